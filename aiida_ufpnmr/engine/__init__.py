@@ -1,0 +1,1 @@
+"""All numerical work. Nothing below this package imports AiiDA."""

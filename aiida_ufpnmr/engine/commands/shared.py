@@ -1,0 +1,84 @@
+"""What all sub-commands share: their options, their table of results, their way of failing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import check_output, write_json
+
+INPUT = click.Path(path_type=Path)
+OUTPUT = click.Path(path_type=Path)
+
+#: ``--json FILE``, the same everywhere.
+json_option = click.option(
+    '--json', 'json_path', type=OUTPUT, metavar='FILE', help='Write the results as JSON; keys carry their units.'
+)
+settings_option = click.option(
+    '--settings', 'settings_path', type=INPUT, metavar='S.yaml', help='Settings as "name: value" lines; see the documentation.'
+)
+
+
+class Command(click.Command):
+    """A sub-command whose help ends with an example, kept as it is written."""
+
+    def __init__(self, *args, example: str, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_epilog(self, context, formatter):
+        with formatter.section('Example'):
+            for line in self.example.splitlines():
+                formatter.write_text(line)
+
+
+def check_outputs(*paths: Path | None) -> None:
+    """Refuse output paths that cannot be written or that name one file twice, before any work is done."""
+    given = [path for path in paths if path is not None]
+    for path in given:
+        check_output(path)
+    if len({path.resolve() for path in given}) < len(given):
+        raise InputError(f'{given[0]}: two outputs have the same name; choose another for one of them')
+
+
+def report(results: dict, json_path: Path | None) -> None:
+    """Write the results as JSON where asked."""
+    if json_path is not None:
+        write_json(json_path, results)
+
+
+def print_table(rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """Print rows of text in aligned columns; the first row is the heading."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    if title:
+        click.echo(title)
+    widths = [max(len(row[c]) for row in rows if c < len(row)) for c in range(max(map(len, rows)))]
+    for n, row in enumerate(rows):
+        cells = [cell.ljust(width) if c == 0 else cell.rjust(width) for c, (cell, width) in enumerate(zip(row, widths))]
+        click.echo('  ' + '  '.join(cells).rstrip())
+        if n == 0:
+            click.echo('  ' + '  '.join('-' * width for width in widths))
+
+
+def run(group: click.Group, name: str) -> None:
+    """Run a click group as a program: one line and status 2 for bad input, status 1 for anything else that went wrong."""
+    try:
+        sys.exit(group.main(prog_name=name, standalone_mode=False) or 0)
+    except InputError as error:
+        message, status = str(error), 2
+    except click.UsageError as error:
+        hint = f' (see {error.ctx.command_path} --help)' if error.ctx else ''
+        message, status = f'{error.format_message()}{hint}', 2
+    except click.ClickException as error:
+        message, status = error.format_message(), 1
+    except (KeyboardInterrupt, click.Abort):
+        message, status = 'interrupted', 1
+    except OSError as error:
+        message, status = str(error), 1
+    one_line = ' '.join(message.split())
+    click.echo(f'{name}: error: {one_line}', err=True)
+    sys.exit(status)

@@ -1,0 +1,298 @@
+"""Labelled structures: extended XYZ in and out, checks, groups and folds.
+
+Units: energy eV, forces eV/Å, stress eV/Å³ (ASE sign), EFG atomic units with V_ij = ∂²V/∂x_i∂x_j in the Cartesian
+frame of the cell. Nine NaNs stand for an atom without EFG label.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+from ase.io.extxyz import read_xyz
+
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import check_input, whole_file
+from aiida_ufpnmr.engine.neighbours import neighbour_list
+
+#: Two atoms closer than this (Å) are a mistake in the input: the shortest bond there is, H–H, has 0.74 Å.
+OVERLAP = 0.5
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Structures with their labels, in the order of the file they came from.
+
+    Attributes:
+        structures: ASE atoms; energy, forces and stress sit in the attached calculator, ``efg`` in ``arrays`` as (n, 3, 3).
+        source: what to call the set in messages.
+    """
+
+    structures: tuple[Atoms, ...]
+    source: str = 'dataset'
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    def __iter__(self):
+        return iter(self.structures)
+
+    def subset(self, indices: Iterable[int]) -> Dataset:
+        """The structures with the given indices, in that order."""
+        return Dataset(tuple(self.structures[i] for i in indices), self.source)
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Chemical symbols in order of atomic number."""
+        numbers = sorted({(z, s) for a in self.structures for z, s in zip(a.numbers, a.get_chemical_symbols())})
+        return tuple(symbol for _, symbol in numbers)
+
+    @property
+    def groups(self) -> list[str]:
+        """One group name a structure: its ``config_type``.
+
+        Where no structure has one, contiguous blocks of at most a tenth of the set stand in, because neighbouring rows
+        of an unnamed set are usually snapshots of one run.
+        """
+        names = [a.info.get('config_type') for a in self.structures]
+        if any(name is not None for name in names):
+            return ['unnamed' if name is None else str(name) for name in names]
+        block = max(1, len(self) // 10)
+        return [f'block{i // block:02d}' for i in range(len(self))]
+
+    def folds(self, n_folds: int, seed: int = 0) -> list[np.ndarray]:
+        """Indices of the structures of each fold; whole groups are kept together.
+
+        Groups go, largest first and ties in an order drawn from ``seed``, to the fold that holds fewest structures.
+        Fewer groups than folds give as many folds as groups; a single group gives no fold at all.
+        """
+        groups = np.array(self.groups)
+        names, sizes = np.unique(groups, return_counts=True)
+        n_folds = min(n_folds, len(names))
+        if n_folds < 2:
+            return []
+        order = np.random.default_rng(seed).permutation(len(names))
+        order = order[np.argsort(-sizes[order], kind='stable')]
+        members: list[list[str]] = [[] for _ in range(n_folds)]
+        filled = np.zeros(n_folds, int)
+        for g in order:
+            fold = int(np.argmin(filled))
+            members[fold].append(names[g])
+            filled[fold] += sizes[g]
+        return [np.flatnonzero(np.isin(groups, names_of_fold)) for names_of_fold in members]
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 over structures, labels and groups; the same for the same content, however it is written."""
+        digest = hashlib.sha256()
+        for atoms, group in zip(self.structures, self.groups):
+            for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
+                digest.update(np.ascontiguousarray(array).tobytes())
+            for label in (energy(atoms), forces(atoms), stress(atoms), atoms.arrays.get('efg')):
+                digest.update(b'-' if label is None else np.ascontiguousarray(label, dtype=float).tobytes())
+            digest.update(group.encode())
+        return digest.hexdigest()
+
+    def summary(self) -> dict:
+        """Counts by formula and group, and which labels are there."""
+        count = lambda items: {name: items.count(name) for name in sorted(set(items))}  # noqa: E731
+        return {
+            'structures': len(self),
+            'atoms': int(sum(len(a) for a in self.structures)),
+            'species': list(self.species),
+            'formulas': count([a.get_chemical_formula() for a in self.structures]),
+            'groups': count(self.groups),
+            'with_energy': sum(energy(a) is not None for a in self.structures),
+            'with_forces': sum(forces(a) is not None for a in self.structures),
+            'with_stress': sum(stress(a) is not None for a in self.structures),
+            'with_efg': sum('efg' in a.arrays for a in self.structures),
+            'sha256': self.content_hash,
+        }
+
+
+def _result(atoms: Atoms, name: str):
+    return None if atoms.calc is None else atoms.calc.results.get(name)
+
+
+def energy(atoms: Atoms) -> float | None:
+    """Labelled energy in eV."""
+    return _result(atoms, 'energy')
+
+
+def forces(atoms: Atoms) -> np.ndarray | None:
+    """Labelled forces, (n, 3) in eV/Å."""
+    return _result(atoms, 'forces')
+
+
+def stress(atoms: Atoms) -> np.ndarray | None:
+    """Labelled stress, (3, 3) in eV/Å³, ASE sign."""
+    voigt = _result(atoms, 'stress')
+    if voigt is None:
+        return None
+    voigt = np.asarray(voigt, float)
+    return voigt if voigt.shape == (3, 3) else voigt[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
+
+
+def check_geometry(atoms: Atoms, where: str) -> None:
+    """Refuse structures on which nothing can be computed: no atoms, NaN, flat cells, overlapping atoms."""
+    if len(atoms) == 0:
+        raise InputError(f'{where}: no atoms')
+    if not np.isfinite(atoms.positions).all():
+        row = int(np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))[0])
+        raise InputError(f'{where}, atom {row}: position is NaN or infinite; correct or remove the structure')
+    if not np.isfinite(atoms.cell.array).all():
+        raise InputError(f'{where}: cell is NaN or infinite; correct or remove the structure')
+    if atoms.pbc.any() and atoms.cell.rank < 3:
+        raise InputError(f'{where}: periodic but without a full cell; give a Lattice, or pbc="F F F"')
+    close = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, OVERLAP)
+    if len(close.index):
+        i = int(np.flatnonzero(np.diff(close.start))[0])
+        j = int(close.index[close.start[i]])
+        raise InputError(
+            f'{where}, atoms {i} and {j}: closer than {OVERLAP} Å (overlapping); correct or remove the structure'
+        )
+
+
+def _check_labels(atoms: Atoms, require: Sequence[str], efg_species: str | None, where: str) -> None:
+    labels = {'energy': energy(atoms), 'forces': forces(atoms), 'stress': stress(atoms)}
+    for name in require:
+        if name == 'efg':
+            continue
+        if labels[name] is None:
+            raise InputError(f'{where}: no {name}; label the structure with {name}, or remove it')
+    for name, value in labels.items():
+        if value is not None and not np.isfinite(value).all():
+            rows = np.flatnonzero(~np.isfinite(value).all(axis=1)) if name == 'forces' else []
+            atom = f', atom {rows[0]}' if len(rows) else ''
+            raise InputError(f'{where}{atom}: {name} is NaN or infinite; relabel or remove the structure')
+    efg = atoms.arrays.get('efg')
+    if efg is None:
+        if 'efg' in require:
+            raise InputError(f'{where}: no efg; label the structure with EFG tensors, or remove it')
+        return
+    if efg.shape[1:] != (3, 3):
+        raise InputError(f'{where}: efg must have 9 numbers an atom, not {efg.shape[1]}')
+    nan = np.isnan(efg).reshape(len(efg), 9)
+    if np.isinf(efg).any() or (nan.any(axis=1) & ~nan.all(axis=1)).any():
+        bad = np.isinf(efg).reshape(len(efg), 9).any(axis=1) | (nan.any(axis=1) & ~nan.all(axis=1))
+        raise InputError(
+            f'{where}, atom {int(np.flatnonzero(bad)[0])}: efg is partly NaN or infinite; '
+            'give 9 numbers, or 9 NaN for an atom without label'
+        )
+    if efg_species is not None:
+        chosen = np.array(atoms.get_chemical_symbols()) == efg_species
+        if chosen.any() and nan[chosen].all():
+            raise InputError(f'{where}: no labelled {efg_species} atom; label its EFG, or remove the structure')
+
+
+def _check_whole_frames(path: Path) -> None:
+    """Walk over an extended XYZ file and name the line at which it stops being one."""
+    with open(path, encoding='utf-8') as handle:
+        line_number, frame = 0, 0
+        try:
+            while True:
+                line = handle.readline()
+                line_number += 1
+                if not line:
+                    break
+                if not line.strip():
+                    continue
+                try:
+                    n_atoms = int(line)
+                except ValueError:
+                    raise InputError(
+                        f'{path}, line {line_number} (structure {frame}): expected a number of atoms, found '
+                        f'{line.strip()[:40]!r}; the file is damaged or not extended XYZ'
+                    ) from None
+                for _ in range(n_atoms + 1):
+                    line_number += 1
+                    if not handle.readline():
+                        raise InputError(
+                            f'{path}, line {line_number} (structure {frame}): the file ends inside a structure of '
+                            f'{n_atoms} atoms (truncated); restore it, or cut it before this structure'
+                        )
+                frame += 1
+        except UnicodeDecodeError:
+            raise InputError(f'{path}: not a text file; an extended XYZ file is expected') from None
+    if frame == 0:
+        raise InputError(f'{path}: holds no structure')
+
+
+def read_dataset(
+    path: str | os.PathLike, require: Sequence[str] = (), efg_species: str | None = None
+) -> Dataset:
+    """Read labelled structures from extended XYZ and check every one.
+
+    Args:
+        path: the file.
+        require: labels that every structure must have, of ``energy``, ``forces``, ``stress``, ``efg``.
+        efg_species: with ``efg``: species of which each structure that has it must have a labelled atom.
+
+    Raises:
+        InputError: the file or a row in it cannot be used; the message names it and the remedy.
+    """
+    path = check_input(path, 'data set')
+    _check_whole_frames(path)
+    structures = []
+    with open(path) as handle:
+        frames = read_xyz(handle, index=slice(None))
+        while True:
+            where = f'{path}, structure {len(structures)}'
+            try:
+                atoms = next(frames)
+            except StopIteration:
+                break
+            except Exception as error:  # ASE raises many kinds for a malformed row
+                raise InputError(f'{where}: cannot be read as extended XYZ ({" ".join(str(error).split())})') from error
+            if 'efg' in atoms.arrays and atoms.arrays['efg'].ndim == 2 and atoms.arrays['efg'].shape[1] == 9:
+                atoms.arrays['efg'] = atoms.arrays['efg'].reshape(-1, 3, 3)
+            check_geometry(atoms, where)
+            _check_labels(atoms, require, efg_species, where)
+            structures.append(atoms)
+    if efg_species is not None and not any(efg_species in a.get_chemical_symbols() for a in structures):
+        raise InputError(f'{path}: no {efg_species} atom in any structure')
+    return Dataset(tuple(structures), str(path))
+
+
+def read_structure(path: str | os.PathLike, index: int | None = None) -> Atoms:
+    """Read one structure in any format that ASE knows.
+
+    Raises:
+        InputError: unreadable, not a structure, or several structures and no ``index``.
+    """
+    import ase.io
+
+    path = check_input(path, 'structure')
+    try:
+        frames = ase.io.read(path, index=':')
+    except Exception as error:  # ASE raises many kinds for a malformed file
+        raise InputError(f'{path}: cannot be read as a structure ({" ".join(str(error).split())})') from error
+    if index is None and len(frames) != 1:
+        raise InputError(f'{path}: holds {len(frames)} structures; choose one with --index (0 to {len(frames) - 1})')
+    try:
+        atoms = frames[0 if index is None else index]
+    except IndexError:
+        raise InputError(f'{path}: no structure {index}; it holds 0 to {len(frames) - 1}') from None
+    check_geometry(atoms, str(path) if index is None else f'{path}, structure {index}')
+    return atoms
+
+
+def write_dataset(path: str | os.PathLike, dataset: Dataset) -> None:
+    """Write labelled structures as extended XYZ, whole or not at all."""
+    frames = []
+    for atoms in dataset:
+        copy = atoms.copy()
+        if atoms.calc is not None:
+            copy.calc = SinglePointCalculator(copy, **atoms.calc.results)
+        if 'efg' in copy.arrays:
+            copy.arrays['efg'] = copy.arrays['efg'].reshape(len(copy), 9)
+        frames.append(copy)
+    with whole_file(path) as partial:
+        write(partial, frames, format='extxyz')

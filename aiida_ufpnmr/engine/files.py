@@ -1,0 +1,97 @@
+"""Output files that appear whole or not at all, and results as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aiida_ufpnmr.engine.errors import InputError
+
+
+def check_input(path: str | os.PathLike, what: str = 'file') -> Path:
+    """Return ``path`` if it is a readable file that is not empty, otherwise raise :class:`InputError`."""
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f'{path}: no such {what}')
+    if not path.is_file():
+        raise InputError(f'{path}: not a regular file; give the {what} itself')
+    if not os.access(path, os.R_OK):
+        raise InputError(f'{path}: cannot be read; check its permissions')
+    if path.stat().st_size == 0:
+        raise InputError(f'{path}: the {what} is empty')
+    return path
+
+
+def check_output(path: str | os.PathLike) -> Path:
+    """Return ``path`` if a file can be written there, otherwise raise :class:`InputError`.
+
+    Called before any work is done, so that hours of computing do not end at a closed door.
+    """
+    path = Path(path)
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f'{path}: the folder {folder} does not exist; make it first')
+    if path.is_dir():
+        raise InputError(f'{path}: is a folder; give a file name')
+    if not os.access(folder, os.W_OK):
+        raise InputError(f'{path}: the folder {folder} cannot be written to; choose another or change its permissions')
+    # root passes os.access on read-only file systems: try for real
+    probe = _partial(path)
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f'{path}: cannot be written ({error.strerror}); choose another folder') from error
+    return path
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f'.{path.name}.{os.getpid()}.part')
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; rename it into place if the block succeeds, remove it if not.
+
+    The temporary name keeps the suffix of ``path``, since some writers choose their format by it.
+    """
+    path = Path(path)
+    partial = _partial(path)
+    partial = partial.with_name(partial.name + path.suffix)
+    try:
+        yield partial
+        with open(partial, 'rb') as handle:
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy scalars and arrays into what JSON knows; a number that is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.bool_, bool)):
+        return bool(value)
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def write_json(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
+    """Write ``results`` as JSON, whole or not at all. Keys carry their units and hold no dots."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(_plain(results), indent=2, sort_keys=True, allow_nan=False) + '\n')

@@ -1,0 +1,113 @@
+"""HDF5 files of this package: a checked format version, a record of versions, and a hash of the content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import h5py
+import numba
+import numpy as np
+import scipy
+
+from aiida_ufpnmr import __version__
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import check_input, whole_file
+
+#: Groups that say with what a file was made; they are not part of its content.
+RECORD = 'record'
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that can change a number."""
+    return {
+        'aiida_ufpnmr': __version__,
+        'python': platform.python_version(),
+        'numpy': np.__version__,
+        'scipy': scipy.__version__,
+        'numba': numba.__version__,
+        'h5py': h5py.__version__,
+    }
+
+
+@contextmanager
+def write_hdf5(path: str | os.PathLike, kind: str, version: int) -> Iterator[h5py.File]:
+    """Open a new file of ``kind`` (say ``potential``) and format ``version``; it appears whole or not at all."""
+    with whole_file(path) as partial:
+        with h5py.File(partial, 'w') as file:
+            file.attrs['format'] = f'ufpnmr-{kind}'
+            file.attrs['format_version'] = version
+            file.create_group(RECORD).attrs.update(versions())
+            yield file
+
+
+def open_hdf5(path: str | os.PathLike) -> h5py.File:
+    """Open an HDF5 file for reading; :class:`InputError` if it is none or is damaged."""
+    path = check_input(path)
+    try:
+        return h5py.File(path, 'r')
+    except OSError as error:
+        raise InputError(f'{path}: not a readable HDF5 file (damaged, or of another format)') from error
+
+
+@contextmanager
+def read_hdf5(path: str | os.PathLike, kind: str, version: int) -> Iterator[h5py.File]:
+    """Open a file of ``kind`` for reading and check its format.
+
+    Raises:
+        InputError: the file is no HDF5 file, is of another kind, is of a newer format than ``version``, or lacks a part.
+    """
+    with open_hdf5(path) as file:
+        found = file.attrs.get('format', None)
+        if found != f'ufpnmr-{kind}':
+            raise InputError(f'{path}: not a ufpnmr {kind} file (its format attribute is {found!r})')
+        newer = int(file.attrs.get('format_version', 0))
+        if newer > version:
+            raise InputError(
+                f'{path}: format version {newer} is newer than this program knows ({version}); update aiida-ufpnmr'
+            )
+        try:
+            yield file
+        except (KeyError, OSError) as error:
+            raise InputError(f'{path}: incomplete or damaged {kind} file ({error})') from error
+
+
+def content_hash(path: str | os.PathLike) -> str:
+    """SHA-256 over names, arrays and attributes of an HDF5 file, without its record of versions.
+
+    Two files made of the same numbers have the same hash, however the bytes lie on disk.
+    """
+    digest = hashlib.sha256()
+
+    def add_attributes(item):
+        for name in sorted(item.attrs):
+            value = item.attrs[name]
+            digest.update(f'@{name}={np.asarray(value).dtype.kind}'.encode())
+            digest.update(np.asarray(value).tobytes() if not isinstance(value, str) else value.encode())
+
+    def add(group):
+        add_attributes(group)
+        for name in sorted(group):
+            if group.name == '/' and name == RECORD:
+                continue
+            item = group[name]
+            digest.update(f'/{name}'.encode())
+            if isinstance(item, h5py.Group):
+                add(item)
+                continue
+            add_attributes(item)
+            digest.update(f'{item.shape}{item.dtype.kind}{item.dtype.itemsize}'.encode())
+            if h5py.check_string_dtype(item.dtype) is not None:
+                digest.update('\0'.join(item.asstr()[...].ravel()).encode())
+            elif item.ndim == 0:
+                digest.update(item[...].tobytes())
+            else:
+                for start in range(0, len(item), 4096):
+                    digest.update(np.ascontiguousarray(item[start : start + 4096]).tobytes())
+
+    with open_hdf5(path) as file:
+        add(file)
+    return digest.hexdigest()
