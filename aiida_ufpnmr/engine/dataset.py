@@ -261,6 +261,26 @@ def read_dataset(
     return Dataset(tuple(structures), str(path))
 
 
+def read_structures(path: str | os.PathLike) -> list[Atoms]:
+    """Read all structures of a file in any format that ASE knows, and check each.
+
+    Raises:
+        InputError: unreadable, without structure, or a structure that cannot be used.
+    """
+    import ase.io
+
+    path = check_input(path, 'structure')
+    try:
+        frames = ase.io.read(path, index=':')
+    except Exception as error:  # ASE raises many kinds for a malformed file
+        raise InputError(f'{path}: cannot be read as a structure ({" ".join(str(error).split())})') from error
+    if not frames:
+        raise InputError(f'{path}: holds no structure')
+    for number, atoms in enumerate(frames):
+        check_geometry(atoms, str(path) if len(frames) == 1 else f'{path}, structure {number}')
+    return frames
+
+
 def read_structure(path: str | os.PathLike, index: int | None = None) -> Atoms:
     """Read one structure in any format that ASE knows.
 

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 import h5py
 import numba
@@ -44,9 +45,10 @@ def write_hdf5(path: str | os.PathLike, kind: str, version: int) -> Iterator[h5p
             yield file
 
 
-def open_hdf5(path: str | os.PathLike) -> h5py.File:
-    """Open an HDF5 file for reading; :class:`InputError` if it is none or is damaged."""
-    path = check_input(path)
+def open_hdf5(path: str | os.PathLike | BinaryIO) -> h5py.File:
+    """Open an HDF5 file, or a binary handle of one, for reading; :class:`InputError` if it is none or is damaged."""
+    if not hasattr(path, 'read'):
+        path = check_input(path)
     try:
         return h5py.File(path, 'r')
     except OSError as error:
@@ -84,9 +86,12 @@ def content_hash(path: str | os.PathLike) -> str:
 
     def add_attributes(item):
         for name in sorted(item.attrs):
-            value = item.attrs[name]
-            digest.update(f'@{name}={np.asarray(value).dtype.kind}'.encode())
-            digest.update(np.asarray(value).tobytes() if not isinstance(value, str) else value.encode())
+            value = np.asarray(item.attrs[name])
+            digest.update(f'@{name}={value.shape}'.encode())
+            if value.dtype.kind in 'OSU':  # text: the array itself may hold addresses only
+                digest.update('\0'.join(map(str, value.ravel())).encode())
+            else:
+                digest.update(f'{value.dtype}'.encode() + value.tobytes())
 
     def add(group):
         add_attributes(group)

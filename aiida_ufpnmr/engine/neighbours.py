@@ -79,8 +79,11 @@ def _sort_row(index, shift, begin, end):
 
 
 @nb.njit(cache=True)
-def find_neighbours(positions, cell, pbc, cutoff):
-    """The work behind :func:`neighbour_list`, callable from compiled code; the cell must span space."""
+def find_neighbours(positions, cell, pbc, cutoff, centres=None):
+    """The work behind :func:`neighbour_list`, callable from compiled code; the cell must span space.
+
+    Where ``centres``, (n,) booleans, is given, only those atoms get neighbours.
+    """
     n = len(positions)
     inverse = np.linalg.inv(cell)
     # distance between opposite faces of the cell, and how far the atoms reach in fractional coordinates
@@ -128,6 +131,10 @@ def find_neighbours(positions, cell, pbc, cutoff):
     found = 0
     limit2 = cutoff * cutoff
     for i in range(n):
+        if centres is not None:
+            if not centres[i]:
+                start[i + 1] = found
+                continue
         for b0 in range(box_of[i, 0] - reach[0], box_of[i, 0] + reach[0] + 1):
             if not pbc[0] and (b0 < 0 or b0 >= boxes[0]):
                 continue

@@ -1,1 +1,7 @@
-"""."""
+"""Molecular dynamics: simulation, trajectory, checkpoint."""
+
+from aiida_ufpnmr.engine.md.run import run_md
+from aiida_ufpnmr.engine.md.simulation import Simulation
+from aiida_ufpnmr.engine.md.trajectory import Trajectory, TrajectoryWriter
+
+__all__ = ['Simulation', 'Trajectory', 'TrajectoryWriter', 'run_md']

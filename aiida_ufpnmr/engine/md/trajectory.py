@@ -23,9 +23,11 @@ from __future__ import annotations
 import os
 import shutil
 import time as clock
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -179,13 +181,15 @@ class TrajectoryWriter:
         number = 1 + max((int(piece.stem) for piece in self._pieces), default=0)
         piece = self.pieces_folder / f'{number:06d}.h5'
         rows = {name: int(np.searchsorted(s.step, last_step, side='right')) for name, s in self._collected.items()}
-        with whole_file(piece) as partial, h5py.File(partial, 'w') as file:
+        with _in_memory() as file:
             self._write_static(file)
             for name, count in rows.items():
                 series = self._collected[name]
-                _create_series(
-                    file, name, np.array(series.step[:count]), np.array(series.time[:count]), np.array(series.value[:count])
-                )
+                if count:
+                    _create_series(file, name, series.step[:count], series.time[:count], np.array(series.value[:count]))
+            image = _image(file)
+        with whole_file(piece) as partial:
+            partial.write_bytes(image)
         self._pieces.append(piece)
         self._rows[piece] = rows
         try:
@@ -212,7 +216,7 @@ class TrajectoryWriter:
 
     def _write_index(self) -> None:
         """Write the trajectory file as virtual datasets over the pieces."""
-        with whole_file(self.path) as partial, h5py.File(partial, 'w') as file:
+        with _in_memory() as file:
             self._write_static(file)
             file.attrs['pieces'] = len(self._pieces)
             for name in sorted({name for rows in self._rows.values() for name in rows}):
@@ -234,19 +238,39 @@ class TrajectoryWriter:
                         virtual[row : row + count] = source
                         row += count
                     group.create_virtual_dataset(part, virtual).attrs.update(attributes)
+            image = _image(file)
+        with whole_file(self.path) as partial:
+            partial.write_bytes(image)
 
     def close(self) -> None:
         """Write what is left and join all pieces into one plain file.
 
-        If there is no room for that, the pieces stay and the file over them keeps working.
+        Raises:
+            OSError: there was no room; the pieces stay, and the file over them keeps working.
         """
         self.write()
-        with whole_file(self.path) as partial, h5py.File(partial, 'w') as file:
-            self._write_static(file)
-            with h5py.File(self.path, 'r') as index:
-                for name in _series_names(index):
-                    _copy_series(index, file, name)
+        try:
+            with whole_file(self.path) as partial, h5py.File(partial, 'w') as file:
+                self._write_static(file)
+                with h5py.File(self.path, 'r') as index:
+                    for name in _series_names(index):
+                        _copy_series(index, file, name)
+        except RuntimeError as error:  # what HDF5 makes of a full disk while it closes a file
+            raise OSError(f'{self.path}: cannot be written ({error})') from error
         shutil.rmtree(self.pieces_folder, ignore_errors=True)
+
+
+@contextmanager
+def _in_memory() -> Iterator[h5py.File]:
+    """A new HDF5 file in memory, so that a disk that fills up is met by a plain write and nothing is left half done."""
+    with h5py.File('memory', 'w', driver='core', backing_store=False) as file:
+        yield file
+
+
+def _image(file: h5py.File) -> bytes:
+    """The bytes of a file in memory."""
+    file.flush()
+    return file.id.get_file_image()
 
 
 def _write_header(file: h5py.File) -> None:
@@ -269,13 +293,17 @@ def _write_efg_header(file: h5py.File, species: str, index: np.ndarray) -> None:
 
 def _create_series(file, name: str, step, time_fs, value) -> None:
     group = file.create_group(name)
-    group['step'] = np.asarray(step, np.int64)
-    group['time'] = np.asarray(time_fs, np.float64)
-    group['time'].attrs['unit'] = 'fs'
+    _create_times(group, step, time_fs)
     group['value'] = value
     unit = 'a.u.' if name.startswith('particles/efg_') else _UNITS.get(name)
     if unit:
         group['value'].attrs['unit'] = unit
+
+
+def _create_times(group: h5py.Group, step, time_fs) -> None:
+    group['step'] = np.asarray(step, np.int64)
+    group['time'] = np.asarray(time_fs, np.float64)
+    group['time'].attrs['unit'] = 'fs'
 
 
 def _copy_series(source: h5py.File, target: h5py.File, name: str, rows: int = 4096) -> None:
@@ -301,10 +329,10 @@ def _series_names(file: h5py.File) -> list[str]:
 
 
 class Trajectory:
-    """Reads a trajectory lazily.
+    """Reads a trajectory lazily, from a file or from an open binary handle.
 
     Attributes:
-        path: the file.
+        path: the file, as messages name it.
         numbers: (n_atoms,) atomic numbers; empty in a file that holds EFG tensors only.
         pbc: (3,) booleans.
 
@@ -312,8 +340,8 @@ class Trajectory:
         InputError: the file is no H5MD trajectory.
     """
 
-    def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike | BinaryIO):
+        self.path = Path('trajectory') if hasattr(path, 'read') else Path(path)
         self._file = open_hdf5(path)
         if 'h5md' not in self._file or 'particles' not in self._file:
             self._file.close()
@@ -426,10 +454,23 @@ def regular_frames(time_fs: np.ndarray, skip_fs: float, source) -> slice:
 
 def write_efg(path: str | os.PathLike, series: EfgSeries) -> None:
     """Write EFG tensors alone as an H5MD file that :meth:`Trajectory.efg` reads back."""
+    write_efg_in_parts(
+        path, series.species, series.index, np.arange(len(series.time_fs)), series.time_fs, [series.tensors]
+    )
+
+
+def write_efg_in_parts(
+    path: str | os.PathLike, species: str, index: np.ndarray, step, time_fs, parts: Iterable[np.ndarray]
+) -> None:
+    """Like :func:`write_efg`, for tensors that come in parts of some frames each, (frames, n_ions, 3, 3) in a.u."""
     with whole_file(path) as partial, h5py.File(partial, 'w') as file:
         _write_header(file)
-        _write_efg_header(file, series.species, series.index)
-        steps = np.arange(len(series.time_fs))
-        _create_series(
-            file, f'{efg_group(series.species)}/efg', steps, series.time_fs, series.tensors.astype(np.float32)
-        )
+        _write_efg_header(file, species, index)
+        name = f'{efg_group(species)}/efg'
+        value = file.create_dataset(f'{name}/value', (len(step), len(index), 3, 3), np.float32)
+        value.attrs['unit'] = 'a.u.'
+        _create_times(file[name], step, time_fs)
+        row = 0
+        for part in parts:
+            value[row : row + len(part)] = part
+            row += len(part)

@@ -1,0 +1,209 @@
+"""The ultra-fast potential: one-, two- and three-body B-splines (Xie, Rupp & Hennig, npj Comput. Mater. 9, 162 (2023)).
+
+E = Σ_i [E₁(s_i) + Σ_{j≠i} V₂(r_ij) + Σ_{j<k} V₃(r_ij, r_ik, r_jk)]
+
+Each pair counts in both orders, as in LAMMPS ``pair_style uf3``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from aiida_ufpnmr.engine.dataset import check_geometry
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
+from aiida_ufpnmr.engine.neighbours import neighbour_list
+from aiida_ufpnmr.engine.ufp import kernels
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Results:
+    """What :meth:`UltraFastPotential.compute` gives.
+
+    Attributes:
+        energy: eV.
+        energies: (n,) energy of each atom, eV.
+        forces: (n, 3) eV/Å.
+        virial: (3, 3) derivative of the energy by strain, eV.
+        stress: (3, 3) virial over volume, eV/Å³, ASE sign; ``None`` without a full cell.
+    """
+
+    energy: float
+    energies: np.ndarray
+    forces: np.ndarray
+    virial: np.ndarray
+    stress: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class UltraFastPotential:
+    """An ultra-fast potential; all arrays in eV and Å, ``s`` species.
+
+    Attributes:
+        species: chemical symbols, in order of atomic number.
+        one_body: (s,) energy of each species.
+        pair_start: (s, s) start of each pair grid.
+        pair_cutoff: (s, s) its end.
+        pair_coefficients: (s, s, n + 3), symmetric in the species.
+        trio_cutoff: end of both legs; the third side ends at twice that.
+        leg_start: (s, s) start of the leg grids.
+        third_start: (s, s) start of the grids of the third side.
+        trio_coefficients: (s, s, s, a, b, c) by centre, first and second neighbour with the first not after the second in
+            ``species``; axes: leg to the first, leg to the second, third side.
+        closest_distance: (s, s) the shortest distance of each pair in the training data.
+        settings: the settings of the fit, as JSON.
+        training_sha256: content hash of the training set.
+    """
+
+    species: tuple[str, ...]
+    one_body: np.ndarray
+    pair_start: np.ndarray
+    pair_cutoff: np.ndarray
+    pair_coefficients: np.ndarray
+    trio_cutoff: float
+    leg_start: np.ndarray
+    third_start: np.ndarray
+    trio_coefficients: np.ndarray
+    closest_distance: np.ndarray
+    settings: str = '{}'
+    training_sha256: str = ''
+    source: str = field(default='potential', compare=False)
+
+    @cached_property
+    def tables(self) -> kernels.Tables:
+        """The potential as the compiled kernels want it."""
+        s = len(self.species)
+        n = self.pair_coefficients.shape[2] - 3
+        legs = self.trio_coefficients.shape[3] - 3
+        thirds = self.trio_coefficients.shape[5] - 3
+        index = np.full((s, s, s), -1, np.int64)
+        blocks = []
+        for i, j, k in np.ndindex(s, s, s):
+            if j <= k:
+                index[i, j, k] = len(blocks)
+                blocks.append(self.trio_coefficients[i, j, k])
+        return kernels.Tables(
+            np.ascontiguousarray(self.one_body),
+            np.ascontiguousarray(self.pair_start),
+            n / (self.pair_cutoff - self.pair_start),
+            np.ascontiguousarray(self.pair_cutoff),
+            np.ascontiguousarray(self.pair_coefficients),
+            index,
+            np.ascontiguousarray(blocks),
+            np.ascontiguousarray(self.leg_start),
+            legs / (self.trio_cutoff - self.leg_start),
+            np.ascontiguousarray(self.third_start),
+            thirds / (2 * self.trio_cutoff - self.third_start),
+            float(self.trio_cutoff),
+            self.cutoff,
+        )
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 over everything that an energy depends on."""
+        digest = hashlib.sha256(f'{self.species} {self.trio_cutoff!r}'.encode())
+        for name in _ARRAYS:
+            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def cutoff(self) -> float:
+        """The longest cut-off, Å."""
+        return float(max(self.pair_cutoff.max(), self.trio_cutoff))
+
+    def types(self, atoms: Atoms) -> np.ndarray:
+        """Species number of each atom; :class:`InputError` for an element that the potential does not know."""
+        symbols = atoms.get_chemical_symbols()
+        unknown = sorted(set(symbols) - set(self.species))
+        if unknown:
+            raise InputError(
+                f'{self.source}: does not know {", ".join(unknown)}; it was fitted to {", ".join(self.species)}'
+            )
+        number = {symbol: t for t, symbol in enumerate(self.species)}
+        return np.array([number[symbol] for symbol in symbols], dtype=np.int64)
+
+    def compute(self, atoms: Atoms) -> Results:
+        """Energy, forces and virial of a structure.
+
+        Raises:
+            InputError: an unknown element, or a geometry on which nothing can be computed.
+        """
+        types = self.types(atoms)
+        check_geometry(atoms, self.source)
+        order = np.argsort(types, kind='stable')
+        positions = np.ascontiguousarray(atoms.positions[order])
+        cell = np.ascontiguousarray(atoms.cell.array)
+        found = neighbour_list(positions, cell, atoms.pbc, self.cutoff)
+        n, s = len(atoms), len(self.species)
+        forces, energies, virial = np.empty((n, 3)), np.empty(n), np.empty((3, 3))
+        kernels.compute(
+            positions,
+            types[order],
+            found.start,
+            found.index,
+            kernels.offsets(found.shift, cell),
+            self.tables,
+            forces,
+            energies,
+            virial,
+            np.zeros((s, s)),
+        )
+        back = np.argsort(order, kind='stable')
+        stress = virial / atoms.cell.volume if atoms.cell.rank == 3 else None
+        return Results(float(energies.sum()), energies[back], forces[back], virial, stress)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the potential as HDF5, whole or not at all."""
+        if Path(path).suffix != '.h5':
+            raise InputError(f'{path}: a potential is written as .h5')
+        with write_hdf5(path, 'potential', FORMAT_VERSION) as file:
+            file.attrs['units'] = 'eV, Angstrom'
+            file.attrs['species'] = list(self.species)
+            file.attrs['settings'] = self.settings
+            file.attrs['training_sha256'] = self.training_sha256
+            file.attrs['trio_cutoff'] = self.trio_cutoff
+            for name in _ARRAYS:
+                file[name] = getattr(self, name)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> UltraFastPotential:
+        """Read a potential; :class:`InputError` if the file is damaged, foreign, or newer than this program."""
+        with read_hdf5(path, 'potential', FORMAT_VERSION) as file:
+            values: dict[str, Any] = {name: file[name][...] for name in _ARRAYS}
+            species = tuple(str(name) for name in file.attrs['species'])
+            s = len(species)
+            for name, value in values.items():
+                if not np.isfinite(value).all() and name != 'closest_distance':
+                    raise InputError(f'{path}: {name} holds NaN or infinite numbers; fit the potential again')
+                if value.shape[0] != s:
+                    raise InputError(f'{path}: {name} does not fit {s} species; the file is damaged')
+            return cls(
+                species=species,
+                trio_cutoff=float(file.attrs['trio_cutoff']),
+                settings=str(file.attrs['settings']),
+                training_sha256=str(file.attrs['training_sha256']),
+                source=str(path),
+                **values,
+            )
+
+
+_ARRAYS = (
+    'one_body',
+    'pair_start',
+    'pair_cutoff',
+    'pair_coefficients',
+    'leg_start',
+    'third_start',
+    'trio_coefficients',
+    'closest_distance',
+)
