@@ -171,7 +171,7 @@ def _check_labels(atoms: Atoms, require: Sequence[str], efg_species: str | None,
         if value is not None and not np.isfinite(value).all():
             rows = np.flatnonzero(~np.isfinite(value).all(axis=1)) if name == 'forces' else []
             atom = f', atom {rows[0]}' if len(rows) else ''
-            raise InputError(f'{where}{atom}: {name} is NaN or infinite; relabel or remove the structure')
+            raise InputError(f'{where}{atom}: NaN or infinite {name}; relabel or remove the structure')
     efg = atoms.arrays.get('efg')
     if efg is None:
         if 'efg' in require:

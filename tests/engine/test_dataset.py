@@ -1,0 +1,173 @@
+"""Claims about labelled sets: what is read, what is refused, how it is parted."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, read_structure, stress, write_dataset
+from aiida_ufpnmr.engine.errors import InputError
+
+
+def labelled(group='a', seed=0, **changes):
+    rng = np.random.default_rng(seed)
+    atoms = Atoms('Li2S', positions=[[0, 0, 0], [2.4, 0, 0], [0, 2.4, 0]], cell=[6, 6, 6], pbc=True)
+    atoms.info['config_type'] = group
+    results = {'energy': -10.0 + rng.normal(), 'forces': rng.normal(size=(3, 3)), 'stress': rng.normal(size=6)}
+    results.update(changes.pop('results', {}))
+    atoms.calc = SinglePointCalculator(atoms, **{name: value for name, value in results.items() if value is not None})
+    efg = rng.normal(size=(3, 9))
+    atoms.arrays['efg'] = changes.pop('efg', efg)
+    atoms.positions += changes.pop('shift', 0)
+    return atoms
+
+
+def saved(folder, *structures):
+    write(folder / 'set.extxyz', structures)
+    return folder / 'set.extxyz'
+
+
+def test_labels_come_back_as_they_were_written(tmp_path):
+    original = labelled()
+    dataset = read_dataset(saved(tmp_path, original), ('energy', 'forces', 'stress', 'efg'), efg_species='Li')
+    atoms = dataset.structures[0]
+    assert energy(atoms) == pytest.approx(original.calc.results['energy'])
+    np.testing.assert_allclose(forces(atoms), original.calc.results['forces'], atol=1e-8)  # 8 decimals on disk
+    xx, yy, zz, yz, xz, xy = original.calc.results['stress']
+    np.testing.assert_allclose(stress(atoms), [[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    assert atoms.arrays['efg'].shape == (3, 3, 3)
+    np.testing.assert_allclose(atoms.arrays['efg'].reshape(3, 9), original.arrays['efg'], atol=1e-8)
+
+
+def test_content_hash_is_of_the_content_not_of_the_file(tmp_path):
+    dataset = read_dataset(saved(tmp_path, labelled('a'), labelled('b', 1)))
+    write_dataset(tmp_path / 'copy.extxyz', dataset)
+    text = (tmp_path / 'copy.extxyz').read_text()
+    (tmp_path / 'copy.extxyz').write_text(text.replace('pbc="T T T"', 'note=something pbc="T T T"'))
+    assert read_dataset(tmp_path / 'copy.extxyz').content_hash == dataset.content_hash
+    assert dataset.subset([1, 0]).content_hash != dataset.content_hash
+
+
+def test_folds_keep_groups_together_and_use_every_structure_once():
+    groups = list('aaaabbbccddddde')
+    dataset = Dataset(tuple(labelled(g, i) for i, g in enumerate(groups)))
+    folds = dataset.folds(3)
+    assert sorted(np.concatenate(folds)) == list(range(15))
+    for fold in folds:
+        others = set(range(15)) - set(fold.tolist())
+        assert not {groups[i] for i in fold} & {groups[i] for i in others}
+    assert [f.tolist() for f in dataset.folds(3)] == [f.tolist() for f in folds]
+    assert max(map(len, folds)) - min(map(len, folds)) <= 2  # as even as groups of up to five allow
+
+
+def test_a_single_group_cannot_be_parted():
+    assert Dataset((labelled(), labelled(seed=1))).folds(5) == []
+
+
+def test_unnamed_structures_are_grouped_in_blocks():
+    structures = [labelled(seed=i) for i in range(40)]
+    for atoms in structures:
+        del atoms.info['config_type']
+    groups = Dataset(tuple(structures)).groups
+    assert groups == sorted(groups) and len(set(groups)) == 10
+
+
+def break_text(path, change):
+    path.write_text(change(path.read_text()))
+
+
+def nan_in(results_key):
+    values = {'energy': np.nan, 'forces': np.full((3, 3), np.nan), 'stress': np.full(6, np.inf)}
+    return labelled(results={results_key: values[results_key]})
+
+
+PARTLY_NAN = np.vstack([np.r_[np.nan, np.ones(8)], np.ones((2, 9))])
+INFINITE = np.vstack([np.full(9, np.inf), np.ones((2, 9))])
+NO_LITHIUM = np.vstack([np.full((2, 9), np.nan), np.ones((1, 9))])
+
+
+@pytest.mark.parametrize(
+    'structures, change, message',
+    [
+        ([labelled()], lambda text: '', 'empty'),
+        ([labelled()], lambda text: '\n', 'no structure'),
+        ([labelled(), labelled()], lambda text: text[:-40], 'structure 1'),
+        ([labelled(), labelled()], lambda text: ''.join(text.splitlines(True)[:-2]), 'truncated'),
+        ([labelled()], lambda text: 'hello\n' + text, 'line 1'),
+        ([labelled()], lambda text: '\0\1' + text, 'line 1'),
+        ([labelled(), labelled(results={'forces': None})], None, 'structure 1: no forces'),
+        ([labelled(results={'energy': None})], None, 'structure 0: no energy'),
+        ([nan_in('energy')], None, 'NaN or infinite energy'),
+        ([nan_in('forces')], None, 'atom 0: NaN or infinite forces'),
+        ([nan_in('stress')], None, 'NaN or infinite stress'),
+        ([labelled(efg=PARTLY_NAN)], None, 'atom 0: efg'),
+        ([labelled(efg=INFINITE)], None, 'atom 0: efg'),
+        ([labelled(efg=NO_LITHIUM)], None, 'no labelled Li'),
+        ([labelled(efg=np.ones((3, 6)))], None, '9 numbers'),
+        ([labelled(shift=np.array([[0, 0, 0], [-2.2, 0, 0], [0, 0, 0]]))], None, 'atoms 0 and 1: closer'),
+        ([labelled(shift=np.array([[0, 0, np.nan], [0, 0, 0], [0, 0, 0]]))], None, 'atom 0: position'),
+    ],
+)
+def test_bad_sets_are_refused_with_one_line_that_names_the_row(tmp_path, structures, change, message):
+    path = saved(tmp_path, *structures)
+    if change:
+        break_text(path, change)
+    with pytest.raises(InputError) as caught:
+        read_dataset(path, ('energy', 'forces'), efg_species='Li')
+    assert message in str(caught.value) and str(path) in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_structures_without_any_ion_of_the_species_are_refused(tmp_path):
+    with pytest.raises(InputError, match='no Na atom'):
+        read_dataset(saved(tmp_path, labelled()), efg_species='Na')
+
+
+def test_one_structure_is_chosen_from_many(tmp_path):
+    path = saved(tmp_path, labelled(), labelled(seed=1))
+    with pytest.raises(InputError, match='--index'):
+        read_structure(path)
+    with pytest.raises(InputError, match='no structure 7'):
+        read_structure(path, 7)
+    assert len(read_structure(path, 1)) == 3
+    with pytest.raises(InputError, match='no such'):
+        read_structure(tmp_path / 'missing.cif')
+    (tmp_path / 'bad.cif').write_text('nothing of use')
+    with pytest.raises(InputError, match='cannot be read'):
+        read_structure(tmp_path / 'bad.cif')
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['fit-potential', 'missing.extxyz', '-o', 'out.h5'], 'no such'),
+        (['fit-potential', 'set.extxyz', '-o', 'nowhere/out.h5'], 'does not exist'),
+        (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--json', 'out.h5'], 'same name'),
+        (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--settings', 'typo.yaml'], "unknown setting 'pair_cutof'"),
+        (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--settings', 'type.yaml'], 'must be int'),
+        (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--settings', 'range.yaml'], 'between 1 and 20'),
+        (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--settings', 'set.extxyz'], 'set.extxyz'),
+        (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--test', 'other.extxyz'], 'holds Cl'),
+        (['fit-potential', 'set.extxyz'], "'-o' / '--output'"),
+        (['evaluate-potential', 'set.extxyz', 'set.extxyz'], 'not a readable HDF5'),
+    ],
+)
+def test_commands_refuse_bad_input_before_they_write(tmp_path, monkeypatch, capsys, arguments, message):
+    from aiida_ufpnmr.engine import main
+
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path, labelled('a'), labelled('b', 1))
+    other = labelled('c', 2)
+    other.symbols[2] = 'Cl'
+    write('other.extxyz', other)
+    (tmp_path / 'typo.yaml').write_text('pair_cutof: 5\n')
+    (tmp_path / 'type.yaml').write_text('pair_intervals: many\n')
+    (tmp_path / 'range.yaml').write_text('pair_cutoff: -2\n')
+    before = sorted(path.name for path in tmp_path.iterdir())
+    monkeypatch.setattr('sys.argv', ['ufpnmr', *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main.main()
+    assert caught.value.code == 2
+    stderr = capsys.readouterr().err
+    assert message in stderr and stderr.count('\n') == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
