@@ -19,9 +19,10 @@ from ase import Atoms
 
 from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.neighbours import neighbour_list
-from aiida_ufpnmr.engine.ufp import kernels
+from aiida_ufpnmr.engine.ufp import formats, kernels
 
 FORMAT_VERSION = 1
 
@@ -162,10 +163,25 @@ class UltraFastPotential:
         stress = virial / atoms.cell.volume if atoms.cell.rank == 3 else None
         return Results(float(energies.sum()), energies[back], forces[back], virial, stress)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write the potential as HDF5, whole or not at all."""
-        if Path(path).suffix != '.h5':
-            raise InputError(f'{path}: a potential is written as .h5')
+    def save(self, path: str | os.PathLike) -> list[str]:
+        """Write the potential, whole or not at all, in the format of the suffix.
+
+        ``.h5`` carries everything; ``.uf3`` is for LAMMPS, ``.json`` for the UF3 package.
+
+        Returns:
+            What the format cannot carry, a line each; nothing for ``.h5``.
+        """
+        match Path(path).suffix:
+            case '.h5':
+                self._save_hdf5(path)
+                return []
+            case '.uf3':
+                return formats.write_uf3(self, path)
+            case '.json':
+                return formats.write_json(self, path)
+        raise InputError(f'{path}: unknown suffix; a potential is written as .h5, .uf3 (LAMMPS) or .json (UF3 package)')
+
+    def _save_hdf5(self, path) -> None:
         with write_hdf5(path, 'potential', FORMAT_VERSION) as file:
             file.attrs['units'] = 'eV, Angstrom'
             file.attrs['species'] = list(self.species)
@@ -177,16 +193,25 @@ class UltraFastPotential:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> UltraFastPotential:
-        """Read a potential; :class:`InputError` if the file is damaged, foreign, or newer than this program."""
+        """Read a potential in the format of the suffix (``.h5``, ``.uf3``, ``.json``).
+
+        Raises:
+            InputError: the file is damaged, foreign, or newer than this program.
+        """
+        path = check_input(path, 'potential')
+        match path.suffix:
+            case '.uf3':
+                return cls(**formats.read_uf3(path), source=str(path))
+            case '.json':
+                return cls(**formats.read_json(path), source=str(path))
         with read_hdf5(path, 'potential', FORMAT_VERSION) as file:
             values: dict[str, Any] = {name: file[name][...] for name in _ARRAYS}
             species = tuple(str(name) for name in file.attrs['species'])
-            s = len(species)
             for name, value in values.items():
-                if not np.isfinite(value).all() and name != 'closest_distance':
+                if not np.isfinite(value).all():
                     raise InputError(f'{path}: {name} holds NaN or infinite numbers; fit the potential again')
-                if value.shape[0] != s:
-                    raise InputError(f'{path}: {name} does not fit {s} species; the file is damaged')
+                if value.shape[0] != len(species):
+                    raise InputError(f'{path}: {name} does not fit {len(species)} species; the file is damaged')
             return cls(
                 species=species,
                 trio_cutoff=float(file.attrs['trio_cutoff']),

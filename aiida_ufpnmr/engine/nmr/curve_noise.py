@@ -1,0 +1,139 @@
+"""How wrong a correlation function is: the covariance of its lags for a trajectory of finite length.
+
+The estimate at lag k shares most of its data with that at lag k', so its error is a smooth wave of about the width of
+the decay, not a fuzz of independent points. Bartlett's formula gives its covariance from the function itself::
+
+    Cov[c(k), c(k')] = (1/n) sum_d count(d) [ r(d) r(d + k' - k) + r(d + k') r(d - k) ] / ((N - k)(N - k'))
+
+for n independent ions of N frames. It is exact for a Gaussian process; up to a common factor of the whole curve, which
+the free amplitude takes up, also for jumps between two sites. Here r is the slow decay, its constant part, and a fast
+part (white noise, vibrations) that enters through its sum over lags and its sum of squares. The number n of independent
+signals is not known from the curve alone; it is measured on the waves that the curve makes around the fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.integrate import trapezoid
+from scipy.signal import fftconvolve
+from scipy.special import gamma as gamma_function
+
+from aiida_ufpnmr.engine.nmr.lag_bins import LagBins
+from aiida_ufpnmr.engine.nmr.stretched import Decay
+
+#: Share of the trajectory whose lags are looked at for the size of the noise; beyond, hardly any pair is left.
+NOISE_RANGE = 0.9
+#: Number of points, one decay time apart, on which the noise is measured.
+NOISE_POINTS = 150
+
+
+@dataclass(frozen=True)
+class FastPart:
+    """What the correlation function loses before the first lag of the fit.
+
+    Attributes:
+        total: its sum over all lags, both signs; its weight at low frequency.
+        squares: the sum of its squares.
+    """
+
+    total: float
+    squares: float
+
+    @classmethod
+    def of(cls, c: np.ndarray, decay: Decay, first: int) -> FastPart:
+        """From the curve and the slow decay fitted from lag ``first`` (in frames) on.
+
+        The sum ends in a smooth edge, a third of τ wide, since a hard one would cut a vibration within its period.
+        """
+        edge = int(min(decay.tau / 3, len(c) - first))
+        fast = c[: first + edge] - decay(np.arange(first + edge))
+        share = np.ones(len(fast))
+        share[first:] = np.cos(0.5 * np.pi * (np.arange(edge) + 0.5) / max(edge, 1)) ** 2
+        total = 2 * (share * fast).sum() - fast[0]
+        return cls(max(float(total), 0.0), float(2 * (fast[:first] ** 2).sum() - fast[0] ** 2))
+
+    @property
+    def diagonal(self) -> float:
+        """Variance that it gives a single lag, times the number of origins."""
+        return max(self.total**2, self.squares)
+
+
+@lru_cache(maxsize=64)
+def _overlap(gamma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Overlap of exp(−|v|^γ) with itself, shifted by h: (h, integral over v)."""
+    h = np.concatenate([[0.0], np.geomspace(1e-3, 60.0 ** (1 / max(gamma, 0.3)), 160)])
+    reach = h[-1]
+    v = np.concatenate([-np.geomspace(reach, 1e-5, 600), [0.0], np.geomspace(1e-5, reach, 600)])
+    first = np.exp(-(np.abs(v) ** gamma))
+    second = np.exp(-(np.abs(v[None] + h[:, None]) ** gamma))
+    return h, trapezoid(first * second, v, axis=1)
+
+
+def overlap(h: np.ndarray, decay: Decay) -> np.ndarray:
+    """Integral of r(v) r(v + h) over v for the decaying part r of unit amplitude; h in frames."""
+    x = h / decay.tau
+    if decay.gamma == 1.0:
+        return decay.tau * (1 + x) * np.exp(-x)
+    table = _overlap(round(decay.gamma, 2))
+    return decay.tau * np.interp(x, *table, right=0.0)
+
+
+def _shape(h: np.ndarray, decay: Decay) -> np.ndarray:
+    return np.exp(-((h / decay.tau) ** decay.gamma))
+
+
+def curve_covariance(
+    lag: np.ndarray, n_frames: int, decay: Decay, fast: FastPart, shared: np.ndarray
+) -> np.ndarray:
+    """Covariance (n, n) of a correlation function at ``lag`` (in frames) for one independent signal.
+
+    ``shared`` (n, n) is the sum over single lags of the weights with which they enter two points: 1/m on the diagonal
+    for means over m lags.
+    """
+    k, l = lag[:, None], lag[None, :]
+    pairs = (n_frames - k) * (n_frames - l)
+    same = (n_frames - np.maximum(k, l)) / pairs
+    crossed = np.maximum(n_frames - k - l, 0) / pairs
+    near, far = np.abs(k - l), k + l
+    d, p = decay.decaying, decay.constant
+    integral = 2 * decay.tau * gamma_function(1 + 1 / decay.gamma)
+    covariance = d**2 * (overlap(near, decay) * same + overlap(far, decay) * crossed)
+    covariance += 2 * d * fast.total * (_shape(near, decay) * same + _shape(far, decay) * crossed)
+    covariance += 2 * p * (d * integral + fast.total) * (same + crossed)
+    return covariance + fast.diagonal * shared / np.sqrt(pairs)
+
+
+def binned_covariance(bins: LagBins, decay: Decay, fast: FastPart) -> np.ndarray:
+    """Covariance of bin averages for one independent signal."""
+    return curve_covariance(bins.centre, bins.n_frames, decay, fast, bins.shared)
+
+
+def noise_scale(c: np.ndarray, n_frames: int, decay: Decay, fast: FastPart, first: int) -> tuple[float, int]:
+    """Inverse number of independent signals, from how far the curve waves around the fit; and its degrees of freedom.
+
+    The deviations are averaged over half a decay time with a smooth window, which lets no vibration through, taken one
+    decay time apart, and compared with the covariance of one signal.
+    """
+    spacing = int(np.clip(round(decay.tau), 1, max(1, len(c) // 8)))
+    width = (spacing + 1) // 2
+    window = np.hanning(width + 2)[1:-1]
+    window /= window.sum()
+    last = min(len(c), int(NOISE_RANGE * n_frames), first + (NOISE_POINTS + 1) * spacing)
+    if last - first < spacing:
+        return np.nan, 0
+    deviation = c[first:last] - decay(np.arange(first, last))
+    smooth = fftconvolve(deviation, window, mode='valid') if width > 1 else deviation
+    points = smooth[::spacing]
+    lag = first + (width - 1) / 2 + spacing * np.arange(len(points))
+    covariance = curve_covariance(lag, n_frames, decay, fast, np.eye(len(lag)) * (window**2).sum())
+    covariance[np.diag_indices(len(lag))] *= 1 + 1e-9
+    freedom = len(points) - 3
+    if freedom < 1:
+        return np.nan, 0
+    values, vectors = np.linalg.eigh(covariance)
+    kept = values > 1e-9 * values[-1]
+    chi_squared = ((vectors[:, kept].T @ points) ** 2 / values[kept]).sum()
+    return float(chi_squared / freedom), freedom

@@ -1,0 +1,64 @@
+"""Figures of correlation functions."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from aiida_ufpnmr.engine.nmr.decay import DECAY, DecayFit
+from aiida_ufpnmr.engine.nmr.observables import Curve
+
+BLUE, ORANGE, GREY = '#0072B2', '#D55E00', '#7F7F7F'
+#: More points than a figure can show are thinned to this many, equally spaced on both its axes.
+POINTS = 1500
+
+
+def acf_figure(curves: dict[str, Curve]) -> Figure:
+    """One panel for each correlation function."""
+    figure = Figure(figsize=(5.6 * len(curves), 4.4), layout='constrained')
+    axes = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axis, curve in zip(axes, curves.values()):
+        plot_acf(curve, axis)
+    return figure
+
+
+def plot_acf(curve: Curve, axis: Axes) -> None:
+    """A correlation function against logarithmic lag: data, bootstrap band, fit with its τ, and the verdict."""
+    fit = curve.fit
+    unit, factor = ('ns', 1e-3) if curve.lag[-1] > 2000 else ('ps', 1.0)
+    # the second half of the lags has few pairs left; what it shows is noise
+    stop = max(2, len(curve.lag) // 2)
+    shown = np.unique(np.geomspace(1, stop - 1, POINTS).astype(int)) if stop > 2 else np.array([1])
+    if len(curve.band_lag):
+        known = (curve.band_lag > 0) & (curve.band_lag <= curve.lag[stop - 1])
+        time = curve.band_lag[known] * factor
+        axis.fill_between(time, *curve.band[known].T, color=BLUE, alpha=0.2, lw=0, label='95 % band (bootstrap)')
+    axis.plot(curve.lag[shown] * factor, curve.c[shown], color=BLUE, lw=0.7, alpha=0.45, label='trajectory')
+    if len(curve.band_lag):
+        axis.plot(time, curve.per_ion.mean(axis=0)[known], color=BLUE, lw=1.8, label='averaged over lags')
+    if np.isfinite(fit.amplitude) and np.isfinite(fit.first_lag):
+        fitted = np.geomspace(max(fit.first_lag, curve.lag[1]), fit.last_lag, 300)
+        axis.plot(fitted * factor, fit.curve(fitted), color=ORANGE, lw=2.0, label=fit_in_words(fit, unit, factor))
+        axis.axvline(fit.first_lag * factor, color=GREY, lw=0.8, ls=':')
+    axis.axhline(0.0, color=GREY, lw=0.8)
+    axis.set_xscale('log')
+    axis.set_xlabel(f'lag time ({unit})')
+    axis.set_ylabel('normalised correlation')
+    axis.set_title(f'{curve.label}\n{fit.verdict}', fontsize=11)
+    axis.legend(frameon=False, fontsize=9)
+    axis.spines[['top', 'right']].set_visible(False)
+    axis.margins(x=0.02)
+
+
+def fit_in_words(fit: DecayFit, unit: str, factor: float) -> str:
+    """Legend of a fit: τ with its interval, or the bound that there is."""
+    if fit.verdict == DECAY:
+        low, high = fit.tau_ci95
+        return (
+            f'τ = {fit.tau * factor:.3g} {unit} ({low * factor:.3g} to {high * factor:.3g})\n'
+            f'γ = {fit.gamma:.2f}, plateau {fit.plateau:.2f}'
+        )
+    if np.isfinite(fit.tau_lower_bound):
+        return f'constant; τ above {fit.tau_lower_bound * factor:.3g} {unit}'
+    return 'constant'

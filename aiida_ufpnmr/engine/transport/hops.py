@@ -1,0 +1,243 @@
+"""Hops of single ions, found in their displacement; Harper 2024, Fig. 2 right.
+
+An ion sits at an anchor: the running mean of where it has been. When its position, averaged over a window, is farther
+from the anchor than a threshold, and so is its mean position over the residence time that follows, it has hopped, and
+the new place becomes the anchor. Vibrations and noise average out within the window, excursions within the residence
+time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import chi2
+
+from aiida_ufpnmr.engine.errors import InputError
+
+#: A window or residence of fewer frames averages nothing.
+FEWEST_FRAMES = 3
+#: The anchor remembers this many residence times.
+MEMORY = 20
+#: Relative error of the dead time, from two-site processes with known rate.
+DEAD_TIME_ERROR = 0.25
+
+
+@dataclass(frozen=True)
+class HopSettings:
+    """What counts as a hop.
+
+    Attributes:
+        window_ps: the position is averaged over this time.
+        threshold_angstrom: distance from the anchor at which a hop begins.
+        residence_ps: time over which the mean position must lie beyond the threshold.
+    """
+
+    window_ps: float = 0.5
+    threshold_angstrom: float = 1.5
+    residence_ps: float = 1.0
+
+    def __post_init__(self):
+        for name in ('window_ps', 'threshold_angstrom', 'residence_ps'):
+            if not 0 < getattr(self, name) < np.inf:
+                raise InputError(f'{name} must be above zero, not {getattr(self, name)}')
+
+
+@dataclass(frozen=True)
+class Hops:
+    """Hops found along a trajectory, sorted by ion, then time.
+
+    Attributes:
+        ion: (n_hops,) position in the list of ions.
+        frame: (n_hops,) frame in which the threshold was passed.
+        origin, target: (n_hops, 3) anchors before and after, Å.
+        n_ions, n_frames, step_ps: of the trajectory.
+        window, residence: in frames, as used.
+        settings: as given.
+    """
+
+    ion: np.ndarray
+    frame: np.ndarray
+    origin: np.ndarray
+    target: np.ndarray
+    n_ions: int
+    n_frames: int
+    step_ps: float
+    window: int
+    residence: int
+    settings: HopSettings
+
+    @property
+    def distance(self) -> np.ndarray:
+        """(n_hops,) lengths of the hops, Å."""
+        return np.linalg.norm(self.target - self.origin, axis=1)
+
+    @property
+    def time_ps(self) -> np.ndarray:
+        """(n_hops,) times of the hops after the first frame."""
+        return self.frame * self.step_ps
+
+
+@dataclass(frozen=True)
+class HopRate:
+    """Hops per ion and second.
+
+    Attributes:
+        rate_per_s, ci95_per_s: corrected for hops that are too quickly followed by another to be seen.
+        counted_per_s: hops counted, per ion and time.
+        dead_time_ps: a stay shorter than this is not seen.
+        return_fraction: share of hops that lead back to where the hop before came from.
+        corrected: whether the correction could be made; if not, the rate is that counted, and a lower limit.
+    """
+
+    rate_per_s: float
+    ci95_per_s: tuple[float, float]
+    counted_per_s: float
+    dead_time_ps: float
+    return_fraction: float
+    corrected: bool
+
+
+@nb.njit(cache=True)
+def _find_hops(path, window, threshold, residence, memory):
+    """Frames of the hops of one ion, and the anchors before and after each. path: (n_frames, 3)."""
+    n_frames = len(path)
+    frames = np.empty(n_frames // residence + 1, np.int64)
+    anchors = np.empty((n_frames // residence + 1, 2, 3))
+    count = 0
+    anchor = np.zeros(3)
+    mean = np.zeros(3)  # of path[t : t + window]
+    for t in range(window):
+        mean += path[t] / window
+    start = min(residence, n_frames)
+    for t in range(start):
+        anchor += path[t] / start
+    weight = start
+    t = 0
+    while t + window + residence <= n_frames:
+        distance = 0.0
+        for x in range(3):
+            distance += (mean[x] - anchor[x]) ** 2
+        step = 1
+        if distance > threshold**2:
+            place = np.zeros(3)
+            middle = t + window // 2
+            for s in range(middle, middle + residence):
+                place += path[s] / residence
+            away = 0.0
+            for x in range(3):
+                away += (place[x] - anchor[x]) ** 2
+            if away > threshold**2:
+                frames[count] = middle
+                anchors[count, 0] = anchor
+                anchors[count, 1] = place
+                count += 1
+                anchor[:] = place
+                weight = residence
+                step = residence
+        else:
+            weight = min(weight + 1, memory * residence)
+            anchor += (mean - anchor) / weight
+        if step == 1:
+            if t + window < n_frames:
+                mean += (path[t + window] - path[t]) / window
+            t += 1
+        else:
+            t += step
+            mean[:] = 0.0
+            if t + window <= n_frames:
+                for s in range(t, t + window):
+                    mean += path[s] / window
+    return frames[:count], anchors[:count]
+
+
+def find_hops(positions: np.ndarray, step_ps: float, settings: HopSettings = HopSettings()) -> Hops:
+    """Hops of every ion; time grows linearly with the number of frames.
+
+    Args:
+        positions: (n_frames, n_ions, 3) unwrapped, Å, free of drift.
+        step_ps: time between frames.
+        settings: window, threshold and residence time; window and residence hold at least three frames.
+
+    Raises:
+        InputError: the trajectory is shorter than twice the window and residence time together.
+    """
+    n_frames, n_ions = positions.shape[:2]
+    window = max(FEWEST_FRAMES, int(round(settings.window_ps / step_ps)))
+    residence = max(FEWEST_FRAMES, int(round(settings.residence_ps / step_ps)))
+    if n_frames < 2 * (window + residence):
+        raise InputError(
+            f'{n_frames} frames; window and residence time need at least {2 * (window + residence)}; shorten them'
+        )
+    ions, frames, anchors = [], [], []
+    for ion in range(n_ions):
+        found, places = _find_hops(
+            np.ascontiguousarray(positions[:, ion]), window, settings.threshold_angstrom, residence, MEMORY
+        )
+        ions.append(np.full(len(found), ion))
+        frames.append(found)
+        anchors.append(places)
+    places = np.concatenate(anchors)
+    return Hops(
+        np.concatenate(ions),
+        np.concatenate(frames),
+        places[:, 0],
+        places[:, 1],
+        n_ions,
+        n_frames,
+        step_ps,
+        window,
+        residence,
+        settings,
+    )
+
+
+def return_fraction(hops: Hops) -> float:
+    """Share of hops, among those with one before, that end within the threshold of where that one began."""
+    follows = hops.ion[1:] == hops.ion[:-1]
+    if not follows.any():
+        return 1.0
+    back = np.linalg.norm(hops.target[1:] - hops.origin[:-1], axis=1) < hops.settings.threshold_angstrom
+    return float(back[follows].mean())
+
+
+def hop_rate(hops: Hops) -> HopRate:
+    """Hops per ion and second, with the exact 95 % interval of a Poisson count (Garwood 1936).
+
+    A stay shorter than the dead time r is missed. If hops come at random with rate k, and a share q of them leads
+    back, then k e^(−kr) / (1 + q (1 − e^(−kr))) are counted: stays survive with e^(−kr), and a hop out and back again
+    leaves no trace. This is solved for k; the dead time is known to a quarter of itself, which widens the interval.
+    """
+    exposure_s = hops.n_ions * hops.n_frames * hops.step_ps * 1e-12
+    count = len(hops.frame)
+    low = chi2.ppf(0.025, 2 * count) / 2 if count else 0.0
+    high = chi2.ppf(0.975, 2 * count + 2) / 2
+    counted, lower, upper = count / exposure_s, low / exposure_s, high / exposure_s
+    back = return_fraction(hops)
+    length = float(np.median(hops.distance)) if count else 2 * hops.settings.threshold_angstrom
+    share = min(hops.settings.threshold_angstrom / length, 1.0)
+    # the mean over the residence time passes the threshold if this share of it was spent away
+    dead_s = share * max(hops.residence, hops.window) * hops.step_ps * 1e-12
+    rates = [
+        _true_rate(counted, dead_s, back),
+        _true_rate(lower, (1 - DEAD_TIME_ERROR) * dead_s, back),
+        _true_rate(upper, (1 + DEAD_TIME_ERROR) * dead_s, back),
+    ]
+    corrected = all(np.isfinite(rates))
+    rate, lower, upper = rates if corrected else (counted, lower, upper)
+    return HopRate(rate, (lower, upper), counted, dead_s * 1e12, back, corrected)
+
+
+def _true_rate(counted: float, dead: float, back: float) -> float:
+    """Solve for the rate; NaN where more was counted than any rate would give."""
+
+    def excess(rate):
+        survive = np.exp(-rate * dead)
+        return rate * survive / (1 + back * (1 - survive)) - counted
+
+    if counted == 0:
+        return 0.0
+    most = 0.5 / dead  # counts rise with the rate up to here
+    return brentq(excess, counted, most) if excess(most) > 0 and most > counted else np.nan

@@ -1,0 +1,82 @@
+"""Paths of chosen ions relative to the framework."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import atomic_masses
+
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.md.trajectory import Trajectory, regular_frames
+from aiida_ufpnmr.engine.progress import progress
+
+REFERENCES = ('framework', 'cell', 'none')
+CHUNK_FRAMES = 2048
+
+
+@dataclass(frozen=True)
+class IonPaths:
+    """Unwrapped positions of the ions of one species.
+
+    Attributes:
+        species: chemical symbol.
+        index: (n_ions,) atom indices.
+        step_ps: time between frames.
+        positions: (n_frames, n_ions, 3) in Å, relative to the reference.
+        reference: what was held still: ``framework`` (all other atoms), ``cell`` (all atoms), or ``none``.
+    """
+
+    species: str
+    index: np.ndarray
+    step_ps: float
+    positions: np.ndarray
+    reference: str
+
+    @property
+    def length_ps(self) -> float:
+        """Time from the first frame to the last."""
+        return (len(self.positions) - 1) * self.step_ps
+
+
+def ion_paths(
+    trajectory: Trajectory, species: str = 'Li', skip_fs: float = 0.0, reference: str = 'framework'
+) -> IonPaths:
+    """Read the paths of all ions of ``species``, with the drift of the mass centre of the reference taken away.
+
+    Where there is no atom but those of the species, nothing is a framework, and nothing is taken away.
+
+    Raises:
+        InputError: no positions, no such species, too few frames, frames not equally spaced, or positions not finite.
+    """
+    if reference not in REFERENCES:
+        raise InputError(f'reference must be one of {", ".join(REFERENCES)}, not {reference!r}')
+    if trajectory.n_frames == 0:
+        raise InputError(f'{trajectory.path}: holds no positions; give the trajectory that "ufpnmr md" wrote')
+    chosen = np.array([symbol == species for symbol in trajectory.symbols])
+    if not chosen.any():
+        there = ', '.join(sorted(set(trajectory.symbols)))
+        raise InputError(f'{trajectory.path}: holds no {species}, only {there}; choose one with --species')
+    if reference == 'framework' and chosen.all():
+        reference = 'none'
+    time_fs = trajectory.time_fs
+    frames = regular_frames(time_fs, skip_fs, trajectory.path)
+    masses = atomic_masses[trajectory.numbers] * (~chosen if reference == 'framework' else 1.0)
+    positions = np.empty((frames.stop - frames.start, int(chosen.sum()), 3))
+    origin = None
+    with progress(len(positions), 'positions', 'frame') as bar:
+        for start in range(frames.start, frames.stop, CHUNK_FRAMES):
+            stop = min(start + CHUNK_FRAMES, frames.stop)
+            part = trajectory.positions(start, stop)
+            if not np.isfinite(part).all():
+                frame = start + int(np.flatnonzero(~np.isfinite(part).all(axis=(1, 2)))[0])
+                raise InputError(f'{trajectory.path}, frame {frame}: a position is NaN or infinite; remake it')
+            ions = part[:, chosen]
+            if reference != 'none':
+                centre = np.einsum('fax,a->fx', part, masses) / masses.sum()
+                origin = centre[0] if origin is None else origin
+                ions = ions - (centre - origin)[:, None]
+            positions[start - frames.start : stop - frames.start] = ions
+            bar.update(stop - start)
+    step_ps = float(time_fs[frames.start + 1] - time_fs[frames.start]) * 1e-3
+    return IonPaths(species, np.flatnonzero(chosen), step_ps, positions, reference)

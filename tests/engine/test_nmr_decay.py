@@ -1,0 +1,167 @@
+"""Claims about decay times: they are given back within their interval, and not where the data cannot carry them."""
+
+import numpy as np
+import pytest
+
+from aiida_ufpnmr.engine.nmr import DECAY, NO_DECAY, autocorrelation, fit_decay
+from aiida_ufpnmr.engine.nmr.curve_noise import FastPart, curve_covariance
+from aiida_ufpnmr.engine.nmr.stretched import Decay
+
+
+def jumps(seed, n_ions, n_frames, tau, offset=0.0, vibration=1.0, period=7.7, noise=5.0):
+    """Jumps between offset ± 1 with τ = 1/(2k), a lasting vibration, and white noise of five times the variance."""
+    rng = np.random.default_rng(seed)
+    flips = rng.random((n_frames, n_ions)) < 0.5 * (1 - np.exp(-1 / tau))
+    site = 1 - 2 * ((np.cumsum(flips, axis=0) + rng.integers(0, 2, n_ions)) % 2)
+    phase = 2 * np.pi * np.arange(n_frames)[:, None] / period + rng.uniform(0, 2 * np.pi, n_ions)
+    white = np.sqrt(noise) * rng.standard_normal((n_frames, n_ions))
+    return offset + site + np.sqrt(2 * vibration) * np.cos(phase) + white
+
+
+@pytest.mark.parametrize(
+    'tau, b2, stretch, gamma',
+    [
+        (20.0, 0.0, 1.0, 1.0),
+        (50.0, 0.4, 1.0, 1.0),
+        (50.0, 0.4, 1.0, None),
+        (35.0, 0.3, 0.7, None),
+        (35.0, 0.3, 0.7, 0.7),
+    ],
+)
+def test_a_curve_without_noise_gives_its_parameters(tau, b2, stretch, gamma):
+    lag = np.arange(2000.0)
+    c = 0.6 * (b2 + (1 - b2) * np.exp(-((lag / tau) ** stretch)))
+    c[0] = 1
+    fit = fit_decay(lag, c, gamma=gamma)
+    assert fit.verdict == DECAY
+    # hats average a curved law over their width, which costs up to a per cent
+    assert fit.tau == pytest.approx(tau, rel=0.02)
+    assert fit.plateau == pytest.approx(b2, abs=0.01)
+    assert fit.gamma == pytest.approx(stretch, abs=0.02)
+    assert fit.amplitude == pytest.approx(0.6, rel=0.02)
+
+
+@pytest.mark.parametrize('first_lag', [None, 2.0])
+@pytest.mark.parametrize('gamma', [1.0, None])
+def test_jumps_under_vibration_and_noise_are_given_back_within_the_interval(gamma, first_lag):
+    x = jumps(1, 60, 4000, 60.0)
+    lag, c = autocorrelation(x, 0.1)
+    fit = fit_decay(lag, c, gamma=gamma, first_lag=None if first_lag is None else 0.1 * first_lag)
+    assert fit.verdict == DECAY
+    assert fit.tau_ci95[0] < 6.0 < fit.tau_ci95[1]
+    assert fit.tau_ci95[0] < fit.tau < fit.tau_ci95[1]
+    assert 0 < fit.amplitude < 0.25  # one seventh of the variance jumps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'n_ions, n_frames, tau, gamma, offset',
+    [(48, 3000, 60.0, 1.0, 0.0), (48, 3000, 60.0, None, 0.0), (48, 3000, 60.0, 1.0, 0.8), (200, 600, 60.0, 1.0, 0.0)],
+)
+def test_the_interval_holds_the_truth_as_often_as_it_says(n_ions, n_frames, tau, gamma, offset):
+    found = [
+        fit_decay(*autocorrelation(jumps(seed, n_ions, n_frames, tau, offset), 1.0), gamma=gamma) for seed in range(40)
+    ]
+    decays = [fit for fit in found if fit.verdict == DECAY]
+    assert len(decays) > 30
+    held = np.mean([fit.tau_ci95[0] <= tau <= fit.tau_ci95[1] for fit in decays])
+    assert held >= 0.85  # 95 % of 40, less three standard deviations
+    # honest is not the same as useless
+    assert np.median([fit.tau_ci95[1] / fit.tau_ci95[0] for fit in decays]) < 5
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_noise_on_static_ions_is_no_decay(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=40) + 2 * rng.standard_normal((3000, 40))
+    fit = fit_decay(*autocorrelation(x, 0.1))
+    assert fit.verdict == NO_DECAY
+    assert np.isnan(fit.tau) and np.isnan(fit.tau_ci95).all()
+    assert fit.tau_lower_bound > 100
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_a_trajectory_shorter_than_the_decay_gives_none_but_a_true_lower_bound(seed):
+    fit = fit_decay(*autocorrelation(jumps(seed, 48, 1500, 1500.0), 1.0), gamma=1.0)
+    assert fit.verdict == NO_DECAY
+    assert fit.reason
+    assert not fit.tau_lower_bound > 1500  # the bound must not exceed the truth
+
+
+def test_pure_noise_is_no_decay():
+    fit = fit_decay(*autocorrelation(np.random.default_rng(0).normal(size=(2000, 30)), 1.0))
+    assert fit.verdict == NO_DECAY
+
+
+def test_the_interval_grows_where_fewer_ions_are_followed():
+    width = []
+    for n_ions in (100, 10):
+        fit = fit_decay(*autocorrelation(jumps(3, n_ions, 4000, 40.0), 1.0), gamma=1.0)
+        width.append(np.log(fit.tau_ci95[1] / fit.tau_ci95[0]))
+    assert 1.5 < width[1] / width[0] < 8  # about the square root of ten
+
+
+def test_bootstrap_samples_can_only_widen_the_interval():
+    x = jumps(1, 30, 3000, 50.0)
+    lag, c = autocorrelation(x, 1.0)
+    rng = np.random.default_rng(0)
+    samples = np.array([autocorrelation(x[:, rng.integers(0, 30, 30)], 1.0)[1] for _ in range(30)])
+    alone, both = fit_decay(lag, c, gamma=1.0), fit_decay(lag, c, gamma=1.0, samples=samples)
+    assert both.tau == alone.tau
+    assert both.tau_ci95[0] <= alone.tau_ci95[0] and both.tau_ci95[1] >= alone.tau_ci95[1]
+
+
+def test_the_first_lag_passes_over_a_vibration_that_fades():
+    lag = np.arange(4000.0)
+    c = 0.3 * np.exp(-lag / 200) + 0.7 * np.exp(-lag / 6) * np.cos(lag)
+    fit = fit_decay(lag, c + 1e-5 * np.random.default_rng(0).normal(size=4000), gamma=1.0)
+    assert 6 < fit.first_lag < 100
+    assert fit.tau == pytest.approx(200, rel=0.1)
+
+
+def test_unit_of_lag_and_height_of_curve_carry_through():
+    lag, c = autocorrelation(jumps(1, 40, 3000, 40.0), 1.0)
+    one, other = fit_decay(lag, c, gamma=1.0), fit_decay(lag * 1e-4, c * 7.0, gamma=1.0)
+    assert other.tau == pytest.approx(one.tau * 1e-4)
+    assert other.amplitude == pytest.approx(one.amplitude * 7.0)
+
+
+def test_covariance_of_a_curve_is_that_of_many_trajectories():
+    n_frames, tau = 400, 20.0
+    rng = np.random.default_rng(0)
+    lags = np.array([3, 10, 30, 80])
+    curves = []
+    for _ in range(1500):
+        flips = rng.random((n_frames, 1)) < 0.5 * (1 - np.exp(-1 / tau))
+        x = 1 - 2.0 * (np.cumsum(flips, axis=0) % 2) + rng.standard_normal((n_frames, 1))
+        curves.append([np.mean(x[:-m] * x[m:]) for m in lags])
+    sampled = np.cov(np.array(curves).T)
+    decay = Decay(tau, 1.0, 1.0, 0.0)
+    stated = curve_covariance(lags.astype(float), n_frames, decay, FastPart(1.0, 1.0), np.eye(4))
+    # jumps between two sites lack the common fluctuation of the whole curve, which the free amplitude takes up anyway
+    shape = decay(lags.astype(float))
+    project = np.eye(4) - np.outer(shape, shape) / (shape @ shape)
+    ratio = np.trace(project @ stated @ project) / np.trace(project @ sampled @ project)
+    assert 0.75 < ratio < 1.35
+
+
+@pytest.mark.parametrize(
+    'lag, c, options',
+    [
+        ([0, 1, 3], [1, 0.5, 0.2], {}),
+        ([1, 2, 3], [1, 0.5, 0.2], {}),
+        ([0, 1, 2], [1, np.nan, 0.2], {}),
+        ([0, 1, 2], [1, 0.5], {}),
+        ([0, 1, 2], [0, 0.5, 0.2], {}),
+        ([0, 1, 2], [1, 0.5, 0.2], {'gamma': 1.5}),
+        ([0, 1, 2], [1, 0.5, 0.2], {'first_lag': -1}),
+    ],
+)
+def test_bad_input_is_refused(lag, c, options):
+    with pytest.raises(ValueError):
+        fit_decay(np.array(lag, float), np.array(c, float), **options)
+
+
+@pytest.mark.parametrize('n', [2, 5, 12])
+def test_a_handful_of_frames_is_no_decay(n):
+    assert fit_decay(*autocorrelation(np.random.default_rng(0).normal(size=(n, 3)), 1.0)).verdict == NO_DECAY

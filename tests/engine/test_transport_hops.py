@@ -1,0 +1,82 @@
+"""Claims about hops: their number, place and rate are those of a process that is known."""
+
+import numpy as np
+import pytest
+from two_site import two_site_paths
+
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.transport import HopSettings, find_hops, hop_rate
+from aiida_ufpnmr.engine.transport.hops import _find_hops
+
+STEP_PS = 0.1
+
+
+def plain_hops(path, window, threshold, residence, memory):
+    """The definition in plain numpy."""
+    frames, places = [], []
+    anchor, weight, t = path[:residence].mean(axis=0), residence, 0
+    while t + window + residence <= len(path):
+        mean = path[t : t + window].mean(axis=0)
+        step = 1
+        if np.linalg.norm(mean - anchor) > threshold:
+            middle = t + window // 2
+            place = path[middle : middle + residence].mean(axis=0)
+            if np.linalg.norm(place - anchor) > threshold:
+                frames.append(middle)
+                places.append((anchor, place))
+                anchor, weight, step = place, residence, residence
+        else:
+            weight = min(weight + 1, memory * residence)
+            anchor = anchor + (mean - anchor) / weight
+        t += step
+    return np.array(frames), np.array(places)
+
+
+@pytest.mark.parametrize('window, residence', [(5, 10), (3, 3), (10, 4)])
+def test_kernel_equals_its_plain_twin(window, residence):
+    _, positions = two_site_paths(n_ions=2, n_frames=1500, rate_per_frame=0.02)
+    for ion in range(2):
+        path = np.ascontiguousarray(positions[:, ion])
+        frames, places = _find_hops(path, window, 1.5, residence, 20)
+        expected_frames, expected_places = plain_hops(path, window, 1.5, residence, 20)
+        assert len(frames) > 5
+        np.testing.assert_array_equal(frames, expected_frames)
+        np.testing.assert_allclose(places, expected_places, atol=1e-9)
+
+
+@pytest.mark.parametrize('distance', [2.5, 3.5])
+@pytest.mark.parametrize('rate_per_frame', [0.0005, 0.005, 0.015])
+def test_rate_of_a_two_site_process_lies_within_the_interval(rate_per_frame, distance):
+    held = 0
+    for seed in range(5):
+        _, positions = two_site_paths(seed, 20, 8000, rate_per_frame, distance)
+        rate = hop_rate(find_hops(positions, STEP_PS))
+        k = rate_per_frame / (STEP_PS * 1e-12)
+        assert rate.corrected
+        assert rate.rate_per_s == pytest.approx(k, rel=0.08 + 4 / np.sqrt(20 * 8000 * rate_per_frame))
+        held += rate.ci95_per_s[0] <= k <= rate.ci95_per_s[1]
+    assert held >= 4  # of five intervals of 95 %
+
+
+def test_hops_know_their_ion_time_and_length():
+    site, positions = two_site_paths(n_ions=5, rate_per_frame=0.002)
+    hops = find_hops(positions, STEP_PS)
+    ion = hops.ion == 2
+    true = np.flatnonzero(np.diff(site[:, 2])) + 1
+    assert len(true) and all(np.abs(true - frame).min() <= hops.window for frame in hops.frame[ion])
+    np.testing.assert_allclose(hops.distance, 3.0, atol=0.5)
+
+
+def test_ions_that_only_rattle_do_not_hop_and_the_upper_limit_says_how_rarely():
+    _, positions = two_site_paths(rate_per_frame=0.0)
+    rate = hop_rate(find_hops(positions, STEP_PS))
+    assert rate.rate_per_s == 0 and rate.ci95_per_s[0] == 0
+    # Garwood: no event in the exposure allows 3.69 of them
+    assert rate.ci95_per_s[1] == pytest.approx(3.689 / (30 * 3000 * STEP_PS * 1e-12), rel=0.05)
+
+
+def test_a_short_trajectory_and_senseless_settings_are_refused():
+    with pytest.raises(InputError):
+        find_hops(np.zeros((20, 2, 3)), STEP_PS)
+    with pytest.raises(InputError):
+        HopSettings(window_ps=-1.0)
