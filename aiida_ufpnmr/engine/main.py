@@ -13,6 +13,7 @@ from aiida_ufpnmr.engine.commands.shared import run
 COMMANDS = {
     'fit-potential': ('potential', 'Fit an ultra-fast potential to DFT energies, forces and stresses.'),
     'evaluate-potential': ('potential', 'Errors of a potential on labelled structures.'),
+    'convert-potential': ('potential', 'Convert a potential between .h5, .uf3 (LAMMPS) and .json (UF3).'),
     'md': ('md', 'Molecular dynamics with an ultra-fast potential.'),
     'fit-efg': ('efg', 'Fit a symmetry-adapted model of the electric field gradient.'),
     'evaluate-efg': ('efg', 'Errors of an EFG model on labelled structures.'),

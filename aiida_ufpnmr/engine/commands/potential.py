@@ -1,4 +1,4 @@
-"""``ufpnmr fit-potential`` and ``ufpnmr evaluate-potential``."""
+"""``ufpnmr fit-potential``, ``evaluate-potential`` and ``convert-potential``."""
 
 from __future__ import annotations
 
@@ -90,3 +90,20 @@ def evaluate_potential(potential, data, json_path):
     }
     report(results, json_path)
     print_table(_error_rows({'error': results}))
+
+
+@click.command('convert-potential', cls=Command, example='ufpnmr convert-potential potential.h5 potential.uf3')
+@click.argument('potential', type=INPUT, metavar='POT')
+@click.argument('output', type=OUTPUT, metavar='OUT')
+@json_option
+def convert_potential(potential, output, json_path):
+    """Convert a potential between .h5, .uf3 (LAMMPS) and .json (UF3 package), by suffix.
+
+    What the new format cannot carry is said.
+    """
+    check_outputs(output, json_path)
+    lost = UltraFastPotential.load(potential).save(output)
+    report({'output': str(output), 'not_carried': lost}, json_path)
+    click.echo(f'{output} written')
+    for line in lost:
+        click.echo(f'  not carried: {line}')

@@ -7,7 +7,7 @@ Model (Harper 2024, eqn (5), with an amplitude for what is lost before the first
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtri
@@ -19,6 +19,8 @@ from aiida_ufpnmr.engine.nmr.stretched import Decay, DecaySearch, fit_curve
 
 DECAY = 'decay'
 NO_DECAY = 'no decay within the trajectory'
+
+CONSTANT = 'the curve is as well described by a constant'
 
 #: Exponents that are tried where γ is free; below the lowest, a curve is a logarithm rather than a decay.
 GAMMAS = np.round(np.arange(0.2, 1.01, 0.1), 2)
@@ -50,7 +52,7 @@ class DecayFit:
         first_lag: first lag that was fitted.
         last_lag: last lag that was fitted.
         signals: effective number of independent signals behind the curve (ions, if they move independently).
-        reason: in words, why there is no decay; empty otherwise.
+        reason: in words, why there is no decay, or that γ had to be fixed; empty otherwise.
     """
 
     verdict: str
@@ -93,6 +95,9 @@ def fit_decay(
     least 2.5 %; the chance comes from curves drawn with the correlated errors of :mod:`curve_noise`. With ``samples``
     the interval is widened, where needed, to the 2.5 and 97.5 % points of their fits.
 
+    Where ``gamma`` is free and the curve shows a decay but does not tell γ and τ apart, γ is fixed to 1, which ``reason``
+    says: the plain exponential asks less of the data.
+
     Without ``first_lag``, it is the first lag after which the curve departs from its own fit, averaged over the lags
     from m to 2m for every doubling of m, by no more than its noise, its lasting vibrations and 2 % of the decaying
     part. It passes over the white noise at lag 0 and over vibrations that fade.
@@ -118,9 +123,21 @@ def fit_decay(
     c = c / scale
     n_frames = len(c) if length is None else max(len(c), int(round(length / step)))
     nodes = fit_bin_nodes(len(c), n_frames, fit_fraction)
-    gammas = GAMMAS if gamma is None else np.array([float(gamma)])
-    problem = _Problem(c, LagBins.of(nodes, n_frames), gammas)
+    options = (first_lag, samples, ions, tau_fraction, seed)
+    if gamma is not None:
+        return _fit(lag, c, step, scale, n_frames, nodes, np.array([float(gamma)]), *options)
+    free = _fit(lag, c, step, scale, n_frames, nodes, GAMMAS, *options)
+    if free.verdict == DECAY or free.reason == CONSTANT:
+        return free
+    plain = _fit(lag, c, step, scale, n_frames, nodes, np.array([1.0]), *options)
+    return replace(plain, reason='γ cannot be told from τ; it is fixed to 1') if plain.verdict == DECAY else free
 
+
+def _fit(
+    lag, c, step, scale, n_frames, nodes, gammas, first_lag, samples, ions, tau_fraction, seed
+) -> DecayFit:
+    """The fit for one choice of exponents; ``c`` is one at lag 0, ``scale`` what it was."""
+    problem = _Problem(c, LagBins.of(nodes, n_frames), gammas)
     chosen = _first_bin(problem, first_lag, step)
     if chosen is None:
         return _no_decay('too few lags to fit', np.nan, scale * np.nan, np.nan, lag[-1], np.nan)
@@ -140,7 +157,7 @@ def fit_decay(
 
     decay = fit.decay
     if not _beats_a_constant(fit, drawn_scale, draws):
-        return refuse('the curve is as well described by a constant')
+        return refuse(CONSTANT)
     low, high = _interval(fit, drawn_scale, draws)
     if samples is not None:
         low, high = _widened(low, high, fit, problem, samples)

@@ -1,0 +1,154 @@
+"""λ = 2 SOAP descriptors (Grisafi, Wilkins, Csányi & Ceriotti, Phys. Rev. Lett. 120, 036002 (2018))."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+
+from aiida_ufpnmr.engine.efg.harmonics import coupling, harmonic_constants
+from aiida_ufpnmr.engine.efg.kernels import expand_density
+from aiida_ufpnmr.engine.efg.radial import cutoff_function, density_integrals, radial_scaling, uniform_spline
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.neighbours import complete_cell
+
+#: Points of the radial splines a width of the Gaussian density: interpolation error below 1e-7 of the largest value.
+POINTS_A_WIDTH = 32
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """How the density of the neighbours is expanded: all that fixes the coefficients c[species n, l m].
+
+    Attributes:
+        known_species: chemical symbols of the neighbours, in the order of the channels.
+        cutoff, cutoff_width: Å; the density fades to zero over the last ``cutoff_width``.
+        n_max: number of radial functions.
+        l_max: largest angular momentum.
+        sigma: width of the Gaussian of one neighbour, Å.
+        scale, exponent: far neighbours weigh 1/(1 + (r/scale)^exponent); exponent 0 switches this off.
+    """
+
+    known_species: tuple[str, ...]
+    cutoff: float
+    cutoff_width: float
+    n_max: int
+    l_max: int
+    sigma: float
+    scale: float
+    exponent: float
+
+    def __post_init__(self):
+        points = int(np.ceil(POINTS_A_WIDTH * self.cutoff / self.sigma)) + 1
+        r = np.linspace(0, self.cutoff, points)
+        values = density_integrals(r, self.n_max, self.l_max, self.cutoff, self.sigma)
+        fade = cutoff_function(r, self.cutoff, self.cutoff_width)
+        if self.exponent:
+            fade = fade * radial_scaling(r, self.scale, self.exponent)
+        numbers = np.full(max(atomic_numbers.values()) + 1, -1)
+        numbers[[atomic_numbers[symbol] for symbol in self.known_species]] = np.arange(len(self.known_species))
+        object.__setattr__(self, '_table', uniform_spline(values * fade[:, None, None]))
+        object.__setattr__(self, '_spacing', r[1])
+        object.__setattr__(self, '_harmonic_constants', harmonic_constants(self.l_max))
+        object.__setattr__(self, '_channel_of_number', numbers)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels: species times radial functions."""
+        return len(self.known_species) * self.n_max
+
+    def species_indices(self, numbers: np.ndarray) -> np.ndarray:
+        """Which of the known species each atom is; :class:`InputError` for one that is none of them."""
+        indices = self._channel_of_number[np.asarray(numbers, int)]
+        if (indices < 0).any():
+            strange = chemical_symbols[int(numbers[np.argmin(indices)])]
+            raise InputError(
+                f'the EFG model does not know the element {strange}, only {", ".join(self.known_species)}; '
+                'fit one to structures that hold it'
+            )
+        return indices
+
+    def coefficients(self, positions, cell, pbc, species: np.ndarray, ions: np.ndarray) -> np.ndarray:
+        """c[l m, channel] around chosen ions, (n_ions, (l_max + 1)², channels).
+
+        Args:
+            positions: (n_atoms, 3) in Å.
+            cell: (3, 3) in Å.
+            pbc: three booleans.
+            species: (n_atoms,) from :meth:`species_indices`.
+            ions: (n_ions,) atom indices.
+        """
+        positions = np.ascontiguousarray(positions, dtype=np.float64)
+        cell = complete_cell(positions, np.asarray(cell, dtype=np.float64), pbc)
+        count, constants = len(self.known_species), self._harmonic_constants
+        return expand_density(positions, cell, pbc, species, count, ions, self._table, self._spacing, constants)
+
+
+def coupled_pairs(l_max: int) -> np.ndarray:
+    """Pairs (l1 ≤ l2) that couple to λ = 2 and are even under inversion, (n_pairs, 2)."""
+    pairs = [(l, l) for l in range(1, l_max + 1)] + [(l, l + 2) for l in range(l_max - 1)]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def padded_couplings(l_max: int) -> np.ndarray:
+    """The couplings of all pairs in one array, (n_pairs, 5, 2·l_max + 1, 2·l_max + 1)."""
+    pairs = coupled_pairs(l_max)
+    out = np.zeros((len(pairs), 5, 2 * l_max + 1, 2 * l_max + 1))
+    for target, (l1, l2) in zip(out, pairs):
+        target[:, : 2 * l1 + 1, : 2 * l2 + 1] = coupling(l1, l2)
+    return out
+
+
+def equivariant_features(expansion: np.ndarray) -> np.ndarray:
+    """λ = 2 features (n_ions, 5, n_features): the l = 2 coefficients themselves, then all products of two coefficients.
+
+    Of equal l1 = l2 only p ≤ q is kept, with √2 for p < q; of the rest only l1 < l2, with √2. So the dot product of two
+    feature vectors is the λ-SOAP kernel over all pairs.
+
+    Args:
+        expansion: (n_ions, (l_max + 1)², channels), mixed or not.
+    """
+    n_ions, n_lm, channels = expansion.shape
+    l_max = int(np.sqrt(n_lm)) - 1
+    upper = np.triu_indices(channels)
+    twice = np.where(upper[0] == upper[1], 1.0, np.sqrt(2.0))
+    blocks = [expansion[:, 4:9]]
+    for l1, l2 in coupled_pairs(l_max):
+        first = expansion[:, None, l1 * l1 : (l1 + 1) ** 2].swapaxes(2, 3)  # ion, 1, p, m1
+        second = np.einsum('Mab,ibq->iMaq', coupling(l1, l2), expansion[:, l2 * l2 : (l2 + 1) ** 2], optimize=True)
+        product = first @ second
+        if l1 == l2:
+            blocks.append(product[..., upper[0], upper[1]] * twice)
+        else:
+            blocks.append(product.reshape(n_ions, 5, -1) * np.sqrt(2.0))
+    return np.concatenate(blocks, axis=2)
+
+
+def contraction_weights(weights: np.ndarray, l_max: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Turn weights of :func:`equivariant_features`, (n_features,), into those of the compiled contraction.
+
+    Returns:
+        linear (channels,) and pair weights (n_pairs, channels, channels), the channel of l2 first.
+    """
+    upper = np.triu_indices(channels)
+    taken = channels
+    matrices = []
+    for l1, l2 in coupled_pairs(l_max):
+        matrix = np.zeros((channels, channels))
+        if l1 == l2:
+            block = weights[taken : taken + len(upper[0])]
+            # half of √2 on each side of the diagonal
+            matrix[upper] = np.where(upper[0] == upper[1], 0.5, np.sqrt(0.5)) * block
+            matrix += matrix.T
+        else:
+            block = weights[taken : taken + channels * channels]
+            matrix[:] = np.sqrt(2.0) * block.reshape(channels, channels).T
+        taken += len(block)
+        matrices.append(matrix)
+    return weights[:channels].copy(), np.array(matrices)
+
+
+def feature_count(l_max: int, channels: int) -> int:
+    """Number of features of :func:`equivariant_features`."""
+    return channels + l_max * channels * (channels + 1) // 2 + (l_max - 1) * channels**2

@@ -1,0 +1,80 @@
+"""Quadrupolar isotopes: spin and nuclear quadrupole moment.
+
+Moments in millibarn after P. Pyykkö, Mol. Phys. 116, 1328 (2018), "Year-2017 nuclear quadrupole moments".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from aiida_ufpnmr.engine.errors import InputError
+
+
+@dataclass(frozen=True)
+class Isotope:
+    """A quadrupolar nucleus.
+
+    Attributes:
+        name: mass number and symbol, such as ``7Li``.
+        spin: I, in units of ħ.
+        moment_mb: nuclear quadrupole moment Q in millibarn.
+    """
+
+    name: str
+    spin: float
+    moment_mb: float
+
+
+#: The isotope that stands for its element comes first.
+_TABLE = (
+    ('2H', 1, 2.8578),
+    ('7Li', 1.5, -40.1),
+    ('6Li', 1, -0.808),
+    ('9Be', 1.5, 52.88),
+    ('11B', 1.5, 40.59),
+    ('10B', 3, 84.59),
+    ('14N', 1, 20.44),
+    ('17O', 2.5, -25.58),
+    ('23Na', 1.5, 104.0),
+    ('25Mg', 2.5, 199.4),
+    ('27Al', 2.5, 146.6),
+    ('33S', 1.5, -69.4),
+    ('35Cl', 1.5, -81.7),
+    ('37Cl', 1.5, -64.4),
+    ('39K', 1.5, 60.3),
+    ('41K', 1.5, 73.4),
+    ('43Ca', 3.5, -40.8),
+    ('45Sc', 3.5, -220.0),
+    ('51V', 3.5, -52.0),
+    ('63Cu', 1.5, -220.0),
+    ('65Cu', 1.5, -204.0),
+    ('71Ga', 1.5, 107.0),
+    ('69Ga', 1.5, 171.0),
+    ('73Ge', 4.5, -196.0),
+    ('81Br', 1.5, 257.9),
+    ('79Br', 1.5, 308.7),
+    ('87Rb', 1.5, 133.5),
+    ('85Rb', 2.5, 276.0),
+    ('87Sr', 4.5, 305.0),
+    ('91Zr', 2.5, -176.0),
+    ('93Nb', 4.5, -320.0),
+    ('127I', 2.5, -688.22),
+    ('133Cs', 3.5, -3.43),
+)
+
+ISOTOPES = {name: Isotope(name, float(spin), float(moment)) for name, spin, moment in _TABLE}
+
+
+def get_isotope(name: str) -> Isotope:
+    """The isotope called ``name`` (``7Li``), or the one that stands for an element (``Li``).
+
+    Raises:
+        InputError: not in the table.
+    """
+    if name in ISOTOPES:
+        return ISOTOPES[name]
+    for isotope in ISOTOPES.values():
+        if re.sub(r'\d', '', isotope.name) == name:
+            return isotope
+    raise InputError(f'no quadrupole moment known for {name!r}; known are {", ".join(ISOTOPES)}')

@@ -1,0 +1,124 @@
+"""Compiled inner loops: the density expansion around ions, its mixing, and its contraction with weights.
+
+The layout keeps the channels (neighbour species, then radial function) of one (l, m) side by side, so that the
+innermost loops run over contiguous numbers.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from aiida_ufpnmr.engine.efg.harmonics import real_harmonics
+from aiida_ufpnmr.engine.neighbours import find_neighbours
+
+#: Sums may be reordered into vector registers; NaN and infinity keep their meaning.
+_FAST = {'reassoc', 'contract', 'nsz'}
+
+
+@nb.njit(cache=True, fastmath=_FAST)
+def expand_density(positions, cell, pbc, species, n_species, ions, table, spacing, constants):
+    """Coefficients of the neighbour density around chosen ions, (n_ions, (l_max + 1)², n_species · n_max).
+
+    Args:
+        species: (n_atoms,) index of each atom's species, 0 .. n_species - 1.
+        ions: (n_ions,) the atoms to expand around.
+        table: (n_points + 2, l_max + 1, n_max) coefficients of uniform cubic B-splines in r, of which the last point
+            lies at the cut-off.
+        spacing: distance of two points in Å.
+        constants: of the harmonics.
+    """
+    n_l, n_max = table.shape[1], table.shape[2]
+    last = len(table) - 4
+    centres = np.zeros(len(positions), np.bool_)
+    centres[ions] = True
+    start, index, shift = find_neighbours(positions, cell, pbc, spacing * (len(table) - 3), centres)
+    out = np.zeros((len(ions), n_l * n_l, n_species, n_max))
+    harmonics = np.empty(n_l * n_l)
+    radial = np.empty(n_max)
+    for a in range(len(ions)):
+        i = ions[a]
+        for pair in range(start[i], start[i + 1]):
+            j = index[pair]
+            s0, s1, s2 = shift[pair, 0], shift[pair, 1], shift[pair, 2]
+            x = positions[j, 0] + (s0 * cell[0, 0] + s1 * cell[1, 0] + s2 * cell[2, 0]) - positions[i, 0]
+            y = positions[j, 1] + (s0 * cell[0, 1] + s1 * cell[1, 1] + s2 * cell[2, 1]) - positions[i, 1]
+            z = positions[j, 2] + (s0 * cell[0, 2] + s1 * cell[1, 2] + s2 * cell[2, 2]) - positions[i, 2]
+            r = np.sqrt(x * x + y * y + z * z)
+            real_harmonics(x / r, y / r, z / r, constants, harmonics)
+            u = r / spacing
+            k = min(int(u), last)
+            t = u - k
+            b0 = (1 - t) ** 3 / 6
+            b1 = (3 * t**3 - 6 * t**2 + 4) / 6
+            b2 = (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6
+            b3 = t**3 / 6
+            channel = species[j]
+            for l in range(n_l):
+                for n in range(n_max):
+                    radial[n] = b0 * table[k, l, n] + b1 * table[k + 1, l, n]
+                    radial[n] += b2 * table[k + 2, l, n] + b3 * table[k + 3, l, n]
+                for lm in range(l * l, (l + 1) * (l + 1)):
+                    value = harmonics[lm]
+                    for n in range(n_max):
+                        out[a, lm, channel, n] += value * radial[n]
+    return out.reshape((len(ions), n_l * n_l, n_species * n_max))
+
+
+@nb.njit(cache=True, fastmath=_FAST)
+def mix_channels(expansion, mixing):
+    """Linear combinations of the channels for each l, (n_ions, (l_max + 1)², mixed).
+
+    Args:
+        expansion: from :func:`expand_density`.
+        mixing: (l_max + 1, channels, mixed).
+    """
+    n_ions, _, channels = expansion.shape
+    n_l, _, mixed = mixing.shape
+    out = np.zeros((n_ions, n_l * n_l, mixed))
+    for a in range(n_ions):
+        for l in range(n_l):
+            for lm in range(l * l, (l + 1) * (l + 1)):
+                for p in range(channels):
+                    value = expansion[a, lm, p]
+                    for k in range(mixed):
+                        out[a, lm, k] += value * mixing[l, p, k]
+    return out
+
+
+@nb.njit(cache=True, fastmath=_FAST)
+def contract_weights(expansion, linear_weights, pairs, couplings, weights):
+    """The λ = 2 components (n_ions, 5) that a linear model gives, without forming its features.
+
+    For each pair (l1, l2): Σ_m1m2 CG[M, m1, m2] Σ_pq c[l1 m1, p] W[p, q] c[l2 m2, q], and Σ_p w[p] c[2 M, p] beside it.
+
+    Args:
+        expansion: from :func:`mix_channels`.
+        linear_weights: (channels,).
+        pairs: (n_pairs, 2) of l1, l2.
+        couplings: (n_pairs, 5, 2·l_max + 1, 2·l_max + 1), zero where l1 or l2 is smaller than l_max.
+        weights: (n_pairs, channels, channels); the index q comes first.
+    """
+    n_ions, _, channels = expansion.shape
+    out = np.zeros((n_ions, 5))
+    weighted = np.empty(channels)
+    for a in range(n_ions):
+        c = expansion[a]
+        for m in range(5):
+            for p in range(channels):
+                out[a, m] += linear_weights[p] * c[4 + m, p]
+        for pair in range(len(pairs)):
+            l1, l2 = pairs[pair, 0], pairs[pair, 1]
+            for m2 in range(2 * l2 + 1):
+                weighted[:] = 0.0
+                for q in range(channels):
+                    value = c[l2 * l2 + m2, q]
+                    for p in range(channels):
+                        weighted[p] += value * weights[pair, q, p]
+                for m1 in range(2 * l1 + 1):
+                    product = 0.0
+                    for p in range(channels):
+                        product += c[l1 * l1 + m1, p] * weighted[p]
+                    for m in range(5):
+                        out[a, m] += couplings[pair, m, m1, m2] * product
+    return out

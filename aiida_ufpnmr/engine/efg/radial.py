@@ -1,0 +1,71 @@
+"""Radial part of the density expansion: overlaps of Gaussian densities with a Gaussian-type basis, as splines of r."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import eigh, solve_banded
+from scipy.special import gamma, ive
+
+
+def gto_basis(r: np.ndarray, n_max: int, cutoff: float) -> np.ndarray:
+    """Orthonormal Gaussian-type radial functions, (n_max, len(r)), orthonormal with the weight r² on [0, ∞).
+
+    r^n exp(-r²/2σ_n²) with σ_n = cutoff · max(√n, 1)/n_max for n = 0 .. n_max - 1, made orthonormal by S^(-1/2): the
+    functions of featomic (Musil et al., J. Chem. Phys. 154, 114109 (2021)). Here n counts from 0, and l does not enter.
+    """
+    n = np.arange(n_max)
+    widths = cutoff * np.maximum(np.sqrt(n), 1) / n_max
+    exponents = 1 / (2 * widths**2)
+    power = n[:, None] + n + 3
+    overlap = 0.5 * (exponents[:, None] + exponents) ** (-power / 2) * gamma(power / 2)
+    norm = 1 / np.sqrt(np.diag(overlap))
+    values, vectors = eigh(overlap * np.outer(norm, norm))
+    root = vectors @ np.diag(values**-0.5) @ vectors.T
+    primitive = r ** n[:, None] * np.exp(-exponents[:, None] * r**2) * norm[:, None]
+    return root @ primitive
+
+
+def density_integrals(r: np.ndarray, n_max: int, l_max: int, cutoff: float, sigma: float) -> np.ndarray:
+    """Coefficients of a Gaussian at distance ``r`` without its harmonic, (len(r), l_max + 1, n_max).
+
+    ∫ dr' r'² R_n(r') 4π (πσ²)^(-3/4) exp(-(r² + r'²)/2σ²) i_l(r r'/σ²), i_l the modified spherical Bessel function
+    (Bartók, Kondor & Csányi, Phys. Rev. B 87, 184115 (2013)); the density (πσ²)^(-3/4) exp(-r²/2σ²) has unit 2-norm.
+    By Gauss–Legendre quadrature over the ± 9 σ outside which the integrand vanishes.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(96)
+    low = np.maximum(r - 9 * sigma, 0.0)
+    half = (r + 9 * sigma - low) / 2
+    inner = low[:, None] + half[:, None] * (nodes + 1)  # (r, nodes)
+    basis = gto_basis(inner.ravel(), n_max, cutoff).reshape(n_max, *inner.shape)
+    x = np.maximum(r[:, None] * inner / sigma**2, 1e-12)
+    weight = half[:, None] * weights * inner**2 * np.exp(-((r[:, None] - inner) ** 2) / (2 * sigma**2))
+    bessel = np.stack([np.sqrt(np.pi / (2 * x)) * ive(l + 0.5, x) for l in range(l_max + 1)])
+    return 4 * np.pi * (np.pi * sigma**2) ** -0.75 * np.einsum('rg,lrg,nrg->rln', weight, bessel, basis)
+
+
+def cutoff_function(r: np.ndarray, cutoff: float, width: float) -> np.ndarray:
+    """Shifted cosine: 1 up to ``cutoff - width``, then down to 0 with zero slope."""
+    x = np.clip((r - cutoff + width) / width, 0, 1)
+    return 0.5 * (1 + np.cos(np.pi * x))
+
+
+def radial_scaling(r: np.ndarray, scale: float, exponent: float) -> np.ndarray:
+    """Weight of far neighbours, 1/(1 + (r/scale)^exponent) (Willatt, Musil & Ceriotti, PCCP 20, 29661 (2018))."""
+    return 1 / (1 + (r / scale) ** exponent)
+
+
+def uniform_spline(values: np.ndarray) -> np.ndarray:
+    """Coefficients of the uniform cubic B-spline through ``values`` along the first axis, two more than values.
+
+    Ends: no curvature at the start (no atom comes there), no slope at the end (where the cut-off function has none).
+    """
+    n = len(values)
+    bands = np.zeros((5, n + 2))  # bands[2 + i - j, j] is element (i, j)
+    bands[2, 1:-1] = 4 / 6
+    bands[1, 2:] = 1 / 6
+    bands[3, :-2] = 1 / 6
+    bands[2, 0], bands[1, 1], bands[0, 2] = 1, -2, 1
+    bands[2, -1], bands[4, -3] = 1, -1
+    right = np.zeros((n + 2, *values.shape[1:]))
+    right[1:-1] = values
+    return solve_banded((2, 2), bands, right.reshape(n + 2, -1)).reshape(right.shape)

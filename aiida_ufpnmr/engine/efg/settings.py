@@ -1,0 +1,61 @@
+"""Settings of an EFG model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: A smaller penalty looks good inside a narrow training set and fails by factors on environments outside of it.
+PENALTY_FLOOR = 1e-4
+
+#: Penalties that cross-validation chooses from. The best is flat within a factor of 3.
+PENALTIES = (1e-2, 3e-2, 1e-1)
+
+
+@dataclass(frozen=True)
+class EfgSettings:
+    """Settings of :func:`~aiida_ufpnmr.engine.efg.fitting.fit_efg_model`; the defaults were chosen on Li3PS4.
+
+    Attributes:
+        cutoff: neighbours up to here are seen, Å.
+        cutoff_width: the last stretch over which they fade, Å.
+        n_max: radial functions.
+        l_max: largest angular momentum, at least 2. Errors fall markedly up to 8.
+        sigma: width of the Gaussian that stands for an atom, Å.
+        scale: distance beyond which neighbours weigh less, Å.
+        exponent: how fast they do; 0 for not at all.
+        mixed_channels: combinations of (species, radial function) that are kept for each l, by principal components.
+        penalty: of the ridge, for features of mean square norm 1; ``null`` chooses by cross-validation.
+        folds: groups are dealt into this many folds.
+        seed: of the order in which groups are dealt.
+        isotope: whose frequencies are reported; ``null`` for the usual one of the species.
+    """
+
+    cutoff: float = 6.0
+    cutoff_width: float = 0.5
+    n_max: int = 8
+    l_max: int = 8
+    sigma: float = 0.4
+    scale: float = 2.5
+    exponent: float = 3.0
+    mixed_channels: int = 14
+    penalty: float | None = None
+    folds: int = 5
+    seed: int = 0
+    isotope: str | None = None
+
+    def __post_init__(self):
+        for name in ('cutoff', 'cutoff_width', 'sigma', 'scale'):
+            if not getattr(self, name) > 0:
+                raise ValueError(f'{name} must be positive')
+        if self.cutoff_width > self.cutoff:
+            raise ValueError('cutoff_width must not exceed cutoff')
+        if self.exponent < 0:
+            raise ValueError('exponent must not be negative')
+        if not 2 <= self.l_max <= 12:
+            raise ValueError('l_max must lie between 2 and 12')
+        if not 1 <= self.n_max <= 12:
+            raise ValueError('n_max must lie between 1 and 12')
+        if self.mixed_channels < 1 or self.folds < 2:
+            raise ValueError('mixed_channels must be at least 1 and folds at least 2')
+        if self.penalty is not None and not self.penalty >= PENALTY_FLOOR:
+            raise ValueError(f'penalty must be at least {PENALTY_FLOOR:g}')
