@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.neighborlist import primitive_neighbor_list
 
-from aiida_ufpnmr.engine.neighbours import neighbour_list
+from aiida_ufpnmr.engine.neighbours import find_neighbours, neighbour_list
 
 
 def as_set(i, j, s):
@@ -32,3 +32,14 @@ def test_order_is_by_atom_then_image_however_the_atoms_lie():
         rows = slice(found.start[i], found.start[i + 1])
         keys = [(j, *s) for j, s in zip(found.index[rows], found.shift[rows].tolist())]
         assert keys == sorted(keys)
+
+
+def test_chosen_centres_have_the_same_neighbours_and_other_atoms_none():
+    atoms = Atoms('Li20', positions=np.random.default_rng(0).uniform(0, 5, (20, 3)), cell=[5, 6, 7], pbc=True)
+    everything = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, 4.0)
+    chosen = np.arange(20) % 3 == 0
+    start, index, shift = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, 4.0, chosen)
+    rows = np.repeat(chosen, np.diff(everything[0]))
+    np.testing.assert_array_equal(np.diff(start), np.where(chosen, np.diff(everything[0]), 0))
+    np.testing.assert_array_equal(index, everything[1][rows])
+    np.testing.assert_array_equal(shift, everything[2][rows])

@@ -1,0 +1,184 @@
+"""Claims about the EFG model as a function of a structure."""
+
+import h5py
+import numpy as np
+import pytest
+from ase import Atoms
+from scipy.spatial.transform import Rotation
+
+from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings
+from aiida_ufpnmr.engine.efg.descriptors import contraction_weights, equivariant_features, feature_count
+from aiida_ufpnmr.engine.efg.kernels import mix_channels
+from aiida_ufpnmr.engine.efg.tensors import to_irreps
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.hdf5 import content_hash
+
+SETTINGS = EfgSettings(cutoff=4.5, n_max=4, l_max=4, mixed_channels=6)
+
+#: Sums of some thousand rounded terms, relative to the largest component.
+EXACT = 1e-10
+
+
+def random_model(seed=0):
+    """Weights drawn at random: every term of the model takes part."""
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(5, 12, 6))
+    linear, pairs = contraction_weights(rng.normal(size=feature_count(4, 6)), 4, 6)
+    return EfgModel('Li', '7Li', ('Li', 'P', 'S'), SETTINGS, 0.01, mixing, linear, pairs, 'no training set')
+
+
+@pytest.fixture(scope='module')
+def model():
+    return random_model()
+
+
+@pytest.fixture
+def atoms():
+    """A triclinic cell narrower than the cut-off."""
+    positions = np.random.default_rng(5).uniform(size=(10, 3))
+    cell = np.array([[5.5, 0, 0], [1.0, 4.2, 0], [-0.7, 0.4, 7.8]])
+    return Atoms('Li4PS4Li', scaled_positions=positions, cell=cell, pbc=True)
+
+
+def close(a, b):
+    np.testing.assert_allclose(a, b, rtol=0, atol=EXACT * np.abs(b).max())
+
+
+def test_prediction_is_symmetric_and_traceless(model, atoms):
+    v = model.predict(atoms)
+    assert v.shape == (5, 3, 3)
+    close(v, v.swapaxes(1, 2))
+    np.testing.assert_allclose(np.trace(v, axis1=1, axis2=2), 0, atol=EXACT * np.abs(v).max())
+
+
+def test_prediction_equals_explicit_features_times_weights(model, atoms):
+    rng = np.random.default_rng(0)
+    rng.normal(size=(5, 12, 6))  # the mixing was drawn first
+    weights = rng.normal(size=feature_count(4, 6))
+    ions = model.ions(atoms.numbers)
+    species = model.expansion.species_indices(atoms.numbers)
+    c = model.expansion.coefficients(atoms.positions, atoms.cell.array, atoms.pbc, species, ions)
+    twin = equivariant_features(mix_channels(c, model.mixing)) @ weights
+    np.testing.assert_allclose(to_irreps(model.predict(atoms)), twin, rtol=0, atol=1e-12 * np.abs(twin).max())
+
+
+def test_tensors_rotate_with_the_structure(model, atoms):
+    v = model.predict(atoms)
+    r = Rotation.random(random_state=1).as_matrix()
+    turned = atoms.copy()
+    turned.set_cell(atoms.cell.array @ r.T, scale_atoms=False)
+    turned.positions = atoms.positions @ r.T
+    close(model.predict(turned), r @ v @ r.T)
+
+
+def test_tensors_stay_under_inversion_and_reflect_with_a_mirror(model, atoms):
+    v = model.predict(atoms)
+    for mirror in (-np.eye(3), np.diag([1.0, -1.0, 1.0])):
+        image = atoms.copy()
+        image.set_cell(atoms.cell.array @ mirror, scale_atoms=False)
+        image.positions = atoms.positions @ mirror
+        close(model.predict(image), mirror @ v @ mirror)
+
+
+def test_tensors_follow_a_permutation_of_the_atoms(model, atoms):
+    order = np.random.default_rng(2).permutation(len(atoms))
+    index = model.ions(atoms.numbers)
+    shuffled = order[model.ions(atoms.numbers[order])]
+    close(model.predict(atoms[order]), model.predict(atoms)[np.searchsorted(index, shuffled)])
+
+
+def test_tensors_do_not_feel_a_translation_or_another_choice_of_images(model, atoms):
+    moved = atoms.copy()
+    moved.positions += [0.3, -8.0, 2.0]
+    close(model.predict(moved), model.predict(atoms))
+    wrapped = moved.copy()
+    wrapped.wrap()
+    close(model.predict(wrapped), model.predict(atoms))
+
+
+def test_a_supercell_repeats_the_tensors(model, atoms):
+    v = model.predict(atoms)
+    close(model.predict(atoms * (2, 3, 1)), np.tile(v, (6, 1, 1)))
+
+
+def test_prediction_is_smooth_where_a_neighbour_crosses_the_cutoff(model):
+    def v(r):
+        return model.predict(Atoms('LiSP', positions=[[0, 0, 0], [1.5, 0.4, 2.0], [0, r, 0]]))[0]
+
+    h = 1e-3
+    slopes = [(v(4.5 + s + h) - v(4.5 + s)) / h for s in (-2 * h, -h, 0)]
+    scale = np.abs(v(4.0) - v(4.4)).max() / 0.4
+    # zero value and slope beyond; before, a slope that vanishes linearly (π²/2 · h / width² of the fading term)
+    assert np.abs(slopes[2]).max() == 0
+    assert np.abs(slopes[1]).max() < 0.05 * scale and np.abs(slopes[0]).max() < 0.15 * scale
+
+
+def test_an_isolated_ion_has_no_gradient(model):
+    np.testing.assert_array_equal(model.predict(Atoms('Li', positions=[[0, 0, 0]])), np.zeros((1, 3, 3)))
+
+
+def test_predictor_equals_predict_for_frames_of_changing_cell(model, atoms):
+    predict = model.predictor(atoms.numbers, atoms.pbc)
+    for strain in (1.0, 1.02, 0.95):
+        strained = atoms.copy()
+        strained.set_cell(atoms.cell.array * strain, scale_atoms=True)
+        np.testing.assert_array_equal(predict(strained.positions, strained.cell.array), model.predict(strained))
+
+
+def test_mixed_boundary_conditions_leave_out_images(model, atoms):
+    slab = atoms.copy()
+    slab.pbc = (True, True, False)
+    wide = atoms.copy()
+    wide.cell[2] = [0, 0, 60.0]
+    wide.pbc = True
+    slab.cell[2] = [0, 0, 60.0]
+    close(model.predict(slab), model.predict(wide))
+
+
+def test_unknown_element_is_refused(model):
+    with pytest.raises(InputError, match='Ge'):
+        model.predict(Atoms('LiGe', positions=[[0, 0, 0], [0, 0, 2]]))
+
+
+def test_saved_model_predicts_the_same_bits_and_equal_models_have_equal_hashes(model, atoms, tmp_path):
+    model.save(tmp_path / 'a.h5')
+    random_model().save(tmp_path / 'b.h5')
+    random_model(seed=1).save(tmp_path / 'c.h5')
+    loaded = EfgModel.load(tmp_path / 'a.h5')
+    np.testing.assert_array_equal(loaded.predict(atoms), model.predict(atoms))
+    assert (loaded.species, loaded.known_species, loaded.cutoff) == ('Li', ('Li', 'P', 'S'), 4.5)
+    assert loaded.settings == SETTINGS
+    hashes = [content_hash(tmp_path / f'{name}.h5') for name in 'abc']
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_damaged_foreign_and_newer_model_files_are_refused(model, tmp_path):
+    path = tmp_path / 'model.h5'
+    model.save(path)
+    whole = path.read_bytes()
+
+    def refused(match):
+        with pytest.raises(InputError, match=match):
+            EfgModel.load(path)
+
+    path.write_bytes(whole[: len(whole) // 2])
+    refused('model.h5: not a readable HDF5 file')
+    path.write_bytes(whole)
+    with h5py.File(path, 'a') as file:
+        file.attrs['format_version'] = 99
+    refused('newer')
+    path.write_bytes(whole)
+    with h5py.File(path, 'a') as file:
+        del file['pair_weights']
+    refused('damaged')
+    path.write_bytes(whole)
+    with h5py.File(path, 'a') as file:
+        file['linear_weights'][2] = np.nan
+    refused('NaN')
+    path.write_bytes(whole)
+    with h5py.File(path, 'a') as file:
+        file.attrs['settings'] = '{"cutoff": 4.5, "l_max": 6}'
+    refused('do not fit')
+    with h5py.File(path, 'w') as file:
+        file['x'] = 1
+    refused('not a ufpnmr efg-model file')
