@@ -9,8 +9,7 @@ import numba as nb
 import numpy as np
 from ase import units
 
-from aiida_ufpnmr.engine.neighbours import find_neighbours
-from aiida_ufpnmr.engine.ufp.kernels import MATH, compute, offsets
+from aiida_ufpnmr.engine.ufp.kernels import MATH, compute, interaction_lists
 
 #: Acceleration in Å/fs² of one amu under one eV/Å; its inverse turns amu Å²/fs² into eV.
 ACCELERATION = units.fs**2
@@ -69,7 +68,7 @@ def _moved_too_far(positions, reference, skin):
 @nb.njit(cache=True, fastmath=MATH, error_model='numpy')
 def advance(
     n_steps, timestep, memory, target, degrees, limit, rng, positions, velocities, forces, energies, virial, masses,
-    types, cell, pbc, tables, closest, skin, start, index, offset, reference,
+    types, cell, pbc, tables, closest, skin, lists, reference,
 ):  # fmt: skip
     """Take up to ``n_steps`` steps in place.
 
@@ -78,11 +77,12 @@ def advance(
         memory: of the thermostat, see :func:`rescaling_factor`; 1 for none.
         limit: kinetic energy (eV) at which to stop.
         closest: (s, s) distances (Å) at which to stop.
-        skin: Å beyond the cut-off that the neighbour list holds; it is made anew when an atom has moved half of it.
+        skin: Å beyond the cut-offs that the lists hold; they are made anew when an atom has moved half of it.
+        lists: interaction lists, made at the positions ``reference``.
 
     Returns:
         Steps taken, reason to stop, the pair of atoms that came too close, heat that the thermostat took out (eV), the
-        neighbour list.
+        lists.
     """
     heat = 0.0
     n = len(positions)
@@ -95,11 +95,10 @@ def advance(
         if _moved_too_far(positions, reference, skin):
             for i in range(n):
                 if not np.isfinite(positions[i, 0] + positions[i, 1] + positions[i, 2]):
-                    return step, TOO_HOT, -1, -1, heat, start, index, offset
-            start, index, shift = find_neighbours(positions, cell, pbc, tables.cutoff + skin)
-            offset = offsets(shift, cell)
+                    return step, TOO_HOT, -1, -1, heat, lists
+            lists = interaction_lists(positions, cell, pbc, tables, skin)
             reference[:] = positions
-        i, j = compute(positions, types, start, index, offset, tables, forces, energies, virial, closest)
+        i, j = compute(positions, types, lists, tables, forces, energies, virial, closest)
         for k in range(n):
             kick = 0.5 * timestep * ACCELERATION / masses[k]
             for a in range(3):
@@ -110,7 +109,7 @@ def advance(
             velocities *= factor
             heat += kinetic * (1.0 - factor * factor)
         if i >= 0:
-            return step, TOO_CLOSE, i, j, heat, start, index, offset
+            return step, TOO_CLOSE, i, j, heat, lists
         if not kinetic < limit:
-            return step, TOO_HOT, -1, -1, heat, start, index, offset
-    return n_steps, FINISHED, -1, -1, heat, start, index, offset
+            return step, TOO_HOT, -1, -1, heat, lists
+    return n_steps, FINISHED, -1, -1, heat, lists

@@ -12,8 +12,8 @@ from ase import Atoms, units
 from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md import integrators
-from aiida_ufpnmr.engine.neighbours import complete_cell, find_neighbours
-from aiida_ufpnmr.engine.ufp.kernels import compute, offsets
+from aiida_ufpnmr.engine.neighbours import complete_cell
+from aiida_ufpnmr.engine.ufp.kernels import compute, interaction_lists
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 ENSEMBLES = ('nve', 'nvt')
@@ -112,13 +112,10 @@ class Simulation:
         return 0.5 * self._degrees * units.kB * self.temperature_K
 
     def _compute_forces(self) -> tuple[int, int]:
-        start, index, shift = find_neighbours(
-            self._positions, self._cell, self._pbc, self.potential.cutoff + self.skin
-        )
-        self._list = (start, index, offsets(shift, self._cell))
+        self._lists = interaction_lists(self._positions, self._cell, self._pbc, self.potential.tables, self.skin)
         self._reference = self._positions.copy()
         return compute(
-            self._positions, self._types, *self._list, self.potential.tables, self._forces, self._energies,
+            self._positions, self._types, self._lists, self.potential.tables, self._forces, self._energies,
             self._virial, self._closest,
         )  # fmt: skip
 
@@ -140,10 +137,10 @@ class Simulation:
         memory = math.exp(-self.timestep_fs / self.relaxation_fs) if self.ensemble == 'nvt' else 1.0
         # far outside what a canonical ensemble shows, however small the cell
         limit = 1.5 * units.kB * (3 * self.temperature_K + 1000.0) * len(self._masses)
-        taken, code, i, j, heat, *self._list = integrators.advance(
+        taken, code, i, j, heat, self._lists = integrators.advance(
             n_steps, self.timestep_fs, memory, self._target, self._degrees, limit, self._rng, self._positions,
             self._velocities, self._forces, self._energies, self._virial, self._masses, self._types, self._cell,
-            self._pbc, self.potential.tables, self._closest, self.skin, *self._list, self._reference,
+            self._pbc, self.potential.tables, self._closest, self.skin, self._lists, self._reference,
         )  # fmt: skip
         self.step += taken
         self._heat += heat

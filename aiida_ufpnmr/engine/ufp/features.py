@@ -8,7 +8,6 @@ from ase import Atoms
 
 from aiida_ufpnmr.engine.neighbours import neighbour_list
 from aiida_ufpnmr.engine.ufp.basis import Basis
-from aiida_ufpnmr.engine.ufp.kernels import offsets
 from aiida_ufpnmr.engine.ufp.splines import cubic_slopes, cubic_values
 
 #: Rows before the forces: the energy, then the virial as xx, yy, zz, yz, xz, xy.
@@ -30,7 +29,7 @@ def features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
         types[order],
         found.start,
         found.index,
-        offsets(found.shift, cell),
+        found.shift @ cell,
         order,
         basis.pair_cutoff,
         basis.trio_cutoff,

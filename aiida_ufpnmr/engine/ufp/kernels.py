@@ -1,10 +1,10 @@
 """Compiled energy, forces and virial of an ultra-fast potential.
 
-The energy of atom i depends on the vectors to its neighbours only. The kernel collects the gradient of that energy by each
-of these vectors, pair and three-body terms alike; forces and virial follow from it in one place.
+The three-body energy of an atom depends on the vectors to its neighbours only. The kernel collects the gradient of that
+energy by each of these vectors; forces and virial follow from it in one place.
 
-Sums run over neighbours in the order of the list (by atom, then image), so that results do not depend on when the list was
-made as long as it holds every pair within the cut-off.
+Sums run over neighbours in the order of the lists (by atom, then image), so that results do not depend on when the lists
+were made as long as they hold every pair within the cut-off.
 """
 
 from __future__ import annotations
@@ -14,6 +14,21 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.neighbours import find_neighbours
+from aiida_ufpnmr.engine.ufp.simd import (
+    broadcast4,
+    broadcast8,
+    cubic_slopes4,
+    cubic_values4,
+    lane,
+    load4,
+    lower,
+    spread,
+    store4,
+    sums,
+    twice,
+    upper,
+)
 from aiida_ufpnmr.engine.ufp.splines import cubic_slopes, cubic_values
 
 #: No reordering that could hide a NaN, but sums may be contracted and vectorised.
@@ -30,8 +45,8 @@ class Tables(NamedTuple):
     pair_start: np.ndarray  # (s, s) Å
     pair_inverse: np.ndarray  # (s, s) 1/Å
     pair_cutoff: np.ndarray  # (s, s) Å
-    pair_coefficients: np.ndarray  # (s, s, n + 3) eV
-    trio_index: np.ndarray  # (s, s, s) row in trio_coefficients for centre, first, second neighbour; -1 for none
+    pair_polynomials: np.ndarray  # (s, s, n, 4) eV: on each interval a cubic in t from 0 to 1, lowest power first
+    trio_index: np.ndarray  # (s, s, s) row in trio_coefficients for centre, first, second neighbour
     trio_coefficients: np.ndarray  # (trios, a, b, c) eV: leg to the first, leg to the second neighbour, third side
     leg_start: np.ndarray  # (s, s) Å
     leg_inverse: np.ndarray  # (s, s) 1/Å
@@ -39,183 +54,322 @@ class Tables(NamedTuple):
     third_inverse: np.ndarray  # (s, s) 1/Å
     trio_cutoff: float  # Å, of both legs
     cutoff: float  # Å, of everything
+    vectorised: bool  # take the vector form of the three-body sum, or its plain twin
+
+
+class InteractionLists(NamedTuple):
+    """Who interacts with whom. Offsets (Å) are added to the position of the neighbour.
+
+    Pairs stand once, with the atom of lower index; both directions of a pair of an atom with its own image stand as one.
+    Trios need all neighbours of an atom, within their shorter cut-off.
+    """
+
+    pair_start: np.ndarray  # (n + 1,)
+    pair_index: np.ndarray  # (pairs,)
+    pair_offset: np.ndarray  # (pairs, 3)
+    near_start: np.ndarray  # (n + 1,)
+    near_index: np.ndarray  # (neighbours,)
+    near_offset: np.ndarray  # (neighbours, 3)
+
+
+@nb.njit(cache=True)
+def interaction_lists(positions, cell, pbc, tables, skin):
+    """Lists of all pairs and neighbours within their cut-off plus ``skin`` (Å); the cell must span space."""
+    start, index, shift = find_neighbours(positions, cell, pbc, tables.cutoff + skin)
+    n = len(positions)
+    offset = np.empty((len(index), 3))
+    once = np.zeros(len(index), np.bool_)
+    near = np.zeros(len(index), np.bool_)
+    limit = (tables.trio_cutoff + skin) ** 2
+    for i in range(n):
+        for q in range(start[i], start[i + 1]):
+            j = index[q]
+            d2 = 0.0
+            for a in range(3):
+                offset[q, a] = shift[q, 0] * cell[0, a] + shift[q, 1] * cell[1, a] + shift[q, 2] * cell[2, a]
+                d2 += (positions[j, a] + offset[q, a] - positions[i, a]) ** 2
+            s0, s1, s2 = shift[q]
+            forward = s0 > 0 or (s0 == 0 and (s1 > 0 or (s1 == 0 and s2 > 0)))
+            once[q] = j > i or (j == i and forward)
+            near[q] = d2 < limit
+    pair_start = np.zeros(n + 1, np.int64)
+    near_start = np.zeros(n + 1, np.int64)
+    for i in range(n):
+        pair_start[i + 1] = pair_start[i] + once[start[i] : start[i + 1]].sum()
+        near_start[i + 1] = near_start[i] + near[start[i] : start[i + 1]].sum()
+    return InteractionLists(pair_start, index[once], offset[once], near_start, index[near], offset[near])
 
 
 @nb.njit(cache=True, fastmath=MATH, error_model='numpy')
-def pair_energy(r, start, inverse, coefficients):
-    """Value and slope of a pair spline at ``r``; below its grid it goes on as a straight line."""
-    u = (r - start) * inverse
-    interval = 0 if u < 0.0 else int(u)
-    interval = min(interval, len(coefficients) - 4)
-    t = u - interval
-    below = min(t, 0.0)
-    t = max(t, 0.0)
-    b0, b1, b2, b3 = cubic_values(t)
-    d0, d1, d2, d3 = cubic_slopes(t)
-    c0, c1, c2, c3 = (
-        coefficients[interval],
-        coefficients[interval + 1],
-        coefficients[interval + 2],
-        coefficients[interval + 3],
-    )
-    slope = d0 * c0 + d1 * c1 + d2 * c2 + d3 * c3
-    return b0 * c0 + b1 * c1 + b2 * c2 + b3 * c3 + below * slope, slope * inverse
-
-
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
-def compute(positions, types, start, index, offset, tables, forces, energies, virial, closest):
-    """Add nothing, set everything: energies (n,), forces (n, 3), virial (3, 3) = dE/dstrain.
+def trios_plain(ti, count, kind, vector, gradient, leg_interval, leg_basis, tables):
+    """Three-body energy of one atom, one trio after the other; adds to the gradients by the vectors to its neighbours.
 
     Args:
-        positions: (n, 3) Å; atoms sorted by ``types``, so that every row of the neighbour list is sorted by species.
+        ti: species of the atom.
+        count: number of neighbours within the cut-off of the legs, sorted by species ``kind``.
+        leg_interval, leg_basis: for each neighbour the interval of its length, and the four values and four slopes (over
+            the length) of the functions there.
+    """
+    energy = 0.0
+    third_intervals = tables.trio_coefficients.shape[3] - 3
+    for j in range(count):
+        tj = kind[j]
+        for k in range(j + 1, count):
+            tk = kind[k]
+            trio = tables.trio_index[ti, tj, tk]
+            ex = vector[k, 0] - vector[j, 0]
+            ey = vector[k, 1] - vector[j, 1]
+            ez = vector[k, 2] - vector[j, 2]
+            r = np.sqrt(ex * ex + ey * ey + ez * ez)
+            u = (r - tables.third_start[tj, tk]) * tables.third_inverse[tj, tk]
+            if u < 0.0:
+                continue
+            interval = min(int(u), third_intervals - 1)
+            values = cubic_values(u - interval)
+            slopes = cubic_slopes(u - interval)
+            value = 0.0
+            by_j = 0.0
+            by_k = 0.0
+            by_third = 0.0
+            for a in range(4):
+                for b in range(4):
+                    block = tables.trio_coefficients[trio, leg_interval[j] + a, leg_interval[k] + b]
+                    row = 0.0
+                    slope = 0.0
+                    for c in range(4):
+                        row += block[interval + c] * values[c]
+                        slope += block[interval + c] * slopes[c]
+                    value += row * leg_basis[j, a] * leg_basis[k, b]
+                    by_j += row * leg_basis[j, 4 + a] * leg_basis[k, b]
+                    by_k += row * leg_basis[j, a] * leg_basis[k, 4 + b]
+                    by_third += slope * leg_basis[j, a] * leg_basis[k, b]
+            by_third *= tables.third_inverse[tj, tk] / r
+            energy += value
+            gradient[j, 0] += by_j * vector[j, 0] - by_third * ex
+            gradient[j, 1] += by_j * vector[j, 1] - by_third * ey
+            gradient[j, 2] += by_j * vector[j, 2] - by_third * ez
+            gradient[k, 0] += by_k * vector[k, 0] + by_third * ex
+            gradient[k, 1] += by_k * vector[k, 1] + by_third * ey
+            gradient[k, 2] += by_k * vector[k, 2] + by_third * ez
+    return energy
+
+
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+def _third_sides(j, begin, end, vector, start, inverse, third_intervals, work):
+    """For the trios of neighbour ``j`` with those from ``begin`` to ``end``, of one species: place on the grid of the third
+    side (−1 where it is below), position within the interval, and derivative of the grid coordinate over the length.
+    """
+    x, y, z = vector[j, 0], vector[j, 1], vector[j, 2]
+    for q in range(begin, end):
+        work[0, q] = vector[q, 0] - x
+        work[1, q] = vector[q, 1] - y
+        work[2, q] = vector[q, 2] - z
+    for q in range(begin, end):
+        r = np.sqrt(work[0, q] * work[0, q] + work[1, q] * work[1, q] + work[2, q] * work[2, q])
+        u = (r - start) * inverse
+        place = min(np.floor(u), third_intervals - 1.0)
+        work[3, q] = place
+        work[4, q] = u - place
+        work[5, q] = inverse / r
+
+
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+def trios_vector(ti, count, kind, vector, gradient, leg_interval, leg_basis, tables, work):
+    """The same as :func:`trios_plain`, four functions of the third side at a time.
+
+    For each trio, the 4 x 4 x 4 block of coefficients is contracted with the values of the first leg and with its slopes
+    side by side, in the lower and upper half of one register of eight; what belongs to the first leg stays in registers
+    while the second runs. Then the second leg, then the third side: energy and the three derivatives are four sums.
+    """
+    energy = 0.0
+    rows, columns = tables.trio_coefficients.shape[2], tables.trio_coefficients.shape[3]
+    size = tables.trio_coefficients.shape[1] * rows * columns
+    for j in range(count):
+        tj = kind[j]
+        first0 = broadcast8(leg_basis[j, 0], leg_basis[j, 4])
+        first1 = broadcast8(leg_basis[j, 1], leg_basis[j, 5])
+        first2 = broadcast8(leg_basis[j, 2], leg_basis[j, 6])
+        first3 = broadcast8(leg_basis[j, 3], leg_basis[j, 7])
+        vector_j = load4(vector, 4 * j)
+        gradient_j = load4(gradient, 4 * j)
+        begin = j + 1
+        while begin < count:
+            tk = kind[begin]
+            end = begin + 1
+            while end < count and kind[end] == tk:
+                end += 1
+            _third_sides(
+                j, begin, end, vector, tables.third_start[tj, tk], tables.third_inverse[tj, tk], columns - 3, work
+            )
+            table = tables.trio_index[ti, tj, tk] * size + leg_interval[j] * rows * columns
+            for k in range(begin, end):
+                place = int(work[3, k])
+                if place < 0:
+                    continue
+                at = table + leg_interval[k] * columns + place
+                step = rows * columns
+                both = broadcast8(0.0, 0.0)
+                by_second = broadcast4(0.0)
+                for b in range(4):
+                    block = (
+                        twice(load4(tables.trio_coefficients, at)) * first0
+                        + twice(load4(tables.trio_coefficients, at + step)) * first1
+                        + twice(load4(tables.trio_coefficients, at + 2 * step)) * first2
+                        + twice(load4(tables.trio_coefficients, at + 3 * step)) * first3
+                    )
+                    both = both + block * broadcast8(leg_basis[k, b], leg_basis[k, b])
+                    by_second = by_second + lower(block) * broadcast4(leg_basis[k, 4 + b])
+                    at += columns
+                values = cubic_values4(work[4, k])
+                slopes = cubic_slopes4(work[4, k]) * broadcast4(work[5, k])
+                # energy, and derivatives over the lengths of first leg, second leg and third side
+                found = sums(lower(both) * values, upper(both) * values, by_second * values, lower(both) * slopes)
+                energy += lane(found, 0)
+                vector_k = load4(vector, 4 * k)
+                along_third = spread(found, 3) * (vector_k - vector_j)
+                gradient_j = gradient_j + spread(found, 1) * vector_j - along_third
+                store4(gradient, 4 * k, load4(gradient, 4 * k) + spread(found, 2) * vector_k + along_third)
+            begin = end
+        store4(gradient, 4 * j, gradient_j)
+    return energy
+
+
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+def _add_pairs(positions, types, lists, tables, energies, forces, virial, closest):
+    """Add pair energies, forces and virial; returns the pair of atoms that came too close, or (-1, -1)."""
+    too_close = (-1, -1)
+    intervals = tables.pair_polynomials.shape[2]
+    for i in range(len(positions)):
+        ti = types[i]
+        energy = 0.0
+        fx = fy = fz = 0.0
+        for q in range(lists.pair_start[i], lists.pair_start[i + 1]):
+            j = lists.pair_index[q]
+            tj = types[j]
+            dx = positions[j, 0] + lists.pair_offset[q, 0] - positions[i, 0]
+            dy = positions[j, 1] + lists.pair_offset[q, 1] - positions[i, 1]
+            dz = positions[j, 2] + lists.pair_offset[q, 2] - positions[i, 2]
+            r2 = dx * dx + dy * dy + dz * dz
+            cutoff = tables.pair_cutoff[ti, tj]
+            if r2 >= cutoff * cutoff:
+                continue
+            r = np.sqrt(r2)
+            if r < closest[ti, tj]:
+                too_close = (i, int(j))
+            u = (r - tables.pair_start[ti, tj]) * tables.pair_inverse[ti, tj]
+            interval = min(int(max(u, 0.0)), intervals - 1)
+            t = max(u - interval, 0.0)
+            c0 = tables.pair_polynomials[ti, tj, interval, 0]
+            c1 = tables.pair_polynomials[ti, tj, interval, 1]
+            c2 = tables.pair_polynomials[ti, tj, interval, 2]
+            c3 = tables.pair_polynomials[ti, tj, interval, 3]
+            slope = c1 + t * (2.0 * c2 + 3.0 * t * c3)
+            # below its grid a pair goes on as a straight line
+            value = c0 + t * (c1 + t * (c2 + t * c3)) + min(u, 0.0) * slope
+            energy += value
+            energies[j] += value
+            # each pair counts in both orders
+            slope *= 2.0 * tables.pair_inverse[ti, tj] / r
+            gx, gy, gz = slope * dx, slope * dy, slope * dz
+            fx += gx
+            fy += gy
+            fz += gz
+            forces[j, 0] -= gx
+            forces[j, 1] -= gy
+            forces[j, 2] -= gz
+            virial[0, 0] += dx * gx
+            virial[1, 1] += dy * gy
+            virial[2, 2] += dz * gz
+            virial[1, 2] += dy * gz
+            virial[0, 2] += dx * gz
+            virial[0, 1] += dx * gy
+        energies[i] += energy
+        forces[i, 0] += fx
+        forces[i, 1] += fy
+        forces[i, 2] += fz
+    return too_close
+
+
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+def _add_trios(positions, types, lists, tables, energies, forces, virial):
+    """Add three-body energies, forces and virial."""
+    n = len(positions)
+    widest = 0
+    for i in range(n):
+        widest = max(widest, lists.near_start[i + 1] - lists.near_start[i])
+    # of the neighbours of one atom: which atoms, their species, the vectors to them, the gradient of its energy by these
+    atom = np.empty(widest, np.int64)
+    kind = np.empty(widest, np.int64)
+    vector = np.zeros((widest, 4))
+    gradient = np.zeros((widest, 4))
+    leg_interval = np.empty(widest, np.int64)
+    leg_basis = np.empty((widest, 8))
+    work = np.empty((6, widest))
+    intervals = tables.trio_coefficients.shape[1] - 3
+    cutoff2 = tables.trio_cutoff * tables.trio_cutoff
+    for i in range(n):
+        ti = types[i]
+        count = 0
+        for q in range(lists.near_start[i], lists.near_start[i + 1]):
+            j = lists.near_index[q]
+            tj = types[j]
+            dx = positions[j, 0] + lists.near_offset[q, 0] - positions[i, 0]
+            dy = positions[j, 1] + lists.near_offset[q, 1] - positions[i, 1]
+            dz = positions[j, 2] + lists.near_offset[q, 2] - positions[i, 2]
+            r2 = dx * dx + dy * dy + dz * dz
+            if r2 >= cutoff2:
+                continue
+            r = np.sqrt(r2)
+            u = (r - tables.leg_start[ti, tj]) * tables.leg_inverse[ti, tj]
+            if u < 0.0:
+                continue
+            interval = min(int(u), intervals - 1)
+            values = cubic_values(u - interval)
+            slopes = cubic_slopes(u - interval)
+            scale = tables.leg_inverse[ti, tj] / r
+            for a in range(4):
+                leg_basis[count, a] = values[a]
+                leg_basis[count, 4 + a] = slopes[a] * scale
+            leg_interval[count] = interval
+            atom[count] = j
+            kind[count] = tj
+            vector[count, 0] = dx
+            vector[count, 1] = dy
+            vector[count, 2] = dz
+            gradient[count] = 0.0
+            count += 1
+        if tables.vectorised:
+            energies[i] += trios_vector(ti, count, kind, vector, gradient, leg_interval, leg_basis, tables, work)
+        else:
+            energies[i] += trios_plain(ti, count, kind, vector, gradient, leg_interval, leg_basis, tables)
+        for q in range(count):
+            for a in range(3):
+                forces[i, a] += gradient[q, a]
+                forces[atom[q], a] -= gradient[q, a]
+                for b in range(a, 3):
+                    virial[a, b] += vector[q, a] * gradient[q, b]
+
+
+@nb.njit(cache=True)
+def compute(positions, types, lists, tables, forces, energies, virial, closest):
+    """Set energies (n,), forces (n, 3) and virial (3, 3), the derivative of the energy by strain.
+
+    Args:
+        positions: (n, 3) Å; atoms sorted by ``types``, so that neighbours in a list are sorted by species.
         types: (n,) species numbers.
-        start, index: the neighbour list; ``offset`` (m, 3) Å is added to the position of the neighbour.
+        lists: see :func:`interaction_lists`.
         closest: (s, s) Å, the least distance that is allowed for each pair of species.
 
     Returns:
         The pair of atoms that came too close, or (-1, -1).
     """
-    n = len(positions)
-    n_species = len(tables.one_body)
-    energies[:] = 0.0
+    for i in range(len(positions)):
+        energies[i] = tables.one_body[types[i]]
     forces[:] = 0.0
     virial[:] = 0.0
-    too_close = (-1, -1)
-    widest = 0
-    for i in range(n):
-        widest = max(widest, start[i + 1] - start[i])
-    # vectors to the neighbours of one atom, their lengths, and the gradient of its energy by each
-    vector = np.empty((widest, 3))
-    length = np.empty(widest)
-    gradient = np.empty((widest, 3))
-    atom = np.empty(widest, np.int64)
-    kind = np.empty(widest, np.int64)
-    # those within the three-body cut-off, with the basis functions of their legs
-    near = np.empty(widest, np.int64)
-    leg_interval = np.empty(widest, np.int64)
-    leg_value = np.empty((widest, 4))
-    leg_slope = np.empty((widest, 4))
-    intervals = tables.trio_coefficients.shape[1] - 3
-    third_intervals = tables.trio_coefficients.shape[3] - 3
-    trio_cutoff2 = tables.trio_cutoff * tables.trio_cutoff
-    for i in range(n):
-        ti = types[i]
-        energy = tables.one_body[ti]
-        count = 0
-        n_near = 0
-        for q in range(start[i], start[i + 1]):
-            j = index[q]
-            tj = types[j]
-            dx = positions[j, 0] + offset[q, 0] - positions[i, 0]
-            dy = positions[j, 1] + offset[q, 1] - positions[i, 1]
-            dz = positions[j, 2] + offset[q, 2] - positions[i, 2]
-            r2 = dx * dx + dy * dy + dz * dz
-            cutoff = tables.pair_cutoff[ti, tj]
-            if r2 >= cutoff * cutoff and r2 >= trio_cutoff2:
-                continue
-            r = np.sqrt(r2)
-            if r < closest[ti, tj]:
-                too_close = (i, int(j))
-            atom[count] = j
-            kind[count] = tj
-            length[count] = r
-            vector[count, 0] = dx
-            vector[count, 1] = dy
-            vector[count, 2] = dz
-            slope = 0.0
-            if r < cutoff:
-                value, slope = pair_energy(
-                    r, tables.pair_start[ti, tj], tables.pair_inverse[ti, tj], tables.pair_coefficients[ti, tj]
-                )
-                energy += value
-                slope /= r
-            gradient[count, 0] = slope * dx
-            gradient[count, 1] = slope * dy
-            gradient[count, 2] = slope * dz
-            if r2 < trio_cutoff2:
-                u = (r - tables.leg_start[ti, tj]) * tables.leg_inverse[ti, tj]
-                if u >= 0.0:
-                    interval = min(int(u), intervals - 1)
-                    t = u - interval
-                    near[n_near] = count
-                    leg_interval[n_near] = interval
-                    b0, b1, b2, b3 = cubic_values(t)
-                    leg_value[n_near, 0] = b0
-                    leg_value[n_near, 1] = b1
-                    leg_value[n_near, 2] = b2
-                    leg_value[n_near, 3] = b3
-                    b0, b1, b2, b3 = cubic_slopes(t)
-                    scale = tables.leg_inverse[ti, tj] / r
-                    leg_slope[n_near, 0] = b0 * scale
-                    leg_slope[n_near, 1] = b1 * scale
-                    leg_slope[n_near, 2] = b2 * scale
-                    leg_slope[n_near, 3] = b3 * scale
-                    n_near += 1
-            count += 1
-        for p in range(n_near):
-            j = near[p]
-            tj = kind[j]
-            lj = leg_interval[p]
-            for q in range(p + 1, n_near):
-                k = near[q]
-                tk = kind[k]
-                trio = tables.trio_index[ti, tj, tk]
-                ex = vector[k, 0] - vector[j, 0]
-                ey = vector[k, 1] - vector[j, 1]
-                ez = vector[k, 2] - vector[j, 2]
-                r = np.sqrt(ex * ex + ey * ey + ez * ez)
-                u = (r - tables.third_start[tj, tk]) * tables.third_inverse[tj, tk]
-                if u < 0.0 or trio < 0:
-                    continue
-                interval = min(int(u), third_intervals - 1)
-                t = u - interval
-                v0, v1, v2, v3 = cubic_values(t)
-                s0, s1, s2, s3 = cubic_slopes(t)
-                lk = leg_interval[q]
-                # contract the 4 x 4 x 4 block: over the third side first, which lies contiguous in memory
-                value = 0.0
-                by_j = 0.0
-                by_k = 0.0
-                by_third = 0.0
-                for a in range(4):
-                    along = 0.0
-                    along_k = 0.0
-                    slope_third = 0.0
-                    for b in range(4):
-                        c = tables.trio_coefficients[trio, lj + a, lk + b]
-                        c0, c1, c2, c3 = c[interval], c[interval + 1], c[interval + 2], c[interval + 3]
-                        row = c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3
-                        along += row * leg_value[q, b]
-                        along_k += row * leg_slope[q, b]
-                        slope_third += (c0 * s0 + c1 * s1 + c2 * s2 + c3 * s3) * leg_value[q, b]
-                    value += along * leg_value[p, a]
-                    by_j += along * leg_slope[p, a]
-                    by_k += along_k * leg_value[p, a]
-                    by_third += slope_third * leg_value[p, a]
-                by_third *= tables.third_inverse[tj, tk] / r
-                energy += value
-                gradient[j, 0] += by_j * vector[j, 0] - by_third * ex
-                gradient[j, 1] += by_j * vector[j, 1] - by_third * ey
-                gradient[j, 2] += by_j * vector[j, 2] - by_third * ez
-                gradient[k, 0] += by_k * vector[k, 0] + by_third * ex
-                gradient[k, 1] += by_k * vector[k, 1] + by_third * ey
-                gradient[k, 2] += by_k * vector[k, 2] + by_third * ez
-        energies[i] = energy
-        for q in range(count):
-            j = atom[q]
-            for a in range(3):
-                forces[i, a] += gradient[q, a]
-                forces[j, a] -= gradient[q, a]
-                for b in range(3):
-                    virial[a, b] += vector[q, a] * gradient[q, b]
+    too_close = _add_pairs(positions, types, lists, tables, energies, forces, virial, closest)
+    _add_trios(positions, types, lists, tables, energies, forces, virial)
+    for a in range(3):
+        for b in range(a):
+            virial[a, b] = virial[b, a]
     return too_close
-
-
-@nb.njit(cache=True)
-def offsets(shift, cell):
-    """Image shifts of a neighbour list in Å."""
-    result = np.empty((len(shift), 3))
-    for q in range(len(shift)):
-        for a in range(3):
-            result[q, a] = shift[q, 0] * cell[0, a] + shift[q, 1] * cell[1, a] + shift[q, 2] * cell[2, a]
-    return result

@@ -21,8 +21,9 @@ from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
-from aiida_ufpnmr.engine.neighbours import neighbour_list
+from aiida_ufpnmr.engine.neighbours import complete_cell
 from aiida_ufpnmr.engine.ufp import formats, kernels
+from aiida_ufpnmr.engine.ufp.splines import polynomials
 
 FORMAT_VERSION = 1
 
@@ -87,18 +88,18 @@ class UltraFastPotential:
         n = self.pair_coefficients.shape[2] - 3
         legs = self.trio_coefficients.shape[3] - 3
         thirds = self.trio_coefficients.shape[5] - 3
-        index = np.full((s, s, s), -1, np.int64)
+        index = np.zeros((s, s, s), np.int64)
         blocks = []
         for i, j, k in np.ndindex(s, s, s):
             if j <= k:
-                index[i, j, k] = len(blocks)
+                index[i, j, k] = index[i, k, j] = len(blocks)
                 blocks.append(self.trio_coefficients[i, j, k])
         return kernels.Tables(
             np.ascontiguousarray(self.one_body),
             np.ascontiguousarray(self.pair_start),
             n / (self.pair_cutoff - self.pair_start),
             np.ascontiguousarray(self.pair_cutoff),
-            np.ascontiguousarray(self.pair_coefficients),
+            np.ascontiguousarray(polynomials(self.pair_coefficients)),
             index,
             np.ascontiguousarray(blocks),
             np.ascontiguousarray(self.leg_start),
@@ -107,6 +108,7 @@ class UltraFastPotential:
             thirds / (2 * self.trio_cutoff - self.third_start),
             float(self.trio_cutoff),
             self.cutoff,
+            True,
         )
 
     @cached_property
@@ -143,21 +145,14 @@ class UltraFastPotential:
         check_geometry(atoms, self.source)
         order = np.argsort(types, kind='stable')
         positions = np.ascontiguousarray(atoms.positions[order])
-        cell = np.ascontiguousarray(atoms.cell.array)
-        found = neighbour_list(positions, cell, atoms.pbc, self.cutoff)
+        cell = atoms.cell.array
+        lists = kernels.interaction_lists(
+            positions, complete_cell(positions, cell, atoms.pbc), atoms.pbc, self.tables, 0.0
+        )
         n, s = len(atoms), len(self.species)
         forces, energies, virial = np.empty((n, 3)), np.empty(n), np.empty((3, 3))
         kernels.compute(
-            positions,
-            types[order],
-            found.start,
-            found.index,
-            kernels.offsets(found.shift, cell),
-            self.tables,
-            forces,
-            energies,
-            virial,
-            np.zeros((s, s)),
+            positions, types[order], lists, self.tables, forces, energies, virial, np.zeros((s, s))
         )
         back = np.argsort(order, kind='stable')
         stress = virial / atoms.cell.volume if atoms.cell.rank == 3 else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 
+import numba as nb
 from llvmlite import ir
 from numba.core import types
 from numba.core.datamodel import models
@@ -204,3 +205,17 @@ def _arithmetic(symbol, method):
 for _symbol, _method in ((operator.add, 'fadd'), (operator.sub, 'fsub'), (operator.mul, 'fmul')):
     _arithmetic(_symbol, _method)
 
+
+
+@nb.njit(inline='always')
+def cubic_values4(t):
+    """The four functions of a uniform cubic B-spline on an interval, ``t`` from 0 to 1 across it, as one vector."""
+    t = broadcast4(t)
+    return _c0() + t * (_c1() + t * (_c2() + t * _c3()))
+
+
+@nb.njit(inline='always')
+def cubic_slopes4(t):
+    """Their derivatives by ``t``."""
+    t = broadcast4(t)
+    return _c1() + t * (_d1() + t * _d2())

@@ -57,6 +57,14 @@ def design_matrix(r: np.ndarray, start: float, spacing: float, n_intervals: int,
     return matrix
 
 
+def polynomials(coefficients: np.ndarray) -> np.ndarray:
+    """The cubic on each interval as powers of t from 0 to 1, lowest first: (..., n + 3) to (..., n, 4)."""
+    n = coefficients.shape[-1] - 3
+    four = np.stack([coefficients[..., a : a + n] for a in range(4)], axis=-1)
+    powers = np.array([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]]) / 6
+    return four @ powers.T
+
+
 def second_differences(n: int) -> np.ndarray:
     """Matrix of second differences of ``n`` coefficients, (n - 2, n); their squares measure curvature."""
     matrix = np.zeros((n - 2, n))
