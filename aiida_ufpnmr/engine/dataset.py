@@ -56,7 +56,7 @@ class Dataset:
 
     @property
     def groups(self) -> list[str]:
-        """One group name a structure: its ``config_type``.
+        """One group name a structure, its ``config_type``.
 
         Where no structure has one, contiguous blocks of at most a tenth of the set stand in, because neighbouring rows
         of an unnamed set are usually snapshots of one run.

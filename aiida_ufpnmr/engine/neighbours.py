@@ -53,29 +53,15 @@ def complete_cell(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> n
     return np.ascontiguousarray(cell)
 
 
-@nb.njit(cache=True)
-def _sort_row(index, shift, begin, end):
-    """Insertion sort by (atom, image); rows are short and nearly ordered."""
-    for a in range(begin + 1, end):
-        j, s0, s1, s2 = index[a], shift[a, 0], shift[a, 1], shift[a, 2]
-        b = a - 1
-        while b >= begin and (
-            index[b] > j
-            or (
-                index[b] == j
-                and (
-                    shift[b, 0] > s0
-                    or (shift[b, 0] == s0 and (shift[b, 1] > s1 or (shift[b, 1] == s1 and shift[b, 2] > s2)))
-                )
-            )
-        ):
-            index[b + 1] = index[b]
-            shift[b + 1] = shift[b]
-            b -= 1
-        index[b + 1] = j
-        shift[b + 1, 0] = s0
-        shift[b + 1, 1] = s1
-        shift[b + 1, 2] = s2
+#: Bits that hold the image of a neighbour along one direction, up to 8191 cells either way; 21 are left for the atom.
+_BITS = 14
+_MIDDLE = 1 << (_BITS - 1)
+
+
+@nb.njit(cache=True, inline='always')
+def _pack(j, s0, s1, s2):
+    """Atom and image as one number; sorting these sorts by atom, then image."""
+    return (((((j << _BITS) + s0 + _MIDDLE) << _BITS) + s1 + _MIDDLE) << _BITS) + s2 + _MIDDLE
 
 
 @nb.njit(cache=True)
@@ -115,19 +101,31 @@ def find_neighbours(positions, cell, pbc, cutoff, centres=None):
         reach[a] = int(np.ceil(cutoff / (height[a] * width[a] / boxes[a]) + 1e-9))
         if not pbc[a]:
             reach[a] = min(reach[a], boxes[a] - 1)
+    # atoms box by box, wrapped into the cell: the inner loop runs over memory that lies together
     box_of = np.empty((n, 3), np.int64)
-    head = np.full((boxes[0], boxes[1], boxes[2]), -1, np.int64)
-    following = np.empty(n, np.int64)
-    for i in range(n - 1, -1, -1):  # backwards, so that each box lists its atoms in ascending order
+    first = np.zeros(boxes[0] * boxes[1] * boxes[2] + 1, np.int64)
+    for i in range(n):
         for a in range(3):
             u = (fractional[i, a] - wrap[i, a] - origin[a]) / width[a]
             box_of[i, a] = min(boxes[a] - 1, max(0, int(u * boxes[a])))
-        following[i] = head[box_of[i, 0], box_of[i, 1], box_of[i, 2]]
-        head[box_of[i, 0], box_of[i, 1], box_of[i, 2]] = i
+        first[(box_of[i, 0] * boxes[1] + box_of[i, 1]) * boxes[2] + box_of[i, 2] + 1] += 1
+    first = np.cumsum(first)
+    filled = first[:-1].copy()
+    atom = np.empty(n, np.int64)
+    x, y, z = np.empty(n), np.empty(n), np.empty(n)
+    wrapped = np.empty((n, 3))
+    for i in range(n):
+        for k in range(3):
+            wrapped[i, k] = positions[i, k] - (
+                wrap[i, 0] * cell[0, k] + wrap[i, 1] * cell[1, k] + wrap[i, 2] * cell[2, k]
+            )
+        box = (box_of[i, 0] * boxes[1] + box_of[i, 1]) * boxes[2] + box_of[i, 2]
+        place = filled[box]
+        filled[box] += 1
+        atom[place] = i
+        x[place], y[place], z[place] = wrapped[i]
     start = np.zeros(n + 1, np.int64)
-    capacity = 64 * n + 64
-    index = np.empty(capacity, np.int32)
-    shift = np.empty((capacity, 3), np.int32)
+    keys = np.empty(64 * n + 64, np.int64)
     found = 0
     limit2 = cutoff * cutoff
     for i in range(n):
@@ -144,33 +142,30 @@ def find_neighbours(positions, cell, pbc, cutoff, centres=None):
                 for b2 in range(box_of[i, 2] - reach[2], box_of[i, 2] + reach[2] + 1):
                     if not pbc[2] and (b2 < 0 or b2 >= boxes[2]):
                         continue
-                    c0 = b0 // boxes[0]
-                    c1 = b1 // boxes[1]
-                    c2 = b2 // boxes[2]
-                    j = head[b0 - c0 * boxes[0], b1 - c1 * boxes[1], b2 - c2 * boxes[2]]
-                    while j >= 0:
-                        s0 = c0 + wrap[i, 0] - wrap[j, 0]
-                        s1 = c1 + wrap[i, 1] - wrap[j, 1]
-                        s2 = c2 + wrap[i, 2] - wrap[j, 2]
-                        d2 = 0.0
-                        for k in range(3):
-                            d = (
-                                positions[j, k]
-                                + (s0 * cell[0, k] + s1 * cell[1, k] + s2 * cell[2, k])
-                                - positions[i, k]
-                            )
-                            d2 += d * d
-                        if d2 < limit2 and not (j == i and s0 == 0 and s1 == 0 and s2 == 0):
-                            if found == capacity:
-                                capacity *= 2
-                                index = np.concatenate((index, np.empty(capacity - found, np.int32)))
-                                shift = np.concatenate((shift, np.empty((capacity - found, 3), np.int32)))
-                            index[found] = j
-                            shift[found, 0] = s0
-                            shift[found, 1] = s1
-                            shift[found, 2] = s2
-                            found += 1
-                        j = following[j]
+                    c0, c1, c2 = b0 // boxes[0], b1 // boxes[1], b2 // boxes[2]
+                    box = ((b0 - c0 * boxes[0]) * boxes[1] + b1 - c1 * boxes[1]) * boxes[2] + b2 - c2 * boxes[2]
+                    xi = wrapped[i, 0] - (c0 * cell[0, 0] + c1 * cell[1, 0] + c2 * cell[2, 0])
+                    yi = wrapped[i, 1] - (c0 * cell[0, 1] + c1 * cell[1, 1] + c2 * cell[2, 1])
+                    zi = wrapped[i, 2] - (c0 * cell[0, 2] + c1 * cell[1, 2] + c2 * cell[2, 2])
+                    here = c0 == 0 and c1 == 0 and c2 == 0
+                    if found + first[box + 1] - first[box] > len(keys):
+                        keys = np.concatenate((keys, np.empty(len(keys) + n, np.int64)))
+                    for k in range(first[box], first[box + 1]):
+                        d2 = (x[k] - xi) ** 2 + (y[k] - yi) ** 2 + (z[k] - zi) ** 2
+                        if d2 < limit2:
+                            j = atom[k]
+                            if not (here and j == i):
+                                keys[found] = _pack(
+                                    j, c0 + wrap[i, 0] - wrap[j, 0], c1 + wrap[i, 1] - wrap[j, 1],
+                                    c2 + wrap[i, 2] - wrap[j, 2],
+                                )  # fmt: skip
+                                found += 1
         start[i + 1] = found
-        _sort_row(index, shift, start[i], found)
-    return start, index[:found].copy(), shift[:found].copy()
+        keys[start[i] : found].sort()
+    index = np.empty(found, np.int32)
+    shift = np.empty((found, 3), np.int32)
+    for q in range(found):
+        index[q] = keys[q] >> (3 * _BITS)
+        for a in range(3):
+            shift[q, a] = ((keys[q] >> ((2 - a) * _BITS)) & (2 * _MIDDLE - 1)) - _MIDDLE
+    return start, index, shift

@@ -1,0 +1,1 @@
+"""CalcJobs, each of which runs one sub-command of ``ufpnmr``, and calcfunctions."""

@@ -1,0 +1,50 @@
+"""From the ``parameters`` of a calculation to the options of its sub-command, checked by the command itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+
+def options(parameters: Mapping[str, Any]) -> list[str]:
+    """The parameters as command-line options, in alphabetical order.
+
+    ``{'first_lag_ps': 1.0, 'supercell': [1, 1, 2]}`` becomes ``--first-lag-ps 1.0 --supercell 1 1 2``. ``True`` is a
+    bare flag; ``False`` and ``None`` leave the option out.
+    """
+    arguments: list[str] = []
+    for name in sorted(parameters):
+        value = parameters[name]
+        if value is None or value is False:
+            continue
+        arguments.append('--' + name.replace('_', '-'))
+        if isinstance(value, (list, tuple)):
+            arguments.extend(str(item) for item in value)
+        elif value is not True:
+            arguments.append(str(value))
+    return arguments
+
+
+def refusal(known: Sequence[str], parameters: Mapping[str, Any], arguments: Sequence[str]) -> str | None:
+    """Why ``ufpnmr`` would refuse this command line, or ``None``; nothing is run.
+
+    Args:
+        known: names that ``parameters`` may hold.
+        parameters: see :func:`options`.
+        arguments: the whole command line, starting with the sub-command.
+    """
+    from aiida_ufpnmr.engine.main import ufpnmr
+
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        return f'unknown parameter {unknown[0]!r}; known are {", ".join(sorted(known))}'
+    command, rest = ufpnmr, list(arguments)
+    try:
+        while isinstance(command, click.Group):
+            name, command, rest = command.resolve_command(click.Context(command), rest)
+        command.make_context(name, rest)
+    except click.UsageError as error:
+        return ' '.join(error.format_message().split())
+    return None

@@ -1,0 +1,39 @@
+"""The answer: decay time and hop rate of one run, side by side."""
+
+from __future__ import annotations
+
+from aiida.engine import calcfunction
+from aiida.orm import Dict
+
+DYNAMICS = ('temperature_mean_K', 'temperature_std_K', 'simulated_ps', 'atoms')
+CORRELATION = (
+    'tau_ns',
+    'tau_ns_ci95',
+    'tau_ns_lower_bound',
+    'verdict',
+    'decay_rate_per_s',
+    'decay_rate_per_s_ci95',
+    'gamma',
+    'plateau',
+    'amplitude',
+    'first_lag_ps',
+    'c_q_mean_khz',
+    'eta_mean',
+    'omega_q_std_khz',
+    'ions',
+)
+HOPS = ('hop_rate_per_s', 'hop_rate_per_s_ci95', 'hops')
+MSD = ('diffusion_coefficient_cm2_per_s', 'diffusion_coefficient_cm2_per_s_ci95')
+
+
+@calcfunction
+def summarise(md: Dict, acf: Dict, msd: Dict, hops: Dict) -> Dict:
+    """Decay time of the powder-averaged quadrupolar frequency, hop rate and diffusion coefficient of one trajectory.
+
+    Takes the ``results`` of the four calculations and keeps their keys, units included.
+    """
+    summary = {}
+    for source, keys in ((md, DYNAMICS), (acf, CORRELATION), (hops, HOPS), (msd, MSD)):
+        results = source.get_dict()
+        summary.update({key: results[key] for key in keys if key in results})
+    return Dict(summary)

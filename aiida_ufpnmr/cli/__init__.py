@@ -1,0 +1,52 @@
+"""The command ``aiida-ufpnmr``: set up, launch, look back, report, archive."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from aiida_ufpnmr import __version__
+from aiida_ufpnmr.engine.commands.shared import run
+
+#: Where each sub-command lives; a module is imported only when its command runs.
+COMMANDS = {
+    'setup': ('setup', 'Make a profile, this computer and the code ready; does nothing where they are.'),
+    'launch': ('launch', 'Run or submit a workflow.'),
+    'query': ('query', 'What stands behind a result: labels, settings.'),
+    'report': ('report', 'Write a result as one HTML page.'),
+    'archive': ('archive', 'Put a result with all that it rests on into one file.'),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports them when needed."""
+
+    def list_commands(self, context):
+        return list(COMMANDS)
+
+    def get_command(self, context, name):
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f'aiida_ufpnmr.cli.{COMMANDS[name][0]}')
+        return getattr(module, name)
+
+    def format_commands(self, context, formatter):
+        with formatter.section('Commands'):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={'help_option_names': ['-h', '--help']})
+@click.version_option(__version__, prog_name='aiida-ufpnmr')
+def aiida_ufpnmr():
+    """From labelled structures to an NMR decay time, with every step on record."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    # AiiDA finds "verdi" by PATH when it is imported, and it is not there if this command was called by its full name.
+    os.environ['PATH'] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get('PATH', '')))
+    run(aiida_ufpnmr, 'aiida-ufpnmr')

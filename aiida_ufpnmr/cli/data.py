@@ -1,0 +1,95 @@
+"""``verdi data ufpnmr``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+from aiida.cmdline.utils import decorators, echo
+
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import check_output, whole_file
+
+
+@click.group('ufpnmr')
+def data_ufpnmr():
+    """Data sets, potentials, EFG models and trajectories of dynamic NMR."""
+
+
+@data_ufpnmr.command('list')
+@decorators.with_dbenv()
+def list_nodes():
+    """List all nodes, newest last."""
+    import tabulate
+    from aiida.orm import QueryBuilder
+
+    query = QueryBuilder().append(_kinds(), tag='node').order_by({'node': 'id'})
+    rows = [
+        (node.pk, type(node).__name__, node.label, _description(node), node.sha256[:12])
+        for node in query.all(flat=True)
+    ]
+    echo.echo(tabulate.tabulate(rows, headers=('PK', 'Type', 'Label', 'Holds', 'SHA-256')))
+
+
+@data_ufpnmr.command('show')
+@click.argument('node')
+@decorators.with_dbenv()
+def show(node):
+    """Show what NODE (pk, UUID or label) holds."""
+    loaded = _load(node)
+    attributes = {name: value for name, value in loaded.base.attributes.items() if name != 'rows'}
+    echo.echo(f'{type(loaded).__name__} #{loaded.pk}  {_description(loaded)}')
+    echo.echo(json.dumps(attributes, indent=2, sort_keys=True))
+
+
+@data_ufpnmr.command('export')
+@click.argument('node')
+@click.option(
+    '-o', '--output', 'path', type=click.Path(path_type=Path), required=True, metavar='FILE', help='The file to write.'
+)
+@decorators.with_dbenv()
+def export(node, path):
+    """Write the file of NODE (pk, UUID or label), as the command `ufpnmr` reads it."""
+    loaded = _load(node)
+    try:
+        check_output(path)
+    except InputError as error:
+        echo.echo_critical(str(error))
+    with whole_file(path) as partial, loaded.open(mode='rb') as source, open(partial, 'wb') as target:
+        shutil.copyfileobj(source, target)
+    echo.echo_success(f'wrote {path}')
+
+
+def _kinds():
+    from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
+
+    return (DatasetData, PotentialData, EfgModelData, TrajectoryData)
+
+
+def _load(identifier):
+    from aiida.common.exceptions import MultipleObjectsError, NotExistent
+    from aiida.orm import load_node
+
+    try:
+        node = load_node(identifier)
+    except (NotExistent, MultipleObjectsError, ValueError) as error:
+        echo.echo_critical(str(error))
+    if not isinstance(node, _kinds()):
+        echo.echo_critical(
+            f'{identifier}: is a {type(node).__name__}; give one of {", ".join(k.__name__ for k in _kinds())}'
+        )
+    return node
+
+
+def _description(node) -> str:
+    attributes = node.base.attributes.all
+    elements = '-'.join(attributes['species'])
+    if 'structures' in attributes:
+        return f'{elements}, {attributes["structures"]} structures'
+    if 'n_frames' in attributes:
+        efg = ', '.join(f'EFG of {species}' for species in attributes['efg_frames'])
+        return ', '.join(part for part in (elements, f'{attributes["time_ps"]:.4g} ps', efg) if part)
+    ion = f', EFG of {attributes["ion"]}' if 'ion' in attributes else ''
+    return f'{elements}{ion}'

@@ -1,0 +1,246 @@
+"""``aiida-ufpnmr launch``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from aiida_ufpnmr.cli.shared import load_code, load_node, with_profile
+from aiida_ufpnmr.engine.commands.shared import INPUT, Command, print_table
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import check_input
+
+PROTOCOLS = ('fast', 'balanced', 'stringent')
+
+
+@click.group('launch')
+def launch():
+    """Run a workflow here, or hand it to the daemon."""
+
+
+def launch_options(function: Callable) -> Callable:
+    """The options that all workflows share."""
+    for option in reversed(
+        (
+            click.option(
+                '--protocol', type=click.Choice(PROTOCOLS), default='balanced', show_default=True, help='Set of inputs.'
+            ),
+            click.option(
+                '--temperature',
+                type=float,
+                metavar='K',
+                help="Temperature of the dynamics; the protocol's if not given.",
+            ),
+            click.option(
+                '--overrides',
+                'overrides_path',
+                type=INPUT,
+                metavar='FILE.yaml',
+                help='Inputs that differ from the protocol, nested as the inputs are.',
+            ),
+            click.option(
+                '--code',
+                'code_label',
+                default='ufpnmr@localhost',
+                show_default=True,
+                help='The code that runs the steps.',
+            ),
+            click.option(
+                '--max-wallclock-hours',
+                type=float,
+                metavar='H',
+                help='Time limit of each calculation, for a scheduler.',
+            ),
+            click.option(
+                '--daemon', is_flag=True, help='Submit to the daemon and return; without it the workflow runs here.'
+            ),
+        )
+    ):
+        function = option(function)
+    return with_profile(function)
+
+
+@launch.command(
+    'pipeline',
+    cls=Command,
+    example='aiida-ufpnmr launch pipeline li3ps4-pbe-gpaw.extxyz --structure-index 14 --protocol fast',
+)
+@click.argument('dataset')
+@click.option(
+    '--structure-index',
+    type=int,
+    metavar='I',
+    help='Start the dynamics from this structure of DATASET, counted from 0.',
+)
+@click.option(
+    '--structure', 'structure_path', type=INPUT, metavar='FILE', help='Start the dynamics from this structure instead.'
+)
+@launch_options
+def pipeline(
+    dataset,
+    structure_index,
+    structure_path,
+    protocol,
+    temperature,
+    overrides_path,
+    code_label,
+    max_wallclock_hours,
+    daemon,
+):
+    """Labelled structures DATASET (extended XYZ, or the pk of a data set) to models, a trajectory, and a decay time."""
+    from aiida_ufpnmr.workflows.pipeline import PipelineWorkChain
+
+    overrides = read_overrides(overrides_path)
+    if temperature is not None:
+        overrides = with_value(overrides, ('dynamic_nmr', 'md', 'parameters', 'temperature'), temperature)
+    if (structure_index is None) == (structure_path is None):
+        raise InputError('give either --structure-index or --structure, to say where the dynamics starts')
+    start(
+        PipelineWorkChain,
+        daemon,
+        code=load_code(code_label),
+        dataset=load_dataset(dataset),
+        structure=None if structure_path is None else load_structure(str(structure_path)),
+        structure_index=structure_index,
+        protocol=protocol,
+        overrides=overrides,
+        options=options(max_wallclock_hours),
+    )
+
+
+@launch.command(
+    'dynamic-nmr',
+    cls=Command,
+    example='aiida-ufpnmr launch dynamic-nmr beta.cif --potential 123 --efg-model 130 --protocol fast',
+)
+@click.argument('structure')
+@click.option('--potential', required=True, metavar='NODE', help='The potential: pk, UUID or label.')
+@click.option('--efg-model', required=True, metavar='NODE', help='The EFG model: pk, UUID or label.')
+@launch_options
+def dynamic_nmr(
+    structure, potential, efg_model, protocol, temperature, overrides_path, code_label, max_wallclock_hours, daemon
+):
+    """STRUCTURE (a file that ASE reads, or the pk of a structure) and two models to a trajectory and a decay time."""
+    from aiida_ufpnmr.data import EfgModelData, PotentialData
+    from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
+
+    overrides = read_overrides(overrides_path)
+    if temperature is not None:
+        overrides = with_value(overrides, ('md', 'parameters', 'temperature'), temperature)
+    start(
+        DynamicNmrWorkChain,
+        daemon,
+        code=load_code(code_label),
+        structure=load_structure(structure),
+        potential=load_node(potential, PotentialData),
+        efg_model=load_node(efg_model, EfgModelData),
+        protocol=protocol,
+        overrides=overrides,
+        options=options(max_wallclock_hours),
+    )
+
+
+def start(workflow, daemon: bool, **inputs) -> None:
+    """Build the inputs, then submit, or run and print the answer.
+
+    Raises:
+        InputError: an override or a value that the workflow refuses.
+    """
+    try:
+        builder = workflow.get_builder_from_protocol(**inputs)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if daemon:
+        click.echo(submit_to_daemon(builder).pk)
+        return
+    from aiida_ufpnmr.cli.progress import run_with_progress
+    from aiida_ufpnmr.workflows.dynamic_nmr import reason
+
+    node = run_with_progress(builder)
+    if not node.is_finished_ok:
+        raise click.ClickException(f'{reason(node)}; see "verdi process report {node.pk}"')
+    print_answer(node)
+
+
+def submit_to_daemon(builder):
+    """Submit to the daemon of the profile; :class:`InputError` if there is no broker, or no daemon runs."""
+    from aiida.engine import submit
+    from aiida.engine.daemon.client import get_daemon_client
+    from aiida.manage import get_manager
+
+    if get_manager().get_profile().process_control_backend is None:
+        raise InputError('this profile has no broker, so it cannot submit; leave --daemon out')
+    if not get_daemon_client().is_daemon_running:
+        raise InputError('the daemon does not run; start it with "aiida-ufpnmr setup --daemon"')
+    return submit(builder)
+
+
+def print_answer(node) -> None:
+    """The errors of the models on withheld structures, where there are some, and what was found."""
+    from aiida_ufpnmr.tools.answer import answer_rows, error_rows
+
+    errors = error_rows(node)
+    if errors:
+        print_table([('model', 'error on withheld structures', 'value'), *errors])
+        click.echo()
+    print_table([('quantity', 'value', '95 % interval'), *answer_rows(node.outputs.tau.get_dict())])
+    click.echo(f'\nOpen it as a page with "aiida-ufpnmr report {node.pk} -o report".')
+
+
+def read_overrides(path: Path | None) -> dict[str, Any]:
+    """Overrides from a YAML file; :class:`InputError` if it is none."""
+    if path is None:
+        return {}
+    check_input(path, 'overrides file')
+    try:
+        overrides = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f'{path}: not valid YAML ({" ".join(str(error).split())})') from error
+    if not isinstance(overrides, dict):
+        raise InputError(f'{path}: overrides must be "name: value" lines')
+    return overrides
+
+
+def with_value(mapping: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """``mapping`` with ``value`` at a nested place; the argument is not changed."""
+    from aiida_ufpnmr.workflows.protocols.mixin import merged
+
+    for name in reversed(path):
+        value = {name: value}
+    return merged(mapping, value)
+
+
+def options(max_wallclock_hours: float | None) -> dict[str, Any]:
+    """``metadata.options`` of all calculations."""
+    return {} if max_wallclock_hours is None else {'max_wallclock_seconds': round(max_wallclock_hours * 3600)}
+
+
+def load_dataset(given: str):
+    """A data set by file, pk, UUID or label; a file that is stored already, with the same rows, is used again."""
+    from aiida.orm import QueryBuilder
+
+    from aiida_ufpnmr.data import DatasetData
+
+    if not Path(given).exists() and Path(given).suffix == '':
+        return load_node(given, DatasetData)
+    node = DatasetData(Path(check_input(given, 'data set')).absolute())
+    for stored in QueryBuilder().append(DatasetData, filters={'attributes.sha256': node.sha256}).all(flat=True):
+        if stored.rows == node.rows:
+            return stored
+    node.label = Path(given).name
+    return node.store()
+
+
+def load_structure(given: str):
+    """A structure by file, pk, UUID or label."""
+    from aiida.orm import StructureData
+
+    from aiida_ufpnmr.engine.dataset import read_structure
+
+    if not Path(given).exists() and Path(given).suffix == '':
+        return load_node(given, StructureData)
+    return StructureData(ase=read_structure(given), label=Path(given).name)

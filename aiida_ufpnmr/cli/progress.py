@@ -1,0 +1,65 @@
+"""Run a workflow in the foreground and say how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+
+import click
+from aiida.engine import ProcessBuilder
+from aiida.manage import get_manager
+from aiida.orm import CalcJobNode, ProcessNode, WorkChainNode
+
+from aiida_ufpnmr.tools.queries import step_name
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def run_with_progress(builder: ProcessBuilder) -> WorkChainNode:
+    """Run to the end; one line for each calculation that ended, and on a terminal one for those that run."""
+    _quieten_console()
+    runner = get_manager().create_runner(communicator=None)  # works whether or not the daemon runs
+    process = runner.instantiate_process(builder)
+    click.echo(f'{process.node.process_label} #{process.node.pk}')
+    watching = runner.loop.create_task(_watch(process.node))
+    runner.run(process)
+    runner.loop.run_until_complete(watching)
+    return process.node
+
+
+def _quieten_console() -> None:
+    """The progress lines say what AiiDA's own reports would; those stay in the database."""
+    for handler in logging.getLogger('aiida').handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.ERROR)
+
+
+async def _watch(root: ProcessNode) -> None:
+    started: dict[int, float] = {}
+    ended: set[int] = set()
+    live = sys.stderr.isatty()
+    while True:
+        finished = root.is_terminated  # looked at first: what ends meanwhile is still printed
+        jobs = [node for node in root.called_descendants if isinstance(node, CalcJobNode)]
+        for node in jobs:
+            begin = started.setdefault(node.pk, time.monotonic())
+            if node.is_terminated and node.pk not in ended:
+                ended.add(node.pk)
+                _clear(live)
+                verdict = 'done' if node.is_finished_ok else f'failed: {node.exit_message}'
+                click.echo(f'  {step_name(node):<16}#{node.pk:<8}{time.monotonic() - begin:>7.0f} s  {verdict}')
+        if finished:
+            _clear(live)
+            return
+        if live:
+            running = [f'{step_name(n)} {time.monotonic() - started[n.pk]:.0f} s' for n in jobs if n.pk not in ended]
+            _clear(live)
+            click.echo('  running: ' + (', '.join(running) or 'preparing'), nl=False, err=True)
+        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _clear(live: bool) -> None:
+    if live:
+        click.echo('\r\033[K', nl=False, err=True)

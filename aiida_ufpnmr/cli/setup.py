@@ -1,0 +1,139 @@
+"""``aiida-ufpnmr setup``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from aiida_ufpnmr.cli.shared import load_profile
+from aiida_ufpnmr.engine.commands.shared import Command
+from aiida_ufpnmr.engine.errors import InputError
+
+PROFILE, COMPUTER, CODE = 'ufpnmr', 'localhost', 'ufpnmr'
+
+
+@click.command('setup', cls=Command, example='aiida-ufpnmr setup --daemon')
+@click.option(
+    '--profile', 'name', metavar='NAME', help=f'Profile to use; made if there is none. Default: yours, or "{PROFILE}".'
+)
+@click.option('--daemon/--no-daemon', default=False, help='Start the daemon too, so that workflows can be submitted.')
+def setup(name: str | None, daemon: bool) -> None:
+    """Make ready for workflows: a profile, this computer, the code `ufpnmr`.
+
+    What is there is left as it is. Everything is kept under AIIDA_PATH, or in the home folder if that is not set; no
+    service needs to be installed.
+    """
+    profile, new = get_or_create_profile(name)
+    click.echo(f'profile   {profile:<22} {"made" if new else "there"}')
+    new = get_or_create_computer()
+    click.echo(f'computer  {COMPUTER:<22} {"made" if new else "there"}')
+    new = get_or_create_code(ufpnmr_executable())
+    click.echo(f'code      {CODE}@{COMPUTER:<15} {"made" if new else "there"}')
+    if daemon:
+        click.echo(f'daemon    {"":<22} {start_daemon()}')
+
+
+def get_or_create_profile(name: str | None) -> tuple[str, bool]:
+    """Load a profile, made with SQLite and the bundled broker if there is none; its name, and whether it is new."""
+    from aiida.manage import get_config
+    from aiida.manage.configuration import create_profile
+    from aiida.plugins import BrokerFactory
+
+    config = get_config(create=True)
+    name = name or config.default_profile_name or PROFILE
+    new = name not in config.profile_names
+    if new:
+        create_profile(
+            config,
+            name=name,
+            email='aiida@localhost',
+            storage_backend='core.sqlite_dos',
+            storage_config={},
+            broker_backend='core.zeromq',
+            broker_config=BrokerFactory('core.zeromq').get_default_config(),
+        )
+        config.set_option('runner.poll.interval', 1, scope=name)
+        if config.default_profile_name is None:
+            config.set_default_profile(name)
+        config.store()
+    load_profile(name)
+    return name, new
+
+
+def get_or_create_computer() -> bool:
+    """Make sure that there is a configured computer for this machine; whether it is new."""
+    from aiida.common.exceptions import NotExistent
+    from aiida.manage import get_config, get_manager
+    from aiida.orm import Computer
+
+    try:
+        computer, new = Computer.collection.get(label=COMPUTER), False
+    except NotExistent:
+        workdir = Path(get_config().dirpath) / 'scratch' / get_manager().get_profile().name
+        computer = Computer(
+            label=COMPUTER,
+            hostname='localhost',
+            description='This machine.',
+            transport_type='core.local',
+            scheduler_type='core.direct',
+            workdir=str(workdir),
+        ).store()
+        computer.set_default_mpiprocs_per_machine(1)
+        computer.set_minimum_job_poll_interval(1)
+        new = True
+    if not computer.is_configured:
+        computer.configure(safe_interval=0)
+    return new
+
+
+def get_or_create_code(executable: Path) -> bool:
+    """Make sure that the code is there; whether it is new.
+
+    Raises:
+        InputError: there is a code of that name for another program.
+    """
+    from aiida.common.exceptions import NotExistent
+    from aiida.orm import Computer, InstalledCode, load_code
+
+    try:
+        code = load_code(f'{CODE}@{COMPUTER}')
+    except NotExistent:
+        InstalledCode(
+            label=CODE,
+            description='Dynamic solid-state NMR, one sub-command a calculation.',
+            computer=Computer.collection.get(label=COMPUTER),
+            filepath_executable=str(executable),
+            with_mpi=False,
+        ).store()
+        return True
+    if str(code.filepath_executable) != str(executable):
+        raise InputError(
+            f'{CODE}@{COMPUTER}: runs {code.filepath_executable}, not {executable}; '
+            f'rename it with "verdi code relabel {CODE}@{COMPUTER} NEW-LABEL" and run setup again'
+        )
+    return False
+
+
+def ufpnmr_executable() -> Path:
+    """The command ``ufpnmr`` that belongs to this Python."""
+    executable = Path(sys.executable).parent / 'ufpnmr'
+    if not executable.is_file():
+        raise InputError(f'{executable}: no such command; install aiida-ufpnmr into this environment')
+    return executable
+
+
+def start_daemon() -> str:
+    """Start the daemon of the loaded profile, if it does not run; what was done."""
+    from aiida.common.exceptions import ConfigurationError
+    from aiida.engine.daemon.client import DaemonException, get_daemon_client
+
+    try:
+        client = get_daemon_client()
+        if client.is_daemon_running:
+            return 'running'
+        client.start_daemon()
+    except (ConfigurationError, DaemonException) as error:
+        raise InputError(f'the daemon cannot be started: {error}; see "verdi daemon start"') from error
+    return 'started'

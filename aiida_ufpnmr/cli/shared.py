@@ -1,0 +1,63 @@
+"""What the commands of ``aiida-ufpnmr`` share: the profile, nodes by identifier, numbers for reading."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from aiida_ufpnmr.engine.errors import InputError
+
+
+def with_profile(function: Callable) -> Callable:
+    """Load the profile before the command runs: the one named with ``--profile``, or the default."""
+
+    @click.option('--profile', 'profile_name', metavar='NAME', help='AiiDA profile; the default one if not given.')
+    @functools.wraps(function)
+    def wrapped(*args, profile_name: str | None = None, **kwargs):
+        load_profile(profile_name)
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+def load_profile(name: str | None) -> None:
+    """Load a profile of AiiDA; :class:`InputError` if there is none, or none of that name."""
+    import aiida
+    from aiida.common.exceptions import ConfigurationError
+    from aiida.manage import get_manager
+
+    if name is None and get_manager().get_profile() is not None:
+        return
+    try:
+        aiida.load_profile(name)
+    except ConfigurationError as error:
+        raise InputError(f'AiiDA profile {name or ""}: {error}; make one with "aiida-ufpnmr setup"') from error
+
+
+def load_node(identifier: str, kind: Any = None):
+    """The node with this pk, UUID or label; :class:`InputError` if there is none, or if it is of another kind."""
+    from aiida import orm
+    from aiida.common.exceptions import MultipleObjectsError, NotExistent
+
+    try:
+        node = orm.load_node(identifier)
+    except (NotExistent, MultipleObjectsError, ValueError) as error:
+        raise InputError(f'{identifier}: no such node in this profile ({" ".join(str(error).split())})') from error
+    if kind is not None and not isinstance(node, kind):
+        expected = ' or '.join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        raise InputError(f'{identifier}: is a {type(node).__name__}, where a {expected} is needed')
+    return node
+
+
+def load_code(label: str):
+    """The code with this label, pk or UUID; :class:`InputError` if there is none."""
+    from aiida import orm
+    from aiida.common.exceptions import MultipleObjectsError, NotExistent
+
+    try:
+        return orm.load_code(label)
+    except (NotExistent, MultipleObjectsError, ValueError) as error:
+        raise InputError(f'{label}: no such code in this profile; make it with "aiida-ufpnmr setup"') from error

@@ -1,0 +1,8 @@
+"""AiiDA data types: labelled structures, the two models, trajectories."""
+
+from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.data.efg_model import EfgModelData
+from aiida_ufpnmr.data.potential import PotentialData
+from aiida_ufpnmr.data.trajectory import TrajectoryData
+
+__all__ = ('DatasetData', 'EfgModelData', 'PotentialData', 'TrajectoryData')

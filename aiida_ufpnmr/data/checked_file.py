@@ -1,0 +1,67 @@
+"""One file in a node: checked when it is put there, and hashed by what it says."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import typing as t
+from pathlib import Path
+
+from aiida.orm import SinglefileData
+from aiida.orm.nodes.caching import NodeCaching
+
+from aiida_ufpnmr.engine.errors import InputError
+
+
+class ContentCaching(NodeCaching):
+    """Takes the node's hash over the content of its file: names, bytes on disk and versions do not count."""
+
+    def get_objects_to_hash(self) -> dict[str, t.Any]:
+        return {'class': str(self._node.__class__), 'sha256': self._node.base.attributes.get('sha256', None)}
+
+
+class CheckedFileData(SinglefileData):
+    """A single file whose content is checked on construction and described by the node's attributes.
+
+    Args:
+        file: absolute path, relative path, or open binary handle of the file.
+        filename: name of the file in the repository; the same for all nodes of a type unless given.
+
+    Raises:
+        InputError: the file cannot be used; one line that says why.
+    """
+
+    _CLS_NODE_CACHING = ContentCaching
+
+    @classmethod
+    def describe(cls, path: Path) -> dict[str, t.Any]:
+        """Check the file and return the attributes of its node; ``sha256`` must be the hash of the content."""
+        raise NotImplementedError
+
+    def set_file(self, file: str | Path | t.IO, filename: str | Path | None = None) -> None:
+        """Check the file, copy it into the repository and set the attributes that describe it."""
+        if hasattr(file, 'read'):
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / self.DEFAULT_FILENAME
+                with open(path, 'wb') as copy:
+                    shutil.copyfileobj(_binary(file), copy)
+                self._set_path(path, filename)
+        else:
+            self._set_path(Path(file), filename)
+
+    def _set_path(self, path: Path, filename: str | Path | None) -> None:
+        attributes = self.describe(path)
+        super().set_file(path.absolute(), filename=filename or self.DEFAULT_FILENAME)
+        self.base.attributes.set_many(attributes)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the content: equal for equal numbers, however the bytes lie on disk."""
+        return self.base.attributes.get('sha256')
+
+
+def _binary(handle: t.IO) -> t.BinaryIO:
+    """The binary handle behind ``handle``; text is refused, since it has been decoded already."""
+    if isinstance(handle.read(0), str):
+        raise InputError('a handle opened as text cannot be stored; open the file in binary mode')
+    return handle

@@ -1,0 +1,67 @@
+"""Labelled structures as a node."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import typing as t
+from pathlib import Path
+
+from aiida.orm import StructureData
+
+from aiida_ufpnmr.data.checked_file import CheckedFileData
+from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
+
+
+class DatasetData(CheckedFileData):
+    """Labelled structures in extended XYZ; every row is checked when the node is made.
+
+    The attributes hold the summary of the set (``structures``, ``species``, ``groups``, …) and, under ``rows``, where
+    each labelled structure came from, so that a query can find it.
+    """
+
+    DEFAULT_FILENAME = 'dataset.extxyz'
+
+    @classmethod
+    def describe(cls, path: Path) -> dict[str, t.Any]:
+        dataset = read_dataset(path)
+        return {**dataset.summary(), 'rows': _rows(dataset)}
+
+    def get_dataset(self) -> Dataset:
+        """The structures with their labels."""
+        with self.as_path() as path:
+            return Dataset(read_dataset(path).structures, f'DatasetData<{self.pk}>')
+
+    @property
+    def rows(self) -> list[dict[str, t.Any]]:
+        """One entry a structure: ``index``, ``group``, ``formula``, ``atoms``, and what its comment line says."""
+        return self.base.attributes.get('rows')
+
+    def row(self, index: int) -> dict[str, t.Any]:
+        """Where structure ``index`` came from; :class:`IndexError` if there is no such structure."""
+        return self.rows[index]
+
+    def get_structure(self, index: int) -> StructureData:
+        """Structure ``index`` as an unstored node, without its labels; :class:`IndexError` if there is none."""
+        return StructureData(ase=self.get_dataset().structures[index])
+
+
+def _rows(dataset: Dataset) -> list[dict[str, t.Any]]:
+    rows = []
+    for index, (atoms, group) in enumerate(zip(dataset, dataset.groups)):
+        origin = {key: value for key, value in atoms.info.items() if _plain(value)}
+        rows.append(
+            {
+                **{key: value.item() if hasattr(value, 'item') else value for key, value in origin.items()},
+                'index': index,
+                'group': group,
+                'formula': atoms.get_chemical_formula(),
+                'atoms': len(atoms),
+            }
+        )
+    return rows
+
+
+def _plain(value: t.Any) -> bool:
+    """Whether a value of a comment line is text or a finite number, which attributes of a node can hold."""
+    return isinstance(value, str) or (isinstance(value, numbers.Real) and math.isfinite(value))

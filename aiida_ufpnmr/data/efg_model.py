@@ -1,0 +1,41 @@
+"""EFG models as nodes."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+from aiida_ufpnmr.data.hdf5 import Hdf5Data
+from aiida_ufpnmr.engine.efg import EfgModel
+from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.settings import settings_to_json
+
+
+class EfgModelData(Hdf5Data):
+    """A model of EFG tensors with the settings of its fit and the hash of the set it was fitted to."""
+
+    DEFAULT_FILENAME = 'efg-model.h5'
+
+    @classmethod
+    def describe(cls, path: Path) -> dict[str, t.Any]:
+        model = EfgModel.load(path)
+        return {
+            'ion': model.species,
+            'isotope': model.isotope,
+            'species': list(model.known_species),
+            'cutoff_angstrom': float(model.cutoff),
+            'settings': json.loads(settings_to_json(model.settings)),
+            'training_sha256': model.training_sha256,
+            'sha256': content_hash(path),
+        }
+
+    def load(self) -> EfgModel:
+        """The model as the engine predicts with it."""
+        with self.as_path() as path:
+            return EfgModel.load(path)
+
+    @property
+    def training_sha256(self) -> str:
+        """Content hash of the training set; equal to the ``sha256`` of its :class:`DatasetData`."""
+        return self.base.attributes.get('training_sha256')

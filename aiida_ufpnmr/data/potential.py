@@ -1,0 +1,38 @@
+"""Ultra-fast potentials as nodes."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+from aiida_ufpnmr.data.hdf5 import Hdf5Data
+from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+
+
+class PotentialData(Hdf5Data):
+    """An ultra-fast potential with the settings of its fit and the hash of the set it was fitted to."""
+
+    DEFAULT_FILENAME = 'potential.h5'
+
+    @classmethod
+    def describe(cls, path: Path) -> dict[str, t.Any]:
+        potential = UltraFastPotential.load(path)
+        return {
+            'species': list(potential.species),
+            'cutoff_angstrom': potential.cutoff,
+            'settings': json.loads(potential.settings),
+            'training_sha256': potential.training_sha256,
+            'sha256': content_hash(path),
+        }
+
+    def load(self) -> UltraFastPotential:
+        """The potential as the engine computes with it."""
+        with self.as_path() as path:
+            return UltraFastPotential.load(path)
+
+    @property
+    def training_sha256(self) -> str:
+        """Content hash of the training set; equal to the ``sha256`` of its :class:`DatasetData`."""
+        return self.base.attributes.get('training_sha256')

@@ -1,0 +1,1 @@
+"""Parsers, one a CalcJob: from the files of a command to nodes."""

@@ -1,0 +1,91 @@
+"""What all parsers share: how a command ended, its JSON results, and nodes only where all is well."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from aiida.common.exceptions import ValidationError
+from aiida.engine import ExitCode
+from aiida.orm import Data, Dict, SinglefileData
+from aiida.parsers import Parser
+
+from aiida_ufpnmr.calculations.base import FIGURE_FILE, RESULTS_FILE, STATUS_FILE, STDERR_FILE
+
+#: Exit status of ``ufpnmr`` for bad input.
+BAD_INPUT = 2
+
+
+class UfpnmrParser(Parser):
+    """Turns the files that a ``ufpnmr`` sub-command left into output nodes; a failed run leaves none."""
+
+    CACHE_VERSION = 1
+
+    def parse(self, retrieved_temporary_folder: str | None = None, **_) -> ExitCode | None:
+        folder = Path(retrieved_temporary_folder or '.')
+        failure = self.failure(folder)
+        if failure is not None:
+            return failure
+        if self.node.exit_status:  # the scheduler has said why the job ended
+            return None
+        try:
+            results = self.results()
+        except ValueError as error:
+            return self.exit_codes.ERROR_NO_RESULTS.format(message=str(error))
+        try:
+            nodes = self.nodes(folder)
+            if self.node.process_class.HAS_FIGURE:
+                nodes['figure'] = SinglefileData(existing(folder / FIGURE_FILE))
+        except (ValueError, ValidationError) as error:
+            return self.exit_codes.ERROR_OUTPUT_UNUSABLE.format(message=str(error).replace(f'{folder}/', ''))
+        timing = results.pop('timing', {})
+        for name, node in {**nodes, 'results': Dict(results), 'timing': Dict(timing)}.items():
+            self.out(name, node)
+        return None
+
+    def nodes(self, folder: Path) -> dict[str, Data]:
+        """The output nodes made of the files in ``folder``; :class:`ValueError` where one is missing or unusable."""
+        raise NotImplementedError
+
+    def failure(self, folder: Path) -> ExitCode | None:
+        """The exit code that says how the command failed; ``None`` if it ended well or the scheduler has spoken."""
+        status = self._text(STATUS_FILE).strip()
+        if not status.isdigit():
+            return None if self.node.exit_status else self.exit_codes.ERROR_INTERRUPTED
+        if int(status) == 0:
+            return None
+        code = self.exit_codes.ERROR_INPUT_REFUSED if int(status) == BAD_INPUT else self.exit_codes.ERROR_COMMAND_FAILED
+        return code.format(message=self.last_words)
+
+    @property
+    def last_words(self) -> str:
+        """The line with which the command said what was wrong."""
+        lines = [line for line in self._text(STDERR_FILE).splitlines() if line.strip()]
+        return lines[-1].removeprefix('ufpnmr: error: ') if lines else 'it said nothing'
+
+    def results(self) -> dict[str, Any]:
+        """The JSON results; :class:`ValueError` where they are missing or no JSON object."""
+        text = self._text(RESULTS_FILE)
+        if not text:
+            raise ValueError(f'{RESULTS_FILE} is missing')
+        try:
+            results = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{RESULTS_FILE} is not valid JSON ({error})') from error
+        if not isinstance(results, dict):
+            raise ValueError(f'{RESULTS_FILE} holds no JSON object')
+        return results
+
+    def _text(self, name: str) -> str:
+        try:
+            return self.retrieved.base.repository.get_object_content(name)
+        except FileNotFoundError:
+            return ''
+
+
+def existing(path: Path) -> Path:
+    """``path`` if there is a file with something in it, otherwise :class:`ValueError`."""
+    if not path.is_file() or path.stat().st_size == 0:
+        raise ValueError(f'{path.name} is missing or empty')
+    return path

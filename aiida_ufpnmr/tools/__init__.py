@@ -1,0 +1,1 @@
+"""What one does with finished runs: queries along their provenance, reports, archives."""

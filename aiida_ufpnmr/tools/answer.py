@@ -1,0 +1,121 @@
+"""The answer of a workflow in words and rounded numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiida.orm import WorkChainNode
+
+#: Key of a value, what to call it, its unit (that of τ depends on its size). The interval lies under ``KEY_ci95``.
+QUANTITIES = (
+    ('tau_ns', 'decay time τ', ''),
+    ('decay_rate_per_s', 'decay rate 1/τ', '1/s'),
+    ('hop_rate_per_s', 'hop rate of an ion', '1/s'),
+    ('diffusion_coefficient_cm2_per_s', 'diffusion coefficient', 'cm²/s'),
+    ('c_q_mean_khz', 'mean |C_Q|', 'kHz'),
+    ('eta_mean', 'mean asymmetry η', ''),
+    ('temperature_mean_K', 'mean temperature', 'K'),
+    ('simulated_ps', 'simulated time', 'ps'),
+)
+
+#: Output of the pipeline, what it belongs to, and its errors: key, name, unit.
+ERRORS = (
+    (
+        'potential_errors',
+        'potential',
+        (
+            ('energy_rmse_meV_per_atom', 'energy, RMSE', 'meV/atom'),
+            ('forces_rmse_meV_per_angstrom', 'forces, RMSE', 'meV/Å'),
+            ('stress_rmse_GPa', 'stress, RMSE', 'GPa'),
+        ),
+    ),
+    (
+        'efg_errors',
+        'EFG model',
+        (
+            ('omega_q_mae_khz', 'ω_Q, MAE', 'kHz'),
+            ('c_q_mae_khz', '|C_Q|, MAE', 'kHz'),
+            ('eta_mae', 'η, MAE', ''),
+            ('quaternion_dot_fraction_above_0_9', 'axes with q·q′ ≥ 0.9', ''),
+        ),
+    ),
+)
+
+
+SUPERSCRIPT = str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹')
+
+
+def rounded(value: float, digits: int = 3) -> str:
+    """A number for reading, with ``digits`` significant digits."""
+    if value == 0:
+        return '0'
+    if 1e-3 <= abs(value) < 10 ** (digits + 2):
+        text = f'{value:.{digits}g}'
+        return f'{float(text):,.0f}' if 'e' in text else text
+    mantissa, exponent = f'{value:.{digits - 1}e}'.split('e')
+    return f'{mantissa}·10{str(int(exponent)).translate(SUPERSCRIPT)}'
+
+
+def with_unit(value: float | None, unit: str) -> str:
+    """A rounded number with its unit; a dash where there is none."""
+    return '–' if value is None else f'{rounded(value)} {unit}'.strip()
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    """A confidence interval; empty where there is none."""
+    if not bounds or any(bound is None for bound in bounds):
+        return ''
+    return f'{rounded(bounds[0])} to {rounded(bounds[1])}'
+
+
+def in_readable_time(ns: float) -> tuple[float, str]:
+    """Factor and unit that make a time in ns easy to read."""
+    return (1.0, 'ns') if ns >= 0.1 else (1000.0, 'ps')
+
+
+def answer_rows(tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Name, value and interval of every quantity that was found."""
+    rows = [('verdict', tau.get('verdict', '–'), '')]
+    for key, name, unit in QUANTITIES:
+        if key == 'tau_ns':
+            rows += _tau_row(name, tau)
+        elif tau.get(key) is not None:
+            rows.append((name, with_unit(tau[key], unit), interval(tau.get(f'{key}_ci95'))))
+    return rows
+
+
+def _tau_row(name: str, tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    if tau.get('tau_ns') is not None:
+        factor, unit = in_readable_time(tau['tau_ns'])
+        bounds = [None if bound is None else factor * bound for bound in tau.get('tau_ns_ci95') or ()]
+        return [(name, with_unit(factor * tau['tau_ns'], unit), interval(bounds))]
+    if tau.get('tau_ns_lower_bound') is not None:
+        factor, unit = in_readable_time(tau['tau_ns_lower_bound'])
+        return [(name, f'> {with_unit(factor * tau["tau_ns_lower_bound"], unit)}', '')]
+    return []
+
+
+def error_rows(node: WorkChainNode) -> list[tuple[str, str, str]]:
+    """Model, kind and size of every error on withheld structures that a pipeline reports."""
+    rows = []
+    for output, model, errors in ERRORS:
+        if output not in node.outputs:
+            continue
+        results = node.outputs[output].get_dict()
+        rows += [
+            (model, name, with_unit(results[key], unit)) for key, name, unit in errors if results.get(key) is not None
+        ]
+    return rows
+
+
+def sentence(tau: Mapping[str, Any]) -> str:
+    """The answer in one sentence."""
+    where = f' at {with_unit(tau.get("temperature_mean_K"), "K")}' if tau.get('temperature_mean_K') is not None else ''
+    rows = _tau_row('τ', tau)
+    value, bounds = rows[0][1:] if rows else ('', '')
+    if tau.get('tau_ns') is not None:
+        bounds = f' (95 % interval {bounds} {value.split()[-1]})' if bounds else ''
+        return f'The correlation of the quadrupolar frequency decays in τ = {value}{bounds}{where}.'
+    bound = f' τ {value}.' if value else ''
+    return f'The correlation of the quadrupolar frequency shows no decay within the trajectory{where}.{bound}'

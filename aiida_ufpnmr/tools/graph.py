@@ -1,0 +1,120 @@
+"""The provenance of a result as a small picture: what was computed from what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+from aiida.common.links import LinkType
+from aiida.orm import Node, StructureData
+
+from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
+from aiida_ufpnmr.tools.queries import calculations_behind, step_name
+
+#: Data that the picture shows, with what it calls them; other data become plain arrows.
+SHOWN = {
+    DatasetData: 'data set',
+    StructureData: 'structure',
+    PotentialData: 'potential',
+    EfgModelData: 'EFG model',
+    TrajectoryData: 'trajectory',
+}
+BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 150, 40, 24, 34, 8
+
+
+@dataclass(frozen=True)
+class Box:
+    """One box of the picture: ``kind`` is ``data``, ``calculation`` or ``answer``."""
+
+    text: str
+    note: str
+    kind: str
+
+
+def provenance(result: Node) -> tuple[dict[int, Box], list[tuple[int, int]]]:
+    """Boxes by pk, and arrows between them, for everything behind ``result``."""
+    boxes = {result.pk: Box('answer', f'#{result.pk}', 'answer')}
+    arrows = set()
+    for calculation in calculations_behind(result):
+        name = step_name(calculation).replace('_', ' ')
+        boxes[calculation.pk] = Box(name, f'#{calculation.pk}', 'calculation')
+        incoming = calculation.base.links.get_incoming(link_type=LinkType.INPUT_CALC)
+        for link in incoming:
+            if isinstance(link.node, tuple(SHOWN)):
+                boxes[link.node.pk] = Box(_name(link.node), f'#{link.node.pk}', 'data')
+                arrows.add((link.node.pk, calculation.pk))
+                if link.node.creator is not None:
+                    arrows.add((link.node.creator.pk, link.node.pk))
+            elif link.node.creator is not None:
+                arrows.add((link.node.creator.pk, calculation.pk))
+    if result.creator is not None:
+        arrows.add((result.creator.pk, result.pk))
+    return boxes, sorted(arrow for arrow in arrows if arrow[0] in boxes and arrow[1] in boxes)
+
+
+def _name(node: Node) -> str:
+    name = next(name for kind, name in SHOWN.items() if isinstance(node, kind))
+    return f'{name}, {len(node.rows)} rows' if isinstance(node, DatasetData) else name
+
+
+def layers(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """The boxes in rows, each below everything that it depends on, and near above what it leads to."""
+    parents = {pk: [a for a, b in arrows if b == pk] for pk in boxes}
+    depth: dict[int, int] = {}
+
+    def find(pk: int) -> int:
+        if pk not in depth:
+            depth[pk] = 1 + max((find(parent) for parent in parents[pk]), default=-1)
+        return depth[pk]
+
+    rows: list[list[int]] = [[] for _ in range(1 + max(map(find, boxes)))]
+    for pk in sorted(boxes):
+        rows[depth[pk]].append(pk)
+    place: dict[int, float] = {}
+    for row in rows:
+        centre = {pk: sum(place[p] for p in parents[pk]) / len(parents[pk]) if parents[pk] else 0.0 for pk in row}
+        row.sort(key=lambda pk: (centre[pk], pk))
+        place.update({pk: i - (len(row) - 1) / 2 for i, pk in enumerate(row)})
+    return rows
+
+
+def svg(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> str:
+    """The picture as inline SVG; colours come from the classes ``data``, ``calculation``, ``answer`` and ``arrow``."""
+    rows = layers(boxes, arrows)
+    widest = max(map(len, rows))
+    width = 2 * MARGIN + widest * BOX_WIDTH + (widest - 1) * GAP_X + 2 * GAP_X
+    height = 2 * MARGIN + len(rows) * BOX_HEIGHT + (len(rows) - 1) * GAP_Y
+    centre: dict[int, tuple[float, float]] = {}
+    for r, row in enumerate(rows):
+        for i, pk in enumerate(row):
+            x = width / 2 + (i - (len(row) - 1) / 2) * (BOX_WIDTH + GAP_X)
+            centre[pk] = (x, MARGIN + r * (BOX_HEIGHT + GAP_Y) + BOX_HEIGHT / 2)
+    parts = [
+        f'<svg class="graph" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="What was computed from what">',
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<path class="tip" d="M0 0 8 4 0 8z"/></marker></defs>',
+    ]
+    depth = {pk: r for r, row in enumerate(rows) for pk in row}
+    for a, b in arrows:
+        (x0, y0), (x1, y1) = centre[a], centre[b]
+        y0, y1 = y0 + BOX_HEIGHT / 2, y1 - BOX_HEIGHT / 2
+        bend = GAP_Y / 2
+        if depth[b] - depth[a] > 1:  # around the boxes between
+            side = width - MARGIN if (x0 + x1) / 2 >= width / 2 else MARGIN
+            path = (
+                f'M{x0:g} {y0:g} C{x0:g} {y0 + bend:g} {side:g} {y0:g} {side:g} {y0 + 2 * bend:g} '
+                f'V{y1 - 2 * bend:g} C{side:g} {y1:g} {x1:g} {y1 - bend:g} {x1:g} {y1:g}'
+            )
+        else:
+            path = f'M{x0:g} {y0:g} C{x0:g} {y0 + bend:g} {x1:g} {y1 - bend:g} {x1:g} {y1:g}'
+        parts.append(f'<path class="arrow" marker-end="url(#tip)" d="{path}"/>')
+    for pk, (x, y) in centre.items():
+        box = boxes[pk]
+        corner = 5 if box.kind == 'calculation' else BOX_HEIGHT / 2
+        parts.append(
+            f'<g class="{box.kind}"><rect x="{x - BOX_WIDTH / 2:g}" y="{y - BOX_HEIGHT / 2:g}" width="{BOX_WIDTH}" '
+            f'height="{BOX_HEIGHT}" rx="{corner:g}"/><text x="{x:g}" y="{y - 3:g}">{escape(box.text)}</text>'
+            f'<text class="note" x="{x:g}" y="{y + 12:g}">{escape(box.note)}</text></g>'
+        )
+    return '\n'.join([*parts, '</svg>'])

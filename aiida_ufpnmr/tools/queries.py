@@ -1,0 +1,103 @@
+"""Queries along the provenance of a result: which labels, which settings, which runs stand behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from aiida.common.links import LinkType
+from aiida.orm import AbstractCode, BaseType, CalculationNode, Dict, Node, ProcessNode, QueryBuilder
+
+from aiida_ufpnmr.data.dataset import DatasetData
+
+
+@dataclass(frozen=True)
+class Label:
+    """One labelled structure behind a result.
+
+    Attributes:
+        dataset: the node that holds it.
+        index: its row there.
+        row: where it came from, as :meth:`DatasetData.row` gives it.
+    """
+
+    dataset: DatasetData
+    index: int
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One choice of the user behind a result.
+
+    Attributes:
+        process: the calculation that it went into.
+        name: the input.
+        node: what was given.
+        value: the same as a plain value.
+    """
+
+    process: CalculationNode
+    name: str
+    node: Node
+    value: Any
+
+
+def calculations_behind(node: Node) -> list[CalculationNode]:
+    """All calculations that led to ``node``, in the order in which they were made; to its outputs for a workflow."""
+    found: dict[int, CalculationNode] = {}
+    for start in _starts(node):
+        if isinstance(start, CalculationNode):
+            found[start.pk] = start
+        for calculation in _ancestors(start, CalculationNode):
+            found[calculation.pk] = calculation
+    return [found[pk] for pk in sorted(found)]
+
+
+def step_name(node: ProcessNode) -> str:
+    """The name under which its workflow called a process, or that of the process itself."""
+    links = node.base.links.get_incoming(link_type=(LinkType.CALL_CALC, LinkType.CALL_WORK)).all()
+    called_as = links[0].link_label if links else ''
+    return node.process_label if called_as in ('', 'CALL') else called_as
+
+
+def labels_behind(node: Node) -> list[Label]:
+    """Every labelled structure that ``node`` rests on, set by set and row by row."""
+    datasets = {dataset.pk: dataset for start in _starts(node) for dataset in _ancestors(start, DatasetData)}
+    if isinstance(node, DatasetData):
+        datasets[node.pk] = node
+    return [Label(datasets[pk], i, row) for pk in sorted(datasets) for i, row in enumerate(datasets[pk].rows)]
+
+
+def settings_behind(node: Node) -> list[Setting]:
+    """Every parameter and setting that went into the calculations behind ``node``."""
+    settings = []
+    for process in calculations_behind(node):
+        for link in process.base.links.get_incoming(link_type=LinkType.INPUT_CALC):
+            given = link.node
+            if not isinstance(given, (Dict, BaseType)) or given.creator is not None:
+                continue
+            value = given.get_dict() if isinstance(given, Dict) else given.value
+            settings.append(Setting(process, link.link_label, given, value))
+    return settings
+
+
+def codes_behind(node: Node) -> list[AbstractCode]:
+    """The codes that the calculations behind ``node`` ran."""
+    codes = {}
+    for process in calculations_behind(node):
+        if 'code' in process.inputs:
+            codes[process.inputs.code.pk] = process.inputs.code
+    return [codes[pk] for pk in sorted(codes)]
+
+
+def _starts(node: Node) -> list[Node]:
+    """The nodes from which the data provenance of ``node`` is walked back."""
+    if isinstance(node, ProcessNode) and not isinstance(node, CalculationNode):
+        return [link.node for link in node.base.links.get_outgoing(link_type=LinkType.RETURN)]
+    return [node]
+
+
+def _ancestors(node: Node, kind: type[Node]) -> list[Node]:
+    query = QueryBuilder().append(Node, filters={'id': node.pk}, tag='result').append(kind, with_descendants='result')
+    return query.distinct().all(flat=True)

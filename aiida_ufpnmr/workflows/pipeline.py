@@ -1,0 +1,202 @@
+"""From labelled structures to a decay time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain
+from aiida.orm import AbstractCode, Bool, Dict, Int, StructureData, to_aiida_type
+
+from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
+from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
+from aiida_ufpnmr.calculations.select_structure import select_structure
+from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.workflows.cleaning import clean_working_directories
+from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain, reason
+from aiida_ufpnmr.workflows.exposing import expose_inputs
+from aiida_ufpnmr.workflows.protocols import ProtocolMixin
+from aiida_ufpnmr.workflows.protocols.mixin import merged
+
+
+def validate_start(inputs: Mapping[str, Any], _) -> str | None:
+    """One start for the dynamics, and within the set where it is a row of it."""
+    if ('structure' in inputs) == ('structure_index' in inputs):
+        return 'give either `structure` or `structure_index`'
+    if 'structure_index' in inputs and 'dataset' in inputs:
+        n, index = len(inputs['dataset'].rows), inputs['structure_index'].value
+        if not 0 <= index < n:
+            return f'structure_index {index} is not in the data set, which holds 0 to {n - 1}'
+    return None
+
+
+class PipelineWorkChain(ProtocolMixin, WorkChain):
+    """From labelled structures to a decay time.
+
+    Fits a potential and an EFG model to the same labels, side by side, and hands them to the dynamic NMR workflow.
+    """
+
+    PROTOCOL = 'pipeline'
+    PROTOCOL_ARGUMENTS = ('dataset', 'structure', 'structure_index')
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:
+        super().define(spec)
+        spec.input('dataset', valid_type=DatasetData, help='Structures with energies, forces and EFG tensors.')
+        spec.input(
+            'test_dataset',
+            valid_type=DatasetData,
+            required=False,
+            help='Labelled structures for the errors of both models; otherwise groups of `dataset` are withheld.',
+        )
+        spec.input('structure', valid_type=StructureData, required=False, help='Where the dynamics starts.')
+        spec.input(
+            'structure_index',
+            valid_type=Int,
+            serializer=to_aiida_type,
+            required=False,
+            help='Start from this structure of `dataset` instead; counted from 0.',
+        )
+        spec.input(
+            'clean_workdir',
+            valid_type=Bool,
+            serializer=to_aiida_type,
+            default=lambda: Bool(True),
+            help='Remove the working directories of the fits in the end, if all went well.',
+        )
+        labels = ('dataset', 'test_dataset')
+        expose_inputs(spec, FitPotentialCalculation, 'fit_potential', labels, 'Fit of the potential.')
+        expose_inputs(spec, FitEfgCalculation, 'fit_efg', labels, 'Fit of the EFG model.')
+        models = ('structure', 'potential', 'efg_model')
+        expose_inputs(spec, DynamicNmrWorkChain, 'dynamic_nmr', models, 'Dynamics and its analyses.')
+        spec.inputs.validator = validate_start
+
+        spec.outline(
+            cls.select_structure,
+            cls.fit_models,
+            cls.inspect_fits,
+            cls.run_dynamic_nmr,
+            cls.inspect_dynamic_nmr,
+            cls.clean,
+        )
+
+        spec.expose_outputs(FitPotentialCalculation, include=('potential',))
+        spec.expose_outputs(FitEfgCalculation, include=('efg_model',))
+        spec.output('potential_errors', valid_type=Dict, help='Errors of the potential on withheld structures.')
+        spec.output('efg_errors', valid_type=Dict, help='Errors of the EFG model on withheld structures.')
+        spec.expose_outputs(DynamicNmrWorkChain)
+
+        spec.exit_code(
+            401, 'ERROR_SUB_PROCESS_FAILED_FIT_POTENTIAL', message='The fit of the potential failed: {message}'
+        )
+        spec.exit_code(402, 'ERROR_SUB_PROCESS_FAILED_FIT_EFG', message='The fit of the EFG model failed: {message}')
+        spec.exit_code(
+            403, 'ERROR_SUB_PROCESS_FAILED_DYNAMIC_NMR', message='The dynamic NMR workflow failed: {message}'
+        )
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: AbstractCode,
+        dataset: DatasetData,
+        structure: StructureData | None = None,
+        structure_index: int | None = None,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> ProcessBuilder:
+        """A builder with the inputs of a protocol.
+
+        Args:
+            code: the command ``ufpnmr``.
+            dataset: labelled structures.
+            structure: where the dynamics starts, or
+            structure_index: the row of ``dataset`` to start from.
+            protocol: ``fast``, ``balanced`` or ``stringent``.
+            overrides: nested as the inputs are, on top of the protocol.
+            options: ``metadata.options`` of all calculations.
+
+        Raises:
+            ValueError: an unknown protocol, override or value, or not exactly one start; the message names it.
+        """
+        start = {'structure': structure, 'structure_index': None if structure_index is None else Int(structure_index)}
+        start = {name: value for name, value in start.items() if value is not None}
+        problem = validate_start({'dataset': dataset, **start}, None)
+        if problem:
+            raise ValueError(problem)
+        first = structure if structure is not None else dataset.get_structure(structure_index)
+
+        overrides = dict(overrides or {})
+        below = overrides.pop('dynamic_nmr', None)
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        try:
+            inputs['dynamic_nmr'] = DynamicNmrWorkChain.inputs_for_cell(
+                first.get_ase().cell.array, code, protocol, below, options
+            )
+        except ValueError as error:
+            raise ValueError(f'dynamic_nmr: {error}') from error
+        common = {'code': code, 'metadata': {'options': dict(options or {})}}
+        inputs = merged({'fit_potential': common, 'fit_efg': common}, inputs)
+        builder = cls.get_builder()
+        cls.fill_builder(builder, {**inputs, **start, 'dataset': dataset})
+        return builder
+
+    def select_structure(self) -> None:
+        """Take the starting structure, from the set where it is given by index."""
+        if 'structure' in self.inputs:
+            self.ctx.structure = self.inputs.structure
+        else:
+            self.ctx.structure = select_structure(self.inputs.dataset, self.inputs.structure_index)
+
+    def fit_models(self) -> ToContext:
+        """Fit both models, side by side."""
+        running = {}
+        for name, process in (('fit_potential', FitPotentialCalculation), ('fit_efg', FitEfgCalculation)):
+            inputs = self.exposed_inputs(process, name)
+            inputs.dataset = self.inputs.dataset
+            if 'test_dataset' in self.inputs:
+                inputs.test_dataset = self.inputs.test_dataset
+            inputs.metadata.call_link_label = name
+            running[name] = self.submit(process, **inputs)
+        fit_potential, fit_efg = running['fit_potential'], running['fit_efg']
+        self.report(
+            f'fits to {len(self.inputs.dataset.rows)} structures: potential <{fit_potential.pk}>, EFG <{fit_efg.pk}>'
+        )
+        return ToContext(**running)
+
+    def inspect_fits(self) -> ExitCode | None:
+        """Attach the models and their errors; the first that failed names the exit code."""
+        failure = None
+        for name, output, errors, code in (
+            ('fit_potential', 'potential', 'potential_errors', self.exit_codes.ERROR_SUB_PROCESS_FAILED_FIT_POTENTIAL),
+            ('fit_efg', 'efg_model', 'efg_errors', self.exit_codes.ERROR_SUB_PROCESS_FAILED_FIT_EFG),
+        ):
+            node = self.ctx[name]
+            if node.is_finished_ok:
+                self.out(output, node.outputs[output])
+                self.out(errors, node.outputs.results)
+            elif failure is None:
+                failure = code.format(message=reason(node))
+        return failure
+
+    def run_dynamic_nmr(self) -> ToContext:
+        """Dynamics with both models, and its analyses."""
+        inputs = self.exposed_inputs(DynamicNmrWorkChain, 'dynamic_nmr')
+        inputs.structure = self.ctx.structure
+        inputs.potential = self.ctx.fit_potential.outputs.potential
+        inputs.efg_model = self.ctx.fit_efg.outputs.efg_model
+        inputs.setdefault('metadata', {})['call_link_label'] = 'dynamic_nmr'
+        return ToContext(dynamic_nmr=self.submit(DynamicNmrWorkChain, **inputs))
+
+    def inspect_dynamic_nmr(self) -> ExitCode | None:
+        """Attach the answer, and whatever there is if there is none."""
+        node = self.ctx.dynamic_nmr
+        self.out_many(self.exposed_outputs(node, DynamicNmrWorkChain))
+        if not node.is_finished_ok:
+            return self.exit_codes.ERROR_SUB_PROCESS_FAILED_DYNAMIC_NMR.format(message=reason(node))
+        return None
+
+    def clean(self) -> None:
+        """Remove the working directories of the fits."""
+        if self.inputs.clean_workdir:
+            clean_working_directories((self.ctx.fit_potential, self.ctx.fit_efg))

@@ -1,0 +1,5 @@
+"""Protocols: sets of inputs by name, in YAML files beside this module, one for each WorkChain."""
+
+from aiida_ufpnmr.workflows.protocols.mixin import ProtocolMixin
+
+__all__ = ('ProtocolMixin',)

@@ -1,0 +1,117 @@
+"""Inputs of a WorkChain by protocol, with overrides that are checked against its ports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+from aiida.engine.processes.ports import PortNamespace
+
+
+class ProtocolMixin:
+    """For WorkChains whose inputs come from a YAML file of protocols.
+
+    The file holds ``default_inputs`` (for all protocols), ``default_protocol``, and ``protocols``: by name, a
+    ``description`` and the inputs that differ.
+    """
+
+    #: Name of the protocol file, without its suffix.
+    PROTOCOL: ClassVar[str]
+    #: Entries of the file that are no inputs: :meth:`get_builder_from_protocol` turns them into some.
+    PROTOCOL_ENTRIES: ClassVar[tuple[str, ...]] = ()
+    #: Inputs that are arguments of :meth:`get_builder_from_protocol`, and so no overrides.
+    PROTOCOL_ARGUMENTS: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def get_available_protocols(cls) -> dict[str, str]:
+        """Names of the protocols, with their descriptions."""
+        return {name: entries['description'] for name, entries in _load(cls.PROTOCOL)['protocols'].items()}
+
+    @classmethod
+    def get_default_protocol(cls) -> str:
+        """Name of the protocol that is used where none is named."""
+        return _load(cls.PROTOCOL)['default_protocol']
+
+    @classmethod
+    def get_protocol_inputs(
+        cls, protocol: str | None = None, overrides: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The inputs of a protocol as plain values, with ``overrides`` on top.
+
+        Raises:
+            ValueError: no such protocol, or an override that is no input; the message names it.
+        """
+        content = _load(cls.PROTOCOL)
+        protocol = protocol or content['default_protocol']
+        if protocol not in content['protocols']:
+            raise ValueError(f'unknown protocol {protocol!r}; known are {", ".join(content["protocols"])}')
+        overrides = overrides or {}
+        _check_overrides(cls.spec().inputs, overrides, cls.PROTOCOL_ENTRIES)
+        for name in cls.PROTOCOL_ARGUMENTS:
+            if name in overrides:
+                raise ValueError(f'override {name!r} is an argument of its own; give it there')
+        chosen = {key: value for key, value in content['protocols'][protocol].items() if key != 'description'}
+        return merged(merged(content['default_inputs'], chosen), overrides)
+
+    @classmethod
+    def fill_builder(cls, builder, inputs: Mapping[str, Any]) -> None:
+        """Put plain values and nodes into ``builder``.
+
+        Raises:
+            ValueError: a value that its port refuses; the message names the port.
+        """
+        _fill(builder, cls.spec().inputs, inputs, ())
+
+
+@cache
+def _load(name: str) -> dict[str, Any]:
+    return yaml.safe_load((Path(__file__).parent / f'{name}.yaml').read_text())
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` on top, mappings merged at every depth; neither argument is changed."""
+    result = {key: merged(value, {}) if isinstance(value, Mapping) else value for key, value in base.items()}
+    for key, value in changes.items():
+        if isinstance(value, Mapping):
+            below = result.get(key, {})
+            result[key] = merged(below if isinstance(below, Mapping) else {}, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _check_overrides(
+    namespace: PortNamespace, overrides: Any, entries: tuple[str, ...] = (), path: tuple[str, ...] = ()
+) -> None:
+    if not isinstance(overrides, Mapping):
+        raise ValueError(f'override {".".join(path) or "file"!r} must hold "name: value" entries, not {overrides!r}')
+    for key, value in overrides.items():
+        if key in entries:
+            continue
+        here = (*path, str(key))
+        if key not in namespace:
+            raise ValueError(
+                f'unknown override {".".join(here)!r}; known here are {", ".join(sorted([*namespace, *entries]))}'
+            )
+        if isinstance(namespace[key], PortNamespace) and not namespace[key].dynamic:
+            _check_overrides(namespace[key], value, (), here)
+
+
+def _fill(builder, namespace: PortNamespace, inputs: Mapping[str, Any], path: tuple[str, ...]) -> None:
+    for key, value in inputs.items():
+        here = (*path, key)
+        port = namespace[key]
+        if isinstance(port, PortNamespace) and isinstance(value, Mapping):
+            _fill(builder[key], port, value, here)
+            continue
+        try:
+            value = port.serialize(value)
+            error = port.validate(value, here[:-1])
+        except TypeError as wrong_type:
+            raise ValueError(f'{".".join(here)}: {wrong_type}') from wrong_type
+        if error is not None:
+            raise ValueError(f'{".".join(here)}: {error.message}')
+        builder[key] = value

@@ -1,0 +1,121 @@
+# Sourced by examples/quickstart.sh and tests/run.sh: makes .venv in the project root and installs the package there.
+#
+#   source examples/environment.sh
+#   make_environment            # the package and what it needs
+#   make_environment tests,docs # the same with extras
+#
+# $PYTHON chooses the interpreter. Afterwards .venv/bin comes first on PATH. An environment that is there already is used;
+# one whose making was interrupted is made anew.
+
+project_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+environment=$project_root/.venv
+
+stop() {
+    echo "$(basename "$0"): $*" >&2
+    exit 1
+}
+
+recent_enough() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
+}
+
+find_python() {
+    local candidate
+    if [[ -n ${PYTHON:-} ]]; then
+        recent_enough "$PYTHON" || stop "PYTHON=$PYTHON is not a Python of version 3.10 or newer"
+        echo "$PYTHON"
+        return
+    fi
+    for candidate in python3 python3.13 python3.12 python3.11 python3.10 /usr/bin/python3; do
+        if recent_enough "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    stop 'no Python of version 3.10 or newer found; install one (Debian: apt-get install python3), or set PYTHON to its path'
+}
+
+# Put pip into .venv where the interpreter came without ensurepip, as Debian's does: with the interpreter's own pip, or
+# with the newest pip wheel of the package index, which can install itself.
+install_pip() {
+    if "$1" -m pip --version >/dev/null 2>&1 && "$1" -m pip --python "$environment/bin/python" install --quiet pip; then
+        return
+    fi
+    "$environment/bin/python" - "$environment" <<'PYTHON'
+import os, re, runpy, ssl, sys, urllib.parse, urllib.request
+
+index = os.environ.get('PIP_INDEX_URL', 'https://pypi.org/simple').rstrip('/') + '/pip/'
+context = ssl.create_default_context(cafile=os.environ.get('PIP_CERT'))
+get = lambda url: urllib.request.urlopen(url, timeout=60, context=context).read()
+links = re.findall(r'href="([^"]+/pip-([0-9.]+)-py3-none-any\.whl[^"]*)"', get(index).decode())
+link, _ = max(links, key=lambda item: [int(part) for part in item[1].split('.')])
+url = urllib.parse.urljoin(index, link).split('#')[0]
+wheel = os.path.join(sys.argv[1], url.rsplit('/', 1)[1])
+with open(wheel, 'wb') as file:
+    file.write(get(url))
+sys.path.insert(0, wheel)
+sys.argv = ['pip', 'install', '--quiet', '--disable-pip-version-check', wheel]
+runpy.run_module('pip', run_name='__main__')
+PYTHON
+}
+
+make_venv() {
+    local python
+    python=$(find_python) || exit 1
+    rm -rf "$environment"
+    mkdir "$environment"
+    touch "$environment/.unfinished"
+    if ! "$python" -c 'import ensurepip; ensurepip.version()' 2>/dev/null &&
+        [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+        { apt-get update && apt-get install -y --no-install-recommends python3-venv; } >/dev/null 2>&1 || true
+    fi
+    "$python" -m venv "$environment" >/dev/null 2>&1 ||
+        { "$python" -m venv --without-pip "$environment" && install_pip "$python"; }
+    "$environment/bin/python" -m pip --version >/dev/null 2>&1
+}
+
+# A fingerprint of what decides about an installation: the extras, the interpreter and the requirements.
+wanted() {
+    {
+        echo "$1"
+        "$environment/bin/python" -c 'import sys; print(sys.version)'
+        cat "$project_root/setup.cfg" "$project_root/pyproject.toml"
+    } | sha256sum
+}
+
+make_environment() {
+    local extras=${1:-} log stamp unfinished=$environment/.unfinished
+    stamp=$environment/.installed-${extras:-plain}
+    [[ -w $project_root ]] || stop "$project_root cannot be written to; run this in a copy of your own"
+
+    exec 9<"$project_root/setup.cfg"
+    ! command -v flock >/dev/null || flock 9 # two runs at a time: the second waits until the environment is there
+
+    if [[ -e $unfinished ]] || [[ -e $environment/.place && $(cat "$environment/.place") != "$project_root" ]] || ! recent_enough "$environment/bin/python" ||
+        ! "$environment/bin/python" -m pip --version >/dev/null 2>&1; then
+        echo 'Making a Python environment in .venv ...'
+        make_venv || stop 'could not make .venv; install python3-venv and pip (Debian: apt-get install python3-venv), then run this again'
+    fi
+    if [[ $(cat "$stamp" 2>/dev/null) != "$(wanted "$extras")" ]]; then
+        echo "Installing the package${extras:+ with its extras $extras} and what it needs (a minute or two the first time) ..."
+        log=$environment/install.log
+        touch "$unfinished"
+        "$environment/bin/python" -m pip install --disable-pip-version-check --no-input \
+            --editable "$project_root${extras:+[$extras]}" >"$log" 2>&1 ||
+            { tail -n 30 "$log" >&2; stop "installing failed; the whole log is $log"; }
+        rm "$unfinished"
+        echo "$project_root" >"$environment/.place" # scripts in .venv/bin hold this path: a moved tree needs new ones
+        wanted "$extras" >"$stamp"
+    fi
+    exec 9<&-
+
+    # The cache of compiled kernels goes with the sources that have kernels: numba itself does not see that a kernel
+    # calls a changed one of another file.
+    local kernels
+    kernels=$(cd "$project_root" && grep -rl --include='*.py' numba aiida_ufpnmr | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-12)
+    export NUMBA_CACHE_DIR=$environment/cache/numba-$kernels
+    export MPLCONFIGDIR=$environment/cache/matplotlib
+    mkdir -p "$NUMBA_CACHE_DIR" "$MPLCONFIGDIR"
+    export VIRTUAL_ENV=$environment PATH=$environment/bin:$PATH
+    unset PYTHONHOME PYTHONPATH
+}

@@ -1,0 +1,29 @@
+"""Claims about how an answer reads."""
+
+import pytest
+
+from aiida_ufpnmr.tools.answer import answer_rows, rounded, sentence
+
+
+@pytest.mark.parametrize(
+    ('value', 'text'),
+    [(0, '0'), (155.2, '155'), (22100.0, '22,100'), (0.592, '0.592'), (3.42e11, '3.42·10¹¹'), (6.17e-5, '6.17·10⁻⁵')],
+)
+def test_numbers_are_rounded_to_three_digits(value, text):
+    assert rounded(value) == text
+
+
+def test_a_decay_time_is_given_with_its_interval_in_a_unit_of_its_size():
+    tau = {'tau_ns': 0.00119, 'tau_ns_ci95': [0.00089, 0.00161], 'verdict': 'decay', 'temperature_mean_K': 901.2}
+    assert ('decay time τ', '1.19 ps', '0.89 to 1.61') in answer_rows(tau)
+    assert sentence(tau).endswith('decays in τ = 1.19 ps (95 % interval 0.89 to 1.61 ps) at 901 K.')
+    assert ('decay time τ', '46 ns', '') in answer_rows({'tau_ns': 46.0, 'tau_ns_ci95': None})
+
+
+def test_where_there_is_no_decay_no_time_is_given():
+    tau = {'tau_ns': None, 'tau_ns_ci95': None, 'tau_ns_lower_bound': 2.0, 'verdict': 'no decay within the trajectory'}
+    assert ('decay time τ', '> 2 ns', '') in answer_rows(tau)
+    assert 'no decay' in sentence(tau) and '> 2 ns' in sentence(tau)
+    nothing = {**tau, 'tau_ns_lower_bound': None}
+    assert not [row for row in answer_rows(nothing) if row[0] == 'decay time τ']
+    assert sentence(nothing).endswith('within the trajectory.')

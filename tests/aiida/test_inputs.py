@@ -1,0 +1,257 @@
+"""Claims about inputs: what is refused before anything runs, and what a command line becomes of them."""
+
+import click
+import pytest
+from aiida import orm
+from aiida.common.folders import SandboxFolder
+from aiida.engine.processes.ports import PortNamespace
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
+from aiida.plugins import CalculationFactory, WorkflowFactory
+
+from aiida_ufpnmr.calculations import command_line
+from aiida_ufpnmr.calculations.analyse import ANALYSES
+from aiida_ufpnmr.engine.main import ufpnmr
+from aiida_ufpnmr.workflows.supercell import repetitions
+
+CALCULATIONS = [
+    'ufpnmr.fit_potential',
+    'ufpnmr.md',
+    'ufpnmr.fit_efg',
+    'ufpnmr.predict_efg',
+    'ufpnmr.acf',
+    'ufpnmr.analyse',
+]
+WORKFLOWS = ['ufpnmr.dynamic_nmr', 'ufpnmr.pipeline']
+
+#: Options that name files, choose a frame of a file, or say how to go on after a kill: the calculation's own business.
+NO_PHYSICS = {'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'index', 'checkpoint_every', 'restart'}
+
+#: Options that mean nothing to the way in which a calculation uses its command.
+UNUSED = {'ufpnmr.predict_efg': {'timestep'}}
+
+
+def option_names(command: click.Command) -> set[str]:
+    options = [p for p in command.params if isinstance(p, click.Option)]
+    return {max(p.opts, key=len).removeprefix('--').replace('-', '_') for p in options}
+
+
+@pytest.mark.parametrize('name', [name for name in CALCULATIONS if name != 'ufpnmr.analyse'])
+def test_every_option_that_changes_a_number_is_an_input(name):
+    process = CalculationFactory(name)
+    command = ufpnmr.get_command(click.Context(ufpnmr), process.COMMAND)
+    assert option_names(command) - NO_PHYSICS - UNUSED.get(name, set()) == set(process.OPTIONS)
+
+
+@pytest.mark.parametrize('analysis', ANALYSES)
+def test_every_option_of_an_analysis_is_an_input(analysis):
+    group = ufpnmr.get_command(click.Context(ufpnmr), 'analyse')
+    command = group.get_command(click.Context(group), analysis)
+    assert option_names(command) - NO_PHYSICS == set(ANALYSES[analysis])
+
+
+def ports(namespace, path=''):
+    for name, port in namespace.items():
+        yield f'{path}{name}', port
+        if isinstance(port, PortNamespace):
+            yield from ports(port, f'{path}{name}.')
+
+
+@pytest.mark.parametrize('process', [*map(CalculationFactory, CALCULATIONS), *map(WorkflowFactory, WORKFLOWS)], ids=str)
+def test_every_port_and_exit_code_explains_itself(process):
+    spec = process.spec()
+    for namespace in (spec.inputs, spec.outputs):
+        for path, port in ports(namespace):
+            inherited = path.split('.')[0] in ('metadata', 'monitors') or '.metadata' in path or '.monitors' in path
+            assert port.help or inherited, f'{path} has no help'
+    own = [code for code in spec.exit_codes.values() if code.status >= 200]
+    assert own and all(code.message for code in own)
+    assert process.__doc__
+
+
+@pytest.mark.parametrize('name', CALCULATIONS)
+def test_no_failure_is_ever_taken_from_the_cache(name):
+    own = [code for code in CalculationFactory(name).spec().exit_codes.values() if code.status >= 200]
+    assert all(code.invalidates_cache for code in own)
+
+
+def test_parameters_become_options():
+    parameters = {
+        'first_lag_ps': 1.5,
+        'supercell': [1, 1, 2],
+        'velocities': True,
+        'subtract_mean': False,
+        'gamma': None,
+    }
+    assert command_line.options(parameters) == ['--first-lag-ps', '1.5', '--supercell', '1', '1', '2', '--velocities']
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'message'),
+    [
+        ({'steps': 10, 'stepz': 1}, "unknown parameter 'stepz'"),
+        ({'steps': 10, 'output': 'x.h5'}, "unknown parameter 'output'"),
+        ({'steps': 'many'}, 'steps'),
+        ({'steps': 10, 'ensemble': 'nph'}, 'nph'),
+        ({'steps': 10, 'supercell': [1, 2]}, 'supercell'),
+        ({'temperature': 300.0}, '--steps'),
+    ],
+)
+def test_md_refuses_parameters_before_it_is_submitted(parameters, message):
+    builder = CalculationFactory('ufpnmr.md').get_builder()
+    with pytest.raises(ValueError, match=message):
+        builder.parameters = parameters
+
+
+def test_unknown_settings_of_a_fit_are_refused():
+    with pytest.raises(ValueError, match="unknown setting 'cut_off'"):
+        CalculationFactory('ufpnmr.fit_efg').get_builder().settings = {'cut_off': 5.0}
+    with pytest.raises(ValueError, match="unknown setting 'cutoff'"):
+        CalculationFactory('ufpnmr.fit_potential').get_builder().settings = {'cutoff': 5.0}
+
+
+def test_an_analysis_refuses_the_parameters_of_another(code, trajectory):
+    inputs = {'code': code, 'trajectory': trajectory.store(), 'analysis': 'msd', 'parameters': {'residence_ps': 1.0}}
+    runner = get_manager().create_runner(communicator=None)
+    with pytest.raises(ValueError, match="unknown parameter 'residence_ps'"):
+        instantiate_process(runner, CalculationFactory('ufpnmr.analyse'), **inputs)
+    builder = WorkflowFactory('ufpnmr.dynamic_nmr').get_builder()
+    with pytest.raises(ValueError, match="unknown parameter 'residence_ps'"):
+        builder.msd.parameters = {'residence_ps': 1.0}
+    builder.hops.parameters = {'residence_ps': 1.0}
+
+
+def test_predict_efg_wants_one_thing_to_predict_for(code, efg_model, structure, dataset):
+    runner = get_manager().create_runner(communicator=None)
+    process = CalculationFactory('ufpnmr.predict_efg')
+    for given in ({}, {'structure': structure, 'dataset': dataset}):
+        with pytest.raises(ValueError, match='exactly one'):
+            instantiate_process(runner, process, code=code, efg_model=efg_model, **given)
+
+
+def prepared(name, inputs):
+    """The command line, the working directory's own files and what will be fetched."""
+    runner = get_manager().create_runner(communicator=None)
+    process = instantiate_process(runner, CalculationFactory(name), **inputs)
+    with SandboxFolder() as folder:
+        info = process.prepare_for_submission(folder)
+        files = {file: open(folder.get_abs_path(file)).read() for file in folder.get_content_list()}
+    return info.codes_info[0].cmdline_params, files, info
+
+
+def test_md_runs_the_command_that_its_inputs_say(code, structure, potential, efg_model):
+    inputs = {'code': code, 'structure': structure, 'potential': potential.store(), 'efg_model': efg_model.store()}
+    words, files, info = prepared('ufpnmr.md', {**inputs, 'parameters': {'steps': 10, 'temperature': 300.0}})
+    files_named = 'md potential.h5 structure.extxyz -o trajectory.h5 --efg-model efg-model.h5'
+    assert ' '.join(words) == f'{files_named} --steps 10 --temperature 300.0 --json results.json'
+    assert files['structure.extxyz'].startswith('32\n')
+    assert [name for _, _, name in info.local_copy_list] == ['potential.h5', 'efg-model.h5']
+    assert 'trajectory.h5' in info.retrieve_temporary_list and 'trajectory.h5' not in info.retrieve_list
+
+
+def test_a_fit_gets_its_settings_as_yaml(code, dataset):
+    inputs = {'code': code, 'dataset': dataset.store(), 'settings': {'folds': 3}}
+    words, files, _ = prepared('ufpnmr.fit_potential', inputs)
+    assert words[-4:] == ['--settings', 'settings.yaml', '--json', 'results.json']
+    assert files == {'settings.yaml': 'folds: 3\n'}
+
+
+def test_a_calculation_uses_one_thread_unless_told_otherwise():
+    options = CalculationFactory('ufpnmr.md').get_builder().metadata.options
+    assert options.environment_variables['NUMBA_NUM_THREADS'] == '1'
+    assert options.resources == {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
+
+
+@pytest.fixture
+def pipeline_inputs(code, dataset):
+    return {'code': code, 'dataset': dataset.store(), 'structure_index': 0}
+
+
+def test_protocols_have_descriptions_and_differ():
+    process = WorkflowFactory('ufpnmr.dynamic_nmr')
+    protocols = process.get_available_protocols()
+    assert list(protocols) == ['fast', 'balanced', 'stringent'] and all(protocols.values())
+    steps = [process.get_protocol_inputs(name)['md']['parameters']['steps'] for name in protocols]
+    assert steps == sorted(set(steps))
+    assert process.get_protocol_inputs() == process.get_protocol_inputs(process.get_default_protocol())
+
+
+@pytest.mark.parametrize('protocol', ['fast', 'balanced', 'stringent', None])
+def test_every_protocol_fills_every_input(pipeline_inputs, protocol):
+    process = WorkflowFactory('ufpnmr.pipeline')
+    builder = process.get_builder_from_protocol(**pipeline_inputs, protocol=protocol)
+    instantiate_process(get_manager().create_runner(communicator=None), builder)  # raises where something is missing
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'message'),
+    [
+        ({'fit_potentail': {}}, "unknown override 'fit_potentail'"),
+        ({'fit_efg': {'setting': {}}}, "unknown override 'fit_efg.setting'"),
+        ({'fit_efg': {'settings': {'cut_off': 1}}}, "fit_efg.settings: .*unknown setting 'cut_off'"),
+        ({'fit_efg': {'metadata': {'options': {'fish': 1}}}}, "unknown override 'fit_efg.metadata.options.fish'"),
+        (
+            {'dynamic_nmr': {'md': {'parameters': {'stepz': 1}}}},
+            "dynamic_nmr.md.parameters: .*unknown parameter 'stepz'",
+        ),
+        ({'dynamic_nmr': {'mdd': {}}}, "dynamic_nmr: unknown override 'mdd'"),
+        ({'dynamic_nmr': 3}, 'must hold'),
+        ({'structure_index': 99}, 'structure_index'),
+    ],
+)
+def test_unknown_overrides_are_refused_by_name(pipeline_inputs, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        WorkflowFactory('ufpnmr.pipeline').get_builder_from_protocol(**pipeline_inputs, overrides=overrides)
+
+
+def test_an_unknown_protocol_is_refused(pipeline_inputs):
+    with pytest.raises(ValueError, match="unknown protocol 'quick'"):
+        WorkflowFactory('ufpnmr.pipeline').get_builder_from_protocol(**pipeline_inputs, protocol='quick')
+
+
+def test_overrides_reach_their_input_and_leave_the_rest(pipeline_inputs):
+    overrides = {'dynamic_nmr': {'md': {'parameters': {'temperature': 650.0}}}}
+    process = WorkflowFactory('ufpnmr.pipeline')
+    plain = process.get_builder_from_protocol(**pipeline_inputs, protocol='fast').dynamic_nmr.md.parameters.get_dict()
+    changed = process.get_builder_from_protocol(**pipeline_inputs, protocol='fast', overrides=overrides)
+    assert changed.dynamic_nmr.md.parameters.get_dict() == {**plain, 'temperature': 650.0}
+
+
+def test_options_reach_every_calculation(pipeline_inputs):
+    builder = WorkflowFactory('ufpnmr.pipeline').get_builder_from_protocol(
+        **pipeline_inputs, options={'max_wallclock_seconds': 60}
+    )
+    below = builder.dynamic_nmr
+    for namespace in (builder.fit_potential, builder.fit_efg, below.md, below.acf, below.msd, below.hops):
+        assert namespace.metadata.options.max_wallclock_seconds == 60
+
+
+@pytest.mark.parametrize(
+    'start', [{}, {'structure_index': 9}, {'structure_index': -1}, {'structure_index': 0, 'structure': 1}]
+)
+def test_the_dynamics_must_start_from_one_structure_that_is_there(code, dataset, structure, start):
+    start = {**start, 'structure': structure} if 'structure' in start else start
+    with pytest.raises(ValueError, match='structure_index'):
+        WorkflowFactory('ufpnmr.pipeline').get_builder_from_protocol(code=code, dataset=dataset, **start)
+
+
+def test_a_supercell_has_no_height_below_the_one_asked_for():
+    skew = [[6.0, 0.0, 0.0], [5.0, 4.0, 0.0], [0.0, 0.0, 12.0]]  # heights: 3.75, 4, 12
+    assert repetitions(skew, 8.0) == [3, 2, 1]
+    assert repetitions([[8.0, 0, 0], [0, 8.0, 0], [0, 0, 8.0]], 8.0) == [1, 1, 1]
+
+
+def test_a_workchain_refuses_names_it_does_not_know():
+    builder = WorkflowFactory('ufpnmr.pipeline').get_builder()
+    with pytest.raises(AttributeError, match='settingz'):
+        builder.fit_efg.settingz = {}
+    with pytest.raises(AttributeError, match='parameterz'):
+        builder.dynamic_nmr.md.parameterz = {}
+
+
+def test_a_structure_is_taken_from_a_set_on_record(dataset):
+    from aiida_ufpnmr.calculations.select_structure import select_structure
+
+    found = select_structure(dataset.store(), orm.Int(3))
+    assert found.creator.inputs.dataset.pk == dataset.pk
+    assert found.get_formula() == 'Li12P4S16'

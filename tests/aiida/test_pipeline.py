@@ -1,0 +1,252 @@
+"""Claims about a whole run with the real commands: answer, provenance, report, archive, failures."""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from aiida import orm
+from aiida.common.links import LinkType
+
+from aiida_ufpnmr.data import DatasetData, TrajectoryData
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.tools.graph import layers, provenance
+from aiida_ufpnmr.tools.queries import calculations_behind, labels_behind, settings_behind, step_name
+
+pytestmark = pytest.mark.slow
+
+STEPS = ['acf', 'fit_efg', 'fit_potential', 'hops', 'md', 'msd', 'select_structure', 'summarise']
+
+
+def test_launching_prints_the_steps_the_errors_and_the_rates(launched, pipeline):
+    for step in ('fit_potential', 'fit_efg', 'md', 'acf', 'msd', 'hops'):
+        assert re.search(rf'^  {step} +#\d+ +\d+ s  done$', launched.output, re.MULTILINE), launched.output
+    for quantity in ('forces, RMSE', 'ω_Q, MAE', 'hop rate of an ion', 'verdict'):
+        assert quantity in launched.output
+
+
+def test_the_answer_has_its_keys_with_units(pipeline):
+    tau = pipeline.outputs.tau.get_dict()
+    for key in (
+        'tau_ns',
+        'tau_ns_ci95',
+        'verdict',
+        'hop_rate_per_s',
+        'diffusion_coefficient_cm2_per_s',
+        'temperature_mean_K',
+    ):
+        assert key in tau
+    assert tau['simulated_ps'] == pytest.approx(0.4)
+    assert tau['atoms'] == 32
+
+
+def test_outputs_are_there_and_in_their_places(pipeline):
+    outputs = pipeline.outputs
+    assert outputs.potential.training_sha256 == outputs.efg_model.training_sha256 == pipeline.inputs.dataset.sha256
+    assert outputs.trajectory.n_frames == 41
+    for name in ('acf', 'msd', 'hops'):
+        assert outputs[name]['figure'].get_content(mode='rb').startswith(b'\x89PNG')
+        assert 'timing' not in outputs[name]['results'].get_dict()
+        assert outputs[name]['timing'].get_dict()['wall_s'] >= 0
+    assert outputs.potential_errors.get_dict()['forces_rmse_meV_per_angstrom'] > 0
+    assert outputs.efg_errors.get_dict()['omega_q_mae_khz'] > 0
+
+
+def walk_back(node: orm.Data) -> set[int]:
+    """All nodes behind ``node``, found link by link and not by the queries under test."""
+    seen, waiting = set(), [node]
+    while waiting:
+        current = waiting.pop()
+        if current.pk in seen:
+            continue
+        seen.add(current.pk)
+        kinds = (LinkType.CREATE, LinkType.INPUT_CALC)
+        waiting += [link.node for link in current.base.links.get_incoming(link_type=kinds).all()]
+    return seen
+
+
+def test_from_the_answer_one_walks_back_to_every_label(pipeline):
+    tau = pipeline.outputs.tau
+    behind = walk_back(tau)
+    assert pipeline.inputs.dataset.pk in behind
+    labels = labels_behind(tau)
+    assert {label.dataset.pk for label in labels} == {pk for pk in behind if isinstance(orm.load_node(pk), DatasetData)}
+    assert len(labels) == 9
+    original = pipeline.inputs.dataset.get_dataset().structures
+    assert [label.row['label_id'] for label in labels] == [atoms.info['label_id'] for atoms in original]
+
+
+def test_from_the_answer_one_walks_back_to_every_setting(pipeline, tiny):
+    settings = {(step_name(s.process), s.name): s.value for s in settings_behind(pipeline.outputs.tau)}
+    assert settings['fit_potential', 'settings'] == tiny['fit_potential']['settings']
+    assert settings['fit_efg', 'settings'] == tiny['fit_efg']['settings']
+    assert settings['fit_efg', 'parameters'] == {'species': 'Li'}
+    assert settings['select_structure', 'index'] == 1
+    for step in ('md', 'acf', 'msd', 'hops'):
+        given = tiny['dynamic_nmr'][step]['parameters']
+        assert given.items() <= settings[step, 'parameters'].items()
+    assert {s.node.pk for s in settings_behind(pipeline.outputs.tau)} <= walk_back(pipeline.outputs.tau)
+
+
+def test_all_calculations_lie_behind_the_answer(pipeline):
+    assert sorted(step_name(c) for c in calculations_behind(pipeline.outputs.tau)) == STEPS
+    assert sorted(step_name(c) for c in calculations_behind(pipeline)) == STEPS
+
+
+def test_working_directories_are_removed_after_success(pipeline):
+    jobs = [node for node in pipeline.called_descendants if isinstance(node, orm.CalcJobNode)]
+    assert len(jobs) == 6
+    folders = [Path(job.outputs.remote_folder.get_remote_path()) for job in jobs]
+    assert not [folder for folder in folders if folder.exists() and os.listdir(folder)]
+
+
+def test_the_picture_puts_everything_below_what_it_rests_on(pipeline):
+    boxes, arrows = provenance(pipeline.outputs.tau)
+    depth = {pk: row for row, pks in enumerate(layers(boxes, arrows)) for pk in pks}
+    assert set(depth) == set(boxes)
+    assert all(depth[a] < depth[b] for a, b in arrows)
+    assert {box.text for box in boxes.values()} >= {'potential', 'EFG model', 'trajectory', 'answer', 'fit efg'}
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(pipeline, command, tmp_path):
+    result = command('report', pipeline.pk, '-o', tmp_path / 'new' / 'report')
+    assert result.exit_code == 0, result.exception
+    page = (tmp_path / 'new' / 'report' / 'index.html').read_text()
+    assert page.count('src="data:image/png;base64,') == 3
+    assert not re.findall(r'(?:src|href)="(?!data:)', page) and 'http' not in page.replace('http-equiv', '')
+    for expected in (
+        pipeline.uuid,
+        pipeline.inputs.dataset.sha256,
+        '<svg',
+        'prefers-color-scheme',
+        '@media print',
+        'CPU hours',
+        'numba',
+    ):
+        assert expected in page
+    assert len(list((tmp_path / 'new' / 'report').glob('*.png'))) == 3
+
+
+def test_a_report_of_something_without_an_answer_is_refused(pipeline, command, tmp_path):
+    result = command('report', pipeline.inputs.dataset.pk, '-o', tmp_path / 'report')
+    assert isinstance(result.exception, InputError)
+    assert not (tmp_path / 'report').exists()
+
+
+def test_query_lists_labels_and_settings(pipeline, command):
+    labels = command('query', 'labels', pipeline.pk).output
+    assert all(row['label_id'] in labels for row in pipeline.inputs.dataset.rows)
+    assert re.search(r'md #\d+ +steps +400', command('query', 'settings', pipeline.pk).output)
+
+
+def test_launching_with_mistakes_names_them_and_stores_nothing(command, code, dataset_file, tmp_path):
+    overrides = tmp_path / 'overrides.yaml'
+    overrides.write_text(yaml.safe_dump({'dynamic_nmr': {'md': {'parameters': {'stepz': 1}}}}))
+    before = orm.QueryBuilder().append(orm.ProcessNode).count()
+    for arguments, message in (
+        (('nowhere.extxyz', '--structure-index', 0), 'no such data set'),
+        ((dataset_file,), 'structure-index'),
+        ((dataset_file, '--structure-index', 99), '99'),
+        ((dataset_file, '--structure-index', 0, '--overrides', overrides), 'stepz'),
+        ((dataset_file, '--structure-index', 0, '--code', 'no@where'), 'no such code'),
+        ((dataset_file, '--structure-index', 0, '--daemon'), 'broker'),
+    ):
+        result = command('launch', 'pipeline', *arguments)
+        assert isinstance(result.exception, InputError) and message in str(result.exception), (
+            arguments,
+            result.exception,
+        )
+    assert orm.QueryBuilder().append(orm.ProcessNode).count() == before
+
+
+def test_dynamics_that_fail_stop_the_workflow_with_the_reason(code, pipeline):
+    from aiida.engine import run_get_node
+    from aiida.plugins import WorkflowFactory
+
+    water = orm.StructureData(cell=[[9.0, 0, 0], [0, 9.0, 0], [0, 0, 9.0]])
+    water.append_atom(symbols='O', position=(0, 0, 0))
+    builder = WorkflowFactory('ufpnmr.dynamic_nmr').get_builder_from_protocol(
+        code, water, pipeline.outputs.potential, pipeline.outputs.efg_model, 'fast'
+    )
+    outputs, node = run_get_node(builder)
+    assert node.exit_status == 401
+    assert 'refused its input' in node.exit_message and ' O' in node.exit_message
+    assert 'tau' not in outputs and 'trajectory' not in outputs
+
+
+def test_an_equal_calculation_is_taken_from_the_cache_and_a_failed_one_is_not(code, pipeline):
+    from aiida.engine import run_get_node
+    from aiida.manage.caching import enable_caching
+    from aiida.plugins import CalculationFactory
+
+    first = pipeline.outputs.msd.results.creator
+    with pipeline.outputs.trajectory.as_path() as path:
+        equal = TrajectoryData(path)  # another node with the same content
+    process = CalculationFactory('ufpnmr.analyse')
+    inputs = {'code': code, 'trajectory': equal, 'analysis': 'msd'}
+    with enable_caching():
+        _, again = run_get_node(process, **inputs, parameters=first.inputs.parameters.get_dict())
+        failed = [run_get_node(process, **inputs, parameters={'species': 'Na'})[1] for _ in range(2)]
+    assert again.base.caching.get_cache_source() == first.uuid
+    assert [node.exit_status for node in failed] == [210, 210]
+    assert failed[1].base.caching.get_cache_source() is None
+
+
+PROVE_IMPORT = """
+import sys
+from aiida import load_profile, orm
+from aiida.tools.archive import import_archive
+load_profile('reader')
+import_archive(sys.argv[1])
+node = orm.load_node(sys.argv[2])
+from aiida_ufpnmr.tools.queries import labels_behind, settings_behind
+with node.outputs.trajectory.open_trajectory() as trajectory:
+    print(trajectory.n_frames, len(labels_behind(node)), len(settings_behind(node)), node.outputs.trajectory.sha256)
+"""
+
+
+def test_an_archive_carries_the_whole_graph_to_another_reader(pipeline, command, tmp_path):
+    archive = tmp_path / 'result.aiida'
+    result = command('archive', 'create', pipeline.pk, '-o', archive)
+    assert result.exit_code == 0, result.exception
+    environment = {**os.environ, 'AIIDA_PATH': str(tmp_path)}
+    setup = [Path(sys.executable).with_name('aiida-ufpnmr'), 'setup', '--profile', 'reader']
+    for expected in ('made', 'there'):  # the second time there is nothing to do
+        lines = subprocess.run(setup, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert len(lines) == 3 and all(line.endswith(expected) for line in lines)
+    read = [sys.executable, '-c', PROVE_IMPORT, str(archive), pipeline.uuid]
+    result = subprocess.run(read, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    frames, labels, settings, sha256 = result.stdout.split()
+    assert int(frames) == 41 and int(labels) == 9
+    assert int(settings) == len(settings_behind(pipeline))
+    assert sha256 == pipeline.outputs.trajectory.sha256
+
+
+def test_verifying_an_archive_finds_what_was_changed(pipeline, command, tmp_path):
+    from aiida_ufpnmr.tools.archives import verify_archive
+
+    archive = tmp_path / 'result.aiida'
+    command('archive', 'create', pipeline.pk, '-o', archive)
+    result = command('archive', 'verify', archive)
+    assert result.exit_code == 0 and result.output.count('agrees') == 4, result.exception
+    rows = pipeline.inputs.dataset.base.attributes.get('rows')
+    assert len(rows) == 9  # the profile of the session is still the one in use
+
+    stored = pipeline.outputs.potential.sha256
+    changed = tmp_path / 'changed.aiida'
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(changed, 'w', zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == 'db.sqlite3':
+                content = content.replace(stored.encode(), stored[::-1].encode())
+            target.writestr(name, content)
+    faults = [check.fault for check in verify_archive(changed) if check.fault]
+    assert len(faults) == 1 and stored in faults[0]
+    assert command('archive', 'verify', changed).exit_code == 1
+    archive.write_bytes(archive.read_bytes()[:1000])
+    assert isinstance(command('archive', 'verify', archive).exception, InputError)

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs the whole test suite: makes .venv if it is missing, then pytest, which also builds the documentation.
+#
+#   bash tests/run.sh                  # everything
+#   bash tests/run.sh -m 'not slow'    # arguments go to pytest
+set -euo pipefail
+
+source "$(dirname "${BASH_SOURCE[0]}")/../examples/environment.sh"
+make_environment tests,docs
+
+AIIDA_PATH=$(mktemp -d)
+export AIIDA_PATH
+trap 'rm -rf "$AIIDA_PATH"' EXIT
+
+cd "$project_root"
+python -m pytest "$@"
