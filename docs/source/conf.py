@@ -4,7 +4,6 @@ import atexit
 import os
 import shutil
 import tempfile
-import warnings
 
 # The processes are documented from their own description, for which AiiDA wants a
 # profile: give it one in memory, and a folder of its own.
@@ -13,13 +12,10 @@ os.mkdir(os.path.join(os.environ['AIIDA_PATH'], '.aiida'))
 atexit.register(shutil.rmtree, os.environ['AIIDA_PATH'], ignore_errors=True)
 
 from aiida import load_profile  # noqa: E402
-from aiida.common.warnings import AiidaDeprecationWarning  # noqa: E402
 from aiida.storage.sqlite_temp import SqliteTempBackend  # noqa: E402
 
 from aiida_ufpnmr import __version__  # noqa: E402
 
-# autodoc looks at every attribute of AiiDA's classes, the deprecated ones too
-warnings.simplefilter('ignore', AiidaDeprecationWarning)
 load_profile(SqliteTempBackend.create_profile('docs'), allow_switch=True)
 
 project = 'aiida-ufpnmr'

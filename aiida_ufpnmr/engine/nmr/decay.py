@@ -41,7 +41,8 @@ class DecayFit:
     """Result of :func:`fit_decay`; times in the unit of the lags.
 
     Attributes:
-        verdict: ``decay``, or ``no decay within the trajectory``; then τ, its interval, γ and the plateau are NaN.
+        verdict: ``decay``, or ``no decay within the trajectory`` where the curve does not fall, or falls and yet pins no
+            decay time down; ``reason`` tells these apart. Then τ, its interval, γ and the plateau are NaN.
         tau: decay time.
         tau_ci95: its 95 % interval.
         tau_lower_bound: where there is no decay, the shortest time (95 % one-sided) with which all of the slow part
@@ -52,7 +53,7 @@ class DecayFit:
         first_lag: first lag that was fitted.
         last_lag: last lag that was fitted.
         signals: effective number of independent signals behind the curve (ions, if they move independently).
-        reason: in words, why there is no decay, or that γ had to be fixed; empty otherwise.
+        reason: in words, why there is no decay time, or that γ had to be fixed; empty otherwise.
     """
 
     verdict: str
@@ -140,7 +141,7 @@ def _fit(
     problem = _Problem(c, LagBins.of(nodes, n_frames), gammas)
     chosen = _first_bin(problem, first_lag, step)
     if chosen is None:
-        return _no_decay('too few lags to fit', np.nan, scale * np.nan, np.nan, lag[-1], np.nan)
+        return _without_tau('too few lags to fit', np.nan, scale * np.nan, np.nan, lag[-1], np.nan)
     fit = problem.fit(chosen)
     per_signal = max(fit.per_signal, 1.0 / ions if ions else 0.0)
     first, last = fit.bins.first * step, fit.bins.last * step
@@ -153,7 +154,7 @@ def _fit(
     def refuse(reason: str, bound: float | None = None) -> DecayFit:
         level = float(np.average(fit.curve, weights=fit.weight))
         bound = _lower_bound(fit, drawn_scale) if bound is None else bound
-        return _no_decay(reason, scale * level, first, bound * step, last, signals)
+        return _without_tau(reason, scale * level, first, bound * step if bound > 0 else np.nan, last, signals)
 
     decay = fit.decay
     if not _beats_a_constant(fit, drawn_scale, draws):
@@ -164,11 +165,11 @@ def _fit(
     if decay.tau > tau_fraction * n_frames:
         return refuse(f'the decay time is above {tau_fraction:.2g} of the trajectory', low)
     if decay.tau < 3 or decay.tau < 0.5 * fit.bins.first:
-        return refuse('the decay is over within a few frames of the first lag', np.nan)
+        return refuse('the curve falls, but within a few frames of the first lag', np.nan)
     if not np.isfinite(high) or high > n_frames:
-        return refuse('the decay time has no upper limit within the trajectory', low)
+        return refuse('the curve falls, but its decay time has no upper limit within the trajectory', low)
     if not low > 0:
-        return refuse('the decay time has no lower limit', np.nan)
+        return refuse('the curve falls, but its decay time has no lower limit', np.nan)
     amplitude = decay.decaying + decay.constant
     return DecayFit(
         DECAY,
@@ -387,7 +388,7 @@ def _lower_bound(fit: _Fit, per_signal: float) -> float:
     return level / slope if slope > 0 else np.inf
 
 
-def _no_decay(reason, amplitude, first_lag, bound, last_lag, signals) -> DecayFit:
+def _without_tau(reason, amplitude, first_lag, bound, last_lag, signals) -> DecayFit:
     nothing = (np.nan, np.nan)
     return DecayFit(
         NO_DECAY, np.nan, nothing, bound, np.nan, np.nan, amplitude, first_lag, last_lag, signals, reason

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aiida_ufpnmr.engine.nmr.decay import DECAY, DecayFit
+from aiida_ufpnmr.engine.nmr.decay import CONSTANT, DECAY, DecayFit
 from aiida_ufpnmr.engine.nmr.observables import Curve
 
 BLUE, ORANGE, GREY = '#0072B2', '#D55E00', '#7F7F7F'
@@ -37,7 +37,7 @@ def plot_acf(curve: Curve, axis: Axes) -> None:
     axis.plot(curve.lag[shown] * factor, curve.c[shown], color=BLUE, lw=0.7, alpha=0.45, label='trajectory')
     if len(curve.band_lag):
         axis.plot(time, curve.per_ion.mean(axis=0)[known], color=BLUE, lw=1.8, label='averaged over lags')
-    if np.isfinite(fit.amplitude) and np.isfinite(fit.first_lag):
+    if fit.verdict == DECAY or fit.reason == CONSTANT:
         fitted = np.geomspace(max(fit.first_lag, curve.lag[1]), fit.last_lag, 300)
         axis.plot(fitted * factor, fit.curve(fitted), color=ORANGE, lw=2.0, label=fit_in_words(fit, unit, factor))
         axis.axvline(fit.first_lag * factor, color=GREY, lw=0.8, ls=':')
@@ -45,7 +45,8 @@ def plot_acf(curve: Curve, axis: Axes) -> None:
     axis.set_xscale('log')
     axis.set_xlabel(f'lag time ({unit})')
     axis.set_ylabel('normalised correlation')
-    axis.set_title(f'{curve.label}\n{fit.verdict}', fontsize=11)
+    reason = f'\n{fit.reason}' if fit.reason else ''
+    axis.set_title(f'{curve.label}: {fit.verdict}{reason}', fontsize=10)
     axis.legend(frameon=False, fontsize=9)
     axis.spines[['top', 'right']].set_visible(False)
     axis.margins(x=0.02)

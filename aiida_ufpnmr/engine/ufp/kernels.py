@@ -77,27 +77,39 @@ def interaction_lists(positions, cell, pbc, tables, skin):
     """Lists of all pairs and neighbours within their cut-off plus ``skin`` (Å); the cell must span space."""
     start, index, shift = find_neighbours(positions, cell, pbc, tables.cutoff + skin)
     n = len(positions)
-    offset = np.empty((len(index), 3))
-    once = np.zeros(len(index), np.bool_)
-    near = np.zeros(len(index), np.bool_)
     limit = (tables.trio_cutoff + skin) ** 2
-    for i in range(n):
-        for q in range(start[i], start[i + 1]):
-            j = index[q]
-            d2 = 0.0
-            for a in range(3):
-                offset[q, a] = shift[q, 0] * cell[0, a] + shift[q, 1] * cell[1, a] + shift[q, 2] * cell[2, a]
-                d2 += (positions[j, a] + offset[q, a] - positions[i, a]) ** 2
-            s0, s1, s2 = shift[q]
-            forward = s0 > 0 or (s0 == 0 and (s1 > 0 or (s1 == 0 and s2 > 0)))
-            once[q] = j > i or (j == i and forward)
-            near[q] = d2 < limit
     pair_start = np.zeros(n + 1, np.int64)
     near_start = np.zeros(n + 1, np.int64)
+    pair_index = np.empty(len(index), np.int32)
+    near_index = np.empty(len(index), np.int32)
+    pair_offset = np.empty((len(index), 3))
+    near_offset = np.empty((len(index), 3))
+    pairs = near = 0
     for i in range(n):
-        pair_start[i + 1] = pair_start[i] + once[start[i] : start[i + 1]].sum()
-        near_start[i + 1] = near_start[i] + near[start[i] : start[i + 1]].sum()
-    return InteractionLists(pair_start, index[once], offset[once], near_start, index[near], offset[near])
+        x, y, z = positions[i, 0], positions[i, 1], positions[i, 2]
+        for q in range(start[i], start[i + 1]):
+            j = index[q]
+            s0, s1, s2 = shift[q, 0], shift[q, 1], shift[q, 2]
+            ox = s0 * cell[0, 0] + s1 * cell[1, 0] + s2 * cell[2, 0]
+            oy = s0 * cell[0, 1] + s1 * cell[1, 1] + s2 * cell[2, 1]
+            oz = s0 * cell[0, 2] + s1 * cell[1, 2] + s2 * cell[2, 2]
+            if j > i or (j == i and (s0 > 0 or (s0 == 0 and (s1 > 0 or (s1 == 0 and s2 > 0))))):
+                pair_index[pairs] = j
+                pair_offset[pairs, 0] = ox
+                pair_offset[pairs, 1] = oy
+                pair_offset[pairs, 2] = oz
+                pairs += 1
+            if (positions[j, 0] + ox - x) ** 2 + (positions[j, 1] + oy - y) ** 2 + (positions[j, 2] + oz - z) ** 2 < limit:
+                near_index[near] = j
+                near_offset[near, 0] = ox
+                near_offset[near, 1] = oy
+                near_offset[near, 2] = oz
+                near += 1
+        pair_start[i + 1] = pairs
+        near_start[i + 1] = near
+    return InteractionLists(
+        pair_start, pair_index[:pairs], pair_offset[:pairs], near_start, near_index[:near], near_offset[:near]
+    )
 
 
 @nb.njit(cache=True, fastmath=MATH, error_model='numpy')
