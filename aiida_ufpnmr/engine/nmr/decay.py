@@ -32,6 +32,8 @@ DRAWS = 400
 #: middle of a period, which shifts τ by several per cent where it is as large as the slow part.
 RAMP = 0.3
 CONFIDENCE = 0.95
+#: From this number of ions on, a bootstrap over them tells the noise better than the departures from the fit do.
+ENOUGH_IONS = 16
 #: A decay must reduce the squares this many times as much as pure noise ever did in as many draws.
 MARGIN = 1.5
 
@@ -143,12 +145,15 @@ def _fit(
     if chosen is None:
         return _without_tau('too few lags to fit', np.nan, scale * np.nan, np.nan, lag[-1], np.nan)
     fit = problem.fit(chosen)
-    per_signal = max(fit.per_signal, 1.0 / ions if ions else 0.0)
+    per_signal, freedom = fit.per_signal, fit.freedom
+    if samples is not None and ions is not None and ions >= ENOUGH_IONS:
+        per_signal, freedom = _sampled_noise(fit, problem, samples), ions - 1
+    per_signal = max(per_signal, 1.0 / ions if ions else 0.0)
     first, last = fit.bins.first * step, fit.bins.last * step
     signals = 1 / per_signal if per_signal > 0 else np.inf
     rng = np.random.default_rng(seed)
     # the number of signals is itself measured, on few points: Student's factor for that
-    drawn_scale = per_signal * (student.ppf(0.975, max(fit.freedom, 1)) / 1.96) ** 2
+    drawn_scale = per_signal * (student.ppf(0.975, max(freedom, 1)) / 1.96) ** 2
     draws = rng.standard_normal((DRAWS, len(fit.bins.centre)))
 
     def refuse(reason: str, bound: float | None = None) -> DecayFit:
@@ -360,15 +365,27 @@ def _interval(fit: _Fit, per_signal: float, draws: np.ndarray) -> tuple[float, f
     return float(np.exp(limit(-1) + min(shift, 0.0))), float(np.exp(limit(1) + max(shift, 0.0)))
 
 
-def _widened(low: float, high: float, fit: _Fit, problem: _Problem, samples: np.ndarray) -> tuple[float, float]:
-    """The interval, widened to that of refits of a bootstrap."""
+def _sampled_noise(fit: _Fit, problem: _Problem, samples: np.ndarray) -> float:
+    """Scale of the noise as the spread of a bootstrap shows it, which a law that fits badly cannot inflate."""
+    binned = _binned(problem, samples)[:, len(problem.bins.centre) - len(fit.bins.centre) :]
+    expected = np.diag(binned_covariance(fit.bins, fit.decay, fit.fast))
+    weight = fit.weight / fit.weight.sum()
+    return float((weight @ binned.var(axis=0, ddof=1)) / (weight @ expected))
+
+
+def _binned(problem: _Problem, samples: np.ndarray) -> np.ndarray:
     samples = np.asarray(samples, float)
     n_bins = len(problem.bins.centre)
     if samples.ndim != 2 or samples.shape[1] not in (n_bins, len(problem.c)):
         raise ValueError(f'samples must be (n_samples, {len(problem.c)}), not {samples.shape}')
-    binned = samples if samples.shape[1] == n_bins else problem.bins.average(samples)
+    return samples if samples.shape[1] == n_bins else problem.bins.average(samples)
+
+
+def _widened(low: float, high: float, fit: _Fit, problem: _Problem, samples: np.ndarray) -> tuple[float, float]:
+    """The interval, widened to that of refits of a bootstrap."""
+    binned = _binned(problem, samples)
     search = DecaySearch(fit.bins.centre, fit.weight, fit.log_taus(100), fit.gammas, limit=np.inf)
-    found = search(binned[:, n_bins - len(fit.bins.centre) :]).log_tau
+    found = search(binned[:, len(problem.bins.centre) - len(fit.bins.centre) :]).log_tau
     tail = (1 - CONFIDENCE) / 2
     lower, upper = np.quantile(found, [tail, 1 - tail])
     return min(low, float(np.exp(lower))), max(high, float(np.exp(upper)))
