@@ -11,6 +11,7 @@ CORRELATION = (
     'tau_ns_ci95',
     'tau_ns_lower_bound',
     'verdict',
+    'reason',
     'decay_rate_per_s',
     'decay_rate_per_s_ci95',
     'gamma',

@@ -77,6 +77,8 @@ def in_readable_time(ns: float) -> tuple[float, str]:
 def answer_rows(tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Name, value and interval of every quantity that was found."""
     rows = [('verdict', tau.get('verdict', '–'), '')]
+    if tau.get('reason'):
+        rows.append(('because' if tau.get('tau_ns') is None else 'with', tau['reason'], ''))
     for key, name, unit in QUANTITIES:
         if key == 'tau_ns':
             rows += _tau_row(name, tau)
@@ -118,4 +120,5 @@ def sentence(tau: Mapping[str, Any]) -> str:
         bounds = f' (95 % interval {bounds} {value.split()[-1]})' if bounds else ''
         return f'The correlation of the quadrupolar frequency decays in τ = {value}{bounds}{where}.'
     bound = f' τ {value}.' if value else ''
-    return f'The correlation of the quadrupolar frequency shows no decay within the trajectory{where}.{bound}'
+    reason = f': {tau["reason"]}' if tau.get('reason') else ''
+    return f'The correlation of the quadrupolar frequency shows no decay time within the trajectory{where}{reason}.{bound}'

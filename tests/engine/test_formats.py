@@ -4,22 +4,18 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers
 from ase.io import write
+from reference_data import FOLDER, needs
 
 from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential, fit_potential
 from aiida_ufpnmr.engine.ufp.formats import clamped_knots, from_clamped, to_clamped
-
-#: Potentials of others, which are not part of the project.
-FOREIGN = Path(__file__).parents[3] / 'shared' / 'data' / 'uf3'
-
 
 @pytest.fixture(scope='module')
 def dataset(example_data):
@@ -116,9 +112,9 @@ def test_lammps_computes_the_same_from_the_exported_potential(tmp_path, potentia
     )  # LAMMPS rounds its constant for the pressure
 
 
-@pytest.mark.skipif(not FOREIGN.exists(), reason='potentials of other projects are not at hand')
+@needs('uf3')
 def test_published_niobium_potential_gives_its_published_energy_and_pressure():
-    potential = UltraFastPotential.load(FOREIGN / 'Nb.uf3')
+    potential = UltraFastPotential.load(FOLDER / 'uf3' / 'Nb.uf3')
     atoms = bulk('Nb', a=3.3005, cubic=True).repeat(4)
     found = potential.compute(atoms)
     assert found.energy / len(atoms) == pytest.approx(-4.4256832, abs=5e-8)

@@ -1,18 +1,16 @@
 """Claims about reading and writing .magres files."""
 
-import os
-from pathlib import Path
-
 import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from reference_data import FOLDER, needs
 
 from aiida_ufpnmr.engine.dft import read_magres, write_magres
 from aiida_ufpnmr.engine.efg import asymmetry, quadrupolar_coupling
 from aiida_ufpnmr.engine.errors import InputError
 
-SAMPLES = Path(os.environ.get('UFPNMR_SHARED_DATA', '')) / 'castep_magres'
+SAMPLES = FOLDER / 'castep_magres'
 
 TINY = """#$magres-abinitio-v1.0
 [atoms]
@@ -98,7 +96,7 @@ def test_soprano_sees_the_same_coupling_in_what_is_written(tmp_path):
     np.testing.assert_allclose(asymmetry(efg), properties.EFGAsymmetry()(theirs)[:2], rtol=1e-8)
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason='UFPNMR_SHARED_DATA does not name the folder with samples of CASTEP')
+@needs('castep_magres')
 def test_real_castep_files():
     for name in ('LiP_CASTEP18_ms_only.magres', 'Si_ms_only.magres'):
         with pytest.raises(InputError, match='no EFG'):

@@ -29,17 +29,20 @@ def _number(value: float | None, digits: int = 1) -> str:
 
 
 def _error_rows(columns: dict[str, dict]) -> list[list[str]]:
-    rows = [['', *columns]]
-    for label, key, digits in (
-        ('energy RMSE, meV/atom', 'energy_rmse_meV_per_atom', 1),
-        ('forces RMSE, meV/Å', 'forces_rmse_meV_per_angstrom', 0),
-        ('stress RMSE, GPa', 'stress_rmse_GPa', 2),
-    ):
-        rows.append([label, *(_number(errors[key], digits) for errors in columns.values())])
     species = sorted({name for errors in columns.values() for name in errors['forces_rmse_meV_per_angstrom_by_species']})
+
+    def row(label, values, digits):
+        return [label, *(_number(value, digits) for value in values)]
+
+    rows = [
+        ['', *columns],
+        row('energy RMSE, meV/atom', [errors['energy_rmse_meV_per_atom'] for errors in columns.values()], 1),
+        row('forces RMSE, meV/Å', [errors['forces_rmse_meV_per_angstrom'] for errors in columns.values()], 0),
+    ]
     for name in species:
         by_species = [errors['forces_rmse_meV_per_angstrom_by_species'].get(name) for errors in columns.values()]
-        rows.append([f'  of {name}', *(_number(value, 0) for value in by_species)])
+        rows.append(row(f'  on {name}', by_species, 0))
+    rows.append(row('stress RMSE, GPa', [errors['stress_rmse_GPa'] for errors in columns.values()], 2))
     return rows
 
 
