@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from aiida_ufpnmr.cli.shared import load_code, load_node, with_profile
 from aiida_ufpnmr.engine.commands.shared import INPUT, Command, print_table
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
+from aiida_ufpnmr.engine.settings import read_mapping
 
 PROTOCOLS = ('fast', 'balanced', 'stringent')
 
@@ -195,14 +195,7 @@ def read_overrides(path: Path | None) -> dict[str, Any]:
     """Overrides from a YAML file; :class:`InputError` if it is none."""
     if path is None:
         return {}
-    check_input(path, 'overrides file')
-    try:
-        overrides = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f'{path}: not valid YAML ({" ".join(str(error).split())})') from error
-    if not isinstance(overrides, dict):
-        raise InputError(f'{path}: overrides must be "name: value" lines')
-    return overrides
+    return read_mapping(path, 'overrides')
 
 
 def with_value(mapping: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,16 @@ from ase.io.extxyz import read_xyz
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input, whole_file
-from aiida_ufpnmr.engine.neighbours import neighbour_list
+from aiida_ufpnmr.engine.neighbours import complete_cell, neighbour_list
 
 #: Two atoms closer than this (Å) are a mistake in the input: the shortest bond there is, H–H, has 0.74 Å.
 OVERLAP = 0.5
+#: Coordinates beyond this (Å) are a mistake, and would lose the digits that distances need.
+FARTHEST = 1e6
+#: A cell with faces closer than this (Å) is a mistake: periodic images of any atom would fill it.
+FLAT = 0.2
+#: Atoms may lie this many cells away from the origin: half of what a list of neighbours can count.
+FARTHEST_CELL = 4000
 
 
 @dataclass(frozen=True)
@@ -149,14 +156,38 @@ def check_geometry(atoms: Atoms, where: str) -> None:
         raise InputError(f'{where}, atom {row}: position is NaN or infinite; correct or remove the structure')
     if not np.isfinite(atoms.cell.array).all():
         raise InputError(f'{where}: cell is NaN or infinite; correct or remove the structure')
+    if max(abs(atoms.positions).max(), abs(atoms.cell.array).max()) > FARTHEST:
+        raise InputError(f'{where}: a position or the cell is beyond {FARTHEST:g} Å; correct or remove the structure')
+    if atoms.numbers.min() < 1:
+        raise InputError(f'{where}, atom {int(atoms.numbers.argmin())}: X is no element; correct or remove the structure')
     if atoms.pbc.any() and atoms.cell.rank < 3:
         raise InputError(f'{where}: periodic but without a full cell; give a Lattice, or pbc="F F F"')
+    _check_cell(atoms, where)
     close = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, OVERLAP)
     if len(close.index):
         i = int(np.flatnonzero(np.diff(close.start))[0])
         j = int(close.index[close.start[i]])
         raise InputError(
             f'{where}, atoms {i} and {j}: closer than {OVERLAP} Å (overlapping); correct or remove the structure'
+        )
+
+
+def _check_cell(atoms: Atoms, where: str) -> None:
+    """Refuse flat cells, and atoms thousands of cells away, which a list of neighbours cannot hold."""
+    if not atoms.pbc.any():
+        return
+    cell = complete_cell(atoms.positions, atoms.cell.array, atoms.pbc)
+    # a volume of zero within rounding has no inverse
+    flat = abs(np.linalg.det(cell)) <= 1e-12 * np.prod(np.linalg.norm(cell, axis=1))
+    inverse = np.zeros((3, 3)) if flat else np.linalg.inv(cell)
+    if flat or (1 / np.linalg.norm(inverse, axis=0)[atoms.pbc]).min() < FLAT:
+        raise InputError(
+            f'{where}: opposite faces of the cell are closer than {FLAT} Å; correct the Lattice, or choose a less skewed one'
+        )
+    far = abs(atoms.positions @ inverse[:, atoms.pbc]).max(axis=1)
+    if far.max() > FARTHEST_CELL:
+        raise InputError(
+            f'{where}, atom {int(far.argmax())}: lies more than {FARTHEST_CELL} cells away; wrap the atoms into the cell'
         )
 
 
@@ -167,7 +198,10 @@ def _check_labels(atoms: Atoms, require: Sequence[str], efg_species: str | None,
             continue
         if labels[name] is None:
             raise InputError(f'{where}: no {name}; label the structure with {name}, or remove it')
+    shapes = {'energy': (), 'forces': (len(atoms), 3), 'stress': (3, 3)}
     for name, value in labels.items():
+        if value is not None and (np.shape(value) != shapes[name] or np.asarray(value).dtype.kind not in 'fiu'):
+            raise InputError(f'{where}: {name} is not as many numbers as it should be; relabel or remove the structure')
         if value is not None and not np.isfinite(value).all():
             rows = np.flatnonzero(~np.isfinite(value).all(axis=1)) if name == 'forces' else []
             atom = f', atom {rows[0]}' if len(rows) else ''
@@ -192,6 +226,12 @@ def _check_labels(atoms: Atoms, require: Sequence[str], efg_species: str | None,
             raise InputError(f'{where}: no labelled {efg_species} atom; label its EFG, or remove the structure')
 
 
+def _columns(comment: str) -> int | None:
+    """Number of columns that the comment line of an extended XYZ structure promises, where it says so."""
+    found = re.search(r'\bProperties="?((?:\w+:[A-Z]:\d+:?)+)', comment)
+    return found and sum(int(number) for number in found[1].split(':')[2::3])
+
+
 def _check_whole_frames(path: Path) -> None:
     """Walk over an extended XYZ file and name the line at which it stops being one."""
     with open(path, encoding='utf-8') as handle:
@@ -211,12 +251,21 @@ def _check_whole_frames(path: Path) -> None:
                         f'{path}, line {line_number} (structure {frame}): expected a number of atoms, found '
                         f'{line.strip()[:40]!r}; the file is damaged or not extended XYZ'
                     ) from None
-                for _ in range(n_atoms + 1):
+                columns = None
+                for row in range(n_atoms + 1):
                     line_number += 1
-                    if not handle.readline():
+                    line = handle.readline()
+                    where = f'{path}, line {line_number} (structure {frame})'
+                    if not line:
                         raise InputError(
-                            f'{path}, line {line_number} (structure {frame}): the file ends inside a structure of '
-                            f'{n_atoms} atoms (truncated); restore it, or cut it before this structure'
+                            f'{where}: the file ends inside a structure of {n_atoms} atoms (truncated); restore it, or '
+                            'cut it before this structure'
+                        )
+                    if row == 0:
+                        columns = _columns(line)
+                    elif columns and len(line.split()) != columns:  # ASE would read on in the wrong columns
+                        raise InputError(
+                            f'{where}: {len(line.split())} columns, but Properties names {columns}; restore or remove it'
                         )
                 frame += 1
         except UnicodeDecodeError:
@@ -250,7 +299,7 @@ def read_dataset(
             except StopIteration:
                 break
             except Exception as error:  # ASE raises many kinds for a malformed row
-                raise InputError(f'{where}: cannot be read as extended XYZ ({" ".join(str(error).split())})') from error
+                raise InputError(f'{where}: cannot be read as extended XYZ ({_reason(error)})') from error
             if 'efg' in atoms.arrays and atoms.arrays['efg'].ndim == 2 and atoms.arrays['efg'].shape[1] == 9:
                 atoms.arrays['efg'] = atoms.arrays['efg'].reshape(-1, 3, 3)
             check_geometry(atoms, where)
@@ -259,6 +308,12 @@ def read_dataset(
     if efg_species is not None and not any(efg_species in a.get_chemical_symbols() for a in structures):
         raise InputError(f'{path}: no {efg_species} atom in any structure')
     return Dataset(tuple(structures), str(path))
+
+
+def _reason(error: Exception) -> str:
+    """What a reader of ASE says in one line; its type where it says nothing, or only a name."""
+    text = ' '.join(str(error).split())
+    return f'{type(error).__name__} {text}'.strip() if not text or isinstance(error, KeyError) else text
 
 
 def read_structures(path: str | os.PathLike) -> list[Atoms]:
@@ -273,7 +328,7 @@ def read_structures(path: str | os.PathLike) -> list[Atoms]:
     try:
         frames = ase.io.read(path, index=':')
     except Exception as error:  # ASE raises many kinds for a malformed file
-        raise InputError(f'{path}: cannot be read as a structure ({" ".join(str(error).split())})') from error
+        raise InputError(f'{path}: cannot be read as a structure ({_reason(error)})') from error
     if not frames:
         raise InputError(f'{path}: holds no structure')
     for number, atoms in enumerate(frames):
@@ -293,7 +348,7 @@ def read_structure(path: str | os.PathLike, index: int | None = None) -> Atoms:
     try:
         frames = ase.io.read(path, index=':')
     except Exception as error:  # ASE raises many kinds for a malformed file
-        raise InputError(f'{path}: cannot be read as a structure ({" ".join(str(error).split())})') from error
+        raise InputError(f'{path}: cannot be read as a structure ({_reason(error)})') from error
     if index is None and len(frames) != 1:
         raise InputError(f'{path}: holds {len(frames)} structures; choose one with --index (0 to {len(frames) - 1})')
     try:

@@ -38,17 +38,19 @@ def check_output(path: str | os.PathLike) -> Path:
     folder = path.parent
     if not folder.is_dir():
         raise InputError(f'{path}: the folder {folder} does not exist; make it first')
-    if path.is_dir():
-        raise InputError(f'{path}: is a folder; give a file name')
     if not os.access(folder, os.W_OK):
         raise InputError(f'{path}: the folder {folder} cannot be written to; choose another or change its permissions')
     # root passes os.access on read-only file systems: try for real
     probe = _partial(path)
     try:
+        if path.is_dir():
+            raise InputError(f'{path}: is a folder; give a file name')
+        if path.exists() and not path.is_file():
+            raise InputError(f'{path}: is a device or a pipe, which a whole file cannot replace; give a file name')
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise InputError(f'{path}: cannot be written ({error.strerror}); choose another folder') from error
+        raise InputError(f'{path}: cannot be written ({error.strerror}); choose another name or folder') from error
     return path
 
 

@@ -59,22 +59,26 @@ def open_hdf5(path: str | os.PathLike | BinaryIO) -> h5py.File:
 def read_hdf5(path: str | os.PathLike, kind: str, version: int) -> Iterator[h5py.File]:
     """Open a file of ``kind`` for reading and check its format.
 
+    What goes wrong while its parts are read and put together counts as damage to the file, so the block should do no more.
+
     Raises:
         InputError: the file is no HDF5 file, is of another kind, is of a newer format than ``version``, or lacks a part.
     """
     with open_hdf5(path) as file:
-        found = file.attrs.get('format', None)
+        found = str(file.attrs.get('format', None))
         if found != f'ufpnmr-{kind}':
             raise InputError(f'{path}: not a ufpnmr {kind} file (its format attribute is {found!r})')
-        newer = int(file.attrs.get('format_version', 0))
-        if newer > version:
-            raise InputError(
-                f'{path}: format version {newer} is newer than this program knows ({version}); update aiida-ufpnmr'
-            )
         try:
+            newer = int(file.attrs['format_version'])
+            if newer > version:
+                raise InputError(
+                    f'{path}: format version {newer} is newer than this program knows ({version}); update aiida-ufpnmr'
+                )
             yield file
-        except (KeyError, OSError) as error:
-            raise InputError(f'{path}: incomplete or damaged {kind} file ({error})') from error
+        except InputError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+            raise InputError(f'{path}: incomplete or damaged {kind} file ({error}); make it again') from error
 
 
 def content_hash(path: str | os.PathLike) -> str:

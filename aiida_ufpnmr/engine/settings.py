@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import yaml
@@ -15,6 +17,8 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 
 S = TypeVar('S')
+
+_KINDS = {bool: 'true or false', int: 'a whole number', float: 'a finite number', str: 'text'}
 
 
 def settings_from_mapping(cls: type[S], values: Mapping[str, Any] | None, source: str = 'settings') -> S:
@@ -46,33 +50,48 @@ def _converted(value: Any, kind: Any, where: str) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
     elif kind is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
-            try:
-                return float(value)
-            except ValueError:
-                pass
+        number = math.nan
+        if isinstance(value, (int, float, str)) and not isinstance(value, bool):  # YAML 1.1 reads 1e-4 as a string
+            with suppress(ValueError, OverflowError):
+                number = float(value)
+        if math.isfinite(number):
+            return number
     elif kind is str:
         if isinstance(value, str):
             return value
     else:
         return value
-    raise InputError(f'{where} must be {kind.__name__}, not {value!r}')
+    raise InputError(f'{where} must be {_KINDS[kind]}, not {value!r}')
 
 
 def read_settings(cls: type[S], path: str | os.PathLike | None) -> S:
     """Read settings from a YAML file; the defaults where ``path`` is ``None``."""
     if path is None:
         return cls()
-    path = check_input(path, 'settings file')
+    return settings_from_mapping(cls, read_mapping(path, 'settings'), str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that is given twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node, deep=False):
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [name for number, name in enumerate(names) if name in names[:number]]
+        if twice:
+            raise yaml.YAMLError(f'{twice[0]!r} is given twice')
+        return super().construct_mapping(node, deep)
+
+
+def read_mapping(path: str | os.PathLike, what: str) -> dict[str, Any]:
+    """Read a YAML file of "name: value" lines; :class:`InputError` if it is none, with ``what`` saying what it was for."""
+    path = check_input(path, f'{what} file')
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.load(path.read_text(encoding='utf-8'), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f'{path}: not valid YAML ({" ".join(str(error).split())})') from error
-    if values is not None and not isinstance(values, Mapping):
-        raise InputError(f'{path}: settings must be "name: value" lines')
-    return settings_from_mapping(cls, values, str(path))
+    if values is not None and not isinstance(values, dict):
+        raise InputError(f'{path}: {what} must be "name: value" lines')
+    return values or {}
 
 
 def settings_to_json(settings: Any) -> str:

@@ -95,6 +95,18 @@ def test_kernel_equals_the_plain_sum():
     np.testing.assert_allclose(potential.compute(atoms).energies, plain_energies(potential, atoms), rtol=1e-12)
 
 
+def test_vector_kernel_equals_its_plain_twin():
+    potential, atoms = random_potential(), triclinic_cell()
+    tables = potential.tables
+    vectorised = potential.compute(atoms)
+    potential.__dict__['tables'] = tables._replace(vectorised=False)  # the cached property
+    plain = potential.compute(atoms)
+    assert tables.vectorised
+    for name in ('energies', 'forces', 'virial'):
+        there, here = getattr(plain, name), getattr(vectorised, name)
+        np.testing.assert_allclose(here, there, atol=1e-12 * abs(there).max())  # float64 sums in another order
+
+
 def test_forces_are_minus_the_gradient():
     potential, atoms = random_potential(), triclinic_cell()
     found, h = potential.compute(atoms).forces, 1e-4

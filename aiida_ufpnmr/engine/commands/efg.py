@@ -12,6 +12,7 @@ import numpy as np
 from aiida_ufpnmr.engine.commands.shared import (
     INPUT,
     OUTPUT,
+    POSITIVE,
     Command,
     check_outputs,
     json_option,
@@ -190,7 +191,7 @@ def _write_structures(
     help='Tensors as .h5 (H5MD), .extxyz (column efg) or .magres (one structure), by suffix.',
 )
 @click.option(
-    '--timestep', 'timestep_fs', type=click.FloatRange(min=0, min_open=True), metavar='FS',
+    '--timestep', 'timestep_fs', type=POSITIVE, metavar='FS',
     help='Time between two structures in fs, for .h5 from a file that holds no times.',
 )
 @json_option

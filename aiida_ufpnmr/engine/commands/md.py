@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import click
 
-from aiida_ufpnmr.engine.commands.shared import INPUT, OUTPUT, Command, check_outputs, json_option, print_table, report
+from aiida_ufpnmr.engine.commands.shared import (
+    COUNT,
+    INPUT,
+    NOT_NEGATIVE,
+    OUTPUT,
+    POSITIVE,
+    Command,
+    check_outputs,
+    json_option,
+    print_table,
+    report,
+)
 from aiida_ufpnmr.engine.dataset import read_structure
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md.run import EfgOutput, run_md
@@ -23,18 +34,23 @@ DEFAULT_CADENCE = 100.0
 @click.argument('potential', type=INPUT, metavar='POT')
 @click.argument('structure', type=INPUT, metavar='STRUCTURE')
 @click.option('-o', '--output', type=OUTPUT, required=True, metavar='TRAJ.h5', help='Where to write the trajectory (H5MD).')
-@click.option('--steps', type=int, required=True, help='The last step, counted from the beginning.')
-@click.option('--timestep', type=float, default=2.0, show_default=True, help='Time step in fs.')
-@click.option('--temperature', type=float, default=300.0, show_default=True, help='Temperature in K.')
-@click.option('--ensemble', type=click.Choice(ENSEMBLES), default='nvt', show_default=True, help='Ensemble.')
+@click.option('--steps', type=COUNT, required=True, metavar='N', help='The last step, counted from the very beginning.')
+@click.option('--timestep', type=POSITIVE, default=2.0, show_default=True, metavar='FS', help='Time step in fs.')
+@click.option(
+    '--temperature', type=NOT_NEGATIVE, default=300.0, show_default=True, metavar='K',
+    help='Temperature in K: of the first velocities, and of the thermostat.',
+)  # fmt: skip
+@click.option('--ensemble', type=click.Choice(ENSEMBLES), default='nvt', show_default=True, help='Constant energy, or temperature.')
 @click.option('--efg-model', type=INPUT, metavar='M.h5', help='Predict EFG tensors at every frame with this model.')
-@click.option('--seed', type=int, default=0, show_default=True, help='Seed of velocities and thermostat.')
-@click.option('--every', type=int, help=f'Steps between frames; by default {DEFAULT_CADENCE:g} fs worth of them.')
+@click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of velocities and thermostat.')
+@click.option('--every', type=COUNT, metavar='N', help=f'Steps between frames; by default {DEFAULT_CADENCE:g} fs worth of them.')
 @click.option('--velocities', is_flag=True, help='Write velocities too.')
-@click.option('--index', type=int, help='Which structure of a file of several; the first is 0.')
-@click.option('--supercell', type=int, nargs=3, default=(1, 1, 1), help='Repeat the cell, as in --supercell 1 1 2.')
-@click.option('--relaxation', type=float, default=100.0, show_default=True, help='Relaxation time of the thermostat in fs.')
-@click.option('--checkpoint-every', type=int, help='Steps between checkpoints; by default one every ten minutes.')
+@click.option('--index', type=int, metavar='I', help='Which structure of a file of several; 0 is the first, -1 the last.')
+@click.option('--supercell', type=COUNT, nargs=3, default=(1, 1, 1), metavar='A B C', help='Repeat the cell: --supercell 1 1 2.')
+@click.option(
+    '--relaxation', type=POSITIVE, default=100.0, show_default=True, metavar='FS', help='Relaxation time of the thermostat in fs.'
+)
+@click.option('--checkpoint-every', type=COUNT, metavar='N', help='Steps between checkpoints; by default one every ten minutes.')
 @click.option('--restart', is_flag=True, help='Go on from the checkpoint; start anew where there is none.')
 @json_option
 def md(
@@ -47,15 +63,6 @@ def md(
     allow, or when the temperature runs away. Ctrl-C ends it cleanly; --restart goes on from there.
     """
     check_outputs(output, json_path)
-    for name, value in (('--steps', steps), ('--every', every), ('--checkpoint-every', checkpoint_every)):
-        if value is not None and value < 1:
-            raise InputError(f'{name} must be 1 or more, not {value}')
-    if min(supercell) < 1:
-        raise InputError(f'--supercell must be three numbers of 1 or more, not {supercell}')
-    if not relaxation > 0:
-        raise InputError(f'--relaxation must be positive, not {relaxation:g} fs')
-    if seed < 0:
-        raise InputError(f'--seed must not be negative, not {seed}')
     loaded = UltraFastPotential.load(potential)
     atoms = read_structure(structure, index)
     if supercell != (1, 1, 1):

@@ -10,8 +10,11 @@ import numpy as np
 
 from aiida_ufpnmr.engine.commands.shared import (
     INPUT,
+    NOT_NEGATIVE,
     OUTPUT,
+    POSITIVE,
     Command,
+    Number,
     check_outputs,
     json_option,
     print_table,
@@ -52,7 +55,7 @@ class FieldDirection(click.ParamType):
 @click.option('-o', '--output', type=OUTPUT, metavar='ACF.h5', help='Write curves, bands and fits as HDF5.')
 @click.option('--species', help='Element whose EFG tensors to use, where the trajectory holds several.')
 @click.option('--isotope', default='', help='Nuclide, such as 6Li; default the common one of the species.')
-@click.option('--skip-ps', type=click.FloatRange(min=0), default=0.0, show_default=True, help='Leave out the first ps.')
+@click.option('--skip-ps', type=NOT_NEGATIVE, default=0.0, show_default=True, help='Leave out the first ps.')
 @click.option(
     '--field',
     type=FieldDirection(),
@@ -61,21 +64,21 @@ class FieldDirection(click.ParamType):
     help='Direction of the magnetic field; the powder average is always given, too.',
 )
 @click.option(
-    '--gamma', type=click.FloatRange(0, 1, min_open=True), help='Fix the stretching exponent; fitted where not given.'
+    '--gamma', type=Number(0, 1, min_open=True), help='Fix the stretching exponent; fitted where not given.'
 )
 @click.option(
     '--first-lag-ps',
-    type=click.FloatRange(min=0),
+    type=NOT_NEGATIVE,
     help='First lag of the fit in ps; default where white noise and vibrations are over.',
 )
 @click.option(
     '--max-tau-fraction',
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     default=1 / 3,
     help='Refuse a decay time above this share of the trajectory (default 1/3).',
 )
-@click.option('--pulse-us', type=click.FloatRange(min=0, min_open=True), help='Pulse time t_p of the echo in µs.')
-@click.option('--decay-us', type=click.FloatRange(min=0, min_open=True), help='Detection time t_d of the echo in µs.')
+@click.option('--pulse-us', type=POSITIVE, help='Pulse time t_p of the echo in µs.')
+@click.option('--decay-us', type=POSITIVE, help='Detection time t_d of the echo in µs.')
 @click.option('--full-frequency', is_flag=True, help='Let the phase of the echo run with ω_Q instead of ω_Q/2.')
 @click.option('--subtract-mean', is_flag=True, help='Correlate deviations from the mean: a plateau is lost.')
 @click.option('--bootstrap', type=click.IntRange(min=2), default=200, show_default=True, help='Resampled curves.')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +11,23 @@ import click
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_output, write_json
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; the range of click lets NaN and, without an upper end, infinity pass."""
+
+    name = 'number'
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f'{value} is not a finite number', param, ctx)
+        return number
+
+
+POSITIVE = Number(min=0, min_open=True)
+NOT_NEGATIVE = Number(min=0)
+COUNT = click.IntRange(min=1, max=2**62)
 
 INPUT = click.Path(path_type=Path)
 OUTPUT = click.Path(path_type=Path)
@@ -29,6 +47,15 @@ class Command(click.Command):
     def __init__(self, *args, example: str, **kwargs):
         super().__init__(*args, **kwargs)
         self.example = example
+
+    def invoke(self, context):
+        """Run the command, unless it would write over what it reads."""
+        paths = {kind: [context.params[p.name] for p in self.params if p.type is kind] for kind in (INPUT, OUTPUT)}
+        inputs = {path.resolve() for path in paths[INPUT] if path is not None}
+        for path in paths[OUTPUT]:
+            if path is not None and path.resolve() in inputs:
+                raise InputError(f'{path}: is an input, too, and would be written over; choose another name for the output')
+        return super().invoke(context)
 
     def format_epilog(self, context, formatter):
         with formatter.section('Example'):

@@ -11,8 +11,11 @@ import numpy as np
 
 from aiida_ufpnmr.engine.commands.shared import (
     INPUT,
+    NOT_NEGATIVE,
     OUTPUT,
+    POSITIVE,
     Command,
+    Number,
     check_outputs,
     json_option,
     print_table,
@@ -27,13 +30,12 @@ from aiida_ufpnmr.engine.transport.msd import DIFFUSION, diffusion
 from aiida_ufpnmr.engine.transport.paths import REFERENCES, IonPaths, ion_paths
 from aiida_ufpnmr.engine.transport.storage import write_hops, write_msd
 
-_POSITIVE = click.FloatRange(min=0, min_open=True)
 _ALWAYS = (
     click.argument('trajectory', type=INPUT, metavar='TRAJ.h5'),
     click.option('-o', '--output', type=OUTPUT, metavar='OUT.h5', help='Write the result as HDF5.'),
     click.option('--species', default='Li', show_default=True, help='Element whose ions to follow.'),
     click.option(
-        '--skip-ps', type=click.FloatRange(min=0), default=0.0, show_default=True, help='Leave out the first ps.'
+        '--skip-ps', type=NOT_NEGATIVE, default=0.0, show_default=True, help='Leave out the first ps.'
     ),
     click.option(
         '--reference',
@@ -62,7 +64,7 @@ def analyse():
 @_common
 @click.option(
     '--window',
-    type=float,
+    type=Number(0, 1),
     nargs=2,
     default=(0.05, 0.25),
     show_default=True,
@@ -111,21 +113,21 @@ def msd(trajectory, output, species, skip_ps, reference, plot, json_path, window
 @_common
 @click.option(
     '--window-ps',
-    type=_POSITIVE,
+    type=POSITIVE,
     default=HopSettings.window_ps,
     show_default=True,
     help='Average positions over this time, in ps (at least three frames).',
 )
 @click.option(
     '--threshold-angstrom',
-    type=_POSITIVE,
+    type=POSITIVE,
     default=HopSettings.threshold_angstrom,
     show_default=True,
     help='An ion farther than this from where it sat, in Å, may have hopped.',
 )
 @click.option(
     '--residence-ps',
-    type=_POSITIVE,
+    type=POSITIVE,
     default=HopSettings.residence_ps,
     show_default=True,
     help='It has if its mean position over this time, in ps, is beyond the threshold, too (at least three frames).',

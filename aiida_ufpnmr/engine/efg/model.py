@@ -61,6 +61,9 @@ class EfgModel:
     expansion: Expansion = field(init=False, repr=False)
 
     def __post_init__(self):
+        unknown = [name for name in (self.species, *self.known_species) if name not in atomic_numbers]
+        if unknown:
+            raise ValueError(f'{unknown[0]!r} is no element')
         expansion = expansion_of(self.settings, self.known_species)
         object.__setattr__(self, 'expansion', expansion)
         n_l, mixed, pairs = self.settings.l_max + 1, self.mixing.shape[-1], coupled_pairs(self.settings.l_max)

@@ -47,6 +47,10 @@ class EfgSettings:
         for name in ('cutoff', 'cutoff_width', 'sigma', 'scale'):
             if not getattr(self, name) > 0:
                 raise ValueError(f'{name} must be positive')
+        if self.cutoff > 20:
+            raise ValueError(f'cutoff must be at most 20 Å, not {self.cutoff:g}')
+        if self.seed < 0:
+            raise ValueError(f'seed must not be negative, not {self.seed}')
         if self.cutoff_width > self.cutoff:
             raise ValueError('cutoff_width must not exceed cutoff')
         if self.exponent < 0:

@@ -63,8 +63,8 @@ class Simulation:
     ):
         if ensemble not in ENSEMBLES:
             raise InputError(f'ensemble {ensemble!r} is not known; choose one of {", ".join(ENSEMBLES)}')
-        if not 0 < timestep_fs <= 20:
-            raise InputError(f'timestep must be above 0 and at most 20 fs, not {timestep_fs:g}')
+        if not 1e-3 <= timestep_fs <= 20:
+            raise InputError(f'timestep must lie between 0.001 and 20 fs, not {timestep_fs:g}')
         if not (0 <= temperature_K < 1e5) or (ensemble == 'nvt' and temperature_K == 0):
             raise InputError(f'temperature must be positive, not {temperature_K:g} K')
         types = potential.types(atoms)

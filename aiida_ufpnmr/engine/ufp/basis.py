@@ -46,10 +46,18 @@ class Basis:
         padded = np.append(coefficients, 0.0)
         return coefficients[: len(self.species)].copy(), padded[self.pair_columns], padded[self.trio_columns]
 
-    def penalty(self, ridge_pair: float, curvature_pair: float, ridge_trio: float, curvature_trio: float) -> sparse.csr_matrix:
-        """Quadratic penalty on the coefficients: their size, and their second differences along every axis."""
+    def columns_around(self, species: int) -> np.ndarray:
+        """The columns that the energy of an atom of one species depends on, in order."""
+        found = np.unique(np.concatenate([self.pair_columns[species].ravel(), self.trio_columns[species].ravel()]))
+        return np.append(species, found[found >= 0])
+
+    def penalty(self, ridge_pair: float, curvature_pair: float, ridge_trio: float, curvature_trio: float) -> sparse.csc_matrix:
+        """Quadratic penalty on the coefficients: their size, and their second differences along every axis.
+
+        One-body energies are corrections to reference energies, known to about an electronvolt.
+        """
         s = len(self.species)
-        diagonal = np.zeros(self.n_columns)
+        diagonal = np.ones(self.n_columns)
         n_pair = int(self.pair_columns.max()) + 1
         diagonal[s:n_pair] = ridge_pair
         diagonal[n_pair:] = ridge_trio
@@ -70,7 +78,7 @@ class Basis:
             if j <= k:
                 for differences in trio:
                     total = total + curvature_trio * self._gram(differences, self.trio_columns[i, j, k].ravel())
-        return total.tocsr()
+        return total.tocsc()
 
     def _gram(self, differences: sparse.sparray, columns: np.ndarray) -> sparse.csr_matrix:
         """DᵀD of differences D of expanded coefficients, taken to columns."""
@@ -97,10 +105,27 @@ def make_basis(
         closest_distance: (s, s) shortest distances in the data, Å. Pair grids begin at half of them, so that the wall below
             the data is part of the spline; three-body grids begin at 0.7 of them, where their functions fade in.
     """
-    s = len(species)
     pair_start = 0.5 * closest_distance
     leg_start = np.minimum(0.7 * closest_distance, 0.7 * trio_cutoff)
-    third_start = leg_start.copy()
+    return number_columns(
+        species, pair_start, leg_start, leg_start.copy(), pair_cutoff, trio_cutoff, pair_intervals, leg_intervals,
+        third_intervals,
+    )  # fmt: skip
+
+
+def number_columns(
+    species: tuple[str, ...],
+    pair_start: np.ndarray,
+    leg_start: np.ndarray,
+    third_start: np.ndarray,
+    pair_cutoff: float,
+    trio_cutoff: float,
+    pair_intervals: int,
+    leg_intervals: int,
+    third_intervals: int,
+) -> Basis:
+    """Number the coefficients of given grids; equal grids always get equal numbers."""
+    s = len(species)
     n_leg, n_third, n_pair = leg_intervals + 3, third_intervals + 3, pair_intervals + 3
     pair_columns = np.full((s, s, n_pair), -1, np.int32)
     trio_columns = np.full((s, s, s, n_leg, n_leg, n_third), -1, np.int32)

@@ -20,14 +20,20 @@ from aiida_ufpnmr.engine.ufp.simd import (
     broadcast8,
     cubic_slopes4,
     cubic_values4,
+    filled8,
     lane,
+    lesser,
     load4,
+    load8,
     lower,
+    root,
     spread,
     store4,
+    store8,
     sums,
     twice,
     upper,
+    whole,
 )
 from aiida_ufpnmr.engine.ufp.splines import cubic_slopes, cubic_values
 
@@ -167,83 +173,95 @@ def trios_plain(ti, count, kind, vector, gradient, leg_interval, leg_basis, tabl
 
 
 @nb.njit(cache=True, fastmath=MATH, error_model='numpy')
-def _third_sides(j, begin, end, vector, start, inverse, third_intervals, work):
-    """For the trios of neighbour ``j`` with those from ``begin`` to ``end``, of one species: place on the grid of the third
-    side (−1 where it is below), position within the interval, and derivative of the grid coordinate over the length.
-    """
-    x, y, z = vector[j, 0], vector[j, 1], vector[j, 2]
-    for q in range(begin, end):
-        work[0, q] = vector[q, 0] - x
-        work[1, q] = vector[q, 1] - y
-        work[2, q] = vector[q, 2] - z
-    for q in range(begin, end):
-        r = np.sqrt(work[0, q] * work[0, q] + work[1, q] * work[1, q] + work[2, q] * work[2, q])
-        u = (r - start) * inverse
-        place = min(np.floor(u), third_intervals - 1.0)
-        work[3, q] = place
-        work[4, q] = u - place
-        work[5, q] = inverse / r
-
-
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
-def trios_vector(ti, count, kind, vector, gradient, leg_interval, leg_basis, tables, work):
+def trios_vector(ti, count, kind, vector, gradient, leg_interval, leg_basis, tables, numbers, blocks):
     """The same as :func:`trios_plain`, four functions of the third side at a time.
 
     For each trio, the 4 x 4 x 4 block of coefficients is contracted with the values of the first leg and with its slopes
     side by side, in the lower and upper half of one register of eight; what belongs to the first leg stays in registers
     while the second runs. Then the second leg, then the third side: energy and the three derivatives are four sums.
+
+    Args:
+        numbers: (8, m) to work in, m at least ``count`` + 8. Rows: vector to the neighbour; start and inverse spacing of the
+            grid of the third side; position on it, derivative, interval.
+        blocks: (m,) to work in: where in the coefficients those of a second neighbour begin.
     """
     energy = 0.0
-    rows, columns = tables.trio_coefficients.shape[2], tables.trio_coefficients.shape[3]
-    size = tables.trio_coefficients.shape[1] * rows * columns
-    for j in range(count):
-        tj = kind[j]
+    columns = tables.trio_coefficients.shape[3]
+    step = tables.trio_coefficients.shape[2] * columns
+    size = tables.trio_coefficients.shape[1] * step
+    m = numbers.shape[1]
+    for k in range(count):
+        for a in range(3):
+            numbers[a, k] = vector[k, a]
+    tj = -1
+    for j in range(count - 1):
+        if kind[j] != tj:
+            tj = kind[j]
+            for k in range(j + 1, count):
+                numbers[3, k] = tables.third_start[tj, kind[k]]
+                numbers[4, k] = tables.third_inverse[tj, kind[k]]
+                blocks[k] = tables.trio_index[ti, tj, kind[k]] * size + leg_interval[k] * columns
+        # Third sides of the trios with all that come after, eight at a time and over the end: interval on the grid (negative
+        # below it), position within the interval, derivative of the grid coordinate over the length.
+        xj, yj, zj = filled8(numbers[0, j]), filled8(numbers[1, j]), filled8(numbers[2, j])
+        for k in range(j + 1, count, 8):
+            dx, dy, dz = load8(numbers, k) - xj, load8(numbers, m + k) - yj, load8(numbers, 2 * m + k) - zj
+            r = root(dx * dx + dy * dy + dz * dz)
+            inverse = load8(numbers, 4 * m + k)
+            u = (r - load8(numbers, 3 * m + k)) * inverse
+            interval = lesser(whole(u), filled8(columns - 4.0))
+            store8(numbers, 5 * m + k, u - interval)
+            store8(numbers, 6 * m + k, inverse / r)
+            store8(numbers, 7 * m + k, interval)
         first0 = broadcast8(leg_basis[j, 0], leg_basis[j, 4])
         first1 = broadcast8(leg_basis[j, 1], leg_basis[j, 5])
         first2 = broadcast8(leg_basis[j, 2], leg_basis[j, 6])
         first3 = broadcast8(leg_basis[j, 3], leg_basis[j, 7])
         vector_j = load4(vector, 4 * j)
         gradient_j = load4(gradient, 4 * j)
-        begin = j + 1
-        while begin < count:
-            tk = kind[begin]
-            end = begin + 1
-            while end < count and kind[end] == tk:
-                end += 1
-            _third_sides(
-                j, begin, end, vector, tables.third_start[tj, tk], tables.third_inverse[tj, tk], columns - 3, work
-            )
-            table = tables.trio_index[ti, tj, tk] * size + leg_interval[j] * rows * columns
-            for k in range(begin, end):
-                place = int(work[3, k])
-                if place < 0:
-                    continue
-                at = table + leg_interval[k] * columns + place
-                step = rows * columns
-                both = broadcast8(0.0, 0.0)
-                by_second = broadcast4(0.0)
-                for b in range(4):
-                    block = (
-                        twice(load4(tables.trio_coefficients, at)) * first0
-                        + twice(load4(tables.trio_coefficients, at + step)) * first1
-                        + twice(load4(tables.trio_coefficients, at + 2 * step)) * first2
-                        + twice(load4(tables.trio_coefficients, at + 3 * step)) * first3
-                    )
-                    both = both + block * broadcast8(leg_basis[k, b], leg_basis[k, b])
-                    by_second = by_second + lower(block) * broadcast4(leg_basis[k, 4 + b])
-                    at += columns
-                values = cubic_values4(work[4, k])
-                slopes = cubic_slopes4(work[4, k]) * broadcast4(work[5, k])
-                # energy, and derivatives over the lengths of first leg, second leg and third side
-                found = sums(lower(both) * values, upper(both) * values, by_second * values, lower(both) * slopes)
-                energy += lane(found, 0)
-                vector_k = load4(vector, 4 * k)
-                along_third = spread(found, 3) * (vector_k - vector_j)
-                gradient_j = gradient_j + spread(found, 1) * vector_j - along_third
-                store4(gradient, 4 * k, load4(gradient, 4 * k) + spread(found, 2) * vector_k + along_third)
-            begin = end
+        row = leg_interval[j] * step
+        for k in range(j + 1, count):
+            interval = int(numbers[7, k])
+            if interval < 0:
+                continue
+            at = blocks[k] + row + interval
+            both = broadcast8(0.0, 0.0)
+            by_second = broadcast4(0.0)
+            for b in range(4):
+                block = (
+                    twice(load4(tables.trio_coefficients, at)) * first0
+                    + twice(load4(tables.trio_coefficients, at + step)) * first1
+                    + twice(load4(tables.trio_coefficients, at + 2 * step)) * first2
+                    + twice(load4(tables.trio_coefficients, at + 3 * step)) * first3
+                )
+                both = both + block * broadcast8(leg_basis[k, b], leg_basis[k, b])
+                by_second = by_second + lower(block) * broadcast4(leg_basis[k, 4 + b])
+                at += columns
+            values = cubic_values4(numbers[5, k])
+            slopes = cubic_slopes4(numbers[5, k]) * broadcast4(numbers[6, k])
+            # energy, and derivatives over the lengths of first leg, second leg and third side
+            found = sums(lower(both) * values, upper(both) * values, by_second * values, lower(both) * slopes)
+            energy += lane(found, 0)
+            vector_k = load4(vector, 4 * k)
+            along_third = spread(found, 3) * (vector_k - vector_j)
+            gradient_j = gradient_j + spread(found, 1) * vector_j - along_third
+            store4(gradient, 4 * k, load4(gradient, 4 * k) + spread(found, 2) * vector_k + along_third)
         store4(gradient, 4 * j, gradient_j)
     return energy
+
+
+@nb.njit(cache=True, inline='always')
+def _add_symmetric(tensor, xx, yy, zz, yz, xz, xy):
+    """Add a symmetric tensor, given by its six numbers."""
+    tensor[0, 0] += xx
+    tensor[1, 1] += yy
+    tensor[2, 2] += zz
+    tensor[1, 2] += yz
+    tensor[2, 1] += yz
+    tensor[0, 2] += xz
+    tensor[2, 0] += xz
+    tensor[0, 1] += xy
+    tensor[1, 0] += xy
 
 
 @nb.njit(cache=True, fastmath=MATH, error_model='numpy')
@@ -251,6 +269,7 @@ def _add_pairs(positions, types, lists, tables, energies, forces, virial, closes
     """Add pair energies, forces and virial; returns the pair of atoms that came too close, or (-1, -1)."""
     too_close = (-1, -1)
     intervals = tables.pair_polynomials.shape[2]
+    xx = yy = zz = yz = xz = xy = 0.0
     for i in range(len(positions)):
         ti = types[i]
         energy = 0.0
@@ -289,16 +308,17 @@ def _add_pairs(positions, types, lists, tables, energies, forces, virial, closes
             forces[j, 0] -= gx
             forces[j, 1] -= gy
             forces[j, 2] -= gz
-            virial[0, 0] += dx * gx
-            virial[1, 1] += dy * gy
-            virial[2, 2] += dz * gz
-            virial[1, 2] += dy * gz
-            virial[0, 2] += dx * gz
-            virial[0, 1] += dx * gy
+            xx += dx * gx
+            yy += dy * gy
+            zz += dz * gz
+            yz += dy * gz
+            xz += dx * gz
+            xy += dx * gy
         energies[i] += energy
         forces[i, 0] += fx
         forces[i, 1] += fy
         forces[i, 2] += fz
+    _add_symmetric(virial, xx, yy, zz, yz, xz, xy)
     return too_close
 
 
@@ -316,9 +336,11 @@ def _add_trios(positions, types, lists, tables, energies, forces, virial):
     gradient = np.zeros((widest, 4))
     leg_interval = np.empty(widest, np.int64)
     leg_basis = np.empty((widest, 8))
-    work = np.empty((6, widest))
+    numbers = np.ones((8, widest + 8))
+    blocks = np.zeros(widest + 8, np.int64)
     intervals = tables.trio_coefficients.shape[1] - 3
     cutoff2 = tables.trio_cutoff * tables.trio_cutoff
+    xx = yy = zz = yz = xz = xy = 0.0
     for i in range(n):
         ti = types[i]
         count = 0
@@ -336,30 +358,42 @@ def _add_trios(positions, types, lists, tables, energies, forces, virial):
             if u < 0.0:
                 continue
             interval = min(int(u), intervals - 1)
-            values = cubic_values(u - interval)
-            slopes = cubic_slopes(u - interval)
-            scale = tables.leg_inverse[ti, tj] / r
-            for a in range(4):
-                leg_basis[count, a] = values[a]
-                leg_basis[count, 4 + a] = slopes[a] * scale
+            store4(leg_basis, 8 * count, cubic_values4(u - interval))
+            store4(leg_basis, 8 * count + 4, cubic_slopes4(u - interval) * broadcast4(tables.leg_inverse[ti, tj] / r))
             leg_interval[count] = interval
             atom[count] = j
             kind[count] = tj
             vector[count, 0] = dx
             vector[count, 1] = dy
             vector[count, 2] = dz
-            gradient[count] = 0.0
+            store4(gradient, 4 * count, broadcast4(0.0))
             count += 1
         if tables.vectorised:
-            energies[i] += trios_vector(ti, count, kind, vector, gradient, leg_interval, leg_basis, tables, work)
+            energies[i] += trios_vector(
+                ti, count, kind, vector, gradient, leg_interval, leg_basis, tables, numbers, blocks
+            )
         else:
             energies[i] += trios_plain(ti, count, kind, vector, gradient, leg_interval, leg_basis, tables)
+        fx = fy = fz = 0.0
         for q in range(count):
-            for a in range(3):
-                forces[i, a] += gradient[q, a]
-                forces[atom[q], a] -= gradient[q, a]
-                for b in range(a, 3):
-                    virial[a, b] += vector[q, a] * gradient[q, b]
+            j = atom[q]
+            gx, gy, gz = gradient[q, 0], gradient[q, 1], gradient[q, 2]
+            fx += gx
+            fy += gy
+            fz += gz
+            forces[j, 0] -= gx
+            forces[j, 1] -= gy
+            forces[j, 2] -= gz
+            xx += vector[q, 0] * gx
+            yy += vector[q, 1] * gy
+            zz += vector[q, 2] * gz
+            yz += vector[q, 1] * gz
+            xz += vector[q, 0] * gz
+            xy += vector[q, 0] * gy
+        forces[i, 0] += fx
+        forces[i, 1] += fy
+        forces[i, 2] += fz
+    _add_symmetric(virial, xx, yy, zz, yz, xz, xy)
 
 
 @nb.njit(cache=True)
@@ -381,7 +415,4 @@ def compute(positions, types, lists, tables, forces, energies, virial, closest):
     virial[:] = 0.0
     too_close = _add_pairs(positions, types, lists, tables, energies, forces, virial, closest)
     _add_trios(positions, types, lists, tables, energies, forces, virial)
-    for a in range(3):
-        for b in range(a):
-            virial[a, b] = virial[b, a]
     return too_close

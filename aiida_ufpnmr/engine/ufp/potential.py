@@ -8,6 +8,7 @@ Each pair counts in both orders, as in LAMMPS ``pair_style uf3``.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,8 @@ from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.neighbours import complete_cell
 from aiida_ufpnmr.engine.ufp import formats, kernels
+from aiida_ufpnmr.engine.ufp.basis import Basis
+from aiida_ufpnmr.engine.ufp.posterior import Posterior, basis_of
 from aiida_ufpnmr.engine.ufp.splines import polynomials
 
 FORMAT_VERSION = 1
@@ -65,6 +68,7 @@ class UltraFastPotential:
         closest_distance: (s, s) the shortest distance of each pair in the training data.
         settings: the settings of the fit, as JSON.
         training_sha256: content hash of the training set.
+        posterior: what the fit leaves open about the coefficients; ``None`` where it was not kept.
     """
 
     species: tuple[str, ...]
@@ -79,6 +83,7 @@ class UltraFastPotential:
     closest_distance: np.ndarray
     settings: str = '{}'
     training_sha256: str = ''
+    posterior: Posterior | None = field(default=None, compare=False, repr=False)
     source: str = field(default='potential', compare=False)
 
     @cached_property
@@ -118,6 +123,11 @@ class UltraFastPotential:
         for name in _ARRAYS:
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def basis(self) -> Basis:
+        """The columns of the linear problem that its coefficients come from."""
+        return basis_of(self)
 
     @property
     def cutoff(self) -> float:
@@ -185,6 +195,8 @@ class UltraFastPotential:
             file.attrs['trio_cutoff'] = self.trio_cutoff
             for name in _ARRAYS:
                 file[name] = getattr(self, name)
+            if self.posterior is not None:
+                self.posterior.write(file.create_group('posterior'))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> UltraFastPotential:
@@ -202,19 +214,39 @@ class UltraFastPotential:
         with read_hdf5(path, 'potential', FORMAT_VERSION) as file:
             values: dict[str, Any] = {name: file[name][...] for name in _ARRAYS}
             species = tuple(str(name) for name in file.attrs['species'])
-            for name, value in values.items():
-                if not np.isfinite(value).all():
-                    raise InputError(f'{path}: {name} holds NaN or infinite numbers; fit the potential again')
-                if value.shape[0] != len(species):
-                    raise InputError(f'{path}: {name} does not fit {len(species)} species; the file is damaged')
+            _check_arrays(values, len(species), float(file.attrs['trio_cutoff']))
+            json.loads(file.attrs['settings'])
             return cls(
                 species=species,
                 trio_cutoff=float(file.attrs['trio_cutoff']),
                 settings=str(file.attrs['settings']),
                 training_sha256=str(file.attrs['training_sha256']),
+                posterior=Posterior.read(file['posterior']) if 'posterior' in file else None,
                 source=str(path),
                 **values,
             )
+
+
+def _check_arrays(values: dict[str, np.ndarray], s: int, trio_cutoff: float) -> None:
+    """Refuse, with :class:`ValueError`, arrays that the kernels, which trust their shapes, cannot work on."""
+    for name, value in values.items():
+        # species come first, as often as the axes below say; the coefficients have axes of their own after them
+        axes = {'one_body': 1, 'trio_coefficients': 3}.get(name, 2)
+        dimensions = axes + {'pair_coefficients': 1, 'trio_coefficients': 3}.get(name, 0)
+        if value.ndim != dimensions or value.shape[:axes] != (s,) * axes or min(value.shape[axes:], default=4) < 4:
+            raise ValueError(f'{name} of shape {value.shape} does not fit {s} species')
+        if not np.isfinite(value).all():
+            raise ValueError(f'{name} holds NaN or infinite numbers')
+    legs = values['trio_coefficients'].shape[3:5]
+    if legs[0] != legs[1]:
+        raise ValueError(f'trio_coefficients has {legs[0]} and {legs[1]} functions for its two legs')
+    if not 0 < trio_cutoff < np.inf:
+        raise ValueError(f'trio_cutoff is {trio_cutoff}')
+    for name, stop in (
+        ('pair_start', values['pair_cutoff']), ('leg_start', trio_cutoff), ('third_start', 2 * trio_cutoff)
+    ):  # fmt: skip
+        if not (values[name] < stop).all() or (values[name] < 0).any():
+            raise ValueError(f'{name} is negative or beyond its cut-off')
 
 
 _ARRAYS = (

@@ -1,7 +1,7 @@
 """A small vector type for compiled code: four or eight float64 that are added and multiplied at once.
 
 Numba does not turn short unrolled sums into vector instructions by itself. Here LLVM's vector types are given to it as
-values: :func:`load4`, :func:`store4`, :func:`broadcast4`, ``+`` and ``*`` are then all that a kernel needs to read as
+values: ``load4``, ``store4``, ``broadcast4``, ``+`` and ``*`` are then all that a kernel needs to read as
 arithmetic. LLVM maps them to whatever the processor has, two registers of four where it has none of eight.
 """
 
@@ -11,7 +11,7 @@ import operator
 
 import numba as nb
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, overload, register_model
 
@@ -50,44 +50,55 @@ def _splat(builder, value, width):
     return builder.shuffle_vector(vector, vector, _lanes([0] * width))
 
 
-def _pointer(context, builder, array_type, array, index):
-    """Address of element ``index`` of a flat array, as that of a vector of four."""
+def _pointer(context, builder, array_type, array, index, vector):
+    """Address of element ``index`` of an array, counted flat, as that of a vector."""
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), V4.llvm.as_pointer())
+    return builder.bitcast(builder.gep(data, [index]), vector.llvm.as_pointer())
 
 
-@intrinsic
-def load4(typing, array, index):
-    """Four consecutive elements of a C-contiguous float64 array, counted flat from ``index``."""
+def _load(vector):
+    @intrinsic
+    def load(typing, array, index):
+        def generate(context, builder, signature, arguments):
+            value = builder.load(_pointer(context, builder, signature.args[0], *arguments, vector))
+            value.align = 8
+            return value
 
-    def generate(context, builder, signature, arguments):
-        value = builder.load(_pointer(context, builder, signature.args[0], *arguments))
-        value.align = 8
-        return value
+        return vector(array, types.intp), generate
 
-    return V4(array, types.intp), generate
-
-
-@intrinsic
-def store4(typing, array, index, vector):
-    """Put four elements back."""
-
-    def generate(context, builder, signature, arguments):
-        store = builder.store(arguments[2], _pointer(context, builder, signature.args[0], *arguments[:2]))
-        store.align = 8
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, V4), generate
+    return load
 
 
-@intrinsic
-def broadcast4(typing, value):
-    """One number in all four places."""
+def _store(vector):
+    @intrinsic
+    def store(typing, array, index, values):
+        def generate(context, builder, signature, arguments):
+            stored = builder.store(arguments[2], _pointer(context, builder, signature.args[0], *arguments[:2], vector))
+            stored.align = 8
+            return context.get_dummy_value()
 
-    def generate(context, builder, signature, arguments):
-        return _splat(builder, arguments[0], 4)
+        return types.void(array, types.intp, vector), generate
 
-    return V4(types.float64), generate
+    return store
+
+
+def _broadcast(vector):
+    @intrinsic
+    def broadcast(typing, value):
+        def generate(context, builder, signature, arguments):
+            return _splat(builder, arguments[0], vector.width)
+
+        return vector(types.float64), generate
+
+    return broadcast
+
+
+#: Consecutive elements of a C-contiguous float64 array, counted flat from an index: ``load4(array, index)``.
+load4, load8 = _load(V4), _load(V8)
+#: Put them back: ``store4(array, index, vector)``.
+store4, store8 = _store(V4), _store(V8)
+#: One number in all places.
+broadcast4, filled8 = _broadcast(V4), _broadcast(V8)
 
 
 @intrinsic
@@ -168,6 +179,38 @@ def spread(typing, vector, index):
     return V4(V4, index), generate
 
 
+def _call(builder, name, vector, arguments):
+    """Call an LLVM intrinsic that works on each place by itself."""
+    kind = ir.FunctionType(vector.llvm, [vector.llvm] * len(arguments))
+    function = cgutils.get_or_insert_function(builder.module, kind, f'llvm.{name}.v{vector.width}f64')
+    return builder.call(function, arguments)
+
+
+def _of_one(name):
+    @intrinsic
+    def apply(typing, a):
+        def generate(context, builder, signature, arguments):
+            return _call(builder, name, a, arguments)
+
+        return a(a), generate
+
+    return apply
+
+
+#: Square root and largest whole number below, place by place.
+root, whole = _of_one('sqrt'), _of_one('floor')
+
+
+@intrinsic
+def lesser(typing, a, b):
+    """The smaller of two, place by place."""
+
+    def generate(context, builder, signature, arguments):
+        return _call(builder, 'minnum', a, arguments)
+
+    return a(a, b), generate
+
+
 def _constant(values):
     @intrinsic
     def constant(typing):
@@ -202,7 +245,7 @@ def _arithmetic(symbol, method):
             return lambda a, b: apply(a, b)
 
 
-for _symbol, _method in ((operator.add, 'fadd'), (operator.sub, 'fsub'), (operator.mul, 'fmul')):
+for _symbol, _method in ((operator.add, 'fadd'), (operator.sub, 'fsub'), (operator.mul, 'fmul'), (operator.truediv, 'fdiv')):
     _arithmetic(_symbol, _method)
 
 

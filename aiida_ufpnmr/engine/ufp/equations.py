@@ -1,0 +1,229 @@
+"""Normal equations of the linear fit: rows come in structure by structure, memory stays the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sparse
+from ase import Atoms
+from scipy.linalg import blas, lapack
+
+from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, stress
+from aiida_ufpnmr.engine.ufp.basis import Basis
+from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
+from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
+
+#: eV/Å³ in one GPa.
+GPA = 1 / 160.21766208
+#: Numbers in a batch of rows before it is multiplied: 128 MB.
+_BATCH = 2**24
+
+
+class NormalEquations:
+    """Sums of weighted products of design rows: all that the data say about the coefficients.
+
+    Sums over disjoint sets of structures add up. Only the lower triangle of ``matrix`` is kept.
+    """
+
+    def __init__(self, n_columns: int):
+        self.matrix = np.zeros((n_columns, n_columns), order='F')
+        self.vector = np.zeros(n_columns)
+
+    def add(self, rows: np.ndarray, labels: np.ndarray) -> None:
+        """Add weighted design rows (n_columns, m) with their labels (m,); columns without an entry cost nothing."""
+        columns = np.flatnonzero(rows.any(axis=1))
+        # (m, k) in Fortran order, so that BLAS takes it as it lies
+        taken = np.ascontiguousarray(rows[columns]).T
+        _scatter(self.matrix, blas.dsyrk(1.0, taken, trans=1, lower=1), columns)
+        self.vector += rows @ labels
+
+    def __iadd__(self, other: NormalEquations) -> NormalEquations:
+        self.matrix += other.matrix
+        self.vector += other.vector
+        return self
+
+    def solve(self, penalty: sparse.csc_array) -> Solution:
+        """Coefficients that minimise weighted residuals plus penalty. Destroys the equations, to spare a copy."""
+        matrix = self.matrix
+        _add_lower(matrix, penalty.indptr, penalty.indices, penalty.data)
+        # columns differ by orders of magnitude in size: bring the diagonal to one before the factorisation
+        scale = 1 / np.sqrt(np.diag(matrix))
+        norm = _scale_lower(matrix, scale)
+        factor, info = lapack.dpotrf(matrix, lower=1, clean=1, overwrite_a=1)
+        if info:
+            raise np.linalg.LinAlgError(f'the normal equations are singular at column {info}; raise the ridge penalties')
+        coefficients = scale * scipy.linalg.cho_solve((factor, True), scale * self.vector, check_finite=False)
+        reciprocal, _ = lapack.dpocon(factor, norm, uplo='L')
+        return Solution(coefficients, factor, scale, 1 / reciprocal)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Coefficients of a fit and what is needed for their covariance.
+
+    Attributes:
+        coefficients: (n_columns,) eV.
+        factor: lower Cholesky factor L of the scaled normal matrix.
+        scale: (n_columns,) S, so that the covariance is S L⁻ᵀ L⁻¹ S.
+        condition: estimate of the condition number of the scaled matrix (1-norm, LAPACK ``pocon``).
+    """
+
+    coefficients: np.ndarray
+    factor: np.ndarray
+    scale: np.ndarray
+    condition: float
+
+    def variances(self, rows: np.ndarray) -> np.ndarray:
+        """Variance (m,) of what design rows (n_columns, m) predict, were the errors of the settings true."""
+        solved = scipy.linalg.solve_triangular(
+            self.factor, rows * self.scale[:, None], lower=True, overwrite_b=True, check_finite=False
+        )
+        return np.einsum('ij,ij->j', solved, solved)
+
+    def whitening(self) -> np.ndarray:
+        """Lower triangular W (float64) with WᵀW the covariance of the coefficients."""
+        inverse, _ = lapack.dtrtri(self.factor, lower=1)
+        return np.tril(inverse) * self.scale
+
+
+@nb.njit(cache=True)
+def _scatter(matrix, part, columns):
+    """Add the lower triangle of ``part`` to the rows and columns where it belongs."""
+    for b in range(len(columns)):
+        for a in range(b, len(columns)):
+            matrix[columns[a], columns[b]] += part[a, b]
+
+
+@nb.njit(cache=True)
+def _add_lower(matrix, start, index, values):
+    """Add the lower triangle of a sparse matrix in compressed columns."""
+    for b in range(len(start) - 1):
+        for q in range(start[b], start[b + 1]):
+            if index[q] >= b:
+                matrix[index[q], b] += values[q]
+
+
+@nb.njit(cache=True)
+def _scale_lower(matrix, scale):
+    """Scale rows and columns of the lower triangle; returns the 1-norm of the symmetric matrix."""
+    n = len(scale)
+    sums = np.zeros(n)
+    for b in range(n):
+        for a in range(b, n):
+            matrix[a, b] *= scale[a] * scale[b]
+            size = abs(matrix[a, b])
+            sums[a] += size
+            if a != b:
+                sums[b] += size
+    return sums.max()
+
+
+def reference_energies(dataset: Dataset, species: tuple[str, ...]) -> np.ndarray:
+    """(s,) least-norm energies of the species that best sum up to the labelled energies, eV.
+
+    Compositions on one line leave some of them undetermined; the least norm then shares the energy out evenly.
+    """
+    counts = np.array([[atoms.get_chemical_symbols().count(name) for name in species] for atoms in dataset], float)
+    energies = np.array([energy(atoms) for atoms in dataset])
+    return np.linalg.lstsq(counts, energies, rcond=None)[0]
+
+
+def species_numbers(atoms: Atoms, species: tuple[str, ...]) -> np.ndarray:
+    """(n,) place of each atom's element in ``species``."""
+    number = {symbol: t for t, symbol in enumerate(species)}
+    return np.array([number[symbol] for symbol in atoms.get_chemical_symbols()], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Design rows of one structure, as :func:`~aiida_ufpnmr.engine.ufp.features.features` gives them.
+
+    Attributes:
+        index: of the structure in its data set.
+        types: (n,) species numbers.
+        design: (n_columns, 7 + 3 n).
+        labels: (7 + 3 n,) energy less the reference energies (eV), virial (eV), forces (eV/Å); 0 where not labelled.
+        weights: (7 + 3 n,) inverse errors; 0 where not labelled.
+    """
+
+    index: int
+    types: np.ndarray
+    design: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+
+
+def design_rows(
+    dataset: Dataset, indices: Iterable[int], basis: Basis, one_body: np.ndarray, settings: PotentialSettings
+) -> Iterator[Rows]:
+    """Rows of the chosen structures in order, made on all cores, a few structures ahead."""
+
+    def make(index):
+        atoms = dataset.structures[index]
+        types = species_numbers(atoms, basis.species)
+        design = features(atoms, types, basis)
+        weights, labels = np.zeros(design.shape[1]), np.zeros(design.shape[1])
+        weights[0] = 1000.0 / (settings.energy_error_meV_per_atom * len(atoms))
+        labels[0] = energy(atoms) - one_body[types].sum()
+        tensor = stress(atoms)
+        if tensor is not None and atoms.cell.rank == 3:
+            weights[1:N_LEADING] = 1.0 / (settings.stress_error_GPa * GPA * atoms.cell.volume)
+            labels[1:N_LEADING] = tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] * atoms.cell.volume
+        weights[N_LEADING:] = 1000.0 / settings.forces_error_meV_per_angstrom
+        labels[N_LEADING:] = forces(atoms).ravel()
+        return Rows(index, types, design, labels, weights)
+
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = []
+        for index in indices:
+            waiting.append(pool.submit(make, int(index)))
+            if len(waiting) > workers:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()
+
+
+class EquationsBuilder:
+    """Collects rows into batches and batches into normal equations.
+
+    A force on an atom knows only the terms that its species takes part in. Rows are therefore batched by species, and
+    each batch multiplies only the columns that it touches: of three species, four ninths of the work.
+    """
+
+    def __init__(self, n_columns: int, n_species: int):
+        self.equations = NormalEquations(n_columns)
+        self._capacity = max(256, _BATCH // n_columns)
+        self._waiting: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(n_species + 1)]
+        self._count = np.zeros(n_species + 1, int)
+
+    def add(self, rows: Rows) -> None:
+        """Take the rows of one structure."""
+        kinds = np.append(np.full(N_LEADING, len(self._waiting) - 1), np.repeat(rows.types, 3))
+        for kind in range(len(self._waiting)):
+            chosen = np.flatnonzero((kinds == kind) & (rows.weights > 0))
+            if len(chosen):
+                weights = rows.weights[chosen]
+                self._waiting[kind].append((rows.design[:, chosen] * weights, rows.labels[chosen] * weights))
+                self._count[kind] += len(chosen)
+                if self._count[kind] >= self._capacity:
+                    self._flush(kind)
+
+    def _flush(self, kind: int) -> None:
+        if self._count[kind]:
+            waiting = self._waiting[kind]
+            self.equations.add(np.concatenate([r for r, _ in waiting], axis=1), np.concatenate([y for _, y in waiting]))
+            self._waiting[kind] = []
+            self._count[kind] = 0
+
+    def finish(self) -> NormalEquations:
+        """The equations of all rows taken."""
+        for kind in range(len(self._waiting)):
+            self._flush(kind)
+        return self.equations
