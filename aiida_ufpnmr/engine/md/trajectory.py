@@ -44,6 +44,8 @@ VELOCITY = 'particles/all/velocity'
 EDGES = 'particles/all/box/edges'
 _UNITS = {POSITION: 'Angstrom', VELOCITY: 'Angstrom fs-1', EDGES: 'Angstrom'}
 _TYPES = {EDGES: np.float64}
+#: No more than this much wall time (s) lies between two pieces.
+LONGEST_INTERVAL = 600.0
 
 
 def efg_group(species: str) -> str:
@@ -88,7 +90,7 @@ class TrajectoryWriter:
         atoms: species and boundary conditions.
         efg: for each species whose EFG tensors will be written, the indices of its ions.
         continue_after: keep what is there up to and including this step; ``None`` starts anew.
-        seconds: wall time after which collected rows are written as a piece.
+        seconds: wall time after which collected rows are written as a piece; longer in long runs, up to ten minutes.
         megabytes: size after which they are written however little time has passed.
     """
 
@@ -106,11 +108,11 @@ class TrajectoryWriter:
         self._numbers = atoms.numbers.copy()
         self._pbc = atoms.pbc.copy()
         self._efg = dict(efg or {})
-        self._seconds = seconds
+        self._seconds, self._longest = seconds, max(seconds, LONGEST_INTERVAL)
         self._bytes_limit = megabytes * 1e6
         self._collected: dict[str, _Series] = {}
         self._bytes = 0
-        self._last_write = clock.monotonic()
+        self._begin = self._last_write = clock.monotonic()
         self._pieces: list[Path] = []
         self._rows: dict[Path, dict[str, int]] = {}
         if continue_after is None:
@@ -153,7 +155,10 @@ class TrajectoryWriter:
 
     def write_if_due(self) -> None:
         """Write a piece if enough rows or enough time have gathered."""
-        if self._bytes > self._bytes_limit or clock.monotonic() - self._last_write > self._seconds:
+        now = clock.monotonic()
+        # every ten seconds at first, then after a hundredth of the time so far: long runs have few pieces
+        interval = min(max(self._seconds, 0.01 * (now - self._begin)), self._longest)
+        if self._bytes > self._bytes_limit or now - self._last_write > interval:
             self.write()
 
     def write(self) -> None:

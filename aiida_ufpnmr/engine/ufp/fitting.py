@@ -3,92 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import hashlib
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.linalg
+import scipy.sparse as sparse
 
-from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, stress
+from aiida_ufpnmr.engine.dataset import Dataset, energy, forces
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.neighbours import neighbour_list
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.settings import settings_to_json
 from aiida_ufpnmr.engine.ufp.basis import Basis, make_basis
-from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
+from aiida_ufpnmr.engine.ufp.calibration import coverage, cross_fitted, fit_noise
+from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
+from aiida_ufpnmr.engine.ufp.equations import (
+    EquationsBuilder,
+    NormalEquations,
+    Solution,
+    design_rows,
+    reference_energies,
+    species_numbers,
+)
+from aiida_ufpnmr.engine.ufp.features import N_LEADING, local_features
 from aiida_ufpnmr.engine.ufp.metrics import potential_errors
+from aiida_ufpnmr.engine.ufp.posterior import Noise, Posterior
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.repulsion import extend_wall
+from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 
-
-@dataclass(frozen=True)
-class PotentialSettings:
-    """Settings of a fit.
-
-    The errors are what one is ready to live with; they weigh energies, forces and stresses against each other. Penalties
-    are inverse variances (eV⁻²) of the coefficients and of their second differences, as a Gaussian prior has them.
-
-    Attributes:
-        pair_cutoff: Å.
-        trio_cutoff: Å, of the two legs; the third side reaches twice as far.
-        pair_intervals: intervals of each pair spline.
-        leg_intervals: intervals along a leg; chosen by the amount of data if not given.
-        third_intervals: intervals along the third side; one and a half times ``leg_intervals`` if not given.
-        energy_error_meV_per_atom, forces_error_meV_per_angstrom, stress_error_GPa: weights.
-        ridge_pair, curvature_pair, ridge_trio, curvature_trio: penalties.
-        folds: number of parts for withheld errors; whole groups are kept together.
-        seed: for the choice of the parts.
-    """
-
-    pair_cutoff: float = 6.0
-    trio_cutoff: float = 4.0
-    pair_intervals: int = 20
-    leg_intervals: int | None = None
-    third_intervals: int | None = None
-    energy_error_meV_per_atom: float = 5.0
-    forces_error_meV_per_angstrom: float = 100.0
-    stress_error_GPa: float = 0.5
-    ridge_pair: float = 1e-2
-    curvature_pair: float = 30.0
-    ridge_trio: float = 10.0
-    curvature_trio: float = 20.0
-    folds: int = 5
-    seed: int = 0
-
-    def __post_init__(self):
-        for name in ('pair_cutoff', 'trio_cutoff'):
-            if not 1.0 < getattr(self, name) <= 20.0:
-                raise ValueError(f'{name} must lie between 1 and 20 Å, not {getattr(self, name)}')
-        for name in ('pair_intervals', 'leg_intervals', 'third_intervals'):
-            value = getattr(self, name)
-            if value is not None and not 4 <= value <= 100:
-                raise ValueError(f'{name} must lie between 4 and 100, not {value}')
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if ('error' in field.name and not value > 0) or ('ridge' in field.name and not value > 0):
-                raise ValueError(f'{field.name} must be positive, not {value}')
-            if 'curvature' in field.name and not value >= 0:
-                raise ValueError(f'{field.name} must not be negative, not {value}')
-        if self.folds < 2:
-            raise ValueError(f'folds must be 2 or more, not {self.folds}')
-        if self.seed < 0:
-            raise ValueError(f'seed must not be negative, not {self.seed}')
-
-
-#: eV/Å³ in one GPa.
-GPA = 1 / 160.21766208
+#: Errors are compared with their predictions on at most about this many withheld force components.
+CALIBRATION_ROWS = 30_000
 
 
 def closest_distances(dataset: Dataset, species: tuple[str, ...], cutoff: float) -> np.ndarray:
     """(s, s) shortest distance of each pair of species over a data set, Å; ``cutoff`` where none is shorter."""
-    number = {symbol: t for t, symbol in enumerate(species)}
     closest = np.full((len(species), len(species)), cutoff)
     for atoms in dataset:
-        types = np.array([number[symbol] for symbol in atoms.get_chemical_symbols()])
+        types = species_numbers(atoms, species)
         found = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
         i = np.repeat(np.arange(len(atoms)), np.diff(found.start))
         vectors = atoms.positions[found.index] + found.shift @ atoms.cell.array - atoms.positions[i]
@@ -122,99 +77,202 @@ def choose_basis(dataset: Dataset, species: tuple[str, ...], settings: Potential
     return chosen
 
 
-class NormalEquations:
-    """Sums of weighted products of design rows: all that the data say about the coefficients.
+@dataclass
+class Sample:
+    """Real errors beside posterior variances, on structures that a fit did not see; lists grow fold by fold.
 
-    Memory does not depend on the number of structures, and sums of disjoint sets add up.
+    Attributes:
+        forces_error, forces_variance: eV/Å and its square, arrays of components.
+        species: species number of each component.
+        fold: of each component.
+        energy_error, energy_variance: eV per atom and its square.
+        energy_fold: of each energy.
     """
 
-    def __init__(self, n_columns: int):
-        self.matrix = np.zeros((n_columns, n_columns))
-        self.vector = np.zeros(n_columns)
+    forces_error: list[np.ndarray] = field(default_factory=list)
+    forces_variance: list[np.ndarray] = field(default_factory=list)
+    species: list[np.ndarray] = field(default_factory=list)
+    fold: list[np.ndarray] = field(default_factory=list)
+    energy_error: list[float] = field(default_factory=list)
+    energy_variance: list[float] = field(default_factory=list)
+    energy_fold: list[int] = field(default_factory=list)
 
-    def add(self, rows: np.ndarray, labels: np.ndarray) -> None:
-        """Add weighted design rows (n_columns, m) with their labels (m,)."""
-        self.matrix += rows @ rows.T
-        self.vector += rows @ labels
+    def add(self, atoms, types, potential, variances, fold) -> None:
+        """Take one structure with the variances of its design rows."""
+        found = potential.compute(atoms)
+        self.forces_error.append((found.forces - forces(atoms)).ravel())
+        self.forces_variance.append(variances[N_LEADING:])
+        self.species.append(np.repeat(types, 3))
+        self.fold.append(np.full(3 * len(atoms), fold))
+        self.energy_error.append((found.energy - energy(atoms)) / len(atoms))
+        self.energy_variance.append(variances[0] / len(atoms) ** 2)
+        self.energy_fold.append(fold)
 
-    def solve(self, penalty: np.ndarray, without: NormalEquations | None = None) -> np.ndarray:
-        """Coefficients that minimise weighted residuals plus penalty; ``without`` leaves a part of the data out."""
-        matrix = self.matrix + penalty
-        vector = self.vector
-        if without is not None:
-            matrix -= without.matrix
-            vector = vector - without.vector
-        # columns differ by orders of magnitude in size: bring the diagonal to one before the factorisation
-        scale = 1 / np.sqrt(np.diag(matrix))
-        matrix *= scale[:, None]
-        matrix *= scale[None, :]
-        factor = scipy.linalg.cho_factor(matrix, overwrite_a=True, check_finite=False)
-        return scale * scipy.linalg.cho_solve(factor, scale * vector)
+    def calibrate(self, n_species: int) -> tuple[tuple[Noise, ...], Noise, dict]:
+        """Noise of the forces by species and of the energy, and how well expected errors hold.
+
+        Each fold is judged by the noise that the others show.
+        """
+        error, variance = np.concatenate(self.forces_error), np.concatenate(self.forces_variance)
+        species, fold = np.concatenate(self.species), np.concatenate(self.fold)
+        expected = np.zeros(len(error))
+        everywhere = fit_noise(error, variance)
+        noise = []
+        for t in range(n_species):
+            own = species == t
+            # too few components of a rare species say nothing of their own
+            noise.append(fit_noise(error[own], variance[own]) if own.sum() >= 30 else everywhere)
+            if own.any():
+                expected[own] = cross_fitted(error[own], variance[own], fold[own])
+        energy_error, energy_variance = np.array(self.energy_error), np.array(self.energy_variance)
+        energy_expected = cross_fitted(energy_error, energy_variance, np.array(self.energy_fold))
+        energy_noise = fit_noise(energy_error, energy_variance)
+        return tuple(noise), energy_noise, {
+            'forces': coverage(1000 * error, 1000 * expected),
+            'energy': coverage(1000 * energy_error, 1000 * energy_expected),
+        }
 
 
-def reference_energies(dataset: Dataset, species: tuple[str, ...]) -> np.ndarray:
-    """(s,) least-norm energies of the species that best sum up to the labelled energies, eV.
+@dataclass(frozen=True)
+class Problem:
+    """The linear problem of a data set: its basis and what goes with it.
 
-    Compositions on one line leave some of them undetermined; the least norm then shares the energy out evenly.
+    Attributes:
+        dataset: what is fitted.
+        basis: its columns.
+        one_body: (s,) reference energies that are taken off, eV.
+        penalty: on the coefficients, lower and upper triangle.
+        settings: weights and penalties.
+        sha256: of everything that is fitted.
+        base: equations of earlier data, to which this data set is added.
     """
-    counts = np.array([[atoms.get_chemical_symbols().count(name) for name in species] for atoms in dataset], float)
-    energies = np.array([energy(atoms) for atoms in dataset])
-    return np.linalg.lstsq(counts, energies, rcond=None)[0]
+
+    dataset: Dataset
+    basis: Basis
+    one_body: np.ndarray
+    penalty: sparse.csc_matrix
+    settings: PotentialSettings
+    sha256: str
+    base: SavedEquations | None = None
+
+    @classmethod
+    def of(cls, dataset: Dataset, settings: PotentialSettings) -> Problem:
+        """A data set with nothing before it."""
+        species = dataset.species
+        basis = choose_basis(dataset, species, settings)
+        one_body = reference_energies(dataset, species)
+        return cls(dataset, basis, one_body, _penalty(basis, settings), settings, dataset.content_hash)
+
+    @classmethod
+    def adding(cls, dataset: Dataset, base: SavedEquations) -> Problem:
+        """A data set beside all data before it.
+
+        Raises:
+            InputError: it does not fit the basis of the earlier data.
+        """
+        base.check(dataset, closest_distances(dataset, base.basis.species, base.basis.pair_cutoff))
+        sha256 = hashlib.sha256(f'{base.training_sha256}+{dataset.content_hash}'.encode()).hexdigest()
+        return cls(dataset, base.basis, base.one_body, _penalty(base.basis, base.settings), base.settings, sha256, base)
+
+    def rows(self, indices):
+        """Design rows of the chosen structures."""
+        return design_rows(self.dataset, indices, self.basis, self.one_body, self.settings)
+
+    def equations(self, indices, bar=None) -> NormalEquations:
+        """Normal equations of the chosen structures alone."""
+        builder = EquationsBuilder(self.basis.n_columns, len(self.basis.species))
+        for rows in self.rows(indices):
+            builder.add(rows)
+            if bar is not None:
+                bar.update()
+        return builder.finish()
+
+    def parts(self, folds: Sequence[np.ndarray]) -> list[NormalEquations]:
+        """Normal equations of each fold."""
+        with progress(sum(map(len, folds)), 'features', 'structure') as bar:
+            return [self.equations(members, bar) for members in folds]
+
+    def total(self, parts: Sequence[NormalEquations], without: int | None = None) -> NormalEquations:
+        """Sum of the earlier equations and all parts but one."""
+        total = NormalEquations(self.basis.n_columns)
+        if self.base is not None:
+            total += self.base.equations
+        for f, part in enumerate(parts):
+            if f != without:
+                total += part
+        return total
+
+    def closest(self, indices) -> np.ndarray:
+        """(s, s) shortest distances among the chosen structures and the earlier data, Å."""
+        limit = max(self.basis.pair_cutoff, self.basis.trio_cutoff)
+        found = closest_distances(self.dataset.subset(indices), self.basis.species, limit)
+        return found if self.base is None else np.minimum(found, self.base.closest_distance)
+
+    def potential(self, coefficients: np.ndarray, indices, posterior: Posterior | None = None) -> UltraFastPotential:
+        """The potential of given coefficients, which the chosen structures gave."""
+        basis, s = self.basis, len(self.basis.species)
+        energies, pairs, trios = basis.expand(coefficients)
+        potential = UltraFastPotential(
+            species=basis.species,
+            one_body=energies + self.one_body,
+            pair_start=basis.pair_start,
+            pair_cutoff=np.full((s, s), basis.pair_cutoff),
+            pair_coefficients=pairs,
+            trio_cutoff=basis.trio_cutoff,
+            leg_start=basis.leg_start,
+            third_start=basis.third_start,
+            trio_coefficients=trios,
+            closest_distance=self.closest(indices),
+            settings=settings_to_json(self.settings),
+            training_sha256=self.sha256,
+            posterior=posterior,
+        )
+        return extend_wall(potential)
+
+    def sample(self, into: Sample, dataset: Dataset, indices, potential, solution: Solution, fold: int, share: int) -> None:
+        """Compare errors and variances on every ``share``-th of the chosen structures of a data set."""
+        for rows in design_rows(dataset, indices[::share], self.basis, self.one_body, self.settings):
+            into.add(dataset.structures[rows.index], rows.types, potential, solution.variances(rows.design), fold)
 
 
-def _weighted(atoms, rows, offset, settings) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and labels of one structure over the errors that the settings allow, energies less ``offset``."""
-    weights = np.zeros(rows.shape[1])
-    labels = np.zeros(rows.shape[1])
-    weights[0] = 1000.0 / (settings.energy_error_meV_per_atom * len(atoms))
-    labels[0] = energy(atoms) - offset
-    tensor = stress(atoms)
-    if tensor is not None and atoms.cell.rank == 3:
-        weights[1:N_LEADING] = 1.0 / (settings.stress_error_GPa * GPA * atoms.cell.volume)
-        labels[1:N_LEADING] = tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] * atoms.cell.volume
-    weights[N_LEADING:] = 1000.0 / settings.forces_error_meV_per_angstrom
-    labels[N_LEADING:] = forces(atoms).ravel()
-    rows *= weights
-    return rows, labels * weights
+def _penalty(basis: Basis, settings: PotentialSettings) -> sparse.csc_matrix:
+    return basis.penalty(settings.ridge_pair, settings.curvature_pair, settings.ridge_trio, settings.curvature_trio)
 
 
-def _weighted_rows(dataset, basis, one_body, settings) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Weighted rows of each structure in order, made on all cores, a few structures ahead."""
-    number = {symbol: t for t, symbol in enumerate(basis.species)}
-
-    def make(atoms):
-        types = np.array([number[symbol] for symbol in atoms.get_chemical_symbols()], dtype=np.int64)
-        return _weighted(atoms, features(atoms, types, basis), one_body[types].sum(), settings)
-
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        waiting = []
-        for atoms in dataset:
-            waiting.append(pool.submit(make, atoms))
-            if len(waiting) > workers:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
+def _leverage_limit(problem: Problem, posterior: Posterior) -> np.ndarray:
+    """(s,) largest leverage of any training environment around each species."""
+    limit = np.zeros(len(problem.basis.species)) if problem.base is None else problem.base.leverage_limit.copy()
+    for atoms in problem.dataset:
+        types = species_numbers(atoms, problem.basis.species)
+        np.maximum.at(limit, types, posterior.leverages(local_features(atoms, types, problem.basis), types, problem.basis))
+    return limit
 
 
-def _to_potential(basis, coefficients, one_body, closest, settings, sha256) -> UltraFastPotential:
-    s = len(basis.species)
-    energies, pairs, trios = basis.expand(coefficients)
-    potential = UltraFastPotential(
-        species=basis.species,
-        one_body=energies + one_body,
-        pair_start=basis.pair_start,
-        pair_cutoff=np.full((s, s), basis.pair_cutoff),
-        pair_coefficients=pairs,
-        trio_cutoff=basis.trio_cutoff,
-        leg_start=basis.leg_start,
-        third_start=basis.third_start,
-        trio_coefficients=trios,
-        closest_distance=closest,
-        settings=settings_to_json(settings),
-        training_sha256=sha256,
-    )
-    return extend_wall(potential)
+def _residual_noise(problem: Problem, train: dict, freedom: float, rows: int) -> tuple[tuple[Noise, ...], Noise]:
+    """Noise from training residuals, where nothing can be withheld: their size per degree of freedom that is left."""
+    inflation = np.sqrt(rows / max(1.0, rows - freedom))
+    force_errors = train['forces_rmse_meV_per_angstrom_by_species']
+    forces_noise = []
+    for name in problem.basis.species:
+        error = inflation * force_errors.get(name, train['forces_rmse_meV_per_angstrom'])
+        forces_noise.append(Noise(error / 1000, error / problem.settings.forces_error_meV_per_angstrom))
+    error = inflation * train['energy_rmse_meV_per_atom']
+    return tuple(forces_noise), Noise(error / 1000, error / problem.settings.energy_error_meV_per_atom)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit gives.
+
+    Attributes:
+        potential: fitted to everything.
+        results: errors on withheld structures at the top level, training errors under ``train``.
+        equations: for more data later on, where asked for.
+    """
+
+    potential: UltraFastPotential
+    results: dict
+    equations: SavedEquations | None
 
 
 def fit_potential(
@@ -236,72 +294,111 @@ def fit_potential(
     Raises:
         InputError: a test structure holds an element that the training set does not.
     """
+    fit = run_fit(Problem.of(dataset, settings), test)
+    return fit.potential, fit.results
+
+
+def run_fit(
+    problem: Problem, test: Dataset | None = None, keep_posterior: bool = True, keep_equations: bool = False
+) -> Fit:
+    """Solve a problem; see :func:`fit_potential`.
+
+    Args:
+        keep_posterior: store in the potential what the fit leaves open.
+        keep_equations: return the equations, so that more data can be added later on.
+    """
     begin, begin_cpu = time.perf_counter(), time.process_time()
-    species = dataset.species
+    dataset, basis, settings = problem.dataset, problem.basis, problem.settings
+    species = basis.species
     if test is not None and set(test.species) - set(species):
         unknown = ', '.join(sorted(set(test.species) - set(species)))
         raise InputError(f'{test.source}: holds {unknown}, which {dataset.source} does not; add training structures with it')
-    basis = choose_basis(dataset, species, settings)
-    closest_limit = max(settings.pair_cutoff, settings.trio_cutoff)
-    sha256 = dataset.content_hash
-    one_body = reference_energies(dataset, species)
+    everything = np.arange(len(dataset))
     folds = [] if test is not None else dataset.folds(settings.folds, settings.seed)
-    fold_of = np.zeros(len(dataset), int)
+    parts = problem.parts(folds or [everything])
+    share = max(1, 3 * sum(map(len, dataset if test is None else test)) // CALIBRATION_ROWS)
+
+    sample = Sample()
+    predictions = []
     for f, members in enumerate(folds):
-        fold_of[members] = f
-    parts = [NormalEquations(basis.n_columns) for _ in range(max(1, len(folds)))]
-    with progress(len(dataset), 'features', 'structure') as bar:
-        for row, (rows, labels) in enumerate(_weighted_rows(dataset, basis, one_body, settings)):
-            parts[fold_of[row]].add(rows, labels)
-            bar.update()
-    total = NormalEquations(basis.n_columns)
-    for part in parts:
-        total.matrix += part.matrix
-        total.vector += part.vector
-    penalty = basis.penalty(
-        settings.ridge_pair, settings.curvature_pair, settings.ridge_trio, settings.curvature_trio
-    ).toarray()
-    # one-body energies are corrections to the reference energies, known to about an electronvolt
-    penalty[np.arange(len(species)), np.arange(len(species))] += 1.0
-
-    def potential(structures, without=None):
-        seen = closest_distances(structures, species, closest_limit)
-        return _to_potential(basis, total.solve(penalty, without), one_body, seen, settings, sha256)
-
-    final = potential(dataset)
+        solution = problem.total(parts, without=f).solve(problem.penalty)
+        others = np.setdiff1d(everything, members)
+        withholding = problem.potential(solution.coefficients, others)
+        predictions.append((withholding, dataset.subset(members)))
+        problem.sample(sample, dataset, members, withholding, solution, f, share)
+    total = problem.total(parts)
+    del parts
+    saved = NormalEquations(basis.n_columns) if keep_equations else None
+    if saved is not None:
+        saved += total
+        if problem.base is not None:
+            del problem.base.equations
+    solution = total.solve(problem.penalty)
+    final = problem.potential(solution.coefficients, everything)
     if test is not None:
-        withheld = potential_errors([(final, test)])
+        predictions = [(final, test)]
+        names, group = np.unique(test.groups, return_inverse=True)
+        for g in range(len(names)):
+            problem.sample(sample, test, np.flatnonzero(group == g), final, solution, g, share)
         validation = {'method': f'test set {test.source}', 'folds': 0, 'structures': len(test)}
     elif folds:
-        withheld = potential_errors(
-            [
-                (potential(dataset.subset(np.setdiff1d(np.arange(len(dataset)), members)), part), dataset.subset(members))
-                for part, members in zip(parts, folds)
-            ]
-        )
+        what = 'groups (config_type)' if problem.base is None else 'groups (config_type) of the added structures'
         validation = {
-            'method': f'{len(folds)}-fold cross-validation over groups (config_type)',
+            'method': f'{len(folds)}-fold cross-validation over {what}',
             'folds': len(folds),
             'structures': len(dataset),
         }
     else:
-        withheld = potential_errors([])
         validation = {'method': 'none: a single group cannot be withheld; give --test', 'folds': 0, 'structures': 0}
+    train = potential_errors([(final, dataset)])
+    rows = int(sum(3 * len(atoms) + 7 for atoms in dataset)) + (0 if problem.base is None else problem.base.rows)
+
+    whitening = solution.whitening()
+    freedom = basis.n_columns - float(np.sum((problem.penalty @ whitening.T) * whitening.T))
+    calibration = None
+    if sample.energy_error:
+        forces_noise, energy_noise, calibration = sample.calibrate(len(species))
+    else:
+        forces_noise, energy_noise = _residual_noise(problem, train, freedom, rows)
+    posterior = Posterior(
+        np.asfortranarray(whitening, dtype=np.float32), forces_noise, energy_noise, np.ones(len(species))
+    )
+    del whitening
+    posterior = dataclasses.replace(posterior, leverage_limit=_leverage_limit(problem, posterior))
+    if keep_posterior:
+        final = dataclasses.replace(final, posterior=posterior)
+    structures = len(dataset) + (0 if problem.base is None else problem.base.structures)
+    if saved is not None:
+        saved = SavedEquations(
+            saved, basis, problem.one_body, final.closest_distance, settings, problem.sha256, structures, rows,
+            posterior.leverage_limit,
+        )  # fmt: skip
     results = {
-        **withheld,
-        'train': potential_errors([(final, dataset)]),
+        **potential_errors(predictions),
+        'train': train,
         'validation': validation,
-        'structures': len(dataset),
+        'calibration': calibration,
+        'noise': {
+            'forces_floor_meV_per_angstrom_by_species': {
+                name: 1000 * noise.floor for name, noise in zip(species, forces_noise)
+            },
+            'forces_scale_by_species': {name: noise.scale for name, noise in zip(species, forces_noise)},
+            'energy_floor_meV_per_atom': 1000 * energy_noise.floor,
+            'energy_scale': energy_noise.scale,
+        },
+        'structures': structures,
         'columns': basis.n_columns,
-        'rows': int(sum(3 * len(atoms) + 7 for atoms in dataset)),
+        'rows': rows,
+        'effective_degrees_of_freedom': freedom,
+        'condition_number': solution.condition,
         'leg_intervals': basis.leg_intervals,
         'third_intervals': basis.third_intervals,
         'closest_distance_angstrom': {
             f'{a}-{b}': final.closest_distance[i, j] for i, a in enumerate(species) for j, b in enumerate(species) if i <= j
         },
         'settings': dataclasses.asdict(settings),
-        'training_sha256': sha256,
+        'training_sha256': problem.sha256,
         'versions': versions(),
         'timing': {'wall_s': time.perf_counter() - begin, 'cpu_s': time.process_time() - begin_cpu},
     }
-    return final, results
+    return Fit(final, results, saved)

@@ -56,3 +56,5 @@ class PotentialSettings:
                 raise ValueError(f'{field.name} must not be negative, not {value}')
         if self.folds < 2:
             raise ValueError(f'folds must be 2 or more, not {self.folds}')
+        if self.seed < 0:
+            raise ValueError(f'seed must not be negative, not {self.seed}')

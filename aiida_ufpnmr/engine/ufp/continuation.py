@@ -1,0 +1,127 @@
+"""Normal equations on disk, so that more data can be added to a fit without starting over."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from aiida_ufpnmr.engine.dataset import Dataset
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import check_input
+from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
+from aiida_ufpnmr.engine.settings import settings_from_mapping, settings_to_json
+from aiida_ufpnmr.engine.ufp.basis import Basis, number_columns
+from aiida_ufpnmr.engine.ufp.equations import NormalEquations
+from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
+
+FORMAT_VERSION = 1
+_KIND = 'potential-equations'
+
+
+@dataclass(frozen=True)
+class SavedEquations:
+    """All that earlier data say about the coefficients; ``s`` species.
+
+    Attributes:
+        equations: of all rows so far, without penalties.
+        basis: the columns.
+        one_body: (s,) reference energies that were taken off, eV.
+        closest_distance: (s, s) shortest distances so far, Å.
+        settings: of the fit.
+        training_sha256: of all data so far.
+        structures, rows: how many so far.
+        leverage_limit: (s,) largest leverage of an environment so far, eV².
+        source: what to call it in messages.
+    """
+
+    equations: NormalEquations
+    basis: Basis
+    one_body: np.ndarray
+    closest_distance: np.ndarray
+    settings: PotentialSettings
+    training_sha256: str
+    structures: int
+    rows: int
+    leverage_limit: np.ndarray
+    source: str = 'equations'
+
+    def check(self, dataset: Dataset, closest: np.ndarray) -> None:
+        """Refuse data that the basis cannot describe.
+
+        Args:
+            closest: (s, s) shortest distances in ``dataset``, Å.
+        """
+        unknown = sorted(set(dataset.species) - set(self.basis.species))
+        if unknown:
+            raise InputError(f'{dataset.source}: holds {", ".join(unknown)}, which {self.source} does not; fit everything anew')
+        start = np.maximum(self.basis.pair_start, np.maximum(self.basis.leg_start, self.basis.third_start))
+        below = np.argwhere(closest < start)
+        if len(below):
+            a, b = below[0]
+            raise InputError(
+                f'{dataset.source}: a distance {self.basis.species[a]}-{self.basis.species[b]} of {closest[a, b]:.2f} Å lies '
+                f'below the grids of {self.source} ({start[a, b]:.2f} Å); fit everything anew'
+            )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write as HDF5, whole or not at all: 4 n² bytes for n columns."""
+        basis = self.basis
+        with write_hdf5(path, _KIND, FORMAT_VERSION) as file:
+            file.attrs['units'] = 'eV, Angstrom'
+            file.attrs['species'] = list(basis.species)
+            file.attrs['settings'] = settings_to_json(self.settings)
+            file.attrs['training_sha256'] = self.training_sha256
+            file.attrs['structures'] = self.structures
+            file.attrs['rows'] = self.rows
+            for name in ('pair_start', 'leg_start', 'third_start'):
+                file[name] = getattr(basis, name)
+            for name in ('pair_cutoff', 'trio_cutoff', 'pair_intervals', 'leg_intervals', 'third_intervals'):
+                file.attrs[name] = getattr(basis, name)
+            for name in ('one_body', 'closest_distance', 'leverage_limit'):
+                file[name] = getattr(self, name)
+            file['vector'] = self.equations.vector
+            n = basis.n_columns
+            packed = file.create_dataset('lower_triangle', (n * (n + 1) // 2,), float)
+            for j in range(n):
+                begin = j * n - j * (j - 1) // 2
+                packed[begin : begin + n - j] = self.equations.matrix[j:, j]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> SavedEquations:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: the file is damaged, foreign, or newer than this program.
+        """
+        path = check_input(path, 'file of equations')
+        with read_hdf5(path, _KIND, FORMAT_VERSION) as file:
+            attributes = file.attrs
+            basis = number_columns(
+                tuple(str(name) for name in attributes['species']),
+                *(file[name][...] for name in ('pair_start', 'leg_start', 'third_start')),
+                *(float(attributes[name]) for name in ('pair_cutoff', 'trio_cutoff')),
+                *(int(attributes[name]) for name in ('pair_intervals', 'leg_intervals', 'third_intervals')),
+            )
+            n = basis.n_columns
+            equations = NormalEquations(n)
+            vector, packed = file['vector'][...], file['lower_triangle']
+            if vector.shape != (n,) or packed.shape != (n * (n + 1) // 2,) or not np.isfinite(vector).all():
+                raise InputError(f'{path}: the equations do not fit their basis; the file is damaged')
+            equations.vector[:] = vector
+            for j in range(n):
+                begin = j * n - j * (j - 1) // 2
+                equations.matrix[j:, j] = packed[begin : begin + n - j]
+            return cls(
+                equations,
+                basis,
+                *(file[name][...] for name in ('one_body', 'closest_distance')),
+                settings_from_mapping(PotentialSettings, json.loads(attributes['settings']), str(path)),
+                str(attributes['training_sha256']),
+                int(attributes['structures']),
+                int(attributes['rows']),
+                file['leverage_limit'][...],
+                str(path),
+            )
