@@ -5,6 +5,8 @@ energy by each of these vectors; forces and virial follow from it in one place.
 
 Sums run over neighbours in the order of the lists (by atom, then image), so that results do not depend on when the lists
 were made as long as they hold every pair within the cut-off.
+
+Indices in inner loops are unsigned (``np.uintp``), which spares Numba the check for counting from the end.
 """
 
 from __future__ import annotations
@@ -220,7 +222,8 @@ def trios_vector(ti, count, kind, vector, gradient, leg_interval, leg_basis, tab
         vector_j = load4(vector, 4 * j)
         gradient_j = load4(gradient, 4 * j)
         row = leg_interval[j] * step
-        for k in range(j + 1, count):
+        for second in range(j + 1, count):
+            k = np.uintp(second)
             interval = int(numbers[7, k])
             if interval < 0:
                 continue
@@ -242,10 +245,10 @@ def trios_vector(ti, count, kind, vector, gradient, leg_interval, leg_basis, tab
             # energy, and derivatives over the lengths of first leg, second leg and third side
             found = sums(lower(both) * values, upper(both) * values, by_second * values, lower(both) * slopes)
             energy += lane(found, 0)
-            vector_k = load4(vector, 4 * k)
+            vector_k = load4(vector, 4 * second)
             along_third = spread(found, 3) * (vector_k - vector_j)
             gradient_j = gradient_j + spread(found, 1) * vector_j - along_third
-            store4(gradient, 4 * k, load4(gradient, 4 * k) + spread(found, 2) * vector_k + along_third)
+            store4(gradient, 4 * second, load4(gradient, 4 * second) + spread(found, 2) * vector_k + along_third)
         store4(gradient, 4 * j, gradient_j)
     return energy
 
@@ -271,12 +274,12 @@ def _add_pairs(positions, types, lists, tables, energies, forces, virial, closes
     intervals = tables.pair_polynomials.shape[2]
     xx = yy = zz = yz = xz = xy = 0.0
     for i in range(len(positions)):
-        ti = types[i]
+        ti = np.uintp(types[i])
         energy = 0.0
         fx = fy = fz = 0.0
-        for q in range(lists.pair_start[i], lists.pair_start[i + 1]):
-            j = lists.pair_index[q]
-            tj = types[j]
+        for q in range(np.uintp(lists.pair_start[i]), np.uintp(lists.pair_start[i + 1])):
+            j = np.uintp(lists.pair_index[q])
+            tj = np.uintp(types[j])
             dx = positions[j, 0] + lists.pair_offset[q, 0] - positions[i, 0]
             dy = positions[j, 1] + lists.pair_offset[q, 1] - positions[i, 1]
             dz = positions[j, 2] + lists.pair_offset[q, 2] - positions[i, 2]
@@ -288,7 +291,7 @@ def _add_pairs(positions, types, lists, tables, energies, forces, virial, closes
             if r < closest[ti, tj]:
                 too_close = (i, int(j))
             u = (r - tables.pair_start[ti, tj]) * tables.pair_inverse[ti, tj]
-            interval = min(int(max(u, 0.0)), intervals - 1)
+            interval = np.uintp(min(max(u, 0.0), intervals - 1.0))
             t = max(u - interval, 0.0)
             c0 = tables.pair_polynomials[ti, tj, interval, 0]
             c1 = tables.pair_polynomials[ti, tj, interval, 1]
@@ -342,11 +345,11 @@ def _add_trios(positions, types, lists, tables, energies, forces, virial):
     cutoff2 = tables.trio_cutoff * tables.trio_cutoff
     xx = yy = zz = yz = xz = xy = 0.0
     for i in range(n):
-        ti = types[i]
+        ti = np.uintp(types[i])
         count = 0
-        for q in range(lists.near_start[i], lists.near_start[i + 1]):
-            j = lists.near_index[q]
-            tj = types[j]
+        for q in range(np.uintp(lists.near_start[i]), np.uintp(lists.near_start[i + 1])):
+            j = np.uintp(lists.near_index[q])
+            tj = np.uintp(types[j])
             dx = positions[j, 0] + lists.near_offset[q, 0] - positions[i, 0]
             dy = positions[j, 1] + lists.near_offset[q, 1] - positions[i, 1]
             dz = positions[j, 2] + lists.near_offset[q, 2] - positions[i, 2]
