@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import click
 
 from aiida_ufpnmr import __version__
-from aiida_ufpnmr.engine.commands.shared import run
+from aiida_ufpnmr.engine.commands.shared import LazyGroup, run
 
-#: Where each sub-command lives; a module is imported only when its command runs.
+#: Where each sub-command lives, and what it does.
 COMMANDS = {
     'setup': ('setup', 'Make a profile, this computer and the code ready; does nothing where they are.'),
     'launch': ('launch', 'Run or submit a workflow.'),
@@ -22,24 +21,12 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group that knows its commands by name and imports them when needed."""
-
-    def list_commands(self, context):
-        return list(COMMANDS)
-
-    def get_command(self, context, name):
-        if name not in COMMANDS:
-            return None
-        module = importlib.import_module(f'aiida_ufpnmr.cli.{COMMANDS[name][0]}')
-        return getattr(module, name)
-
-    def format_commands(self, context, formatter):
-        with formatter.section('Commands'):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={'help_option_names': ['-h', '--help']})
+@click.group(
+    cls=LazyGroup,
+    package='aiida_ufpnmr.cli',
+    commands=COMMANDS,
+    context_settings={'help_option_names': ['-h', '--help']},
+)
 @click.version_option(__version__, prog_name='aiida-ufpnmr')
 def aiida_ufpnmr():
     """From labelled structures to an NMR decay time, with every step on record."""

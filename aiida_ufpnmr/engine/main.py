@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
 from aiida_ufpnmr import __version__
-from aiida_ufpnmr.engine.commands.shared import run
+from aiida_ufpnmr.engine.commands.shared import LazyGroup, run
 
-#: Where each sub-command lives; a module is imported only when its command runs, so that ``--help`` is quick.
+#: Where each sub-command lives, and what it does.
 COMMANDS = {
     'fit-potential': ('potential', 'Fit an ultra-fast potential to DFT energies, forces and stresses.'),
     'evaluate-potential': ('potential', 'Errors of a potential on labelled structures.'),
@@ -23,25 +21,10 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group that knows its commands by name and imports them when needed."""
-
-    def list_commands(self, context):
-        return list(COMMANDS)
-
-    def get_command(self, context, name):
-        if name not in COMMANDS:
-            return None
-        module = importlib.import_module(f'aiida_ufpnmr.engine.commands.{COMMANDS[name][0]}')
-        return getattr(module, name.replace('-', '_'))
-
-    def format_commands(self, context, formatter):
-        with formatter.section('Commands'):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
-
-
 @click.group(
     cls=LazyGroup,
+    package='aiida_ufpnmr.engine.commands',
+    commands=COMMANDS,
     context_settings={'help_option_names': ['-h', '--help']},
     epilog='Each command has a --help of its own, with an example.',
 )

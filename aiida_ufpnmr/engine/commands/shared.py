@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import importlib
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -61,6 +62,34 @@ class Command(click.Command):
         with formatter.section('Example'):
             for line in self.example.splitlines():
                 formatter.write_text(line)
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports them when needed, so that ``--help`` is quick.
+
+    Args:
+        package: where the modules of the commands lie.
+        commands: for each name its module in the package and one line about it; a command is an attribute of the name,
+            with underscores for hyphens.
+    """
+
+    def __init__(self, *args, package: str, commands: dict[str, tuple[str, str]], **kwargs):
+        super().__init__(*args, **kwargs)
+        self.package = package
+        self.summaries = commands
+
+    def list_commands(self, context):
+        return list(self.summaries)
+
+    def get_command(self, context, name):
+        if name not in self.summaries:
+            return None
+        module = importlib.import_module(f'{self.package}.{self.summaries[name][0]}')
+        return getattr(module, name.replace('-', '_'))
+
+    def format_commands(self, context, formatter):
+        with formatter.section('Commands'):
+            formatter.write_dl([(name, summary) for name, (_, summary) in self.summaries.items()])
 
 
 def check_outputs(*paths: Path | None) -> None:
