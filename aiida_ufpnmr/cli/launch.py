@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from aiida_ufpnmr.cli.shared import load_code, load_node, with_profile
-from aiida_ufpnmr.engine.commands.shared import INPUT, Command, print_table
+from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, print_table
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.settings import read_mapping
@@ -31,7 +31,7 @@ def launch_options(function: Callable) -> Callable:
             ),
             click.option(
                 '--temperature',
-                type=float,
+                type=POSITIVE,
                 metavar='K',
                 help="Temperature of the dynamics; the protocol's if not given.",
             ),
@@ -51,9 +51,9 @@ def launch_options(function: Callable) -> Callable:
             ),
             click.option(
                 '--max-wallclock-hours',
-                type=float,
+                type=POSITIVE,
                 metavar='H',
-                help='Time limit of each calculation, for a scheduler.',
+                help='Time limit of each calculation in hours, for a scheduler.',
             ),
             click.option(
                 '--daemon', is_flag=True, help='Submit to the daemon and return; without it the workflow runs here.'

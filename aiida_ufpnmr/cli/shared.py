@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,6 +28,9 @@ def with_profile(function: Callable) -> Callable:
 
 def load_profile(name: str | None) -> None:
     """Load a profile of AiiDA; :class:`InputError` if there is none, or none of that name."""
+    at_home = 'AIIDA_PATH' not in os.environ and 'aiida' not in sys.modules
+    if at_home and not (Path.home() / '.aiida').exists():  # the mere import of AiiDA would make it
+        raise InputError('no AiiDA profile yet; make one with "aiida-ufpnmr setup", or set AIIDA_PATH to where it is')
     import aiida
     from aiida.common.exceptions import ConfigurationError
     from aiida.manage import get_manager

@@ -160,7 +160,7 @@ def check_geometry(atoms: Atoms, where: str) -> None:
         raise InputError(f'{where}: a position or the cell is beyond {FARTHEST:g} Å; correct or remove the structure')
     if atoms.numbers.min() < 1:
         raise InputError(f'{where}, atom {int(atoms.numbers.argmin())}: X is no element; correct or remove the structure')
-    if atoms.pbc.any() and atoms.cell.rank < 3:
+    if not atoms.cell.array[atoms.pbc].any(axis=1).all():
         raise InputError(f'{where}: periodic but without a full cell; give a Lattice, or pbc="F F F"')
     _check_cell(atoms, where)
     close = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, OVERLAP)

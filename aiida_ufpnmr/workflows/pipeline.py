@@ -27,6 +27,11 @@ def validate_start(inputs: Mapping[str, Any], _) -> str | None:
         n, index = len(inputs['dataset'].rows), inputs['structure_index'].value
         if not 0 <= index < n:
             return f'structure_index {index} is not in the data set, which holds 0 to {n - 1}'
+    if 'structure' in inputs and 'dataset' in inputs:
+        labelled = inputs['dataset'].base.attributes.get('species')
+        unknown = sorted(inputs['structure'].get_symbols_set() - set(labelled))
+        if unknown:
+            return f'the structure holds {", ".join(unknown)}, of which the data set has no labels, only of {", ".join(labelled)}'
     return None
 
 

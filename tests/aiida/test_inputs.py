@@ -8,6 +8,7 @@ from aiida.engine.processes.ports import PortNamespace
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory, WorkflowFactory
+from ase import Atoms
 
 from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.calculations.analyse import ANALYSES
@@ -25,7 +26,10 @@ CALCULATIONS = [
 WORKFLOWS = ['ufpnmr.dynamic_nmr', 'ufpnmr.pipeline']
 
 #: Options that name files, choose a frame of a file, or say how to go on after a kill: the calculation's own business.
-NO_PHYSICS = {'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'index', 'checkpoint_every', 'restart'}
+NO_PHYSICS = {
+    'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'index', 'checkpoint_every', 'restart',
+    'save_equations', 'add_to',
+}  # fmt: skip
 
 #: Options that mean nothing to the way in which a calculation uses its command.
 UNUSED = {'ufpnmr.predict_efg': {'timestep'}}
@@ -233,6 +237,12 @@ def test_the_dynamics_must_start_from_one_structure_that_is_there(code, dataset,
     start = {**start, 'structure': structure} if 'structure' in start else start
     with pytest.raises(ValueError, match='structure_index'):
         WorkflowFactory('ufpnmr.pipeline').get_builder_from_protocol(code=code, dataset=dataset, **start)
+
+
+def test_the_dynamics_must_not_hold_elements_without_labels(code, dataset):
+    xenon = orm.StructureData(ase=Atoms('LiXe', positions=[[0, 0, 0], [0, 0, 4]], cell=[8, 8, 8], pbc=True))
+    with pytest.raises(ValueError, match='the structure holds Xe'):
+        WorkflowFactory('ufpnmr.pipeline').get_builder_from_protocol(code=code, dataset=dataset, structure=xenon)
 
 
 def test_a_supercell_has_no_height_below_the_one_asked_for():

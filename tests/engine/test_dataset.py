@@ -1,5 +1,7 @@
 """Claims about labelled sets: what is read, what is refused, how it is parted."""
 
+import re
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -82,6 +84,10 @@ def nan_in(results_key):
     return labelled(results={results_key: values[results_key]})
 
 
+def cell(text, numbers):
+    return re.sub('Lattice="[^"]*"', f'Lattice="{numbers}"', text)
+
+
 PARTLY_NAN = np.vstack([np.r_[np.nan, np.ones(8)], np.ones((2, 9))])
 INFINITE = np.vstack([np.full(9, np.inf), np.ones((2, 9))])
 NO_LITHIUM = np.vstack([np.full((2, 9), np.nan), np.ones((1, 9))])
@@ -101,6 +107,15 @@ NO_LITHIUM = np.vstack([np.full((2, 9), np.nan), np.ones((1, 9))])
         ([nan_in('energy')], None, 'NaN or infinite energy'),
         ([nan_in('forces')], None, 'atom 0: NaN or infinite forces'),
         ([nan_in('stress')], None, 'NaN or infinite stress'),
+        ([labelled()], lambda text: re.sub(r'\benergy=\S+', 'energy=low', text), 'energy is not as many numbers'),
+        ([labelled()], lambda text: re.sub(r'\benergy=\S+', 'energy="1 2 3"', text), 'energy is not as many numbers'),
+        ([labelled()], lambda text: text.replace('\nLi ', '\nLi 0.0 ', 1), 'line 3 (structure 0): 17 columns'),
+        ([labelled()], lambda text: text.replace('\nLi ', '\nX ', 1), 'X is no element'),
+        ([labelled()], lambda text: cell(text, '6 0 0 0 6 0 6 6 0'), 'opposite faces of the cell'),
+        ([labelled()], lambda text: cell(text, '6 0 0 0 6 0 0 0 1e-5'), 'opposite faces of the cell'),
+        ([labelled()], lambda text: cell(text, '6 0 0 0 6 0 0 0 0'), 'without a full cell'),
+        ([labelled()], lambda text: cell(text, '6 0 0 0 6 0 0 0 1e200'), 'beyond 1e+06'),
+        ([labelled(shift=np.array([[0, 0, 0], [0, 0, 1e5], [0, 0, 0]]))], None, 'atom 1: lies more than 4000 cells away'),
         ([labelled(efg=PARTLY_NAN)], None, 'atom 0: efg'),
         ([labelled(efg=INFINITE)], None, 'atom 0: efg'),
         ([labelled(efg=NO_LITHIUM)], None, 'no labelled Li'),
@@ -116,6 +131,12 @@ def test_bad_sets_are_refused_with_one_line_that_names_the_row(tmp_path, structu
     with pytest.raises(InputError) as caught:
         read_dataset(path, ('energy', 'forces'), efg_species='Li')
     assert message in str(caught.value) and str(path) in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_a_slab_needs_no_cell_vector_across(tmp_path):
+    slab = labelled()
+    slab.pbc, slab.cell[2] = [True, True, False], 0.0
+    assert len(read_dataset(saved(tmp_path, slab), ('energy', 'forces'))) == 1
 
 
 def test_structures_without_any_ion_of_the_species_are_refused(tmp_path):
@@ -144,7 +165,14 @@ def test_one_structure_is_chosen_from_many(tmp_path):
         (['fit-potential', 'set.extxyz', '-o', 'nowhere/out.h5'], 'does not exist'),
         (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--json', 'out.h5'], 'same name'),
         (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--settings', 'typo.yaml'], "unknown setting 'pair_cutof'"),
-        (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--settings', 'type.yaml'], 'must be int'),
+        (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--settings', 'type.yaml'], 'must be a whole number'),
+        (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--settings', 'infinite.yaml'], 'must be a finite number'),
+        (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--settings', 'twice.yaml'], "'folds' is given twice"),
+        (['fit-potential', 'set.extxyz', '-o', 'set.extxyz'], 'is an input, too'),
+        (['fit-potential', 'set.extxyz', '-o', '/dev/null'], 'a device or a pipe'),
+        (['fit-potential', 'set.extxyz', '-o', 'a' * 300], 'cannot be written'),
+        (['acf', 'set.extxyz', '--skip-ps', 'nan'], 'not a finite number'),
+        (['acf', 'set.extxyz', '--first-lag-ps', 'inf'], 'not a finite number'),
         (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--settings', 'range.yaml'], 'between 1 and 20'),
         (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--settings', 'set.extxyz'], 'set.extxyz'),
         (['fit-potential', 'set.extxyz', '-o', 'out.h5', '--test', 'other.extxyz'], 'holds Cl'),
@@ -163,6 +191,8 @@ def test_commands_refuse_bad_input_before_they_write(tmp_path, monkeypatch, caps
     (tmp_path / 'typo.yaml').write_text('pair_cutof: 5\n')
     (tmp_path / 'type.yaml').write_text('pair_intervals: many\n')
     (tmp_path / 'range.yaml').write_text('pair_cutoff: -2\n')
+    (tmp_path / 'infinite.yaml').write_text('ridge_pair: .inf\n')
+    (tmp_path / 'twice.yaml').write_text('folds: 3\nfolds: 4\n')
     before = sorted(path.name for path in tmp_path.iterdir())
     monkeypatch.setattr('sys.argv', ['ufpnmr', *arguments])
     with pytest.raises(SystemExit) as caught:

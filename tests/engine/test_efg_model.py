@@ -179,6 +179,10 @@ def test_damaged_foreign_and_newer_model_files_are_refused(model, tmp_path):
     with h5py.File(path, 'a') as file:
         file.attrs['settings'] = '{"cutoff": 4.5, "l_max": 6}'
     refused('do not fit')
+    path.write_bytes(whole)
+    with h5py.File(path, 'a') as file:
+        file.attrs['species'] = 'Qq'
+    refused("'Qq' is no element")
     with h5py.File(path, 'w') as file:
         file['x'] = 1
     refused('not a ufpnmr efg-model file')

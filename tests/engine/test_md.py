@@ -238,6 +238,42 @@ def test_restart_continues_bit_for_bit(tmp_path, potential, crystal):
     assert again['steps'] == 100 and (frames_of(tmp_path / 'parts.h5')[1] == positions_there).all()
 
 
+def test_a_restored_state_goes_on_bit_for_bit_wherever_it_was_taken(potential, crystal):
+    """Neither the age of the neighbour list nor how the compiler rounds outside of the loop may show."""
+    whole = Simulation(crystal, potential, temperature_K=500)
+    for _ in range(20):
+        whole.run(37)
+        resumed = Simulation(crystal, potential, temperature_K=500)
+        resumed.restore(whole.state())
+        whole.run(30)
+        for steps in (1, 29):
+            resumed.run(steps)
+        assert (resumed.positions == whole.positions).all() and (resumed.velocities == whole.velocities).all()
+        assert resumed.conserved_energy == whole.conserved_energy
+
+
+def test_restart_with_a_changed_choice_or_a_foreign_trajectory_is_refused(tmp_path, potential, crystal):
+    path = tmp_path / 'run.h5'
+
+    def run(atoms=crystal, relaxation_fs=100.0, **options):
+        return run_md(Simulation(atoms, potential, relaxation_fs=relaxation_fs), path, 40, 10, restart=True, **options)
+
+    run_md(Simulation(crystal, potential), path, 20, 10)
+    moved = crystal.copy()
+    moved.positions[0, 0] += 0.01
+    for refused in ({'relaxation_fs': 50.0}, {'velocities': True}, {'atoms': moved}):
+        with pytest.raises(InputError, match='belongs to a run with another'):
+            run(**refused)
+    whole = path.read_bytes()
+    for damage in (whole[:900], (tmp_path / 'run.checkpoint.h5').read_bytes()):
+        path.write_bytes(damage)
+        with pytest.raises(InputError, match='run.h5'):
+            run()
+        assert path.read_bytes() == damage and not (tmp_path / 'run.h5.pieces').exists()
+    path.write_bytes(whole)
+    assert run()['steps'] == 40
+
+
 def test_restart_of_another_run_is_refused_and_nothing_is_touched(tmp_path, potential, crystal):
     path = tmp_path / 'run.h5'
     run_md(Simulation(crystal, potential, temperature_K=700), path, 20, 10)

@@ -204,7 +204,7 @@ def test_features_times_coefficients_are_energy_virial_and_forces(labelled):
 def test_fit_recovers_the_potential_that_made_the_labels(labelled):
     """Labels made by a fitted potential lie in its own basis: a fit with weak penalties must predict them."""
     settings = PotentialSettings(
-        leg_intervals=4, pair_intervals=8, ridge_pair=1e-9, ridge_trio=1e-9, curvature_pair=0, curvature_trio=0
+        pair_cutoff=6.0, leg_intervals=4, pair_intervals=8, ridge_pair=1e-9, ridge_trio=1e-9, curvature_pair=0, curvature_trio=0
     )
     first, _ = fit_potential(labelled, settings)
     structures = []

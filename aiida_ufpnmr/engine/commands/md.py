@@ -18,6 +18,7 @@ from aiida_ufpnmr.engine.commands.shared import (
 )
 from aiida_ufpnmr.engine.dataset import read_structure
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md.run import EfgOutput, run_md
 from aiida_ufpnmr.engine.md.simulation import ENSEMBLES, Simulation
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
@@ -108,4 +109,4 @@ def _efg_output(path, atoms) -> EfgOutput:
     ions = model.ions(atoms.numbers)
     if not len(ions):
         raise InputError(f'{path}: predicts EFG tensors of {model.species}, of which the structure has none')
-    return EfgOutput(model.species, ions, model.predictor(atoms.numbers, atoms.pbc))
+    return EfgOutput(model.species, ions, model.predictor(atoms.numbers, atoms.pbc), content_hash(path))

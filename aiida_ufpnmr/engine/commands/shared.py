@@ -26,9 +26,19 @@ class Number(click.FloatRange):
         return number
 
 
+class Count(click.IntRange):
+    """A whole number that 64 bits hold; the end of that range would only clutter the help."""
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if number >= 2**62:
+            self.fail(f'{value} is too large', param, ctx)
+        return number
+
+
 POSITIVE = Number(min=0, min_open=True)
 NOT_NEGATIVE = Number(min=0)
-COUNT = click.IntRange(min=1, max=2**62)
+COUNT = Count(min=1)
 
 INPUT = click.Path(path_type=Path)
 OUTPUT = click.Path(path_type=Path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
-from aiida_ufpnmr.engine.md.simulation import Simulation
+from aiida_ufpnmr.engine.md.simulation import STATE_ARRAYS, Simulation
 
 FORMAT_VERSION = 1
 
@@ -19,18 +20,23 @@ def checkpoint_path(trajectory: str | os.PathLike) -> Path:
     return trajectory.with_name(f'{trajectory.stem}.checkpoint.h5')
 
 
-def identity(simulation: Simulation, every: int, efg_species: str | None) -> dict:
-    """What must be the same when a run is continued."""
+def identity(simulation: Simulation, every: int, efg: str | None, velocities: bool) -> dict:
+    """What must be the same when a run is continued; ``simulation`` is at its first step."""
+    atoms = simulation.atoms
+    start = hashlib.sha256(b''.join(a.tobytes() for a in (atoms.numbers, atoms.positions, atoms.get_masses(), atoms.pbc)))
     return {
         'potential': simulation.potential.identity,
-        'atoms': simulation.atoms.get_chemical_formula('reduce'),
+        'composition': atoms.get_chemical_formula('reduce'),
         'cell': simulation.cell.tolist(),
+        'start structure': start.hexdigest(),
         'ensemble': simulation.ensemble,
         'timestep': simulation.timestep_fs,
         'temperature': simulation.temperature_K,
+        'relaxation time': simulation.relaxation_fs,
         'seed': simulation.seed,
         'cadence of the output': every,
-        'EFG species': efg_species,
+        'EFG model': efg,
+        'choice about --velocities': velocities,
     }
 
 
@@ -41,7 +47,7 @@ def write_checkpoint(path: Path, simulation: Simulation, run: dict) -> None:
         file.attrs['run'] = json.dumps(run, sort_keys=True)
         for name in ('step', 'heat', 'generator'):
             file.attrs[name] = state[name]
-        for name in ('positions', 'velocities'):
+        for name in STATE_ARRAYS:
             file[name] = state[name]
 
 
@@ -56,5 +62,5 @@ def read_checkpoint(path: Path, run: dict) -> dict:
             )
         return {
             **{name: file.attrs[name] for name in ('step', 'heat', 'generator')},
-            **{name: file[name][...] for name in ('positions', 'velocities')},
+            **{name: file[name][...] for name in STATE_ARRAYS},
         }

@@ -67,7 +67,7 @@ def _moved_too_far(positions, reference, skin):
 
 @nb.njit(cache=True, fastmath=MATH, error_model='numpy')
 def advance(
-    n_steps, timestep, memory, target, degrees, limit, rng, positions, velocities, forces, energies, virial, masses,
+    n_steps, timestep, memory, target, degrees, limit, rng, heat, positions, velocities, forces, energies, virial, masses,
     types, cell, pbc, tables, closest, skin, lists, reference,
 ):  # fmt: skip
     """Take up to ``n_steps`` steps in place.
@@ -76,15 +76,15 @@ def advance(
         timestep: fs.
         memory: of the thermostat, see :func:`rescaling_factor`; 1 for none.
         limit: kinetic energy (eV) at which to stop.
+        heat: what the thermostat took out before, eV; summed step by step, so that it does not matter where a run is cut.
         closest: (s, s) distances (Å) at which to stop.
         skin: Å beyond the cut-offs that the lists hold; they are made anew when an atom has moved half of it.
         lists: interaction lists, made at the positions ``reference``.
 
     Returns:
-        Steps taken, reason to stop, the pair of atoms that came too close, heat that the thermostat took out (eV), the
-        lists.
+        Steps taken, reason to stop, the pair of atoms that came too close, heat that the thermostat took out so far (eV),
+        the lists.
     """
-    heat = 0.0
     n = len(positions)
     for step in range(1, n_steps + 1):
         for i in range(n):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.md.checkpoint import checkpoint_path, identity, read_checkpoint, write_checkpoint
 from aiida_ufpnmr.engine.md.simulation import Simulation
@@ -25,11 +26,19 @@ CHECKPOINT_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class EfgOutput:
-    """EFG tensors to predict at every frame: species, the indices of its ions, and positions, cell → tensors (a.u.)."""
+    """EFG tensors to predict at every frame.
+
+    Attributes:
+        species: chemical symbol of the ions.
+        index: their indices.
+        predict: positions, cell (Å) → tensors (a.u.).
+        identity: tells one model from another, when a run is continued.
+    """
 
     species: str
     index: np.ndarray
     predict: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    identity: str = ''
 
 
 @contextmanager
@@ -80,10 +89,11 @@ def run_md(
     """
     path = Path(path)
     checkpoint = checkpoint_path(path)
-    run = identity(simulation, every, efg.species if efg else None)
+    run = identity(simulation, every, efg.identity if efg else None, velocities)
     continued = restart and checkpoint.exists() and path.exists()
     if continued:
         simulation.restore(read_checkpoint(checkpoint, run))
+        _check_frames(path, simulation, every)
     first_step = simulation.step
     stop = None
     begin, begin_cpu = time.perf_counter(), time.process_time()
@@ -121,6 +131,18 @@ def run_md(
             'ns_per_day': 86400 * taken * simulation.timestep_fs * 1e-6 / wall,
         },
     }
+
+
+def _check_frames(path: Path, simulation: Simulation, every: int) -> None:
+    """Refuse to continue a trajectory that is not the one of the checkpoint, or has lost frames."""
+    with Trajectory(path) as trajectory:
+        same = np.array_equal(trajectory.numbers, simulation.atoms.numbers)
+        last = int(trajectory.series(POSITION)['step'][-1]) if same and trajectory.n_frames else -1
+    if last < simulation.step // every * every:
+        raise InputError(
+            f'{path}: does not hold the frames before step {simulation.step}, where its checkpoint stands; '
+            'remove the checkpoint to start anew, or write elsewhere'
+        )
 
 
 def _run(simulation, writer, checkpoint, run, steps, every, efg, velocities, checkpoint_every, write_first):

@@ -17,6 +17,8 @@ from aiida_ufpnmr.engine.ufp.kernels import compute, interaction_lists
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 ENSEMBLES = ('nve', 'nvt')
+#: Arrays of the state of a run; ``reference`` holds the positions at which the neighbour list was made.
+STATE_ARRAYS = ('positions', 'velocities', 'forces', 'energies', 'virial', 'reference')
 #: Steps between two looks at the world (interruption, output): short enough that nobody waits.
 _CHUNK_ATOM_STEPS = 100_000
 
@@ -94,6 +96,7 @@ class Simulation:
         n = len(atoms)
         self._forces, self._energies, self._virial = np.zeros((n, 3)), np.zeros(n), np.zeros((3, 3))
         self._closest = self.guard_fraction * potential.closest_distance
+        self._make_lists()
         pair = self._compute_forces()
         if pair[0] >= 0:
             raise InputError(f'structure: {self._close_pair(*pair)}; relax the structure, or label such structures')
@@ -111,9 +114,11 @@ class Simulation:
     def _target(self) -> float:
         return 0.5 * self._degrees * units.kB * self.temperature_K
 
-    def _compute_forces(self) -> tuple[int, int]:
+    def _make_lists(self) -> None:
         self._lists = interaction_lists(self._positions, self._cell, self._pbc, self.potential.tables, self.skin)
         self._reference = self._positions.copy()
+
+    def _compute_forces(self) -> tuple[int, int]:
         return compute(
             self._positions, self._types, self._lists, self.potential.tables, self._forces, self._energies,
             self._virial, self._closest,
@@ -137,13 +142,12 @@ class Simulation:
         memory = math.exp(-self.timestep_fs / self.relaxation_fs) if self.ensemble == 'nvt' else 1.0
         # far outside what a canonical ensemble shows, however small the cell
         limit = 1.5 * units.kB * (3 * self.temperature_K + 1000.0) * len(self._masses)
-        taken, code, i, j, heat, self._lists = integrators.advance(
-            n_steps, self.timestep_fs, memory, self._target, self._degrees, limit, self._rng, self._positions,
-            self._velocities, self._forces, self._energies, self._virial, self._masses, self._types, self._cell,
-            self._pbc, self.potential.tables, self._closest, self.skin, self._lists, self._reference,
+        taken, code, i, j, self._heat, self._lists = integrators.advance(
+            n_steps, self.timestep_fs, memory, self._target, self._degrees, limit, self._rng, self._heat,
+            self._positions, self._velocities, self._forces, self._energies, self._virial, self._masses, self._types,
+            self._cell, self._pbc, self.potential.tables, self._closest, self.skin, self._lists, self._reference,
         )  # fmt: skip
         self.step += taken
-        self._heat += heat
         if code == integrators.TOO_CLOSE:
             return Stop('closest_approach', f'at step {self.step}: {self._close_pair(i, j)}')
         if code == integrators.TOO_HOT:
@@ -219,12 +223,13 @@ class Simulation:
     def state(self) -> dict:
         """Everything that the future of the run depends on.
 
-        The neighbour list is not part of it: forces are summed in an order that does not depend on when it was made.
+        Two things of it could be computed anew but for the last bit: the neighbour list, which says in which order forces
+        are summed, so the positions at which it was made are there; and the forces, which the compiler may round otherwise
+        outside the loop over steps.
         """
         return {
             'step': self.step,
-            'positions': self._positions.copy(),
-            'velocities': self._velocities.copy(),
+            **{name: getattr(self, f'_{name}').copy() for name in STATE_ARRAYS},
             'heat': self._heat,
             'generator': json.dumps(self._rng.bit_generator.state, sort_keys=True),
         }
@@ -232,8 +237,9 @@ class Simulation:
     def restore(self, state: dict) -> None:
         """Continue from a :meth:`state`, bit for bit."""
         self.step = int(state['step'])
-        self._positions[:] = state['positions']
-        self._velocities[:] = state['velocities']
+        self._positions[:] = state['reference']
+        self._make_lists()
+        for name in STATE_ARRAYS:
+            getattr(self, f'_{name}')[:] = state[name]
         self._heat = float(state['heat'])
         self._rng.bit_generator.state = json.loads(state['generator'])
-        self._compute_forces()

@@ -1,7 +1,17 @@
 """Ultra-fast potentials: splines, fitting, evaluation."""
 
 from aiida_ufpnmr.engine.ufp.calculator import UltraFastCalculator
-from aiida_ufpnmr.engine.ufp.fitting import PotentialSettings, fit_potential
+from aiida_ufpnmr.engine.ufp.fitting import fit_potential
+from aiida_ufpnmr.engine.ufp.posterior import extrapolation_grade, force_uncertainty, uncertainty
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 
-__all__ = ['PotentialSettings', 'UltraFastCalculator', 'UltraFastPotential', 'fit_potential']
+__all__ = [
+    'PotentialSettings',
+    'UltraFastCalculator',
+    'UltraFastPotential',
+    'extrapolation_grade',
+    'fit_potential',
+    'force_uncertainty',
+    'uncertainty',
+]

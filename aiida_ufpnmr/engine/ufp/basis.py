@@ -51,7 +51,9 @@ class Basis:
         found = np.unique(np.concatenate([self.pair_columns[species].ravel(), self.trio_columns[species].ravel()]))
         return np.append(species, found[found >= 0])
 
-    def penalty(self, ridge_pair: float, curvature_pair: float, ridge_trio: float, curvature_trio: float) -> sparse.csc_matrix:
+    def penalty(
+        self, ridge_pair: float, curvature_pair: float, ridge_trio: float, curvature_trio: float
+    ) -> sparse.csc_matrix:
         """Quadratic penalty on the coefficients: their size, and their second differences along every axis.
 
         One-body energies are corrections to reference energies, known to about an electronvolt.
@@ -103,14 +105,29 @@ def make_basis(
 
     Args:
         closest_distance: (s, s) shortest distances in the data, Å. Pair grids begin at half of them, so that the wall below
-            the data is part of the spline; three-body grids begin at 0.7 of them, where their functions fade in.
+            the data is part of the spline; three-body grids begin some intervals below them.
     """
-    pair_start = 0.5 * closest_distance
-    leg_start = np.minimum(0.7 * closest_distance, 0.7 * trio_cutoff)
     return number_columns(
-        species, pair_start, leg_start, leg_start.copy(), pair_cutoff, trio_cutoff, pair_intervals, leg_intervals,
+        species,
+        0.5 * closest_distance,
+        _start_below(closest_distance, trio_cutoff, leg_intervals, 3.0),
+        _start_below(closest_distance, 2 * trio_cutoff, third_intervals, 2.0),
+        pair_cutoff,
+        trio_cutoff,
+        pair_intervals,
+        leg_intervals,
         third_intervals,
-    )  # fmt: skip
+    )
+
+
+def _start_below(closest: np.ndarray, stop: float, intervals: int, margin: float) -> np.ndarray:
+    """Starts of grids that end at ``stop``, ``margin`` intervals below the closest distances.
+
+    A trimmed spline takes three intervals to fade in. They must lie below the data: a grid that begins closer hampers the
+    shortest bonds, and a third of the error of the forces with it.
+    """
+    start = (np.minimum(closest, 0.9 * stop) - margin * stop / intervals) / (1 - margin / intervals)
+    return np.maximum(start, 0.25 * closest)
 
 
 def number_columns(

@@ -33,6 +33,7 @@ class SavedEquations:
         settings: of the fit.
         training_sha256: of all data so far.
         structures, rows: how many so far.
+        centre: (s, n_columns) mean local design row around each species in the first data.
         leverage_limit: (s,) largest leverage of an environment so far, eV².
         source: what to call it in messages.
     """
@@ -45,6 +46,7 @@ class SavedEquations:
     training_sha256: str
     structures: int
     rows: int
+    centre: np.ndarray
     leverage_limit: np.ndarray
     source: str = 'equations'
 
@@ -56,14 +58,16 @@ class SavedEquations:
         """
         unknown = sorted(set(dataset.species) - set(self.basis.species))
         if unknown:
-            raise InputError(f'{dataset.source}: holds {", ".join(unknown)}, which {self.source} does not; fit everything anew')
+            raise InputError(
+                f'{dataset.source}: holds {", ".join(unknown)}, which {self.source} does not; fit everything anew'
+            )
         start = np.maximum(self.basis.pair_start, np.maximum(self.basis.leg_start, self.basis.third_start))
         below = np.argwhere(closest < start)
         if len(below):
             a, b = below[0]
             raise InputError(
-                f'{dataset.source}: a distance {self.basis.species[a]}-{self.basis.species[b]} of {closest[a, b]:.2f} Å lies '
-                f'below the grids of {self.source} ({start[a, b]:.2f} Å); fit everything anew'
+                f'{dataset.source}: a distance {self.basis.species[a]}-{self.basis.species[b]} of {closest[a, b]:.2f} Å '
+                f'lies below the grids of {self.source} ({start[a, b]:.2f} Å); fit everything anew'
             )
 
     def save(self, path: str | os.PathLike) -> None:
@@ -80,7 +84,7 @@ class SavedEquations:
                 file[name] = getattr(basis, name)
             for name in ('pair_cutoff', 'trio_cutoff', 'pair_intervals', 'leg_intervals', 'third_intervals'):
                 file.attrs[name] = getattr(basis, name)
-            for name in ('one_body', 'closest_distance', 'leverage_limit'):
+            for name in ('one_body', 'closest_distance', 'centre', 'leverage_limit'):
                 file[name] = getattr(self, name)
             file['vector'] = self.equations.vector
             n = basis.n_columns
@@ -122,6 +126,6 @@ class SavedEquations:
                 str(attributes['training_sha256']),
                 int(attributes['structures']),
                 int(attributes['rows']),
-                file['leverage_limit'][...],
+                *(file[name][...] for name in ('centre', 'leverage_limit')),
                 str(path),
             )

@@ -13,8 +13,10 @@ import scipy.linalg
 import scipy.sparse as sparse
 from ase import Atoms
 from scipy.linalg import blas, lapack
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, stress
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.ufp.basis import Basis
 from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
@@ -54,13 +56,12 @@ class NormalEquations:
         _add_lower(matrix, penalty.indptr, penalty.indices, penalty.data)
         # columns differ by orders of magnitude in size: bring the diagonal to one before the factorisation
         scale = 1 / np.sqrt(np.diag(matrix))
-        norm = _scale_lower(matrix, scale)
+        _scale_lower(matrix, scale)
         factor, info = lapack.dpotrf(matrix, lower=1, clean=1, overwrite_a=1)
         if info:
-            raise np.linalg.LinAlgError(f'the normal equations are singular at column {info}; raise the ridge penalties')
+            raise InputError(f'the normal equations are singular at column {info}; raise ridge_pair and ridge_trio')
         coefficients = scale * scipy.linalg.cho_solve((factor, True), scale * self.vector, check_finite=False)
-        reciprocal, _ = lapack.dpocon(factor, norm, uplo='L')
-        return Solution(coefficients, factor, scale, 1 / reciprocal)
+        return Solution(coefficients, factor, scale)
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,11 @@ class Solution:
         coefficients: (n_columns,) eV.
         factor: lower Cholesky factor L of the scaled normal matrix.
         scale: (n_columns,) S, so that the covariance is S L⁻ᵀ L⁻¹ S.
-        condition: estimate of the condition number of the scaled matrix (1-norm, LAPACK ``pocon``).
     """
 
     coefficients: np.ndarray
     factor: np.ndarray
     scale: np.ndarray
-    condition: float
 
     def variances(self, rows: np.ndarray) -> np.ndarray:
         """Variance (m,) of what design rows (n_columns, m) predict, were the errors of the settings true."""
@@ -85,6 +84,22 @@ class Solution:
             self.factor, rows * self.scale[:, None], lower=True, overwrite_b=True, check_finite=False
         )
         return np.einsum('ij,ij->j', solved, solved)
+
+    def condition_number(self) -> float:
+        """Of the scaled normal matrix: its largest eigenvalue over its smallest."""
+        n = len(self.scale)
+
+        def matrix(x):
+            return blas.dtrmv(self.factor, blas.dtrmv(self.factor, x, lower=1, trans=1), lower=1)
+
+        def inverse(x):
+            return scipy.linalg.cho_solve((self.factor, True), x, check_finite=False)
+
+        def largest_eigenvalue(product):
+            operator = LinearOperator((n, n), matvec=product, dtype=float)
+            return eigsh(operator, k=1, v0=np.ones(n), tol=1e-3, return_eigenvectors=False)[0]
+
+        return float(largest_eigenvalue(matrix) * largest_eigenvalue(inverse))
 
     def whitening(self) -> np.ndarray:
         """Lower triangular W (float64) with WᵀW the covariance of the coefficients."""
@@ -111,17 +126,10 @@ def _add_lower(matrix, start, index, values):
 
 @nb.njit(cache=True)
 def _scale_lower(matrix, scale):
-    """Scale rows and columns of the lower triangle; returns the 1-norm of the symmetric matrix."""
-    n = len(scale)
-    sums = np.zeros(n)
-    for b in range(n):
-        for a in range(b, n):
+    """Scale rows and columns of the lower triangle."""
+    for b in range(len(scale)):
+        for a in range(b, len(scale)):
             matrix[a, b] *= scale[a] * scale[b]
-            size = abs(matrix[a, b])
-            sums[a] += size
-            if a != b:
-                sums[b] += size
-    return sums.max()
 
 
 def reference_energies(dataset: Dataset, species: tuple[str, ...]) -> np.ndarray:

@@ -54,8 +54,8 @@ def closest_distances(dataset: Dataset, species: tuple[str, ...], cutoff: float)
 def choose_basis(dataset: Dataset, species: tuple[str, ...], settings: PotentialSettings) -> Basis:
     """The basis of the settings; where they leave the resolution open, as fine as the data carry.
 
-    The three-body grid is refined as long as force components are at least twice as many as the columns; the curvature
-    penalty carries the functions that lie between the data.
+    The three-body grid is refined as long as force components are at least four times as many as the columns, up to
+    eight intervals along a leg: finer grids gained nothing on Li-P-S crystals and glasses.
     """
     closest = closest_distances(dataset, species, max(settings.pair_cutoff, settings.trio_cutoff))
     components = 3 * sum(len(atoms) for atoms in dataset)
@@ -69,9 +69,9 @@ def choose_basis(dataset: Dataset, species: tuple[str, ...], settings: Potential
     if settings.leg_intervals is not None:
         return basis(settings.leg_intervals)
     chosen = basis(5)
-    for legs in range(6, 13):
+    for legs in range(6, 9):
         finer = basis(legs)
-        if 2 * finer.n_columns > components:
+        if 4 * finer.n_columns > components:
             break
         chosen = finer
     return chosen
@@ -203,13 +203,21 @@ class Problem:
         return total
 
     def closest(self, indices) -> np.ndarray:
-        """(s, s) shortest distances among the chosen structures and the earlier data, Å."""
+        """(s, s) shortest distances among the chosen structures, Å."""
         limit = max(self.basis.pair_cutoff, self.basis.trio_cutoff)
-        found = closest_distances(self.dataset.subset(indices), self.basis.species, limit)
-        return found if self.base is None else np.minimum(found, self.base.closest_distance)
+        return closest_distances(self.dataset.subset(indices), self.basis.species, limit)
 
-    def potential(self, coefficients: np.ndarray, indices, posterior: Posterior | None = None) -> UltraFastPotential:
-        """The potential of given coefficients, which the chosen structures gave."""
+    def residuals(self, coefficients: np.ndarray, indices) -> tuple[np.ndarray, np.ndarray]:
+        """Errors of force components (eV/Å) and of energies (eV per atom) on the chosen structures."""
+        by_force, by_energy = [], []
+        for rows in self.rows(indices):
+            error = coefficients @ rows.design - rows.labels
+            by_force.append(error[N_LEADING:])
+            by_energy.append(error[0] / len(rows.types))
+        return np.concatenate(by_force), np.array(by_energy)
+
+    def potential(self, coefficients: np.ndarray, closest: Sequence[np.ndarray]) -> UltraFastPotential:
+        """The potential of given coefficients; ``closest`` lists the shortest distances of the parts that gave them."""
         basis, s = self.basis, len(self.basis.species)
         energies, pairs, trios = basis.expand(coefficients)
         potential = UltraFastPotential(
@@ -222,14 +230,15 @@ class Problem:
             leg_start=basis.leg_start,
             third_start=basis.third_start,
             trio_coefficients=trios,
-            closest_distance=self.closest(indices),
+            closest_distance=np.min([*closest, *([] if self.base is None else [self.base.closest_distance])], axis=0),
             settings=settings_to_json(self.settings),
             training_sha256=self.sha256,
-            posterior=posterior,
         )
         return extend_wall(potential)
 
-    def sample(self, into: Sample, dataset: Dataset, indices, potential, solution: Solution, fold: int, share: int) -> None:
+    def sample(
+        self, into: Sample, dataset: Dataset, indices, potential, solution: Solution, fold: int, share: int
+    ) -> None:
         """Compare errors and variances on every ``share``-th of the chosen structures of a data set."""
         for rows in design_rows(dataset, indices[::share], self.basis, self.one_body, self.settings):
             into.add(dataset.structures[rows.index], rows.types, potential, solution.variances(rows.design), fold)
@@ -239,9 +248,27 @@ def _penalty(basis: Basis, settings: PotentialSettings) -> sparse.csc_matrix:
     return basis.penalty(settings.ridge_pair, settings.curvature_pair, settings.ridge_trio, settings.curvature_trio)
 
 
+def _mean_environments(problem: Problem) -> np.ndarray:
+    """(s, n_columns) mean local design row around each species; that of the earlier data where there are any."""
+    if problem.base is not None:
+        return problem.base.centre
+    s = len(problem.basis.species)
+    total, atoms_of = np.zeros((s, problem.basis.n_columns)), np.zeros(s)
+    for atoms in problem.dataset:
+        types = species_numbers(atoms, problem.basis.species)
+        rows = local_features(atoms, types, problem.basis)
+        for t in np.unique(types):
+            total[t] += rows[types == t].sum(axis=0)
+            atoms_of[t] += np.sum(types == t)
+    return total / atoms_of[:, None]
+
+
 def _leverage_limit(problem: Problem, posterior: Posterior) -> np.ndarray:
     """(s,) largest leverage of any training environment around each species."""
-    limit = np.zeros(len(problem.basis.species)) if problem.base is None else problem.base.leverage_limit.copy()
+    # above zero, so that a species with a single environment has a grade, too
+    limit = np.full(len(problem.basis.species), 1e-12)
+    if problem.base is not None:
+        limit = np.maximum(limit, problem.base.leverage_limit)
     for atoms in problem.dataset:
         types = species_numbers(atoms, problem.basis.species)
         np.maximum.at(limit, types, posterior.leverages(local_features(atoms, types, problem.basis), types, problem.basis))
@@ -313,17 +340,17 @@ def run_fit(
     if test is not None and set(test.species) - set(species):
         unknown = ', '.join(sorted(set(test.species) - set(species)))
         raise InputError(f'{test.source}: holds {unknown}, which {dataset.source} does not; add training structures with it')
-    everything = np.arange(len(dataset))
     folds = [] if test is not None else dataset.folds(settings.folds, settings.seed)
-    parts = problem.parts(folds or [everything])
+    members_of = folds or [np.arange(len(dataset))]
+    closest = [problem.closest(members) for members in members_of]
+    parts = problem.parts(members_of)
     share = max(1, 3 * sum(map(len, dataset if test is None else test)) // CALIBRATION_ROWS)
 
     sample = Sample()
     predictions = []
     for f, members in enumerate(folds):
         solution = problem.total(parts, without=f).solve(problem.penalty)
-        others = np.setdiff1d(everything, members)
-        withholding = problem.potential(solution.coefficients, others)
+        withholding = problem.potential(solution.coefficients, closest[:f] + closest[f + 1 :])
         predictions.append((withholding, dataset.subset(members)))
         problem.sample(sample, dataset, members, withholding, solution, f, share)
     total = problem.total(parts)
@@ -331,10 +358,8 @@ def run_fit(
     saved = NormalEquations(basis.n_columns) if keep_equations else None
     if saved is not None:
         saved += total
-        if problem.base is not None:
-            del problem.base.equations
     solution = total.solve(problem.penalty)
-    final = problem.potential(solution.coefficients, everything)
+    final = problem.potential(solution.coefficients, closest)
     if test is not None:
         predictions = [(final, test)]
         names, group = np.unique(test.groups, return_inverse=True)
@@ -361,8 +386,9 @@ def run_fit(
     else:
         forces_noise, energy_noise = _residual_noise(problem, train, freedom, rows)
     posterior = Posterior(
-        np.asfortranarray(whitening, dtype=np.float32), forces_noise, energy_noise, np.ones(len(species))
-    )
+        np.asfortranarray(whitening, dtype=np.float32), forces_noise, energy_noise, _mean_environments(problem),
+        np.ones(len(species)),
+    )  # fmt: skip
     del whitening
     posterior = dataclasses.replace(posterior, leverage_limit=_leverage_limit(problem, posterior))
     if keep_posterior:
@@ -371,7 +397,7 @@ def run_fit(
     if saved is not None:
         saved = SavedEquations(
             saved, basis, problem.one_body, final.closest_distance, settings, problem.sha256, structures, rows,
-            posterior.leverage_limit,
+            posterior.centre, posterior.leverage_limit,
         )  # fmt: skip
     results = {
         **potential_errors(predictions),
@@ -382,15 +408,15 @@ def run_fit(
             'forces_floor_meV_per_angstrom_by_species': {
                 name: 1000 * noise.floor for name, noise in zip(species, forces_noise)
             },
-            'forces_scale_by_species': {name: noise.scale for name, noise in zip(species, forces_noise)},
+            'forces_power_by_species': {name: noise.power for name, noise in zip(species, forces_noise)},
             'energy_floor_meV_per_atom': 1000 * energy_noise.floor,
-            'energy_scale': energy_noise.scale,
+            'energy_power': energy_noise.power,
         },
         'structures': structures,
         'columns': basis.n_columns,
         'rows': rows,
         'effective_degrees_of_freedom': freedom,
-        'condition_number': solution.condition,
+        'condition_number': solution.condition_number(),
         'leg_intervals': basis.leg_intervals,
         'third_intervals': basis.third_intervals,
         'closest_distance_angstrom': {

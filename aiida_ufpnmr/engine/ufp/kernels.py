@@ -289,7 +289,7 @@ def _add_pairs(positions, types, lists, tables, energies, forces, virial, closes
                 continue
             r = np.sqrt(r2)
             if r < closest[ti, tj]:
-                too_close = (i, int(j))
+                too_close = (i, np.int64(j))  # unsigned and -1 would make a float
             u = (r - tables.pair_start[ti, tj]) * tables.pair_inverse[ti, tj]
             interval = np.uintp(min(max(u, 0.0), intervals - 1.0))
             t = max(u - interval, 0.0)

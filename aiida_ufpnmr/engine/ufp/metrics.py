@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, stress
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 _EV_PER_A3_IN_GPA = 160.21766208
@@ -30,12 +31,17 @@ def potential_errors(predictions: Iterable[tuple[UltraFastPotential, Dataset]]) 
     by_energy, by_stress = [], []
     by_force: list[np.ndarray] = []
     symbols: list[str] = []
+    energy_groups: list[str] = []
     groups: list[str] = []
     for potential, dataset in predictions:
-        for atoms, group in zip(dataset, dataset.groups):
-            found = potential.compute(atoms)
+        for number, (atoms, group) in enumerate(zip(dataset, dataset.groups)):
+            try:
+                found = potential.compute(atoms)
+            except InputError as error:
+                raise InputError(f'{dataset.source}, structure {number}: {error}') from None
             if energy(atoms) is not None:
                 by_energy.append(1000 * (found.energy - energy(atoms)) / len(atoms))
+                energy_groups.append(group)
             if forces(atoms) is not None:
                 by_force.append(1000 * (found.forces - forces(atoms)))
                 symbols += atoms.get_chemical_symbols()
@@ -45,10 +51,14 @@ def potential_errors(predictions: Iterable[tuple[UltraFastPotential, Dataset]]) 
                 by_stress.append(_EV_PER_A3_IN_GPA * difference[np.triu_indices(3)])
     force_errors = np.concatenate(by_force) if by_force else np.zeros((0, 3))
     symbol, group = np.array(symbols), np.array(groups)
+    energy_error, energy_group = np.array(by_energy), np.array(energy_groups)
     return {
         'energy_rmse_meV_per_atom': _rmse(by_energy),
         'energy_mae_meV_per_atom': _mae(by_energy),
         'energy_rmse_after_offset_meV_per_atom': _rmse(np.array(by_energy) - np.mean(by_energy)) if by_energy else None,
+        'energy_rmse_meV_per_atom_by_group': {
+            str(g): _rmse(energy_error[energy_group == g]) for g in np.unique(energy_group)
+        },
         'forces_rmse_meV_per_angstrom': _rmse(force_errors.ravel()),
         'forces_mae_meV_per_angstrom': _mae(force_errors.ravel()),
         'forces_rmse_meV_per_angstrom_by_species': {

@@ -2,15 +2,16 @@
 
 The fit is linear with Gaussian errors and a Gaussian prior, so the posterior of the coefficients is Gaussian, and so is
 every prediction (Bishop, Pattern Recognition and Machine Learning, ch. 3.3). Its covariance is the inverse A⁻¹ of the
-normal matrix with penalties; the variance of a prediction with design row f is fᵀA⁻¹f. The form of a potential limits it
-as well, however many labels there are: this error is told from that of the coefficients on withheld structures
-(:mod:`~aiida_ufpnmr.engine.ufp.calibration`).
+normal matrix with penalties; the variance of a prediction with design row f is fᵀA⁻¹f. How these variances become errors
+is measured on withheld structures (:mod:`~aiida_ufpnmr.engine.ufp.calibration`).
 
 The extrapolation grade compares the environment of an atom with those of the training set. A new row b raises the
 determinant of the information matrix by the factor 1 + bᵀA⁻¹b, so the leverage bᵀA⁻¹b measures how much it would teach:
-the D-optimality criterion, on which Podryabinkin & Shapeev (Comput. Mater. Sci. 140, 171 (2017)) build their grade from an active
-set of as many rows as coefficients. Here the whole training set with its prior takes the place of the active set, which
-needs no search and is defined where coefficients outnumber environments.
+the D-optimality criterion, on which Podryabinkin & Shapeev (Comput. Mater. Sci. 140, 171 (2017)) build their grade from
+an active set of as many rows as coefficients. Here the whole training set with its prior takes the place of the active
+set, which needs no search and is defined where coefficients outnumber environments. Rows are taken relative to the mean
+of the training environments: labels of one composition leave open what an atom of each species contributes on average,
+and that has no bearing on forces.
 """
 
 from __future__ import annotations
@@ -34,19 +35,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Noise:
-    """How posterior variances become errors: error² = floor² + scale² · variance.
+    """How posterior variances become errors: error² = floor² + scale² · variance^power.
+
+    The posterior alone knows neither that the form of the potential limits it nor that rows of one structure err together;
+    ``scale`` answers for that. A ``power`` below 1 takes back the variances far from the data, where the prior, not the
+    potential, sets them.
 
     Attributes:
         floor: error that more data would not take away; eV/Å of a force component, eV per atom of an energy.
-        scale: factor on the standard deviation of the posterior.
+        scale: of the error by the posterior.
+        power: 0 to 1.
     """
 
     floor: float
     scale: float
+    power: float = 1.0
+
+    def by_posterior(self, variance: np.ndarray) -> np.ndarray:
+        """The part of the error that more data would take away."""
+        return self.scale * variance ** (self.power / 2)
 
     def error(self, variance: np.ndarray) -> np.ndarray:
         """Expected error (one standard deviation) by posterior variance."""
-        return np.sqrt(self.floor**2 + self.scale**2 * variance)
+        return np.hypot(self.floor, self.by_posterior(variance))
 
 
 @dataclass(frozen=True)
@@ -57,12 +68,14 @@ class Posterior:
         whitening: (n_columns, n_columns) float32 lower triangular W; WᵀW is the covariance of the coefficients, eV².
         forces_noise: for each species, how variances of force components become errors.
         energy_noise: the same for energies per atom.
+        centre: (s, n_columns) mean local design row of the training environments around each species.
         leverage_limit: (s,) largest leverage of a training environment around each species, eV².
     """
 
     whitening: np.ndarray
     forces_noise: tuple[Noise, ...]
     energy_noise: Noise
+    centre: np.ndarray
     leverage_limit: np.ndarray
 
     def variances(self, rows: np.ndarray) -> np.ndarray:
@@ -75,7 +88,10 @@ class Posterior:
         return {}
 
     def leverages(self, rows: np.ndarray, types: np.ndarray, basis: Basis) -> np.ndarray:
-        """Leverage (n,) of the local design rows (n, n_columns) of atoms of the given species, eV²."""
+        """Leverage (n,) of the local design rows (n, n_columns) of atoms of the given species, eV².
+
+        It is taken relative to the mean training environment of the species.
+        """
         result = np.empty(len(rows))
         for t in np.unique(types):
             if t not in self._covariance_blocks:
@@ -84,15 +100,16 @@ class Posterior:
                 self._covariance_blocks[t] = (columns, whitening.T @ whitening)
             columns, covariance = self._covariance_blocks[t]
             chosen = np.flatnonzero(types == t)
-            part = rows[np.ix_(chosen, columns)]
+            part = rows[np.ix_(chosen, columns)] - self.centre[t, columns]
             result[chosen] = np.einsum('ij,ij->i', part @ covariance, part)
         return result
 
     def write(self, group: h5py.Group) -> None:
         """Write into a group of a potential's file: 2 n² bytes for n columns."""
         group['whitening'] = self.whitening[np.tril_indices(len(self.whitening))]
-        group['forces_noise'] = [(noise.floor, noise.scale) for noise in self.forces_noise]
-        group['energy_noise'] = (self.energy_noise.floor, self.energy_noise.scale)
+        group['forces_noise'] = [(noise.floor, noise.scale, noise.power) for noise in self.forces_noise]
+        group['energy_noise'] = (self.energy_noise.floor, self.energy_noise.scale, self.energy_noise.power)
+        group['centre'] = self.centre
         group['leverage_limit'] = self.leverage_limit
 
     @classmethod
@@ -106,6 +123,7 @@ class Posterior:
             np.asfortranarray(whitening),
             tuple(Noise(*map(float, row)) for row in group['forces_noise'][...]),
             Noise(*map(float, group['energy_noise'][...])),
+            group['centre'][...],
             group['leverage_limit'][...],
         )
 
@@ -150,12 +168,12 @@ def uncertainty(potential: UltraFastPotential, atoms: Atoms) -> Uncertainty:
     types = potential.types(atoms)
     variances = posterior.variances(features(atoms, types, potential.basis))
     by_component = variances[N_LEADING:].reshape(-1, 3)
-    scale = np.array([noise.scale for noise in posterior.forces_noise])[types, None]
-    floor = np.array([noise.floor for noise in posterior.forces_noise])[types, None]
-    per_atom = posterior.energy_noise.error(variances[0] / len(atoms) ** 2)
-    return Uncertainty(
-        float(per_atom * len(atoms)), np.sqrt(floor**2 + scale**2 * by_component), scale * np.sqrt(by_component)
-    )
+    expected, by_posterior = np.empty_like(by_component), np.empty_like(by_component)
+    for t, noise in enumerate(posterior.forces_noise):
+        expected[types == t] = noise.error(by_component[types == t])
+        by_posterior[types == t] = noise.by_posterior(by_component[types == t])
+    per_atom = float(posterior.energy_noise.error(variances[0] / len(atoms) ** 2))
+    return Uncertainty(per_atom * len(atoms), expected, by_posterior)
 
 
 def force_uncertainty(potential: UltraFastPotential, atoms: Atoms) -> np.ndarray:
@@ -164,10 +182,10 @@ def force_uncertainty(potential: UltraFastPotential, atoms: Atoms) -> np.ndarray
 
 
 def extrapolation_grade(potential: UltraFastPotential, atoms: Atoms) -> np.ndarray:
-    """Extrapolation grade (n,) of each atom: leverage over the largest of any training environment of its species, as a root.
+    """Extrapolation grade (n,): root of each atom's leverage over the largest of a training environment of its species.
 
-    Up to 1 an environment lies within the ellipsoid that holds all training environments; above, the potential
-    extrapolates, and about the factor by which the standard deviation of the atom's energy exceeds all in training.
+    Up to 1 an environment lies within the ellipsoid that holds all training environments. Above, the potential
+    extrapolates: the standard deviation of the atom's energy exceeds all in training by this factor.
 
     Raises:
         InputError: the potential has no posterior, or does not know an element.
@@ -181,6 +199,7 @@ def extrapolation_grade(potential: UltraFastPotential, atoms: Atoms) -> np.ndarr
 def _posterior(potential: UltraFastPotential) -> Posterior:
     if potential.posterior is None:
         raise InputError(
-            f'{potential.source}: holds no posterior, so its uncertainty is not known; fit it again (as .h5, without --no-posterior)'
+            f'{potential.source}: holds no posterior, so its uncertainty is not known; fit it again, to .h5 and without '
+            '--no-posterior'
         )
     return potential.posterior

@@ -25,18 +25,18 @@ class PotentialSettings:
         seed: for the choice of the parts.
     """
 
-    pair_cutoff: float = 6.0
+    pair_cutoff: float = 7.0
     trio_cutoff: float = 4.0
-    pair_intervals: int = 20
+    pair_intervals: int = 22
     leg_intervals: int | None = None
     third_intervals: int | None = None
-    energy_error_meV_per_atom: float = 5.0
+    energy_error_meV_per_atom: float = 3.0
     forces_error_meV_per_angstrom: float = 100.0
     stress_error_GPa: float = 0.5
     ridge_pair: float = 1e-2
     curvature_pair: float = 30.0
-    ridge_trio: float = 10.0
-    curvature_trio: float = 20.0
+    ridge_trio: float = 1.0
+    curvature_trio: float = 2.0
     folds: int = 5
     seed: int = 0
 

@@ -1,0 +1,224 @@
+"""Claims about the fit of a potential: its equations, their continuation, tuning, learning curves."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.sparse as sparse
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from click.testing import CliRunner
+
+from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.main import ufpnmr
+from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential
+from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
+from aiida_ufpnmr.engine.ufp.equations import NormalEquations
+from aiida_ufpnmr.engine.ufp.fitting import Problem, closest_distances, run_fit
+from aiida_ufpnmr.engine.ufp.learning import FRACTIONS, learning_curve
+from aiida_ufpnmr.engine.ufp.tuning import cross_validate, tune
+
+SETTINGS = PotentialSettings(leg_intervals=4, third_intervals=6, pair_intervals=10)
+
+
+@pytest.fixture(scope='module')
+def labelled(example_data):
+    """Twelve of the shipped structures, of four groups."""
+    return read_dataset(example_data).subset([0, 1, 2, 8, 9, 10, 36, 37, 38, 65, 66, 67])
+
+
+@pytest.fixture(scope='module')
+def problem(labelled):
+    return Problem.of(labelled, SETTINGS)
+
+
+def dense(problem, indices):
+    """Normal equations without batches and without leaving out columns."""
+    matrix, vector = np.zeros((problem.basis.n_columns,) * 2), np.zeros(problem.basis.n_columns)
+    for rows in problem.rows(indices):
+        weighted = rows.design * rows.weights
+        matrix += weighted @ weighted.T
+        vector += weighted @ (rows.labels * rows.weights)
+    return matrix, vector
+
+
+def test_batched_equations_are_the_sum_over_all_rows(problem):
+    matrix, vector = dense(problem, range(12))
+    found = problem.equations(range(12))
+    # float64 sums in another order
+    np.testing.assert_allclose(np.tril(found.matrix), np.tril(matrix), atol=1e-10 * matrix.max())
+    np.testing.assert_allclose(found.vector, vector, atol=1e-10 * abs(vector).max())
+
+
+def test_equations_of_parts_add_up_and_a_part_can_be_left_out(problem):
+    parts = [problem.equations(members) for members in (range(4), range(4, 9), range(9, 12))]
+    matrix, vector = dense(problem, [0, 1, 2, 3, 9, 10, 11])
+    without = problem.total(parts, without=1)
+    np.testing.assert_allclose(np.tril(without.matrix), np.tril(matrix), atol=1e-10 * matrix.max())
+    np.testing.assert_allclose(without.vector, vector, atol=1e-10 * abs(vector).max())
+
+
+def test_solution_minimises_residuals_plus_penalty(problem):
+    matrix, vector = dense(problem, range(12))
+    regularised = matrix + problem.penalty.toarray()
+    solution = problem.equations(range(12)).solve(problem.penalty)
+    gradient = regularised @ solution.coefficients - vector
+    # a Cholesky solution is backward stable: what is left of the gradient is round-off of the products
+    assert np.linalg.norm(gradient) < 1e-12 * np.linalg.norm(regularised) * np.linalg.norm(solution.coefficients)
+    scale = 1 / np.sqrt(np.diag(regularised))
+    # eigenvalues to 1e-3, the smaller one with round-off of the largest: 1e-16 times the condition number of 1e7
+    assert solution.condition_number() == pytest.approx(np.linalg.cond(regularised * scale[:, None] * scale), rel=1e-2)
+
+
+def test_effective_degrees_of_freedom_are_the_trace_of_the_hat_matrix(problem):
+    matrix, _ = dense(problem, range(12))
+    exact = np.trace(np.linalg.solve(matrix + problem.penalty.toarray(), matrix))
+    found = run_fit(problem).results['effective_degrees_of_freedom']
+    assert found == pytest.approx(exact, rel=1e-6)
+    assert 0 < found < min(problem.basis.n_columns, 12 * 103)
+
+
+def test_singular_equations_are_reported():
+    equations = NormalEquations(3)
+    equations.matrix[:] = np.tril(np.ones((3, 3)))
+    with pytest.raises(InputError, match='singular'):
+        equations.solve(sparse.csc_matrix((3, 3)))
+
+
+def test_data_added_later_give_the_fit_of_all_data_at_once(tmp_path, labelled):
+    """With grids and reference energies of the first part, which a continuation keeps."""
+    first, second = labelled.subset(range(7)), labelled.subset(range(7, 12))
+    # the first part holds the shorter distances if asked to: take grids from the whole set for both
+    whole = Problem.of(labelled, SETTINGS)
+    start = Problem(first, whole.basis, whole.one_body, whole.penalty, SETTINGS, first.content_hash)
+    run_fit(start, keep_equations=True).equations.save(tmp_path / 'first.h5')
+    continued = run_fit(Problem.adding(second, SavedEquations.load(tmp_path / 'first.h5')), keep_equations=True)
+    at_once = run_fit(whole)
+    for name in ('one_body', 'pair_coefficients', 'trio_coefficients', 'closest_distance'):
+        # one linear problem, its rows summed in another order; condition number about 1e6
+        expected = getattr(at_once.potential, name)
+        np.testing.assert_allclose(getattr(continued.potential, name), expected, atol=1e-7 * abs(expected).max())
+    assert continued.results['structures'] == 12
+    assert continued.results['rows'] == at_once.results['rows']
+    assert continued.results['training_sha256'] not in (first.content_hash, second.content_hash)
+    np.testing.assert_allclose(continued.equations.equations.vector, whole.equations(range(12)).vector, rtol=1e-6, atol=1e-6)
+
+
+def test_data_that_do_not_fit_the_basis_are_refused(labelled):
+    saved = run_fit(Problem.of(labelled, SETTINGS), keep_equations=True).equations
+    closest = closest_distances(labelled, labelled.species, 6.0)
+    saved.check(labelled, closest)
+    near = closest.copy()
+    near[0, 2] = near[2, 0] = 0.4 * closest[0, 2]
+    with pytest.raises(InputError, match=r'Li-S of .* below the grids'):
+        saved.check(labelled, near)
+    foreign = Atoms('LiCl', positions=[[0, 0, 0], [2.4, 0, 0]], cell=[8, 8, 8], pbc=True)
+    foreign.calc = SinglePointCalculator(foreign, energy=-1.0, forces=np.zeros((2, 3)))
+    with pytest.raises(InputError, match='holds Cl'):
+        saved.check(Dataset((foreign,)), closest)
+
+
+def test_tuning_measures_structures_by_fits_that_did_not_see_them(problem, labelled):
+    folds = labelled.folds(SETTINGS.folds, SETTINGS.seed)
+    found = cross_validate(problem, folds, problem.parts(folds))
+    by_force, by_energy = [], []
+    for members in folds:
+        matrix, vector = dense(problem, np.setdiff1d(np.arange(12), members))
+        coefficients = np.linalg.solve(matrix + problem.penalty.toarray(), vector)
+        for rows in problem.rows(members):
+            error = coefficients @ rows.design - rows.labels
+            by_force.append(error[7:])
+            by_energy.append(error[0] / 32)
+    # two solutions of equations with a condition number of about 1e6, one unscaled
+    assert found.forces == pytest.approx(1000 * np.sqrt(np.mean(np.square(by_force))), rel=1e-5)
+    assert found.energy == pytest.approx(1000 * np.sqrt(np.mean(np.square(by_energy))), rel=1e-5)
+
+
+def test_tuning_only_accepts_what_lowers_the_withheld_errors(example_data):
+    """Begun with bonds cut off: pairs alone to 2 Å."""
+    poor = PotentialSettings(leg_intervals=4, third_intervals=6, pair_intervals=8, pair_cutoff=2.0, ridge_trio=1e9)
+    grid = {'pair_cutoff': (2.0, 6.0), 'ridge_pair': (1e-2, 1e-1)}
+    labelled = read_dataset(example_data).subset(range(0, 73, 4))
+    chosen, report = tune(labelled, poor, grid, sweeps=1)
+    assert chosen.pair_cutoff == 6.0
+    assert report['changed']['pair_cutoff'] == 6.0
+    assert report['forces_rmse_meV_per_angstrom'] < report['forces_rmse_meV_per_angstrom_before']
+    measured = {(t['pair_cutoff'], t['ridge_pair']): t['forces_rmse_meV_per_angstrom'] for t in report['trials']}
+    assert measured[chosen.pair_cutoff, chosen.ridge_pair] == report['forces_rmse_meV_per_angstrom']
+    assert tune(labelled, poor, grid, sweeps=1)[0] == chosen
+
+
+def test_tuning_needs_groups(labelled):
+    with pytest.raises(InputError, match='single group'):
+        tune(labelled.subset([0, 1, 2]), SETTINGS)
+
+
+def test_learning_curve_ends_at_the_withheld_error_of_the_whole_set(labelled, problem):
+    curve = learning_curve(labelled, SETTINGS)
+    folds = labelled.folds(SETTINGS.folds, SETTINGS.seed)
+    forces = []
+    for members in folds:
+        others = np.setdiff1d(np.arange(12), members)
+        coefficients = problem.equations(others).solve(problem.penalty).coefficients
+        forces.append(1000 * np.sqrt(np.mean(problem.residuals(coefficients, members)[0] ** 2)))
+    assert len(curve['structures']) == len(FRACTIONS)
+    assert curve['structures'][-1] == np.mean([12 - len(members) for members in folds])
+    assert curve['forces_rmse_meV_per_angstrom'][-1] == pytest.approx(np.mean(forces), rel=1e-6)
+    # fewer structures are fitted more closely
+    assert curve['train_forces_rmse_meV_per_angstrom'][-1] > curve['train_forces_rmse_meV_per_angstrom'][0]
+    assert (np.diff(curve['structures']) >= 0).all()
+
+
+@pytest.fixture
+def files(tmp_path, labelled):
+    """Two halves of the structures and a settings file of a small basis."""
+    write_dataset(tmp_path / 'a.extxyz', labelled)
+    write_dataset(tmp_path / 'b.extxyz', labelled.subset([1, 4, 7, 10]))
+    (tmp_path / 's.yaml').write_text('leg_intervals: 4\nthird_intervals: 6\npair_intervals: 10\n')
+    return tmp_path
+
+
+def invoke(folder, *arguments):
+    return CliRunner().invoke(ufpnmr, ['fit-potential', *(str(folder / a) if '.' in a else a for a in arguments)])
+
+
+def test_command_reports_calibration_freedom_and_learning_curve(files):
+    found = invoke(
+        files, 'a.extxyz', '-o', 'p.h5', '--settings', 's.yaml', '--learning-curve', '--plot', 'f.png', '--json', 'r.json'
+    )
+    assert found.exit_code == 0, found.output
+    results = json.loads((files / 'r.json').read_text())
+    assert {'fraction_within_1_sigma', 'fraction_within_2_sigma', 'slope'} <= set(results['calibration']['forces'])
+    assert results['effective_degrees_of_freedom'] < results['columns']
+    assert results['condition_number'] > 1
+    assert len(results['learning_curve']['structures']) == len(FRACTIONS)
+    assert (files / 'f.png').stat().st_size > 10_000
+    assert UltraFastPotential.load(files / 'p.h5').posterior is not None
+
+
+def test_command_leaves_out_the_posterior(files):
+    assert invoke(files, 'a.extxyz', '-o', 'p.h5', '--settings', 's.yaml', '--no-posterior').exit_code == 0
+    assert UltraFastPotential.load(files / 'p.h5').posterior is None
+
+
+def test_evaluation_puts_expected_errors_beside_real_ones(files):
+    assert invoke(files, 'a.extxyz', '-o', 'p.h5', '--settings', 's.yaml').exit_code == 0
+    arguments = [str(files / 'p.h5'), str(files / 'b.extxyz'), '--json', str(files / 'e.json')]
+    found = CliRunner().invoke(ufpnmr, ['evaluate-potential', *arguments])
+    assert found.exit_code == 0, found.output
+    results = json.loads((files / 'e.json').read_text())
+    assert results['calibration']['forces']['numbers'] == 4 * 32 * 3
+    assert set(results['energy_rmse_meV_per_atom_by_group']) == set(results['forces_rmse_meV_per_angstrom_by_group'])
+
+
+def test_command_continues_from_equations(files):
+    assert invoke(files, 'a.extxyz', '-o', 'p.h5', '--settings', 's.yaml', '--save-equations', 'e.h5').exit_code == 0
+    found = invoke(files, 'b.extxyz', '-o', 'q.h5', '--add-to', 'e.h5', '--json', 'r.json')
+    assert found.exit_code == 0, found.output
+    results = json.loads((files / 'r.json').read_text())
+    assert results['structures'] == 16
+    assert results['settings']['leg_intervals'] == 4
+    refused = invoke(files, 'b.extxyz', '-o', 'r.h5', '--add-to', 'e.h5', '--settings', 's.yaml')
+    assert isinstance(refused.exception, InputError) and 'fix the settings' in str(refused.exception)
+    assert not (files / 'r.h5').exists()
