@@ -109,13 +109,9 @@ make_environment() {
     fi
     exec 9<&-
 
-    # The cache of compiled kernels goes with the sources that have kernels: numba itself does not see that a kernel
-    # calls a changed one of another file.
-    local kernels
-    kernels=$(cd "$project_root" && grep -rl --include='*.py' numba aiida_ufpnmr | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-12)
-    export NUMBA_CACHE_DIR=$environment/cache/numba-$kernels
+    export XDG_CACHE_HOME=$environment/cache # compiled kernels
     export MPLCONFIGDIR=$environment/cache/matplotlib
-    mkdir -p "$NUMBA_CACHE_DIR" "$MPLCONFIGDIR"
+    mkdir -p "$MPLCONFIGDIR"
     export VIRTUAL_ENV=$environment PATH=$environment/bin:$PATH
     unset PYTHONHOME PYTHONPATH
 }

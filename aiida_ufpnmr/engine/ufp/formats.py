@@ -20,6 +20,10 @@ from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.ufp.splines import design_matrix
 
 
+#: What neither format has a place for.
+LOST_EVERYWHERE = 'settings, hash of the training set, shortest distances in it, and the posterior for uncertainties'
+
+
 def clamped_knots(start: float, stop: float, n_intervals: int) -> np.ndarray:
     """Knots of the clamped basis over uniform intervals, (n_intervals + 7,)."""
     inner = start + (stop - start) / n_intervals * np.arange(n_intervals + 1)
@@ -82,7 +86,7 @@ def write_uf3(potential, path) -> list[str]:
         lines += ['#']
     with whole_file(path) as partial:
         partial.write_text('\n'.join(lines) + '\n')
-    lost = ['settings, hash of the training set and shortest distances in it']
+    lost = [LOST_EVERYWHERE]
     if np.any(potential.one_body):
         energies = ', '.join(f'{s} {e:.6f} eV' for s, e in zip(potential.species, potential.one_body))
         lost.append(f'one-body energies ({energies}): add them to the energies of LAMMPS')
@@ -115,7 +119,7 @@ def write_json(potential, path) -> list[str]:
     }
     with whole_file(path) as partial:
         partial.write_text(json.dumps(content) + '\n')
-    return ['settings, hash of the training set and shortest distances in it']
+    return [LOST_EVERYWHERE]
 
 
 def _pairs(potential) -> Iterator:
