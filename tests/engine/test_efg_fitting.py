@@ -134,6 +134,8 @@ def test_what_cannot_be_fitted_is_refused(data):
         fit_efg_model(data, 'Na', SMALL)
     with pytest.raises(InputError, match="'P'"):
         fit_efg_model(data, 'P', SMALL)
+    with pytest.raises(InputError, match='23Na is none of Li'):
+        fit_efg_model(data, 'Li', EfgSettings(isotope='23Na'))
     lonely = Atoms('Li', positions=[[0, 0, 0]])
     lonely.new_array('efg', np.zeros((1, 3, 3)))
     with pytest.raises(InputError, match='has a neighbour'):
@@ -145,7 +147,17 @@ def test_what_cannot_be_fitted_is_refused(data):
 
 
 @pytest.mark.parametrize(
-    'values', [{'cutoff': -1}, {'l_max': 1}, {'penalty': 1e-9}, {'cutoff_width': 9.0}, {'folds': 1}]
+    'values',
+    [
+        {'cutoff': -1},
+        {'l_max': 1},
+        {'penalty': 1e-9},
+        {'cutoff_width': 9.0},
+        {'folds': 1},
+        {'sigma': 1e-6},
+        {'mixed_channels': 10**9},
+        {'exponent': float('nan')},
+    ],
 )
 def test_impossible_settings_are_refused(values):
     with pytest.raises(ValueError):

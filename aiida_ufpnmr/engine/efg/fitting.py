@@ -150,6 +150,8 @@ def fit_efg_model(
     """
     began, cpu_began = time.perf_counter(), time.process_time()
     isotope = get_isotope(settings.isotope or species).name
+    if isotope.lstrip('0123456789') != species:
+        raise InputError(f'isotope {isotope} is none of {species}; choose one of it, or leave the setting out')
     masks, tensors = labelled_tensors(dataset, species)
     ions = sum(map(len, tensors))
     if not ions:

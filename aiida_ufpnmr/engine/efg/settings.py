@@ -10,6 +10,19 @@ PENALTY_FLOOR = 1e-4
 #: Penalties that cross-validation chooses from. The best is flat within a factor of 3.
 PENALTIES = (1e-2, 3e-2, 1e-1)
 
+#: What makes sense, and what fits into memory: the radial integrals are tabulated on a grid as fine as ``sigma``.
+LIMITS = {
+    'cutoff': (1.0, 20.0),
+    'cutoff_width': (1e-3, 20.0),
+    'n_max': (1, 12),
+    'l_max': (2, 12),
+    'sigma': (0.05, 5.0),
+    'scale': (0.1, 100.0),
+    'exponent': (0.0, 20.0),
+    'mixed_channels': (1, 200),
+    'folds': (2, 1000),
+}
+
 
 @dataclass(frozen=True)
 class EfgSettings:
@@ -44,22 +57,12 @@ class EfgSettings:
     isotope: str | None = None
 
     def __post_init__(self):
-        for name in ('cutoff', 'cutoff_width', 'sigma', 'scale'):
-            if not getattr(self, name) > 0:
-                raise ValueError(f'{name} must be positive')
-        if self.cutoff > 20:
-            raise ValueError(f'cutoff must be at most 20 Å, not {self.cutoff:g}')
-        if self.seed < 0:
-            raise ValueError(f'seed must not be negative, not {self.seed}')
+        for name, (least, most) in LIMITS.items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f'{name} must lie between {least:g} and {most:g}, not {getattr(self, name):g}')
         if self.cutoff_width > self.cutoff:
             raise ValueError('cutoff_width must not exceed cutoff')
-        if self.exponent < 0:
-            raise ValueError('exponent must not be negative')
-        if not 2 <= self.l_max <= 12:
-            raise ValueError('l_max must lie between 2 and 12')
-        if not 1 <= self.n_max <= 12:
-            raise ValueError('n_max must lie between 1 and 12')
-        if self.mixed_channels < 1 or self.folds < 2:
-            raise ValueError('mixed_channels must be at least 1 and folds at least 2')
+        if self.seed < 0:
+            raise ValueError(f'seed must not be negative, not {self.seed}')
         if self.penalty is not None and not self.penalty >= PENALTY_FLOOR:
             raise ValueError(f'penalty must be at least {PENALTY_FLOOR:g}')
