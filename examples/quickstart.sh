@@ -12,7 +12,7 @@ make_environment
 
 data=$project_root/examples/data/li3ps4-pbe-gpaw.extxyz
 start=14       # a frame of β-Li3PS4 at 900 K
-temperature=800 # K: hot, so that ions hop often enough in a short run
+temperature=900 # K: hot, so that ions hop often enough in a short run
 output=$project_root/examples/quickstart-output
 export AIIDA_PATH=$output/aiida
 
