@@ -179,7 +179,7 @@ def _run(simulation, writer, checkpoint, run, steps, every, efg, velocities, che
             if stop is None:
                 write_checkpoint(checkpoint, simulation, run)
         except OSError as error:
-            # what is on disk is whole; a checkpoint may still fit, and then nothing but the unwritten frames is lost
+            # what is on disk is whole, and so is the last checkpoint: a restart goes on from there
             raise OSError(f'{writer.path}: writing failed at step {simulation.step} ({error.strerror or error})') from error
     if simulation.step < steps and stop is None:
         raise KeyboardInterrupt

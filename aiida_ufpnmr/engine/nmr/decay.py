@@ -348,7 +348,7 @@ def _interval(fit: _Fit, per_signal: float, draws: np.ndarray) -> tuple[float, f
         return float(ndtri(np.clip(below / len(found), 0.5 / len(found), 1 - 0.5 / len(found))))
 
     def limit(sign: int) -> float:
-        inside, inside_value = 0.0, None
+        inside = 0.0
         for offset in (0.03, 0.06, 0.12, 0.25, 0.4, 0.6, 0.9, 1.3, 1.8, 2.4):
             value = -sign * probit_below(observed + sign * offset)
             if value > -ndtri(tail):

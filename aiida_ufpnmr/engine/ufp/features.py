@@ -14,17 +14,13 @@ from aiida_ufpnmr.engine.ufp.splines import cubic_slopes, cubic_values
 N_LEADING = 7
 
 
-def features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
-    """Design matrix of one structure, (n_columns, 7 + 3 n_atoms).
-
-    Times the coefficients it gives the energy (eV), the virial (eV; xx, yy, zz, yz, xz, xy) and the forces (eV/Å).
-    """
+def _arguments(atoms: Atoms, types: np.ndarray, basis: Basis) -> tuple:
+    """What both kernels need to know of a structure and of the basis, atoms sorted by species."""
     order = np.argsort(types, kind='stable')
     positions = np.ascontiguousarray(atoms.positions[order])
     cell = np.ascontiguousarray(atoms.cell.array)
     found = neighbour_list(positions, cell, atoms.pbc, max(basis.pair_cutoff, basis.trio_cutoff))
-    rows = np.zeros((basis.n_columns, N_LEADING + 3 * len(atoms)))
-    _fill(
+    return (
         positions,
         types[order],
         found.start,
@@ -38,8 +34,16 @@ def features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
         basis.third_start,
         basis.pair_columns,
         basis.trio_columns,
-        rows,
     )
+
+
+def features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
+    """Design matrix of one structure, (n_columns, 7 + 3 n_atoms).
+
+    Times the coefficients it gives the energy (eV), the virial (eV; xx, yy, zz, yz, xz, xy) and the forces (eV/Å).
+    """
+    rows = np.zeros((basis.n_columns, N_LEADING + 3 * len(atoms)))
+    _fill(*_arguments(atoms, types, basis), rows)
     return rows
 
 
@@ -163,27 +167,8 @@ def _fill(
 
 def local_features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
     """Design rows of the energies of single atoms, (n_atoms, n_columns); their sum is the energy row of the structure."""
-    order = np.argsort(types, kind='stable')
-    positions = np.ascontiguousarray(atoms.positions[order])
-    cell = np.ascontiguousarray(atoms.cell.array)
-    found = neighbour_list(positions, cell, atoms.pbc, max(basis.pair_cutoff, basis.trio_cutoff))
     rows = np.zeros((len(atoms), basis.n_columns))
-    _fill_local(
-        positions,
-        types[order],
-        found.start,
-        found.index,
-        found.shift @ cell,
-        order,
-        basis.pair_cutoff,
-        basis.trio_cutoff,
-        basis.pair_start,
-        basis.leg_start,
-        basis.third_start,
-        basis.pair_columns,
-        basis.trio_columns,
-        rows,
-    )
+    _fill_local(*_arguments(atoms, types, basis), rows)
     return rows
 
 

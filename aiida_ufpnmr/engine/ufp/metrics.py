@@ -8,9 +8,8 @@ import numpy as np
 
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, stress
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.ufp.equations import GPA
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
-
-_EV_PER_A3_IN_GPA = 160.21766208
 
 
 def _rmse(errors) -> float | None:
@@ -48,7 +47,7 @@ def potential_errors(predictions: Iterable[tuple[UltraFastPotential, Dataset]]) 
                 groups += [group] * len(atoms)
             if stress(atoms) is not None and found.stress is not None:
                 difference = found.stress - stress(atoms)
-                by_stress.append(_EV_PER_A3_IN_GPA * difference[np.triu_indices(3)])
+                by_stress.append(difference[np.triu_indices(3)] / GPA)
     force_errors = np.concatenate(by_force) if by_force else np.zeros((0, 3))
     symbol, group = np.array(symbols), np.array(groups)
     energy_error, energy_group = np.array(by_energy), np.array(energy_groups)
