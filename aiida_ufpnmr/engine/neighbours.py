@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.simd import load8, store
+
 
 class NeighbourList(NamedTuple):
     """Neighbours of all atoms as flat arrays, each pair seen from both ends.
@@ -59,9 +61,21 @@ _MIDDLE = 1 << (_BITS - 1)
 
 
 @nb.njit(cache=True, inline='always')
-def _pack(j, s0, s1, s2):
-    """Atom and image as one number; sorting these sorts by atom, then image."""
+def pack(j, s0, s1, s2):
+    """Atom and image as one number; in order of these numbers stand atoms, then images."""
     return (((((j << _BITS) + s0 + _MIDDLE) << _BITS) + s1 + _MIDDLE) << _BITS) + s2 + _MIDDLE
+
+
+@nb.njit(cache=True, inline='always')
+def packed_atom(key):
+    """The atom of a :func:`pack`."""
+    return key >> (3 * _BITS)
+
+
+@nb.njit(cache=True, inline='always')
+def packed_image(key, a):
+    """The image of a :func:`pack` along direction ``a``."""
+    return ((key >> ((2 - a) * _BITS)) & (2 * _MIDDLE - 1)) - _MIDDLE
 
 
 @nb.njit(cache=True)
@@ -70,9 +84,122 @@ def find_neighbours(positions, cell, pbc, cutoff, centres=None):
 
     Where ``centres``, (n,) booleans, is given, only those atoms get neighbours.
     """
+    if centres is None:
+        wanted = np.ones(len(positions), np.bool_)
+    else:
+        wanted = centres
+    wrap, start, keys = packed_neighbours(positions, cell, pbc, cutoff, wanted, False)
+    index = np.empty(len(keys), np.int32)
+    shift = np.empty((len(keys), 3), np.int32)
+    for i in range(len(positions)):
+        for q in range(start[i], start[i + 1]):
+            j = packed_atom(keys[q])
+            index[q] = j
+            for a in range(3):
+                shift[q, a] = packed_image(keys[q], a) + wrap[i, a] - wrap[j, a]
+    return start, index, shift
+
+
+@nb.njit(cache=True)
+def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
+    """Neighbours of the atoms in ``centres``, sorted, with images counted from positions that are wrapped into the cell.
+
+    Args:
+        half: give each pair once, to the atom of lower index; an atom and its own image once as well.
+
+    Returns:
+        wrap: (n, 3) int32, how many cells each atom is outside the cell.
+        start: (n + 1,) int64, where the neighbours of an atom begin in ``keys``.
+        keys: (m,) int64, see :func:`pack`.
+    """
+    n = len(positions)
+    wrap, wrapped, box_of, boxes, reach, first, atom, ordered = _boxes(positions, cell, pbc, cutoff)
+    # Atom by atom, in order: for which centres is it a neighbour, and as which image? Handing these out to the centres in the
+    # same order leaves the neighbours of each centre sorted, without a sort. Where each pair is wanted once, an atom looks at
+    # those that came before it, which stand first in their boxes.
+    there = np.zeros(len(first) - 1, np.int64) if half else np.diff(first)
+    counts = np.zeros(n + 1, np.int64)
+    ends = np.zeros(n + 1, np.int64)
+    found = np.empty(64 * n + 64, np.int64)
+    most = 0
+    for box in range(len(first) - 1):
+        most = max(most, first[box + 1] - first[box])
+    square = np.empty(most + 8)
+    close = np.empty(most + 1, np.int64)
+    stride = ordered.shape[1]
+    limit = cutoff * cutoff
+    total = 0
+    for j in range(n):
+        if half:
+            there[(box_of[j, 0] * boxes[1] + box_of[j, 1]) * boxes[2] + box_of[j, 2]] += 1
+        for b0 in range(box_of[j, 0] - reach[0], box_of[j, 0] + reach[0] + 1):
+            if not pbc[0] and (b0 < 0 or b0 >= boxes[0]):
+                continue
+            c0 = b0 // boxes[0]
+            for b1 in range(box_of[j, 1] - reach[1], box_of[j, 1] + reach[1] + 1):
+                if not pbc[1] and (b1 < 0 or b1 >= boxes[1]):
+                    continue
+                c1 = b1 // boxes[1]
+                for b2 in range(box_of[j, 2] - reach[2], box_of[j, 2] + reach[2] + 1):
+                    if not pbc[2] and (b2 < 0 or b2 >= boxes[2]):
+                        continue
+                    c2 = b2 // boxes[2]
+                    box = ((b0 - c0 * boxes[0]) * boxes[1] + b1 - c1 * boxes[1]) * boxes[2] + b2 - c2 * boxes[2]
+                    x = wrapped[j, 0] - (c0 * cell[0, 0] + c1 * cell[1, 0] + c2 * cell[2, 0])
+                    y = wrapped[j, 1] - (c0 * cell[0, 1] + c1 * cell[1, 1] + c2 * cell[2, 1])
+                    z = wrapped[j, 2] - (c0 * cell[0, 2] + c1 * cell[1, 2] + c2 * cell[2, 2])
+                    low, size = first[box], there[box]
+                    for k in range(0, size, 8):  # and over the end
+                        dx = load8(ordered, low + k) - x
+                        dy = load8(ordered, stride + low + k) - y
+                        dz = load8(ordered, 2 * stride + low + k) - z
+                        store(square, k, dx * dx + dy * dy + dz * dz)
+                    within = 0
+                    for k in range(np.uintp(size)):
+                        close[np.uintp(within)] = atom[np.uintp(low) + k]
+                        within += square[k] < limit
+                    if total + within > len(found):
+                        found = np.concatenate((found, np.empty(len(found) + within, np.int64)))
+                    here = c0 == 0 and c1 == 0 and c2 == 0
+                    positive = c0 > 0 or (c0 == 0 and (c1 > 0 or (c1 == 0 and c2 > 0)))
+                    for k in range(within):
+                        i = close[k]
+                        if not centres[i] or (i == j and (here or (half and positive))):
+                            continue
+                        found[total] = pack(i, -c0, -c1, -c2)
+                        counts[i + 1] += 1
+                        total += 1
+        ends[j + 1] = total
+    start = np.cumsum(counts)
+    place = start[:-1].copy()
+    keys = np.empty(total, np.int64)
+    for j in range(n):
+        for q in range(ends[j], ends[j + 1]):
+            i = packed_atom(found[q])
+            key = found[q] + ((j - i) << (3 * _BITS))
+            at = place[i]
+            place[i] += 1
+            # only images of one atom can be out of order
+            while at > start[i] and keys[at - 1] > key:
+                keys[at] = keys[at - 1]
+                at -= 1
+            keys[at] = key
+    return wrap, start, keys
+
+
+@nb.njit(cache=True)
+def _boxes(positions, cell, pbc, cutoff):
+    """Wrap atoms into the cell and sort them into boxes.
+
+    Returns:
+        wrap: (n, 3) int32 cells that each atom is outside; wrapped: (n, 3) Å.
+        box_of: (n, 3) box of each atom; boxes: how many there are along each direction; reach: how many to look around.
+        first: where the atoms of a box begin in ``atom``, (boxes + 1,); atom: (n,), in order within a box; ordered:
+            (3, n + 8) their wrapped positions.
+    """
     n = len(positions)
     inverse = np.linalg.inv(cell)
-    # distance between opposite faces of the cell, and how far the atoms reach in fractional coordinates
+    # distance between opposite faces of the cell
     height = np.empty(3)
     for a in range(3):
         height[a] = 1.0 / np.sqrt(inverse[0, a] ** 2 + inverse[1, a] ** 2 + inverse[2, a] ** 2)
@@ -101,7 +228,6 @@ def find_neighbours(positions, cell, pbc, cutoff, centres=None):
         reach[a] = int(np.ceil(cutoff / (height[a] * width[a] / boxes[a]) + 1e-9))
         if not pbc[a]:
             reach[a] = min(reach[a], boxes[a] - 1)
-    # atoms box by box, wrapped into the cell: the inner loop runs over memory that lies together
     box_of = np.empty((n, 3), np.int64)
     first = np.zeros(boxes[0] * boxes[1] * boxes[2] + 1, np.int64)
     for i in range(n):
@@ -112,60 +238,16 @@ def find_neighbours(positions, cell, pbc, cutoff, centres=None):
     first = np.cumsum(first)
     filled = first[:-1].copy()
     atom = np.empty(n, np.int64)
-    x, y, z = np.empty(n), np.empty(n), np.empty(n)
+    ordered = np.zeros((3, n + 8))
     wrapped = np.empty((n, 3))
     for i in range(n):
-        for k in range(3):
-            wrapped[i, k] = positions[i, k] - (
-                wrap[i, 0] * cell[0, k] + wrap[i, 1] * cell[1, k] + wrap[i, 2] * cell[2, k]
-            )
         box = (box_of[i, 0] * boxes[1] + box_of[i, 1]) * boxes[2] + box_of[i, 2]
         place = filled[box]
         filled[box] += 1
         atom[place] = i
-        x[place], y[place], z[place] = wrapped[i]
-    start = np.zeros(n + 1, np.int64)
-    keys = np.empty(64 * n + 64, np.int64)
-    found = 0
-    limit2 = cutoff * cutoff
-    for i in range(n):
-        if centres is not None:
-            if not centres[i]:
-                start[i + 1] = found
-                continue
-        for b0 in range(box_of[i, 0] - reach[0], box_of[i, 0] + reach[0] + 1):
-            if not pbc[0] and (b0 < 0 or b0 >= boxes[0]):
-                continue
-            for b1 in range(box_of[i, 1] - reach[1], box_of[i, 1] + reach[1] + 1):
-                if not pbc[1] and (b1 < 0 or b1 >= boxes[1]):
-                    continue
-                for b2 in range(box_of[i, 2] - reach[2], box_of[i, 2] + reach[2] + 1):
-                    if not pbc[2] and (b2 < 0 or b2 >= boxes[2]):
-                        continue
-                    c0, c1, c2 = b0 // boxes[0], b1 // boxes[1], b2 // boxes[2]
-                    box = ((b0 - c0 * boxes[0]) * boxes[1] + b1 - c1 * boxes[1]) * boxes[2] + b2 - c2 * boxes[2]
-                    xi = wrapped[i, 0] - (c0 * cell[0, 0] + c1 * cell[1, 0] + c2 * cell[2, 0])
-                    yi = wrapped[i, 1] - (c0 * cell[0, 1] + c1 * cell[1, 1] + c2 * cell[2, 1])
-                    zi = wrapped[i, 2] - (c0 * cell[0, 2] + c1 * cell[1, 2] + c2 * cell[2, 2])
-                    here = c0 == 0 and c1 == 0 and c2 == 0
-                    if found + first[box + 1] - first[box] > len(keys):
-                        keys = np.concatenate((keys, np.empty(len(keys) + n, np.int64)))
-                    for k in range(first[box], first[box + 1]):
-                        d2 = (x[k] - xi) ** 2 + (y[k] - yi) ** 2 + (z[k] - zi) ** 2
-                        if d2 < limit2:
-                            j = atom[k]
-                            if not (here and j == i):
-                                keys[found] = _pack(
-                                    j, c0 + wrap[i, 0] - wrap[j, 0], c1 + wrap[i, 1] - wrap[j, 1],
-                                    c2 + wrap[i, 2] - wrap[j, 2],
-                                )  # fmt: skip
-                                found += 1
-        start[i + 1] = found
-        keys[start[i] : found].sort()
-    index = np.empty(found, np.int32)
-    shift = np.empty((found, 3), np.int32)
-    for q in range(found):
-        index[q] = keys[q] >> (3 * _BITS)
-        for a in range(3):
-            shift[q, a] = ((keys[q] >> ((2 - a) * _BITS)) & (2 * _MIDDLE - 1)) - _MIDDLE
-    return start, index, shift
+        for k in range(3):
+            wrapped[i, k] = positions[i, k] - (
+                wrap[i, 0] * cell[0, k] + wrap[i, 1] * cell[1, k] + wrap[i, 2] * cell[2, k]
+            )
+            ordered[k, place] = wrapped[i, k]
+    return wrap, wrapped, box_of, boxes, reach, first, atom, ordered

@@ -9,7 +9,8 @@ import numba as nb
 import numpy as np
 from ase import units
 
-from aiida_ufpnmr.engine.ufp.kernels import MATH, compute, interaction_lists
+from aiida_ufpnmr.engine.ufp.kernels import MATH, compute
+from aiida_ufpnmr.engine.ufp.lists import interaction_lists
 
 #: Acceleration in Å/fs² of one amu under one eV/Å; its inverse turns amu Å²/fs² into eV.
 ACCELERATION = units.fs**2
@@ -98,7 +99,7 @@ def advance(
                     return step, TOO_HOT, -1, -1, heat, lists
             lists = interaction_lists(positions, cell, pbc, tables, skin)
             reference[:] = positions
-        i, j = compute(positions, types, lists, tables, forces, energies, virial, closest)
+        i, j = compute(positions, types, lists, tables, forces, energies, virial, closest, step == n_steps)
         for k in range(n):
             kick = 0.5 * timestep * ACCELERATION / masses[k]
             for a in range(3):

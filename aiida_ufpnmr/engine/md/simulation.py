@@ -13,7 +13,8 @@ from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md import integrators
 from aiida_ufpnmr.engine.neighbours import complete_cell
-from aiida_ufpnmr.engine.ufp.kernels import compute, interaction_lists
+from aiida_ufpnmr.engine.ufp.kernels import compute
+from aiida_ufpnmr.engine.ufp.lists import interaction_lists
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 ENSEMBLES = ('nve', 'nvt')

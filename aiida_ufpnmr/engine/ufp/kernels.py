@@ -1,28 +1,32 @@
 """Compiled energy, forces and virial of an ultra-fast potential.
 
-The three-body energy of an atom depends on the vectors to its neighbours only. The kernel collects the gradient of that
-energy by each of these vectors; forces and virial follow from it in one place.
+For each atom its neighbours are gathered first: vectors and squared distances four at a time, those within the cut-off
+closed up without a branch, since no processor could predict it; then everything that depends on one distance, eight at a
+time; and then what remains of each pair and each trio. The vectors to the neighbours carry all gradients, from which forces
+and virial follow in one place.
 
-Sums run over neighbours in the order of the lists (by atom, then image), so that results do not depend on when the lists
-were made as long as they hold every pair within the cut-off.
+Sums run over neighbours in the order of the lists (by atom, then image), so that forces do not depend on what else the
+lists hold; only where atoms were wrapped into the cell when they were made shows in the last digit. With threads, each takes every so many-th atom and
+sums on its own, and the sums are added in the order of the threads: results depend on how many there are, not on
+which was first.
 
 Indices in inner loops are unsigned (``np.uintp``), which spares Numba the check for counting from the end.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numba as nb
 import numpy as np
 
-from aiida_ufpnmr.engine.neighbours import find_neighbours
-from aiida_ufpnmr.engine.ufp.simd import (
+from aiida_ufpnmr.engine.ufp.lists import SPARE
+from aiida_ufpnmr.engine.ufp.plain import compute_plain
+from aiida_ufpnmr.engine.simd import (
     broadcast4,
     broadcast8,
-    cubic_slopes4,
-    cubic_values4,
-    filled8,
+    column,
+    greater,
+    halves,
+    joined,
     lane,
     lesser,
     load4,
@@ -30,8 +34,7 @@ from aiida_ufpnmr.engine.ufp.simd import (
     lower,
     root,
     spread,
-    store4,
-    store8,
+    store,
     sums,
     twice,
     upper,
@@ -43,379 +46,400 @@ from aiida_ufpnmr.engine.ufp.splines import cubic_slopes, cubic_values
 MATH = {'contract', 'reassoc', 'arcp', 'nsz'}
 
 
-class Tables(NamedTuple):
-    """A potential as flat arrays; ``s`` species.
-
-    Grids are given by their start, the inverse of their spacing, and their number of intervals.
-    """
-
-    one_body: np.ndarray  # (s,) eV
-    pair_start: np.ndarray  # (s, s) Å
-    pair_inverse: np.ndarray  # (s, s) 1/Å
-    pair_cutoff: np.ndarray  # (s, s) Å
-    pair_polynomials: np.ndarray  # (s, s, n, 4) eV: on each interval a cubic in t from 0 to 1, lowest power first
-    trio_index: np.ndarray  # (s, s, s) row in trio_coefficients for centre, first, second neighbour
-    trio_coefficients: np.ndarray  # (trios, a, b, c) eV: leg to the first, leg to the second neighbour, third side
-    leg_start: np.ndarray  # (s, s) Å
-    leg_inverse: np.ndarray  # (s, s) 1/Å
-    third_start: np.ndarray  # (s, s) Å
-    third_inverse: np.ndarray  # (s, s) 1/Å
-    trio_cutoff: float  # Å, of both legs
-    cutoff: float  # Å, of everything
-    vectorised: bool  # take the vector form of the three-body sum, or its plain twin
-
-
-class InteractionLists(NamedTuple):
-    """Who interacts with whom. Offsets (Å) are added to the position of the neighbour.
-
-    Pairs stand once, with the atom of lower index; both directions of a pair of an atom with its own image stand as one.
-    Trios need all neighbours of an atom, within their shorter cut-off.
-    """
-
-    pair_start: np.ndarray  # (n + 1,)
-    pair_index: np.ndarray  # (pairs,)
-    pair_offset: np.ndarray  # (pairs, 3)
-    near_start: np.ndarray  # (n + 1,)
-    near_index: np.ndarray  # (neighbours,)
-    near_offset: np.ndarray  # (neighbours, 3)
-
-
 @nb.njit(cache=True)
-def interaction_lists(positions, cell, pbc, tables, skin):
-    """Lists of all pairs and neighbours within their cut-off plus ``skin`` (Å); the cell must span space."""
-    start, index, shift = find_neighbours(positions, cell, pbc, tables.cutoff + skin)
-    n = len(positions)
-    limit = (tables.trio_cutoff + skin) ** 2
-    pair_start = np.zeros(n + 1, np.int64)
-    near_start = np.zeros(n + 1, np.int64)
-    pair_index = np.empty(len(index), np.int32)
-    near_index = np.empty(len(index), np.int32)
-    pair_offset = np.empty((len(index), 3))
-    near_offset = np.empty((len(index), 3))
-    pairs = near = 0
-    for i in range(n):
-        x, y, z = positions[i, 0], positions[i, 1], positions[i, 2]
-        for q in range(start[i], start[i + 1]):
-            j = index[q]
-            s0, s1, s2 = shift[q, 0], shift[q, 1], shift[q, 2]
-            ox = s0 * cell[0, 0] + s1 * cell[1, 0] + s2 * cell[2, 0]
-            oy = s0 * cell[0, 1] + s1 * cell[1, 1] + s2 * cell[2, 1]
-            oz = s0 * cell[0, 2] + s1 * cell[1, 2] + s2 * cell[2, 2]
-            if j > i or (j == i and (s0 > 0 or (s0 == 0 and (s1 > 0 or (s1 == 0 and s2 > 0))))):
-                pair_index[pairs] = j
-                pair_offset[pairs, 0] = ox
-                pair_offset[pairs, 1] = oy
-                pair_offset[pairs, 2] = oz
-                pairs += 1
-            if (positions[j, 0] + ox - x) ** 2 + (positions[j, 1] + oy - y) ** 2 + (positions[j, 2] + oz - z) ** 2 < limit:
-                near_index[near] = j
-                near_offset[near, 0] = ox
-                near_offset[near, 1] = oy
-                near_offset[near, 2] = oz
-                near += 1
-        pair_start[i + 1] = pairs
-        near_start[i + 1] = near
-    return InteractionLists(
-        pair_start, pair_index[:pairs], pair_offset[:pairs], near_start, near_index[:near], near_offset[:near]
-    )
-
-
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
-def trios_plain(ti, count, kind, vector, gradient, leg_interval, leg_basis, tables):
-    """Three-body energy of one atom, one trio after the other; adds to the gradients by the vectors to its neighbours.
-
-    Args:
-        ti: species of the atom.
-        count: number of neighbours within the cut-off of the legs, sorted by species ``kind``.
-        leg_interval, leg_basis: for each neighbour the interval of its length, and the four values and four slopes (over
-            the length) of the functions there.
-    """
-    energy = 0.0
-    third_intervals = tables.trio_coefficients.shape[3] - 3
-    for j in range(count):
-        tj = kind[j]
-        for k in range(j + 1, count):
-            tk = kind[k]
-            trio = tables.trio_index[ti, tj, tk]
-            ex = vector[k, 0] - vector[j, 0]
-            ey = vector[k, 1] - vector[j, 1]
-            ez = vector[k, 2] - vector[j, 2]
-            r = np.sqrt(ex * ex + ey * ey + ez * ez)
-            u = (r - tables.third_start[tj, tk]) * tables.third_inverse[tj, tk]
-            if u < 0.0:
-                continue
-            interval = min(int(u), third_intervals - 1)
-            values = cubic_values(u - interval)
-            slopes = cubic_slopes(u - interval)
-            value = 0.0
-            by_j = 0.0
-            by_k = 0.0
-            by_third = 0.0
-            for a in range(4):
-                for b in range(4):
-                    block = tables.trio_coefficients[trio, leg_interval[j] + a, leg_interval[k] + b]
-                    row = 0.0
-                    slope = 0.0
-                    for c in range(4):
-                        row += block[interval + c] * values[c]
-                        slope += block[interval + c] * slopes[c]
-                    value += row * leg_basis[j, a] * leg_basis[k, b]
-                    by_j += row * leg_basis[j, 4 + a] * leg_basis[k, b]
-                    by_k += row * leg_basis[j, a] * leg_basis[k, 4 + b]
-                    by_third += slope * leg_basis[j, a] * leg_basis[k, b]
-            by_third *= tables.third_inverse[tj, tk] / r
-            energy += value
-            gradient[j, 0] += by_j * vector[j, 0] - by_third * ex
-            gradient[j, 1] += by_j * vector[j, 1] - by_third * ey
-            gradient[j, 2] += by_j * vector[j, 2] - by_third * ez
-            gradient[k, 0] += by_k * vector[k, 0] + by_third * ex
-            gradient[k, 1] += by_k * vector[k, 1] + by_third * ey
-            gradient[k, 2] += by_k * vector[k, 2] + by_third * ez
-    return energy
-
-
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
-def trios_vector(ti, count, kind, vector, gradient, leg_interval, leg_basis, tables, numbers, blocks):
-    """The same as :func:`trios_plain`, four functions of the third side at a time.
-
-    For each trio, the 4 x 4 x 4 block of coefficients is contracted with the values of the first leg and with its slopes
-    side by side, in the lower and upper half of one register of eight; what belongs to the first leg stays in registers
-    while the second runs. Then the second leg, then the third side: energy and the three derivatives are four sums.
-
-    Args:
-        numbers: (8, m) to work in, m at least ``count`` + 8. Rows: vector to the neighbour; start and inverse spacing of the
-            grid of the third side; position on it, derivative, interval.
-        blocks: (m,) to work in: where in the coefficients those of a second neighbour begin.
-    """
-    energy = 0.0
-    columns = tables.trio_coefficients.shape[3]
-    step = tables.trio_coefficients.shape[2] * columns
-    size = tables.trio_coefficients.shape[1] * step
-    m = numbers.shape[1]
-    for k in range(count):
-        for a in range(3):
-            numbers[a, k] = vector[k, a]
-    tj = -1
-    for j in range(count - 1):
-        if kind[j] != tj:
-            tj = kind[j]
-            for k in range(j + 1, count):
-                numbers[3, k] = tables.third_start[tj, kind[k]]
-                numbers[4, k] = tables.third_inverse[tj, kind[k]]
-                blocks[k] = tables.trio_index[ti, tj, kind[k]] * size + leg_interval[k] * columns
-        # Third sides of the trios with all that come after, eight at a time and over the end: interval on the grid (negative
-        # below it), position within the interval, derivative of the grid coordinate over the length.
-        xj, yj, zj = filled8(numbers[0, j]), filled8(numbers[1, j]), filled8(numbers[2, j])
-        for k in range(j + 1, count, 8):
-            dx, dy, dz = load8(numbers, k) - xj, load8(numbers, m + k) - yj, load8(numbers, 2 * m + k) - zj
-            r = root(dx * dx + dy * dy + dz * dz)
-            inverse = load8(numbers, 4 * m + k)
-            u = (r - load8(numbers, 3 * m + k)) * inverse
-            interval = lesser(whole(u), filled8(columns - 4.0))
-            store8(numbers, 5 * m + k, u - interval)
-            store8(numbers, 6 * m + k, inverse / r)
-            store8(numbers, 7 * m + k, interval)
-        first0 = broadcast8(leg_basis[j, 0], leg_basis[j, 4])
-        first1 = broadcast8(leg_basis[j, 1], leg_basis[j, 5])
-        first2 = broadcast8(leg_basis[j, 2], leg_basis[j, 6])
-        first3 = broadcast8(leg_basis[j, 3], leg_basis[j, 7])
-        vector_j = load4(vector, 4 * j)
-        gradient_j = load4(gradient, 4 * j)
-        row = leg_interval[j] * step
-        for second in range(j + 1, count):
-            k = np.uintp(second)
-            interval = int(numbers[7, k])
-            if interval < 0:
-                continue
-            at = blocks[k] + row + interval
-            both = broadcast8(0.0, 0.0)
-            by_second = broadcast4(0.0)
-            for b in range(4):
-                block = (
-                    twice(load4(tables.trio_coefficients, at)) * first0
-                    + twice(load4(tables.trio_coefficients, at + step)) * first1
-                    + twice(load4(tables.trio_coefficients, at + 2 * step)) * first2
-                    + twice(load4(tables.trio_coefficients, at + 3 * step)) * first3
-                )
-                both = both + block * broadcast8(leg_basis[k, b], leg_basis[k, b])
-                by_second = by_second + lower(block) * broadcast4(leg_basis[k, 4 + b])
-                at += columns
-            values = cubic_values4(numbers[5, k])
-            slopes = cubic_slopes4(numbers[5, k]) * broadcast4(numbers[6, k])
-            # energy, and derivatives over the lengths of first leg, second leg and third side
-            found = sums(lower(both) * values, upper(both) * values, by_second * values, lower(both) * slopes)
-            energy += lane(found, 0)
-            vector_k = load4(vector, 4 * second)
-            along_third = spread(found, 3) * (vector_k - vector_j)
-            gradient_j = gradient_j + spread(found, 1) * vector_j - along_third
-            store4(gradient, 4 * second, load4(gradient, 4 * second) + spread(found, 2) * vector_k + along_third)
-        store4(gradient, 4 * j, gradient_j)
-    return energy
-
-
-@nb.njit(cache=True, inline='always')
-def _add_symmetric(tensor, xx, yy, zz, yz, xz, xy):
-    """Add a symmetric tensor, given by its six numbers."""
-    tensor[0, 0] += xx
-    tensor[1, 1] += yy
-    tensor[2, 2] += zz
-    tensor[1, 2] += yz
-    tensor[2, 1] += yz
-    tensor[0, 2] += xz
-    tensor[2, 0] += xz
-    tensor[0, 1] += xy
-    tensor[1, 0] += xy
-
-
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
-def _add_pairs(positions, types, lists, tables, energies, forces, virial, closest):
-    """Add pair energies, forces and virial; returns the pair of atoms that came too close, or (-1, -1)."""
-    too_close = (-1, -1)
-    intervals = tables.pair_polynomials.shape[2]
-    xx = yy = zz = yz = xz = xy = 0.0
-    for i in range(len(positions)):
-        ti = np.uintp(types[i])
-        energy = 0.0
-        fx = fy = fz = 0.0
-        for q in range(np.uintp(lists.pair_start[i]), np.uintp(lists.pair_start[i + 1])):
-            j = np.uintp(lists.pair_index[q])
-            tj = np.uintp(types[j])
-            dx = positions[j, 0] + lists.pair_offset[q, 0] - positions[i, 0]
-            dy = positions[j, 1] + lists.pair_offset[q, 1] - positions[i, 1]
-            dz = positions[j, 2] + lists.pair_offset[q, 2] - positions[i, 2]
-            r2 = dx * dx + dy * dy + dz * dz
-            cutoff = tables.pair_cutoff[ti, tj]
-            if r2 >= cutoff * cutoff:
-                continue
-            r = np.sqrt(r2)
-            if r < closest[ti, tj]:
-                too_close = (i, np.int64(j))  # unsigned and -1 would make a float
-            u = (r - tables.pair_start[ti, tj]) * tables.pair_inverse[ti, tj]
-            interval = np.uintp(min(max(u, 0.0), intervals - 1.0))
-            t = max(u - interval, 0.0)
-            c0 = tables.pair_polynomials[ti, tj, interval, 0]
-            c1 = tables.pair_polynomials[ti, tj, interval, 1]
-            c2 = tables.pair_polynomials[ti, tj, interval, 2]
-            c3 = tables.pair_polynomials[ti, tj, interval, 3]
-            slope = c1 + t * (2.0 * c2 + 3.0 * t * c3)
-            # below its grid a pair goes on as a straight line
-            value = c0 + t * (c1 + t * (c2 + t * c3)) + min(u, 0.0) * slope
-            energy += value
-            energies[j] += value
-            # each pair counts in both orders
-            slope *= 2.0 * tables.pair_inverse[ti, tj] / r
-            gx, gy, gz = slope * dx, slope * dy, slope * dz
-            fx += gx
-            fy += gy
-            fz += gz
-            forces[j, 0] -= gx
-            forces[j, 1] -= gy
-            forces[j, 2] -= gz
-            xx += dx * gx
-            yy += dy * gy
-            zz += dz * gz
-            yz += dy * gz
-            xz += dx * gz
-            xy += dx * gy
-        energies[i] += energy
-        forces[i, 0] += fx
-        forces[i, 1] += fy
-        forces[i, 2] += fz
-    _add_symmetric(virial, xx, yy, zz, yz, xz, xy)
-    return too_close
-
-
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
-def _add_trios(positions, types, lists, tables, energies, forces, virial):
-    """Add three-body energies, forces and virial."""
-    n = len(positions)
-    widest = 0
-    for i in range(n):
-        widest = max(widest, lists.near_start[i + 1] - lists.near_start[i])
-    # of the neighbours of one atom: which atoms, their species, the vectors to them, the gradient of its energy by these
-    atom = np.empty(widest, np.int64)
-    kind = np.empty(widest, np.int64)
-    vector = np.zeros((widest, 4))
-    gradient = np.zeros((widest, 4))
-    leg_interval = np.empty(widest, np.int64)
-    leg_basis = np.empty((widest, 8))
-    numbers = np.ones((8, widest + 8))
-    blocks = np.zeros(widest + 8, np.int64)
-    intervals = tables.trio_coefficients.shape[1] - 3
-    cutoff2 = tables.trio_cutoff * tables.trio_cutoff
-    xx = yy = zz = yz = xz = xy = 0.0
-    for i in range(n):
-        ti = np.uintp(types[i])
-        count = 0
-        for q in range(np.uintp(lists.near_start[i]), np.uintp(lists.near_start[i + 1])):
-            j = np.uintp(lists.near_index[q])
-            tj = np.uintp(types[j])
-            dx = positions[j, 0] + lists.near_offset[q, 0] - positions[i, 0]
-            dy = positions[j, 1] + lists.near_offset[q, 1] - positions[i, 1]
-            dz = positions[j, 2] + lists.near_offset[q, 2] - positions[i, 2]
-            r2 = dx * dx + dy * dy + dz * dz
-            if r2 >= cutoff2:
-                continue
-            r = np.sqrt(r2)
-            u = (r - tables.leg_start[ti, tj]) * tables.leg_inverse[ti, tj]
-            if u < 0.0:
-                continue
-            interval = min(int(u), intervals - 1)
-            store4(leg_basis, 8 * count, cubic_values4(u - interval))
-            store4(leg_basis, 8 * count + 4, cubic_slopes4(u - interval) * broadcast4(tables.leg_inverse[ti, tj] / r))
-            leg_interval[count] = interval
-            atom[count] = j
-            kind[count] = tj
-            vector[count, 0] = dx
-            vector[count, 1] = dy
-            vector[count, 2] = dz
-            store4(gradient, 4 * count, broadcast4(0.0))
-            count += 1
-        if tables.vectorised:
-            energies[i] += trios_vector(
-                ti, count, kind, vector, gradient, leg_interval, leg_basis, tables, numbers, blocks
-            )
-        else:
-            energies[i] += trios_plain(ti, count, kind, vector, gradient, leg_interval, leg_basis, tables)
-        fx = fy = fz = 0.0
-        for q in range(count):
-            j = atom[q]
-            gx, gy, gz = gradient[q, 0], gradient[q, 1], gradient[q, 2]
-            fx += gx
-            fy += gy
-            fz += gz
-            forces[j, 0] -= gx
-            forces[j, 1] -= gy
-            forces[j, 2] -= gz
-            xx += vector[q, 0] * gx
-            yy += vector[q, 1] * gy
-            zz += vector[q, 2] * gz
-            yz += vector[q, 1] * gz
-            xz += vector[q, 0] * gz
-            xy += vector[q, 0] * gy
-        forces[i, 0] += fx
-        forces[i, 1] += fy
-        forces[i, 2] += fz
-    _add_symmetric(virial, xx, yy, zz, yz, xz, xy)
-
-
-@nb.njit(cache=True)
-def compute(positions, types, lists, tables, forces, energies, virial, closest):
-    """Set energies (n,), forces (n, 3) and virial (3, 3), the derivative of the energy by strain.
+def compute(positions, types, lists, tables, forces, energies, virial, closest, full=True):
+    """Set forces (n, 3), and in full also energies (n,) and virial (3, 3), the derivative of the energy by strain.
 
     Args:
         positions: (n, 3) Å; atoms sorted by ``types``, so that neighbours in a list are sorted by species.
         types: (n,) species numbers.
-        lists: see :func:`interaction_lists`.
+        lists: see :func:`aiida_ufpnmr.engine.ufp.lists.interaction_lists`.
         closest: (s, s) Å, the least distance that is allowed for each pair of species.
+        full: whether energies and virial are wanted; they are set to NaN where not.
 
     Returns:
-        The pair of atoms that came too close, or (-1, -1).
+        A pair of atoms that came too close, or (-1, -1).
     """
-    for i in range(len(positions)):
-        energies[i] = tables.one_body[types[i]]
-    forces[:] = 0.0
-    virial[:] = 0.0
-    too_close = _add_pairs(positions, types, lists, tables, energies, forces, virial, closest)
-    _add_trios(positions, types, lists, tables, energies, forces, virial)
-    return too_close
+    if not tables.vectorised:
+        return compute_plain(positions, types, lists, tables, forces, energies, virial, closest)
+    n, threads = len(positions), tables.threads
+    wrapped = np.zeros((n, 4))
+    for i in range(n):
+        for a in range(3):
+            wrapped[i, a] = positions[i, a] - lists.home[i, a]
+    # what each thread finds
+    pulls, parts, virials = np.zeros((threads, n, 4)), np.zeros((threads, n)), np.zeros((threads, 3, 4))
+    too_close = np.full((threads, 2), -1, np.int64)
+    if threads == 1:
+        _add_share(0, 1, wrapped, types, lists, tables, closest, full, pulls[0], parts[0], virials[0], too_close[0])
+    else:
+        _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close)
+    for i in range(n):
+        for a in range(3):
+            forces[i, a] = 0.0
+            for t in range(threads):
+                forces[i, a] += pulls[t, i, a]
+    energies[:] = np.nan
+    virial[:] = np.nan
+    if full:
+        for i in range(n):
+            energies[i] = tables.one_body[types[i]]
+            for t in range(threads):
+                energies[i] += parts[t, i]
+        virial[:] = virials[:, :, :3].sum(axis=0)
+    for t in range(threads):
+        if too_close[t, 0] >= 0:
+            return too_close[t, 0], too_close[t, 1]
+    return -1, -1
+
+
+@nb.njit(cache=True, parallel=True)
+def _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close):
+    """The shares of all threads at once."""
+    for t in nb.prange(len(pulls)):
+        _add_share(
+            t, len(pulls), wrapped, types, lists, tables, closest, full, pulls[t], parts[t], virials[t], too_close[t]
+        )
+
+
+@nb.njit(cache=True)
+def _add_share(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close):
+    """Add what one thread has to: every atom of which the number leaves the rest ``share`` after division by ``shares``."""
+    _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close)
+    _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energies, virial)
+
+
+@nb.njit(cache=True)
+def _widest(start):
+    """The longest row of a list."""
+    widest = 0
+    for i in range(len(start) - 1):
+        widest = max(widest, start[i + 1] - start[i])
+    return widest
+
+
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy', inline='always')
+def _separate(wrapped, i, offsets, first, count, index, image, vector, square):
+    """Vectors (count, 4) from an atom to those in a row of a list, and their squares, four at a time and over the end."""
+    here = load4(wrapped, 4 * i)
+    for q in range(0, count, 4):
+        at = np.uintp(first + q)
+        d0 = load4(wrapped, 4 * np.intp(index[at])) + load4(offsets, 4 * np.intp(image[at])) - here
+        d1 = load4(wrapped, 4 * np.intp(index[at + 1])) + load4(offsets, 4 * np.intp(image[at + 1])) - here
+        d2 = load4(wrapped, 4 * np.intp(index[at + 2])) + load4(offsets, 4 * np.intp(image[at + 2])) - here
+        d3 = load4(wrapped, 4 * np.intp(index[at + 3])) + load4(offsets, 4 * np.intp(image[at + 3])) - here
+        store(vector, 4 * q, d0)
+        store(vector, 4 * q + 4, d1)
+        store(vector, 4 * q + 8, d2)
+        store(vector, 4 * q + 12, d3)
+        store(square, q, sums(d0 * d0, d1 * d1, d2 * d2, d3 * d3))
+
+
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close):
+    """Add pair energies, forces and virial; sets the pair of atoms that came too close."""
+    index, image = lists.pair_index, lists.pair_image
+    n_species, _, n_intervals, _ = tables.pair_polynomials.shape
+    widest = _widest(lists.pair_start) + SPARE
+    vector, square = np.empty((widest, 4)), np.empty(widest)
+    block, value, factor = np.empty(widest), np.empty(widest), np.empty(widest)
+    by_x, by_y, by_z = broadcast4(0.0), broadcast4(0.0), broadcast4(0.0)
+    for i in range(share, len(wrapped), shares):
+        ti = np.uintp(types[i])
+        pull, energy = broadcast4(0.0), broadcast8(0.0)
+        first, row_end = np.uintp(lists.pair_start[i]), np.uintp(lists.pair_start[i + 1])
+        while first < row_end:
+            # the neighbours of one species
+            tj = np.uintp(types[np.uintp(index[first])])
+            end = first + np.uintp(1)
+            while end < row_end and types[np.uintp(index[end])] == tj:
+                end += np.uintp(1)
+            count = np.intp(end - first)
+            _separate(wrapped, i, lists.offsets, np.intp(first), count, index, image, vector, square)
+            # past the end, and past the cut-off: the last of the cubics, which is zero
+            store(square, count, broadcast8(1e10))
+            g = tables.pair_grid[ti, tj]
+            start, inverse = tables.grid_start[g], tables.grid_inverse[g]
+            last, base = float(tables.grid_intervals[g]), 4.0 * (n_intervals * (ti * n_species + tj))
+            least = broadcast8(1e10)
+            for k in range(0, count, 8):
+                d2 = load8(square, k)
+                least = lesser(least, d2)
+                r = root(d2)
+                u = (r - start) * inverse
+                inside = greater(u, broadcast8(0.0))
+                interval = lesser(whole(inside), broadcast8(last))
+                t = inside - interval
+                store(block, k, 4.0 * interval + base)
+                c0, c1 = load4(tables.pair_polynomials, int(block[k])), load4(tables.pair_polynomials, int(block[k + 1]))
+                c2, c3 = load4(tables.pair_polynomials, int(block[k + 2])), load4(tables.pair_polynomials, int(block[k + 3]))
+                c4, c5 = load4(tables.pair_polynomials, int(block[k + 4])), load4(tables.pair_polynomials, int(block[k + 5]))
+                c6, c7 = load4(tables.pair_polynomials, int(block[k + 6])), load4(tables.pair_polynomials, int(block[k + 7]))
+                p1 = joined(column(c0, c1, c2, c3, 1), column(c4, c5, c6, c7, 1))
+                p2 = joined(column(c0, c1, c2, c3, 2), column(c4, c5, c6, c7, 2))
+                p3 = joined(column(c0, c1, c2, c3, 3), column(c4, c5, c6, c7, 3))
+                slope = p1 + t * (2.0 * p2 + 3.0 * t * p3)
+                # each pair counts in both orders
+                store(factor, k, 2.0 * inverse * slope / r)
+                if full:
+                    p0 = joined(column(c0, c1, c2, c3, 0), column(c4, c5, c6, c7, 0))
+                    # below its grid a pair goes on as a straight line
+                    found = p0 + t * (p1 + t * (p2 + t * p3)) + lesser(u, broadcast8(0.0)) * slope
+                    store(value, k, found)
+                    energy = energy + found
+            four = lesser(lower(least), upper(least))
+            if min(min(lane(four, 0), lane(four, 1)), min(lane(four, 2), lane(four, 3))) < closest[ti, tj] ** 2:
+                for k in range(count):
+                    if square[k] < closest[ti, tj] ** 2:
+                        too_close[0], too_close[1] = i, index[first + np.uintp(k)]
+            for k in range(np.uintp(count)):
+                d = load4(vector, 4 * np.intp(k))
+                along = factor[k] * d
+                pull = pull + along
+                j = np.intp(index[first + k])
+                store(forces, 4 * j, load4(forces, 4 * j) - along)
+                if full:
+                    energies[np.uintp(j)] += value[k]
+                    by_x = by_x + spread(d, 0) * along
+                    by_y = by_y + spread(d, 1) * along
+                    by_z = by_z + spread(d, 2) * along
+            first = end
+        store(forces, 4 * i, load4(forces, 4 * i) + pull)
+        if full:
+            four = lower(energy) + upper(energy)
+            energies[i] += lane(four, 0) + lane(four, 1) + lane(four, 2) + lane(four, 3)
+    store(virial, 0, load4(virial, 0) + by_x)
+    store(virial, 4, load4(virial, 4) + by_y)
+    store(virial, 8, load4(virial, 8) + by_z)
+
+
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+def _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energies, virial):
+    """Add three-body energies, forces and virial.
+
+    For each atom, one stage after the other runs over all of its neighbours, or over all couples (j, k) of them, j < k, in
+    order of k.
+    """
+    real = tables.trio_coefficients.dtype
+    n_species, _, partners = tables.leg_grid.shape
+    nearest2, farthest2 = np.full((n_species, n_species), np.inf), np.zeros((n_species, n_species))
+    for ti, tj, p in np.ndindex(tables.leg_grid.shape):
+        nearest2[ti, tj] = min(nearest2[ti, tj], tables.grid_start[tables.leg_grid[ti, tj, p]] ** 2)
+        farthest2[ti, tj] = max(farthest2[ti, tj], tables.grid_stop[tables.leg_grid[ti, tj, p]] ** 2)
+    # of the neighbours of one atom: which atoms, their species, the vectors to them, the gradient of its energy by these
+    widest = _widest(lists.near_start) + SPARE
+    atom, kind = np.empty(widest, np.int64), np.empty(widest, np.int64)
+    vector, gradient, square = np.zeros((widest, 4)), np.zeros((widest, 4)), np.ones(widest)
+    # by species of the partner: interval of the distance, -1 outside its grid; the functions there, see _legs
+    intervals, legs = np.empty((partners, widest), np.int64), np.zeros((partners, widest, 4, 8), real)
+    workspace = np.ones((13, widest))
+    # of the couples: where in the coefficients theirs begin, negative where they count for nothing; the place of the third
+    # side in its interval; the derivative of the coordinate on the grid over the length
+    most = widest * (widest - 1) // 2
+    block, place, per_length = np.zeros(most), np.zeros(most, real), np.zeros(most, real)
+    contracted, derivatives = np.zeros((most, 12), real), np.zeros((4, most))
+    by_x, by_y, by_z = broadcast4(0.0), broadcast4(0.0), broadcast4(0.0)
+    for i in range(share, len(wrapped), shares):
+        ti = np.uintp(types[i])
+        first, count = lists.near_start[i], 0
+        size = lists.near_start[i + 1] - first
+        _separate(wrapped, i, lists.offsets, first, size, lists.near_index, lists.near_image, vector, square)
+        for q in range(np.uintp(size)):
+            j = np.uintp(lists.near_index[np.uintp(first) + q])
+            tj = np.uintp(types[j])
+            d2 = square[q]
+            at = np.uintp(count)
+            atom[at] = j
+            kind[at] = tj
+            store(vector, 4 * count, load4(vector, 4 * np.intp(q)))
+            square[at] = d2
+            count += (d2 < farthest2[ti, tj]) & (d2 >= nearest2[ti, tj])
+        if count < 2:
+            continue
+        store(square, count, broadcast8(1.0))
+        for partner in range(partners):
+            _legs(tables, ti, partner, count, kind, square, workspace, intervals, legs)
+        _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, per_length)
+        _contract(tables, count, kind, legs, block, contracted)
+        _close(count, contracted, place, per_length, derivatives)
+        store(gradient, 0, broadcast4(0.0))
+        energies[i] += _gather(count, derivatives, vector, gradient)
+        pull = broadcast4(0.0)
+        for k in range(np.uintp(count)):
+            along = load4(gradient, 4 * np.intp(k))
+            pull = pull + along
+            j = np.intp(atom[k])
+            store(forces, 4 * j, load4(forces, 4 * j) - along)
+            if full:
+                d = load4(vector, 4 * np.intp(k))
+                by_x = by_x + spread(d, 0) * along
+                by_y = by_y + spread(d, 1) * along
+                by_z = by_z + spread(d, 2) * along
+        store(forces, 4 * i, load4(forces, 4 * i) + pull)
+    store(virial, 0, load4(virial, 0) + by_x)
+    store(virial, 4, load4(virial, 4) + by_y)
+    store(virial, 8, load4(virial, 8) + by_z)
+
+
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+def _legs(tables, ti, partner, count, kind, square, workspace, intervals, legs):
+    """The functions along the legs to all neighbours, for partners of one species.
+
+    Sets, for each neighbour, its interval and four rows of eight in ``legs``: the value of a function four times over, and
+    its slope over the length four times over.
+    """
+    m = workspace.shape[1]
+    for k in range(np.uintp(count)):
+        g = np.uintp(tables.leg_grid[ti, np.uintp(kind[k]), np.uintp(partner)])
+        workspace[0, k] = tables.grid_start[g]
+        workspace[1, k] = tables.grid_inverse[g]
+        workspace[2, k] = tables.grid_intervals[g] - 1
+        workspace[3, k] = tables.grid_stop[g]
+    for k in range(0, count, 8):
+        r = root(load8(square, k))
+        inverse = load8(workspace, m + k)
+        u = (r - load8(workspace, k)) * inverse
+        interval = lesser(whole(u), load8(workspace, 2 * m + k))
+        store(workspace, 4 * m + k, interval)
+        t = u - interval
+        over_length = inverse / r
+        v0, v1, v2, v3 = cubic_values(t)
+        s0, s1, s2, s3 = cubic_slopes(t)
+        store(workspace, 5 * m + k, v0)
+        store(workspace, 6 * m + k, v1)
+        store(workspace, 7 * m + k, v2)
+        store(workspace, 8 * m + k, v3)
+        store(workspace, 9 * m + k, s0 * over_length)
+        store(workspace, 10 * m + k, s1 * over_length)
+        store(workspace, 11 * m + k, s2 * over_length)
+        store(workspace, 12 * m + k, s3 * over_length)
+    for k in range(np.uintp(count)):
+        outside = square[k] >= workspace[3, k] * workspace[3, k]
+        intervals[partner, k] = -1 if outside else int(workspace[4, k])
+        for a in range(4):
+            row = 32 * (partner * m + np.intp(k)) + 8 * a
+            store(legs, row, halves(workspace[5 + a, k], workspace[9 + a, k]))
+
+
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+def _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, per_length):
+    """The third sides of all couples, eight at a time and over the end; sets the last four arguments."""
+    partners, m = len(intervals), workspace.shape[1]
+    columns = tables.trio_coefficients.shape[3]
+    step = tables.trio_coefficients.shape[2] * columns
+    size = tables.trio_coefficients.shape[1] * step
+    for j in range(count):
+        for a in range(3):
+            workspace[a, j] = vector[j, a]
+    t, tk = 0, -1
+    for k in range(1, count):
+        if kind[k] != tk:
+            tk = kind[k]
+            for j in range(np.uintp(count)):
+                trio = tables.trio_index[ti, np.uintp(kind[j]), np.uintp(tk)]
+                of_j = intervals[tk if partners > 1 else 0, j]
+                g = np.uintp(tables.third_grid[np.uintp(trio)])
+                workspace[3, j] = tables.grid_start[g] if of_j >= 0 else np.inf
+                workspace[4, j] = tables.grid_inverse[g]
+                workspace[5, j] = tables.grid_intervals[g] - 1
+                workspace[6, j] = trio * size + of_j * step
+        of_k = float(intervals[0, k] * columns) if partners == 1 else 0.0
+        for j in range(0, k, 8):
+            dx = load8(workspace, j) - vector[k, 0]
+            dy = load8(workspace, m + j) - vector[k, 1]
+            dz = load8(workspace, 2 * m + j) - vector[k, 2]
+            r = root(dx * dx + dy * dy + dz * dz)
+            inverse = load8(workspace, 4 * m + j)
+            u = (r - load8(workspace, 3 * m + j)) * inverse
+            found = lesser(whole(u), load8(workspace, 5 * m + j))
+            # far below zero where the side is below its grid
+            store(block, t + j, load8(workspace, 6 * m + j) + of_k + found + 1e9 * lesser(found, broadcast8(0.0)))
+            store(place, t + j, u - found)
+            store(per_length, t + j, inverse / r)
+        if partners > 1:
+            for j in range(k):
+                of_k = intervals[kind[j], k]
+                block[t + j] = block[t + j] + of_k * columns if of_k >= 0 else -1.0
+        t += k
+
+
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+def _contract(tables, count, kind, legs, block, contracted):
+    """Contract the 4 x 4 x 4 coefficients of all couples with their legs.
+
+    The second leg is contracted by its values and its slopes side by side, in the lower and upper half of one register of
+    eight; then the first. Four numbers along the third side remain, thrice: for the energy, and for its derivatives over
+    the lengths of second and first leg. They have the precision of the coefficients.
+    """
+    coefficients = tables.trio_coefficients
+    columns = coefficients.shape[3]
+    step = coefficients.shape[2] * columns
+    partners, m = legs.shape[0], legs.shape[1]
+    t = np.uintp(0)
+    for k in range(1, count):
+        row = 32 * k
+        value0, value1, value2, value3 = load8(legs, row), load8(legs, row + 8), load8(legs, row + 16), load8(legs, row + 24)
+        for j in range(k):
+            row = 32 * j
+            if partners > 1:
+                row += 32 * m * kind[k]
+                mine = 32 * (m * kind[j] + k)
+                value0, value1 = load8(legs, mine), load8(legs, mine + 8)
+                value2, value3 = load8(legs, mine + 16), load8(legs, mine + 24)
+            both, by_first = 0.0 * value0, 0.0 * lower(value0)
+            if block[t] >= 0.0:
+                at = int(block[t])
+                for a in range(4):
+                    found = (
+                        twice(load4(coefficients, at)) * value0
+                        + twice(load4(coefficients, at + columns)) * value1
+                        + twice(load4(coefficients, at + 2 * columns)) * value2
+                        + twice(load4(coefficients, at + 3 * columns)) * value3
+                    )
+                    both = both + found * twice(load4(legs, row))
+                    by_first = by_first + lower(found) * load4(legs, row + 4)
+                    row += 8
+                    at += step
+            store(contracted, 12 * np.intp(t), both)
+            store(contracted, 12 * np.intp(t) + 8, by_first)
+            t += np.uintp(1)
+
+
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+def _close(count, contracted, place, per_length, derivatives):
+    """Contract with the third side, four couples at a time: energy, derivatives over the lengths of the three sides."""
+    m = derivatives.shape[1]
+    for t in range(0, count * (count - 1) // 2, 4):
+        u = load4(place, t)
+        v0, v1, v2, v3 = cubic_values(u)
+        s0, s1, s2, s3 = cubic_slopes(u)
+        at = 12 * t
+        a, b = load4(contracted, at), load4(contracted, at + 12)
+        c, d = load4(contracted, at + 24), load4(contracted, at + 36)
+        c0, c1, c2, c3 = column(a, b, c, d, 0), column(a, b, c, d, 1), column(a, b, c, d, 2), column(a, b, c, d, 3)
+        store(derivatives, t, c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3)
+        store(derivatives, 3 * m + t, (c0 * s0 + c1 * s1 + c2 * s2 + c3 * s3) * load4(per_length, t))
+        for leg in range(1, 3):
+            at += 4
+            a, b = load4(contracted, at), load4(contracted, at + 12)
+            c, d = load4(contracted, at + 24), load4(contracted, at + 36)
+            c0, c1, c2, c3 = column(a, b, c, d, 0), column(a, b, c, d, 1), column(a, b, c, d, 2), column(a, b, c, d, 3)
+            store(derivatives, leg * m + t, c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3)
+
+
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+def _gather(count, derivatives, vector, gradient):
+    """Energy of all couples; adds their gradients by the vectors to the neighbours."""
+    energy = 0.0
+    t = np.uintp(0)
+    for k in range(1, count):
+        vector_k, gradient_k = load4(vector, 4 * k), broadcast4(0.0)
+        for j in range(k):
+            vector_j = load4(vector, 4 * j)
+            energy += derivatives[0, t]
+            along_third = derivatives[3, t] * (vector_k - vector_j)
+            gradient_k = gradient_k + derivatives[1, t] * vector_k + along_third
+            store(gradient, 4 * j, load4(gradient, 4 * j) + derivatives[2, t] * vector_j - along_third)
+            t += np.uintp(1)
+        store(gradient, 4 * k, gradient_k)
+    return energy

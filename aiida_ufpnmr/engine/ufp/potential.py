@@ -25,8 +25,9 @@ from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.neighbours import complete_cell
 from aiida_ufpnmr.engine.ufp import formats, kernels
 from aiida_ufpnmr.engine.ufp.basis import Basis
+from aiida_ufpnmr.engine.ufp.lists import interaction_lists
 from aiida_ufpnmr.engine.ufp.posterior import Posterior, basis_of
-from aiida_ufpnmr.engine.ufp.splines import polynomials
+from aiida_ufpnmr.engine.ufp.tables import Tables, build_tables
 
 FORMAT_VERSION = 1
 
@@ -87,34 +88,9 @@ class UltraFastPotential:
     source: str = field(default='potential', compare=False)
 
     @cached_property
-    def tables(self) -> kernels.Tables:
+    def tables(self) -> Tables:
         """The potential as the compiled kernels want it."""
-        s = len(self.species)
-        n = self.pair_coefficients.shape[2] - 3
-        legs = self.trio_coefficients.shape[3] - 3
-        thirds = self.trio_coefficients.shape[5] - 3
-        index = np.zeros((s, s, s), np.int64)
-        blocks = []
-        for i, j, k in np.ndindex(s, s, s):
-            if j <= k:
-                index[i, j, k] = index[i, k, j] = len(blocks)
-                blocks.append(self.trio_coefficients[i, j, k])
-        return kernels.Tables(
-            np.ascontiguousarray(self.one_body),
-            np.ascontiguousarray(self.pair_start),
-            n / (self.pair_cutoff - self.pair_start),
-            np.ascontiguousarray(self.pair_cutoff),
-            np.ascontiguousarray(polynomials(self.pair_coefficients)),
-            index,
-            np.ascontiguousarray(blocks),
-            np.ascontiguousarray(self.leg_start),
-            legs / (self.trio_cutoff - self.leg_start),
-            np.ascontiguousarray(self.third_start),
-            thirds / (2 * self.trio_cutoff - self.third_start),
-            float(self.trio_cutoff),
-            self.cutoff,
-            True,
-        )
+        return build_tables(self)
 
     @cached_property
     def identity(self) -> str:
@@ -156,7 +132,7 @@ class UltraFastPotential:
         order = np.argsort(types, kind='stable')
         positions = np.ascontiguousarray(atoms.positions[order])
         cell = atoms.cell.array
-        lists = kernels.interaction_lists(
+        lists = interaction_lists(
             positions, complete_cell(positions, cell, atoms.pbc), atoms.pbc, self.tables, 0.0
         )
         n, s = len(atoms), len(self.species)

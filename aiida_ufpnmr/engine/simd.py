@@ -1,8 +1,10 @@
-"""A small vector type for compiled code: four or eight float64 that are added and multiplied at once.
+"""A small vector type for compiled code: four or eight numbers that are added and multiplied at once.
 
 Numba does not turn short unrolled sums into vector instructions by itself. Here LLVM's vector types are given to it as
 values: ``load4``, ``store4``, ``broadcast4``, ``+`` and ``*`` are then all that a kernel needs to read as
 arithmetic. LLVM maps them to whatever the processor has, two registers of four where it has none of eight.
+
+The numbers are float64 or float32, as the arrays and numbers that they are made of.
 """
 
 from __future__ import annotations
@@ -20,15 +22,16 @@ _FAST = ('nsz', 'arcp', 'contract', 'reassoc')
 
 
 class Vector(types.Type):
-    """Numba's name for ``width`` float64 in one register."""
+    """Numba's name for ``width`` numbers in one register."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, real: types.Float = types.float64):
         self.width = width
-        super().__init__(name=f'Vector({width} x float64)')
+        self.real = real
+        super().__init__(name=f'Vector({width} x {real})')
 
     @property
     def llvm(self) -> ir.VectorType:
-        return ir.VectorType(ir.DoubleType(), self.width)
+        return ir.VectorType(ir.DoubleType() if self.real is types.float64 else ir.FloatType(), self.width)
 
 
 @register_model(Vector)
@@ -37,15 +40,12 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, vector, vector.llvm)
 
 
-V4, V8 = Vector(4), Vector(8)
-
-
 def _lanes(indices) -> ir.Constant:
     return ir.Constant(ir.VectorType(_I32, len(indices)), list(indices))
 
 
 def _splat(builder, value, width):
-    vector = ir.Constant(ir.VectorType(ir.DoubleType(), width), ir.Undefined)
+    vector = ir.Constant(ir.VectorType(value.type, width), ir.Undefined)
     vector = builder.insert_element(vector, value, ir.Constant(_I32, 0))
     return builder.shuffle_vector(vector, vector, _lanes([0] * width))
 
@@ -56,12 +56,14 @@ def _pointer(context, builder, array_type, array, index, vector):
     return builder.bitcast(builder.gep(data, [index]), vector.llvm.as_pointer())
 
 
-def _load(vector):
+def _load(width):
     @intrinsic
     def load(typing, array, index):
+        vector = Vector(width, array.dtype)
+
         def generate(context, builder, signature, arguments):
             value = builder.load(_pointer(context, builder, signature.args[0], *arguments, vector))
-            value.align = 8
+            value.align = vector.real.bitwidth // 8
             return value
 
         return vector(array, types.intp), generate
@@ -69,47 +71,59 @@ def _load(vector):
     return load
 
 
-def _store(vector):
-    @intrinsic
-    def store(typing, array, index, values):
-        def generate(context, builder, signature, arguments):
-            stored = builder.store(arguments[2], _pointer(context, builder, signature.args[0], *arguments[:2], vector))
-            stored.align = 8
-            return context.get_dummy_value()
+@intrinsic
+def store(typing, array, index, values):
+    """Put a vector into a C-contiguous array from a flat index on, in the precision of the array."""
+    vector = Vector(values.width, array.dtype)
 
-        return types.void(array, types.intp, vector), generate
+    def generate(context, builder, signature, arguments):
+        numbers = arguments[2]
+        if vector != values:
+            change = builder.fptrunc if vector.real.bitwidth < values.real.bitwidth else builder.fpext
+            numbers = change(numbers, vector.llvm)
+        stored = builder.store(numbers, _pointer(context, builder, signature.args[0], *arguments[:2], vector))
+        stored.align = vector.real.bitwidth // 8
+        return context.get_dummy_value()
 
-    return store
+    return types.void(array, types.intp, values), generate
 
 
-def _broadcast(vector):
+def _broadcast(width):
     @intrinsic
     def broadcast(typing, value):
         def generate(context, builder, signature, arguments):
-            return _splat(builder, arguments[0], vector.width)
+            return _splat(builder, arguments[0], width)
 
-        return vector(types.float64), generate
+        return Vector(width, value)(value), generate
 
     return broadcast
 
 
-#: Consecutive elements of a C-contiguous float64 array, counted flat from an index: ``load4(array, index)``.
-load4, load8 = _load(V4), _load(V8)
-#: Put them back: ``store4(array, index, vector)``.
-store4, store8 = _store(V4), _store(V8)
+#: Consecutive elements of a C-contiguous array, counted flat from an index: ``load4(array, index)``.
+load4, load8 = _load(4), _load(8)
 #: One number in all places.
-broadcast4, filled8 = _broadcast(V4), _broadcast(V8)
+broadcast4, broadcast8 = _broadcast(4), _broadcast(8)
 
 
 @intrinsic
-def broadcast8(typing, low, high):
-    """``low`` in the lower four places, ``high`` in the upper four."""
+def halves(typing, low, high):
+    """``low`` in the lower four places of eight, ``high`` in the upper four."""
 
     def generate(context, builder, signature, arguments):
-        halves = [_splat(builder, value, 4) for value in arguments]
-        return builder.shuffle_vector(*halves, _lanes(range(8)))
+        both = [_splat(builder, value, 4) for value in arguments]
+        return builder.shuffle_vector(*both, _lanes(range(8)))
 
-    return V8(types.float64, types.float64), generate
+    return Vector(8, low)(low, high), generate
+
+
+@intrinsic
+def joined(typing, low, high):
+    """Two vectors of four as one of eight."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.shuffle_vector(*arguments, _lanes(range(8)))
+
+    return Vector(8, low.real)(low, high), generate
 
 
 @intrinsic
@@ -119,7 +133,7 @@ def twice(typing, vector):
     def generate(context, builder, signature, arguments):
         return builder.shuffle_vector(arguments[0], arguments[0], _lanes([0, 1, 2, 3, 0, 1, 2, 3]))
 
-    return V8(V4), generate
+    return Vector(8, vector.real)(vector), generate
 
 
 def _half(lanes):
@@ -128,7 +142,7 @@ def _half(lanes):
         def generate(context, builder, signature, arguments):
             return builder.shuffle_vector(arguments[0], arguments[0], _lanes(lanes))
 
-        return V4(V8), generate
+        return Vector(4, vector.real)(vector), generate
 
     return half
 
@@ -150,12 +164,28 @@ def sums(typing, a, b, c, d):
         cd = builder.fadd(interleaved(c, d, [0, 4, 2, 6]), interleaved(c, d, [1, 5, 3, 7]), flags=_FAST)
         return builder.fadd(interleaved(ab, cd, [0, 1, 4, 5]), interleaved(ab, cd, [2, 3, 6, 7]), flags=_FAST)
 
-    return V4(V4, V4, V4, V4), generate
+    return a(a, b, c, d), generate
+
+
+@intrinsic(prefer_literal=True)
+def column(typing, a, b, c, d, index):
+    """One place of four vectors, as one vector: (a[index], b[index], c[index], d[index]); the index is a literal."""
+    if not isinstance(index, types.IntegerLiteral):
+        return None
+    k = index.literal_value
+
+    def generate(context, builder, signature, arguments):
+        a, b, c, d, _ = arguments
+        ab = builder.shuffle_vector(a, b, _lanes([k, 4 + k, k, 4 + k]))
+        cd = builder.shuffle_vector(c, d, _lanes([k, 4 + k, k, 4 + k]))
+        return builder.shuffle_vector(ab, cd, _lanes([0, 1, 4, 5]))
+
+    return a(a, b, c, d, index), generate
 
 
 @intrinsic(prefer_literal=True)
 def lane(typing, vector, index):
-    """One of the four numbers; the index is a literal."""
+    """One of the numbers; the index is a literal."""
     if not isinstance(index, types.IntegerLiteral):
         return None
     position = index.literal_value
@@ -163,12 +193,12 @@ def lane(typing, vector, index):
     def generate(context, builder, signature, arguments):
         return builder.extract_element(arguments[0], ir.Constant(_I32, position))
 
-    return types.float64(V4, index), generate
+    return vector.real(vector, index), generate
 
 
 @intrinsic(prefer_literal=True)
 def spread(typing, vector, index):
-    """One of the four numbers, in all four places; the index is a literal."""
+    """One of four numbers, in all four places; the index is a literal."""
     if not isinstance(index, types.IntegerLiteral):
         return None
     position = index.literal_value
@@ -176,13 +206,15 @@ def spread(typing, vector, index):
     def generate(context, builder, signature, arguments):
         return builder.shuffle_vector(arguments[0], arguments[0], _lanes([position] * 4))
 
-    return V4(V4, index), generate
+    return vector(vector, index), generate
 
 
 def _call(builder, name, vector, arguments):
     """Call an LLVM intrinsic that works on each place by itself."""
     kind = ir.FunctionType(vector.llvm, [vector.llvm] * len(arguments))
-    function = cgutils.get_or_insert_function(builder.module, kind, f'llvm.{name}.v{vector.width}f64')
+    function = cgutils.get_or_insert_function(
+        builder.module, kind, f'llvm.{name}.v{vector.width}f{vector.real.bitwidth}'
+    )
     return builder.call(function, arguments)
 
 
@@ -197,27 +229,30 @@ def _of_one(name):
     return apply
 
 
+def _of_two(name):
+    @intrinsic
+    def apply(typing, a, b):
+        def generate(context, builder, signature, arguments):
+            return _call(builder, name, a, arguments)
+
+        return a(a, b), generate
+
+    return apply
+
+
 #: Square root and largest whole number below, place by place.
 root, whole = _of_one('sqrt'), _of_one('floor')
-
-
-@intrinsic
-def lesser(typing, a, b):
-    """The smaller of two, place by place."""
-
-    def generate(context, builder, signature, arguments):
-        return _call(builder, 'minnum', a, arguments)
-
-    return a(a, b), generate
+#: The smaller and the greater of two, place by place.
+lesser, greater = _of_two('minnum'), _of_two('maxnum')
 
 
 def _constant(values):
     @intrinsic
-    def constant(typing):
+    def constant(typing, like):
         def generate(context, builder, signature, arguments):
-            return ir.Constant(V4.llvm, list(values))
+            return ir.Constant(like.llvm, list(values))
 
-        return V4(), generate
+        return like(like), generate
 
     return constant
 
@@ -232,16 +267,27 @@ _d2 = _constant([-3 / 6, 9 / 6, -9 / 6, 3 / 6])
 
 
 def _arithmetic(symbol, method):
+    """Teach Numba an operator between vectors, and between a vector and a number, which then stands in all places."""
+
     @intrinsic
     def apply(typing, a, b):
+        result = a if isinstance(a, Vector) else b
+
         def generate(context, builder, signature, arguments):
-            return getattr(builder, method)(*arguments, flags=_FAST)
+            operands = [
+                value if isinstance(kind, Vector)
+                else _splat(builder, context.cast(builder, value, kind, result.real), result.width)
+                for kind, value in zip(signature.args, arguments)
+            ]  # fmt: skip
+            return getattr(builder, method)(*operands, flags=_FAST)
 
-        return a(a, b), generate
+        return result(a, b), generate
 
-    @overload(symbol, inline='always')
+    @overload(symbol)
     def overloaded(a, b):
-        if isinstance(a, Vector) and a == b:
+        vectors = [kind for kind in (a, b) if isinstance(kind, Vector)]
+        numbers = [kind for kind in (a, b) if isinstance(kind, types.Float)]
+        if len(set(vectors)) == 1 and len(vectors) + len(numbers) == 2:
             return lambda a, b: apply(a, b)
 
 
@@ -249,16 +295,15 @@ for _symbol, _method in ((operator.add, 'fadd'), (operator.sub, 'fsub'), (operat
     _arithmetic(_symbol, _method)
 
 
-
 @nb.njit(inline='always')
 def cubic_values4(t):
     """The four functions of a uniform cubic B-spline on an interval, ``t`` from 0 to 1 across it, as one vector."""
     t = broadcast4(t)
-    return _c0() + t * (_c1() + t * (_c2() + t * _c3()))
+    return _c0(t) + t * (_c1(t) + t * (_c2(t) + t * _c3(t)))
 
 
 @nb.njit(inline='always')
 def cubic_slopes4(t):
     """Their derivatives by ``t``."""
     t = broadcast4(t)
-    return _c1() + t * (_d1() + t * _d2())
+    return _c1(t) + t * (_d1(t) + t * _d2(t))

@@ -1,0 +1,110 @@
+"""Who interacts with whom in an ultra-fast potential."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+
+from aiida_ufpnmr.engine.neighbours import packed_atom, packed_image, packed_neighbours
+
+#: Entries after the last one of a list, so that it can be read some at a time and over its end.
+SPARE = 8
+
+
+class InteractionLists(NamedTuple):
+    """Pairs and neighbours as flat arrays, with :data:`SPARE` entries more than there are.
+
+    The vector from atom ``i`` to its neighbour is ``(x[index] - home[index]) + offsets[image] - (x[i] - home[i])``.
+    Pairs stand once, with the atom of lower index; both directions of a pair of an atom with its own image stand as one.
+    Trios need all neighbours of an atom, within their shorter cut-off. Rows are in order of atom, then image.
+    """
+
+    wrap: np.ndarray  # (n, 3) how many cells each atom was outside the cell when the lists were made
+    home: np.ndarray  # (n, 3) the same in Å
+    images: np.ndarray  # (m, 3) the periodic images that occur, in cells
+    offsets: np.ndarray  # (m, 4) the same in Å, and a zero
+    pair_start: np.ndarray  # (n + 1,)
+    pair_index: np.ndarray  # (pairs + SPARE,)
+    pair_image: np.ndarray  # (pairs + SPARE,)
+    near_start: np.ndarray  # (n + 1,)
+    near_index: np.ndarray  # (neighbours + SPARE,)
+    near_image: np.ndarray  # (neighbours + SPARE,)
+
+
+@nb.njit(cache=True)
+def move_images(lists, cell):
+    """Follow a change of the cell: images and wrapped atoms move with it."""
+    for m in range(len(lists.images)):
+        for a in range(3):
+            lists.offsets[m, a] = (
+                lists.images[m, 0] * cell[0, a] + lists.images[m, 1] * cell[1, a] + lists.images[m, 2] * cell[2, a]
+            )
+    for i in range(len(lists.wrap)):
+        for a in range(3):
+            lists.home[i, a] = (
+                lists.wrap[i, 0] * cell[0, a] + lists.wrap[i, 1] * cell[1, a] + lists.wrap[i, 2] * cell[2, a]
+            )
+
+
+@nb.njit(cache=True)
+def interaction_lists(positions, cell, pbc, tables, skin):
+    """Lists of all pairs and neighbours within their cut-off plus ``skin`` (Å); the cell must span space."""
+    n = len(positions)
+    wrap, start, keys = packed_neighbours(positions, cell, pbc, tables.cutoff + skin, np.ones(n, np.bool_), True)
+    reach = np.zeros(3, np.int64)
+    for key in keys:
+        for a in range(3):
+            reach[a] = max(reach[a], abs(packed_image(key, a)))
+    width = 2 * reach + 1
+    images = np.empty((width[0] * width[1] * width[2], 3), np.int32)
+    for m in range(len(images)):
+        images[m, 0] = m // (width[1] * width[2]) - reach[0]
+        images[m, 1] = m // width[2] % width[1] - reach[1]
+        images[m, 2] = m % width[2] - reach[2]
+    pair_index = np.zeros(len(keys) + SPARE, np.int32)
+    pair_image = np.zeros(len(keys) + SPARE, np.int32)
+    near = np.empty(len(keys), np.bool_)
+    lists = InteractionLists(
+        wrap, np.empty((n, 3)), images, np.zeros((len(images), 4)), start, pair_index, pair_image,
+        np.zeros(n + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32),
+    )  # fmt: skip
+    move_images(lists, cell)
+    home, offsets, near_start = lists.home, lists.offsets, lists.near_start
+    limit = (tables.trio_cutoff + skin) ** 2
+    for i in range(n):
+        for q in range(start[i], start[i + 1]):
+            j = packed_atom(keys[q])
+            image = (
+                (packed_image(keys[q], 0) + reach[0]) * width[1] + packed_image(keys[q], 1) + reach[1]
+            ) * width[2] + packed_image(keys[q], 2) + reach[2]
+            pair_index[q] = j
+            pair_image[q] = image
+            square = 0.0
+            for a in range(3):
+                d = positions[j, a] - home[j, a] + offsets[image, a] - positions[i, a] + home[i, a]
+                square += d * d
+            near[q] = square < limit
+            near_start[i + 1] += near[q]
+            near_start[j + 1] += near[q]
+    for i in range(n):
+        near_start[i + 1] += near_start[i]
+    near_index = np.zeros(near_start[n] + SPARE, np.int32)
+    near_image = np.zeros(near_start[n] + SPARE, np.int32)
+    place = near_start[:-1].copy()
+    last = len(images) - 1
+    # atoms before i have entered their pairs with i when those of i come: every row fills in order
+    for i in range(n):
+        for q in range(start[i], start[i + 1]):
+            if near[q]:
+                j = pair_index[q]
+                near_index[place[i]] = j
+                near_image[place[i]] = pair_image[q]
+                place[i] += 1
+                near_index[place[j]] = i
+                near_image[place[j]] = last - pair_image[q]  # the opposite image stands as far from the end
+                place[j] += 1
+    return InteractionLists(
+        wrap, home, images, offsets, start, pair_index, pair_image, near_start, near_index, near_image
+    )
