@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import covalent_radii
 from ase.io import write
 from ase.io.extxyz import read_xyz
 
@@ -25,6 +26,9 @@ from aiida_ufpnmr.engine.neighbours import complete_cell, neighbour_list
 
 #: Two atoms closer than this (Å) are a mistake in the input: the shortest bond there is, H–H, has 0.74 Å.
 OVERLAP = 0.5
+#: Labelled atoms closer than this share of a bond (the sum of their covalent radii) are a mistake: in melts of 3000 K, no
+#: two atoms come closer than 0.7 of it.
+SHORTEST_BOND = 0.5
 #: Coordinates beyond this (Å) are a mistake, and would lose the digits that distances need.
 FARTHEST = 1e6
 #: A cell with faces closer than this (Å) is a mistake: periodic images of any atom would fill it.
@@ -168,7 +172,25 @@ def check_geometry(atoms: Atoms, where: str) -> None:
         i = int(np.flatnonzero(np.diff(close.start))[0])
         j = int(close.index[close.start[i]])
         raise InputError(
-            f'{where}, atoms {i} and {j}: closer than {OVERLAP} Å (overlapping); correct or remove the structure'
+            f'{where}, atoms {i} and {j}: closer than {OVERLAP} Å (overlapping, or one atom twice); '
+            'correct or remove the structure'
+        )
+
+
+def check_bonds(atoms: Atoms, where: str) -> None:
+    """Refuse structures with atoms closer than any bond, which no fit should learn from."""
+    radii = covalent_radii[atoms.numbers]
+    close = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, SHORTEST_BOND * 2 * radii.max())
+    centre = np.repeat(np.arange(len(atoms)), np.diff(close.start))
+    vectors = atoms.positions[close.index] + close.shift @ atoms.cell.array - atoms.positions[centre]
+    distance, bond = np.linalg.norm(vectors, axis=1), radii[centre] + radii[close.index]
+    short = np.flatnonzero(distance < SHORTEST_BOND * bond)
+    if len(short):
+        worst = short[(distance / bond)[short].argmin()]
+        i, j = int(centre[worst]), int(close.index[worst])
+        raise InputError(
+            f'{where}, atoms {i} and {j} ({atoms.symbols[i]}-{atoms.symbols[j]}): {distance[worst]:.2f} Å apart, less than '
+            f'half of a bond ({bond[worst]:.2f} Å); correct or remove the structure'
         )
 
 
@@ -303,6 +325,7 @@ def read_dataset(
             if 'efg' in atoms.arrays and atoms.arrays['efg'].ndim == 2 and atoms.arrays['efg'].shape[1] == 9:
                 atoms.arrays['efg'] = atoms.arrays['efg'].reshape(-1, 3, 3)
             check_geometry(atoms, where)
+            check_bonds(atoms, where)
             _check_labels(atoms, require, efg_species, where)
             structures.append(atoms)
     if efg_species is not None and not any(efg_species in a.get_chemical_symbols() for a in structures):

@@ -81,6 +81,12 @@ def read_hdf5(path: str | os.PathLike, kind: str, version: int) -> Iterator[h5py
             raise InputError(f'{path}: incomplete or damaged {kind} file ({error}); make it again') from error
 
 
+def recorded_versions(path: str | os.PathLike) -> dict[str, str]:
+    """With what an HDF5 file of this package was made: the :func:`versions` of that time."""
+    with open_hdf5(path) as file:
+        return {name: str(value) for name, value in sorted(file[RECORD].attrs.items())} if RECORD in file else {}
+
+
 def content_hash(path: str | os.PathLike) -> str:
     """SHA-256 over names, arrays and attributes of an HDF5 file, without its record of versions.
 

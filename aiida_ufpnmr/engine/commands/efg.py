@@ -19,9 +19,11 @@ from aiida_ufpnmr.engine.commands.shared import (
     print_table,
     report,
     settings_option,
+    warn,
 )
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, read_structures, write_dataset
 from aiida_ufpnmr.engine.dft.magres import write_magres
+from aiida_ufpnmr.engine.duplicates import Copies
 from aiida_ufpnmr.engine.efg.fitting import fit_efg_model
 from aiida_ufpnmr.engine.efg.metrics import dataset_errors
 from aiida_ufpnmr.engine.efg.model import EfgModel
@@ -81,9 +83,12 @@ def fit_efg(
     settings = read_settings(EfgSettings, settings_path)
     dataset = read_dataset(train, ('efg',), species)
     test_set = None if test is None else read_dataset(test, ('efg',), species)
+    copies = Copies.of(dataset, test_set)
     model, results = fit_efg_model(dataset, species, settings, test_set)
+    results['duplicates'] = copies.results()
     model.save(output)
     report(results, json_path)
+    warn(copies.warnings())
     withheld = 'test' if test else 'withheld'
     _print_errors(
         f'{species} in {len(dataset)} structures, {results["train"]["ions"]} ions, {results["features"]} features; '

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import click
 
 from aiida_ufpnmr.engine.commands.shared import (
@@ -13,21 +16,28 @@ from aiida_ufpnmr.engine.commands.shared import (
     print_table,
     report,
     settings_option,
+    warn,
 )
 from aiida_ufpnmr.engine.dataset import read_dataset
+from aiida_ufpnmr.engine.duplicates import Copies
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
+from aiida_ufpnmr.engine.hdf5 import recorded_versions, versions
 from aiida_ufpnmr.engine.settings import read_settings
 from aiida_ufpnmr.engine.ufp.calibration import expected_and_real
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.fitting import Problem, run_fit
 from aiida_ufpnmr.engine.ufp.learning import learning_curve
-from aiida_ufpnmr.engine.ufp.metrics import potential_errors
+from aiida_ufpnmr.engine.ufp.metrics import predict
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+from aiida_ufpnmr.engine.ufp.proximity import close_contacts
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 from aiida_ufpnmr.engine.ufp.tuning import tune
 
 _LABELS = ('energy', 'forces')
+#: Rows of a table that may grow long; the rest is in the JSON.
+_MOST_ROWS = 12
+_GROUP_ERRORS = (('forces', '(meV/Å)'), ('energy', '(meV/atom)'))
 
 
 def _number(value: float | None, digits: int = 1) -> str:
@@ -43,6 +53,7 @@ def _error_rows(columns: dict[str, dict]) -> list[list[str]]:
     rows = [
         ['', *columns],
         row('energy RMSE, meV/atom', [errors['energy_rmse_meV_per_atom'] for errors in columns.values()], 1),
+        row('  less its mean', [errors['energy_rmse_after_offset_meV_per_atom'] for errors in columns.values()], 1),
         row('forces RMSE, meV/Å', [errors['forces_rmse_meV_per_angstrom'] for errors in columns.values()], 0),
     ]
     for name in species:
@@ -50,6 +61,27 @@ def _error_rows(columns: dict[str, dict]) -> list[list[str]]:
         rows.append(row(f'  on {name}', by_species, 0))
     rows.append(row('stress RMSE, GPa', [errors['stress_rmse_GPa'] for errors in columns.values()], 2))
     return rows
+
+
+def _print_groups(columns: dict[str, dict]) -> None:
+    """Errors by group, the worst forces first."""
+    by_group = next(iter(columns.values()))['forces_rmse_meV_per_angstrom_by_group']
+    if len(by_group) < 2:
+        return
+    names = [f'{name} ' if len(columns) > 1 else '' for name in columns]
+    rows = [['group', *(f'{what} {name}{unit}' for what, unit in _GROUP_ERRORS for name in names)]]
+    for name in sorted(by_group, key=by_group.get, reverse=True):
+        forces = [errors['forces_rmse_meV_per_angstrom_by_group'].get(name) for errors in columns.values()]
+        energies = [errors['energy_rmse_meV_per_atom_by_group'].get(name) for errors in columns.values()]
+        rows.append([name, *(_number(value, 0) for value in forces), *(_number(value) for value in energies)])
+    _print_start(rows)
+
+
+def _print_start(rows: list[list[str]]) -> None:
+    """A table, cut where it grows long."""
+    print_table(rows[: _MOST_ROWS + 1])
+    if len(rows) > _MOST_ROWS + 1:
+        click.echo(f'  and {len(rows) - _MOST_ROWS - 1} more, see --json')
 
 
 def _echo_calibration(results: dict) -> None:
@@ -60,6 +92,32 @@ def _echo_calibration(results: dict) -> None:
             f'real errors of forces: {100 * within["fraction_within_1_sigma"]:.0f} % within the expected error, '
             f'{100 * within["fraction_within_2_sigma"]:.0f} % within twice that (a Gaussian has 68 and 95)'
         )
+
+
+def _print_learning_curve(curve: dict) -> None:
+    rows = [['structures', 'forces withheld, meV/Å', 'training', 'energy withheld, meV/atom']]
+    for number, forces, train, energy in zip(
+        curve['structures'],
+        curve['forces_rmse_meV_per_angstrom'],
+        curve['train_forces_rmse_meV_per_angstrom'],
+        curve['energy_rmse_meV_per_atom'],
+    ):
+        rows.append([f'{number:.0f}', _number(forces, 0), _number(train, 0), _number(energy)])
+    print_table(rows)
+
+
+def _print_contacts(contacts: list[dict]) -> None:
+    """The structures on which the potential is its wall, not its data."""
+    if not contacts:
+        return
+    click.echo('atoms closer than any in training, where the potential does not know better:')
+    rows = [['structure', 'atoms', 'species', 'distance, Å', 'in training, Å']]
+    for contact in contacts:
+        atoms, distances = contact['atoms'], (contact['distance_angstrom'], contact['closest_in_training_angstrom'])
+        rows.append(
+            [str(contact['structure']), f'{atoms[0]} {atoms[1]}', contact['species'], *(f'{d:.3f}' for d in distances)]
+        )
+    _print_start(rows)
 
 
 @click.command(
@@ -94,7 +152,8 @@ def fit_potential(
     settings = read_settings(PotentialSettings, settings_path)
     dataset = read_dataset(train, _LABELS)
     test_set = None if test is None else read_dataset(test, _LABELS)
-    extra = {}
+    copies = Copies.of(dataset, test_set)
+    extra = {'duplicates': copies.results()}
     if tuned:
         settings, extra['tuning'] = tune(dataset, settings)
     if add_to is None:
@@ -116,12 +175,18 @@ def fit_potential(
         with whole_file(plot) as partial:
             fit_figure(results).savefig(partial, dpi=200)
     report(results, json_path)
+    warn(copies.warnings())
     click.echo(
         f'{results["structures"]} structures, {results["columns"]} coefficients '
-        f'({results["effective_degrees_of_freedom"]:.0f} effective); errors: {results["validation"]["method"]}'
+        f'({results["effective_degrees_of_freedom"]:.0f} effective, condition number {results["condition_number"]:.0e}); '
+        f'errors: {results["validation"]["method"]}'
     )
-    print_table(_error_rows({'withheld': results, 'training': results['train']}))
+    columns = {'withheld': results, 'training': results['train']}
+    print_table(_error_rows(columns))
+    _print_groups(columns)
     _echo_calibration(results)
+    if learning:
+        _print_learning_curve(results['learning_curve'])
     if tuned:
         changed = ', '.join(f'{name} {value:g}' for name, value in results['tuning']['changed'].items())
         click.echo(f'tuned: {changed or "nothing better found"}')
@@ -134,22 +199,49 @@ def fit_potential(
 )
 @click.argument('potential', type=INPUT, metavar='POT.h5')
 @click.argument('data', type=INPUT, metavar='DATA.extxyz')
+@click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw predictions against labels: energies, forces by species.')
 @json_option
-def evaluate_potential(potential, data, json_path):
-    """Errors of a potential on labelled structures, by species and by group too."""
-    check_outputs(json_path)
+def evaluate_potential(potential, data, plot, json_path):
+    """Errors of a potential on labelled structures, by species and by group too.
+
+    Structures in which atoms come closer than any in training are listed: there the potential is a wall, not a fit.
+    """
+    check_outputs(plot, json_path)
     loaded = UltraFastPotential.load(potential)
     dataset = read_dataset(data, _LABELS)
+    begin, begin_cpu = time.perf_counter(), time.process_time()
+    predictions = predict([(loaded, dataset)])
+    wall_s, cpu_s = time.perf_counter() - begin, time.process_time() - begin_cpu
+    atoms = sum(map(len, dataset))
     results = {
-        **potential_errors([(loaded, dataset)]),
+        **predictions.errors(),
         'calibration': None if loaded.posterior is None else expected_and_real(loaded, dataset),
+        'closer_than_training': close_contacts(loaded, dataset),
         'structures': len(dataset),
+        'atoms': atoms,
         'data_sha256': dataset.content_hash,
-        'training_sha256': loaded.training_sha256,
+        'training_sha256': loaded.training_sha256 or None,
+        'settings': json.loads(loaded.settings) or None,
+        'potential_versions': recorded_versions(potential) if potential.suffix == '.h5' else None,
+        'versions': versions(),
+        'timing': {
+            'wall_s': wall_s,
+            'cpu_s': cpu_s,
+            'structures_per_second': len(dataset) / wall_s,
+            'atoms_per_second': atoms / wall_s,
+        },
     }
+    if plot is not None:
+        from aiida_ufpnmr.engine.ufp.figures import parity_figure  # matplotlib takes a while to import
+
+        with whole_file(plot) as partial:
+            parity_figure(predictions).savefig(partial, dpi=200)
     report(results, json_path)
-    print_table(_error_rows({'error': results}))
+    columns = {'error': results}
+    print_table(_error_rows(columns))
+    _print_groups(columns)
     _echo_calibration(results)
+    _print_contacts(results['closer_than_training'])
 
 
 @click.command('convert-potential', cls=Command, example='ufpnmr convert-potential potential.h5 potential.uf3')

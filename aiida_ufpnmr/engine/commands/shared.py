@@ -117,6 +117,12 @@ def report(results: dict, json_path: Path | None) -> None:
         write_json(json_path, results)
 
 
+def warn(lines: Iterable[str]) -> None:
+    """Say on stderr, a line each, what is not wrong enough to stop."""
+    for line in lines:
+        click.echo(f'warning: {line}', err=True)
+
+
 def print_table(rows: Iterable[Sequence[str]], title: str | None = None) -> None:
     """Print rows of text in aligned columns; the first row is the heading."""
     rows = [[str(cell) for cell in row] for row in rows]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -30,6 +34,9 @@ from aiida_ufpnmr.engine.transport.msd import DIFFUSION, diffusion
 from aiida_ufpnmr.engine.transport.paths import REFERENCES, IonPaths, ion_paths
 from aiida_ufpnmr.engine.transport.storage import write_hops, write_msd
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # takes a while to import
+
 _ALWAYS = (
     click.argument('trajectory', type=INPUT, metavar='TRAJ.h5'),
     click.option('-o', '--output', type=OUTPUT, metavar='OUT.h5', help='Write the result as HDF5.'),
@@ -49,10 +56,69 @@ _ALWAYS = (
 )
 
 
-def _common(function):
+@dataclass(frozen=True)
+class Finding:
+    """What an analysis gives.
+
+    Attributes:
+        results: for ``--json``.
+        headline: one line for the terminal, which names the ions and the time already.
+        table: rows for the terminal, the heading first.
+        write: writes the result as HDF5.
+        figure: draws it.
+        remark: a line after the table.
+    """
+
+    results: dict
+    headline: str
+    table: Sequence[Sequence[str]]
+    write: Callable[[Path], None]
+    figure: Callable[[], Figure]
+    remark: str = ''
+
+
+def _analysis(function: Callable[..., Finding]):
+    """Make a command of a function of paths and its own options; what it refuses is reported with the trajectory."""
+
+    @functools.wraps(function)
+    def command(trajectory, output, species, skip_ps, reference, plot, json_path, **options):
+        check_outputs(output, plot, json_path)
+        started = time.perf_counter()
+        with Trajectory(trajectory) as source:
+            paths = ion_paths(source, species, skip_ps * 1000, reference)
+        try:
+            found = function(paths, **options)
+        except InputError as error:
+            raise InputError(f'{trajectory}: {error}') from error
+        results = {**found.results, **_record(paths, skip_ps, started)}
+        if output is not None:
+            found.write(output)
+        if plot is not None:
+            with whole_file(plot) as partial:
+                found.figure().savefig(partial, dpi=150)
+        report(results, json_path)
+        click.echo(found.headline)
+        print_table(found.table)
+        if found.remark:
+            click.echo(found.remark)
+
     for decorate in reversed(_ALWAYS):
-        function = decorate(function)
-    return function
+        command = decorate(command)
+    return command
+
+
+def _record(paths: IonPaths, skip_ps: float, started: float) -> dict:
+    return {
+        'species': paths.species,
+        'ions': len(paths.index),
+        'frames': len(paths.positions),
+        'frame_spacing_ps': paths.step_ps,
+        'trajectory_ps': paths.length_ps,
+        'reference': paths.reference,
+        'skip_ps': skip_ps,
+        'versions': versions(),
+        'timing': {'wall_s': time.perf_counter() - started},
+    }
 
 
 @click.group('analyse')
@@ -61,7 +127,7 @@ def analyse():
 
 
 @analyse.command('msd', cls=Command, example='ufpnmr analyse msd run.h5 --skip-ps 20 --plot msd.png --json msd.json')
-@_common
+@_analysis
 @click.option(
     '--window',
     type=Number(0, 1),
@@ -72,14 +138,10 @@ def analyse():
 )
 @click.option('--bootstrap', type=click.IntRange(min=2), default=500, show_default=True, help='Resampled curves.')
 @click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of the resampling.')
-def msd(trajectory, output, species, skip_ps, reference, plot, json_path, window, bootstrap, seed):
+def msd(paths, window, bootstrap, seed):
     """Mean square displacement and diffusion coefficient, D = slope/6."""
-    check_outputs(output, plot, json_path)
-    started = time.perf_counter()
-    paths = _paths(trajectory, species, skip_ps, reference)
-    found = _naming(
-        trajectory, diffusion, paths.positions, paths.step_ps, window=window, bootstrap=bootstrap, seed=seed
-    )
+    found = diffusion(paths.positions, paths.step_ps, window=window, bootstrap=bootstrap, seed=seed)
+    low, high = found.ci95_cm2_per_s
     results = {
         'diffusion_coefficient_cm2_per_s': found.coefficient_cm2_per_s,
         'diffusion_coefficient_cm2_per_s_ci95': found.ci95_cm2_per_s,
@@ -88,29 +150,29 @@ def msd(trajectory, output, species, skip_ps, reference, plot, json_path, window
         'msd_exponent': found.exponent,
         'window_ps': found.window_ps,
         'msd_at_window_end_angstrom2': found.offset + found.slope * found.window_ps[1],
-        **_record(paths, skip_ps, started),
         'seed': seed,
     }
-    if output is not None:
-        write_msd(output, found, paths)
-    if plot is not None:
+
+    def figure():
         from aiida_ufpnmr.engine.transport.figures import msd_figure
 
-        _draw(plot, msd_figure(found, species))
-    report(results, json_path)
-    low, high = found.ci95_cm2_per_s
-    click.echo(f'{results["ions"]} {species} ions, {results["trajectory_ps"]:.4g} ps: {found.verdict}')
-    print_table(
+        return msd_figure(found, paths.species)
+
+    return Finding(
+        results,
+        f'{len(paths.index)} {paths.species} ions, {paths.length_ps:.4g} ps: {found.verdict}',
         [
             ('quantity', 'value', '95 % interval'),
             ('D (cm²/s)', f'{found.coefficient_cm2_per_s:.3e}', f'{low:.3e} to {high:.3e}'),
             ('exponent of the MSD', f'{found.exponent:.2f}', ''),
-        ]
+        ],
+        lambda path: write_msd(path, found, paths),
+        figure,
     )
 
 
 @analyse.command('hops', cls=Command, example='ufpnmr analyse hops run.h5 -o hops.h5 --plot hops.png --json hops.json')
-@_common
+@_analysis
 @click.option(
     '--window-ps',
     type=POSITIVE,
@@ -132,19 +194,16 @@ def msd(trajectory, output, species, skip_ps, reference, plot, json_path, window
     show_default=True,
     help='It has if its mean position over this time, in ps, is beyond the threshold, too (at least three frames).',
 )
-def hops(
-    trajectory, output, species, skip_ps, reference, plot, json_path, window_ps, threshold_angstrom, residence_ps
-):
+def hops(paths, window_ps, threshold_angstrom, residence_ps):
     """Hops of single ions and the hop rate per ion.
 
     The rate counts every hop. 1/τ of a correlation function is another quantity: with two sites it is twice this rate.
     """
-    check_outputs(output, plot, json_path)
-    started = time.perf_counter()
     settings = HopSettings(window_ps, threshold_angstrom, residence_ps)
-    paths = _paths(trajectory, species, skip_ps, reference)
-    found = _naming(trajectory, find_hops, paths.positions, paths.step_ps, settings)
+    found = find_hops(paths.positions, paths.step_ps, settings)
     rate = hop_rate(found)
+    low, high = rate.ci95_per_s
+    hopping_ions = len(np.unique(found.ion))
     results = {
         'hop_rate_per_s': rate.rate_per_s,
         'hop_rate_per_s_ci95': rate.ci95_per_s,
@@ -153,61 +212,26 @@ def hops(
         'dead_time_ps': rate.dead_time_ps,
         'return_fraction': rate.return_fraction,
         'hops': len(found.frame),
-        'hopping_ions': len(np.unique(found.ion)),
+        'hopping_ions': hopping_ions,
         'hop_distance_mean_angstrom': found.distance.mean() if len(found.frame) else None,
         **dataclasses.asdict(settings),
-        **_record(paths, skip_ps, started),
     }
-    if output is not None:
-        write_hops(output, found, paths)
-    if plot is not None:
+
+    def figure():
         from aiida_ufpnmr.engine.transport.figures import hops_figure
 
-        _draw(plot, hops_figure(paths.positions, found, paths.index, species))
-    report(results, json_path)
-    low, high = rate.ci95_per_s
-    click.echo(
-        f'{len(found.frame)} hops of {results["hopping_ions"]} out of {results["ions"]} {species} ions '
-        f'in {results["trajectory_ps"]:.4g} ps'
-    )
-    print_table(
+        return hops_figure(paths.positions, found, paths.index, paths.species)
+
+    ions = f'{hopping_ions} out of {len(paths.index)} {paths.species} ions'
+    return Finding(
+        results,
+        f'{len(found.frame)} hops of {ions} in {paths.length_ps:.4g} ps',
         [
             ('quantity', 'value', '95 % interval'),
             ('hop rate per ion (1/s)', f'{rate.rate_per_s:.3e}', f'{low:.3e} to {high:.3e}'),
             ('as counted (1/s)', f'{rate.counted_per_s:.3e}', ''),
-        ]
+        ],
+        lambda path: write_hops(path, found, paths),
+        figure,
+        '' if rate.corrected else 'Hops follow one another too fast for the residence time: the rate is a lower limit.',
     )
-    if not rate.corrected:
-        click.echo('Hops follow one another too fast for the residence time: the rate is a lower limit.')
-
-
-def _paths(trajectory: Path, species: str, skip_ps: float, reference: str) -> IonPaths:
-    with Trajectory(trajectory) as source:
-        return ion_paths(source, species, skip_ps * 1000, reference)
-
-
-def _naming(trajectory: Path, function, *arguments, **options):
-    """Call ``function``; what it refuses is reported with the name of the trajectory."""
-    try:
-        return function(*arguments, **options)
-    except InputError as error:
-        raise InputError(f'{trajectory}: {error}') from error
-
-
-def _record(paths: IonPaths, skip_ps: float, started: float) -> dict:
-    return {
-        'species': paths.species,
-        'ions': len(paths.index),
-        'frames': len(paths.positions),
-        'frame_spacing_ps': paths.step_ps,
-        'trajectory_ps': paths.length_ps,
-        'reference': paths.reference,
-        'skip_ps': skip_ps,
-        'versions': versions(),
-        'timing': {'wall_s': time.perf_counter() - started},
-    }
-
-
-def _draw(path: Path, figure) -> None:
-    with whole_file(path) as partial:
-        figure.savefig(partial, dpi=150)

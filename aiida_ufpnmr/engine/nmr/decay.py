@@ -10,32 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import ndtri
 from scipy.stats import t as student
 
-from aiida_ufpnmr.engine.nmr.curve_noise import FastPart, binned_covariance, noise_scale
+from aiida_ufpnmr.engine.nmr.binned_fit import BinnedCurve
+from aiida_ufpnmr.engine.nmr.decay_interval import Judgement, sampled_noise, widened
+from aiida_ufpnmr.engine.nmr.first_lag import first_bin
 from aiida_ufpnmr.engine.nmr.lag_bins import LagBins, bin_nodes
-from aiida_ufpnmr.engine.nmr.stretched import Decay, DecaySearch, fit_curve
 
 DECAY = 'decay'
 NO_DECAY = 'no decay within the trajectory'
-
 CONSTANT = 'the curve is as well described by a constant'
 
 #: Exponents that are tried where γ is free; below the lowest, a curve is a logarithm rather than a decay.
 GAMMAS = np.round(np.arange(0.2, 1.01, 0.1), 2)
-#: A first lag is good if what follows departs from the fit by less than this share of the decaying part.
-TOLERANCE = 0.02
-#: Curves drawn for an interval and for the verdict.
-DRAWS = 400
-#: The weights rise from zero over this share of τ after the first lag: a hard edge would cut a lasting vibration in the
-#: middle of a period, which shifts τ by several per cent where it is as large as the slow part.
-RAMP = 0.3
-CONFIDENCE = 0.95
 #: From this number of ions on, a bootstrap over them tells the noise better than the departures from the fit do.
 ENOUGH_IONS = 16
-#: A decay must reduce the squares this many times as much as pure noise ever did in as many draws.
-MARGIN = 1.5
 
 
 @dataclass(frozen=True)
@@ -122,51 +111,58 @@ def fit_decay(
         ValueError: lags or curve of wrong shape, not equally spaced, not finite, or options out of range.
     """
     lag, c, step = _checked(lag, c, gamma, first_lag, fit_fraction, tau_fraction)
-    scale = c[0]
-    c = c / scale
     n_frames = len(c) if length is None else max(len(c), int(round(length / step)))
-    nodes = fit_bin_nodes(len(c), n_frames, fit_fraction)
-    options = (first_lag, samples, ions, tau_fraction, seed)
+    bins = LagBins.of(fit_bin_nodes(len(c), n_frames, fit_fraction), n_frames)
+
+    def fit(*gammas: float) -> DecayFit:
+        curve = BinnedCurve(c / c[0], bins, np.array(gammas))
+        found = _fit(curve, step, first_lag, samples, ions, tau_fraction, seed)
+        return replace(found, amplitude=c[0] * found.amplitude)
+
     if gamma is not None:
-        return _fit(lag, c, step, scale, n_frames, nodes, np.array([float(gamma)]), *options)
-    free = _fit(lag, c, step, scale, n_frames, nodes, GAMMAS, *options)
+        return fit(float(gamma))
+    free = fit(*GAMMAS)
     if free.verdict == DECAY or free.reason == CONSTANT:
         return free
-    plain = _fit(lag, c, step, scale, n_frames, nodes, np.array([1.0]), *options)
+    plain = fit(1.0)
     return replace(plain, reason='γ cannot be told from τ; it is fixed to 1') if plain.verdict == DECAY else free
 
 
 def _fit(
-    lag, c, step, scale, n_frames, nodes, gammas, first_lag, samples, ions, tau_fraction, seed
+    curve: BinnedCurve,
+    step: float,
+    first_lag: float | None,
+    samples: np.ndarray | None,
+    ions: int | None,
+    tau_fraction: float,
+    seed: int,
 ) -> DecayFit:
-    """The fit for one choice of exponents; ``c`` is one at lag 0, ``scale`` what it was."""
-    problem = _Problem(c, LagBins.of(nodes, n_frames), gammas)
-    chosen = _first_bin(problem, first_lag, step)
+    """The fit of a curve that is one at lag 0, for one choice of exponents."""
+    chosen = first_bin(curve, first_lag, step)
     if chosen is None:
-        return _without_tau('too few lags to fit', np.nan, scale * np.nan, np.nan, lag[-1], np.nan)
-    fit = problem.fit(chosen)
+        return _without_tau('too few lags to fit', np.nan, np.nan, np.nan, (len(curve.c) - 1) * step, np.nan)
+    fit = curve.fit(chosen)
+    binned = None if samples is None else curve.binned(samples, fit)
     per_signal, freedom = fit.per_signal, fit.freedom
-    if samples is not None and ions is not None and ions >= ENOUGH_IONS:
-        per_signal, freedom = _sampled_noise(fit, problem, samples), ions - 1
+    if binned is not None and ions is not None and ions >= ENOUGH_IONS:
+        per_signal, freedom = sampled_noise(fit, binned), ions - 1
     per_signal = max(per_signal, 1.0 / ions if ions else 0.0)
     first, last = fit.bins.first * step, fit.bins.last * step
     signals = 1 / per_signal if per_signal > 0 else np.inf
-    rng = np.random.default_rng(seed)
     # the number of signals is itself measured, on few points: Student's factor for that
-    drawn_scale = per_signal * (student.ppf(0.975, max(freedom, 1)) / 1.96) ** 2
-    draws = rng.standard_normal((DRAWS, len(fit.bins.centre)))
+    judgement = Judgement.of(fit, per_signal * (student.ppf(0.975, max(freedom, 1)) / 1.96) ** 2, seed)
 
     def refuse(reason: str, bound: float | None = None) -> DecayFit:
         level = float(np.average(fit.curve, weights=fit.weight))
-        bound = _lower_bound(fit, drawn_scale) if bound is None else bound
-        return _without_tau(reason, scale * level, first, bound * step if bound > 0 else np.nan, last, signals)
+        bound = judgement.lower_bound() if bound is None else bound
+        return _without_tau(reason, level, first, bound * step if bound > 0 else np.nan, last, signals)
 
-    decay = fit.decay
-    if not _beats_a_constant(fit, drawn_scale, draws):
+    decay, n_frames = fit.decay, fit.bins.n_frames
+    if not judgement.beats_a_constant():
         return refuse(CONSTANT)
-    low, high = _interval(fit, drawn_scale, draws)
-    if samples is not None:
-        low, high = _widened(low, high, fit, problem, samples)
+    low, high = judgement.interval()
+    if binned is not None:
+        low, high = widened(low, high, fit, binned)
     if decay.tau > tau_fraction * n_frames:
         return refuse(f'the decay time is above {tau_fraction:.2g} of the trajectory', low)
     if decay.tau < 3 or decay.tau < 0.5 * fit.bins.first:
@@ -183,7 +179,7 @@ def _fit(
         np.nan,
         decay.constant / amplitude,
         decay.gamma,
-        scale * amplitude,
+        amplitude,
         first,
         last,
         signals,
@@ -214,195 +210,6 @@ def _checked(lag, c, gamma, first_lag, fit_fraction, tau_fraction):
     if not (0 < fit_fraction <= 1 and 0 < tau_fraction <= 1):
         raise ValueError('fit_fraction and tau_fraction must lie between 0 and 1')
     return lag, c, step
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """A fit from one first bin on, and the noise around it."""
-
-    bins: LagBins
-    weight: np.ndarray
-    curve: np.ndarray
-    gammas: np.ndarray
-    decay: Decay
-    fast: FastPart
-    per_signal: float
-    freedom: int
-
-    def log_taus(self, points: int = 60) -> np.ndarray:
-        return _log_taus(self.bins, points)
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """A curve, its bins and the exponents allowed."""
-
-    c: np.ndarray
-    bins: LagBins
-    gammas: np.ndarray
-
-    def fit(self, first: int) -> _Fit:
-        bins = self.bins.from_bin(first)
-        curve = self.bins.average(self.c)[first:]
-        decay = fit_curve(bins.centre, bins.weight, curve, _log_taus(bins, 100), self.gammas)
-        ramp = min(RAMP * decay.tau, 0.1 * (bins.last - bins.first))
-        rise = np.clip((bins.centre - bins.first + 0.5) / max(ramp, 0.5), 0.0, 1.0)
-        weight = bins.weight * np.sin(0.5 * np.pi * rise) ** 2
-        decay = fit_curve(bins.centre, weight, curve, _log_taus(bins, 100), self.gammas)
-        fast = FastPart.of(self.c, decay, bins.first)
-        per_signal, freedom = noise_scale(self.c, bins.n_frames, decay, fast, bins.first)
-        if freedom == 0:
-            per_signal = 1.0  # nothing to measure it on: as noisy as one ion
-        return _Fit(bins, weight, curve, self.gammas, decay, fast, per_signal, freedom)
-
-
-def _log_taus(bins: LagBins, points: int) -> np.ndarray:
-    return np.linspace(np.log(0.5), np.log(10.0 * bins.n_frames), points)
-
-
-def _first_bin(problem: _Problem, first_lag: float | None, step: float) -> int | None:
-    """Index of the first bin to fit; ``None`` where fewer than six bins would be left."""
-    first_lags = np.concatenate([[0], problem.bins.nodes[:-1] + 1])
-    last = len(first_lags) - 6
-    if first_lag is not None:
-        first = max(1, int(np.searchsorted(first_lags * step, first_lag * (1 - 1e-9))))
-        return first if first <= last else None
-    last = min(last, int(np.searchsorted(first_lags, problem.bins.last / 5)))
-    if last < 1:
-        return None
-    best, least = 1, np.inf
-    for first in _candidates(last):
-        misfit = _misfit(problem, problem.fit(first))
-        if misfit <= 1:
-            return first
-        if misfit < least:
-            best, least = first, misfit
-    return best
-
-
-def _candidates(last: int) -> list[int]:
-    return [first for first in (1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, *range(24, last + 1)) if first <= last]
-
-
-def _misfit(problem: _Problem, fit: _Fit) -> float:
-    """Largest departure of the curve from the fit over a doubling of the lag, in units of what is allowed."""
-    first, end = fit.bins.first, fit.bins.last + 1
-    deviation = problem.c[first:end] - fit.decay(np.arange(first, end))
-    lasting = np.sqrt(0.5 * np.mean(np.diff(deviation[len(deviation) // 2 :], 2) ** 2)) if len(deviation) > 8 else 0.0
-    covariance = binned_covariance(fit.bins, fit.decay, fit.fast) * fit.per_signal
-    binned = fit.curve - fit.decay(fit.bins.centre)
-    worst, lower = 0.0, first
-    while lower < end:
-        upper = max(2 * lower, lower + 2)
-        inside = (fit.bins.centre >= lower) & (fit.bins.centre < upper)
-        if inside.any():
-            weight = np.where(inside, fit.bins.weight, 0.0)
-            weight /= weight.sum()
-            allowed = TOLERANCE * fit.decay.decaying + 2.5 * np.sqrt(weight @ covariance @ weight) + 1.5 * lasting
-            worst = max(worst, abs(weight @ binned) / max(allowed, 1e-12))
-        lower = upper
-    return worst
-
-
-def _drawn(fit: _Fit, decay: Decay, per_signal: float, draws: np.ndarray) -> np.ndarray:
-    """Curves of the law ``decay`` with the errors that such a curve has."""
-    covariance = binned_covariance(fit.bins, decay, fit.fast) * per_signal
-    values, vectors = np.linalg.eigh(covariance)
-    # the symmetric root changes smoothly with τ, so that one set of draws serves all
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    return decay(fit.bins.centre) + draws @ root
-
-
-def _beats_a_constant(fit: _Fit, per_signal: float, draws: np.ndarray) -> bool:
-    """Whether the decay describes the curve better than a constant by more than noise around a constant ever does."""
-    weight = fit.weight / fit.weight.sum()
-    level = float(weight @ fit.curve)
-    # a plain exponential finds any decay; a free exponent would only find more of them in noise
-    search = DecaySearch(fit.bins.centre, weight, fit.log_taus(), np.array([1.0]))
-
-    def gain(curves):
-        return (((curves - (curves @ weight)[:, None]) ** 2) @ weight) - search(curves).squares
-
-    constant = Decay(fit.decay.tau, 1.0, 0.0, max(level, 0.0))
-    noise = _drawn(fit, constant, per_signal, draws)
-    if not gain(fit.curve[None])[0] > MARGIN * max(gain(noise).max(), 1e-12 * fit.curve[0] ** 2):
-        return False
-    # the decaying part must stand out of its own noise, too
-    own = search(_drawn(fit, fit.decay, per_signal, draws))
-    return bool(own.decaying.mean() > 2.0 * own.decaying.std())
-
-
-def _interval(fit: _Fit, per_signal: float, draws: np.ndarray) -> tuple[float, float]:
-    """95 % interval of τ by inversion: the values under which the observed fit would not be out of the ordinary."""
-    weight = fit.weight
-    search = DecaySearch(fit.bins.centre, weight, fit.log_taus(), fit.gammas)
-    observed = float(search(fit.curve[None]).log_tau[0])
-    tail = (1 - CONFIDENCE) / 2
-
-    def probit_below(log_tau: float) -> float:
-        """Chance, as a normal quantile, that a fit comes out below the observed one if τ is this."""
-        held = DecaySearch(fit.bins.centre, weight, np.array([log_tau]), fit.gammas)(fit.curve[None])
-        decay = Decay(float(np.exp(log_tau)), float(held.gamma[0]), float(held.decaying[0]), float(held.constant[0]))
-        found = search(_drawn(fit, decay, per_signal, draws)).log_tau
-        below = (found < observed).sum() + 0.5 * (found == observed).sum()
-        return float(ndtri(np.clip(below / len(found), 0.5 / len(found), 1 - 0.5 / len(found))))
-
-    def limit(sign: int) -> float:
-        inside = 0.0
-        for offset in (0.03, 0.06, 0.12, 0.25, 0.4, 0.6, 0.9, 1.3, 1.8, 2.4):
-            value = -sign * probit_below(observed + sign * offset)
-            if value > -ndtri(tail):
-                for _ in range(3):
-                    middle = 0.5 * (inside + offset)
-                    value = -sign * probit_below(observed + sign * middle)
-                    inside, offset = (inside, middle) if value > -ndtri(tail) else (middle, offset)
-                return observed + sign * offset
-            inside = offset
-        return sign * np.inf
-
-    # the grid's optimum differs from the exact one by a sliver; keep the fit inside its interval
-    shift = np.log(fit.decay.tau) - observed
-    return float(np.exp(limit(-1) + min(shift, 0.0))), float(np.exp(limit(1) + max(shift, 0.0)))
-
-
-def _sampled_noise(fit: _Fit, problem: _Problem, samples: np.ndarray) -> float:
-    """Scale of the noise as the spread of a bootstrap shows it, which a law that fits badly cannot inflate."""
-    binned = _binned(problem, samples)[:, len(problem.bins.centre) - len(fit.bins.centre) :]
-    expected = np.diag(binned_covariance(fit.bins, fit.decay, fit.fast))
-    weight = fit.weight / fit.weight.sum()
-    return float((weight @ binned.var(axis=0, ddof=1)) / (weight @ expected))
-
-
-def _binned(problem: _Problem, samples: np.ndarray) -> np.ndarray:
-    samples = np.asarray(samples, float)
-    n_bins = len(problem.bins.centre)
-    if samples.ndim != 2 or samples.shape[1] not in (n_bins, len(problem.c)):
-        raise ValueError(f'samples must be (n_samples, {len(problem.c)}), not {samples.shape}')
-    return samples if samples.shape[1] == n_bins else problem.bins.average(samples)
-
-
-def _widened(low: float, high: float, fit: _Fit, problem: _Problem, samples: np.ndarray) -> tuple[float, float]:
-    """The interval, widened to that of refits of a bootstrap."""
-    binned = _binned(problem, samples)
-    search = DecaySearch(fit.bins.centre, fit.weight, fit.log_taus(100), fit.gammas, limit=np.inf)
-    found = search(binned[:, len(problem.bins.centre) - len(fit.bins.centre) :]).log_tau
-    tail = (1 - CONFIDENCE) / 2
-    lower, upper = np.quantile(found, [tail, 1 - tail])
-    return min(low, float(np.exp(lower))), max(high, float(np.exp(upper)))
-
-
-def _lower_bound(fit: _Fit, per_signal: float) -> float:
-    """Shortest τ (one-sided 95 %) of a single exponential to zero that falls no faster than the curve may."""
-    weight = fit.weight / fit.weight.sum()
-    level = float(weight @ fit.curve)
-    if not level > 0:
-        return np.nan
-    t = fit.bins.centre - weight @ fit.bins.centre
-    score = weight * t / (weight @ t**2)
-    covariance = binned_covariance(fit.bins, Decay(fit.decay.tau, 1.0, 0.0, level), fit.fast)
-    error = np.sqrt(max(score @ covariance @ score, 0.0) * per_signal)
-    slope = max(0.0, -float(score @ fit.curve)) + 1.645 * error
-    return level / slope if slope > 0 else np.inf
 
 
 def _without_tau(reason, amplitude, first_lag, bound, last_lag, signals) -> DecayFit:

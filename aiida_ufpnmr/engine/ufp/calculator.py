@@ -11,12 +11,20 @@ from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 
 class UltraFastCalculator(Calculator):
-    """ASE calculator of an ultra-fast potential: energy, energies, forces and stress.
+    """ASE calculator of an ultra-fast potential: energy, energies, forces and, where there is a full cell, stress.
+
+    Results are kept until positions, cell, species or boundaries change. One calculator may serve many structures, such as
+    the images of a nudged elastic band; each change between them costs one evaluation.
 
     Args:
         potential: an :class:`UltraFastPotential`, or the path of one.
+
+    Raises:
+        InputError: on evaluation, an element that the potential does not know, or overlapping atoms.
     """
 
+    #: Charges and magnetic moments mean nothing to the potential.
+    ignored_changes: ClassVar = {'initial_charges', 'initial_magmoms'}
     implemented_properties: ClassVar = ['energy', 'free_energy', 'energies', 'forces', 'stress']
 
     def __init__(self, potential, **kwargs):

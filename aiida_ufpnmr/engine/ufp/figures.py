@@ -1,4 +1,4 @@
-"""Figures of a fit: do the expected errors hold, and what would more data bring."""
+"""Figures of a potential: prediction against label, do the expected errors hold, and what would more data bring."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
+from aiida_ufpnmr.engine.ufp.metrics import Predictions
+
 BLUE, ORANGE, GREY = '#0072B2', '#D55E00', '#7F7F7F'
+#: Of the species, as many as the eye tells apart (Okabe and Ito).
+COLOURS = (BLUE, ORANGE, '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+#: More points than this hide one another.
+MOST_POINTS = 20_000
 
 
 def fit_figure(results: dict) -> Figure:
@@ -22,6 +28,56 @@ def fit_figure(results: dict) -> Figure:
         plot(axis)
         axis.spines[['top', 'right']].set_visible(False)
     return figure
+
+
+def parity_figure(predictions: Predictions) -> Figure:
+    """Predictions against labels, and their differences: energies, and force components by species."""
+    figure = Figure(figsize=(9.6, 6.4), layout='constrained')
+    upper, lower = figure.subplots(2, 2, sharex='col', height_ratios=(2, 1))
+    _plot_energies(predictions, upper[0], lower[0])
+    _plot_forces(predictions, upper[1], lower[1])
+    for axis in (*upper, *lower):
+        axis.spines[['top', 'right']].set_visible(False)
+        axis.margins(0.04)
+    return figure
+
+
+def _plot_energies(predictions: Predictions, parity: Axes, difference: Axes) -> None:
+    label = predictions.energy_label - predictions.energy_label.mean()
+    error = 1000 * (predictions.energy - predictions.energy_label)
+    found = predictions.energy - predictions.energy_label.mean()
+    parity.plot(label, label, color=GREY, lw=1.0, zorder=0)
+    style = {'ls': 'none', 'marker': 'o', 'ms': 4.5, 'alpha': 0.7, 'mew': 0, 'color': BLUE}
+    parity.plot(label, found, **style)
+    difference.axhline(0, color=GREY, lw=1.0)
+    difference.plot(label, error, **style)
+    parity.set_title(f'energies of {len(error)} structures, RMSE {np.sqrt(np.mean(error**2)):.1f} meV/atom', fontsize=10)
+    parity.set_ylabel('predicted (eV/atom)')
+    difference.set_xlabel('energy less the mean of the labels, DFT (eV/atom)')
+    difference.set_ylabel('error (meV/atom)')
+
+
+def _plot_forces(predictions: Predictions, parity: Axes, difference: Axes) -> None:
+    span = np.array([predictions.forces_label.min(), predictions.forces_label.max()])
+    parity.plot(span, span, color=GREY, lw=1.0, zorder=0)
+    difference.axhline(0, color=GREY, lw=1.0)
+    # a random order, so that no species covers another, and few enough points to see
+    order = np.random.default_rng(0).permutation(len(predictions.species))[: MOST_POINTS // 3]
+    names, kind = np.unique(predictions.species, return_inverse=True)
+    colours = np.array([COLOURS[k % len(COLOURS)] for k in range(len(names))])
+    label, found = predictions.forces_label[order].ravel(), predictions.forces[order].ravel()
+    style = {'s': 5, 'c': np.repeat(colours[kind[order]], 3), 'lw': 0, 'alpha': 0.5, 'rasterized': True, 'zorder': 2}
+    parity.scatter(label, found, **style)
+    difference.scatter(label, 1000 * (found - label), **style)
+    error = 1000 * (predictions.forces - predictions.forces_label)
+    for name, colour, k in zip(names, colours, range(len(names))):
+        text = f'{name}: {np.sqrt(np.mean(error[kind == k] ** 2)):.0f} meV/Å'
+        parity.plot([], [], ls='none', marker='o', ms=5, color=colour, label=text)
+    parity.legend(frameon=False, fontsize=9, handletextpad=0.2)
+    parity.set_title(f'force components, RMSE {np.sqrt(np.mean(error**2)):.0f} meV/Å', fontsize=10)
+    parity.set_ylabel('predicted (eV/Å)')
+    difference.set_xlabel('force component, DFT (eV/Å)')
+    difference.set_ylabel('error (meV/Å)')
 
 
 def plot_calibration(coverage: dict, axis: Axes) -> None:

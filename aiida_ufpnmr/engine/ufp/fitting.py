@@ -6,19 +6,19 @@ import dataclasses
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sparse
 
-from aiida_ufpnmr.engine.dataset import Dataset, energy, forces
+from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.neighbours import neighbour_list
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.settings import settings_to_json
 from aiida_ufpnmr.engine.ufp.basis import Basis, make_basis
-from aiida_ufpnmr.engine.ufp.calibration import coverage, cross_fitted, fit_noise
+from aiida_ufpnmr.engine.ufp.calibration import Sample
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.equations import (
     EquationsBuilder,
@@ -75,62 +75,6 @@ def choose_basis(dataset: Dataset, species: tuple[str, ...], settings: Potential
             break
         chosen = finer
     return chosen
-
-
-@dataclass
-class Sample:
-    """Real errors beside posterior variances, on structures that a fit did not see; lists grow fold by fold.
-
-    Attributes:
-        forces_error, forces_variance: eV/Å and its square, arrays of components.
-        species: species number of each component.
-        fold: of each component.
-        energy_error, energy_variance: eV per atom and its square.
-        energy_fold: of each energy.
-    """
-
-    forces_error: list[np.ndarray] = field(default_factory=list)
-    forces_variance: list[np.ndarray] = field(default_factory=list)
-    species: list[np.ndarray] = field(default_factory=list)
-    fold: list[np.ndarray] = field(default_factory=list)
-    energy_error: list[float] = field(default_factory=list)
-    energy_variance: list[float] = field(default_factory=list)
-    energy_fold: list[int] = field(default_factory=list)
-
-    def add(self, atoms, types, potential, variances, fold) -> None:
-        """Take one structure with the variances of its design rows."""
-        found = potential.compute(atoms)
-        self.forces_error.append((found.forces - forces(atoms)).ravel())
-        self.forces_variance.append(variances[N_LEADING:])
-        self.species.append(np.repeat(types, 3))
-        self.fold.append(np.full(3 * len(atoms), fold))
-        self.energy_error.append((found.energy - energy(atoms)) / len(atoms))
-        self.energy_variance.append(variances[0] / len(atoms) ** 2)
-        self.energy_fold.append(fold)
-
-    def calibrate(self, n_species: int) -> tuple[tuple[Noise, ...], Noise, dict]:
-        """Noise of the forces by species and of the energy, and how well expected errors hold.
-
-        Each fold is judged by the noise that the others show.
-        """
-        error, variance = np.concatenate(self.forces_error), np.concatenate(self.forces_variance)
-        species, fold = np.concatenate(self.species), np.concatenate(self.fold)
-        expected = np.zeros(len(error))
-        everywhere = fit_noise(error, variance)
-        noise = []
-        for t in range(n_species):
-            own = species == t
-            # too few components of a rare species say nothing of their own
-            noise.append(fit_noise(error[own], variance[own]) if own.sum() >= 30 else everywhere)
-            if own.any():
-                expected[own] = cross_fitted(error[own], variance[own], fold[own])
-        energy_error, energy_variance = np.array(self.energy_error), np.array(self.energy_variance)
-        energy_expected = cross_fitted(energy_error, energy_variance, np.array(self.energy_fold))
-        energy_noise = fit_noise(energy_error, energy_variance)
-        return tuple(noise), energy_noise, {
-            'forces': coverage(1000 * error, 1000 * expected),
-            'energy': coverage(1000 * energy_error, 1000 * energy_expected),
-        }
 
 
 @dataclass(frozen=True)
@@ -240,8 +184,10 @@ class Problem:
         self, into: Sample, dataset: Dataset, indices, potential, solution: Solution, fold: int, share: int
     ) -> None:
         """Compare errors and variances on every ``share``-th of the chosen structures of a data set."""
+        groups = dataset.groups
         for rows in design_rows(dataset, indices[::share], self.basis, self.one_body, self.settings):
-            into.add(dataset.structures[rows.index], rows.types, potential, solution.variances(rows.design), fold)
+            variances = solution.variances(rows.design)
+            into.add(dataset.structures[rows.index], rows.types, potential, variances, fold, groups[rows.index])
 
 
 def _penalty(basis: Basis, settings: PotentialSettings) -> sparse.csc_matrix:

@@ -1,70 +1,121 @@
-"""Errors of a potential on labelled structures."""
+"""Predictions of a potential beside labels, and their errors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, stress
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.ufp.equations import GPA
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 
-def _rmse(errors) -> float | None:
-    return float(np.sqrt(np.mean(np.square(errors)))) if len(errors) else None
+@dataclass(frozen=True)
+class Predictions:
+    """What a potential predicts beside what is labelled, over many structures.
+
+    Attributes:
+        energy, energy_label: (m,) eV/atom, of the structures with an energy.
+        energy_group: (m,) group of each.
+        forces, forces_label: (n, 3) eV/Å, of all atoms with forces.
+        species, forces_group: (n,) element and group of each.
+        stress, stress_label: (k, 6) GPa, of the structures with a stress; upper triangle row by row.
+        stress_group: (k,) group of each.
+    """
+
+    energy: np.ndarray
+    energy_label: np.ndarray
+    energy_group: np.ndarray
+    forces: np.ndarray
+    forces_label: np.ndarray
+    species: np.ndarray
+    forces_group: np.ndarray
+    stress: np.ndarray
+    stress_label: np.ndarray
+    stress_group: np.ndarray
+
+    def errors(self) -> dict:
+        """RMSE and MAE; ``None`` where nothing is labelled.
+
+        Energy in meV/atom, also after the mean offset is taken off, since a constant has no bearing on the dynamics; forces
+        in meV/Å, also by species; stress in GPa; all by group.
+        """
+        by_energy = 1000 * (self.energy - self.energy_label)
+        by_force = 1000 * (self.forces - self.forces_label)
+        by_stress = self.stress - self.stress_label
+        return {
+            'energy_rmse_meV_per_atom': _rmse(by_energy),
+            'energy_mae_meV_per_atom': _mae(by_energy),
+            'energy_rmse_after_offset_meV_per_atom': _rmse(by_energy - by_energy.mean()) if len(by_energy) else None,
+            'energy_rmse_meV_per_atom_by_group': _by(self.energy_group, by_energy),
+            'forces_rmse_meV_per_angstrom': _rmse(by_force),
+            'forces_mae_meV_per_angstrom': _mae(by_force),
+            'forces_rmse_meV_per_angstrom_by_species': _by(self.species, by_force),
+            'forces_rmse_meV_per_angstrom_by_group': _by(self.forces_group, by_force),
+            'stress_rmse_GPa': _rmse(by_stress),
+            'stress_rmse_GPa_by_group': _by(self.stress_group, by_stress),
+        }
 
 
-def _mae(errors) -> float | None:
-    return float(np.mean(np.abs(errors))) if len(errors) else None
+def _rmse(errors: np.ndarray) -> float | None:
+    return float(np.sqrt(np.mean(errors**2))) if errors.size else None
+
+
+def _mae(errors: np.ndarray) -> float | None:
+    return float(np.mean(np.abs(errors))) if errors.size else None
+
+
+def _by(kinds: np.ndarray, errors: np.ndarray) -> dict[str, float]:
+    return {str(kind): _rmse(errors[kinds == kind]) for kind in np.unique(kinds)}
+
+
+def predict(predictions: Iterable[tuple[UltraFastPotential, Dataset]]) -> Predictions:
+    """Predictions over one or more pairs of a potential and the structures that it is to predict.
+
+    Raises:
+        InputError: a structure that a potential cannot compute; the message names it.
+    """
+    predictions = list(predictions)
+    energies, all_forces, stresses = [], [], []
+    energy_groups: list[str] = []
+    species: list[str] = []
+    forces_groups: list[str] = []
+    stress_groups: list[str] = []
+    with progress(sum(len(dataset) for _, dataset in predictions), 'prediction', 'structure') as bar:
+        for potential, dataset in predictions:
+            for number, (atoms, group) in enumerate(zip(dataset, dataset.groups)):
+                try:
+                    found = potential.compute(atoms)
+                except InputError as error:
+                    raise InputError(f'{dataset.source}, structure {number}: {error}') from None
+                if energy(atoms) is not None:
+                    energies.append((found.energy / len(atoms), energy(atoms) / len(atoms)))
+                    energy_groups.append(group)
+                if forces(atoms) is not None:
+                    all_forces.append((found.forces, forces(atoms)))
+                    species += atoms.get_chemical_symbols()
+                    forces_groups += [group] * len(atoms)
+                if stress(atoms) is not None and found.stress is not None:
+                    upper = np.triu_indices(3)
+                    stresses.append((found.stress[upper] / GPA, stress(atoms)[upper] / GPA))
+                    stress_groups.append(group)
+                bar.update()
+    force_pairs = [np.concatenate(side) for side in zip(*all_forces)] if all_forces else [np.zeros((0, 3))] * 2
+    return Predictions(
+        *np.array(energies).reshape(-1, 2).T,
+        np.array(energy_groups),
+        *force_pairs,
+        np.array(species),
+        np.array(forces_groups),
+        *np.array(stresses).reshape(-1, 2, 6).swapaxes(0, 1),
+        np.array(stress_groups),
+    )
 
 
 def potential_errors(predictions: Iterable[tuple[UltraFastPotential, Dataset]]) -> dict:
-    """Errors over one or more pairs of a potential and the structures that it is to predict.
-
-    Returns:
-        RMSE and MAE of energy (meV/atom; also after the mean offset is taken off, since a constant has no bearing on the
-        dynamics), forces (meV/Å; also by species and by group) and stress (GPa). ``None`` where nothing is labelled.
-    """
-    by_energy, by_stress = [], []
-    by_force: list[np.ndarray] = []
-    symbols: list[str] = []
-    energy_groups: list[str] = []
-    groups: list[str] = []
-    for potential, dataset in predictions:
-        for number, (atoms, group) in enumerate(zip(dataset, dataset.groups)):
-            try:
-                found = potential.compute(atoms)
-            except InputError as error:
-                raise InputError(f'{dataset.source}, structure {number}: {error}') from None
-            if energy(atoms) is not None:
-                by_energy.append(1000 * (found.energy - energy(atoms)) / len(atoms))
-                energy_groups.append(group)
-            if forces(atoms) is not None:
-                by_force.append(1000 * (found.forces - forces(atoms)))
-                symbols += atoms.get_chemical_symbols()
-                groups += [group] * len(atoms)
-            if stress(atoms) is not None and found.stress is not None:
-                difference = found.stress - stress(atoms)
-                by_stress.append(difference[np.triu_indices(3)] / GPA)
-    force_errors = np.concatenate(by_force) if by_force else np.zeros((0, 3))
-    symbol, group = np.array(symbols), np.array(groups)
-    energy_error, energy_group = np.array(by_energy), np.array(energy_groups)
-    return {
-        'energy_rmse_meV_per_atom': _rmse(by_energy),
-        'energy_mae_meV_per_atom': _mae(by_energy),
-        'energy_rmse_after_offset_meV_per_atom': _rmse(np.array(by_energy) - np.mean(by_energy)) if by_energy else None,
-        'energy_rmse_meV_per_atom_by_group': {
-            str(g): _rmse(energy_error[energy_group == g]) for g in np.unique(energy_group)
-        },
-        'forces_rmse_meV_per_angstrom': _rmse(force_errors.ravel()),
-        'forces_mae_meV_per_angstrom': _mae(force_errors.ravel()),
-        'forces_rmse_meV_per_angstrom_by_species': {
-            str(s): _rmse(force_errors[symbol == s].ravel()) for s in np.unique(symbol)
-        },
-        'forces_rmse_meV_per_angstrom_by_group': {
-            str(g): _rmse(force_errors[group == g].ravel()) for g in np.unique(group)
-        },
-        'stress_rmse_GPa': _rmse(np.concatenate(by_stress)) if by_stress else None,
-    }
+    """Errors over one or more pairs of a potential and the structures that it is to predict; see :class:`Predictions`."""
+    return predict(predictions).errors()

@@ -1,0 +1,85 @@
+"""A correlation function in bins of lags, and its fit by the decay law from one first bin on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from aiida_ufpnmr.engine.nmr.curve_noise import FastPart, binned_covariance, noise_scale
+from aiida_ufpnmr.engine.nmr.lag_bins import LagBins
+from aiida_ufpnmr.engine.nmr.stretched import Decay, fit_curve
+
+#: The weights rise from zero over this share of τ after the first lag: a hard edge would cut a lasting vibration in the
+#: middle of a period, which shifts τ by several per cent where it is as large as the slow part.
+RAMP = 0.3
+
+
+@dataclass(frozen=True)
+class BinnedFit:
+    """A fit from one first bin on, and the noise around it; times in frames.
+
+    Attributes:
+        bins: the fitted bins.
+        weight: (n_bins,) weights of the squared deviations.
+        curve: (n_bins,) the curve in these bins.
+        gammas: exponents that were allowed.
+        decay: the fitted law.
+        fast: what the curve loses before the first bin.
+        per_signal: inverse number of independent signals, by how far the curve waves around the fit.
+        freedom: degrees of freedom behind ``per_signal``.
+    """
+
+    bins: LagBins
+    weight: np.ndarray
+    curve: np.ndarray
+    gammas: np.ndarray
+    decay: Decay
+    fast: FastPart
+    per_signal: float
+    freedom: int
+
+    def log_taus(self, points: int = 60) -> np.ndarray:
+        """Logarithms of the decay times that a search looks at."""
+        return _log_taus(self.bins, points)
+
+    def covariance(self, decay: Decay | None = None) -> np.ndarray:
+        """Covariance of the bins for one independent signal that follows ``decay``, the fitted law where not given."""
+        return binned_covariance(self.bins, self.decay if decay is None else decay, self.fast)
+
+
+@dataclass(frozen=True)
+class BinnedCurve:
+    """A curve that is one at lag 0, its bins and the exponents allowed."""
+
+    c: np.ndarray
+    bins: LagBins
+    gammas: np.ndarray
+
+    def fit(self, first: int) -> BinnedFit:
+        """The best law over the bins from ``first`` on."""
+        bins = self.bins.from_bin(first)
+        curve = self.bins.average(self.c)[first:]
+        decay = fit_curve(bins.centre, bins.weight, curve, _log_taus(bins, 100), self.gammas)
+        ramp = min(RAMP * decay.tau, 0.1 * (bins.last - bins.first))
+        rise = np.clip((bins.centre - bins.first + 0.5) / max(ramp, 0.5), 0.0, 1.0)
+        weight = bins.weight * np.sin(0.5 * np.pi * rise) ** 2
+        decay = fit_curve(bins.centre, weight, curve, _log_taus(bins, 100), self.gammas)
+        fast = FastPart.of(self.c, decay, bins.first)
+        per_signal, freedom = noise_scale(self.c, bins.n_frames, decay, fast, bins.first)
+        if freedom == 0:
+            per_signal = 1.0  # nothing to measure it on: as noisy as one ion
+        return BinnedFit(bins, weight, curve, self.gammas, decay, fast, per_signal, freedom)
+
+    def binned(self, samples: np.ndarray, fit: BinnedFit) -> np.ndarray:
+        """Curves of a bootstrap, (n_samples, n_lags) or in all bins, as averages over the bins of a fit."""
+        samples = np.asarray(samples, float)
+        n_bins = len(self.bins.centre)
+        if samples.ndim != 2 or samples.shape[1] not in (n_bins, len(self.c)):
+            raise ValueError(f'samples must be (n_samples, {len(self.c)}), not {samples.shape}')
+        everywhere = samples if samples.shape[1] == n_bins else self.bins.average(samples)
+        return everywhere[:, n_bins - len(fit.bins.centre) :]
+
+
+def _log_taus(bins: LagBins, points: int) -> np.ndarray:
+    return np.linspace(np.log(0.5), np.log(10.0 * bins.n_frames), points)

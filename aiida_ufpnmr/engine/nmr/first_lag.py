@@ -1,0 +1,60 @@
+"""Where the slow decay begins: the first lag after which a curve follows its own fit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aiida_ufpnmr.engine.nmr.binned_fit import BinnedCurve, BinnedFit
+
+#: A first lag is good if what follows departs from the fit by less than this share of the decaying part.
+TOLERANCE = 0.02
+
+
+def first_bin(curve: BinnedCurve, first_lag: float | None, step: float) -> int | None:
+    """Index of the first bin to fit; ``None`` where fewer than six bins would be left.
+
+    Args:
+        curve: the curve.
+        first_lag: given by the user, in units of which a frame has ``step``; searched where not given.
+        step: time between frames.
+    """
+    first_lags = np.concatenate([[0], curve.bins.nodes[:-1] + 1])
+    last = len(first_lags) - 6
+    if first_lag is not None:
+        first = max(1, int(np.searchsorted(first_lags * step, first_lag * (1 - 1e-9))))
+        return first if first <= last else None
+    last = min(last, int(np.searchsorted(first_lags, curve.bins.last / 5)))
+    if last < 1:
+        return None
+    best, least = 1, np.inf
+    for first in _candidates(last):
+        misfit = _misfit(curve, curve.fit(first))
+        if misfit <= 1:
+            return first
+        if misfit < least:
+            best, least = first, misfit
+    return best
+
+
+def _candidates(last: int) -> list[int]:
+    return [first for first in (1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, *range(24, last + 1)) if first <= last]
+
+
+def _misfit(curve: BinnedCurve, fit: BinnedFit) -> float:
+    """Largest departure of the curve from the fit over a doubling of the lag, in units of what is allowed."""
+    first, end = fit.bins.first, fit.bins.last + 1
+    deviation = curve.c[first:end] - fit.decay(np.arange(first, end))
+    lasting = np.sqrt(0.5 * np.mean(np.diff(deviation[len(deviation) // 2 :], 2) ** 2)) if len(deviation) > 8 else 0.0
+    covariance = fit.covariance() * fit.per_signal
+    binned = fit.curve - fit.decay(fit.bins.centre)
+    worst, lower = 0.0, first
+    while lower < end:
+        upper = max(2 * lower, lower + 2)
+        inside = (fit.bins.centre >= lower) & (fit.bins.centre < upper)
+        if inside.any():
+            weight = np.where(inside, fit.bins.weight, 0.0)
+            weight /= weight.sum()
+            allowed = TOLERANCE * fit.decay.decaying + 2.5 * np.sqrt(weight @ covariance @ weight) + 1.5 * lasting
+            worst = max(worst, abs(weight @ binned) / max(allowed, 1e-12))
+        lower = upper
+    return worst
