@@ -17,6 +17,18 @@ COMMON = ('species', 'skip_ps', 'reference')
 ANALYSES = {
     'msd': (*COMMON, 'window', 'bootstrap', 'seed'),
     'hops': (*COMMON, 'window_ps', 'threshold_angstrom', 'residence_ps'),
+    'sites': (
+        *COMMON,
+        'anion',
+        'radius_angstrom',
+        'width_angstrom',
+        'boundary',
+        'margin',
+        'window_ps',
+        'residence_ps',
+        'isotope',
+        'field',
+    ),
 }
 
 
@@ -39,7 +51,7 @@ def validate_together(inputs: Mapping, _) -> str | None:
 
 
 class AnalyseCalculation(UfpnmrCalculation):
-    """One analysis of a trajectory: mean square displacement or hops (`ufpnmr analyse`)."""
+    """One analysis of a trajectory: mean square displacement, hops, or sites (`ufpnmr analyse`)."""
 
     ENTRY_POINT = 'ufpnmr.analyse'
     COMMAND = 'analyse'

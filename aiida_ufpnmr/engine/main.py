@@ -9,15 +9,17 @@ from aiida_ufpnmr.engine.commands.shared import LazyGroup, run
 
 #: Where each sub-command lives, and what it does.
 COMMANDS = {
+    'label': ('label', 'Label structures with DFT: energy, forces, stress, EFG tensors.'),
     'fit-potential': ('potential', 'Fit an ultra-fast potential to DFT energies, forces and stresses.'),
     'evaluate-potential': ('potential', 'Errors of a potential on labelled structures.'),
     'convert-potential': ('potential', 'Convert a potential between .h5, .uf3 (LAMMPS) and .json (UF3).'),
     'md': ('md', 'Molecular dynamics with an ultra-fast potential.'),
+    'melt-quench': ('melt_quench', 'Make a glass from a composition and a density.'),
     'fit-efg': ('efg', 'Fit a symmetry-adapted model of the electric field gradient.'),
     'evaluate-efg': ('efg', 'Errors of an EFG model on labelled structures.'),
     'predict-efg': ('efg', 'Predict EFG tensors for structures or along a trajectory.'),
     'acf': ('nmr', 'Correlation functions of the quadrupolar frequency, and their decay time.'),
-    'analyse': ('transport', 'Transport along a trajectory: msd, hops.'),
+    'analyse': ('transport', 'Analyses of a trajectory: msd, hops, sites.'),
 }
 
 

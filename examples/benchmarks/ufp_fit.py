@@ -41,9 +41,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset
 from aiida_ufpnmr.engine.ufp import PotentialSettings
-from aiida_ufpnmr.engine.ufp.basis import Basis, number_columns
+from aiida_ufpnmr.engine.ufp.basis import Basis
 from aiida_ufpnmr.engine.ufp.equations import EquationsBuilder, reference_energies
-from aiida_ufpnmr.engine.ufp.fitting import Problem, run_fit
+from aiida_ufpnmr.engine.ufp.fitting import run_fit
+from aiida_ufpnmr.engine.ufp.problem import Problem
+from aiida_ufpnmr.engine.ufp.splines import Grid
+from aiida_ufpnmr.engine.ufp.terms import pair_names, trio_names
 
 HERE = Path(__file__).resolve().parent
 SHIPPED = HERE.parent / 'data' / 'li3ps4-pbe-gpaw.extxyz'
@@ -128,20 +131,14 @@ def _rms(errors: np.ndarray) -> float:
 
 def basis_on_grid(species: tuple[str, ...]) -> Basis:
     """The functions of UF3's grid: it repeats the first knot, here three more intervals come before it."""
-    intervals = {'leg': GRID['leg_intervals'], 'third': GRID['third_intervals']}
-    stops = {'leg': GRID['trio_cutoff'], 'third': 2 * GRID['trio_cutoff']}
-    start = {name: GRID['start'] - 3 * (stops[name] - GRID['start']) / n for name, n in intervals.items()}
-    every_pair = np.ones((len(species),) * 2)
-    return number_columns(
-        species,
-        GRID['start'] * every_pair,
-        start['leg'] * every_pair,
-        start['third'] * every_pair,
-        GRID['pair_cutoff'],
-        GRID['trio_cutoff'],
-        GRID['pair_intervals'],
-        intervals['leg'] + 3,
-        intervals['third'] + 3,
+
+    def grid(stop, n):
+        return Grid.uniform(GRID['start'] - 3 * (stop - GRID['start']) / n, stop, n + 3)
+
+    leg, third = grid(GRID['trio_cutoff'], GRID['leg_intervals']), grid(2 * GRID['trio_cutoff'], GRID['third_intervals'])
+    pair = Grid.uniform(GRID['start'], GRID['pair_cutoff'], GRID['pair_intervals'])
+    return Basis.of(
+        species, dict.fromkeys(pair_names(species), pair), dict.fromkeys(trio_names(species), (leg, leg, third))
     )
 
 
@@ -149,9 +146,8 @@ def our_stages(frames: Dataset) -> dict:
     """CPU seconds of each stage here, with the functions of UF3."""
     species = frames.species
     basis = basis_on_grid(species)
-    penalties = (getattr(SETTINGS, f'{kind}_{body}') for body in ('pair', 'trio') for kind in ('ridge', 'curvature'))
     begin = time.process_time()
-    penalty = basis.penalty(*penalties)
+    penalty = basis.penalty(SETTINGS)
     penalty_cpu_s = time.process_time() - begin
     problem = Problem(frames, basis, reference_energies(frames, species), penalty, SETTINGS, '')
     begin = time.process_time()

@@ -11,7 +11,7 @@ from aiida_ufpnmr.engine.efg.descriptors import contraction_weights, equivariant
 from aiida_ufpnmr.engine.efg.kernels import mix_channels
 from aiida_ufpnmr.engine.efg.tensors import to_irreps
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.hdf5 import content_hash, seal
 
 SETTINGS = EfgSettings(cutoff=4.5, n_max=4, l_max=4, mixed_channels=6)
 
@@ -174,14 +174,17 @@ def test_damaged_foreign_and_newer_model_files_are_refused(model, tmp_path):
     path.write_bytes(whole)
     with h5py.File(path, 'a') as file:
         file['linear_weights'][2] = np.nan
+        seal(file)
     refused('NaN')
     path.write_bytes(whole)
     with h5py.File(path, 'a') as file:
         file.attrs['settings'] = '{"cutoff": 4.5, "l_max": 6}'
+        seal(file)
     refused('do not fit')
     path.write_bytes(whole)
     with h5py.File(path, 'a') as file:
         file.attrs['species'] = 'Qq'
+        seal(file)
     refused("'Qq' is no element")
     with h5py.File(path, 'w') as file:
         file['x'] = 1

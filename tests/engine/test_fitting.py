@@ -1,5 +1,6 @@
 """Claims about the fit of a potential: its equations, their continuation, tuning, learning curves."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,12 +13,15 @@ from click.testing import CliRunner
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
+from aiida_ufpnmr.engine.settings import read_settings
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.equations import NormalEquations
-from aiida_ufpnmr.engine.ufp.fitting import Problem, closest_distances, run_fit
+from aiida_ufpnmr.engine.ufp.fitting import run_fit
 from aiida_ufpnmr.engine.ufp.learning import FRACTIONS, learning_curve
-from aiida_ufpnmr.engine.ufp.tuning import cross_validate, tune
+from aiida_ufpnmr.engine.ufp.problem import Problem, closest_distances
+from aiida_ufpnmr.engine.ufp.splines import Grid
+from aiida_ufpnmr.engine.ufp.tuning import Coordinate, cross_validate, tune
 
 SETTINGS = PotentialSettings(leg_intervals=4, third_intervals=6, pair_intervals=10)
 
@@ -41,6 +45,15 @@ def dense(problem, indices):
         matrix += weighted @ weighted.T
         vector += weighted @ (rows.labels * rows.weights)
     return matrix, vector
+
+
+def test_equations_do_not_depend_on_how_many_cores_there_are(problem, monkeypatch):
+    found = []
+    for cores in ({0}, {0, 1, 2}):
+        monkeypatch.setattr('os.sched_getaffinity', lambda _, cores=cores: cores)
+        found.append(problem.equations(range(12)))
+    np.testing.assert_array_equal(found[0].matrix, found[1].matrix)
+    np.testing.assert_array_equal(found[0].vector, found[1].vector)
 
 
 def test_batched_equations_are_the_sum_over_all_rows(problem):
@@ -91,14 +104,18 @@ def test_data_added_later_give_the_fit_of_all_data_at_once(tmp_path, labelled):
     first, second = labelled.subset(range(7)), labelled.subset(range(7, 12))
     # the first part holds the shorter distances if asked to: take grids from the whole set for both
     whole = Problem.of(labelled, SETTINGS)
-    start = Problem(first, whole.basis, whole.one_body, whole.penalty, SETTINGS, first.content_hash)
+    start = Problem(first, whole.basis, whole.one_body, whole.penalty, whole.settings, first.content_hash)
     run_fit(start, keep_equations=True).equations.save(tmp_path / 'first.h5')
     continued = run_fit(Problem.adding(second, SavedEquations.load(tmp_path / 'first.h5')), keep_equations=True)
     at_once = run_fit(whole)
-    for name in ('one_body', 'pair_coefficients', 'trio_coefficients', 'closest_distance'):
+    one, other = at_once.potential, continued.potential
+    numbers = [(one.one_body, other.one_body), (one.closest_distance, other.closest_distance)]
+    for kind in ('pairs', 'trios'):
+        for name, term in getattr(one, kind).items():
+            numbers.append((term.coefficients, getattr(other, kind)[name].coefficients))
+    for expected, found in numbers:
         # one linear problem, its rows summed in another order; condition number about 1e6
-        expected = getattr(at_once.potential, name)
-        np.testing.assert_allclose(getattr(continued.potential, name), expected, atol=1e-7 * abs(expected).max())
+        np.testing.assert_allclose(found, expected, atol=1e-7 * max(1.0, abs(expected).max()))
     assert continued.results['structures'] == 12
     assert continued.results['rows'] == at_once.results['rows']
     assert continued.results['training_sha256'] not in (first.content_hash, second.content_hash)
@@ -147,6 +164,89 @@ def test_tuning_only_accepts_what_lowers_the_withheld_errors(example_data):
     measured = {(t['pair_cutoff'], t['ridge_pair']): t['forces_rmse_meV_per_angstrom'] for t in report['trials']}
     assert measured[chosen.pair_cutoff, chosen.ridge_pair] == report['forces_rmse_meV_per_angstrom']
     assert tune(labelled, poor, grid, sweeps=1)[0] == chosen
+
+
+def test_every_entry_of_a_mapping_is_tuned(example_data):
+    labelled = read_dataset(example_data).subset(range(0, 73, 6))
+    settings = PotentialSettings(
+        leg_intervals=4, third_intervals=6, pair_intervals=8, pair_cutoff={'default': 6.0, 'P-S': 2.2}, ridge_trio=1e9
+    )
+    coordinates = Coordinate.all_of(settings, ('pair_cutoff', 'pair_intervals'))
+    assert [(c.name, c.entry, c.value(settings)) for c in coordinates] == [
+        ('pair_cutoff', 'default', 6.0), ('pair_cutoff', 'P-S', 2.2), ('pair_intervals', None, 8)
+    ]  # fmt: skip
+    # the bonds are stretched to 2.2 Å and more: a cut-off there costs
+    chosen, report = tune(labelled, settings, {'pair_cutoff': (2.2, 5.0, 6.0)}, sweeps=1)
+    assert chosen.pair_cutoff['P-S'] > 2.2 and chosen.pair_cutoff['default'] >= 5.0
+    assert report['changed'] == {'pair_cutoff': chosen.pair_cutoff}
+
+
+def test_settings_that_the_grids_cannot_follow_end_a_search_and_nothing_else(labelled):
+    settings = PotentialSettings(leg_intervals=4, third_intervals=6, pair_intervals=10, folds=2)
+    chosen, report = tune(labelled, settings, {'pair_intervals': (4, 10)}, sweeps=1)
+    assert chosen.pair_intervals == 10 and len(report['trials']) == 1
+
+
+def test_penalties_may_differ_by_pair_and_trio(labelled):
+    """A pair and a trio that are all but forbidden."""
+    settings = dataclasses.replace(
+        SETTINGS, ridge_pair={'S-Li': 1e9}, ridge_trio={'Li-S-P': 1e9}, curvature_trio={'default': 3.0, 'S-S-S': 5.0}
+    )
+    potential = run_fit(Problem.of(labelled, settings)).potential
+    below = potential.pairs['Li', 'S'].grid.functions_below(potential.closest_distance[0, 2])
+    assert abs(potential.pairs['Li', 'S'].coefficients[below:]).max() < 1e-3
+    assert abs(potential.pairs['Li', 'P'].coefficients[below:]).max() > 1e-2
+    assert abs(potential.trios['Li', 'P', 'S'].coefficients).max() < 1e-5 < 1e-2
+    assert abs(potential.trios['Li', 'S', 'S'].coefficients).max() > 1e-2
+
+
+@pytest.mark.parametrize('breaks', [np.linspace(1, 5, 9), [1.0, 1.2, 1.6, 2.0, 3.0, 3.1, 5.0]])
+def test_second_differences_are_second_derivatives_at_the_knots(breaks):
+    grid = Grid(tuple(np.asarray(breaks, float).tolist()))
+    coefficients = np.random.default_rng(0).normal(size=grid.n_functions)
+    expected = (4 / grid.n_intervals) ** 2 * grid.design_matrix(breaks, 2) @ coefficients
+    np.testing.assert_allclose(grid.second_differences() @ coefficients, expected, atol=1e-10)
+    if grid.is_uniform:
+        plain = np.eye(9, 11) - 2 * np.eye(9, 11, 1) + np.eye(9, 11, 2)
+        np.testing.assert_allclose(grid.second_differences(), plain, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('pair_cutoff: {Li-S: 6.0, S-Li: 5.0}', 'given twice'),
+        ('pair_cutoff: {Li: 6.0}', 'does not name 2 elements'),
+        ('trio_cutoff: {Li-S-Xx: 4.0}', 'does not name 3 elements'),
+        ('trio_cutoff: {Li-S-S: 0.5}', 'must lie between 1 and 20'),
+        ('pair_cutoff: {Li-S: far}', "'pair_cutoff', Li-S must be a finite number"),
+        ('ridge_pair: {Li-S: -1}', 'must be positive'),
+        ('pair_knots: {Li-S: [1, 2, 3]}', 'five or more ascending'),
+        ('pair_knots: {Li-S: [1, 2, 2, 3, 4]}', 'five or more ascending'),
+        ('pair_knots: [1, 2, 3, 4, 5]', 'name: value'),
+        ('trio_knots: {Li-S-S: [[1, 2, 3, 4, 5]]}', 'three lists'),
+        ('trio_knots: {Li-S-S: [[1, 2, 3, 4, 5], [1, 2, 3, 4, 6], [1, 2, 3, 4, 9]]}', 'must have the same knots'),
+        ('curvature_pair: {Cl-S: 3.0}', 'names Cl, but the structures hold Li, P, S'),
+    ],
+)
+def test_bad_entries_of_settings_are_refused_in_one_line(tmp_path, labelled, text, message):
+    (tmp_path / 's.yaml').write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_settings(PotentialSettings, tmp_path / 's.yaml').check_species(labelled.species)
+    assert '\n' not in str(caught.value)
+
+
+def test_settings_by_pair_and_trio_are_read_from_yaml(tmp_path):
+    (tmp_path / 's.yaml').write_text(
+        'pair_cutoff: {default: 7, Li-Li: 6}\nridge_pair: {S-Li: 1e-3}\ntrio_cutoff: 4\n'
+        'pair_knots:\n  P-S: [1, 1.5, 2, 3, 4]\n'
+    )
+    settings = read_settings(PotentialSettings, tmp_path / 's.yaml')
+    assert settings.of_pair('pair_cutoff', ('Li', 'Li')) == 6.0 and settings.of_pair('pair_cutoff', ('Li', 'S')) == 7.0
+    # an exponent without a point is text to YAML
+    assert settings.of_pair('ridge_pair', ('Li', 'S')) == 1e-3
+    assert settings.of_pair('ridge_pair', ('Li', 'P')) == PotentialSettings().ridge_pair
+    assert settings.of_trio('trio_cutoff', ('Li', 'P', 'S')) == 4.0
+    assert settings.stated_pair_knots(('S', 'P')) == [1.0, 1.5, 2.0, 3.0, 4.0]
 
 
 def test_tuning_needs_groups(labelled):

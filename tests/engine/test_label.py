@@ -208,6 +208,16 @@ def test_too_few_labels_give_no_output_but_are_kept(tmp_path, output):
     assert [x for x, _ in engine.runs] == [0.2]  # the failure is tried again, the label is not made again
 
 
+def test_what_a_failure_has_left_goes_when_it_is_overcome(tmp_path, output):
+    path = tmp_path / 'frames.extxyz'
+    write(path, [crystal(0.1), crystal(0.2, 'C')])
+    label_structures(read_sources(path), StandIn(), output, min_success_fraction=0.5)
+    assert (pieces(output) / 'structure-1').is_dir()
+    write(path, [crystal(0.1), crystal(0.3)])
+    assert label_structures(read_sources(path), StandIn(), output)['labelled'] == 2
+    assert not pieces(output).exists()
+
+
 def test_no_labels_at_all_are_never_enough(tmp_path, output):
     path = tmp_path / 'frames.extxyz'
     write(path, [crystal(0.2, 'C')])

@@ -181,6 +181,25 @@ def test_a_run_that_fails_says_why(pretender, tmp_path, label, reason):
         labelled(pretender(label), tmp_path)
 
 
+@pytest.mark.parametrize('beside', [True, False])
+def test_processes_are_started_by_the_mpi_of_that_interpreter(pretender, tmp_path, monkeypatch, beside):
+    """Two programs of the name, one beside the interpreter and one on PATH."""
+    path = pretender(probe='{"gpaw": "9.9.9", "mpi": true, "setups": true}')
+    other = tmp_path / 'other'
+    other.mkdir()
+    for folder in [tmp_path, other] if beside else [other]:
+        (folder / 'mpiexec').write_text(f'#!/bin/sh\nprintf "%s " "$@" > {folder}/started; shift 2; "$@"\n')
+        (folder / 'mpiexec').chmod(0o755)
+    monkeypatch.setenv('PATH', f'{other}:/usr/bin:/bin')
+    engine = GpawEngine(GpawSettings(), path)
+    assert engine.shares_structures
+    (tmp_path / 'run').mkdir()
+    with Programs() as programs:
+        engine.label(crystal(), tmp_path / 'run', programs, 3)
+    assert (tmp_path if beside else other).joinpath('started').read_text().startswith(f'-n 3 {path}')
+    assert json.loads((tmp_path / 'run' / 'job.json').read_text())['processes'] == 3
+
+
 def test_the_dataset_of_lithium_is_made_once_for_each_gpaw(pretender, tmp_path, cache):
     made = cache / 'gpaw-9.9.9-setups' / 'Li.3e.PBE'
     GpawEngine(GpawSettings(), pretender())

@@ -1,10 +1,7 @@
-"""Claims about molecular dynamics: integration, ensembles, guards, output, restart."""
+"""Claims about molecular dynamics in memory: integration, first velocities, guards; and about bad input to the command."""
 
-import resource
-import signal
 import subprocess
 import sys
-import time
 
 import h5py
 import numpy as np
@@ -12,28 +9,14 @@ import pytest
 from ase import Atoms, units
 from ase.io import write
 
-from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md import Simulation, Trajectory, TrajectoryWriter, run_md
-from aiida_ufpnmr.engine.md.checkpoint import checkpoint_path
-from aiida_ufpnmr.engine.md.run import EfgOutput
-from aiida_ufpnmr.engine.md.trajectory import EDGES, POSITION, VELOCITY, regular_frames
-from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastCalculator, UltraFastPotential, fit_potential
+from aiida_ufpnmr.engine.md import Simulation
+from aiida_ufpnmr.engine.ufp import UltraFastCalculator, UltraFastPotential
 
 
 @pytest.fixture(scope='session')
-def potential(example_data):
-    """A small potential fitted to every third of the shipped structures."""
-    dataset = read_dataset(example_data)
-    return fit_potential(dataset.subset(range(0, 73, 3)), PotentialSettings(leg_intervals=5))[0]
-
-
-@pytest.fixture(scope='session')
-def crystal(example_data):
-    """β-Li3PS4 at 300 K, 32 atoms."""
-    atoms = read_dataset(example_data).structures[6].copy()
-    del atoms.arrays['efg']
-    return atoms
+def potential(small_potential):
+    return small_potential
 
 
 @pytest.fixture
@@ -71,7 +54,7 @@ def test_verlet_follows_the_plain_recursion(potential, crystal):
 
 def total_energies(potential, crystal, state, timestep, picoseconds):
     simulation = Simulation(crystal, potential, timestep_fs=timestep, temperature_K=400, ensemble='nve')
-    simulation.restore({**state, 'step': 0, 'heat': 0.0})
+    simulation.restore({**state, 'step': 0})
     energies = []
     for _ in range(int(1000 * picoseconds / timestep)):
         simulation.run(1)
@@ -102,22 +85,6 @@ def test_energy_does_not_drift(potential, crystal, equilibrated):
     increments = np.diff(energies.reshape(20, -1).mean(axis=1))
     assert abs(increments.mean()) < 3 * increments.std(ddof=1) / np.sqrt(len(increments))
     assert abs(increments.mean()) < 1e-5 * len(crystal)  # and far below 1e-5 eV an atom and ps
-
-
-@pytest.mark.slow
-def test_thermostat_samples_the_canonical_kinetic_energy(potential, crystal):
-    simulation = Simulation(crystal, potential, timestep_fs=2.0, temperature_K=500, relaxation_fs=20, seed=3)
-    simulation.run(2000)
-    kinetic = []
-    for _ in range(2000):
-        simulation.run(10)
-        kinetic.append(simulation.kinetic_energy)
-    kinetic = np.array(kinetic)
-    degrees = 3 * 32 - 3
-    mean, variance = 0.5 * degrees * units.kB * 500, 0.5 * degrees * (units.kB * 500) ** 2
-    # samples 20 fs apart with a memory of some 20–40 fs: about 700 independent ones, so σ(mean) = 0.55 %, σ(var) = 5.5 %
-    assert kinetic.mean() == pytest.approx(mean, rel=4 * np.sqrt(2 / degrees / 700))
-    assert kinetic.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / 700))
 
 
 def test_first_velocities_have_the_temperature_and_no_total_momentum(potential, crystal):
@@ -155,7 +122,7 @@ def test_guard_stops_when_atoms_come_closer_than_the_data(potential, crystal):
     i = np.flatnonzero(atoms.numbers == 3)[0]
     simulation = Simulation(atoms, potential, timestep_fs=0.5, temperature_K=300, ensemble='nve')
     state = simulation.state()
-    j = int(np.argmin(np.where(simulation._types == 0, 99, np.linalg.norm(state['positions'] - state['positions'][i], axis=1))))
+    j = int(np.argmin(np.where(simulation._system.types == 0, 99, np.linalg.norm(state['positions'] - state['positions'][i], axis=1))))
     direction = state['positions'][j] - state['positions'][i]
     state['velocities'][i] = 0.2 * direction / np.linalg.norm(direction)  # 1500 eV: nothing stops it but the guard
     simulation.restore(state)
@@ -182,168 +149,21 @@ def test_temperature_guard(potential, crystal):
     assert stop.reason == 'temperature'
 
 
-def test_trajectory_opens_in_mdanalysis_with_the_same_numbers(tmp_path, potential, crystal):
-    import MDAnalysis
-
-    simulation = Simulation(crystal, potential, seed=2, temperature_K=600)
-    path = tmp_path / 'run.h5'
-    run_md(simulation, path, 60, 20, velocities=True)
-    universe = MDAnalysis.Universe.empty(len(crystal), trajectory=True, velocities=True)
-    universe.load_new(str(path), format='H5MD')
-    with Trajectory(path) as trajectory:
-        assert universe.trajectory.n_frames == trajectory.n_frames == 4
-        assert trajectory.symbols == crystal.get_chemical_symbols()
-        for frame, step in enumerate(universe.trajectory):
-            np.testing.assert_allclose(step.positions, trajectory.positions(frame, frame + 1)[0], rtol=1e-6)
-            assert step.time == pytest.approx(frame * 0.04)  # ps there, 40 fs here
-            np.testing.assert_allclose(step.dimensions[:3], crystal.cell.lengths(), rtol=1e-6)
-            velocity = trajectory.series(VELOCITY)['value'][frame] * 1000  # Å/ps there
-            np.testing.assert_allclose(step.velocities, velocity, rtol=1e-5)
-        np.testing.assert_allclose(trajectory.positions()[-1], simulation.positions, atol=1e-5)
+@pytest.mark.parametrize(
+    ('name', 'limit', 'reason'), [('force', 1.0, 'force'), ('speed', 0.001, 'displacement'), ('kinetic', 0.1, 'temperature')]
+)
+def test_each_limit_stops_the_run_with_all_its_numbers_in_place(potential, crystal, name, limit, reason):
+    simulation = Simulation(crystal, potential, temperature_K=300, seed=1)
+    simulation._limits = simulation._limits._replace(**{name: limit})
+    stop = simulation.run(100)
+    assert stop.reason == reason and stop.is_guard and f'at step {simulation.step}' in stop.message
+    # in the middle of a chunk, energies are computed for the frame that is kept
+    assert simulation.potential_energy == pytest.approx(potential.compute(simulation.atoms).energy, abs=1e-9)
 
 
-def test_first_and_last_step_are_written_and_the_odd_frame_is_left_out_of_analysis(tmp_path, potential, crystal):
-    run_md(Simulation(crystal, potential), tmp_path / 'run.h5', 25, 10)
-    with Trajectory(tmp_path / 'run.h5') as trajectory:
-        np.testing.assert_array_equal(trajectory.series(POSITION)['step'], [0, 10, 20, 25])
-        assert regular_frames(trajectory.time_fs, 0.0, 'run.h5') == slice(0, 3)
-
-
-def test_efg_on_the_fly_is_stored_for_its_ions_alone(tmp_path, potential, crystal):
-    ions = np.flatnonzero(crystal.numbers == 3)
-
-    def predict(positions, cell):
-        return positions[ions, :, None] * positions[ions, None, :]
-
-    run_md(Simulation(crystal, potential), tmp_path / 'run.h5', 20, 10, efg=EfgOutput('Li', ions, predict))
-    with Trajectory(tmp_path / 'run.h5') as trajectory:
-        series = trajectory.efg()
-        assert series.species == 'Li' and (series.index == ions).all()
-        positions = trajectory.positions()[:, ions]
-        np.testing.assert_allclose(series.tensors, positions[..., :, None] * positions[..., None, :], rtol=1e-5)
-
-
-def frames_of(path):
-    with Trajectory(path) as trajectory:
-        return trajectory.series(POSITION)['step'][...], trajectory.positions()
-
-
-def test_restart_continues_bit_for_bit(tmp_path, potential, crystal):
-    run_md(Simulation(crystal, potential, temperature_K=700), tmp_path / 'whole.h5', 100, 10)
-    run_md(Simulation(crystal, potential, temperature_K=700), tmp_path / 'parts.h5', 47, 10)
-    resumed = Simulation(crystal, potential, temperature_K=700)
-    run_md(resumed, tmp_path / 'parts.h5', 100, 10, restart=True)
-    steps, positions = frames_of(tmp_path / 'whole.h5')
-    steps_there, positions_there = frames_of(tmp_path / 'parts.h5')
-    wanted = steps_there != 47  # the last step of the first run
-    assert (steps_there[wanted] == steps).all() and (positions_there[wanted] == positions).all()
-    again = run_md(Simulation(crystal, potential, temperature_K=700), tmp_path / 'parts.h5', 100, 10, restart=True)
-    assert again['steps'] == 100 and (frames_of(tmp_path / 'parts.h5')[1] == positions_there).all()
-
-
-def test_a_restored_state_goes_on_bit_for_bit_wherever_it_was_taken(potential, crystal):
-    """Neither the age of the neighbour list nor how the compiler rounds outside of the loop may show."""
-    whole = Simulation(crystal, potential, temperature_K=500)
-    for _ in range(20):
-        whole.run(37)
-        resumed = Simulation(crystal, potential, temperature_K=500)
-        resumed.restore(whole.state())
-        whole.run(30)
-        for steps in (1, 29):
-            resumed.run(steps)
-        assert (resumed.positions == whole.positions).all() and (resumed.velocities == whole.velocities).all()
-        assert resumed.conserved_energy == whole.conserved_energy
-
-
-def test_restart_with_a_changed_choice_or_a_foreign_trajectory_is_refused(tmp_path, potential, crystal):
-    path = tmp_path / 'run.h5'
-
-    def run(atoms=crystal, relaxation_fs=100.0, **options):
-        return run_md(Simulation(atoms, potential, relaxation_fs=relaxation_fs), path, 40, 10, restart=True, **options)
-
-    run_md(Simulation(crystal, potential), path, 20, 10)
-    moved = crystal.copy()
-    moved.positions[0, 0] += 0.01
-    for refused in ({'relaxation_fs': 50.0}, {'velocities': True}, {'atoms': moved}):
-        with pytest.raises(InputError, match='belongs to a run with another'):
-            run(**refused)
-    whole = path.read_bytes()
-    for damage in (whole[:900], (tmp_path / 'run.checkpoint.h5').read_bytes()):
-        path.write_bytes(damage)
-        with pytest.raises(InputError, match='run.h5'):
-            run()
-        assert path.read_bytes() == damage and not (tmp_path / 'run.h5.pieces').exists()
-    path.write_bytes(whole)
-    assert run()['steps'] == 40
-
-
-def test_restart_of_another_run_is_refused_and_nothing_is_touched(tmp_path, potential, crystal):
-    path = tmp_path / 'run.h5'
-    run_md(Simulation(crystal, potential, temperature_K=700), path, 20, 10)
-    before = path.read_bytes()
-    with pytest.raises(InputError, match='another temperature'):
-        run_md(Simulation(crystal, potential, temperature_K=600), path, 40, 10, restart=True)
-    assert path.read_bytes() == before
-
-
-def test_restart_after_a_kill_drops_rows_beyond_the_checkpoint(tmp_path, potential, crystal):
-    path = tmp_path / 'run.h5'
-    run_md(Simulation(crystal, potential), tmp_path / 'whole.h5', 60, 10)
-    run_md(Simulation(crystal, potential), path, 30, 10)
-    saved = checkpoint_path(path).read_bytes()
-    run_md(Simulation(crystal, potential), path, 50, 10, restart=True)
-    checkpoint_path(path).write_bytes(saved)  # as if killed after frames were written and before the next checkpoint
-    run_md(Simulation(crystal, potential), path, 60, 10, restart=True)
-    for found, expected in zip(frames_of(path), frames_of(tmp_path / 'whole.h5')):
-        assert (found == expected).all()
-
-
-def test_pieces_read_like_the_final_file(tmp_path, crystal):
-    writer = TrajectoryWriter(tmp_path / 'run.h5', crystal)
-    for step in range(7):
-        writer.append(POSITION, step, 2.0 * step, crystal.positions + step)
-        writer.append(EDGES, step, 2.0 * step, crystal.cell.array)
-        if step % 3 == 2:
-            writer.write()
-    with Trajectory(tmp_path / 'run.h5') as trajectory:
-        assert trajectory.n_frames == 6
-    writer.close()
-    steps, positions = frames_of(tmp_path / 'run.h5')
-    np.testing.assert_allclose(positions, crystal.positions + np.arange(7)[:, None, None], rtol=1e-6)
-    assert not writer.pieces_folder.exists()
-
-
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_interruption_leaves_a_readable_trajectory_and_a_checkpoint(files, number):
-    process = subprocess.Popen(command(files, '--steps', 10_000_000, '--every', 5), stderr=subprocess.PIPE, text=True)
-    while not (files / 'run.h5.pieces').exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert stderr.strip().count('\n') == 0 and 'Traceback' not in stderr
-    steps, positions = frames_of(files / 'run.h5')
-    assert len(steps) > 1 and (np.diff(steps) == 5).all() and np.isfinite(positions).all()
-    with h5py.File(files / 'run.checkpoint.h5') as checkpoint:
-        assert 0 <= checkpoint.attrs['step'] - steps[-1] < 5
-
-
-def test_full_disk_leaves_a_readable_trajectory_of_whole_frames(files):
-    """A limit on the size of a file stands in for a full disk: writing past it fails in the same way."""
-    limit = 200_000
-
-    def small_files():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    done = subprocess.run(
-        command(files, '--steps', 4000, '--every', 2), stderr=subprocess.PIPE, text=True, preexec_fn=small_files
-    )
-    assert done.returncode == 1
-    assert done.stderr.strip().count('\n') == 0 and 'Traceback' not in done.stderr
-    steps, positions = frames_of(files / 'run.h5')
-    assert len(steps) > 10 and (steps == 2 * np.arange(len(steps))).all() and np.isfinite(positions).all()
+def test_nothing_goes_below_the_first_knot_even_without_a_guard_on_the_training_data(potential, crystal):
+    simulation = Simulation(crystal, potential, guard_fraction=0.0)
+    assert (simulation._limits.closest == potential.pair_start).all()
 
 
 @pytest.mark.parametrize(
@@ -376,7 +196,7 @@ def test_damaged_and_foreign_potentials_are_refused(tmp_path, files):
     lacking = tmp_path / 'lacking.h5'
     lacking.write_bytes(whole)
     with h5py.File(lacking, 'r+') as file:
-        del file['leg_start']
+        del file['closest_distance']
     for name, content, message in (
         ('cut.h5', whole[: len(whole) // 2], 'not a readable HDF5'),
         ('text.h5', b'hello', 'not a readable HDF5'),

@@ -11,7 +11,6 @@ from aiida_ufpnmr.engine.nmr import (
     spin_alignment_echo,
 )
 from aiida_ufpnmr.engine.nmr import correlation as module
-from aiida_ufpnmr.engine.nmr.correlation import binned_correlation
 from aiida_ufpnmr.engine.nmr.lag_bins import LagBins, bin_nodes
 
 
@@ -53,17 +52,6 @@ def test_a_constant_keeps_its_plateau_unless_the_mean_is_subtracted():
 def test_signals_without_correlation_are_refused(bad):
     with pytest.raises(ValueError):
         autocorrelation(bad, 1.0)
-
-
-@pytest.mark.parametrize('blocks', [1, 3])
-def test_blocks_of_origins_add_up_to_the_whole(blocks):
-    x = np.random.default_rng(0).normal(size=(200, 3, 2))
-    nodes = bin_nodes(90)
-    sums, counts = binned_correlation(x, nodes, blocks)
-    assert sums.shape == (3 * blocks, len(nodes))
-    unnormalised = autocorrelation_per_ion(x, 1.0)[1].mean(axis=0)
-    expected = LagBins.of(nodes, 200).average(unnormalised)
-    np.testing.assert_allclose(sums.sum(axis=0) / counts.sum(axis=0), expected, atol=1e-12)
 
 
 def test_hats_share_every_lag_with_total_weight_one():

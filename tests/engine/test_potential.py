@@ -1,114 +1,181 @@
 """Claims about the ultra-fast potential: its kernel, its fit and its files."""
 
+import dataclasses
+import functools
 import itertools
+import json
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.optimize import BFGS
 
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, stress
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.settings import settings_from_mapping
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastCalculator, UltraFastPotential, fit_potential
-from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
-from aiida_ufpnmr.engine.ufp.fitting import choose_basis
+from aiida_ufpnmr.engine.ufp.features import N_LEADING, features, local_features
 from aiida_ufpnmr.engine.ufp.metrics import potential_errors
+from aiida_ufpnmr.engine.ufp.problem import choose_basis
 from aiida_ufpnmr.engine.ufp.repulsion import screened_repulsion
-from aiida_ufpnmr.engine.ufp.splines import design_matrix
+from aiida_ufpnmr.engine.ufp.splines import Grid
+from aiida_ufpnmr.engine.ufp.terms import PairTerm, TrioTerm, pair_names, trio_names
 
 
-def random_potential(seed=0, species=('Li', 'P', 'S')):
-    """A potential of random coefficients: nothing cancels, so every term shows in a gradient test."""
+def random_grid(rng, start, stop, n, uniform):
+    """Uniform knots, or knots up to a third of an interval off."""
+    breaks = np.linspace(start, stop, n + 1)
+    if not uniform:
+        breaks[1:-1] += rng.uniform(-0.33, 0.33, n - 1) * (stop - start) / n
+    return Grid(tuple(breaks.tolist()))
+
+
+def trimmed(rng, scale, *grids, begins=True):
+    """Random coefficients of splines that end smoothly, and begin so where asked."""
+    coefficients = scale * rng.normal(size=[grid.n_functions for grid in grids])
+    for axis in range(len(grids)):
+        end = np.moveaxis(coefficients, axis, 0)
+        end[-3:] = 0
+        if begins:
+            end[:3] = 0
+    return coefficients
+
+
+def random_potential(seed=0, species=('Li', 'P', 'S'), shared=True, uniform=True):
+    """A potential of random coefficients: nothing cancels, so every term shows in a gradient test.
+
+    Grids differ between pairs and between trios; where they are not ``shared``, those of the legs with the partner, too.
+    """
     rng = np.random.default_rng(seed)
+    starts = {pair: rng.uniform(0.8, 1.3) for pair in pair_names(species)}
+    pairs, trios = {}, {}
+    for pair in pair_names(species):
+        grid = random_grid(rng, starts[pair], rng.uniform(4.8, 5.5), int(rng.integers(10, 14)), uniform)
+        pairs[pair] = PairTerm(grid, trimmed(rng, 1.0, grid, begins=False))
+
+    @functools.cache
+    def leg(*atoms):
+        stop, n = (4.2, 6) if shared else (rng.uniform(3.4, 4.2), int(rng.integers(5, 8)))
+        return random_grid(rng, starts[min(atoms[:2]), max(atoms[:2])], stop, n, uniform)
+
+    for centre, first, second in trio_names(species):
+        if shared:
+            legs = leg(centre, first), leg(centre, second)
+        else:
+            legs = leg(centre, first, second), leg(centre, second, first)
+        third = random_grid(rng, 0.9 * starts[first, second], legs[0].stop + legs[1].stop, 9, uniform)
+        coefficients = trimmed(rng, 0.1, *legs, third)
+        if first == second:
+            coefficients = coefficients + coefficients.transpose(1, 0, 2)
+        trios[centre, first, second] = TrioTerm((*legs, third), coefficients)
     s = len(species)
-    start = rng.uniform(0.8, 1.3, (s, s))
-    start = (start + start.T) / 2
-    pairs = rng.normal(size=(s, s, 15))
-    pairs = pairs + pairs.transpose(1, 0, 2)
-    pairs[:, :, -3:] = 0
-    trios = 0.1 * rng.normal(size=(s, s, s, 9, 9, 12))
-    trios[:, :, :, :3] = trios[:, :, :, -3:] = 0
-    trios[:, :, :, :, :3] = trios[:, :, :, :, -3:] = 0
-    trios[..., :3] = trios[..., -3:] = 0
-    for i, j in itertools.product(range(s), range(s)):
-        trios[i, j, j] += trios[i, j, j].transpose(1, 0, 2)
-    cutoff = np.full((s, s), 5.5)
-    return UltraFastPotential(
-        species, rng.normal(size=s), start, cutoff, pairs, 4.2, start, 0.9 * start, trios, np.full((s, s), 1.5)
-    )  # fmt: skip
+    return UltraFastPotential(species, rng.normal(size=s), pairs, trios, np.full((s, s), 1.5))
 
 
-def triclinic_cell(n=14, seed=1):
-    """A triclinic cell narrower than the cut-off, atoms at least 1.6 Å apart."""
+def triclinic_cell(n=14, seed=1, species=('Li', 'P', 'S')):
+    """A triclinic cell narrower than the cut-off, so that several images of an atom count; atoms at least 1.6 Å apart."""
     rng = np.random.default_rng(seed)
     cell = np.array([[6.0, 0.2, 0.0], [1.5, 5.5, 0.3], [-0.8, 0.6, 5.0]])
     atoms = Atoms(cell=cell, pbc=True)
     while len(atoms) < n:
-        trial = atoms + Atoms([['Li', 'P', 'S'][len(atoms) % 3]], positions=[rng.uniform(0, 1, 3) @ cell])
+        trial = atoms + Atoms([species[len(atoms) % len(species)]], positions=[rng.uniform(0, 1, 3) @ cell])
         if len(trial) < 2 or trial.get_distances(-1, range(len(trial) - 1), mic=True).min() > 1.6:
             atoms = trial
     return atoms
 
 
-def spline(r, start, stop, coefficients):
-    n = len(coefficients) - 3
-    return float((design_matrix([r], start, (stop - start) / n, n) @ coefficients)[0])
+def with_tables(potential, tables):
+    """The same potential, computed with other tables."""
+    other = dataclasses.replace(potential)
+    other.__dict__['tables'] = tables  # the cached property
+    return other
 
 
 def plain_energies(potential, atoms):
     """The defining sum, written out over all images: the slow twin of the kernel."""
-    reach = [range(-3, 4)] * 3
-    shifts = np.array(list(itertools.product(*reach))) @ atoms.cell.array
+    shifts = np.array(list(itertools.product(range(-3, 4), repeat=3))) @ atoms.cell.array
     types = potential.types(atoms)
+    names = potential.species
     result = potential.one_body[types].copy()
-    legs, thirds = potential.trio_coefficients.shape[3] - 3, potential.trio_coefficients.shape[5] - 3
     for i in range(len(atoms)):
         vectors = (atoms.positions[:, None] + shifts - atoms.positions[i]).reshape(-1, 3)
         kinds = np.repeat(types, len(shifts))
         distances = np.linalg.norm(vectors, axis=1)
+        near = np.flatnonzero((distances > 1e-9) & (distances < potential.cutoff))
         ti = types[i]
-        for d, t in zip(distances, kinds):
-            if 1e-9 < d < potential.pair_cutoff[ti, t]:
-                result[i] += spline(
-                    d, potential.pair_start[ti, t], potential.pair_cutoff[ti, t], potential.pair_coefficients[ti, t]
-                )
-        near = np.flatnonzero((distances > 1e-9) & (distances < potential.trio_cutoff))
-        for j, k in itertools.combinations(near, 2):
+        for j in near:
+            pair = potential.pairs[tuple(names[t] for t in sorted((ti, kinds[j])))]
+            result[i] += float(pair.grid.design_matrix(distances[j])[0] @ pair.coefficients)
+        for j, k in itertools.combinations(near, 2) if potential.trios else ():
             if kinds[j] > kinds[k]:
                 j, k = k, j
-            tj, tk = kinds[j], kinds[k]
-            grids = (
-                (distances[j], potential.leg_start[ti, tj], potential.trio_cutoff, legs),
-                (distances[k], potential.leg_start[ti, tk], potential.trio_cutoff, legs),
-                (np.linalg.norm(vectors[k] - vectors[j]), potential.third_start[tj, tk], 2 * potential.trio_cutoff, thirds),
-            )
-            rows = [design_matrix([r], start, (stop - start) / n, n)[0] for r, start, stop, n in grids]
-            result[i] += np.einsum('abc,a,b,c', potential.trio_coefficients[ti, tj, tk], *rows)
+            trio = potential.trios[names[ti], names[kinds[j]], names[kinds[k]]]
+            sides = distances[j], distances[k], np.linalg.norm(vectors[k] - vectors[j])
+            if all(grid.start <= r < grid.stop for grid, r in zip(trio.grids, sides)):
+                rows = [grid.design_matrix(r)[0] for grid, r in zip(trio.grids, sides)]
+                result[i] += np.einsum('abc,a,b,c', trio.coefficients, *rows)
     return result
 
 
-def test_kernel_equals_the_plain_sum():
-    potential, atoms = random_potential(), triclinic_cell(6)
+@pytest.mark.parametrize('shared', [True, False])
+@pytest.mark.parametrize('uniform', [True, False])
+def test_kernel_equals_the_plain_sum(shared, uniform):
+    potential, atoms = random_potential(shared=shared, uniform=uniform), triclinic_cell(6)
+    assert potential.tables.vectorised == uniform
     # both are sums of the same few thousand float64 products in another order
     np.testing.assert_allclose(potential.compute(atoms).energies, plain_energies(potential, atoms), rtol=1e-12)
 
 
-def test_vector_kernel_equals_its_plain_twin():
-    potential, atoms = random_potential(), triclinic_cell()
-    tables = potential.tables
+@pytest.mark.parametrize('species', [('Li',), ('Li', 'S'), ('Li', 'P', 'S')])
+@pytest.mark.parametrize('shared', [True, False])
+def test_vector_kernel_equals_its_plain_twin(species, shared):
+    potential = random_potential(3, species, shared)
+    atoms = triclinic_cell(species=species)
+    assert potential.tables.leg_grid.shape[2] == (1 if shared or len(species) == 1 else len(species))
     vectorised = potential.compute(atoms)
-    potential.__dict__['tables'] = tables._replace(vectorised=False)  # the cached property
-    plain = potential.compute(atoms)
-    assert tables.vectorised
+    plain = with_tables(potential, potential.tables._replace(vectorised=False)).compute(atoms)
     for name in ('energies', 'forces', 'virial'):
         there, here = getattr(plain, name), getattr(vectorised, name)
         np.testing.assert_allclose(here, there, atol=1e-12 * abs(there).max())  # float64 sums in another order
 
 
-def test_forces_are_minus_the_gradient():
-    potential, atoms = random_potential(), triclinic_cell()
+@pytest.mark.parametrize('shared', [True, False])
+def test_two_threads_give_what_one_does_and_the_same_each_time(shared):
+    potential, atoms = random_potential(shared=shared), triclinic_cell().repeat(2)
+    one = potential.compute(atoms)
+    found = [with_tables(potential, potential.tables_for(threads=2)).compute(atoms) for _ in range(3)]
+    for name in ('energies', 'forces', 'virial'):
+        there = getattr(one, name)
+        np.testing.assert_allclose(getattr(found[0], name), there, atol=1e-12 * abs(there).max())
+        for again in found[1:]:
+            np.testing.assert_array_equal(getattr(again, name), getattr(found[0], name))
+
+
+def test_single_precision_is_good_to_seven_digits(labelled):
+    potential, _ = fit_potential(labelled, PotentialSettings(leg_intervals=5))
+    single = with_tables(potential, potential.tables_for('float32'))
+    assert single.tables.trio_coefficients.dtype == np.float32
+    for atoms in labelled:
+        exact, found = potential.compute(atoms), single.compute(atoms)
+        # products and sums of some hundred triplets an atom, each with a relative error of 6e-8
+        np.testing.assert_allclose(found.forces, exact.forces, atol=3e-6)
+        np.testing.assert_allclose(found.energy, exact.energy, atol=1e-6 * len(atoms))
+    assert abs(found.forces - exact.forces).max() > 0
+
+
+def test_a_potential_without_trios_is_its_pairs():
+    whole, atoms = random_potential(), triclinic_cell(6)
+    potential = dataclasses.replace(whole, trios={})
+    assert potential.cutoff == max(term.grid.stop for term in potential.pairs.values())
+    np.testing.assert_allclose(potential.compute(atoms).energies, plain_energies(potential, atoms), rtol=1e-12)
+
+
+@pytest.mark.parametrize('shared, uniform', [(True, True), (False, True), (False, False)])
+def test_forces_are_minus_the_gradient(shared, uniform):
+    potential, atoms = random_potential(shared=shared, uniform=uniform), triclinic_cell(9)
     found, h = potential.compute(atoms).forces, 1e-4
     numerical = np.zeros_like(found)
     for i, a in np.ndindex(len(atoms), 3):
@@ -122,20 +189,22 @@ def test_forces_are_minus_the_gradient():
     np.testing.assert_allclose(found, numerical, atol=1e-7 * abs(found).max())
 
 
-def test_stress_is_the_derivative_by_strain():
-    potential, atoms = random_potential(), triclinic_cell()
-    found, h = potential.compute(atoms), 1e-5
+@pytest.mark.parametrize('shared, uniform', [(True, True), (False, True), (False, False)])
+def test_stress_is_the_derivative_by_strain(shared, uniform):
+    potential, atoms = random_potential(shared=shared, uniform=uniform), triclinic_cell(9)
+    found, h = potential.compute(atoms), 1e-4
+    numerical = np.zeros((3, 3))
     for a, b in np.ndindex(3, 3):
         energies = []
-        for sign in (-1, 1):
+        for step in (-2, -1, 1, 2):
             strain = np.eye(3)
-            strain[a, b] += sign * h
+            strain[a, b] += step * h
             moved = atoms.copy()
             moved.set_cell(atoms.cell.array @ strain, scale_atoms=True)
             energies.append(potential.compute(moved).energy)
-        numerical = (energies[1] - energies[0]) / (2 * h)
-        # central differences of an energy of some 100 eV: round-off 1e-13/1e-5, truncation of order h²
-        assert found.virial[a, b] == pytest.approx(numerical, abs=1e-6 * abs(found.virial).max())
+        numerical[a, b] = (energies[0] - 8 * energies[1] + 8 * energies[2] - energies[3]) / (12 * h)
+    # as above
+    np.testing.assert_allclose(found.virial, numerical, atol=1e-7 * abs(found.virial).max())
     np.testing.assert_allclose(found.stress, found.virial / atoms.get_volume())
 
 
@@ -168,28 +237,64 @@ def test_supercell_has_the_same_energy_per_atom():
     np.testing.assert_allclose(large.stress, small.stress, rtol=1e-9)
 
 
-def test_energy_and_forces_fade_out_smoothly_at_the_cutoff():
-    potential = random_potential()
-    dimer = lambda r: Atoms('LiS', positions=[[0, 0, 0], [r, 0, 0]])  # noqa: E731
-    free = potential.compute(dimer(8.0)).energy
-    for gap in (1e-2, 1e-3):
-        inside = potential.compute(dimer(5.5 - gap))
-        # value ~ gap³/6h³, slope ~ gap²/2h³ with spacings of about 0.35 Å and coefficients of order one
-        assert abs(inside.energy - free) < 100 * gap**3
-        assert abs(inside.forces).max() < 100 * gap**2
+def without_pairs(potential):
+    """Its trios alone."""
+    pairs = {
+        name: dataclasses.replace(term, coefficients=0 * term.coefficients) for name, term in potential.pairs.items()
+    }
+    return dataclasses.replace(potential, pairs=pairs, one_body=0 * potential.one_body)
 
 
-def test_features_times_coefficients_are_energy_virial_and_forces(labelled):
-    settings = PotentialSettings(leg_intervals=5)
-    basis = choose_basis(labelled, labelled.species, settings)
+@pytest.mark.parametrize('uniform', [True, False])
+def test_pairs_fade_out_smoothly_at_their_cutoffs(uniform):
+    potential = random_potential(uniform=uniform)
+    for (a, b), term in potential.pairs.items():
+        free = potential.one_body[[potential.species.index(a), potential.species.index(b)]].sum()
+        for gap in (1e-2, 1e-3):
+            inside = potential.compute(Atoms([a, b], positions=[[0, 0, 0], [term.grid.stop - gap, 0, 0]]))
+            # value ~ gap³/6h³, slope ~ gap²/2h³ with spacings of 0.2 Å or more and coefficients of order one
+            assert abs(inside.energy - free) < 200 * gap**3
+            assert abs(inside.forces).max() < 200 * gap**2
+
+
+@pytest.mark.parametrize('uniform', [True, False])
+def test_three_body_energy_does_not_jump_where_its_grids_begin_and_end(uniform):
+    """A trimer is taken apart and pushed together: no two points that lie close differ by more than the slope allows."""
+    potential = without_pairs(random_potential(2, shared=False, uniform=uniform))
+    atoms, h = Atoms('LiSP', positions=np.zeros((3, 3))), 2e-3
+    for angle in (0.4, 1.5):
+        r = np.arange(0.6, 6.8, h)
+        energies, slopes = np.empty(len(r)), np.empty(len(r))
+        atoms.positions[2] = [2.2 * np.cos(angle), 2.2 * np.sin(angle), 0]
+        for n, length in enumerate(r):
+            atoms.positions[1, 0] = length
+            found = potential.compute(atoms)
+            energies[n], slopes[n] = found.energy, -found.forces[1, 0]
+        assert energies[0] == energies[-1] == 0 and abs(energies).max() > 1e-3
+        # the trapezium rule errs by h³/12 times the second derivative of the slope, of some 0.3 eV/(0.3 Å)³
+        np.testing.assert_allclose(np.diff(energies), 0.5 * h * (slopes[1:] + slopes[:-1]), atol=1e-7)
+
+
+MIXED = PotentialSettings(
+    pair_cutoff={'default': 6.5, 'P-Li': 5.0},
+    trio_cutoff={'default': 3.6, 'S-Li-P': 4.2},
+    leg_intervals=5,
+    pair_knots={'S-S': [1.0, 1.4, 1.7, 1.9, 2.2, 2.6, 3.2, 4.0, 5.0, 6.0]},
+    trio_knots={
+        'Li-S-P': [np.linspace(0.9, 4.0, 7).tolist(), [1.2, 1.6, 2.0, 2.5, 3.1, 3.8], np.linspace(1, 7, 9).tolist()]
+    },
+)
+
+
+@pytest.mark.parametrize('settings', [PotentialSettings(leg_intervals=5), MIXED])
+def test_features_times_coefficients_are_energy_virial_and_forces(labelled, settings):
+    basis = choose_basis(labelled, settings)[1]
     coefficients = np.random.default_rng(2).normal(size=basis.n_columns)
     one_body, pairs, trios = basis.expand(coefficients)
-    s = len(basis.species)
-    potential = UltraFastPotential(
-        basis.species, one_body, basis.pair_start, np.full((s, s), basis.pair_cutoff), pairs, basis.trio_cutoff,
-        basis.leg_start, basis.third_start, trios, np.zeros((s, s)),
-    )  # fmt: skip
+    potential = UltraFastPotential(basis.species, one_body, pairs, trios, np.zeros((3, 3)))
     atoms = labelled.structures[0][np.random.default_rng(0).permutation(32)]
+    # closer than the grid of that pair begins
+    atoms.positions[1] = atoms.positions[0] + 0.9 * potential.pairs['Li', 'Li'].grid.start * np.array([1, 0, 0])
     found = potential.compute(atoms)
     predicted = coefficients @ features(atoms, potential.types(atoms), basis)
     assert predicted[0] == pytest.approx(found.energy, rel=1e-11)
@@ -199,6 +304,32 @@ def test_features_times_coefficients_are_energy_virial_and_forces(labelled):
     np.testing.assert_allclose(
         predicted[N_LEADING:].reshape(-1, 3), found.forces, atol=1e-10 * abs(found.forces).max()
     )
+    local = local_features(atoms, potential.types(atoms), basis)
+    np.testing.assert_allclose(local @ coefficients, found.energies, rtol=1e-10)
+
+
+def test_grids_are_those_of_the_settings(labelled):
+    potential, _ = fit_potential(labelled, MIXED)
+    assert potential.pairs['Li', 'P'].grid.stop == 5.0 and potential.pairs['Li', 'S'].grid.stop == 6.5
+    assert potential.trios['S', 'Li', 'P'].grids[0].stop == 4.2 and potential.trios['S', 'Li', 'P'].grids[2].stop == 8.4
+    assert potential.trios['S', 'Li', 'Li'].grids[0].stop == 3.6
+    assert potential.pairs['S', 'S'].grid.breaks[-9:] == tuple(MIXED.pair_knots['S-S'][1:])
+    # the neighbours of the setting stand in the other order
+    first, second, third = potential.trios['Li', 'P', 'S'].grids
+    assert [list(grid.breaks) for grid in (second, first, third)] == MIXED.trio_knots['Li-S-P']
+    assert potential.cutoff == 6.5
+
+
+def test_knots_that_leave_no_room_for_a_wall_are_refused(labelled):
+    begun = PotentialSettings(leg_intervals=5, pair_knots={'Li-S': [3.0, 3.5, 4.5, 6.0, 7.0]})
+    grid = choose_basis(labelled, begun)[1].pairs['Li', 'S']
+    # down to half of the shortest distance, 2.12 Å
+    assert grid.breaks == (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.5, 6.0, 7.0)
+    coarse = dataclasses.replace(begun, pair_knots={'Li-S': [3.0, 4.0, 5.0, 6.0, 7.0]})
+    with pytest.raises(InputError, match='Li-S has less than 2 intervals below .* make the first interval'):
+        choose_basis(labelled, coarse)
+    with pytest.raises(InputError, match='raise pair_intervals'):
+        choose_basis(labelled, PotentialSettings(leg_intervals=5, pair_intervals=4))
 
 
 def test_fit_recovers_the_potential_that_made_the_labels(labelled):
@@ -227,16 +358,53 @@ def test_withheld_errors_come_from_structures_that_were_not_seen(labelled):
     assert results['train'] == potential_errors([(potential, labelled)])
 
 
-def test_wall_keeps_rising_below_the_data(labelled):
-    potential, _ = fit_potential(labelled, PotentialSettings(leg_intervals=5))
+@pytest.mark.parametrize(
+    'settings', [PotentialSettings(leg_intervals=5), dataclasses.replace(MIXED, pair_intervals=12)]
+)
+def test_wall_keeps_rising_below_the_data(labelled, settings):
+    potential, _ = fit_potential(labelled, settings)
     for (i, a), (j, b) in itertools.product(enumerate(potential.species), repeat=2):
-        closest = potential.closest_distance[i, j]
-        spacing = (potential.pair_cutoff[i, j] - potential.pair_start[i, j]) / 20
+        grid = potential.pairs[min(a, b), max(a, b)].grid
         # from the overlap limit to where the last spline that data have seen begins
-        distances = np.linspace(0.51, closest - 3 * spacing, 40)
+        seen = grid.knots[grid.functions_below(potential.closest_distance[i, j])]
+        distances = np.linspace(0.51, max(seen, grid.start), 40)
         energies = [potential.compute(Atoms([a, b], positions=[[0, 0, 0], [d, 0, 0]])).energy for d in distances]
         assert (np.diff(energies) < 0).all()
         assert energies[0] - energies[-1] > 3.0  # eV, ten times kT in a melt of 3000 K
+
+
+def test_no_atom_can_be_pushed_through_another(labelled):
+    """In a crystal, with all its trios: from 0.8 times the shortest distance in training on, work rises without end."""
+    potential, _ = fit_potential(labelled, PotentialSettings())
+    rng = np.random.default_rng(0)
+    for atoms in labelled.subset([0, 9, 11]):
+        for i, direction in zip(rng.choice(32, 6, replace=False), rng.normal(size=(6, 3))):
+            close = atoms.get_distances(i, range(32), mic=True)
+            j = int(np.argsort(close)[1])
+            towards = atoms.get_distance(i, j, mic=True, vector=True) / close[j]
+            at = {name: t for t, name in enumerate(potential.species)}
+            shortest = potential.closest_distance[at[atoms.symbols[i]], at[atoms.symbols[j]]]
+            pushed, work = atoms.copy(), []
+            for r in np.linspace(0.8 * shortest, 0.52, 30):
+                pushed.positions[j] = atoms.positions[i] + r * towards
+                work.append(potential.compute(pushed).energy)
+            assert (np.diff(work) > 0).all()
+
+
+def test_elements_that_were_never_near_each_other_repel(labelled):
+    """Of two Na in the set, none is near the other."""
+    structures = []
+    for atoms in labelled.subset([0, 1, 2, 3, 4]):
+        copy = atoms.repeat((2, 1, 1))[:33]
+        copy.symbols[0] = 'Na'
+        copy.calc = SinglePointCalculator(copy, energy=-100.0, forces=np.zeros((33, 3)))
+        copy.cell[0] += 3
+        structures.append(copy)
+    potential, _ = fit_potential(Dataset(tuple(structures)), PotentialSettings(pair_cutoff=5.0, leg_intervals=4))
+    assert potential.pairs['Na', 'Na'].grid.start < 2.0  # 0.6 of two covalent radii of 1.66 Å
+    distances = np.linspace(0.51, 2.5, 40)
+    energies = [potential.compute(Atoms('Na2', positions=[[0, 0, 0], [d, 0, 0]])).energy for d in distances]
+    assert (np.diff(energies) < 0).all() and energies[0] - energies[-1] > 5
 
 
 def test_screened_repulsion_is_coulomb_at_contact():
@@ -245,7 +413,7 @@ def test_screened_repulsion_is_coulomb_at_contact():
 
 
 def test_saved_potential_is_the_same_and_equal_fits_have_equal_content(tmp_path, labelled):
-    settings = PotentialSettings(leg_intervals=5)
+    settings = dataclasses.replace(MIXED, folds=2)
     for name in ('a.h5', 'b.h5'):
         fit_potential(labelled, settings)[0].save(tmp_path / name)
     assert content_hash(tmp_path / 'a.h5') == content_hash(tmp_path / 'b.h5')
@@ -253,6 +421,10 @@ def test_saved_potential_is_the_same_and_equal_fits_have_equal_content(tmp_path,
     atoms = labelled.structures[3]
     assert again.compute(atoms).energy == potential.compute(atoms).energy
     assert again.training_sha256 == labelled.content_hash
+    assert again.identity == potential.identity
+    assert settings_from_mapping(PotentialSettings, json.loads(again.settings)) == dataclasses.replace(
+        settings, third_intervals=7
+    )
 
 
 def test_calculator_serves_ase(labelled):

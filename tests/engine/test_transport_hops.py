@@ -58,6 +58,46 @@ def test_rate_of_a_two_site_process_lies_within_the_interval(rate_per_frame, dis
     assert held >= 4  # of five intervals of 95 %
 
 
+@pytest.mark.parametrize('returns', [True, False])
+@pytest.mark.parametrize('rate_per_frame', [0.002, 0.02])
+def test_a_poisson_process_under_thermal_noise_gives_its_rate(rate_per_frame, returns):
+    # 0.3 Å of noise; 0.02 a frame is 2e11 a second, a fifth of the inverse residence time: the stated limit
+    rng = np.random.default_rng(1)
+    n_frames, n_ions = 30000, 40
+    hops = rng.random((n_frames, n_ions)) < (
+        0.5 * (1 - np.exp(-2 * rate_per_frame)) if returns else 1 - np.exp(-rate_per_frame)
+    )
+    place = np.cumsum(hops, axis=0)
+    place = 3.0 * (place % 2 if returns else place)[..., None] * np.array([0.6, 0.0, 0.8])
+    rate = hop_rate(find_hops(place + 0.3 * rng.standard_normal((n_frames, n_ions, 3)), STEP_PS))
+    k = rate_per_frame / (STEP_PS * 1e-12)
+    assert rate.rate_per_s == pytest.approx(k, rel=0.05)
+    assert rate.ci95_per_s[0] < k < rate.ci95_per_s[1]
+    assert rate.successive_cosine == pytest.approx(-1.0 if returns else 1.0, abs=0.1)
+
+
+def test_ions_that_slide_together_in_bursts_widen_the_interval_until_it_holds_the_rate():
+    # ten ions hop all at once: what counts is the number of slides, not of hops
+    held, widths = 0, []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        slides = rng.random(4000) < 0.015
+        place = 3.0 * np.cumsum(slides)[:, None, None] * np.array([1.0, 0.0, 0.0])
+        rate = hop_rate(find_hops(place + 0.2 * rng.standard_normal((4000, 10, 3)), STEP_PS))
+        held += rate.ci95_per_s[0] < 0.015 / (STEP_PS * 1e-12) < rate.ci95_per_s[1]
+        widths.append(rate.dispersion)
+    assert held >= 17  # 19 on average; a Poisson interval, √10 times narrower, holds 9 of them
+    assert 3.0 < np.median(widths) < 6.0  # √10, with Student's factor and the largest of several
+
+
+def test_independent_hops_keep_the_interval_of_a_poisson_count():
+    widened = 0
+    for seed in range(10):
+        _, positions = two_site_paths(seed, 10, 3000, 0.01)
+        widened += hop_rate(find_hops(positions, STEP_PS)).dispersion > 1
+    assert widened <= 4  # four looks at 2.5 % each: one in ten on average
+
+
 def test_hops_know_their_ion_time_and_length():
     site, positions = two_site_paths(n_ions=5, rate_per_frame=0.002)
     hops = find_hops(positions, STEP_PS)

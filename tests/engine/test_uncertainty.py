@@ -18,8 +18,9 @@ from aiida_ufpnmr.engine.ufp import (
 )
 from aiida_ufpnmr.engine.ufp.calibration import Sample, coverage, cross_fitted, fit_noise
 from aiida_ufpnmr.engine.ufp.features import features, local_features
-from aiida_ufpnmr.engine.ufp.fitting import Problem, run_fit
+from aiida_ufpnmr.engine.ufp.fitting import run_fit
 from aiida_ufpnmr.engine.ufp.posterior import Noise
+from aiida_ufpnmr.engine.ufp.problem import Problem
 
 SETTINGS = PotentialSettings(leg_intervals=5, third_intervals=7, pair_intervals=12)
 
@@ -66,8 +67,8 @@ def test_posterior_spread_equals_that_of_refits_to_noisy_labels():
 
 def test_basis_of_a_potential_is_that_of_its_fit(labelled, fitted):
     basis = Problem.of(labelled, SETTINGS).basis
-    np.testing.assert_array_equal(fitted.basis.trio_columns, basis.trio_columns)
-    np.testing.assert_array_equal(fitted.basis.pair_columns, basis.pair_columns)
+    for found, expected in zip(fitted.basis.column_tables, basis.column_tables):
+        np.testing.assert_array_equal(found, expected)
     assert fitted.basis.n_columns == len(fitted.posterior.whitening)
 
 
@@ -84,12 +85,8 @@ def test_local_rows_add_up_to_the_energy_row(labelled, fitted):
 def test_local_rows_give_the_energies_of_atoms(labelled):
     problem = Problem.of(labelled, SETTINGS)
     coefficients = np.random.default_rng(1).normal(size=problem.basis.n_columns)
-    one_body, pairs, trios = problem.basis.expand(coefficients)
-    basis, s = problem.basis, len(problem.basis.species)
-    potential = UltraFastPotential(
-        basis.species, one_body, basis.pair_start, np.full((s, s), basis.pair_cutoff), pairs, basis.trio_cutoff,
-        basis.leg_start, basis.third_start, trios, np.zeros((s, s)),
-    )  # fmt: skip
+    basis = problem.basis
+    potential = UltraFastPotential(basis.species, *basis.expand(coefficients), np.zeros((3, 3)))
     atoms = labelled.structures[7]
     local = local_features(atoms, potential.types(atoms), basis)
     np.testing.assert_allclose(local @ coefficients, potential.compute(atoms).energies, rtol=1e-10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from aiida_ufpnmr.engine.commands.shared import (
@@ -11,6 +13,7 @@ from aiida_ufpnmr.engine.commands.shared import (
     OUTPUT,
     POSITIVE,
     Command,
+    Number,
     check_outputs,
     json_option,
     print_table,
@@ -19,12 +22,74 @@ from aiida_ufpnmr.engine.commands.shared import (
 from aiida_ufpnmr.engine.dataset import read_structure
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
-from aiida_ufpnmr.engine.md.run import EfgOutput, run_md
-from aiida_ufpnmr.engine.md.simulation import ENSEMBLES, Simulation
+from aiida_ufpnmr.engine.md.barostats import BAROSTATS
+from aiida_ufpnmr.engine.md.conditions import ENSEMBLES
+from aiida_ufpnmr.engine.md.h5md import Storage
+from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
+from aiida_ufpnmr.engine.md.replicas import available_cores, in_processes, replica_path, summary
+from aiida_ufpnmr.engine.md.run import GradeWatch, run_md
+from aiida_ufpnmr.engine.md.simulation import PRECISIONS, Simulation
+from aiida_ufpnmr.engine.md.thermostats import THERMOSTATS
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 #: Time between two frames where none is given, fs.
 DEFAULT_CADENCE = 100.0
+#: Steps between two looks at the extrapolation grade: they cost about one part in a hundred.
+DEFAULT_GRADE_EVERY = 1000
+DEFAULT_GRADE_LIMIT = 3.0
+#: Exit status of a run that a guard stopped, and of one that ran out of wall time.
+GUARD, WALL_TIME = 3, 4
+
+
+class Masses(click.ParamType):
+    """``Li=6.015``, or several with commas between them."""
+
+    name = 'masses'
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, dict):
+            return value
+        masses = {}
+        for part in value.split(','):
+            symbol, _, mass = part.partition('=')
+            try:
+                masses[symbol.strip()] = float(mass)
+            except ValueError:
+                self.fail(f'{part!r} is not like Li=6.015', param, ctx)
+        return masses
+
+
+def run_options(closest_approach: float):
+    """Options that any run has: how it is stored, watched, checked and ended."""
+    options = [
+        click.option('--every', type=COUNT, metavar='N', help=f'Steps between frames; by default {DEFAULT_CADENCE:g} fs worth of them.'),
+        click.option('--log-every', type=COUNT, metavar='N', help='Steps between rows of the log (temperature, energies, pressure); by default as frames.'),
+        click.option('--efg-model', type=INPUT, metavar='M.h5', help='Predict EFG tensors with this model while the run goes on.'),
+        click.option('--efg-every', type=COUNT, metavar='N', help='Steps between EFG tensors; by default as frames.'),
+        click.option('--velocities', is_flag=True, help='Write velocities beside the positions, too.'),
+        click.option('--velocities-every', type=COUNT, metavar='N', help='Write velocities, too, with this cadence of their own.'),
+        click.option('--forces-every', type=COUNT, metavar='N', help='Write forces, too, with this cadence.'),
+        click.option('--energies-every', type=COUNT, metavar='N', help='Write the energy of each atom, too, with this cadence.'),
+        click.option('--stored-precision', type=click.Choice(['single', 'double']), default='single', show_default=True, help='Of the numbers in the trajectory.'),
+        click.option('--position-rounding', type=Number(min=0, max=0.1), default=0.0, show_default=True, metavar='Å', help='Round stored positions to about this, so that they compress well.'),
+        click.option('--compression', type=click.IntRange(0, 9), default=1, show_default=True, help='Lossless compression of the trajectory, 0 for none.'),
+        click.option('--grade-every', type=click.IntRange(min=0), metavar='N', help=f'Steps between two looks at the extrapolation grade; by default {DEFAULT_GRADE_EVERY} where the potential has a posterior, 0 for none.'),
+        click.option('--grade-limit', type=POSITIVE, metavar='G', help=f'Stop where an atom has an extrapolation grade above this.  [default: {DEFAULT_GRADE_LIMIT:g}]'),
+        click.option('--closest-approach', type=Number(min=0, max=1), default=closest_approach, show_default=True, metavar='FRACTION', help='Stop where two atoms come closer than this share of the shortest distance in the training data.'),
+        click.option('--precision', type=click.Choice(PRECISIONS), default='float64', show_default=True, help='Of the three-body sums.'),
+        click.option('--threads', type=COUNT, default=1, show_default=True, metavar='N', help='Threads that share the forces; the same number gives the same bits.'),
+        click.option('--checkpoint-every', type=COUNT, metavar='N', help='Steps between checkpoints; by default one every ten minutes.'),
+        click.option('--max-wall-time', type=POSITIVE, metavar='SECONDS', help=f'End with a checkpoint, and status {WALL_TIME}, after so many seconds.'),
+        click.option('--restart', is_flag=True, help='Go on from the checkpoint; start anew where there is none.'),
+        click.option('--overwrite', is_flag=True, help='Write over a run that could be continued.'),
+    ]  # fmt: skip
+
+    def add(command):
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 @click.command(
@@ -36,70 +101,112 @@ DEFAULT_CADENCE = 100.0
 @click.argument('structure', type=INPUT, metavar='STRUCTURE')
 @click.option('-o', '--output', type=OUTPUT, required=True, metavar='TRAJ.h5', help='Where to write the trajectory (H5MD).')
 @click.option('--steps', type=COUNT, required=True, metavar='N', help='The last step, counted from the very beginning.')
+@click.option('--equilibrate', type=click.IntRange(min=0), default=0, show_default=True, metavar='N', help='Steps to take before, of which nothing is written.')
 @click.option('--timestep', type=POSITIVE, default=2.0, show_default=True, metavar='FS', help='Time step in fs.')
 @click.option(
     '--temperature', type=NOT_NEGATIVE, default=300.0, show_default=True, metavar='K',
     help='Temperature in K: of the first velocities, and of the thermostat.',
 )  # fmt: skip
-@click.option('--ensemble', type=click.Choice(ENSEMBLES), default='nvt', show_default=True, help='Constant energy, or temperature.')
-@click.option('--efg-model', type=INPUT, metavar='M.h5', help='Predict EFG tensors at every frame with this model.')
-@click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of velocities and thermostat.')
-@click.option('--every', type=COUNT, metavar='N', help=f'Steps between frames; by default {DEFAULT_CADENCE:g} fs worth of them.')
-@click.option('--velocities', is_flag=True, help='Write velocities too.')
-@click.option('--index', type=int, metavar='I', help='Which structure of a file of several; 0 is the first, -1 the last.')
-@click.option('--supercell', type=COUNT, nargs=3, default=(1, 1, 1), metavar='A B C', help='Repeat the cell: --supercell 1 1 2.')
+@click.option('--final-temperature', type=NOT_NEGATIVE, metavar='K', help='Go to this temperature in a straight line until the last step.')
+@click.option('--ensemble', type=click.Choice(ENSEMBLES), default='nvt', show_default=True, help='Constant energy, temperature, or temperature and pressure.')
+@click.option('--thermostat', type=click.Choice(list(THERMOSTATS)), help='What keeps the temperature.  [default: rescaling]')
 @click.option(
     '--relaxation', type=POSITIVE, default=100.0, show_default=True, metavar='FS', help='Relaxation time of the thermostat in fs.'
 )
-@click.option('--checkpoint-every', type=COUNT, metavar='N', help='Steps between checkpoints; by default one every ten minutes.')
-@click.option('--restart', is_flag=True, help='Go on from the checkpoint; start anew where there is none.')
+@click.option('--pressure', type=Number(), default=0.0, show_default=True, metavar='GPa', help='Pressure in GPa, with --ensemble npt.')
+@click.option('--barostat', type=click.Choice(list(BAROSTATS)), help='Whether the shape of the cell changes with its volume.  [default: isotropic]')
+@click.option('--pressure-relaxation', type=POSITIVE, default=1000.0, show_default=True, metavar='FS', help='Relaxation time of the volume in fs.')
+@click.option('--bulk-modulus', type=POSITIVE, default=20.0, show_default=True, metavar='GPa', help='A guess, in GPa; only the relaxation time of the volume depends on it.')
+@click.option('--mass', 'masses', type=Masses(), metavar='LI=6.015', help='Masses in amu other than the usual ones: --mass Li=6.015,P=31.')
+@click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of velocities, thermostat and barostat.')
+@click.option('--index', type=int, metavar='I', help='Which structure of a file of several; 0 is the first, -1 the last.')
+@click.option('--supercell', type=COUNT, nargs=3, default=(1, 1, 1), metavar='A B C', help='Repeat the cell: --supercell 1 1 2.')
+@click.option('--replicas', type=COUNT, metavar='N', help='Run so many copies, TRAJ-0.h5, TRAJ-1.h5, ..., with seeds that count up from --seed.')
+@click.option('--jobs', type=COUNT, metavar='N', help='Replicas at a time; by default as many as there are cores for.')
+@run_options(closest_approach=0.9)
 @json_option
-def md(
-    potential, structure, output, steps, timestep, temperature, ensemble, efg_model, seed, every, velocities, index,
-    supercell, relaxation, checkpoint_every, restart, json_path,
-):  # fmt: skip
+def md(output, json_path, replicas, jobs, seed, **options):
     """Molecular dynamics with an ultra-fast potential.
 
-    The run stops by itself, keeps what it has and leaves with status 1 when two atoms come closer than the training data
-    allow, or when the temperature runs away. Ctrl-C ends it cleanly; --restart goes on from there.
+    The run stops by itself, keeps what it has and leaves with status 3 when the potential no longer knows what it does: two
+    atoms come closer than the training data allow, an atom is in surroundings unlike any of them, a force or the temperature
+    runs away. Ctrl-C, SIGTERM and --max-wall-time end it cleanly; --restart goes on from there.
     """
     check_outputs(output, json_path)
-    loaded = UltraFastPotential.load(potential)
-    atoms = read_structure(structure, index)
-    if supercell != (1, 1, 1):
-        atoms = atoms.repeat(supercell)
+    if replicas is None:
+        results = _run({**options, 'output': output, 'seed': seed})
+        _print(results)
+    else:
+        paths = [replica_path(output, number) for number in range(replicas)]
+        check_outputs(*paths)
+        parameters = [({**options, 'output': path, 'seed': seed + number},) for number, path in enumerate(paths)]
+        at_once = jobs or max(1, available_cores() // options['threads'])
+        found = in_processes(_run, parameters, at_once)
+        ended = [result for result in found if result is not None]
+        if not ended:
+            raise KeyboardInterrupt
+        results = summary(ended)
+        if len(ended) < replicas:
+            results |= {'stop_reason': 'interrupted', 'stop_message': f'with {len(ended)} of {replicas} replicas begun'}
+        _print_replicas(results)
+    report(results, json_path)
+    end(output, results)
+
+
+def _run(options: dict) -> dict:
+    """One run; the options are those of the command line."""
+    potential = UltraFastPotential.load(options['potential'])
+    atoms = read_structure(options['structure'], options['index'])
+    if options['supercell'] != (1, 1, 1):
+        atoms = atoms.repeat(options['supercell'])
+    ramped = options['final_temperature'] is not None
     simulation = Simulation(
         atoms,
-        loaded,
-        timestep_fs=timestep,
-        temperature_K=temperature,
-        ensemble=ensemble,
-        seed=seed,
-        relaxation_fs=relaxation,
+        potential,
+        timestep_fs=options['timestep'],
+        temperature_K=options['temperature'],
+        ensemble=options['ensemble'],
+        seed=options['seed'],
+        relaxation_fs=options['relaxation'],
+        guard_fraction=options['closest_approach'],
+        thermostat=options['thermostat'],
+        final_temperature_K=options['final_temperature'],
+        ramp_steps=options['steps'] if ramped else 0,
+        pressure_GPa=options['pressure'],
+        barostat=options['barostat'],
+        pressure_relaxation_fs=options['pressure_relaxation'],
+        bulk_modulus_GPa=options['bulk_modulus'],
+        masses=options['masses'],
+        first_step=-options['equilibrate'],
+        precision=options['precision'],
+        threads=options['threads'],
     )
-    results = run_md(
+    return run_with_options(simulation, options['output'], options['steps'], options)
+
+
+def run_with_options(simulation: Simulation, path: Path, steps: int, options: dict) -> dict:
+    """:func:`run_md` as the options of :func:`run_options` ask for it."""
+    cadence = max(1, round(DEFAULT_CADENCE / simulation.timestep_fs))
+    model = options['efg_model']
+    output = Output(
+        options['every'] or cadence,
+        **{name: options[name] for name in (
+            'log_every', 'efg_every', 'velocities', 'velocities_every', 'forces_every', 'energies_every',
+        )},
+        storage=Storage(options['stored_precision'] == 'double', options['position_rounding'], options['compression']),
+    )  # fmt: skip
+    return run_md(
         simulation,
-        output,
+        path,
         steps,
-        every or max(1, round(DEFAULT_CADENCE / timestep)),
-        efg=None if efg_model is None else _efg_output(efg_model, atoms),
-        velocities=velocities,
-        checkpoint_every=checkpoint_every,
-        restart=restart,
+        output,
+        efg=None if model is None else _efg_output(model, simulation.atoms),
+        grade_watch=_grade_watch(simulation.potential, options['grade_every'], options['grade_limit']),
+        checkpoint_every=options['checkpoint_every'],
+        max_wall_time_s=options['max_wall_time'],
+        restart=options['restart'],
+        overwrite=options['overwrite'],
     )
-    report(results, json_path)
-    print_table(
-        [
-            ['quantity', 'value'],
-            ['simulated, ps', f'{results["simulated_ps"]:g}'],
-            ['frames', results['frames']],
-            ['temperature, K', f'{results["temperature_mean_K"]:.0f} ± {results["temperature_std_K"]:.0f}'],
-            ['atom-steps per second', f'{results["timing"]["atom_steps_per_second"]:.3g}'],
-            ['ns per day', f'{results["timing"]["ns_per_day"]:.3g}'],
-        ]
-    )
-    if results['stop_reason'] != 'finished':
-        raise click.ClickException(f'{output}: stopped {results["stop_message"]}; the trajectory up to there is kept')
 
 
 def _efg_output(path, atoms) -> EfgOutput:
@@ -110,3 +217,66 @@ def _efg_output(path, atoms) -> EfgOutput:
     if not len(ions):
         raise InputError(f'{path}: predicts EFG tensors of {model.species}, of which the structure has none')
     return EfgOutput(model.species, ions, model.predictor(atoms.numbers, atoms.pbc), content_hash(path))
+
+
+def _grade_watch(potential: UltraFastPotential, every: int | None, limit: float | None) -> GradeWatch | None:
+    """The watch that was asked for; by default one where the potential has a posterior."""
+    if potential.posterior is None:
+        if every or limit:
+            raise InputError(
+                f'{potential.source}: holds no posterior, so no extrapolation grade is known; leave out --grade-every and '
+                '--grade-limit, or fit it again without --no-posterior'
+            )
+        return None
+    return None if every == 0 else GradeWatch(every or DEFAULT_GRADE_EVERY, limit or DEFAULT_GRADE_LIMIT)
+
+
+def _print(results: dict) -> None:
+    grade = results.get('extrapolation_grade_max')
+    rows = [
+        ['quantity', 'value'],
+        ['simulated, ps', f'{results["simulated_ps"]:g}'],
+        ['frames', results['frames']],
+        ['temperature, K', _spread(results, 'temperature', 'K', 0)],
+    ]
+    if results['barostat']:
+        rows.append(['pressure, GPa', _spread(results, 'pressure', 'GPa', 2)])
+        rows.append(['density at the end, g/cm³', f'{results["density_g_per_cm3"]:.3f}'])
+    rows += [
+        ['largest extrapolation grade', 'not watched' if grade is None else f'{grade:.2f}'],
+        ['atom-steps per second', f'{results["timing"]["atom_steps_per_second"]:.3g}'],
+        ['ns per day', f'{results["timing"]["ns_per_day"]:.3g}'],
+    ]
+    print_table(rows)
+
+
+def _spread(results: dict, quantity: str, unit: str, digits: int) -> str:
+    """Mean and standard deviation over the rows of the log."""
+    mean, spread = results[f'{quantity}_mean_{unit}'], results[f'{quantity}_std_{unit}']
+    return '-' if mean is None else f'{mean:.{digits}f} ± {spread:.{digits}f}'
+
+
+def _print_replicas(results: dict) -> None:
+    print_table(
+        [
+            ['replica', 'ps', 'temperature, K', 'ended'],
+            *(
+                [number, f'{found["simulated_ps"]:g}', _spread(found, 'temperature', 'K', 0), found['stop_reason']]
+                for number, found in enumerate(results['replicas'])
+            ),
+        ]
+    )
+
+
+def end(output: Path, results: dict) -> None:
+    """Leave with a status that says why a run ended, where it did not reach its last step."""
+    reason, message = results['stop_reason'], results['stop_message']
+    if reason == 'finished':
+        return
+    if reason in ('wall_time', 'interrupted'):
+        error = click.ClickException(f'{output}: ended {message}; --restart goes on from there')
+        error.exit_code = WALL_TIME if reason == 'wall_time' else 1
+    else:
+        error = click.ClickException(f'{output}: stopped {message}; the trajectory up to there is kept')
+        error.exit_code = GUARD
+    raise error

@@ -26,10 +26,11 @@ from aiida_ufpnmr.engine.hdf5 import recorded_versions, versions
 from aiida_ufpnmr.engine.settings import read_settings
 from aiida_ufpnmr.engine.ufp.calibration import expected_and_real
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
-from aiida_ufpnmr.engine.ufp.fitting import Problem, run_fit
+from aiida_ufpnmr.engine.ufp.fitting import run_fit
 from aiida_ufpnmr.engine.ufp.learning import learning_curve
 from aiida_ufpnmr.engine.ufp.metrics import predict
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+from aiida_ufpnmr.engine.ufp.problem import Problem
 from aiida_ufpnmr.engine.ufp.proximity import close_contacts
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 from aiida_ufpnmr.engine.ufp.tuning import tune
@@ -42,6 +43,13 @@ _GROUP_ERRORS = (('forces', '(meV/Å)'), ('energy', '(meV/atom)'))
 
 def _number(value: float | None, digits: int = 1) -> str:
     return '–' if value is None else f'{value:.{digits}f}'
+
+
+def _setting(value: float | dict[str, float]) -> str:
+    """A setting that is a number, or a mapping by pair or trio."""
+    if isinstance(value, dict):
+        return ' '.join(f'{name} {number:g}' for name, number in value.items())
+    return f'{value:g}'
 
 
 def _error_rows(columns: dict[str, dict]) -> list[list[str]]:
@@ -188,7 +196,7 @@ def fit_potential(
     if learning:
         _print_learning_curve(results['learning_curve'])
     if tuned:
-        changed = ', '.join(f'{name} {value:g}' for name, value in results['tuning']['changed'].items())
+        changed = ', '.join(f'{name} {_setting(value)}' for name, value in results['tuning']['changed'].items())
         click.echo(f'tuned: {changed or "nothing better found"}')
     for line in lost:
         click.echo(f'  not carried: {line}')

@@ -61,7 +61,11 @@ class Command(click.Command):
 
     def invoke(self, context):
         """Run the command, unless it would write over what it reads."""
-        paths = {kind: [context.params[p.name] for p in self.params if p.type is kind] for kind in (INPUT, OUTPUT)}
+        paths = {INPUT: [], OUTPUT: []}
+        for parameter in self.params:
+            if parameter.type in paths:
+                value = context.params[parameter.name]
+                paths[parameter.type].extend(value if isinstance(value, tuple) else [value])
         inputs = {path.resolve() for path in paths[INPUT] if path is not None}
         for path in paths[OUTPUT]:
             if path is not None and path.resolve() in inputs:
@@ -146,7 +150,7 @@ def run(group: click.Group, name: str) -> None:
         hint = f' (see {error.ctx.command_path} --help)' if error.ctx else ''
         message, status = f'{error.format_message()}{hint}', 2
     except click.ClickException as error:
-        message, status = error.format_message(), 1
+        message, status = error.format_message(), error.exit_code
     except (KeyboardInterrupt, click.Abort):
         message, status = 'interrupted', 1
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,13 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.md.trajectory import Trajectory
+from aiida_ufpnmr.engine.commands.nmr import FieldDirection
+from aiida_ufpnmr.engine.efg.isotopes import get_isotope
+from aiida_ufpnmr.engine.nmr.by_site import by_site
+from aiida_ufpnmr.engine.nmr.observables import AcfSettings
+from aiida_ufpnmr.engine.nmr.runs import EfgRuns
+from aiida_ufpnmr.engine.structure.sites import SiteSettings, find_sites
+from aiida_ufpnmr.engine.structure.storage import write_sites
 from aiida_ufpnmr.engine.transport.hops import HopSettings, find_hops, hop_rate
 from aiida_ufpnmr.engine.transport.msd import DIFFUSION, diffusion
 from aiida_ufpnmr.engine.transport.paths import REFERENCES, IonPaths, ion_paths
@@ -79,6 +87,7 @@ class Finding:
 
 def _analysis(function: Callable[..., Finding]):
     """Make a command of a function of paths and its own options; what it refuses is reported with the trajectory."""
+    reads_file = 'trajectory' in inspect.signature(function).parameters
 
     @functools.wraps(function)
     def command(trajectory, output, species, skip_ps, reference, plot, json_path, **options):
@@ -86,10 +95,12 @@ def _analysis(function: Callable[..., Finding]):
         started = time.perf_counter()
         with Trajectory(trajectory) as source:
             paths = ion_paths(source, species, skip_ps * 1000, reference)
+        if reads_file:
+            options |= {'trajectory': trajectory, 'skip_fs': skip_ps * 1000}
         try:
             found = function(paths, **options)
         except InputError as error:
-            raise InputError(f'{trajectory}: {error}') from error
+            raise error if str(trajectory) in str(error) else InputError(f'{trajectory}: {error}') from error
         results = {**found.results, **_record(paths, skip_ps, started)}
         if output is not None:
             found.write(output)
@@ -211,6 +222,8 @@ def hops(paths, window_ps, threshold_angstrom, residence_ps):
         'hop_rate_corrected': rate.corrected,
         'dead_time_ps': rate.dead_time_ps,
         'return_fraction': rate.return_fraction,
+        'successive_hop_cosine': rate.successive_cosine,
+        'hop_dispersion': rate.dispersion,
         'hops': len(found.frame),
         'hopping_ions': hopping_ions,
         'hop_distance_mean_angstrom': found.distance.mean() if len(found.frame) else None,
@@ -230,8 +243,127 @@ def hops(paths, window_ps, threshold_angstrom, residence_ps):
             ('quantity', 'value', '95 % interval'),
             ('hop rate per ion (1/s)', f'{rate.rate_per_s:.3e}', f'{low:.3e} to {high:.3e}'),
             ('as counted (1/s)', f'{rate.counted_per_s:.3e}', ''),
+            ('share that leads back', f'{rate.return_fraction:.2f}', ''),
+            ('cosine to the next hop', f'{rate.successive_cosine:.2f}', ''),
+            ('width against a Poisson count', f'{rate.dispersion:.1f}', ''),
         ],
         lambda path: write_hops(path, found, paths),
         figure,
         '' if rate.corrected else 'Hops follow one another too fast for the residence time: the rate is a lower limit.',
+    )
+
+
+@analyse.command('sites', cls=Command, example='ufpnmr analyse sites run.h5 -o sites.h5 --plot sites.png')
+@_analysis
+@click.option('--anion', default=SiteSettings.anion, show_default=True, help='Element that surrounds the ions.')
+@click.option(
+    '--radius-angstrom',
+    type=POSITIVE,
+    default=SiteSettings.radius_angstrom,
+    show_default=True,
+    help='Distance in Å at which an anion counts one half.',
+)
+@click.option(
+    '--width-angstrom',
+    type=POSITIVE,
+    default=SiteSettings.width_angstrom,
+    show_default=True,
+    help='Width of that soft edge in Å.',
+)
+@click.option(
+    '--boundary',
+    type=POSITIVE,
+    default=SiteSettings.boundary,
+    show_default=True,
+    help='Number of neighbours between the fourfold and the sixfold site.',
+)
+@click.option(
+    '--margin',
+    type=NOT_NEGATIVE,
+    default=SiteSettings.margin,
+    show_default=True,
+    help='An ion changes its site where it is this far beyond the boundary.',
+)
+@click.option(
+    '--window-ps',
+    type=NOT_NEGATIVE,
+    default=SiteSettings.window_ps,
+    show_default=True,
+    help='Average the number of neighbours over this time, in ps.',
+)
+@click.option(
+    '--residence-ps',
+    type=NOT_NEGATIVE,
+    default=SiteSettings.residence_ps,
+    show_default=True,
+    help='Shorter stays, in ps, do not count.',
+)
+@click.option('--isotope', default='', help='Nuclide, such as 6Li; default the common one of the species.')
+@click.option(
+    '--field', type=FieldDirection(), default='powder', show_default=True, help='Direction of the magnetic field.'
+)
+def sites(
+    paths,
+    trajectory,
+    skip_fs,
+    anion,
+    radius_angstrom,
+    width_angstrom,
+    boundary,
+    margin,
+    window_ps,
+    residence_ps,
+    isotope,
+    field,
+):
+    """Fourfold and sixfold sites of the ions, and |C_Q|, η and ω_Q by site where there are EFG tensors."""
+    settings = SiteSettings(anion, radius_angstrom, width_angstrom, boundary, margin, window_ps, residence_ps)
+    nuclide = get_isotope(isotope or paths.species)
+    with Trajectory(trajectory) as source:
+        there = find_sites(source, paths.species, settings, skip_fs)
+        has_tensors = paths.species in source.efg_species
+    found = None
+    if has_tensors:
+        asked = AcfSettings(field=field, isotope=isotope)
+        found = by_site(EfgRuns.open([trajectory], paths.species, skip_fs), there, nuclide, asked.direction)
+    table = [('site', 'share', 'neighbours', '|C_Q| (kHz)', 'η', 'ω_Q (kHz)')]
+    summary = {}
+    for number, name in enumerate(there.names):
+        here = there.site == number
+        values = {
+            'share': float(here.mean()),
+            'coordination_mean': float(there.coordination[here].mean()) if here.any() else None,
+        }
+        row = [name, f'{values["share"]:.3f}', f'{values["coordination_mean"]:.2f}' if here.any() else '-']
+        for quantity in ('c_q_khz', 'eta', 'omega_q_khz'):
+            at = found.values[quantity][number] if found else None
+            if at is not None:
+                stem, unit = (quantity[:-4], '_khz') if quantity.endswith('_khz') else (quantity, '')
+                values |= {f'{stem}_mean{unit}': at.mean, f'{stem}_std{unit}': at.std}
+            row.append(f'{at.mean:.3g} ± {at.std:.3g}' if at is not None and np.isfinite(at.mean) else '-')
+        summary[name] = values
+        table.append(tuple(row))
+    changes = there.changes()
+    ion_seconds = there.site.size * paths.step_ps * 1e-12
+    results = {
+        'sites': summary,
+        'site_changes': changes,
+        'site_change_rate_per_s': changes / ion_seconds,
+        'field': field if isinstance(field, str) else 'vector',
+        'isotope': nuclide.name,
+        **dataclasses.asdict(settings),
+    }
+
+    def figure():
+        from aiida_ufpnmr.engine.structure.figures import sites_figure
+
+        return sites_figure(there, found)
+
+    return Finding(
+        results,
+        f'{len(paths.index)} {paths.species} ions, {paths.length_ps:.4g} ps: {changes} changes of site',
+        table,
+        lambda path: write_sites(path, there, found),
+        figure,
+        '' if found else f'No EFG tensors of {paths.species} in the file: sites only.',
     )

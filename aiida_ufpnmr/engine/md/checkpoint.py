@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 from pathlib import Path
 
+from aiida_ufpnmr import __version__
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
-from aiida_ufpnmr.engine.md.simulation import STATE_ARRAYS, Simulation
+from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
+from aiida_ufpnmr.engine.md.simulation import Simulation
+from aiida_ufpnmr.engine.md.system import STATE_ARRAYS
 
-FORMAT_VERSION = 1
+KIND, FORMAT_VERSION = 'md-checkpoint', 2
+#: Another version may round otherwise, and would not go on bit for bit.
+VERSION = 'version of aiida-ufpnmr'
 
 
 def checkpoint_path(trajectory: str | os.PathLike) -> Path:
@@ -20,47 +26,72 @@ def checkpoint_path(trajectory: str | os.PathLike) -> Path:
     return trajectory.with_name(f'{trajectory.stem}.checkpoint.h5')
 
 
-def identity(simulation: Simulation, every: int, efg: str | None, velocities: bool) -> dict:
+def identity(simulation: Simulation, output: Output, efg: EfgOutput | None) -> dict:
     """What must be the same when a run is continued; ``simulation`` is at its first step."""
     atoms = simulation.atoms
-    start = hashlib.sha256(b''.join(a.tobytes() for a in (atoms.numbers, atoms.positions, atoms.get_masses(), atoms.pbc)))
+    arrays = (atoms.numbers, atoms.positions, atoms.get_masses(), atoms.pbc)
+    start = hashlib.sha256(b''.join(array.tobytes() for array in arrays))
+    names = {
+        'temperature_K': 'temperature',
+        'timestep_fs': 'timestep',
+        'relaxation_fs': 'relaxation time',
+        'final_temperature_K': 'final temperature',
+        'ramp_steps': 'number of steps to the final temperature',
+        'pressure_GPa': 'pressure',
+        'pressure_relaxation_fs': 'relaxation time of the pressure',
+        'bulk_modulus_GPa': 'bulk modulus',
+    }
+    conditions = dataclasses.asdict(simulation.conditions)
     return {
+        VERSION: __version__,
         'potential': simulation.potential.identity,
         'composition': atoms.get_chemical_formula('reduce'),
         'cell': simulation.cell.tolist(),
-        'start structure': start.hexdigest(),
-        'ensemble': simulation.ensemble,
-        'timestep': simulation.timestep_fs,
-        'temperature': simulation.temperature_K,
-        'relaxation time': simulation.relaxation_fs,
+        'start structure, or masses': start.hexdigest(),
+        **{names.get(name, name): value for name, value in conditions.items()},
         'seed': simulation.seed,
-        'cadence of the output': every,
-        'EFG model': efg,
-        'choice about --velocities': velocities,
+        'number of steps to equilibrate': -simulation.step,
+        'precision': simulation.precision,
+        'number of threads': simulation.threads,
+        'output': dataclasses.asdict(output),
+        'EFG model': efg.identity if efg else None,
     }
 
 
 def write_checkpoint(path: Path, simulation: Simulation, run: dict) -> None:
     """Write the state of a run, with its :func:`identity`."""
     state = simulation.state()
-    with write_hdf5(path, 'md-checkpoint', FORMAT_VERSION) as file:
+    with write_hdf5(path, KIND, FORMAT_VERSION) as file:
         file.attrs['run'] = json.dumps(run, sort_keys=True)
-        for name in ('step', 'heat', 'generator'):
+        for name in ('step', 'generator'):
             file.attrs[name] = state[name]
         for name in STATE_ARRAYS:
             file[name] = state[name]
 
 
 def read_checkpoint(path: Path, run: dict) -> dict:
-    """Read the state of a run; :class:`InputError` where it belongs to another run than ``run``."""
-    with read_hdf5(path, 'md-checkpoint', FORMAT_VERSION) as file:
+    """Read the state of a run; :class:`InputError` where it belongs to another run, or version, than ``run``."""
+    with read_hdf5(path, KIND, FORMAT_VERSION) as file:
+        if int(file.attrs['format_version']) < FORMAT_VERSION:
+            raise InputError(f'{path}: of an older version of this program, which must finish the run; or write elsewhere')
         before = json.loads(file.attrs['run'])
-        changed = sorted(name for name in run if before.get(name) != run[name])
+        if before[VERSION] != run[VERSION]:
+            raise InputError(
+                f'{path}: of version {before[VERSION]} of aiida-ufpnmr, which must finish the run (this is {run[VERSION]}); '
+                'or write elsewhere'
+            )
+        changed = [name for name in run if before.get(name) != run[name]]
         if changed:
             raise InputError(
                 f'{path}: belongs to a run with another {changed[0]}; give the same input as before, or write elsewhere'
             )
         return {
-            **{name: file.attrs[name] for name in ('step', 'heat', 'generator')},
+            **{name: file.attrs[name] for name in ('step', 'generator')},
             **{name: file[name][...] for name in STATE_ARRAYS},
         }
+
+
+def checkpoint_step(path: Path) -> int:
+    """The step at which a checkpoint stands."""
+    with read_hdf5(path, KIND, FORMAT_VERSION) as file:
+        return int(file.attrs['step'])

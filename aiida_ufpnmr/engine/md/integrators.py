@@ -1,116 +1,117 @@
-"""Compiled time steps: velocity Verlet, and stochastic velocity rescaling for constant temperature.
+"""Compiled time steps: velocity Verlet, with a thermostat woven in.
 
-Velocities are in Å/fs, masses in amu, energies in eV.
+Every part leaves the wanted distribution as it is, but for the error of velocity Verlet itself; so does what they make
+together (Trotter splitting), whichever thermostat and barostat are combined.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba as nb
 import numpy as np
-from ase import units
 
+from aiida_ufpnmr.engine.md import thermostats
+from aiida_ufpnmr.engine.md.guards import FINISHED, broken_limit
+from aiida_ufpnmr.engine.md.skin import Allowance, make_lists, used_up
+from aiida_ufpnmr.engine.md.system import ACCELERATION, kinetic_energy, remove_drift
+from aiida_ufpnmr.engine.md.thermostats import chain_factor, friction_and_noise, rescaling_factor
 from aiida_ufpnmr.engine.ufp.kernels import MATH, compute
-from aiida_ufpnmr.engine.ufp.lists import interaction_lists
-
-#: Acceleration in Å/fs² of one amu under one eV/Å; its inverse turns amu Å²/fs² into eV.
-ACCELERATION = units.fs**2
-
-FINISHED, TOO_CLOSE, TOO_HOT = 0, 1, 2
 
 
-@nb.njit(cache=True, fastmath=MATH)
-def kinetic_energy(velocities, masses):
-    """Kinetic energy in eV."""
-    total = 0.0
-    for i in range(len(masses)):
-        total += masses[i] * (velocities[i, 0] ** 2 + velocities[i, 1] ** 2 + velocities[i, 2] ** 2)
-    return 0.5 * total / ACCELERATION
+class Bath(NamedTuple):
+    """What the atoms are coupled to. The temperature goes from ``first`` at step 0 to ``last`` at step ``ramp``."""
+
+    timestep: float  # fs
+    thermostat: int
+    relaxation: float  # fs
+    degrees: int  # degrees of freedom
+    first: float  # k_B T, eV
+    last: float  # k_B T, eV
+    ramp: float  # steps
 
 
 @nb.njit(cache=True)
-def rescaling_factor(kinetic, target, degrees, memory, rng):
-    """Factor of the velocities in a step of stochastic velocity rescaling.
-
-    Bussi, Donadio & Parrinello, J. Chem. Phys. 126, 014101 (2007), eqn (A7). It samples the canonical ensemble exactly,
-    keeps the total momentum, and disturbs single-particle dynamics least of all thermostats.
-
-    Args:
-        kinetic: kinetic energy, eV.
-        target: its canonical mean, eV.
-        degrees: degrees of freedom.
-        memory: exp(−timestep / relaxation time).
-        rng: source of random numbers.
-    """
-    first = rng.standard_normal()
-    others = 2.0 * rng.standard_gamma(0.5 * (degrees - 1))
-    ratio = target / (degrees * kinetic)
-    square = (
-        memory
-        + (1.0 - memory) * ratio * (first * first + others)
-        + 2.0 * first * np.sqrt(memory * (1.0 - memory) * ratio)
-    )
-    return np.sqrt(max(square, 0.0))
+def thermal_energy(bath, step):
+    """k_B T (eV) that the thermostat keeps at a step."""
+    return bath.first + (bath.last - bath.first) * min(max(step / bath.ramp, 0.0), 1.0)
 
 
 @nb.njit(cache=True, fastmath=MATH)
-def _moved_too_far(positions, reference, skin):
-    limit = 0.25 * skin * skin
-    for i in range(len(positions)):
-        d = (
-            (positions[i, 0] - reference[i, 0]) ** 2
-            + (positions[i, 1] - reference[i, 1]) ** 2
-            + (positions[i, 2] - reference[i, 2]) ** 2
-        )
-        if not d < limit:  # also true for NaN
-            return True
-    return False
+def _kick(system, time):
+    for i in range(len(system.masses)):
+        for a in range(3):
+            system.velocities[i, a] += time * ACCELERATION / system.masses[i] * system.forces[i, a]
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
-def advance(
-    n_steps, timestep, memory, target, degrees, limit, rng, heat, positions, velocities, forces, energies, virial, masses,
-    types, cell, pbc, tables, closest, skin, lists, reference,
-):  # fmt: skip
-    """Take up to ``n_steps`` steps in place.
+@nb.njit(cache=True, fastmath=MATH)
+def _drift(system, time):
+    for i in range(len(system.masses)):
+        for a in range(3):
+            system.positions[i, a] += time * system.velocities[i, a]
+
+
+@nb.njit(cache=True)
+def _scale(system, kinetic, factor):
+    """Scale velocities and book the heat; returns the new kinetic energy."""
+    system.velocities[:] *= factor
+    if len(system.masses) > 1:
+        remove_drift(system.velocities, system.masses)
+    system.heat[0] += kinetic * (1.0 - factor * factor)
+    return kinetic * factor * factor
+
+
+@nb.njit(cache=True)
+def _couple_chain(system, bath, thermal):
+    kinetic = kinetic_energy(system.velocities, system.masses)
+    factor = chain_factor(system.chain, kinetic, thermal, bath.degrees, bath.relaxation, 0.5 * bath.timestep)
+    _scale(system, kinetic, factor)
+
+
+@nb.njit(cache=True)
+def advance(n_steps, first_step, system, lists, allowance, tables, bath, limits, skin, rng):
+    """Take up to ``n_steps`` steps in place, the first of them number ``first_step`` + 1, in a cell that stays the same.
+
+    Energies and virial are set after the last of ``n_steps`` steps, and not known where it ended before.
 
     Args:
-        timestep: fs.
-        memory: of the thermostat, see :func:`rescaling_factor`; 1 for none.
-        limit: kinetic energy (eV) at which to stop.
-        heat: what the thermostat took out before, eV; summed step by step, so that it does not matter where a run is cut.
-        closest: (s, s) distances (Å) at which to stop.
-        skin: Å beyond the cut-offs that the lists hold; they are made anew when an atom has moved half of it.
-        lists: interaction lists, made at the positions ``reference``.
+        lists: interaction lists of the present positions.
+        allowance: how long these are good.
+        skin: Å beyond the cut-offs that new lists hold.
 
     Returns:
-        Steps taken, reason to stop, the pair of atoms that came too close, heat that the thermostat took out so far (eV),
-        the lists.
+        Steps taken, why it ended, the pair of atoms that came too close, the lists.
     """
-    n = len(positions)
-    for step in range(1, n_steps + 1):
-        for i in range(n):
-            kick = 0.5 * timestep * ACCELERATION / masses[i]
-            for a in range(3):
-                velocities[i, a] += kick * forces[i, a]
-                positions[i, a] += timestep * velocities[i, a]
-        if _moved_too_far(positions, reference, skin):
-            for i in range(n):
-                if not np.isfinite(positions[i, 0] + positions[i, 1] + positions[i, 2]):
-                    return step, TOO_HOT, -1, -1, heat, lists
-            lists = interaction_lists(positions, cell, pbc, tables, skin)
-            reference[:] = positions
-        i, j = compute(positions, types, lists, tables, forces, energies, virial, closest, step == n_steps)
-        for k in range(n):
-            kick = 0.5 * timestep * ACCELERATION / masses[k]
-            for a in range(3):
-                velocities[k, a] += kick * forces[k, a]
-        kinetic = kinetic_energy(velocities, masses)
-        if memory < 1.0 and kinetic > 0.0:
-            factor = rescaling_factor(kinetic, target, degrees, memory, rng)
-            velocities *= factor
-            heat += kinetic * (1.0 - factor * factor)
-        if i >= 0:
-            return step, TOO_CLOSE, i, j, heat, lists
-        if not kinetic < limit:
-            return step, TOO_HOT, -1, -1, heat, lists
-    return n_steps, FINISHED, -1, -1, heat, lists
+    memory = np.exp(-bath.timestep / bath.relaxation)
+    last_step = first_step + n_steps
+    for step in range(first_step + 1, last_step + 1):
+        thermal = thermal_energy(bath, step)
+        if bath.thermostat == thermostats.NOSE_HOOVER:
+            _couple_chain(system, bath, thermal)
+        _kick(system, 0.5 * bath.timestep)
+        if bath.thermostat == thermostats.LANGEVIN:
+            _drift(system, 0.5 * bath.timestep)
+            before = kinetic_energy(system.velocities, system.masses)
+            friction_and_noise(system.velocities, system.masses, thermal, memory, rng)
+            system.heat[0] += before - kinetic_energy(system.velocities, system.masses)
+            _drift(system, 0.5 * bath.timestep)
+        else:
+            _drift(system, bath.timestep)
+        if used_up(system, allowance):
+            lists = make_lists(system, tables, skin)
+            allowance = Allowance(np.eye(3), 0.5 * skin)
+        i, j = compute(
+            system.positions, system.types, lists, tables, system.forces, system.energies, system.virial, limits.closest,
+            step == last_step,
+        )  # fmt: skip
+        _kick(system, 0.5 * bath.timestep)
+        if bath.thermostat == thermostats.NOSE_HOOVER:
+            _couple_chain(system, bath, thermal)
+        kinetic = kinetic_energy(system.velocities, system.masses)
+        if bath.thermostat == thermostats.RESCALING and kinetic > 0.0:
+            factor = rescaling_factor(kinetic, 0.5 * bath.degrees * thermal, bath.degrees, memory, rng)
+            kinetic = _scale(system, kinetic, factor)
+        code = broken_limit(system, limits, i, kinetic)
+        if code != FINISHED:
+            return step - first_step, code, i, j, lists
+    return n_steps, FINISHED, -1, -1, lists

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,20 @@ import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
-from aiida_ufpnmr.engine.md.checkpoint import checkpoint_path, identity, read_checkpoint, write_checkpoint
+from aiida_ufpnmr.engine.md.checkpoint import (
+    checkpoint_path,
+    checkpoint_step,
+    identity,
+    read_checkpoint,
+    write_checkpoint,
+)
+from aiida_ufpnmr.engine.md.guards import Stop
+from aiida_ufpnmr.engine.md.h5md import POSITION
+from aiida_ufpnmr.engine.md.recording import GRADE, EfgOutput, Output, Recorder
 from aiida_ufpnmr.engine.md.simulation import Simulation
-from aiida_ufpnmr.engine.md.trajectory import EDGES, POSITION, VELOCITY, Trajectory, TrajectoryWriter, efg_group
+from aiida_ufpnmr.engine.md.statistics import log_statistics
+from aiida_ufpnmr.engine.md.trajectory import Trajectory
+from aiida_ufpnmr.engine.md.writer import TrajectoryWriter
 from aiida_ufpnmr.engine.progress import progress
 
 #: Wall time between checkpoints where no number of steps is given, s.
@@ -25,20 +36,24 @@ CHECKPOINT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class EfgOutput:
-    """EFG tensors to predict at every frame.
+class GradeWatch:
+    """Looks every ``every`` steps whether an atom's extrapolation grade is above ``limit``."""
 
-    Attributes:
-        species: chemical symbol of the ions.
-        index: their indices.
-        predict: positions, cell (Å) → tensors (a.u.).
-        identity: tells one model from another, when a run is continued.
-    """
+    every: int
+    limit: float
 
-    species: str
-    index: np.ndarray
-    predict: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    identity: str = ''
+    def look(self, simulation: Simulation) -> tuple[float, Stop | None]:
+        """The largest grade, and a :class:`Stop` where it is too large."""
+        grades = simulation.extrapolation_grades()
+        atom = int(np.argmax(grades))
+        if grades[atom] <= self.limit:
+            return grades[atom], None
+        name = f'{simulation.atoms.symbols[atom]} {atom}'
+        return grades[atom], Stop(
+            'extrapolation',
+            f'at step {simulation.step}: the surroundings of atom {name} have an extrapolation grade of '
+            f'{grades[atom]:.1f}, above {self.limit:g}',
+        )
 
 
 @contextmanager
@@ -60,69 +75,92 @@ def run_md(
     simulation: Simulation,
     path: str | os.PathLike,
     steps: int,
-    every: int,
+    output: Output,
     *,
     efg: EfgOutput | None = None,
-    velocities: bool = False,
+    grade_watch: GradeWatch | None = None,
     checkpoint_every: int | None = None,
+    max_wall_time_s: float | None = None,
     restart: bool = False,
+    overwrite: bool = False,
 ) -> dict:
     """Run up to step ``steps`` and write the trajectory.
 
     Args:
-        simulation: at step 0; a restart takes it to the step of the checkpoint.
+        simulation: at its first step; a restart takes it to the step of the checkpoint. Steps below 0 are not written.
         path: the trajectory.
-        steps: the last step, counted from the very beginning.
-        every: steps between two frames; the first and the last step are always written.
-        efg: EFG tensors to predict at every frame.
-        velocities: write them too.
+        steps: the last step, counted from step 0.
+        output: what is written; the first and the last step always are.
+        efg: EFG tensors to predict.
+        grade_watch: stop where the potential extrapolates too far.
         checkpoint_every: steps between checkpoints; by default one is written every ten minutes.
+        max_wall_time_s: end with a checkpoint when this much time has gone by.
         restart: go on from the checkpoint if there is one.
+        overwrite: write over a run that could be continued.
 
     Returns:
-        Results: what was run, temperature and energy statistics, why it ended, speed under ``timing``.
+        Results: what was run, temperature and energy statistics, speed under ``timing``, and under ``stop_reason`` why it
+        ended: ``finished``, or the reason of a :class:`~aiida_ufpnmr.engine.md.guards.Stop`. After ``wall_time`` and
+        ``interrupted`` the trajectory is left in pieces that read like a whole, for a restart to go on with.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM; trajectory and checkpoint are whole.
         OSError: the disk is full; the trajectory is whole up to the last frame that fitted.
-        InputError: the checkpoint belongs to another run.
+        InputError: the checkpoint belongs to another run, or a run is there and neither restarted nor to be overwritten.
     """
     path = Path(path)
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     checkpoint = checkpoint_path(path)
-    run = identity(simulation, every, efg.identity if efg else None, velocities)
-    continued = restart and checkpoint.exists() and path.exists()
+    run = identity(simulation, output, efg)
+    there = checkpoint.exists() and path.exists()
+    if there and not (restart or overwrite):
+        raise InputError(
+            f'{path}: holds a run that stands at step {checkpoint_step(checkpoint)}; go on with --restart, write over it '
+            'with --overwrite, or choose another name'
+        )
+    cadences = output.cadences(simulation.ensemble, efg)
+    continued = restart and there
     if continued:
         simulation.restore(read_checkpoint(checkpoint, run))
-        _check_frames(path, simulation, every)
-    first_step = simulation.step
-    stop = None
-    begin, begin_cpu = time.perf_counter(), time.process_time()
+        _check_frames(path, simulation, output.every)
+    first_step, stop = simulation.step, None
     if not continued or first_step < steps:
         if not continued:
             checkpoint.unlink(missing_ok=True)
-        writer = TrajectoryWriter(
+        with TrajectoryWriter(
             path,
             simulation.atoms,
             efg={efg.species: efg.index} if efg else None,
             continue_after=first_step if continued else None,
-        )
-        stop = _run(simulation, writer, checkpoint, run, steps, every, efg, velocities, checkpoint_every, not continued)
+            every=cadences,
+            storage=output.storage,
+        ) as writer:
+            loop = _Loop(simulation, Recorder(simulation, writer, cadences, efg), grade_watch, checkpoint, run)
+            loop.checkpoint_every = checkpoint_every
+            loop.deadline = None if max_wall_time_s is None else begin + max_wall_time_s
+            stop = loop.run(steps, new=not continued)
     wall, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
+    conditions, n_atoms = simulation.conditions, len(simulation.atoms)
     taken = simulation.step - first_step
-    n_atoms = len(simulation.atoms)
     return {
         'atoms': n_atoms,
         'steps': simulation.step,
         'simulated_ps': simulation.time_fs / 1000,
-        'ensemble': simulation.ensemble,
-        'timestep_fs': simulation.timestep_fs,
-        'temperature_K': simulation.temperature_K,
+        'ensemble': conditions.ensemble,
+        'thermostat': conditions.thermostat,
+        'barostat': conditions.barostat,
+        'timestep_fs': conditions.timestep_fs,
+        'temperature_K': conditions.temperature_K,
+        'final_temperature_K': conditions.final_temperature_K,
+        'pressure_GPa': conditions.pressure_GPa if conditions.barostat else None,
         'seed': simulation.seed,
-        **_statistics(path, n_atoms),
+        **log_statistics(path, n_atoms),
+        'density_g_per_cm3': simulation.density_g_per_cm3,
+        'grade_limit': grade_watch.limit if grade_watch else None,
         'stop_reason': stop.reason if stop else 'finished',
         'stop_message': stop.message if stop else '',
         'potential_sha256': simulation.potential.identity,
-        'threads': 1,
+        'precision': simulation.precision,
+        'threads': simulation.threads,
         'versions': versions(),
         'timing': {
             'wall_s': wall,
@@ -145,82 +183,95 @@ def _check_frames(path: Path, simulation: Simulation, every: int) -> None:
         )
 
 
-def _run(simulation, writer, checkpoint, run, steps, every, efg, velocities, checkpoint_every, write_first):
-    """The loop over frames; returns the :class:`Stop` if a guard ended it."""
-    last_checkpoint = time.monotonic()
-    stop = None
-    if write_first:
-        _write_frame(simulation, writer, efg, velocities)
-    with (
-        _interruption() as interrupted,
-        progress(steps, 'md', 'step', initial=simulation.step) as bar,
-    ):
-        try:
-            while simulation.step < steps and stop is None and not interrupted():
-                targets = [steps, simulation.step + simulation.chunk, (simulation.step // every + 1) * every]
-                if checkpoint_every:
-                    targets.append((simulation.step // checkpoint_every + 1) * checkpoint_every)
-                before = simulation.step
-                stop = simulation.run(min(targets) - simulation.step)
-                bar.update(simulation.step - before)
-                if simulation.step % every == 0 or simulation.step == steps or stop:
-                    _write_frame(simulation, writer, efg, velocities)
+@dataclass
+class _Loop:
+    """The loop over steps with all that happens between them.
+
+    Attributes:
+        checkpoint_every: steps; by wall time where ``None``.
+        deadline: of ``time.perf_counter``, when to end.
+    """
+
+    simulation: Simulation
+    recorder: Recorder
+    grade_watch: GradeWatch | None
+    checkpoint: Path
+    identity: dict
+    checkpoint_every: int | None = None
+    deadline: float | None = None
+
+    def run(self, steps: int, new: bool) -> Stop | None:
+        """Go to step ``steps``; ``new`` says that the present step is not written yet."""
+        simulation, writer = self.simulation, self.recorder.writer
+        last_checkpoint = time.monotonic()
+        with (
+            _interruption() as interrupted,
+            progress(steps, 'md', 'step', initial=simulation.step) as bar,
+        ):
+            try:
+                stop = self._look(steps, None) if new else None
+                while simulation.step < steps and stop is None:
+                    before = simulation.step
+                    stop = self._look(steps, simulation.run(self._next_step(steps) - before))
+                    bar.update(simulation.step - before)
                     writer.write_if_due()
-                due = (
-                    simulation.step % checkpoint_every == 0
-                    if checkpoint_every
-                    else time.monotonic() - last_checkpoint > CHECKPOINT_SECONDS
-                )
-                if due:
-                    writer.write()
-                    write_checkpoint(checkpoint, simulation, run)
-                    last_checkpoint = time.monotonic()
-            writer.close()
-            if stop is None:
-                write_checkpoint(checkpoint, simulation, run)
-        except OSError as error:
-            # what is on disk is whole, and so is the last checkpoint: a restart goes on from there
-            raise OSError(f'{writer.path}: writing failed at step {simulation.step} ({error.strerror or error})') from error
-    if simulation.step < steps and stop is None:
-        raise KeyboardInterrupt
-    return stop
+                    if self._checkpoint_is_due(last_checkpoint):
+                        self._save()
+                        last_checkpoint = time.monotonic()
+                    if stop is None and simulation.step < steps:
+                        stop = self._end_of_time(interrupted())
+                writer.write()
+                if stop is None or not stop.is_guard:
+                    self._save()
+                if stop is None or stop.is_guard:
+                    writer.close()
+            except OSError as error:
+                # what is on disk is whole, and so is the last checkpoint: a restart goes on from there
+                raise OSError(
+                    f'{writer.path}: writing failed at step {simulation.step} ({error.strerror or error})'
+                ) from error
+        return stop
 
+    def _next_step(self, steps: int) -> int:
+        """The next step at which there is something to do."""
+        now = self.simulation.step
+        targets = [steps, now + self.simulation.chunk]
+        if now < 0:
+            targets.append(0)
+        else:
+            targets.append(self.recorder.next_step())
+        for every in (self.checkpoint_every, self.grade_watch and self.grade_watch.every):
+            if every:
+                targets.append((now // every + 1) * every)
+        return min(targets)
 
-def _write_frame(simulation, writer, efg, velocities) -> None:
-    step, time_fs = simulation.step, simulation.time_fs
-    positions, cell = simulation.positions, simulation.cell
-    writer.append(POSITION, step, time_fs, positions)
-    writer.append(EDGES, step, time_fs, cell)
-    if velocities:
-        writer.append(VELOCITY, step, time_fs, simulation.velocities)
-    if efg:
-        writer.append(f'{efg_group(efg.species)}/efg', step, time_fs, efg.predict(positions, cell))
-    for name, value in (
-        ('temperature_K', simulation.temperature),
-        ('potential_energy_eV', simulation.potential_energy),
-        ('kinetic_energy_eV', simulation.kinetic_energy),
-        ('conserved_energy_eV', simulation.conserved_energy),
-        ('pressure_GPa', simulation.pressure_GPa),
-    ):
-        writer.append(f'log/{name}', step, time_fs, value)
+    def _look(self, steps: int, stop: Stop | None) -> Stop | None:
+        """Grade and record the present step; returns why to stop, if that is so."""
+        step = self.simulation.step
+        if stop is None and self.grade_watch and step % self.grade_watch.every == 0:
+            grade, stop = self.grade_watch.look(self.simulation)
+            if step >= 0 or stop:
+                self.recorder.writer.append(GRADE, step, self.simulation.time_fs, grade)
+        if stop:
+            self.recorder.record(everything=True)
+        elif step >= 0:
+            self.recorder.record(everything=step == steps)
+        return stop
 
+    def _checkpoint_is_due(self, last: float) -> bool:
+        if self.checkpoint_every:
+            return self.simulation.step % self.checkpoint_every == 0
+        return time.monotonic() - last > CHECKPOINT_SECONDS
 
-def _statistics(path: Path, n_atoms: int) -> dict:
-    """Means over the whole log of a trajectory, however many runs it took to make it."""
-    with Trajectory(path) as trajectory:
-        frames = trajectory.n_frames
-        log = {name: trajectory.series(f'log/{name}')['value'][...] for name in (
-            'temperature_K', 'conserved_energy_eV', 'pressure_GPa',
-        )}  # fmt: skip
-        time_ps = trajectory.series('log/temperature_K')['time'][...] / 1000
-    drift = None
-    with suppress(np.linalg.LinAlgError):
-        if frames > 2:
-            drift = 1000 * np.polyfit(time_ps, log['conserved_energy_eV'], 1)[0] / n_atoms
-    return {
-        'frames': frames,
-        'temperature_mean_K': log['temperature_K'].mean(),
-        'temperature_std_K': log['temperature_K'].std(),
-        'pressure_mean_GPa': log['pressure_GPa'].mean(),
-        'energy_drift_meV_per_atom_per_ps': drift,
-    }
+    def _save(self) -> None:
+        """Write what was recorded, then the checkpoint that goes on from there."""
+        self.recorder.writer.write()
+        write_checkpoint(self.checkpoint, self.simulation, self.identity)
+
+    def _end_of_time(self, interrupted: bool) -> Stop | None:
+        at = f'at step {self.simulation.step}'
+        if interrupted:
+            return Stop('interrupted', at)
+        if self.deadline is not None and time.perf_counter() > self.deadline:
+            return Stop('wall_time', f'{at}: the wall time is used up')
+        return None

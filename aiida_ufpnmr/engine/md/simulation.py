@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 from ase import Atoms, units
+from ase.data import atomic_numbers
 
 from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md import integrators
+from aiida_ufpnmr.engine.md import guards
+from aiida_ufpnmr.engine.md.barostats import INTERVAL
+from aiida_ufpnmr.engine.md.conditions import Conditions
+from aiida_ufpnmr.engine.md.guards import Limits, Stop
+from aiida_ufpnmr.engine.md.integrators import advance, thermal_energy
+from aiida_ufpnmr.engine.md.skin import Allowance, allowance, follow_cell, make_lists
+from aiida_ufpnmr.engine.md.system import ACCELERATION, STATE_ARRAYS, System, kinetic_energy, remove_drift
+from aiida_ufpnmr.engine.md.thermostats import CHAIN_LENGTH
 from aiida_ufpnmr.engine.neighbours import complete_cell
 from aiida_ufpnmr.engine.ufp.kernels import compute
-from aiida_ufpnmr.engine.ufp.lists import interaction_lists
+from aiida_ufpnmr.engine.ufp.posterior import extrapolation_grade
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+from aiida_ufpnmr.engine.ufp.tables import build_tables
 
-ENSEMBLES = ('nve', 'nvt')
-#: Arrays of the state of a run; ``reference`` holds the positions at which the neighbour list was made.
-STATE_ARRAYS = ('positions', 'velocities', 'forces', 'energies', 'virial', 'reference')
 #: Steps between two looks at the world (interruption, output): short enough that nobody waits.
 _CHUNK_ATOM_STEPS = 100_000
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Why a run ended early: ``reason`` is ``closest_approach`` or ``temperature``, ``message`` says it in words."""
-
-    reason: str
-    message: str
+#: Of the three-body sums.
+PRECISIONS = ('float64', 'float32')
+#: Far above what structures show that a potential was trained on, eV/Å.
+LARGEST_FORCE = 200.0
+#: No atom moves so far in one step that is short enough for the fastest vibrations, Å.
+LARGEST_MOVE = 1.0
 
 
 class Simulation:
@@ -40,15 +44,27 @@ class Simulation:
         potential: the potential.
         timestep_fs: fs.
         temperature_K: of the first velocities, and of the thermostat.
-        ensemble: ``nve`` (velocity Verlet) or ``nvt`` (with stochastic velocity rescaling on top).
-        seed: of the velocities and of the thermostat.
+        ensemble: ``nve`` (velocity Verlet), ``nvt`` (with a thermostat) or ``npt`` (with a barostat, too).
+        seed: of the velocities, of the thermostat and of the barostat.
         relaxation_fs: relaxation time of the thermostat.
-        skin: Å that the neighbour list reaches beyond the cut-off.
+        skin: Å that the interaction lists reach beyond the cut-offs.
         guard_fraction: a run stops when two atoms come closer than this fraction of the shortest distance of their
-            species in the training data, since the potential knows nothing there.
+            species in the training data, or than the first knot, since the potential knows nothing there.
+        thermostat: ``rescaling``, ``langevin`` or ``nose-hoover``.
+        final_temperature_K: the thermostat goes there in a straight line, from step 0 to step ``ramp_steps``.
+        ramp_steps: see there.
+        pressure_GPa: of the barostat.
+        barostat: ``isotropic`` or ``flexible``.
+        pressure_relaxation_fs: relaxation time of the volume.
+        bulk_modulus_GPa: a guess, on which only the real relaxation time of the volume depends.
+        masses: amu, by chemical symbol; those that are not given are the usual ones.
+        velocities: (n, 3) first velocities in Å/fs, taken as they are; drawn from ``seed`` where not given.
+        first_step: number of the present step; below zero for steps that only equilibrate.
+        precision: of the three-body sums, ``float64`` or ``float32``.
+        threads: that share the work; results are the same, bit for bit, for the same number of them.
 
     Raises:
-        InputError: an unknown element or ensemble, a timestep that is not positive, a geometry that cannot be used.
+        InputError: an unknown element or choice, a number out of range, a geometry that cannot be used.
     """
 
     def __init__(
@@ -63,127 +79,206 @@ class Simulation:
         relaxation_fs: float = 100.0,
         skin: float = 0.7,
         guard_fraction: float = 0.9,
+        thermostat: str | None = None,
+        final_temperature_K: float | None = None,
+        ramp_steps: int = 0,
+        pressure_GPa: float = 0.0,
+        barostat: str | None = None,
+        pressure_relaxation_fs: float = 1000.0,
+        bulk_modulus_GPa: float = 20.0,
+        masses: Mapping[str, float] | None = None,
+        velocities: np.ndarray | None = None,
+        first_step: int = 0,
+        precision: str = 'float64',
+        threads: int = 1,
     ):
-        if ensemble not in ENSEMBLES:
-            raise InputError(f'ensemble {ensemble!r} is not known; choose one of {", ".join(ENSEMBLES)}')
-        if not 1e-3 <= timestep_fs <= 20:
-            raise InputError(f'timestep must lie between 0.001 and 20 fs, not {timestep_fs:g}')
-        if not (0 <= temperature_K < 1e5) or (ensemble == 'nvt' and temperature_K == 0):
-            raise InputError(f'temperature must be positive, not {temperature_K:g} K')
+        self.conditions = Conditions(
+            ensemble, float(timestep_fs), float(temperature_K), final_temperature_K, ramp_steps, thermostat,
+            float(relaxation_fs), float(pressure_GPa), barostat, float(pressure_relaxation_fs), float(bulk_modulus_GPa),
+        )  # fmt: skip
         types = potential.types(atoms)
         check_geometry(atoms, 'structure')
+        if ensemble == 'npt' and not atoms.pbc.all():
+            raise InputError('structure: constant pressure needs a cell that is periodic along all directions')
         self.potential = potential
-        self.timestep_fs = float(timestep_fs)
-        self.temperature_K = float(temperature_K)
-        self.ensemble = ensemble
         self.seed = int(seed)
-        self.relaxation_fs = float(relaxation_fs)
         self.guard_fraction = float(guard_fraction)
         self.skin = float(skin)
-        self.step = 0
+        self.precision, self.threads = precision, int(threads)
+        if precision not in PRECISIONS:
+            raise InputError(f'precision {precision!r} is not known; choose one of {", ".join(PRECISIONS)}')
+        if self.threads < 1:
+            raise InputError(f'threads must be at least 1, not {threads}')
+        self.step = int(first_step)
         self._start = atoms.copy()
-        # sorted by species, so that every row of the neighbour list is sorted by species
+        if masses:
+            self._start.set_masses(_masses(atoms, masses))
+        # sorted by species, so that every row of the interaction lists is sorted by species
         self._order = np.argsort(types, kind='stable')
         self._back = np.argsort(self._order, kind='stable')
-        self._types = types[self._order]
-        self._masses = atoms.get_masses()[self._order]
-        self._positions = np.ascontiguousarray(atoms.positions[self._order], dtype=float)
-        self._cell = complete_cell(self._positions, atoms.cell.array, atoms.pbc)
-        self._pbc = atoms.pbc.copy()
-        self._degrees = 3 * len(atoms) - 3 if len(atoms) > 1 else 3
-        self._rng = np.random.Generator(np.random.PCG64(self.seed))
-        self._velocities = self._first_velocities()
-        self._heat = 0.0
         n = len(atoms)
-        self._forces, self._energies, self._virial = np.zeros((n, 3)), np.zeros(n), np.zeros((3, 3))
-        self._closest = self.guard_fraction * potential.closest_distance
-        self._make_lists()
+        positions = np.ascontiguousarray(atoms.positions[self._order], dtype=float)
+        cell = np.array(complete_cell(positions, atoms.cell.array, atoms.pbc))
+        self._system = System(
+            positions, np.zeros((n, 3)), np.zeros((n, 3)), np.zeros(n), np.zeros((3, 3)), cell, positions.copy(),
+            cell.copy(), np.zeros(CHAIN_LENGTH), np.zeros(1), self._start.get_masses()[self._order],
+            types[self._order], atoms.pbc.copy(),
+        )  # fmt: skip
+        self._tables = build_tables(potential, precision, self.threads)
+        self._degrees = 3 * n - 3 if n > 1 else 3
+        self._bath = self.conditions.bath(self._degrees)
+        self._barostat = self.conditions.cell_driver(cell)
+        self._rng = np.random.Generator(np.random.PCG64(self.seed))
+        self._system.velocities[:] = self._draw_velocities() if velocities is None else velocities[self._order]
+        closest = np.maximum(self.guard_fraction * potential.closest_distance, potential.pair_start)
+        # far outside what a canonical ensemble shows, however small the cell
+        hottest = 1.5 * units.kB * (3 * self.conditions.highest_temperature_K + 1000.0) * n
+        self._limits = Limits(closest, LARGEST_FORCE, LARGEST_MOVE / self.timestep_fs, hottest)
+        self._lists = make_lists(self._system, self._tables, self.skin)
         pair = self._compute_forces()
         if pair[0] >= 0:
             raise InputError(f'structure: {self._close_pair(*pair)}; relax the structure, or label such structures')
 
-    def _first_velocities(self) -> np.ndarray:
+    def _draw_velocities(self) -> np.ndarray:
         """Maxwell–Boltzmann velocities without total momentum, at exactly the wanted temperature, Å/fs."""
-        width = np.sqrt(units.kB * self.temperature_K * integrators.ACCELERATION / self._masses)
-        velocities = self._rng.standard_normal((len(self._masses), 3)) * width[:, None]
-        if len(self._masses) > 1:
-            velocities -= (self._masses[:, None] * velocities).sum(axis=0) / self._masses.sum()
-        kinetic = integrators.kinetic_energy(velocities, self._masses)
-        return velocities * math.sqrt(self._target / kinetic) if kinetic > 0 else velocities
-
-    @property
-    def _target(self) -> float:
-        return 0.5 * self._degrees * units.kB * self.temperature_K
-
-    def _make_lists(self) -> None:
-        self._lists = interaction_lists(self._positions, self._cell, self._pbc, self.potential.tables, self.skin)
-        self._reference = self._positions.copy()
+        masses = self._system.masses
+        width = np.sqrt(self._bath.first * ACCELERATION / masses)
+        velocities = self._rng.standard_normal((len(masses), 3)) * width[:, None]
+        if len(masses) > 1:
+            remove_drift(velocities, masses)
+        kinetic = kinetic_energy(velocities, masses)
+        return velocities * math.sqrt(0.5 * self._degrees * self._bath.first / kinetic) if kinetic > 0 else velocities
 
     def _compute_forces(self) -> tuple[int, int]:
+        s = self._system
         return compute(
-            self._positions, self._types, self._lists, self.potential.tables, self._forces, self._energies,
-            self._virial, self._closest,
-        )  # fmt: skip
+            s.positions, s.types, self._lists, self._tables, s.forces, s.energies, s.virial, self._limits.closest, True
+        )
 
     def _close_pair(self, i: int, j: int) -> str:
-        a, b = self._types[i], self._types[j]
+        a, b = self._system.types[i], self._system.types[j]
         names = f'{self.potential.species[a]} {self._order[i]} and {self.potential.species[b]} {self._order[j]}'
         return (
-            f'atoms {names} came closer than {self._closest[a, b]:.2f} Å '
+            f'atoms {names} came closer than {self._limits.closest[a, b]:.2f} Å '
             f'({self.guard_fraction:g} of the shortest distance in the training data)'
         )
 
     @property
     def chunk(self) -> int:
         """A number of steps that takes about a second at most."""
-        return max(1, _CHUNK_ATOM_STEPS // len(self._masses))
+        return max(1, _CHUNK_ATOM_STEPS // len(self._system.masses))
 
     def run(self, n_steps: int) -> Stop | None:
         """Take ``n_steps`` steps, fewer where a guard stops the run; then the :class:`Stop` says why."""
-        memory = math.exp(-self.timestep_fs / self.relaxation_fs) if self.ensemble == 'nvt' else 1.0
-        # far outside what a canonical ensemble shows, however small the cell
-        limit = 1.5 * units.kB * (3 * self.temperature_K + 1000.0) * len(self._masses)
-        taken, code, i, j, self._heat, self._lists = integrators.advance(
-            n_steps, self.timestep_fs, memory, self._target, self._degrees, limit, self._rng, self._heat,
-            self._positions, self._velocities, self._forces, self._energies, self._virial, self._masses, self._types,
-            self._cell, self._pbc, self.potential.tables, self._closest, self.skin, self._lists, self._reference,
-        )  # fmt: skip
-        self.step += taken
-        if code == integrators.TOO_CLOSE:
-            return Stop('closest_approach', f'at step {self.step}: {self._close_pair(i, j)}')
-        if code == integrators.TOO_HOT:
-            return Stop('temperature', f'at step {self.step}: the temperature ran away to {self.temperature:.0f} K')
+        last = self.step + n_steps
+        while self.step < last:
+            end = last if self._barostat is None else min(last, (self.step // INTERVAL + 1) * INTERVAL)
+            taken, code, i, j, self._lists = advance(
+                end - self.step, self.step, self._system, self._lists, self._allowance, self._tables, self._bath,
+                self._limits, self.skin, self._rng,
+            )  # fmt: skip
+            self.step += taken
+            if code != guards.FINISHED:
+                self._compute_forces()  # energies and virial, too
+                return self._stop(code, i, j)
+            if self._barostat is not None and self.step % INTERVAL == 0:
+                self._change_cell()
         return None
+
+    def _stop(self, code: int, i: int, j: int) -> Stop:
+        at = f'at step {self.step}'
+        match code:
+            case guards.TOO_CLOSE:
+                return Stop('closest_approach', f'{at}: {self._close_pair(i, j)}')
+            case guards.TOO_HOT:
+                return Stop('temperature', f'{at}: the temperature ran away to {self.temperature:.0f} K')
+            case guards.TOO_STRONG:
+                largest = np.linalg.norm(self._system.forces, axis=1).max()
+                return Stop('force', f'{at}: a force of {largest:.0f} eV/Å, above {self._limits.force:g}')
+        return Stop('displacement', f'{at}: an atom moved by more than {LARGEST_MOVE:g} Å in one step')
+
+    def _change_cell(self) -> None:
+        def follow_and_compute() -> bool:
+            self._lists = follow_cell(self._system, self._lists, self._tables, self.skin)
+            return self._compute_forces()[0] < 0
+
+        if not self._barostat.change_cell(
+            self._system, thermal_energy(self._bath, self.step), follow_and_compute, self._rng
+        ):
+            self._lists = follow_cell(self._system, self._lists, self._tables, self.skin)
+
+    @property
+    def _allowance(self) -> Allowance:
+        return allowance(self._system, self._tables.cutoff, self.skin)
+
+    def extrapolation_grades(self) -> np.ndarray:
+        """Extrapolation grade of each atom, (n,); see :func:`~aiida_ufpnmr.engine.ufp.extrapolation_grade`.
+
+        Raises:
+            InputError: the potential has no posterior.
+        """
+        return extrapolation_grade(self.potential, self.atoms)
+
+    @property
+    def ensemble(self) -> str:
+        """``nve``, ``nvt`` or ``npt``."""
+        return self.conditions.ensemble
+
+    @property
+    def timestep_fs(self) -> float:
+        """Length of a step."""
+        return self.conditions.timestep_fs
+
+    @property
+    def temperature_K(self) -> float:
+        """The temperature that was asked for, at the beginning of a ramp."""
+        return self.conditions.temperature_K
 
     @property
     def time_fs(self) -> float:
-        """Time since the first step."""
+        """Time since step 0."""
         return self.step * self.timestep_fs
 
     @property
     def positions(self) -> np.ndarray:
         """(n, 3) unwrapped positions in Å, in the order of the structure."""
-        return self._positions[self._back]
+        return self._system.positions[self._back]
 
     @property
     def velocities(self) -> np.ndarray:
         """(n, 3) velocities in Å/fs."""
-        return self._velocities[self._back]
+        return self._system.velocities[self._back]
 
     @property
     def forces(self) -> np.ndarray:
         """(n, 3) forces in eV/Å."""
-        return self._forces[self._back]
+        return self._system.forces[self._back]
+
+    @property
+    def energies(self) -> np.ndarray:
+        """(n,) potential energy of each atom in eV."""
+        return self._system.energies[self._back]
 
     @property
     def cell(self) -> np.ndarray:
         """(3, 3) cell vectors in Å."""
-        return self._start.cell.array.copy()
+        return self._system.cell.copy() if self._start.pbc.all() else self._start.cell.array.copy()
+
+    @property
+    def volume(self) -> float:
+        """Å³; NaN without a full cell."""
+        return float(abs(np.linalg.det(self.cell))) if self._start.cell.rank == 3 else math.nan
+
+    @property
+    def density_g_per_cm3(self) -> float:
+        """Mass density; NaN without a full cell."""
+        return float(self._system.masses.sum() / self.volume * units._amu * 1e27)
 
     @property
     def atoms(self) -> Atoms:
         """The current structure, with velocities in ASE's units."""
         atoms = self._start.copy()
+        atoms.cell = self.cell
         atoms.positions = self.positions
         atoms.set_velocities(self.velocities / units.fs)
         return atoms
@@ -191,12 +286,12 @@ class Simulation:
     @property
     def potential_energy(self) -> float:
         """eV."""
-        return float(self._energies.sum())
+        return float(self._system.energies.sum())
 
     @property
     def kinetic_energy(self) -> float:
         """eV."""
-        return float(integrators.kinetic_energy(self._velocities, self._masses))
+        return float(kinetic_energy(self._system.velocities, self._system.masses))
 
     @property
     def total_energy(self) -> float:
@@ -205,8 +300,8 @@ class Simulation:
 
     @property
     def conserved_energy(self) -> float:
-        """Total energy plus the heat that the thermostat took out, eV; constant but for the error of the time step."""
-        return self.total_energy + self._heat
+        """Total energy plus what thermostat and barostat took out, eV; constant but for the error of the time step."""
+        return self.total_energy + float(self._system.heat[0])
 
     @property
     def temperature(self) -> float:
@@ -214,33 +309,48 @@ class Simulation:
         return 2 * self.kinetic_energy / (self._degrees * units.kB)
 
     @property
+    def target_temperature(self) -> float:
+        """What the thermostat keeps at the present step, K."""
+        return thermal_energy(self._bath, self.step) / units.kB
+
+    @property
     def pressure_GPa(self) -> float:
         """Instantaneous pressure, GPa; NaN without a full cell."""
-        if self._start.cell.rank < 3:
-            return math.nan
-        virial = np.trace(self._virial)
-        return float((2 * self.kinetic_energy - virial) / (3 * self._start.cell.volume) / units.GPa)
+        return float((2 * self.kinetic_energy - np.trace(self._system.virial)) / (3 * self.volume) / units.GPa)
 
     def state(self) -> dict:
         """Everything that the future of the run depends on.
 
-        Two things of it could be computed anew but for the last bit: the neighbour list, which says in which order forces
-        are summed, so the positions at which it was made are there; and the forces, which the compiler may round otherwise
-        outside the loop over steps.
+        Two things of it could be computed anew but for the last bit: the interaction lists, which say in which order forces
+        are summed, so positions and cell at which they were made are there; and the forces, which the compiler may round
+        otherwise outside the loop over steps.
         """
         return {
             'step': self.step,
-            **{name: getattr(self, f'_{name}').copy() for name in STATE_ARRAYS},
-            'heat': self._heat,
+            **{name: getattr(self._system, name).copy() for name in STATE_ARRAYS},
             'generator': json.dumps(self._rng.bit_generator.state, sort_keys=True),
         }
 
     def restore(self, state: dict) -> None:
         """Continue from a :meth:`state`, bit for bit."""
+        system = self._system
         self.step = int(state['step'])
-        self._positions[:] = state['reference']
-        self._make_lists()
+        system.positions[:], system.cell[:] = state['reference'], state['reference_cell']
+        self._lists = make_lists(system, self._tables, self.skin)
         for name in STATE_ARRAYS:
-            getattr(self, f'_{name}')[:] = state[name]
-        self._heat = float(state['heat'])
+            getattr(system, name)[:] = state[name]
+        self._lists = follow_cell(system, self._lists, self._tables, self.skin)
         self._rng.bit_generator.state = json.loads(state['generator'])
+
+
+def _masses(atoms: Atoms, masses: Mapping[str, float]) -> np.ndarray:
+    """Masses of the atoms in amu, with those of some elements replaced."""
+    result = atoms.get_masses()
+    for symbol, mass in masses.items():
+        chosen = atoms.numbers == atomic_numbers.get(symbol, -1)
+        if not chosen.any():
+            raise InputError(f'a mass is given for {symbol}, which the structure does not hold')
+        if not 0 < mass < 1000:
+            raise InputError(f'the mass of {symbol} must lie between 0 and 1000 amu, not {mass:g}')
+        result[chosen] = mass
+    return result

@@ -81,5 +81,12 @@ class BinnedCurve:
         return everywhere[:, n_bins - len(fit.bins.centre) :]
 
 
+def lasting_vibration(deviation: np.ndarray) -> float:
+    """Height of what still vibrates from lag to lag in the later half of the deviations from a fit."""
+    if len(deviation) <= 8:
+        return 0.0
+    return float(np.sqrt(0.5 * np.mean(np.diff(deviation[len(deviation) // 2 :], 2) ** 2)))
+
+
 def _log_taus(bins: LagBins, points: int) -> np.ndarray:
     return np.linspace(np.log(0.5), np.log(10.0 * bins.n_frames), points)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
-from aiida_ufpnmr.engine.nmr.lag_bins import hat_sums
-
 #: Upper limit on the zero-padded spectra held at a time.
 BATCH_BYTES = 256e6
 
@@ -65,41 +63,6 @@ def autocorrelation_per_ion(
     return np.arange(n_frames) * dt, c / np.arange(n_frames, 0, -1)
 
 
-def binned_correlation(
-    x: np.ndarray, nodes: np.ndarray, blocks: int = 1, *, subtract_mean: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of lagged products over bins of lags, for each ion and each block of time origins.
-
-    A block holds the origins of one part of the trajectory; their partners may lie beyond it, so the blocks add up to
-    the whole without losing a pair. This is what a bootstrap over ions and times resamples, at a fraction of the
-    memory.
-
-    Args:
-        x: as in :func:`autocorrelation`.
-        nodes: (n_bins,) lags, in frames, at which the bins peak; see :func:`lag_bins.hat_sums`.
-        blocks: number of parts into which the origins are cut.
-        subtract_mean: as in :func:`autocorrelation`.
-
-    Returns:
-        sums (n_ions * blocks, n_bins) and how many pairs went into them (n_ions * blocks, n_bins).
-    """
-    x = _checked(x, 1.0)
-    mean = x.mean(axis=(0, 1)) if subtract_mean else np.zeros(x.shape[2])
-    n_frames, n_ions, _ = x.shape
-    edges = np.linspace(0, n_frames, blocks + 1).astype(int)
-    n_lags = int(nodes[-1]) + 1
-    sums = np.empty((n_ions, blocks, len(nodes)))
-    counts = np.empty((blocks, len(nodes)))
-    for b, (begin, end) in enumerate(zip(edges[:-1], edges[1:])):
-        stop = min(n_frames, end + n_lags)
-        for part in _batches(x):
-            products = lagged_products(x[begin:stop, part] - mean, end - begin, n_lags)
-            sums[part, b] = hat_sums(products, nodes)
-        pairs = np.minimum(end, n_frames - np.arange(n_lags)) - begin
-        counts[b] = hat_sums(np.maximum(pairs, 0), nodes)
-    return sums.reshape(n_ions * blocks, -1), np.tile(counts, (n_ions, 1))
-
-
 def _checked(x: np.ndarray, dt: float) -> np.ndarray:
     x = np.asarray(x)
     if x.ndim not in (2, 3) or 0 in x.shape:
@@ -119,14 +82,23 @@ def _batches(x: np.ndarray):
         yield slice(start, min(start + size, x.shape[1]))
 
 
-def lagged_products(x: np.ndarray, n_origins: int | None = None, n_lags: int | None = None) -> np.ndarray:
-    """Sum over origins t < n_origins of x(t)·x(t + m), for m < n_lags: (n_ions, n_lags). x: (frames, n_ions, k)."""
+def lagged_products(
+    x: np.ndarray, n_origins: int | None = None, n_lags: int | None = None, origins: np.ndarray | None = None
+) -> np.ndarray:
+    """Sum over origins t < n_origins of x(t)·x(t + m), for m < n_lags: (n_ions, n_lags). x: (frames, n_ions, k).
+
+    ``origins`` (frames, n_ions), where given, is true for the origins that count.
+    """
     n_frames = len(x)
     n_origins = n_frames if n_origins is None else n_origins
     n_lags = n_frames if n_lags is None else n_lags
     series = np.ascontiguousarray(np.moveaxis(x, 0, -1), dtype=float)
     size = fft.next_fast_len(n_frames + n_lags, real=True)
     spectrum = fft.rfft(series, size)
-    origins = spectrum if n_origins == n_frames else fft.rfft(series[..., :n_origins], size)
-    power = (origins.conj() * spectrum).sum(axis=1)
+    first = spectrum
+    if origins is not None:
+        first = fft.rfft((series * origins.T[:, None])[..., :n_origins], size)
+    elif n_origins < n_frames:
+        first = fft.rfft(series[..., :n_origins], size)
+    power = (first.conj() * spectrum).sum(axis=1)
     return fft.irfft(power, size)[:, :n_lags]

@@ -81,6 +81,12 @@ def overlap(h: np.ndarray, decay: Decay) -> np.ndarray:
     return decay.tau * np.interp(x, *table, right=0.0)
 
 
+def crossed_overlap(h: np.ndarray, one: Decay, other: Decay) -> np.ndarray:
+    """Integral of one(v) other(v + h) over v for two plain exponentials of unit amplitude; h in frames."""
+    a, b = one.tau, other.tau
+    return 2 * a * b / (a**2 - b**2) * (a * np.exp(-h / a) - b * np.exp(-h / b))
+
+
 def _shape(h: np.ndarray, decay: Decay) -> np.ndarray:
     return np.exp(-((h / decay.tau) ** decay.gamma))
 
@@ -98,11 +104,17 @@ def curve_covariance(
     same = (n_frames - np.maximum(k, l)) / pairs
     crossed = np.maximum(n_frames - k - l, 0) / pairs
     near, far = np.abs(k - l), k + l
-    d, p = decay.decaying, decay.constant
-    integral = 2 * decay.tau * gamma_function(1 + 1 / decay.gamma)
-    covariance = d**2 * (overlap(near, decay) * same + overlap(far, decay) * crossed)
-    covariance += 2 * d * fast.total * (_shape(near, decay) * same + _shape(far, decay) * crossed)
-    covariance += 2 * p * (d * integral + fast.total) * (same + crossed)
+    covariance = 2 * decay.constant * fast.total * (same + crossed)
+    for i, part in enumerate(decay.parts):
+        d = part.decaying
+        integral = 2 * part.tau * gamma_function(1 + 1 / part.gamma)
+        covariance += d**2 * (overlap(near, part) * same + overlap(far, part) * crossed)
+        covariance += 2 * d * fast.total * (_shape(near, part) * same + _shape(far, part) * crossed)
+        covariance += 2 * decay.constant * d * integral * (same + crossed)
+        for other in decay.parts[:i]:
+            both = 2 * d * other.decaying
+            covariance += both * crossed_overlap(near, part, other) * same
+            covariance += both * crossed_overlap(far, part, other) * crossed
     return covariance + fast.diagonal * shared / np.sqrt(pairs)
 
 

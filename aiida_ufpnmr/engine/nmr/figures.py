@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,14 +14,19 @@ from aiida_ufpnmr.engine.nmr.observables import Curve
 BLUE, ORANGE, GREY = '#0072B2', '#D55E00', '#7F7F7F'
 #: More points than a figure can show are thinned to this many, equally spaced on both its axes.
 POINTS = 1500
+COLUMNS = 3
 
 
 def acf_figure(curves: dict[str, Curve]) -> Figure:
     """One panel for each correlation function."""
-    figure = Figure(figsize=(5.6 * len(curves), 4.4), layout='constrained')
-    axes = figure.subplots(1, len(curves), squeeze=False)[0]
+    columns = min(COLUMNS, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(5.6 * columns, 4.4 * rows), layout='constrained')
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, curve in zip(axes, curves.values()):
         plot_acf(curve, axis)
+    for axis in axes[len(curves) :]:
+        axis.set_visible(False)
     return figure
 
 
@@ -36,7 +43,7 @@ def plot_acf(curve: Curve, axis: Axes) -> None:
         axis.fill_between(time, *curve.band[known].T, color=BLUE, alpha=0.2, lw=0, label='95 % band (bootstrap)')
     axis.plot(curve.lag[shown] * factor, curve.c[shown], color=BLUE, lw=0.7, alpha=0.45, label='trajectory')
     if len(curve.band_lag):
-        axis.plot(time, curve.per_ion.mean(axis=0)[known], color=BLUE, lw=1.8, label='averaged over lags')
+        axis.plot(time, np.nanmean(curve.per_ion, axis=0)[known], color=BLUE, lw=1.8, label='averaged over lags')
     if fit.verdict == DECAY or fit.reason == CONSTANT:
         fitted = np.geomspace(max(fit.first_lag, curve.lag[1]), fit.last_lag, 300)
         axis.plot(fitted * factor, fit.curve(fitted), color=ORANGE, lw=2.0, label=fit_in_words(fit, unit, factor))
@@ -45,8 +52,8 @@ def plot_acf(curve: Curve, axis: Axes) -> None:
     axis.set_xscale('log')
     axis.set_xlabel(f'lag time ({unit})')
     axis.set_ylabel('normalised correlation')
-    reason = f'\n{fit.reason}' if fit.reason else ''
-    axis.set_title(f'{curve.label}: {fit.verdict}{reason}', fontsize=10)
+    reason = '\n' + textwrap.fill(fit.reason, 60) if fit.reason else ''
+    axis.set_title(f'{curve.label}:\n{fit.verdict}{reason}', fontsize=10)
     axis.legend(frameon=False, fontsize=9)
     axis.spines[['top', 'right']].set_visible(False)
     axis.margins(x=0.02)
@@ -56,6 +63,13 @@ def fit_in_words(fit: DecayFit, unit: str, factor: float) -> str:
     """Legend of a fit: τ with its interval, or the bound that there is."""
     if fit.verdict == DECAY:
         low, high = fit.tau_ci95
+        if fit.components:
+            words = [
+                f'τ = {part.tau * factor:.3g} {unit} '
+                f'({part.tau_ci95[0] * factor:.3g} to {part.tau_ci95[1] * factor:.3g}), {part.weight:.0%}'
+                for part in fit.components
+            ]
+            return '\n'.join([*words, f'plateau {fit.plateau:.2f}'])
         return (
             f'τ = {fit.tau * factor:.3g} {unit} ({low * factor:.3g} to {high * factor:.3g})\n'
             f'γ = {fit.gamma:.2f}, plateau {fit.plateau:.2f}'

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from aiida_ufpnmr.engine.nmr.binned_fit import BinnedCurve, BinnedFit
+from aiida_ufpnmr.engine.nmr.binned_fit import BinnedCurve, BinnedFit, lasting_vibration
 
 #: A first lag is good if what follows departs from the fit by less than this share of the decaying part.
 TOLERANCE = 0.02
 
 
-def first_bin(curve: BinnedCurve, first_lag: float | None, step: float) -> int | None:
+def first_bin(
+    curve: BinnedCurve,
+    first_lag: float | None,
+    step: float,
+    fit: Callable[[BinnedCurve, int], BinnedFit] = BinnedCurve.fit,
+) -> int | None:
     """Index of the first bin to fit; ``None`` where fewer than six bins would be left.
 
     Args:
         curve: the curve.
         first_lag: given by the user, in units of which a frame has ``step``; searched where not given.
         step: time between frames.
+        fit: the fit, of one law or another, from a bin on.
     """
     first_lags = np.concatenate([[0], curve.bins.nodes[:-1] + 1])
     last = len(first_lags) - 6
@@ -28,7 +36,7 @@ def first_bin(curve: BinnedCurve, first_lag: float | None, step: float) -> int |
         return None
     best, least = 1, np.inf
     for first in _candidates(last):
-        misfit = _misfit(curve, curve.fit(first))
+        misfit = _misfit(curve, fit(curve, first))
         if misfit <= 1:
             return first
         if misfit < least:
@@ -44,7 +52,7 @@ def _misfit(curve: BinnedCurve, fit: BinnedFit) -> float:
     """Largest departure of the curve from the fit over a doubling of the lag, in units of what is allowed."""
     first, end = fit.bins.first, fit.bins.last + 1
     deviation = curve.c[first:end] - fit.decay(np.arange(first, end))
-    lasting = np.sqrt(0.5 * np.mean(np.diff(deviation[len(deviation) // 2 :], 2) ** 2)) if len(deviation) > 8 else 0.0
+    lasting = lasting_vibration(deviation)
     covariance = fit.covariance() * fit.per_signal
     binned = fit.curve - fit.decay(fit.bins.centre)
     worst, lower = 0.0, first

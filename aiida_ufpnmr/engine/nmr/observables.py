@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from aiida_ufpnmr.engine.efg.isotopes import Isotope, get_isotope
-from aiida_ufpnmr.engine.efg.tensors import asymmetry, quadrupolar_coupling, quadrupolar_frequency, to_irreps
+from aiida_ufpnmr.engine.efg.tensors import to_irreps
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md.trajectory import EfgSeries
-from aiida_ufpnmr.engine.nmr.correlation import autocorrelation, binned_correlation
 from aiida_ufpnmr.engine.nmr.decay import DECAY, DecayFit, fit_bin_nodes, fit_decay
-from aiida_ufpnmr.engine.nmr.echo import (
-    MICROSECOND,
-    RAD_PER_S_PER_KHZ,
-    powder_directions,
-    powder_echo,
-    spin_alignment_echo,
-)
+from aiida_ufpnmr.engine.nmr.echo import MICROSECOND, PREFACTOR, RAD_PER_S_PER_KHZ, powder_directions
 from aiida_ufpnmr.engine.nmr.lag_bins import LagBins
-from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, COUPLING, EfgRuns, IonBlock
+from aiida_ufpnmr.engine.nmr.sums import CorrelationSums, Group
 
 FIELDS = {'x': (1.0, 0.0, 0.0), 'y': (0.0, 1.0, 0.0), 'z': (0.0, 0.0, 1.0)}
 #: Resampled units (ions, or parts of an ion's trajectory) that a bootstrap should have at least.
@@ -29,7 +25,8 @@ UNITS = 16
 FEWEST_FRAMES = 16
 #: A first lag beyond this share of the trajectory leaves nothing to fit.
 LONGEST_FIRST_LAG = 0.25
-CHUNK_FRAMES = 4096
+#: <(b·V1·b)(b·V2·b)> over directions b of the field, in units of V1:V2.
+POWDER = 2 / 15
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,7 @@ class AcfSettings:
         bootstrap: number of resampled curves.
         tau_fraction: share of the trajectory above which a τ is refused.
         seed: of the resampling.
+        decays: 1 or 2 decays in the fit, or ``auto``, which takes two where one does not describe the curve.
     """
 
     field: str | tuple[float, float, float] = 'powder'
@@ -60,6 +58,7 @@ class AcfSettings:
     bootstrap: int = 200
     tau_fraction: float = 1 / 3
     seed: int = 0
+    decays: Literal[1, 2, 'auto'] = 'auto'
 
     def __post_init__(self):
         if self.gamma is not None and not 0 < self.gamma <= 1:
@@ -76,6 +75,8 @@ class AcfSettings:
             raise InputError('the field direction must not be zero')
         if not 0 < self.tau_fraction <= 1:
             raise InputError(f'tau_fraction must be above 0 and at most 1, not {self.tau_fraction}')
+        if self.decays not in (1, 2, 'auto'):
+            raise InputError(f'decays must be 1, 2 or auto, not {self.decays!r}')
         if self.bootstrap < 2:
             raise InputError(f'bootstrap must be at least 2, not {self.bootstrap}')
 
@@ -102,7 +103,8 @@ class Curve:
         lag, c: (n_lags,) the function.
         band_lag: (n_bins,) centres of the bins of lags for which a band is known.
         band: (n_bins, 2) 2.5 and 97.5 % points of the bootstrap.
-        per_ion: (n_ions, n_bins) the function of each ion, in units of the mean at lag 0; empty for the echo.
+        per_ion: (n_ions, n_bins) the function of each ion, in units of the mean at lag 0; NaN for ions that do not
+            count.
         fit: the decay.
     """
 
@@ -115,72 +117,248 @@ class Curve:
     fit: DecayFit
 
 
-def correlation_functions(series: EfgSeries, settings: AcfSettings = AcfSettings()) -> tuple[dict[str, Curve], dict]:
+@dataclass(frozen=True)
+class _Observable:
+    """What is correlated: signals whose autocorrelations add up to the function.
+
+    Attributes:
+        label: in words.
+        signals: from the series of some ions (n_ions, 6, n_frames) to shares and signals (n_frames, n_ions, k).
+    """
+
+    label: str
+    signals: Callable[[np.ndarray], Iterator[tuple[float, np.ndarray]]]
+
+
+@dataclass
+class _Moments:
+    """Running sums over all frames and ions: of the five components, of |C_Q|, and of their squares."""
+
+    count: int = 0
+    first: np.ndarray | float = 0.0
+    second: np.ndarray | float = 0.0
+    largest: float = 0.0
+    eta_sum: float = 0.0
+    eta_count: int = 0
+
+    def add(self, block: IonBlock) -> None:
+        for series in block.series:
+            self.count += series.shape[0] * series.shape[2]
+            self.first = self.first + series.sum(axis=(0, 2), dtype=float)
+            for ion in series:
+                self.second = self.second + (ion @ ion.T.astype(float))
+                self.largest = max(self.largest, float((ion[COMPONENTS] ** 2).sum(axis=0).max()))
+        self.eta_sum += block.eta_sum
+        self.eta_count += block.eta_count
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(6,) means."""
+        return self.first / self.count
+
+
+def correlation_functions(
+    series: EfgSeries | EfgRuns, settings: AcfSettings = AcfSettings(), groups: Sequence[Group] = ()
+) -> tuple[dict[str, Curve], dict]:
     """All correlation functions that the settings ask for, and their results as JSON-ready numbers.
 
     The powder average of ω_Q is exact: <(b·V1·b)(b·V2·b)> over directions b is (2/15) V1:V2, one correlation function
     of five components.
 
+    Args:
+        series: tensors of one run, or of several, read block by block: averages run over all of them.
+        settings: what to compute and how to fit.
+        groups: ions, or sites at the origin of time, over which ω_Q and C_Q are averaged by themselves.
+
     Returns:
-        Curves by name (``omega_q_powder``, ``c_q``, where asked ``omega_q_x`` … and ``sae``), and the results.
+        Curves by name (``omega_q_powder``, ``c_q``, where asked ``omega_q_x`` … and ``sae``; with ``_`` and the name of
+        a group for the groups), and the results.
 
     Raises:
         InputError: fewer than 16 frames, no ion, or tensors that vanish.
     """
-    n_frames, n_ions = series.tensors.shape[:2]
+    runs = series if isinstance(series, EfgRuns) else EfgRuns.of(series)
+    n_frames, n_ions, step_ps = max(runs.lengths), runs.n_ions, runs.step_ps
     if n_frames < FEWEST_FRAMES:
         raise InputError(f'{n_frames} frames with EFG tensors; a correlation function needs at least {FEWEST_FRAMES}')
     if n_ions == 0:
-        raise InputError(f'no {series.species} ion with an EFG tensor')
-    if not np.any(series.tensors):
-        raise InputError(f'the EFG tensors of {series.species} are zero throughout')
-    isotope = get_isotope(settings.isotope or series.species)
-    step_ps = series.timestep_fs * 1e-3
+        raise InputError(f'no {runs.species} ion with an EFG tensor')
+    isotope = get_isotope(settings.isotope or runs.species)
     longest = LONGEST_FIRST_LAG * n_frames * step_ps
     if settings.first_lag_ps is not None and settings.first_lag_ps > longest:
         raise InputError(f'the first lag must not exceed {longest:g} ps, a quarter of the trajectory')
-    # ω_Q = (eQ/h) b·V·b of the unit tensor along b gives the factor eQ/h
-    khz_per_au = float(quadrupolar_frequency(np.diag([0.0, 0.0, 1.0]), isotope=isotope))
-    powder = np.sqrt(2 / 15) * khz_per_au * to_irreps(series.tensors)
-    coupling, eta = _couplings(series.tensors, isotope)
 
-    curves = {
-        'omega_q_powder': _curve('powder-averaged quadrupolar frequency', powder, step_ps, settings),
-        'c_q': _curve('quadrupolar coupling |C_Q|', coupling, step_ps, settings),
-    }
+    moments, blocks = _moments(runs, isotope, settings)
+    observables = _observables(settings, moments)
+    everyone = Group('', '', tuple(np.ones(n_ions, bool) for _ in runs.lengths))
+    sums = _correlate(runs, blocks, observables, [everyone, *(g for g in groups if g.origins() > 0)])
+    if not moments.largest > 0:
+        raise InputError(f'the EFG tensors of {runs.species} are zero throughout')
+    curves = {name: _curve(label, found, group, step_ps, settings) for name, (label, found, group) in sums.items()}
+
+    mean, square = moments.mean, np.diag(moments.second) / moments.count
     results = {
-        'c_q_mean_khz': coupling.mean(),
-        'c_q_std_khz': coupling.std(),
-        'eta_mean': float(np.nanmean(eta)),
-        'omega_q_std_khz': float(np.sqrt((powder**2).sum(axis=2).mean())),
+        'c_q_mean_khz': mean[COUPLING],
+        'c_q_std_khz': np.sqrt(max(square[COUPLING] - mean[COUPLING] ** 2, 0.0)),
+        'eta_mean': moments.eta_sum / max(moments.eta_count, 1),
+        'omega_q_std_khz': np.sqrt(POWDER * square[COMPONENTS].sum()),
         'field': settings.field_name,
     }
     direction = settings.direction
     if direction is not None:
-        omega = quadrupolar_frequency(series.tensors, direction, isotope)
-        name = f'omega_q_{settings.field_name}'
-        label = f'quadrupolar frequency, field along {settings.field_name}'
-        curves[name] = _curve(label, omega, step_ps, settings)
-        results['omega_q_mean_khz'], results['omega_q_std_khz'] = omega.mean(), omega.std()
+        b = _along(direction)
+        omega = b @ mean[COMPONENTS]
+        results['omega_q_mean_khz'] = omega
+        second = b @ moments.second[COMPONENTS, COMPONENTS] @ b / moments.count
+        results['omega_q_std_khz'] = np.sqrt(max(second - omega**2, 0.0))
         results['field_direction'] = direction
     if settings.pulse_us is not None:
-        curves['sae'] = _echo_curve(series, isotope, powder, step_ps, settings)
         results['sae_pulse_us'], results['sae_decay_us'] = settings.pulse_us, settings.decay_us
-
-    observables = {name: decay_results(curve.fit) for name, curve in curves.items()}
-    results.update(observables['omega_q_powder'])
-    results['observables'] = observables
+    fits = {name: decay_results(curve.fit) for name, curve in curves.items()}
+    for name, (_, _, group) in sums.items():
+        if group.name:
+            fits[name]['origins_share'] = group.origins() / _everyone(runs, group)
+    results.update(fits['omega_q_powder'])
+    results['observables'] = fits
     results.update(
-        species=series.species,
+        species=runs.species,
         isotope=isotope.name,
         ions=n_ions,
-        frames=n_frames,
+        frames=sum(runs.lengths),
+        runs=len(runs.lengths),
         frame_spacing_ps=step_ps,
         trajectory_ps=(n_frames - 1) * step_ps,
         mean_subtracted=settings.subtract_mean,
         seed=settings.seed,
+        decays_asked=settings.decays,
     )
     return curves, results
+
+
+def _everyone(runs: EfgRuns, group: Group) -> float:
+    """The number of origins of a group if all counted."""
+    return float(sum(member.size for member in group.members))
+
+
+def _moments(
+    runs: EfgRuns, isotope: Isotope, settings: AcfSettings
+) -> tuple[_Moments, Callable[[], Iterator[IonBlock]]]:
+    """Sums over everything, and the blocks to go through.
+
+    Where the signals need the sums, all is read beforehand, and kept where one block holds it; otherwise the sums fill
+    while the blocks are gone through.
+    """
+    moments = _Moments()
+
+    def blocks():
+        for block in runs.blocks(isotope):
+            moments.add(block)
+            yield block
+
+    if not settings.subtract_mean and (settings.pulse_us is None or settings.direction is not None):
+        return moments, blocks
+    kept = None
+    for block in blocks():
+        kept = block if block.ions == slice(0, runs.n_ions) else None
+    return moments, (lambda: iter([kept])) if kept is not None else (lambda: runs.blocks(isotope))
+
+
+def _along(direction) -> np.ndarray:
+    """Components with which those of ω_Q give ω_Q along a unit vector."""
+    return to_irreps(np.outer(direction, direction))
+
+
+def _observables(settings: AcfSettings, moments: _Moments) -> dict[str, _Observable]:
+    mean = moments.mean if settings.subtract_mean else np.zeros(6)
+
+    def powder(series):
+        yield POWDER, np.moveaxis(series[:, COMPONENTS] - mean[COMPONENTS, None], -1, 0)
+
+    def coupling(series):
+        yield 1.0, (series[:, COUPLING] - mean[COUPLING]).T[..., None]
+
+    found = {
+        'omega_q_powder': _Observable('powder-averaged quadrupolar frequency', powder),
+        'c_q': _Observable('quadrupolar coupling |C_Q|', coupling),
+    }
+    direction = settings.direction
+    if direction is not None:
+        along = _along(direction)
+
+        def single(series):
+            yield 1.0, (along @ (series[:, COMPONENTS] - mean[COMPONENTS, None])).T[..., None]
+
+        label = f'quadrupolar frequency, field along {settings.field_name}'
+        found[f'omega_q_{settings.field_name}'] = _Observable(label, single)
+    if settings.pulse_us is not None:
+        found['sae'] = _echo(settings, moments)
+    return found
+
+
+def _echo(settings: AcfSettings, moments: _Moments) -> _Observable:
+    """The echo at finite times: averaged over directions first, normalised last."""
+    rate = RAD_PER_S_PER_KHZ * MICROSECOND * (0.5 if settings.half else 1.0)
+    directions, weight = np.array([settings.direction]), np.ones(1)
+    if settings.direction is None:
+        # sines of a phase of up to φ rad need polynomials of a degree of about φ, and a little more
+        phase = rate * np.sqrt(moments.largest) * max(settings.pulse_us, settings.decay_us)
+        directions, weight = powder_directions(min(int(np.ceil(6 + phase)), 40))
+
+    def signals(series):
+        # <pd + dp>/2 = <(p + d)(p + d)>/4 − <(p − d)(p − d)>/4
+        for b, share in zip(directions, weight):
+            omega = (_along(b) @ series[:, COMPONENTS]).T[..., None]
+            prepared, detected = np.sin(rate * settings.pulse_us * omega), np.sin(rate * settings.decay_us * omega)
+            yield PREFACTOR * share / 4, prepared + detected
+            if settings.pulse_us != settings.decay_us:
+                yield -PREFACTOR * share / 4, prepared - detected
+
+    return _Observable(
+        f'spin-alignment echo, t_p = {settings.pulse_us:g} µs, t_d = {settings.decay_us:g} µs', signals
+    )
+
+
+def _correlate(
+    runs: EfgRuns,
+    blocks: Callable[[], Iterator[IonBlock]],
+    observables: dict[str, _Observable],
+    groups: Sequence[Group],
+) -> dict[str, tuple[str, CorrelationSums, Group]]:
+    """The sums behind each observable and group."""
+    n_frames = max(runs.lengths)
+    nodes = fit_bin_nodes(n_frames, n_frames)
+    found = {}
+    for group in groups:
+        units = sum(int(np.atleast_2d(member).any(axis=0).sum()) for member in group.members)
+        parts = int(np.clip(-(-UNITS // units), 1, max(1, min(runs.lengths) // FEWEST_FRAMES)))
+        for name, observable in observables.items():
+            sums = CorrelationSums(runs.lengths, runs.n_ions, nodes, parts)
+            label = f'{observable.label}, {group.words}' if group.name else observable.label
+            found[_name(name, group)] = (label, sums, group)
+    for block in blocks():
+        ions = np.arange(runs.n_ions)[block.ions]
+        for run, series in enumerate(block.series):
+            for name, observable in observables.items():
+                chosen = [(*_members(group, run, block.ions), found[_name(name, group)][1]) for group in groups]
+                for inside, origins, sums in chosen:
+                    sums.count(run, ions[inside], origins)
+                for share, x in observable.signals(series):
+                    for inside, origins, sums in chosen:
+                        sums.add(run, ions[inside], share, x if inside.all() else x[:, inside], origins)
+    return found
+
+
+def _name(observable: str, group: Group) -> str:
+    return f'{observable}_{group.name}' if group.name else observable
+
+
+def _members(group: Group, run: int, ions: slice) -> tuple[np.ndarray, np.ndarray | None]:
+    """Which ions of a block count (booleans), and which of their frames as origins; all where ``None``."""
+    member = group.members[run]
+    if member.ndim == 1:
+        return member[ions], None
+    inside = member[:, ions].any(axis=0)
+    return inside, member[:, ions][:, inside].astype(float)
 
 
 def decay_results(fit: DecayFit) -> dict:
@@ -200,44 +378,42 @@ def decay_results(fit: DecayFit) -> dict:
         'first_lag_ps': fit.first_lag,
         'last_lag_ps': fit.last_lag,
         'independent_signals': fit.signals,
+        'decays': max(1, len(fit.components)) if found else 0,
+        'components': [
+            {
+                'tau_ns': part.tau * 1e-3,
+                'tau_ns_ci95': [tau * 1e-3 for tau in part.tau_ci95],
+                'weight': part.weight,
+                'weight_ci95': part.weight_ci95,
+            }
+            for part in fit.components
+        ],
     }
 
 
-def _couplings(tensors: np.ndarray, isotope: Isotope) -> tuple[np.ndarray, np.ndarray]:
-    """|C_Q| in kHz and η, (n_frames, n_ions), in chunks of frames."""
-    coupling, eta = np.empty(tensors.shape[:2]), np.empty(tensors.shape[:2])
-    with progress(len(tensors), 'principal values', 'frame') as bar:
-        for start in range(0, len(tensors), CHUNK_FRAMES):
-            part = slice(start, start + CHUNK_FRAMES)
-            coupling[part] = quadrupolar_coupling(tensors[part], isotope, signed=False)
-            eta[part] = asymmetry(tensors[part])
-            bar.update(len(tensors[part]))
-    return coupling, eta
-
-
-def _curve(label: str, x: np.ndarray, step_ps: float, settings: AcfSettings) -> Curve:
-    n_frames, n_ions = x.shape[:2]
-    lag, c = autocorrelation(x, step_ps, subtract_mean=settings.subtract_mean)
-    nodes = fit_bin_nodes(n_frames, n_frames)
-    blocks = int(np.clip(-(-UNITS // n_ions), 1, max(1, n_frames // FEWEST_FRAMES)))
-    sums, counts = binned_correlation(x, nodes, blocks, subtract_mean=settings.subtract_mean)
-    samples = _resampled(sums, counts, settings)
+def _curve(label: str, sums: CorrelationSums, group: Group, step_ps: float, settings: AcfSettings) -> Curve:
+    c = sums.curve()
+    lag = np.arange(len(c)) * step_ps
+    n_frames = max(sums.lengths)
+    counted = [
+        member.sum() * (1 if member.ndim == 2 else length) for member, length in zip(group.members, sums.lengths)
+    ]
+    samples = _resampled(*sums.units(), settings)
     fit = fit_decay(
         lag,
         c,
         gamma=settings.gamma,
         first_lag=settings.first_lag_ps,
-        samples=samples,
-        ions=n_ions,
+        samples=samples[:, : len(fit_bin_nodes(len(c), n_frames))],
+        ions=max(1, round(sum(counted) / n_frames)),
+        length=n_frames * step_ps,
         tau_fraction=settings.tau_fraction,
         seed=settings.seed,
+        decays=settings.decays,
     )
-    ion_sums = sums.reshape(n_ions, blocks, -1).sum(axis=1)
-    per_ion = ion_sums / counts.reshape(n_ions, blocks, -1).sum(axis=1)
-    per_ion /= per_ion[:, 0].mean()
-    centres = LagBins.of(nodes, n_frames).centre * step_ps
+    centres = LagBins.of(sums.nodes, n_frames).centre * step_ps
     band = np.quantile(samples, [0.025, 0.975], axis=0).T
-    return Curve(label, lag, c, centres, band, per_ion, fit)
+    return Curve(label, lag, c, centres, band, sums.per_ion(), fit)
 
 
 def _resampled(sums: np.ndarray, counts: np.ndarray, settings: AcfSettings) -> np.ndarray:
@@ -249,37 +425,3 @@ def _resampled(sums: np.ndarray, counts: np.ndarray, settings: AcfSettings) -> n
     # blocks at the end of the trajectory hold no pair of the longest lags; a resample of such blocks only knows nothing
     curves = np.divide(times @ sums, pairs, out=np.zeros_like(pairs), where=pairs > 0)
     return curves / curves[:, :1]
-
-
-def _echo_curve(
-    series: EfgSeries, isotope: Isotope, powder: np.ndarray, step_ps: float, settings: AcfSettings
-) -> Curve:
-    times = step_ps, settings.pulse_us, settings.decay_us
-    direction = settings.direction
-    if direction is not None:
-        omega = quadrupolar_frequency(series.tensors, direction, isotope)
-        lag, c = spin_alignment_echo(omega, *times, half=settings.half)
-    else:
-        # sines of a phase of up to φ rad need polynomials of a degree of about φ, and a little more
-        largest = np.sqrt(15 / 2) * np.sqrt((powder**2).sum(axis=2).max())
-        rate = RAD_PER_S_PER_KHZ * MICROSECOND * (0.5 if settings.half else 1.0)
-        order = int(np.ceil(6 + rate * largest * max(settings.pulse_us, settings.decay_us)))
-        directions, weight = powder_directions(min(order, 40))
-        with progress(len(directions), 'powder average of the echo', 'direction') as bar:
-
-            def khz(b):
-                bar.update()
-                return quadrupolar_frequency(series.tensors, b, isotope)
-
-            lag, c = powder_echo(khz, directions, weight, *times, half=settings.half)
-    fit = fit_decay(
-        lag,
-        c,
-        gamma=settings.gamma,
-        first_lag=settings.first_lag_ps,
-        ions=series.tensors.shape[1],
-        tau_fraction=settings.tau_fraction,
-        seed=settings.seed,
-    )
-    label = f'spin-alignment echo, t_p = {settings.pulse_us:g} µs, t_d = {settings.decay_us:g} µs'
-    return Curve(label, lag, c, np.empty(0), np.empty((0, 2)), np.empty((0, 0)), fit)

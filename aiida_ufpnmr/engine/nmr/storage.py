@@ -6,6 +6,7 @@ import dataclasses
 import os
 
 from aiida_ufpnmr.engine.hdf5 import write_hdf5
+from aiida_ufpnmr.engine.nmr.decay import DecayFit
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, Curve
 from aiida_ufpnmr.engine.settings import settings_to_json
 
@@ -37,6 +38,16 @@ def write_curves(
                 group['band'] = curve.band
                 group['per_ion'] = curve.per_ion
             group.attrs['label'] = curve.label
-            for key, value in dataclasses.asdict(curve.fit).items():
+            for speed, part in zip(('fast', 'slow'), curve.fit.components):
+                group.attrs[f'{speed}_tau_ps'], group.attrs[f'{speed}_tau_ps_ci95'] = part.tau, part.tau_ci95
+                group.attrs[f'{speed}_weight'], group.attrs[f'{speed}_weight_ci95'] = part.weight, part.weight_ci95
+            for key, value in _plain(curve.fit).items():
                 in_ps = key in ('tau', 'tau_lower_bound', 'first_lag', 'last_lag')
                 group.attrs[f'{key}_ps' if in_ps else {'tau_ci95': 'tau_ps_ci95'}.get(key, key)] = value
+
+
+def _plain(fit: DecayFit) -> dict:
+    """The fit as numbers and words, without its components."""
+    values = dataclasses.asdict(fit)
+    del values['components']
+    return values

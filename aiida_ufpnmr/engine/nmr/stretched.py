@@ -21,6 +21,11 @@ class Decay:
     decaying: float
     constant: float
 
+    @property
+    def parts(self) -> tuple[Decay, ...]:
+        """The single decays it is made of."""
+        return (self,)
+
     def __call__(self, t: np.ndarray) -> np.ndarray:
         return self.decaying * np.exp(-((t / self.tau) ** self.gamma)) + self.constant
 

@@ -14,6 +14,7 @@ import numba as nb
 import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import chi2
+from scipy.stats import t as student
 
 from aiida_ufpnmr.engine.errors import InputError
 
@@ -23,6 +24,10 @@ FEWEST_FRAMES = 3
 MEMORY = 20
 #: Relative error of the dead time, from two-site processes with known rate.
 DEAD_TIME_ERROR = 0.25
+#: Into so many parts of time the hops are sorted to see whether they come in bursts.
+TIME_PARTS = (8, 16, 32)
+#: Fewer ions than this say nothing about how much ions differ.
+FEWEST_IONS = 8
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,10 @@ class HopRate:
         counted_per_s: hops counted, per ion and time.
         dead_time_ps: a stay shorter than this is not seen.
         return_fraction: share of hops that lead back to where the hop before came from.
+        successive_cosine: mean cosine of the angle between a hop and the next of the same ion: −1 to and fro, 0 without
+            memory; NaN where no ion hops twice.
+        dispersion: how many times wider than that of a Poisson count the interval is made, because hops come in bursts
+            or differ between ions more than chance would have it; squared, the ratio of variances.
         corrected: whether the correction could be made; if not, the rate is that counted, and a lower limit.
     """
 
@@ -97,6 +106,8 @@ class HopRate:
     counted_per_s: float
     dead_time_ps: float
     return_fraction: float
+    successive_cosine: float
+    dispersion: float
     corrected: bool
 
 
@@ -203,17 +214,56 @@ def return_fraction(hops: Hops) -> float:
     return float(back[follows].mean())
 
 
+def successive_cosine(hops: Hops) -> float:
+    """Mean cosine of the angle between successive hops of one ion; NaN where no ion hops twice."""
+    follows = hops.ion[1:] == hops.ion[:-1]
+    if not follows.any():
+        return np.nan
+    steps = hops.target - hops.origin
+    steps /= np.linalg.norm(steps, axis=1)[:, None]
+    return float((steps[1:] * steps[:-1]).sum(axis=1)[follows].mean())
+
+
+def dispersion(hops: Hops) -> float:
+    """Half width of a 95 % interval of the count, in units of that of a Poisson process; never below 1.
+
+    Ions that slide together, a rearrangement that opens a path for a while, or a few ions that flicker make hops come
+    in bursts. So hops are counted in parts of the time, of several lengths, and by ion. For independent hops each count
+    has a variance as large as its mean. The largest ratio of the two, with Student's factor for the number of counts,
+    sets the width. What is slower than the trajectory leaves no trace in it and is not seen.
+    """
+    widest = 1.0
+    if not len(hops.frame):
+        return widest
+    counts = [np.bincount(hops.frame * parts // hops.n_frames, minlength=parts) for parts in TIME_PARTS]
+    if hops.n_ions >= FEWEST_IONS:
+        counts.append(np.bincount(hops.ion, minlength=hops.n_ions))
+    for count in counts:
+        ratio = count.var(ddof=1) / count.mean()
+        # the ratio of a Poisson process varies, too; only what it would exceed in one case out of forty is a burst
+        if ratio > chi2.ppf(0.975, len(count) - 1) / (len(count) - 1):
+            widest = max(widest, np.sqrt(ratio) * student.ppf(0.975, len(count) - 1) / 1.96)
+    return float(widest)
+
+
 def hop_rate(hops: Hops) -> HopRate:
-    """Hops per ion and second, with the exact 95 % interval of a Poisson count (Garwood 1936).
+    """Hops per ion and second, with a 95 % interval.
+
+    The interval is the exact one of a Poisson count (Garwood 1936) of as many independent events as the hops are worth:
+    bursts of hops count as one event, see :func:`dispersion`.
 
     A stay shorter than the dead time r is missed. If hops come at random with rate k, and a share q of them leads
     back, then k e^(−kr) / (1 + q (1 − e^(−kr))) are counted: stays survive with e^(−kr), and a hop out and back again
     leaves no trace. This is solved for k; the dead time is known to a quarter of itself, which widens the interval.
+    With the rate k of a Poisson process and a noise of 0.3 Å the result is within 5 % of k as long as k times the
+    residence time is below 0.2.
     """
     exposure_s = hops.n_ions * hops.n_frames * hops.step_ps * 1e-12
     count = len(hops.frame)
-    low = chi2.ppf(0.025, 2 * count) / 2 if count else 0.0
-    high = chi2.ppf(0.975, 2 * count + 2) / 2
+    burst = dispersion(hops)
+    events = count / burst**2
+    low = burst**2 * chi2.ppf(0.025, 2 * events) / 2 if count else 0.0
+    high = burst**2 * chi2.ppf(0.975, 2 * events + 2) / 2
     counted, lower, upper = count / exposure_s, low / exposure_s, high / exposure_s
     back = return_fraction(hops)
     length = float(np.median(hops.distance)) if count else 2 * hops.settings.threshold_angstrom
@@ -227,7 +277,9 @@ def hop_rate(hops: Hops) -> HopRate:
     ]
     corrected = all(np.isfinite(rates))
     rate, lower, upper = rates if corrected else (counted, lower, upper)
-    return HopRate(rate, (lower, upper), counted, dead_s * 1e12, back, corrected)
+    return HopRate(
+        rate, (lower, upper), counted, dead_s * 1e12, back, successive_cosine(hops), burst, corrected
+    )
 
 
 def _true_rate(counted: float, dead: float, back: float) -> float:

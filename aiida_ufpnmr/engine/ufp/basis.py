@@ -2,85 +2,131 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sparse
+from ase.data import atomic_numbers, covalent_radii
 
-from aiida_ufpnmr.engine.ufp.splines import TRIM, second_differences
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
+from aiida_ufpnmr.engine.ufp.splines import TRIM, Grid
+from aiida_ufpnmr.engine.ufp.tables import Layout, lay_out, padded
+from aiida_ufpnmr.engine.ufp.terms import Pair, PairTerm, Trio, TrioGrids, TrioTerm, pair_names, trio_names
+
+#: Intervals of a pair that must lie below the data, so that the coefficients of the wall there are its own.
+_WALL_INTERVALS = 2
+#: No grid of a pair begins closer than this, Å.
+_CLOSEST_START = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Basis:
-    """Grids of all terms, ``s`` species, and the column of each coefficient.
+    """Grids of all terms, and the column of each coefficient.
 
-    Columns: ``s`` one-body energies; then, for each pair of species, all functions but the last three, which vanish at the
-    cut-off; then, for each trio, the products that fade out at either end of every axis and that some triangle can reach.
-    In a trio whose outer atoms are of one species, products that differ by their exchange share a column.
+    Columns: one-body energies of the ``s`` species; then, for each pair of species, all functions but the last three, which
+    vanish at the cut-off; then, for each trio, the products that fade out at either end of every axis and that some triangle
+    can reach. In a trio whose outer atoms are of one species, products that differ by their exchange share a column.
 
     Attributes:
         species: chemical symbols in order of atomic number.
-        pair_start, leg_start, third_start: (s, s) Å.
-        pair_cutoff, trio_cutoff: Å.
-        pair_intervals, leg_intervals, third_intervals: numbers of intervals of the grids.
-        pair_columns: (s, s, pair_intervals + 3) int32, -1 where a coefficient is zero by construction.
-        trio_columns: (s, s, s, leg_intervals + 3, leg_intervals + 3, third_intervals + 3) int32, likewise.
+        pairs, trios: the grids.
+        pair_columns: (n + 3,) int32 for each pair, -1 where a coefficient is zero by construction.
+        trio_columns: (a, b, c) int32 for each trio, likewise.
         n_columns: columns in all.
     """
 
     species: tuple[str, ...]
-    pair_start: np.ndarray
-    leg_start: np.ndarray
-    third_start: np.ndarray
-    pair_cutoff: float
-    trio_cutoff: float
-    pair_intervals: int
-    leg_intervals: int
-    third_intervals: int
-    pair_columns: np.ndarray
-    trio_columns: np.ndarray
+    pairs: Mapping[Pair, Grid]
+    trios: Mapping[Trio, TrioGrids]
+    pair_columns: Mapping[Pair, np.ndarray]
+    trio_columns: Mapping[Trio, np.ndarray]
     n_columns: int
 
-    def expand(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One-body, pair and trio coefficients, zero where there is no column."""
-        padded = np.append(coefficients, 0.0)
-        return coefficients[: len(self.species)].copy(), padded[self.pair_columns], padded[self.trio_columns]
+    @classmethod
+    def of(cls, species: Sequence[str], pairs: Mapping[Pair, Grid], trios: Mapping[Trio, TrioGrids]) -> Basis:
+        """Number the coefficients of given grids; equal grids always get equal numbers."""
+        pair_columns, trio_columns, column = {}, {}, len(species)
+        for pair, grid in pairs.items():
+            pair_columns[pair] = np.full(grid.n_functions, -1, np.int32)
+            pair_columns[pair][:-TRIM] = np.arange(column, column + grid.n_functions - TRIM)
+            column += grid.n_functions - TRIM
+        for trio, grids in trios.items():
+            wanted = np.zeros([grid.n_functions for grid in grids], bool)
+            inner = (slice(TRIM, -TRIM),) * 3
+            wanted[inner] = _reachable(grids)[inner]
+            equal = trio[1] == trio[2]
+            if equal:
+                wanted &= np.tri(len(wanted), dtype=bool).T[:, :, None]
+            numbered = np.full(wanted.shape, -1, np.int32)
+            numbered[wanted] = np.arange(column, column + wanted.sum())
+            trio_columns[trio] = np.maximum(numbered, numbered.transpose(1, 0, 2)) if equal else numbered
+            column += int(wanted.sum())
+        return cls(tuple(species), pairs, trios, pair_columns, trio_columns, column)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The grids as compiled code wants them."""
+        return lay_out(self.species, self.pairs, self.trios)
+
+    @cached_property
+    def column_tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """Columns of all pairs (s, s, n) and of all trios (trios, a, b, c), -1 where there is none."""
+        s = len(self.species)
+        rows = padded([self.pair_columns[pair] for pair in self.pairs], -1)
+        pairs = np.empty((s, s, rows.shape[1]), np.int32)
+        for (a, b), row in zip(self.pairs, rows):
+            i, j = self.species.index(a), self.species.index(b)
+            pairs[i, j] = pairs[j, i] = row
+        return pairs, padded([self.trio_columns[trio] for trio in self.trios] or [np.full((1, 1, 1), -1, np.int32)], -1)
+
+    def expand(self, coefficients: np.ndarray) -> tuple[np.ndarray, dict[Pair, PairTerm], dict[Trio, TrioTerm]]:
+        """One-body energies, pair and trio terms of given coefficients (n_columns,), zero where there is no column."""
+        known = np.append(coefficients, 0.0)
+        return (
+            coefficients[: len(self.species)].copy(),
+            {name: PairTerm(grid, known[self.pair_columns[name]]) for name, grid in self.pairs.items()},
+            {name: TrioTerm(grids, known[self.trio_columns[name]]) for name, grids in self.trios.items()},
+        )
+
+    def covers(self, a: str, b: str) -> float:
+        """The distance (Å) down to which all grids of two elements reach, as a pair, along legs and on third sides."""
+        starts = [grid.start for name, grid in self.pairs.items() if set(name) == {a, b}]
+        for (centre, *others), (first, second, third) in self.trios.items():
+            starts += [grid.start for other, grid in zip(others, (first, second)) if {centre, other} == {a, b}]
+            starts += [third.start] if set(others) == {a, b} else []
+        return max(starts)
 
     def columns_around(self, species: int) -> np.ndarray:
         """The columns that the energy of an atom of one species depends on, in order."""
-        found = np.unique(np.concatenate([self.pair_columns[species].ravel(), self.trio_columns[species].ravel()]))
+        symbol = self.species[species]
+        own = [columns for pair, columns in self.pair_columns.items() if symbol in pair]
+        own += [columns.ravel() for trio, columns in self.trio_columns.items() if symbol == trio[0]]
+        found = np.unique(np.concatenate(own))
         return np.append(species, found[found >= 0])
 
-    def penalty(
-        self, ridge_pair: float, curvature_pair: float, ridge_trio: float, curvature_trio: float
-    ) -> sparse.csc_matrix:
+    def penalty(self, settings: PotentialSettings) -> sparse.csc_matrix:
         """Quadratic penalty on the coefficients: their size, and their second differences along every axis.
 
         One-body energies are corrections to reference energies, known to about an electronvolt.
         """
-        s = len(self.species)
         diagonal = np.ones(self.n_columns)
-        n_pair = int(self.pair_columns.max()) + 1
-        diagonal[s:n_pair] = ridge_pair
-        diagonal[n_pair:] = ridge_trio
-        total = sparse.diags_array(diagonal, format='csr')
-        pair = sparse.csr_matrix(second_differences(self.pair_intervals + 3))
-        leg = sparse.csr_matrix(second_differences(self.leg_intervals + 3))
-        third = sparse.csr_matrix(second_differences(self.third_intervals + 3))
-        legs, thirds = sparse.identity(leg.shape[1]), sparse.identity(third.shape[1])
-        trio = [
-            sparse.kron(sparse.kron(leg, legs), thirds),
-            sparse.kron(sparse.kron(legs, leg), thirds),
-            sparse.kron(sparse.kron(legs, legs), third),
-        ]
-        for i, j in np.ndindex(s, s):
-            if i <= j:
-                total = total + curvature_pair * self._gram(pair, self.pair_columns[i, j])
-        for i, j, k in np.ndindex(s, s, s):
-            if j <= k:
-                for differences in trio:
-                    total = total + curvature_trio * self._gram(differences, self.trio_columns[i, j, k].ravel())
-        return total.tocsc()
+        curvatures = []
+        for pair, columns in self.pair_columns.items():
+            diagonal[columns[columns >= 0]] = settings.of_pair('ridge_pair', pair)
+            curvature = settings.of_pair('curvature_pair', pair)
+            curvatures.append(curvature * self._gram(sparse.csr_matrix(self.pairs[pair].second_differences()), columns))
+        for trio, columns in self.trio_columns.items():
+            diagonal[columns[columns >= 0]] = settings.of_trio('ridge_trio', trio)
+            curvature = settings.of_trio('curvature_trio', trio)
+            for axis, grid in enumerate(self.trios[trio]):
+                factors = [sparse.identity(length) for length in columns.shape]
+                factors[axis] = sparse.csr_matrix(grid.second_differences())
+                differences = sparse.kron(sparse.kron(factors[0], factors[1]), factors[2])
+                curvatures.append(curvature * self._gram(differences, columns.ravel()))
+        return sum(curvatures, start=sparse.diags_array(diagonal, format='csr')).tocsc()
 
     def _gram(self, differences: sparse.sparray, columns: np.ndarray) -> sparse.csr_matrix:
         """DᵀD of differences D of expanded coefficients, taken to columns."""
@@ -92,101 +138,80 @@ class Basis:
         return reduced.T @ reduced
 
 
-def make_basis(
-    species: tuple[str, ...],
-    closest_distance: np.ndarray,
-    pair_cutoff: float,
-    trio_cutoff: float,
-    pair_intervals: int,
-    leg_intervals: int,
-    third_intervals: int,
-) -> Basis:
-    """Lay grids over the distances that occur and number the coefficients.
+def make_basis(species: Sequence[str], closest_distance: np.ndarray, settings: PotentialSettings) -> Basis:
+    """Lay grids over the distances that occur.
 
     Args:
-        closest_distance: (s, s) shortest distances in the data, Å. Pair grids begin at half of them, so that the wall below
-            the data is part of the spline; three-body grids begin some intervals below them.
+        closest_distance: (s, s) shortest distances in the data, Å.
+        settings: with ``leg_intervals`` and ``third_intervals`` given.
+
+    Raises:
+        InputError: knots that are stated, or the intervals of a pair, leave no room for a wall below the data.
     """
-    return number_columns(
-        species,
-        0.5 * closest_distance,
-        _start_below(closest_distance, trio_cutoff, leg_intervals, 3.0),
-        _start_below(closest_distance, 2 * trio_cutoff, third_intervals, 2.0),
-        pair_cutoff,
-        trio_cutoff,
-        pair_intervals,
-        leg_intervals,
-        third_intervals,
+    at = {name: i for i, name in enumerate(species)}
+    closest = {(a, b): float(closest_distance[at[a], at[b]]) for a in species for b in species}
+    pairs = {pair: _pair_grid(pair, closest[pair], settings) for pair in pair_names(species)}
+    trios = {trio: _trio_grids(trio, closest, settings) for trio in trio_names(species)}
+    return Basis.of(species, pairs, trios)
+
+
+def _pair_grid(pair: Pair, closest: float, settings: PotentialSettings) -> Grid:
+    """A grid that begins at half of the closest distance, so that the wall below the data is part of the spline.
+
+    Where a pair was hardly seen, the sum of its covalent radii says where a wall is needed.
+    """
+    stated = settings.stated_pair_knots(pair)
+    cutoff = settings.of_pair('pair_cutoff', pair) if stated is None else stated[-1]
+    closest = min(closest, 0.9 * cutoff)
+    target = min(0.5 * closest, 0.6 * sum(covalent_radii[atomic_numbers[symbol]] for symbol in pair))
+    if stated is None:
+        n = settings.pair_intervals
+        target = min(target, (closest - _WALL_INTERVALS * cutoff / n) / (1 - _WALL_INTERVALS / n))
+        grid = Grid.uniform(max(target, _CLOSEST_START), cutoff, n)
+        remedy = 'raise pair_intervals'
+    else:
+        width = stated[1] - stated[0]
+        target = max(min(target, closest - _WALL_INTERVALS * width), _CLOSEST_START)
+        # whole intervals, as far as they find room
+        grid = Grid(tuple(stated)).extended(start=target)
+        if grid.start < _CLOSEST_START:
+            grid = Grid(grid.breaks[1:])
+        remedy = 'make the first interval of its pair_knots shorter'
+    if grid.functions_below(closest) < _WALL_INTERVALS:
+        raise InputError(
+            f'the grid of {"-".join(pair)} has less than {_WALL_INTERVALS} intervals below the shortest distance in the '
+            f'data ({closest:.2f} Å), too few for a wall there; {remedy}'
+        )
+    return grid
+
+
+def _trio_grids(trio: Trio, closest: Mapping[Pair, float], settings: PotentialSettings) -> TrioGrids:
+    stated = settings.stated_trio_knots(trio)
+    if stated is not None:
+        return tuple(Grid(tuple(breaks)) for breaks in stated)
+    centre, first, second = trio
+    cutoff, legs, thirds = settings.of_trio('trio_cutoff', trio), settings.leg_intervals, settings.third_intervals
+    return (
+        _grid_below(closest[centre, first], cutoff, legs, 3.0),
+        _grid_below(closest[centre, second], cutoff, legs, 3.0),
+        _grid_below(closest[first, second], 2 * cutoff, thirds, 2.0),
     )
 
 
-def _start_below(closest: np.ndarray, stop: float, intervals: int, margin: float) -> np.ndarray:
-    """Starts of grids that end at ``stop``, ``margin`` intervals below the closest distances.
+def _grid_below(closest: float, stop: float, intervals: int, margin: float) -> Grid:
+    """A grid that ends at ``stop`` and begins ``margin`` intervals below the closest distance.
 
     A trimmed spline takes three intervals to fade in. They must lie below the data: a grid that begins closer hampers the
     shortest bonds, and a third of the error of the forces with it.
     """
-    start = (np.minimum(closest, 0.9 * stop) - margin * stop / intervals) / (1 - margin / intervals)
-    return np.maximum(start, 0.25 * closest)
+    closest = min(closest, 0.9 * stop)
+    start = (closest - margin * stop / intervals) / (1 - margin / intervals)
+    return Grid.uniform(max(start, 0.25 * closest), stop, intervals)
 
 
-def number_columns(
-    species: tuple[str, ...],
-    pair_start: np.ndarray,
-    leg_start: np.ndarray,
-    third_start: np.ndarray,
-    pair_cutoff: float,
-    trio_cutoff: float,
-    pair_intervals: int,
-    leg_intervals: int,
-    third_intervals: int,
-) -> Basis:
-    """Number the coefficients of given grids; equal grids always get equal numbers."""
-    s = len(species)
-    n_leg, n_third, n_pair = leg_intervals + 3, third_intervals + 3, pair_intervals + 3
-    pair_columns = np.full((s, s, n_pair), -1, np.int32)
-    trio_columns = np.full((s, s, s, n_leg, n_leg, n_third), -1, np.int32)
-    column = s
-    for i, j in np.ndindex(s, s):
-        if i <= j:
-            pair_columns[i, j, : n_pair - TRIM] = np.arange(column, column + n_pair - TRIM)
-            pair_columns[j, i] = pair_columns[i, j]
-            column += n_pair - TRIM
-    inner = slice(TRIM, -TRIM)
-    for i, j, k in np.ndindex(s, s, s):
-        if j > k:
-            continue
-        reachable = _reachable(
-            (leg_start[i, j], leg_start[i, k], third_start[j, k]),
-            (trio_cutoff, trio_cutoff, 2 * trio_cutoff),
-            (leg_intervals, leg_intervals, third_intervals),
-        )
-        wanted = np.zeros_like(reachable)
-        wanted[inner, inner, inner] = reachable[inner, inner, inner]
-        if j == k:
-            wanted &= np.tril(np.ones((n_leg, n_leg), bool)).T[:, :, None]
-        count = int(wanted.sum())
-        numbered = np.full(wanted.shape, -1, np.int32)
-        numbered[wanted] = np.arange(column, column + count)
-        if j == k:
-            numbered = np.maximum(numbered, numbered.transpose(1, 0, 2))
-        trio_columns[i, j, k] = numbered
-        column += count
-    return Basis(
-        species, pair_start, leg_start, third_start, pair_cutoff, trio_cutoff, pair_intervals, leg_intervals,
-        third_intervals, pair_columns, trio_columns, column,
-    )  # fmt: skip
-
-
-def _reachable(starts, stops, intervals) -> np.ndarray:
+def _reachable(grids: TrioGrids) -> np.ndarray:
     """For which products of three functions there is a triangle whose sides lie in their supports."""
-    low, high = [], []
-    for start, stop, n in zip(starts, stops, intervals):
-        spacing = (stop - start) / n
-        a = np.arange(n + 3)
-        low.append(np.clip(start + (a - 3) * spacing, start, stop))
-        high.append(np.clip(start + (a + 1) * spacing, start, stop))
-    low1, low2, low3 = low[0][:, None, None], low[1][None, :, None], low[2][None, None, :]
-    high1, high2, high3 = high[0][:, None, None], high[1][None, :, None], high[2][None, None, :]
+    (low1, high1), (low2, high2), (low3, high3) = (grid.supports for grid in grids)
+    low1, high1, low2, high2 = low1[:, None, None], high1[:, None, None], low2[:, None], high2[:, None]
     least_difference = np.maximum(0.0, np.maximum(low1 - high2, low2 - high1))
     return (high3 >= least_difference) & (low3 <= high1 + high2)

@@ -13,11 +13,12 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.settings import settings_from_mapping, settings_to_json
-from aiida_ufpnmr.engine.ufp.basis import Basis, number_columns
+from aiida_ufpnmr.engine.ufp.basis import Basis
 from aiida_ufpnmr.engine.ufp.equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
+from aiida_ufpnmr.engine.ufp.terms import read_grids, write_grids
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _KIND = 'potential-equations'
 
 
@@ -61,14 +62,14 @@ class SavedEquations:
             raise InputError(
                 f'{dataset.source}: holds {", ".join(unknown)}, which {self.source} does not; fit everything anew'
             )
-        start = np.maximum(self.basis.pair_start, np.maximum(self.basis.leg_start, self.basis.third_start))
-        below = np.argwhere(closest < start)
-        if len(below):
-            a, b = below[0]
-            raise InputError(
-                f'{dataset.source}: a distance {self.basis.species[a]}-{self.basis.species[b]} of {closest[a, b]:.2f} Å '
-                f'lies below the grids of {self.source} ({start[a, b]:.2f} Å); fit everything anew'
-            )
+        for i, a in enumerate(self.basis.species):
+            for j, b in enumerate(self.basis.species[i:], start=i):
+                start = min(self.basis.covers(a, b), self.closest_distance[i, j])
+                if closest[i, j] < start:
+                    raise InputError(
+                        f'{dataset.source}: a distance {a}-{b} of {closest[i, j]:.2f} Å lies below the grids of '
+                        f'{self.source} ({start:.2f} Å); fit everything anew'
+                    )
 
     def save(self, path: str | os.PathLike) -> None:
         """Write as HDF5, whole or not at all: 4 n² bytes for n columns."""
@@ -80,10 +81,7 @@ class SavedEquations:
             file.attrs['training_sha256'] = self.training_sha256
             file.attrs['structures'] = self.structures
             file.attrs['rows'] = self.rows
-            for name in ('pair_start', 'leg_start', 'third_start'):
-                file[name] = getattr(basis, name)
-            for name in ('pair_cutoff', 'trio_cutoff', 'pair_intervals', 'leg_intervals', 'third_intervals'):
-                file.attrs[name] = getattr(basis, name)
+            write_grids(file, basis.pairs, basis.trios)
             for name in ('one_body', 'closest_distance', 'centre', 'leverage_limit'):
                 file[name] = getattr(self, name)
             file['vector'] = self.equations.vector
@@ -101,19 +99,21 @@ class SavedEquations:
             InputError: the file is damaged, foreign, or newer than this program.
         """
         path = check_input(path, 'file of equations')
-        with read_hdf5(path, _KIND, FORMAT_VERSION) as file:
+        with read_hdf5(path, _KIND, FORMAT_VERSION, oldest=FORMAT_VERSION) as file:
             attributes = file.attrs
-            basis = number_columns(
-                tuple(str(name) for name in attributes['species']),
-                *(file[name][...] for name in ('pair_start', 'leg_start', 'third_start')),
-                *(float(attributes[name]) for name in ('pair_cutoff', 'trio_cutoff')),
-                *(int(attributes[name]) for name in ('pair_intervals', 'leg_intervals', 'third_intervals')),
-            )
+            species = tuple(str(name) for name in attributes['species'])
+            basis = Basis.of(species, *read_grids(file, species))
             n = basis.n_columns
             equations = NormalEquations(n)
             vector, packed = file['vector'][...], file['lower_triangle']
+            rest = {name: file[name][...] for name in ('one_body', 'closest_distance', 'centre', 'leverage_limit')}
+            s = len(species)
+            shapes = {'one_body': (s,), 'closest_distance': (s, s), 'centre': (s, n), 'leverage_limit': (s,)}
             if vector.shape != (n,) or packed.shape != (n * (n + 1) // 2,) or not np.isfinite(vector).all():
-                raise InputError(f'{path}: the equations do not fit their basis; the file is damaged')
+                raise ValueError('the equations do not fit their basis')
+            for name, shape in shapes.items():
+                if rest[name].shape != shape or not np.isfinite(rest[name]).all():
+                    raise ValueError(f'{name} is not {shape} finite numbers')
             equations.vector[:] = vector
             for j in range(n):
                 begin = j * n - j * (j - 1) // 2
@@ -121,11 +121,13 @@ class SavedEquations:
             return cls(
                 equations,
                 basis,
-                *(file[name][...] for name in ('one_body', 'closest_distance')),
+                rest['one_body'],
+                rest['closest_distance'],
                 settings_from_mapping(PotentialSettings, json.loads(attributes['settings']), str(path)),
                 str(attributes['training_sha256']),
                 int(attributes['structures']),
                 int(attributes['rows']),
-                *(file[name][...] for name in ('centre', 'leverage_limit')),
+                rest['centre'],
+                rest['leverage_limit'],
                 str(path),
             )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numba as nb
 import numpy as np
@@ -20,6 +21,8 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.ufp.basis import Basis
 from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
+
+T = TypeVar('T')
 
 #: eV/Å³ in one GPa.
 GPA = 1 / 160.21766208
@@ -170,7 +173,7 @@ class Rows:
 def design_rows(
     dataset: Dataset, indices: Iterable[int], basis: Basis, one_body: np.ndarray, settings: PotentialSettings
 ) -> Iterator[Rows]:
-    """Rows of the chosen structures in order, made on all cores, a few structures ahead."""
+    """Rows of the chosen structures in order."""
 
     def make(index):
         atoms = dataset.structures[index]
@@ -187,6 +190,11 @@ def design_rows(
         labels[N_LEADING:] = forces(atoms).ravel()
         return Rows(index, types, design, labels, weights)
 
+    return in_order(make, indices)
+
+
+def in_order(make: Callable[[int], T], indices: Iterable[int]) -> Iterator[T]:
+    """What ``make`` gives for each index, on all cores, a few ahead; in order, so that sums do not depend on the cores."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         waiting = []

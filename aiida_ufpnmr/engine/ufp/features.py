@@ -8,33 +8,10 @@ from ase import Atoms
 
 from aiida_ufpnmr.engine.neighbours import neighbour_list
 from aiida_ufpnmr.engine.ufp.basis import Basis
-from aiida_ufpnmr.engine.ufp.splines import cubic_slopes, cubic_values
+from aiida_ufpnmr.engine.ufp.splines import find_functions
 
 #: Rows before the forces: the energy, then the virial as xx, yy, zz, yz, xz, xy.
 N_LEADING = 7
-
-
-def _arguments(atoms: Atoms, types: np.ndarray, basis: Basis) -> tuple:
-    """What both kernels need to know of a structure and of the basis, atoms sorted by species."""
-    order = np.argsort(types, kind='stable')
-    positions = np.ascontiguousarray(atoms.positions[order])
-    cell = np.ascontiguousarray(atoms.cell.array)
-    found = neighbour_list(positions, cell, atoms.pbc, max(basis.pair_cutoff, basis.trio_cutoff))
-    return (
-        positions,
-        types[order],
-        found.start,
-        found.index,
-        found.shift @ cell,
-        order,
-        basis.pair_cutoff,
-        basis.trio_cutoff,
-        basis.pair_start,
-        basis.leg_start,
-        basis.third_start,
-        basis.pair_columns,
-        basis.trio_columns,
-    )
 
 
 def features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
@@ -43,8 +20,27 @@ def features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
     Times the coefficients it gives the energy (eV), the virial (eV; xx, yy, zz, yz, xz, xy) and the forces (eV/Å).
     """
     rows = np.zeros((basis.n_columns, N_LEADING + 3 * len(atoms)))
-    _fill(*_arguments(atoms, types, basis), rows)
+    _enter_all(atoms, types, basis, rows, True)
     return rows
+
+
+def local_features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
+    """Design rows of the energies of single atoms, (n_atoms, n_columns); their sum is the energy row of the structure."""
+    rows = np.zeros((basis.n_columns, len(atoms)))
+    _enter_all(atoms, types, basis, rows, False)
+    return rows.T
+
+
+def _enter_all(atoms: Atoms, types: np.ndarray, basis: Basis, rows: np.ndarray, gradients: bool) -> None:
+    # sorted by species, as trios want their neighbours
+    order = np.argsort(types, kind='stable')
+    positions = np.ascontiguousarray(atoms.positions[order])
+    cell = np.ascontiguousarray(atoms.cell.array)
+    found = neighbour_list(positions, cell, atoms.pbc, basis.layout.cutoff)
+    _fill(
+        positions, types[order], found.start, found.index, found.shift @ cell, order, basis.layout, *basis.column_tables,
+        rows, gradients,
+    )  # fmt: skip
 
 
 @nb.njit(cache=True, nogil=True, inline='always')
@@ -65,56 +61,57 @@ def _add_gradient(row, atom, centre, vector, gx, gy, gz):
 
 
 @nb.njit(cache=True, nogil=True, error_model='numpy')
-def _fill(
-    positions, types, start, index, offset, order, pair_cutoff, trio_cutoff, pair_start, leg_start, third_start,
-    pair_columns, trio_columns, rows,
-):  # fmt: skip
+def _fill(positions, types, start, index, offset, order, layout, pair_columns, trio_columns, rows, gradients):
+    """Enter all terms into rows (n_columns, m).
+
+    With ``gradients`` entry 0 of a row is the energy, and virial and forces follow. Without, entries are energies by atom.
+    """
     n = len(positions)
-    pair_intervals = pair_columns.shape[2] - 3
-    leg_intervals = trio_columns.shape[3] - 3
-    third_intervals = trio_columns.shape[5] - 3
+    n_species, _, partners = layout.leg_grid.shape
+    leg_stop = np.zeros((n_species, n_species))
+    for ti, tj, p in np.ndindex(layout.leg_grid.shape):
+        leg_stop[ti, tj] = max(leg_stop[ti, tj], layout.grid_stop[layout.leg_grid[ti, tj, p]])
     widest = 0
     for i in range(n):
         widest = max(widest, start[i + 1] - start[i])
     vector = np.empty((widest, 3))
     near = np.empty(widest, np.int64)
-    interval = np.empty(widest, np.int64)
-    value = np.empty((widest, 4))
-    slope = np.empty((widest, 4))
+    # of each neighbour, by species of the partner; the interval is -1 outside the grid
+    interval = np.empty((partners, widest), np.int64)
+    value, slope = np.empty((partners, widest, 4)), np.empty((partners, widest, 4))
+    v, s = np.empty(4), np.empty(4)
     for i in range(n):
         ti = types[i]
         centre = order[i]
-        rows[ti, 0] += 1.0
+        energy = 0 if gradients else centre
+        rows[ti, energy] += 1.0
         n_near = 0
         for q in range(start[i], start[i + 1]):
             j = index[q]
             tj = types[j]
-            for a in range(3):
-                vector[n_near, a] = positions[j, a] + offset[q, a] - positions[i, a]
             d = vector[n_near]
+            for a in range(3):
+                d[a] = positions[j, a] + offset[q, a] - positions[i, a]
             r = np.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
-            if r < pair_cutoff:
-                inverse = pair_intervals / (pair_cutoff - pair_start[ti, tj])
-                u = (r - pair_start[ti, tj]) * inverse
-                b = max(0, int(u))
-                v = cubic_values(u - b)
-                s = cubic_slopes(u - b)
+            g = layout.pair_grid[ti, tj]
+            if r < layout.grid_stop[g]:
+                below = min(r - layout.grid_start[g], 0.0)
+                b = find_functions(layout, g, r - below, v, s)
                 for a in range(4):
                     column = pair_columns[ti, tj, b + a]
                     if column >= 0:
-                        rows[column, 0] += v[a]
-                        g = s[a] * inverse / r
-                        _add_gradient(rows[column], order[j], centre, d, g * d[0], g * d[1], g * d[2])
-            if r < trio_cutoff and r >= leg_start[ti, tj]:
-                inverse = leg_intervals / (trio_cutoff - leg_start[ti, tj])
-                u = (r - leg_start[ti, tj]) * inverse
-                b = int(u)
-                v = cubic_values(u - b)
-                s = cubic_slopes(u - b)
-                for a in range(4):
-                    value[n_near, a] = v[a]
-                    slope[n_near, a] = s[a] * inverse / r
-                interval[n_near] = b
+                        # below its grid a pair goes on as a straight line
+                        rows[column, energy] += v[a] + below * s[a]
+                        if gradients:
+                            by_r = s[a] / r
+                            _add_gradient(rows[column], order[j], centre, d, by_r * d[0], by_r * d[1], by_r * d[2])
+            if r < leg_stop[ti, tj]:
+                for p in range(partners):
+                    g = layout.leg_grid[ti, tj, p]
+                    interval[p, n_near] = -1
+                    if layout.grid_start[g] <= r < layout.grid_stop[g]:
+                        interval[p, n_near] = find_functions(layout, g, r, value[p, n_near], slope[p, n_near])
+                        slope[p, n_near] /= r
                 near[n_near] = j
                 n_near += 1
         for p in range(n_near):
@@ -123,115 +120,46 @@ def _fill(
             for q in range(p + 1, n_near):
                 k = near[q]
                 tk = types[k]
+                of_j, of_k = min(tk, partners - 1), min(tj, partners - 1)
+                bj, bk = interval[of_j, p], interval[of_k, q]
+                if min(bj, bk) < 0:
+                    continue
                 ex = vector[q, 0] - vector[p, 0]
                 ey = vector[q, 1] - vector[p, 1]
                 ez = vector[q, 2] - vector[p, 2]
                 r = np.sqrt(ex * ex + ey * ey + ez * ez)
-                if r < third_start[tj, tk]:
+                trio = layout.trio_index[ti, tj, tk]
+                g = layout.third_grid[trio]
+                if r < layout.grid_start[g] or r >= layout.grid_stop[g]:
                     continue
-                inverse = third_intervals / (2.0 * trio_cutoff - third_start[tj, tk])
-                u = (r - third_start[tj, tk]) * inverse
-                b = min(int(u), third_intervals - 1)
-                v = cubic_values(u - b)
-                s = cubic_slopes(u - b)
+                b = find_functions(layout, g, r, v, s)
                 for a1 in range(4):
                     for a2 in range(4):
+                        both = value[of_j, p, a1] * value[of_k, q, a2]
+                        by_j = slope[of_j, p, a1] * value[of_k, q, a2]
+                        by_k = value[of_j, p, a1] * slope[of_k, q, a2]
                         for a3 in range(4):
-                            column = trio_columns[ti, tj, tk, interval[p] + a1, interval[q] + a2, b + a3]
+                            column = trio_columns[trio, bj + a1, bk + a2, b + a3]
                             if column < 0:
                                 continue
-                            both = value[p, a1] * value[q, a2]
-                            rows[column, 0] += both * v[a3]
-                            by_j = slope[p, a1] * value[q, a2] * v[a3]
-                            by_k = value[p, a1] * slope[q, a2] * v[a3]
-                            by_third = both * s[a3] * inverse / r
-                            _add_gradient(
-                                rows[column],
-                                order[j],
-                                centre,
-                                vector[p],
-                                by_j * vector[p, 0] - by_third * ex,
-                                by_j * vector[p, 1] - by_third * ey,
-                                by_j * vector[p, 2] - by_third * ez,
-                            )
-                            _add_gradient(
-                                rows[column],
-                                order[k],
-                                centre,
-                                vector[q],
-                                by_k * vector[q, 0] + by_third * ex,
-                                by_k * vector[q, 1] + by_third * ey,
-                                by_k * vector[q, 2] + by_third * ez,
-                            )
-
-
-def local_features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
-    """Design rows of the energies of single atoms, (n_atoms, n_columns); their sum is the energy row of the structure."""
-    rows = np.zeros((len(atoms), basis.n_columns))
-    _fill_local(*_arguments(atoms, types, basis), rows)
-    return rows
-
-
-@nb.njit(cache=True, nogil=True, error_model='numpy')
-def _fill_local(
-    positions, types, start, index, offset, order, pair_cutoff, trio_cutoff, pair_start, leg_start, third_start,
-    pair_columns, trio_columns, rows,
-):  # fmt: skip
-    """The energies of :func:`_fill`, kept apart by atom and without gradients."""
-    n = len(positions)
-    pair_intervals = pair_columns.shape[2] - 3
-    leg_intervals = trio_columns.shape[3] - 3
-    third_intervals = trio_columns.shape[5] - 3
-    widest = 0
-    for i in range(n):
-        widest = max(widest, start[i + 1] - start[i])
-    vector = np.empty((widest, 3))
-    kind = np.empty(widest, np.int64)
-    interval = np.empty(widest, np.int64)
-    value = np.empty((widest, 4))
-    for i in range(n):
-        ti = types[i]
-        row = rows[order[i]]
-        row[ti] += 1.0
-        n_near = 0
-        for q in range(start[i], start[i + 1]):
-            tj = types[index[q]]
-            for a in range(3):
-                vector[n_near, a] = positions[index[q], a] + offset[q, a] - positions[i, a]
-            d = vector[n_near]
-            r = np.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
-            if r < pair_cutoff:
-                u = (r - pair_start[ti, tj]) * pair_intervals / (pair_cutoff - pair_start[ti, tj])
-                b = max(0, int(u))
-                v = cubic_values(u - b)
-                for a in range(4):
-                    column = pair_columns[ti, tj, b + a]
-                    if column >= 0:
-                        row[column] += v[a]
-            if r < trio_cutoff and r >= leg_start[ti, tj]:
-                u = (r - leg_start[ti, tj]) * leg_intervals / (trio_cutoff - leg_start[ti, tj])
-                b = int(u)
-                v = cubic_values(u - b)
-                for a in range(4):
-                    value[n_near, a] = v[a]
-                interval[n_near] = b
-                kind[n_near] = tj
-                n_near += 1
-        for p in range(n_near):
-            for q in range(p + 1, n_near):
-                ex = vector[q, 0] - vector[p, 0]
-                ey = vector[q, 1] - vector[p, 1]
-                ez = vector[q, 2] - vector[p, 2]
-                r = np.sqrt(ex * ex + ey * ey + ez * ez)
-                low = third_start[kind[p], kind[q]]
-                if r < low:
-                    continue
-                u = (r - low) * third_intervals / (2.0 * trio_cutoff - low)
-                b = min(int(u), third_intervals - 1)
-                v = cubic_values(u - b)
-                for a1 in range(4):
-                    for a2 in range(4):
-                        for a3 in range(4):
-                            column = trio_columns[ti, kind[p], kind[q], interval[p] + a1, interval[q] + a2, b + a3]
-                            if column >= 0:
-                                row[column] += value[p, a1] * value[q, a2] * v[a3]
+                            rows[column, energy] += both * v[a3]
+                            if gradients:
+                                along_j, along_k, along_third = by_j * v[a3], by_k * v[a3], both * s[a3] / r
+                                _add_gradient(
+                                    rows[column],
+                                    order[j],
+                                    centre,
+                                    vector[p],
+                                    along_j * vector[p, 0] - along_third * ex,
+                                    along_j * vector[p, 1] - along_third * ey,
+                                    along_j * vector[p, 2] - along_third * ez,
+                                )
+                                _add_gradient(
+                                    rows[column],
+                                    order[k],
+                                    centre,
+                                    vector[q],
+                                    along_k * vector[q, 0] + along_third * ex,
+                                    along_k * vector[q, 1] + along_third * ey,
+                                    along_k * vector[q, 2] + along_third * ez,
+                                )

@@ -229,15 +229,15 @@ def _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energ
     # of the neighbours of one atom: which atoms, their species, the vectors to them, the gradient of its energy by these
     widest = _widest(lists.near_start) + SPARE
     atom, kind = np.empty(widest, np.int64), np.empty(widest, np.int64)
-    vector, gradient, square = np.zeros((widest, 4)), np.zeros((widest, 4)), np.ones(widest)
+    vector, gradient, square = np.empty((widest, 4)), np.empty((widest, 4)), np.empty(widest)
     # by species of the partner: interval of the distance, -1 outside its grid; the functions there, see _legs
-    intervals, legs = np.empty((partners, widest), np.int64), np.zeros((partners, widest, 4, 8), real)
+    intervals, legs = np.empty((partners, widest), np.int64), np.empty((partners, widest, 4, 8), real)
     workspace = np.ones((13, widest))
     # of the couples: where in the coefficients theirs begin, negative where they count for nothing; the place of the third
     # side in its interval; the derivative of the coordinate on the grid over the length
     most = widest * (widest - 1) // 2
-    block, place, per_length = np.zeros(most), np.zeros(most, real), np.zeros(most, real)
-    contracted, derivatives = np.zeros((most, 12), real), np.zeros((4, most))
+    block, place, per_length = np.empty(most), np.empty(most, real), np.empty(most, real)
+    contracted, derivatives = np.empty((most, 12), real), np.empty((4, most))
     by_x, by_y, by_z = broadcast4(0.0), broadcast4(0.0), broadcast4(0.0)
     for i in range(share, len(wrapped), shares):
         ti = np.uintp(types[i])
@@ -339,7 +339,8 @@ def _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, 
                 trio = tables.trio_index[ti, np.uintp(kind[j]), np.uintp(tk)]
                 of_j = intervals[tk if partners > 1 else 0, j]
                 g = np.uintp(tables.third_grid[np.uintp(trio)])
-                workspace[3, j] = tables.grid_start[g] if of_j >= 0 else np.inf
+                # so far out that the couple counts for nothing, and finite: zero times infinity would be no number
+                workspace[3, j] = tables.grid_start[g] if of_j >= 0 else 1e9
                 workspace[4, j] = tables.grid_inverse[g]
                 workspace[5, j] = tables.grid_intervals[g] - 1
                 workspace[6, j] = trio * size + of_j * step

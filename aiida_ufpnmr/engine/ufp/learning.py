@@ -8,7 +8,7 @@ from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.ufp.equations import NormalEquations
-from aiida_ufpnmr.engine.ufp.fitting import Problem
+from aiida_ufpnmr.engine.ufp.problem import Problem
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 
 #: Parts of the training groups after which the errors are taken.

@@ -26,7 +26,7 @@ from ase import Atoms
 from scipy.linalg import blas
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.ufp.basis import Basis, number_columns
+from aiida_ufpnmr.engine.ufp.basis import Basis
 from aiida_ufpnmr.engine.ufp.features import N_LEADING, features, local_features
 
 if TYPE_CHECKING:
@@ -104,6 +104,12 @@ class Posterior:
             result[chosen] = np.einsum('ij,ij->i', part @ covariance, part)
         return result
 
+    def check(self, n_species: int, n_columns: int) -> None:
+        """Raise :class:`ValueError` where the parts are not those of a potential of so many species and columns."""
+        shapes = self.whitening.shape, self.centre.shape, self.leverage_limit.shape, len(self.forces_noise)
+        if shapes != ((n_columns, n_columns), (n_species, n_columns), (n_species,), n_species):
+            raise ValueError(f'the posterior does not fit {n_species} species and {n_columns} coefficients')
+
     def write(self, group: h5py.Group) -> None:
         """Write into a group of a potential's file: 2 n² bytes for n columns."""
         group['whitening'] = self.whitening[np.tril_indices(len(self.whitening))]
@@ -141,21 +147,6 @@ class Uncertainty:
     energy: float
     forces: np.ndarray
     forces_posterior: np.ndarray
-
-
-def basis_of(potential: UltraFastPotential) -> Basis:
-    """The basis that the coefficients of a fitted potential belong to."""
-    return number_columns(
-        potential.species,
-        potential.pair_start,
-        potential.leg_start,
-        potential.third_start,
-        float(potential.pair_cutoff.max()),
-        potential.trio_cutoff,
-        potential.pair_coefficients.shape[2] - 3,
-        potential.trio_coefficients.shape[3] - 3,
-        potential.trio_coefficients.shape[5] - 3,
-    )
 
 
 def uncertainty(potential: UltraFastPotential, atoms: Atoms) -> Uncertainty:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -23,13 +23,14 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.neighbours import complete_cell
-from aiida_ufpnmr.engine.ufp import formats, kernels
+from aiida_ufpnmr.engine.ufp import kernels, lammps_file, uf3_json
 from aiida_ufpnmr.engine.ufp.basis import Basis
 from aiida_ufpnmr.engine.ufp.lists import interaction_lists
-from aiida_ufpnmr.engine.ufp.posterior import Posterior, basis_of
+from aiida_ufpnmr.engine.ufp.posterior import Posterior
 from aiida_ufpnmr.engine.ufp.tables import Tables, build_tables
+from aiida_ufpnmr.engine.ufp.terms import Pair, PairTerm, Trio, TrioTerm, pair_names, read_terms, trio_names, write_terms
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -51,64 +52,101 @@ class Results:
     stress: np.ndarray | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class UltraFastPotential:
-    """An ultra-fast potential; all arrays in eV and Å, ``s`` species.
+    """An ultra-fast potential; all numbers in eV and Å, ``s`` species.
 
     Attributes:
         species: chemical symbols, in order of atomic number.
         one_body: (s,) energy of each species.
-        pair_start: (s, s) start of each pair grid.
-        pair_cutoff: (s, s) its end.
-        pair_coefficients: (s, s, n + 3), symmetric in the species.
-        trio_cutoff: end of both legs; the third side ends at twice that.
-        leg_start: (s, s) start of the leg grids.
-        third_start: (s, s) start of the grids of the third side.
-        trio_coefficients: (s, s, s, a, b, c) by centre, first and second neighbour with the first not after the second in
-            ``species``; axes: leg to the first, leg to the second, third side.
+        pairs: the term of each pair of species, the first not after the second in ``species``.
+        trios: the term of each centre and pair of neighbours, ordered likewise; empty where there is no three-body energy.
         closest_distance: (s, s) the shortest distance of each pair in the training data.
         settings: the settings of the fit, as JSON.
         training_sha256: content hash of the training set.
         posterior: what the fit leaves open about the coefficients; ``None`` where it was not kept.
+
+    Raises:
+        ValueError: a term is missing, or the parts do not fit each other.
     """
 
     species: tuple[str, ...]
     one_body: np.ndarray
-    pair_start: np.ndarray
-    pair_cutoff: np.ndarray
-    pair_coefficients: np.ndarray
-    trio_cutoff: float
-    leg_start: np.ndarray
-    third_start: np.ndarray
-    trio_coefficients: np.ndarray
+    pairs: Mapping[Pair, PairTerm]
+    trios: Mapping[Trio, TrioTerm]
     closest_distance: np.ndarray
     settings: str = '{}'
     training_sha256: str = ''
-    posterior: Posterior | None = field(default=None, compare=False, repr=False)
-    source: str = field(default='potential', compare=False)
+    posterior: Posterior | None = field(default=None, repr=False)
+    source: str = 'potential'
+
+    def __post_init__(self):
+        s = len(self.species)
+        for name, shape in (('one_body', (s,)), ('closest_distance', (s, s))):
+            value = getattr(self, name)
+            if value.shape != shape or value.dtype.kind != 'f' or not np.isfinite(value).all():
+                raise ValueError(f'{name} is not {shape} finite numbers')
+        if list(self.pairs) != pair_names(self.species):
+            raise ValueError(f'pairs of {", ".join(self.species)} are missing')
+        if self.trios and list(self.trios) != trio_names(self.species):
+            raise ValueError(f'trios of {", ".join(self.species)} are missing')
+        symmetric = {
+            name: term.with_equal_neighbours() if name[1] == name[2] else term for name, term in self.trios.items()
+        }
+        object.__setattr__(self, 'trios', symmetric)
 
     @cached_property
     def tables(self) -> Tables:
-        """The potential as the compiled kernels want it."""
-        return build_tables(self)
+        """The potential as the compiled kernels want it: float64, one thread."""
+        return self.tables_for()
+
+    def tables_for(self, precision: str = 'float64', threads: int = 1) -> Tables:
+        """The potential for the compiled kernels.
+
+        Args:
+            precision: ``float64``, or ``float32`` for the three-body terms in single precision, which is faster.
+            threads: how many share the atoms of a structure.
+        """
+        if precision not in ('float64', 'float32') or threads < 1:
+            raise ValueError(f'precision is float64 or float32, threads are one or more, not {precision}, {threads}')
+        return build_tables(self, precision, threads)
 
     @cached_property
     def identity(self) -> str:
         """SHA-256 over everything that an energy depends on."""
-        digest = hashlib.sha256(f'{self.species} {self.trio_cutoff!r}'.encode())
-        for name in _ARRAYS:
-            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        digest = hashlib.sha256(repr(self.species).encode())
+        arrays = [self.one_body, self.closest_distance]
+        for pair in self.pairs.values():
+            arrays += [pair.grid.breaks, pair.coefficients]
+        for trio in self.trios.values():
+            arrays += [*(grid.breaks for grid in trio.grids), trio.coefficients]
+        for array in arrays:
+            digest.update(repr(np.shape(array)).encode() + np.ascontiguousarray(array, float).tobytes())
         return digest.hexdigest()
 
     @cached_property
     def basis(self) -> Basis:
         """The columns of the linear problem that its coefficients come from."""
-        return basis_of(self)
+        return Basis.of(
+            self.species,
+            {name: term.grid for name, term in self.pairs.items()},
+            {name: term.grids for name, term in self.trios.items()},
+        )
+
+    @property
+    def pair_start(self) -> np.ndarray:
+        """(s, s) the first knot of each pair, Å; below it a pair is a straight line."""
+        start = np.empty_like(self.closest_distance)
+        for (a, b), term in self.pairs.items():
+            i, j = self.species.index(a), self.species.index(b)
+            start[i, j] = start[j, i] = term.grid.start
+        return start
 
     @property
     def cutoff(self) -> float:
         """The longest cut-off, Å."""
-        return float(max(self.pair_cutoff.max(), self.trio_cutoff))
+        legs = (grid.stop for term in self.trios.values() for grid in term.grids[:2])
+        return max(*(term.grid.stop for term in self.pairs.values()), *legs, 0.0)
 
     def types(self, atoms: Atoms) -> np.ndarray:
         """Species number of each atom; :class:`InputError` for an element that the potential does not know."""
@@ -138,7 +176,7 @@ class UltraFastPotential:
         n, s = len(atoms), len(self.species)
         forces, energies, virial = np.empty((n, 3)), np.empty(n), np.empty((3, 3))
         kernels.compute(
-            positions, types[order], lists, self.tables, forces, energies, virial, np.zeros((s, s))
+            positions, types[order], lists, self.tables, forces, energies, virial, np.zeros((s, s)), True
         )
         back = np.argsort(order, kind='stable')
         stress = virial / atoms.cell.volume if atoms.cell.rank == 3 else None
@@ -151,15 +189,18 @@ class UltraFastPotential:
 
         Returns:
             What the format cannot carry, a line each; nothing for ``.h5``.
+
+        Raises:
+            InputError: another suffix, or a term that the format has no place for.
         """
         match Path(path).suffix:
             case '.h5':
                 self._save_hdf5(path)
                 return []
             case '.uf3':
-                return formats.write_uf3(self, path)
+                return lammps_file.write_uf3(self, path)
             case '.json':
-                return formats.write_json(self, path)
+                return uf3_json.write_json(self, path)
         raise InputError(f'{path}: unknown suffix; a potential is written as .h5, .uf3 (LAMMPS) or .json (UF3 package)')
 
     def _save_hdf5(self, path) -> None:
@@ -168,9 +209,9 @@ class UltraFastPotential:
             file.attrs['species'] = list(self.species)
             file.attrs['settings'] = self.settings
             file.attrs['training_sha256'] = self.training_sha256
-            file.attrs['trio_cutoff'] = self.trio_cutoff
-            for name in _ARRAYS:
-                file[name] = getattr(self, name)
+            file['one_body'] = self.one_body
+            file['closest_distance'] = self.closest_distance
+            write_terms(file, self.pairs, self.trios)
             if self.posterior is not None:
                 self.posterior.write(file.create_group('posterior'))
 
@@ -179,59 +220,29 @@ class UltraFastPotential:
         """Read a potential in the format of the suffix (``.h5``, ``.uf3``, ``.json``).
 
         Raises:
-            InputError: the file is damaged, foreign, or newer than this program.
+            InputError: the file is damaged, foreign, or newer or older than this program knows.
         """
         path = check_input(path, 'potential')
         match path.suffix:
             case '.uf3':
-                return cls(**formats.read_uf3(path), source=str(path))
+                return cls(**lammps_file.read_uf3(path), source=str(path))
             case '.json':
-                return cls(**formats.read_json(path), source=str(path))
-        with read_hdf5(path, 'potential', FORMAT_VERSION) as file:
-            values: dict[str, Any] = {name: file[name][...] for name in _ARRAYS}
+                return cls(**uf3_json.read_json(path), source=str(path))
+        with read_hdf5(path, 'potential', FORMAT_VERSION, oldest=FORMAT_VERSION) as file:
             species = tuple(str(name) for name in file.attrs['species'])
-            _check_arrays(values, len(species), float(file.attrs['trio_cutoff']))
+            pairs, trios = read_terms(file, species)
             json.loads(file.attrs['settings'])
-            return cls(
+            potential = cls(
                 species=species,
-                trio_cutoff=float(file.attrs['trio_cutoff']),
+                one_body=file['one_body'][...],
+                pairs=pairs,
+                trios=trios,
+                closest_distance=file['closest_distance'][...],
                 settings=str(file.attrs['settings']),
                 training_sha256=str(file.attrs['training_sha256']),
                 posterior=Posterior.read(file['posterior']) if 'posterior' in file else None,
                 source=str(path),
-                **values,
             )
-
-
-def _check_arrays(values: dict[str, np.ndarray], s: int, trio_cutoff: float) -> None:
-    """Refuse, with :class:`ValueError`, arrays that the kernels, which trust their shapes, cannot work on."""
-    for name, value in values.items():
-        # species come first, as often as the axes below say; the coefficients have axes of their own after them
-        axes = {'one_body': 1, 'trio_coefficients': 3}.get(name, 2)
-        dimensions = axes + {'pair_coefficients': 1, 'trio_coefficients': 3}.get(name, 0)
-        if value.ndim != dimensions or value.shape[:axes] != (s,) * axes or min(value.shape[axes:], default=4) < 4:
-            raise ValueError(f'{name} of shape {value.shape} does not fit {s} species')
-        if not np.isfinite(value).all():
-            raise ValueError(f'{name} holds NaN or infinite numbers')
-    legs = values['trio_coefficients'].shape[3:5]
-    if legs[0] != legs[1]:
-        raise ValueError(f'trio_coefficients has {legs[0]} and {legs[1]} functions for its two legs')
-    if not 0 < trio_cutoff < np.inf:
-        raise ValueError(f'trio_cutoff is {trio_cutoff}')
-    for name, stop in (
-        ('pair_start', values['pair_cutoff']), ('leg_start', trio_cutoff), ('third_start', 2 * trio_cutoff)
-    ):  # fmt: skip
-        if not (values[name] < stop).all() or (values[name] < 0).any():
-            raise ValueError(f'{name} is negative or beyond its cut-off')
-
-
-_ARRAYS = (
-    'one_body',
-    'pair_start',
-    'pair_cutoff',
-    'pair_coefficients',
-    'leg_start',
-    'third_start',
-    'trio_coefficients',
-    'closest_distance',
-)
+            if potential.posterior is not None:
+                potential.posterior.check(len(species), potential.basis.n_columns)
+            return potential

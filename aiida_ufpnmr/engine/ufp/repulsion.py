@@ -15,6 +15,8 @@ from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 #: e²/(4πε₀) in eV Å.
 COULOMB = 14.399645
+#: No two nuclei are taken to be closer than this, Å.
+_NUCLEI = 0.05
 
 
 def screened_repulsion(r: np.ndarray, z1: int, z2: int) -> np.ndarray:
@@ -35,18 +37,17 @@ def extend_wall(potential: UltraFastPotential) -> UltraFastPotential:
 
     Going inward from the shortest distance in the data, each coefficient rises above the one before by at least as much as
     the last two did, and by at least as much as the screened nuclear repulsion does. Half of the repulsion is taken,
-    because each pair counts in both orders.
+    because each pair counts in both orders. At least two coefficients are replaced (see
+    :func:`~aiida_ufpnmr.engine.ufp.basis.make_basis`), so that the straight line below the grid rises inward, too.
     """
-    coefficients = potential.pair_coefficients.copy()
-    n = coefficients.shape[2] - 3
-    for i, a in enumerate(potential.species):
-        for j, b in enumerate(potential.species):
-            start = potential.pair_start[i, j]
-            spacing = (potential.pair_cutoff[i, j] - start) / n
-            first_seen = int((potential.closest_distance[i, j] - start) / spacing)
-            centres = np.maximum(start + (np.arange(n + 3) - 1) * spacing, 0.1 * start)
-            wall = 0.5 * screened_repulsion(centres, atomic_numbers[a], atomic_numbers[b])
-            c = coefficients[i, j]
-            for k in range(min(first_seen, n) - 1, -1, -1):
-                c[k] = c[k + 1] + max(c[k + 1] - c[k + 2], wall[k] - wall[k + 1])
-    return dataclasses.replace(potential, pair_coefficients=coefficients)
+    pairs = dict(potential.pairs)
+    for (a, b), term in pairs.items():
+        closest = potential.closest_distance[potential.species.index(a), potential.species.index(b)]
+        centres = term.grid.centres
+        wall = 0.5 * screened_repulsion(np.maximum(centres, _NUCLEI), atomic_numbers[a], atomic_numbers[b])
+        steps = np.diff(centres)
+        c = term.coefficients.copy()
+        for k in range(min(term.grid.functions_below(closest), term.grid.n_intervals) - 1, -1, -1):
+            c[k] = c[k + 1] + max((c[k + 1] - c[k + 2]) * steps[k] / steps[k + 1], wall[k] - wall[k + 1])
+        pairs[a, b] = dataclasses.replace(term, coefficients=c)
+    return dataclasses.replace(potential, pairs=pairs)

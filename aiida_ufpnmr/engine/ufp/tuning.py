@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,10 @@ import numpy as np
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.settings import settings_to_json
 from aiida_ufpnmr.engine.ufp.equations import NormalEquations
-from aiida_ufpnmr.engine.ufp.fitting import Problem
-from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
+from aiida_ufpnmr.engine.ufp.problem import Problem
+from aiida_ufpnmr.engine.ufp.settings import DEFAULT, PotentialSettings
 
 #: Values that are tried of each setting, most telling first. The error of the forces has no entry: beside the penalties
 #: and the other two errors it sets no more than a common factor.
@@ -75,17 +76,21 @@ class _Search:
     def __init__(self, dataset: Dataset, settings: PotentialSettings):
         self.dataset = dataset
         self.folds = dataset.folds(settings.folds, settings.seed)
-        self.trials: dict[PotentialSettings, WithheldErrors | None] = {}
+        self.trials: dict[str, tuple[PotentialSettings, WithheldErrors | None]] = {}
         self._kept: tuple[PotentialSettings, list[NormalEquations]] | None = None
 
     def errors(self, settings: PotentialSettings) -> WithheldErrors | None:
-        """Errors of settings; ``None`` where their basis is too large."""
-        if settings not in self.trials:
-            self.trials[settings] = self._measure(settings)
-        return self.trials[settings]
+        """Errors of settings; ``None`` where their basis is too large, or leaves no room for a wall."""
+        key = settings_to_json(settings)
+        if key not in self.trials:
+            self.trials[key] = settings, self._measure(settings)
+        return self.trials[key][1]
 
     def _measure(self, settings: PotentialSettings) -> WithheldErrors | None:
-        problem = Problem.of(self.dataset, settings)
+        try:
+            problem = Problem.of(self.dataset, settings)
+        except InputError:
+            return None
         if problem.basis.n_columns > MOST_COLUMNS:
             return None
         rows = dataclasses.replace(settings, **dict.fromkeys(PENALTIES, 1.0))
@@ -93,6 +98,38 @@ class _Search:
             self._kept = None  # free the old ones first
             self._kept = (rows, [problem.equations(members) for members in self.folds])
         return cross_validate(problem, self.folds, self._kept[1])
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """One number that the search may change: a setting, or one entry of it where it is a mapping.
+
+    Attributes:
+        name: of the setting.
+        entry: the pair or trio, or ``default``; ``None`` for a setting that is a number.
+    """
+
+    name: str
+    entry: str | None = None
+
+    @classmethod
+    def all_of(cls, settings: PotentialSettings, names: Iterable[str]) -> list[Coordinate]:
+        """The coordinates of some settings; those of a mapping are its entries, and what holds where there is none."""
+        coordinates = []
+        for name in names:
+            value = getattr(settings, name)
+            entries = {DEFAULT: None, **value} if isinstance(value, Mapping) else {None: value}
+            coordinates += [cls(name, entry) for entry in entries]
+        return coordinates
+
+    def value(self, settings: PotentialSettings) -> float:
+        """Where the settings stand."""
+        return getattr(settings, self.name) if self.entry is None else settings.entry(self.name, self.entry)
+
+    def moved(self, settings: PotentialSettings, value: float) -> PotentialSettings:
+        """The settings with another value."""
+        whole = value if self.entry is None else {**getattr(settings, self.name), self.entry: value}
+        return dataclasses.replace(settings, **{self.name: whole})
 
 
 def tune(
@@ -117,18 +154,21 @@ def tune(
         raise InputError(
             f'{dataset.source}: a single group cannot be withheld, so nothing can be tuned; name groups (config_type)'
         )
-    basis = Problem.of(dataset, settings).basis
-    best = dataclasses.replace(settings, leg_intervals=basis.leg_intervals, third_intervals=basis.third_intervals)
+    problem = Problem.of(dataset, settings)
+    best = problem.settings
     reference = search.errors(best)
     if reference is None:
-        raise InputError(f'the settings lead to {basis.n_columns} coefficients, more than can be tuned ({MOST_COLUMNS})')
+        columns = problem.basis.n_columns
+        raise InputError(f'the settings lead to {columns} coefficients, more than can be tuned ({MOST_COLUMNS})')
     lowest = 1.0
-    with progress(2 * len(grid) * sweeps, 'tuning', 'setting') as bar:
+    coordinates = Coordinate.all_of(best, grid)
+    with progress(2 * len(coordinates) * sweeps, 'tuning', 'setting') as bar:
         for _ in range(sweeps):
             before = best
-            for name, values in grid.items():
+            for coordinate in coordinates:
                 for direction in (1, -1):
-                    best, lowest = _along(search, best, lowest, reference, name, values[::direction])
+                    values = grid[coordinate.name][::direction]
+                    best, lowest = _along(search, best, lowest, reference, coordinate, values)
                     bar.update()
                     bar.set_postfix_str(f'{search.errors(best).forces:.0f} meV/Å')
             if best == before:
@@ -147,20 +187,20 @@ def tune(
                 'forces_rmse_meV_per_angstrom': errors.forces,
                 'energy_rmse_meV_per_atom': errors.energy,
             }
-            for trial, errors in search.trials.items()
+            for trial, errors in search.trials.values()
             if errors is not None
         ],
     }
 
 
-def _along(search, best, lowest, reference, name, values) -> tuple[PotentialSettings, float]:
-    """Follow one setting along ``values`` beyond where it stands, as long as the score falls."""
+def _along(search, best, lowest, reference, coordinate, values) -> tuple[PotentialSettings, float]:
+    """Follow one coordinate along ``values`` beyond where it stands, as long as the score falls."""
     ascending = values[-1] > values[0]
-    here = getattr(best, name)
+    here = coordinate.value(best)
     for value in values:
         if (value <= here) if ascending else (value >= here):
             continue
-        trial = dataclasses.replace(best, **{name: value})
+        trial = coordinate.moved(best, value)
         errors = search.errors(trial)
         if errors is None or errors.score(reference) > lowest - LEAST_GAIN:
             break

@@ -1,0 +1,122 @@
+"""``ufpnmr melt-quench``."""
+
+from __future__ import annotations
+
+import click
+from ase.io import write
+
+from aiida_ufpnmr.engine.commands.md import end, run_options, run_with_options
+from aiida_ufpnmr.engine.commands.shared import (
+    COUNT,
+    INPUT,
+    NOT_NEGATIVE,
+    OUTPUT,
+    POSITIVE,
+    Command,
+    Number,
+    check_outputs,
+    json_option,
+    print_table,
+    report,
+)
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import whole_file
+from aiida_ufpnmr.engine.md.melt_quench import MeltQuench, random_start, velocities
+from aiida_ufpnmr.engine.md.simulation import Simulation
+from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+
+DEFAULTS = MeltQuench()
+
+
+@click.command(
+    'melt-quench',
+    cls=Command,
+    example='ufpnmr melt-quench potential.h5 --composition Li3PS4 --atoms 128 --density 1.9 -o glass.extxyz',
+)
+@click.argument('potential', type=INPUT, metavar='POT')
+@click.option('-o', '--output', type=OUTPUT, required=True, metavar='GLASS.extxyz', help='Where to write the glass; the trajectory of each stage goes beside it, to GLASS-melt.h5 and so on.')
+@click.option('--composition', required=True, metavar='FORMULA', help='Such as Li3PS4 or (Li2S)7(P2S5)3.')
+@click.option('--atoms', 'n_atoms', type=COUNT, required=True, metavar='N', help='Number of atoms.')
+@click.option('--density', type=POSITIVE, required=True, metavar='G/CM3', help='Density of the melt in g/cm³.')
+@click.option('--melt-temperature', type=POSITIVE, default=DEFAULTS.melt_temperature_K, show_default=True, metavar='K', help='Where the quench begins, in K.')
+@click.option('--temperature', type=POSITIVE, default=DEFAULTS.temperature_K, show_default=True, metavar='K', help='Where it ends, in K.')
+@click.option('--melt-ps', type=POSITIVE, default=DEFAULTS.melt_ps, show_default=True, metavar='PS', help='From random places to a liquid, at constant volume.')
+@click.option('--hold-ps', type=POSITIVE, default=DEFAULTS.hold_ps, show_default=True, metavar='PS', help='Until the liquid has forgotten these, at constant volume.')
+@click.option('--quench-rate', type=POSITIVE, default=DEFAULTS.quench_rate_K_per_ps, show_default=True, metavar='K/PS', help='At constant pressure; 1 K/ps is 10¹² K/s.')
+@click.option('--anneal-ps', type=POSITIVE, default=DEFAULTS.anneal_ps, show_default=True, metavar='PS', help='At the final temperature and constant pressure.')
+@click.option('--produce-ps', type=NOT_NEGATIVE, default=DEFAULTS.produce_ps, show_default=True, metavar='PS', help='At the final temperature and volume; EFG tensors are predicted in this stage alone.')
+@click.option('--pressure', type=Number(), default=DEFAULTS.pressure_GPa, show_default=True, metavar='GPa', help='Of quench and anneal, in GPa.')
+@click.option('--timestep', type=POSITIVE, default=1.0, show_default=True, metavar='FS', help='Time step in fs.')
+@click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of places, velocities, thermostat and barostat.')
+@run_options(closest_approach=0.8)
+@json_option
+def melt_quench(
+    potential, output, composition, n_atoms, density, melt_temperature, temperature, melt_ps, hold_ps, quench_rate,
+    anneal_ps, produce_ps, pressure, timestep, seed, json_path, **options,
+):  # fmt: skip
+    """Make a glass: melt, hold, quench, anneal, and, where asked, produce.
+
+    Atoms are placed at random, no two closer than the training data know. Each stage begins where the one before it ended and
+    has a trajectory and a checkpoint of its own; --restart goes on in the stage that was cut off.
+    """
+    if output.suffix != '.extxyz':
+        raise InputError(f'{output}: a glass is written as extended XYZ; choose a name that ends in .extxyz')
+    protocol = MeltQuench(
+        melt_temperature, temperature, melt_ps, hold_ps, quench_rate, anneal_ps, produce_ps, pressure
+    )
+    stages = protocol.stages(timestep)
+    paths = {stage.name: output.with_name(f'{output.stem}-{stage.name}.h5') for stage in stages}
+    check_outputs(output, json_path, *paths.values())
+    loaded = UltraFastPotential.load(potential)
+    atoms, first_velocities = random_start(loaded, composition, n_atoms, density, seed), None
+    results = {}
+    for stage in stages:
+        simulation = Simulation(
+            atoms,
+            loaded,
+            timestep_fs=timestep,
+            seed=seed,
+            guard_fraction=options['closest_approach'],
+            velocities=first_velocities,
+            precision=options['precision'],
+            threads=options['threads'],
+            **{'ensemble': 'nvt', **stage.conditions},
+        )
+        chosen = options if stage.name == 'produce' else {**options, 'efg_model': None}
+        results[stage.name] = run_with_options(simulation, paths[stage.name], stage.steps(timestep), chosen)
+        atoms = simulation.atoms
+        first_velocities = velocities(atoms)
+        if results[stage.name]['stop_reason'] != 'finished':
+            report(_together(results), json_path)
+            end(paths[stage.name], results[stage.name])
+    atoms.wrap()
+    with whole_file(output) as partial:
+        write(partial, atoms, format='extxyz')
+    report(_together(results), json_path)
+    print_table(
+        [
+            ['stage', 'ps', 'temperature, K', 'pressure, GPa', 'density, g/cm³'],
+            *(
+                [
+                    name,
+                    f'{found["simulated_ps"]:g}',
+                    f'{found["temperature_mean_K"]:.0f}',
+                    f'{found["pressure_mean_GPa"]:.2f}',
+                    f'{found["density_g_per_cm3"]:.3f}',
+                ]
+                for name, found in results.items()
+            ),
+        ]
+    )
+
+
+def _together(results: dict) -> dict:
+    """Results of all stages, with what the last one came to at the top."""
+    last = next(reversed(results.values()))
+    return {
+        'stages': {name: {k: v for k, v in found.items() if k != 'timing'} for name, found in results.items()},
+        'stop_reason': last['stop_reason'],
+        'stop_message': last['stop_message'],
+        'density_g_per_cm3': last['density_g_per_cm3'],
+        'timing': {name: found['timing'] for name, found in results.items()},
+    }

@@ -1,0 +1,328 @@
+"""Labels from GPAW: energy, forces, stress and the EFG tensor of every atom in one run.
+
+PBE, plane waves, spin-paired. The calculation itself runs in whatever Python interpreter has GPAW
+(:mod:`~aiida_ufpnmr.engine.dft.gpaw_worker`), fed by files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from aiida_ufpnmr.engine.dft import gpaw_worker
+from aiida_ufpnmr.engine.dft.density_grid import exact_grid
+from aiida_ufpnmr.engine.dft.kpoints import kpoint_grid, needs_gamma
+from aiida_ufpnmr.engine.dft.labels import LabellingError, Labels
+from aiida_ufpnmr.engine.dft.programs import Programs
+from aiida_ufpnmr.engine.dft.protocols import DEFAULT_PROTOCOL, protocol_settings
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.settings import settings_from_mapping
+
+XC = 'PBE'
+#: Elements whose frozen core would spoil the EFG: electrons that are treated as valence instead. With a frozen 1s shell the
+#: EFG of Li is a third too large.
+VALENCE_ELECTRONS = {'Li': 3}
+#: Where users say which Python has GPAW.
+PYTHON_VARIABLE = 'UFPNMR_GPAW_PYTHON'
+#: GPAW of Debian and Ubuntu belongs to this one.
+SYSTEM_PYTHON = '/usr/bin/python3'
+CENTRES = ('auto', 'gamma', 'shifted')
+#: One thread a process: its k-points, or other structures, are the better use of a second core.
+THREADS = {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
+
+
+@dataclass(frozen=True)
+class GpawSettings:
+    """What decides the numbers.
+
+    Attributes:
+        cutoff_ev: kinetic energy of the highest plane wave, eV.
+        kspacing_per_angstrom: largest distance between k-points, 1/Å with the factor 2π; the grid follows the cell.
+        kpoint_centre: ``gamma``, ``shifted`` (Monkhorst–Pack: even grids leave Γ out), or ``auto``: shifted, but
+            Γ-centred where a shift would break the symmetry of the lattice.
+        kpoints: a fixed grid in place of the spacing, such as [1, 2, 2].
+        exact_grid: whether the density lies on a grid without aliases, so that a translation of the crystal changes nothing; half
+            as long again. GPAW's own grid is coarser.
+        smearing_ev: width of the Fermi–Dirac distribution, eV.
+        density_tolerance: electrons per valence electron by which the density may still change.
+        eigenstates_tolerance: residual of the wave functions, eV² per valence electron.
+        max_cycles: cycles of self-consistency in one attempt.
+    """
+
+    cutoff_ev: float = 400.0
+    kspacing_per_angstrom: float = 0.52
+    kpoint_centre: str = 'auto'
+    kpoints: tuple[int, int, int] | None = None
+    exact_grid: bool = False
+    smearing_ev: float = 0.1
+    density_tolerance: float = 1e-5
+    eigenstates_tolerance: float = 1e-7
+    max_cycles: int = 100
+
+    def __post_init__(self):
+        for name in ('cutoff_ev', 'kspacing_per_angstrom', 'smearing_ev', 'density_tolerance', 'eigenstates_tolerance'):
+            if not getattr(self, name) > 0:
+                raise ValueError(f'{name} must be positive')
+        if self.kpoint_centre not in CENTRES:
+            raise ValueError(f'kpoint_centre must be one of {", ".join(CENTRES)}, not {self.kpoint_centre!r}')
+        if self.kpoints is not None:
+            grid = tuple(self.kpoints) if isinstance(self.kpoints, (list, tuple)) else ()
+            if len(grid) != 3 or not all(type(n) is int and n > 0 for n in grid):
+                raise ValueError(f'kpoints must be three positive whole numbers, not {self.kpoints!r}')
+            object.__setattr__(self, 'kpoints', grid)
+        if self.max_cycles < 1:
+            raise ValueError('max_cycles must be positive')
+
+    def kpoint_grid(self, cell: np.ndarray) -> tuple[tuple[int, int, int], bool]:
+        """The grid for a cell (3, 3) in Å, and whether it is centred at Γ."""
+        grid = self.kpoints or kpoint_grid(cell, self.kspacing_per_angstrom)
+        centred = needs_gamma(cell) if self.kpoint_centre == 'auto' else self.kpoint_centre == 'gamma'
+        return grid, centred
+
+    @property
+    def attempts(self) -> list[dict[str, Any]]:
+        """What is tried in turn until the density converges: GPAW's defaults; careful mixing; that with a wider smearing, too."""
+        careful = {'backend': 'pulay', 'beta': 0.02, 'nmaxold': 8, 'weight': 100}
+        return [
+            {'smearing_ev': self.smearing_ev, 'cycles': self.max_cycles, 'mixer': None},
+            {'smearing_ev': self.smearing_ev, 'cycles': 3 * self.max_cycles, 'mixer': careful},
+            {'smearing_ev': 2 * self.smearing_ev, 'cycles': 3 * self.max_cycles, 'mixer': careful},
+        ]
+
+
+#: Options of ``ufpnmr label`` and the settings that they are.
+OPTIONS = {
+    'cutoff_ev': 'cutoff_ev',
+    'kspacing': 'kspacing_per_angstrom',
+    'kpoints': 'kpoints',
+    'kpoint_centre': 'kpoint_centre',
+    'smearing_ev': 'smearing_ev',
+}
+
+
+def gpaw_settings(options: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> GpawSettings:
+    """The settings of a protocol, changed by some of a file, changed by options.
+
+    Args:
+        options: of ``ufpnmr label`` by name, ``protocol`` among them; what is no setting is not looked at, nor is ``None``.
+        changes: settings by name.
+
+    Raises:
+        InputError: an unknown protocol, or a setting that is unknown or makes no sense.
+    """
+    values = protocol_settings('gpaw', options.get('protocol') or DEFAULT_PROTOCOL) | dict(changes or {})
+    values |= {OPTIONS[name]: value for name, value in options.items() if name in OPTIONS and value is not None}
+    return settings_from_mapping(GpawSettings, values)
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A Python interpreter that has GPAW.
+
+    Attributes:
+        python: the interpreter.
+        gpaw: version of GPAW there.
+        mpi: whether several processes can share a calculation.
+    """
+
+    python: Path
+    gpaw: str
+    mpi: bool
+
+
+def cache_folder() -> Path:
+    """Where what is made once for all runs is kept."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache').absolute() / 'aiida-ufpnmr'
+
+
+def candidates() -> list[Path]:
+    """Interpreters that may have GPAW, in the order in which they are tried."""
+    chosen = os.environ.get(PYTHON_VARIABLE)
+    return [Path(python) for python in ([chosen] if chosen else [sys.executable, SYSTEM_PYTHON])]
+
+
+def find_gpaw(python: str | os.PathLike | None = None) -> Installation:
+    """The interpreter that has GPAW.
+
+    Args:
+        python: the one to use; else the one that the environment variable ``UFPNMR_GPAW_PYTHON`` names; else this very one,
+            or the system's.
+
+    Raises:
+        InputError: none has a GPAW that works; the message says what to do.
+    """
+    tried = [Path(python)] if python is not None else candidates()
+    reasons = []
+    for interpreter in tried:
+        found = _probe(interpreter)
+        if isinstance(found, Installation):
+            return found
+        reasons.append(f'{interpreter}: {found}')
+    raise InputError(
+        f'no GPAW that can be used ({"; ".join(reasons)}); install it with "python -m aiida_ufpnmr.engine.dft.gpaw_install", or '
+        f'name the Python that has it with --python or {PYTHON_VARIABLE}'
+    )
+
+
+def _probe(python: Path) -> Installation | str:
+    """What an interpreter has, or why it cannot be used."""
+    interpreter = os.path.abspath(python) if os.path.isfile(python) else shutil.which(python)
+    if interpreter is None:
+        return 'no such program'
+    try:
+        ended = subprocess.run(
+            [interpreter, gpaw_worker.__file__, 'probe'], capture_output=True, text=True, timeout=120, env=environment()
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return ' '.join(str(error).split())
+    try:
+        found = json.loads(ended.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        return _last_line(ended.stderr) or f'ended with status {ended.returncode}'
+    if not found['setups']:
+        return 'has no PAW data sets; install gpaw-data there, or set GPAW_SETUP_PATH'
+    return Installation(Path(interpreter), found['gpaw'], found['mpi'])
+
+
+def environment() -> dict[str, str]:
+    """What GPAW's interpreter gets as its environment."""
+    # Open MPI does not run for root, as one is in a container, unless told to
+    root = dict.fromkeys(('OMPI_ALLOW_RUN_AS_ROOT', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM'), '1') if os.geteuid() == 0 else {}
+    return {**os.environ, **THREADS, **root, 'PYTHONWARNINGS': 'ignore'}
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ''
+
+
+def setups_folder(installation: Installation) -> Path:
+    """The folder with PAW data sets that GPAW does not bring along; they are generated on first use.
+
+    Raises:
+        InputError: GPAW cannot generate them, or they cannot be kept.
+    """
+    folder = cache_folder() / f'gpaw-{installation.gpaw}-setups'
+    missing = [symbol for symbol in VALENCE_ELECTRONS if not (folder / f'{symbol}.{_tag(symbol)}.{XC}').is_file()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for symbol in missing:
+            _generate_setup(installation, symbol, folder)
+    except OSError as error:
+        raise InputError(
+            f'{folder}: cannot keep PAW data sets there ({error.strerror or error}); set XDG_CACHE_HOME to a folder that can be written'
+        ) from error
+    return folder
+
+
+def _tag(symbol: str) -> str:
+    return f'{VALENCE_ELECTRONS[symbol]}e'
+
+
+def _generate_setup(installation: Installation, symbol: str, folder: Path) -> None:
+    """Generate a scalar-relativistic PAW data set with more valence electrons; it appears in ``folder`` whole."""
+    program = [installation.python, '-m', 'gpaw', 'dataset']
+    electrons = str(VALENCE_ELECTRONS[symbol])
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        run = lambda *words: subprocess.run(  # noqa: E731
+            [*program, *words], cwd=scratch, capture_output=True, text=True, env=environment()
+        )
+        # older versions have to be asked for what newer ones do by themselves
+        relativistic = ['-s'] if '--scalar-relativistic' in run('--help').stdout else []
+        ended = run(symbol, '-f', XC, *relativistic, '-e', electrons, '-t', _tag(symbol), '-w')
+        made = Path(scratch) / f'{symbol}.{_tag(symbol)}.{XC}'
+        if ended.returncode or not made.is_file():
+            raise InputError(
+                f'{installation.python}: GPAW cannot make the PAW data set {made.name} ({_last_line(ended.stderr)})'
+            )
+        os.replace(made, folder / made.name)
+
+
+class GpawEngine:
+    """Labels structures with GPAW."""
+
+    name = 'gpaw'
+
+    def __init__(self, settings: GpawSettings, python: str | os.PathLike | None = None):
+        self.settings = settings
+        self.installation = find_gpaw(python)
+        self.setups_folder = setups_folder(self.installation)
+
+    @property
+    def shares_structures(self) -> bool:
+        """Whether several processes can work on one structure."""
+        return self.installation.mpi and self.mpiexec is not None
+
+    @property
+    def mpiexec(self) -> str | None:
+        """What starts several processes: the one beside GPAW's interpreter, which is likely to be of the same MPI, or that on PATH."""
+        return shutil.which('mpiexec', path=self.installation.python.parent) or shutil.which('mpiexec')
+
+    def describe(self, atoms: Atoms) -> dict[str, Any]:
+        """What the settings become for this structure."""
+        grid, centred = self.settings.kpoint_grid(atoms.cell.array)
+        return {
+            'xc': XC,
+            'cutoff_ev': self.settings.cutoff_ev,
+            'kpoints': f'{"x".join(map(str, grid))}-{"gamma" if centred else "shifted"}',
+        }
+
+    def label(self, atoms: Atoms, folder: Path, programs: Programs, processes: int = 1) -> Labels:
+        """Run GPAW on one structure; its text output is ``gpaw.txt`` in ``folder``.
+
+        Raises:
+            LabellingError: it gave no labels; the message says why.
+        """
+        grid, centred = self.settings.kpoint_grid(atoms.cell.array)
+        job = {
+            'numbers': atoms.numbers.tolist(),
+            'positions_angstrom': atoms.positions.tolist(),
+            'cell_angstrom': atoms.cell.tolist(),
+            'xc': XC,
+            'cutoff_ev': self.settings.cutoff_ev,
+            'kpoints': grid,
+            'gamma_centred': centred,
+            'gpts': exact_grid(atoms.cell.array, self.settings.cutoff_ev) if self.settings.exact_grid else None,
+            'setups_folder': str(self.setups_folder),
+            'setups': {symbol: _tag(symbol) for symbol in VALENCE_ELECTRONS},
+            'density_tolerance': self.settings.density_tolerance,
+            'eigenstates_tolerance': self.settings.eigenstates_tolerance,
+            'attempts': self.settings.attempts,
+            'processes': processes,
+            'log': 'gpaw.txt',
+        }
+        # a copy, since Python looks for modules beside the script that it runs
+        script = shutil.copy(gpaw_worker.__file__, folder)
+        (folder / 'job.json').write_text(json.dumps(job))
+        parallel = [self.mpiexec, '-n', str(processes)] if processes > 1 else []
+        command = [*parallel, str(self.installation.python), Path(script).name, 'label', 'job.json', 'labels.json']
+        status = programs.run(command, folder, folder / 'gpaw.err', environment())
+        result = folder / 'labels.json'
+        if not result.is_file():
+            reason = _last_line((folder / 'gpaw.err').read_text(errors='replace'))
+            raise LabellingError(f'GPAW ended with status {status} ({reason or "it said nothing"})')
+        found = json.loads(result.read_text())
+        if 'failure' in found:
+            raise LabellingError(found['failure'])
+        return Labels(
+            energy=found['energy_ev'],
+            free_energy=found['free_energy_ev'],
+            forces=np.array(found['forces_ev_per_angstrom']),
+            stress=np.array(found['stress_ev_per_cubic_angstrom']),
+            efg=np.array(found['efg_au']),
+            version=f'{self.name}-{found["gpaw"]}',
+            datasets=found['setups'],
+            attempt=found['attempt'],
+            smearing_ev=found['smearing_ev'],
+        )

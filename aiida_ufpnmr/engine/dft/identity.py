@@ -1,0 +1,34 @@
+"""What tells two labels apart: the structure and the settings behind them, each as one hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+#: Positions and cells that differ by less than this (Å) are the same: files keep eight digits, and no label sees more.
+RESOLUTION = 1e-6
+
+
+def structure_sha256(atoms: Atoms) -> str:
+    """Hash of elements, positions, cell and periodicity, in the order of the atoms."""
+    digest = hashlib.sha256(np.ascontiguousarray(atoms.numbers, np.int64).tobytes())
+    for lengths in (atoms.positions, atoms.cell.array):
+        digest.update(np.round(np.asarray(lengths, float) / RESOLUTION).astype(np.int64).tobytes())
+    digest.update(np.ascontiguousarray(atoms.pbc, np.uint8).tobytes())
+    return digest.hexdigest()
+
+
+def settings_sha256(engine: str, settings: Mapping[str, Any]) -> str:
+    """Hash of the name of the engine and of settings made of what JSON knows, in any order of names."""
+    content = json.dumps({'engine': engine, 'settings': settings}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def label_sha256(structure: str, settings: str) -> str:
+    """Hash of a label, from those of its structure and its settings."""
+    return hashlib.sha256((structure + settings).encode()).hexdigest()

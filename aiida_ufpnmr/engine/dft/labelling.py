@@ -1,0 +1,262 @@
+"""Labels for a batch of structures: several side by side, each safe as soon as it is done, none computed twice.
+
+Until the batch is done, finished labels lie in the folder ``NAME.pieces`` beside the output, one file for each structure, found
+again by the content of structure and settings. Then the output appears, whole, and is itself what a later run starts from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import resource
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
+from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
+from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, Engine, LabellingError, Labels, Source, labelled_atoms, labels_of
+from aiida_ufpnmr.engine.dft.programs import Programs
+from aiida_ufpnmr.engine.dft.screening import unsuitable
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import write_json
+from aiida_ufpnmr.engine.hdf5 import versions
+from aiida_ufpnmr.engine.progress import progress
+
+ARRAYS = ('forces', 'stress', 'efg')
+
+
+def label_structures(
+    sources: Sequence[Source],
+    engine: Engine,
+    output: str | os.PathLike,
+    *,
+    cores: int = 1,
+    min_success_fraction: float = 0.8,
+) -> dict[str, Any]:
+    """Label ``sources`` and write ``output`` (extended XYZ), in their order and without those that gave no labels.
+
+    Labels that ``output`` or its pieces hold already, of the same structures with the same settings, are taken from there.
+
+    Args:
+        sources: the structures.
+        engine: what labels them.
+        output: the file; with too few labels it is not written, and what is done stays in its pieces.
+        cores: processes that may run at a time: structures side by side first; what is left over shares a structure,
+            where the engine can.
+        min_success_fraction: share of the structures that must have got labels.
+
+    Returns:
+        Results: counts, settings, versions, data sets, and each row that was ``refused`` or ``failed`` with its reason.
+
+    Raises:
+        InputError: ``output`` holds labels that would be lost, or another run is writing it.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; finished labels stay in the pieces.
+    """
+    output = Path(output)
+    began = time.perf_counter()
+    cpu_began = _children_cpu()
+    settings = dataclasses.asdict(engine.settings)
+    settings_hash = settings_sha256(engine.name, settings)
+    keys = [label_sha256(structure_sha256(source.atoms), settings_hash) for source in sources]
+    before = _labelled_before(output, set(keys))
+    reasons = ((number, unsuitable(source.atoms)) for number, source in enumerate(sources))
+    refused = {number: reason for number, reason in reasons if reason is not None}
+    with Pieces(output) as pieces:
+        waiting: dict[str, int] = {}
+        for number, key in enumerate(keys):
+            if key not in before and number not in refused and not pieces.has(key):
+                waiting.setdefault(key, number)
+        failures = _run(sources, waiting, engine, pieces, cores, len(sources) - len(waiting))
+        failed = {n: failures[key] for n, key in enumerate(keys) if key in failures and n not in refused}
+        rows, datasets = [], set()
+        for number, (source, key) in enumerate(zip(sources, keys)):
+            if number in refused or number in failed:
+                continue
+            labels = before[key] if key in before else pieces.load(key)
+            datasets |= labels.datasets.items()
+            record = {'engine': engine.name, 'settings_sha256': settings_hash, LABEL_KEY: key}
+            rows.append(labelled_atoms(source, labels, engine.describe(source.atoms) | record))
+        fraction = len(rows) / len(sources)
+        enough = bool(rows) and fraction >= min_success_fraction
+        if enough:
+            write_dataset(output, Dataset(tuple(rows), str(output)))
+            pieces.forget(failed)
+    wall = time.perf_counter() - began
+    return {
+        'engine': engine.name,
+        'engine_versions': sorted({atoms.info['engine_version'] for atoms in rows}),
+        'settings': settings,
+        'settings_sha256': settings_hash,
+        'datasets': {symbol: sorted(name for s, name in datasets if s == symbol) for symbol, _ in sorted(datasets)},
+        'structures': len(sources),
+        'labelled': len(rows),
+        'labelled_before': sum(key not in waiting for n, key in enumerate(keys) if n not in refused),
+        'refused': [_entry(sources, number, reason) for number, reason in refused.items()],
+        'failed': [_entry(sources, number, reason) for number, reason in failed.items()],
+        'converged_late': sum(atoms.info['scf_attempt'] > 1 for atoms in rows),
+        'success_fraction': fraction,
+        'min_success_fraction': min_success_fraction,
+        'enough': enough,
+        'data_sha256': read_dataset(output).content_hash if enough else None,  # of what the file keeps of the digits
+        'versions': versions(),
+        'timing': {
+            'wall_s': wall,
+            'cpu_s': _children_cpu() - cpu_began,
+            'wall_s_per_structure': wall / len(waiting) if waiting else None,
+        },
+    }
+
+
+def _children_cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _entry(sources: Sequence[Source], number: int, reason: str) -> dict[str, Any]:
+    return {'number': number, 'source_file': sources[number].file, 'source_row': sources[number].row, 'reason': reason}
+
+
+def _labelled_before(output: Path, wanted: set[str]) -> dict[str, Labels]:
+    """The labels that an earlier run has left in ``output``, by their key."""
+    if not output.exists():
+        return {}
+    rows = list(read_dataset(output))
+    found = {atoms.info.get(LABEL_KEY): atoms for atoms in rows}
+    lost = sum(atoms.info.get(LABEL_KEY) not in wanted for atoms in rows)
+    if lost:
+        raise InputError(
+            f'{output}: holds {lost} of {len(rows)} structures that are not asked for now, or were labelled with other settings, '
+            'and would be lost; choose another name'
+        )
+    try:
+        return {key: labels_of(atoms) for key, atoms in found.items()}
+    except (AttributeError, KeyError) as error:
+        raise InputError(f'{output}: a structure has lost its label or record {error}; move the file away to label anew') from error
+
+
+def _run(
+    sources: Sequence[Source], waiting: dict[str, int], engine: Engine, pieces: Pieces, cores: int, done: int
+) -> dict[str, str]:
+    """Label what is waiting, by key; why it failed for those that did."""
+    failures: dict[str, str] = {}
+    if not waiting:
+        return failures
+    side_by_side = min(cores, len(waiting))
+    processes = cores // side_by_side if engine.shares_structures else 1
+
+    def label(key: str) -> str | None:
+        folder = pieces.scratch(waiting[key])
+        try:
+            labels = engine.label(sources[waiting[key]].atoms, folder, programs, processes)
+        except LabellingError as error:
+            return f'{error}; see {folder}'
+        pieces.save(key, labels)
+        shutil.rmtree(folder)
+        return None
+
+    with (
+        _termination_as_interrupt(),
+        progress(done + len(waiting), 'label', 'structure', initial=done) as bar,
+        ThreadPoolExecutor(side_by_side) as pool,
+        Programs() as programs,  # leaves first, so that what still runs is stopped before its thread is waited for
+    ):
+        futures = {pool.submit(label, key): key for key in waiting}
+        try:
+            for future in as_completed(futures):
+                reason = future.result()
+                if reason is not None:
+                    failures[futures[future]] = reason
+                bar.update()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+    return failures
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Take a request to terminate as Ctrl-C, which ends programs and files in good order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Pieces:
+    """Finished labels beside an output, and room for runs; one run at a time may use them."""
+
+    def __init__(self, output: Path):
+        self.output = output
+        self.folder = output.with_name(output.name + '.pieces')
+
+    def __enter__(self) -> Pieces:
+        self.folder.mkdir(exist_ok=True)
+        self._lock = open(self.folder / 'lock', 'w')
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise InputError(f'{self.output}: another run is labelling into it; wait for it, or choose another name') from None
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._lock.close()
+        # nothing is left behind where nothing was done
+        with suppress(OSError):
+            if list(self.folder.iterdir()) == [self.folder / 'lock']:
+                shutil.rmtree(self.folder)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f'{key}.json'
+
+    def has(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def save(self, key: str, labels: Labels) -> None:
+        write_json(self._path(key), dataclasses.asdict(labels))
+
+    def load(self, key: str) -> Labels:
+        try:
+            found = json.loads(self._path(key).read_text())
+            return Labels(**{name: np.array(value) if name in ARRAYS else value for name, value in found.items()})
+        except (ValueError, TypeError) as error:
+            raise InputError(f'{self._path(key)}: is damaged ({error}); remove it and run again') from error
+
+    def _scratch(self, number: int) -> Path:
+        return self.folder / f'structure-{number}'
+
+    def scratch(self, number: int) -> Path:
+        """An empty folder for the run of one structure."""
+        folder = self._scratch(number)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def forget(self, failed: Collection[int]) -> None:
+        """Remove the labels, which are in the output now, and what runs have left but those that failed in this batch."""
+        for path in self.folder.glob('*.json'):
+            path.unlink()
+        kept = {self._scratch(number) for number in failed}
+        for path in self.folder.glob('structure-*'):
+            if path not in kept:
+                shutil.rmtree(path)

@@ -1,0 +1,189 @@
+"""What a DFT engine is asked for and what it gives: structures in, labelled structures that know their origin out."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from aiida_ufpnmr.engine.dataset import stress
+from aiida_ufpnmr.engine.dft.identity import structure_sha256
+from aiida_ufpnmr.engine.dft.programs import Programs
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import check_input
+from aiida_ufpnmr.engine.md.trajectory import POSITION, Trajectory
+
+#: Entry of a row's comment line: from which structure and which settings its labels come, as one hash.
+LABEL_KEY = 'label_sha256'
+#: Entries that name the file which stands for the core of an element begin with this.
+_DATASET = 'dataset_'
+
+
+class LabellingError(RuntimeError):
+    """An engine gave no labels for a structure; the message says why in one line."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A structure, the name of the file that it comes from, and its place in that file, counted from 0."""
+
+    atoms: Atoms
+    file: str
+    row: int
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What one run of an engine gives.
+
+    Attributes:
+        energy: eV, extrapolated to zero smearing.
+        free_energy: eV, the one whose gradient the forces are.
+        forces: (n, 3) in eV/Å.
+        stress: (3, 3) in eV/Å³, ASE sign.
+        efg: (n, 3, 3) in a.u., V_ij = ∂²V/∂x_i∂x_j in the Cartesian frame of the cell.
+        version: name and version of the engine, such as ``gpaw-26.7.0``.
+        datasets: by element, the file that stands for its core, as ``name:sha256``.
+        attempt: which attempt converged, counted from 1.
+        smearing_ev: of that attempt.
+
+    Raises:
+        LabellingError: a label is NaN or infinite.
+    """
+
+    energy: float
+    free_energy: float
+    forces: np.ndarray
+    stress: np.ndarray
+    efg: np.ndarray
+    version: str
+    datasets: dict[str, str]
+    attempt: int
+    smearing_ev: float
+
+    def __post_init__(self):
+        for name in ('energy', 'free_energy', 'forces', 'stress', 'efg'):
+            if not np.isfinite(getattr(self, name)).all():
+                raise LabellingError(f'gave NaN or infinite {name}')
+
+
+class Engine(Protocol):
+    """A DFT code as the labelling sees it."""
+
+    name: str
+    #: A dataclass of all that decides the numbers.
+    settings: Any
+    #: Whether several processes can work on one structure.
+    shares_structures: bool
+
+    def describe(self, atoms: Atoms) -> dict[str, Any]:
+        """What the settings become for this structure, for its comment line."""
+
+    def label(self, atoms: Atoms, folder: Path, programs: Programs, processes: int) -> Labels:
+        """Run the code in ``folder``; :class:`LabellingError` where it gives no labels."""
+
+
+def read_sources(path: str | os.PathLike, index: str = ':', config_type: str | None = None) -> list[Source]:
+    """Read the structures to label from a file that ASE reads, or from an H5MD trajectory (.h5).
+
+    Args:
+        path: the file.
+        index: which of its structures: ``::10`` every tenth, ``-1`` the last.
+        config_type: group of structures that name none.
+
+    Raises:
+        InputError: the file cannot be read, or holds no such structure. Whether a structure can be used is not looked at.
+    """
+    chosen = _as_slice(index)
+    path = check_input(path, 'structure')
+    frames = _trajectory_frames(path, chosen) if path.suffix in ('.h5', '.h5md') else _frames(path, chosen)
+    if not frames:
+        raise InputError(f'{path}: holds no structure {index}')
+    for _, atoms in frames:
+        if config_type is not None:
+            atoms.info.setdefault('config_type', config_type)
+    return [Source(atoms, path.name, row) for row, atoms in frames]
+
+
+def _as_slice(index: str) -> slice:
+    try:
+        parts = [int(part) if part.strip() else None for part in index.split(':')]
+        if len(parts) == 1:
+            return slice(parts[0], parts[0] + 1 or None)
+        chosen = slice(*parts)
+        chosen.indices(1)
+    except (TypeError, ValueError):
+        raise InputError(f'index {index!r}: give a number, or start:stop:step as in Python') from None
+    return chosen
+
+
+def _frames(path: Path, chosen: slice) -> list[tuple[int, Atoms]]:
+    try:
+        frames = ase.io.read(path, index=':')
+    except Exception as error:  # ASE raises many kinds for a malformed file
+        raise InputError(f'{path}: cannot be read as structures ({" ".join(str(error).split())})') from error
+    return list(enumerate(frames))[chosen]
+
+
+def _trajectory_frames(path: Path, chosen: slice) -> list[tuple[int, Atoms]]:
+    frames = []
+    with Trajectory(path) as trajectory:
+        steps = trajectory.series(POSITION)['step'][...]
+        for row in range(trajectory.n_frames)[chosen]:
+            atoms = trajectory.atoms(row)
+            atoms.wrap()
+            atoms.info['step'] = int(steps[row])
+            frames.append((row, atoms))
+    return frames
+
+
+def labelled_atoms(source: Source, labels: Labels, record: dict[str, Any]) -> Atoms:
+    """The structure with its labels, and in its comment line what it said before, its origin and ``record``."""
+    atoms = Atoms(source.atoms.numbers, source.atoms.positions, cell=source.atoms.cell, pbc=source.atoms.pbc)
+    atoms.info = {
+        key: value for key, value in source.atoms.info.items() if isinstance(value, (str, bool, np.bool_, numbers.Real))
+    }
+    atoms.info |= {
+        'source_file': source.file,
+        'source_row': source.row,
+        'source_sha256': structure_sha256(source.atoms),
+        'engine_version': labels.version,
+        'scf_attempt': labels.attempt,
+        'smearing_ev': labels.smearing_ev,
+        **{f'{_DATASET}{symbol}': labels.datasets[symbol] for symbol in sorted(labels.datasets)},
+        **record,
+    }
+    atoms.calc = SinglePointCalculator(
+        atoms,
+        energy=labels.energy,
+        free_energy=labels.free_energy,
+        forces=labels.forces,
+        stress=labels.stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
+    )
+    atoms.new_array('efg', labels.efg)
+    return atoms
+
+
+def labels_of(atoms: Atoms) -> Labels:
+    """The labels of a row that :func:`labelled_atoms` has made; :class:`KeyError` where it has not."""
+    found = atoms.calc.results
+    return Labels(
+        energy=found['energy'],
+        free_energy=found['free_energy'],
+        forces=found['forces'],
+        stress=stress(atoms),
+        efg=atoms.arrays['efg'],
+        version=atoms.info['engine_version'],
+        datasets={
+            key.removeprefix(_DATASET): value for key, value in atoms.info.items() if key.startswith(_DATASET)
+        },
+        attempt=int(atoms.info['scf_attempt']),
+        smearing_ev=float(atoms.info['smearing_ev']),
+    )

@@ -1,0 +1,99 @@
+"""From a composition to a glass: melt, hold, quench, anneal, produce, each stage a run that begins where the last one ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms, units
+
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.md.placement import random_structure
+from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+
+#: Atoms are placed no closer than this times the shortest distance in the training data.
+PLACEMENT = 1.05
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a protocol.
+
+    Attributes:
+        name: what it is for.
+        picoseconds: how long it is.
+        conditions: arguments of :class:`~aiida_ufpnmr.engine.md.Simulation` that tell it from the others.
+    """
+
+    name: str
+    picoseconds: float
+    conditions: dict
+
+    def steps(self, timestep_fs: float) -> int:
+        """How many steps it has."""
+        return max(1, round(1000 * self.picoseconds / timestep_fs))
+
+
+@dataclass(frozen=True)
+class MeltQuench:
+    """Settings of a melt–quench protocol.
+
+    Attributes:
+        melt_temperature_K, temperature_K: where it begins and ends.
+        melt_ps: from random places to a liquid, at constant volume, strongly coupled to a thermostat.
+        hold_ps: until the liquid has forgotten these places, at constant volume.
+        quench_rate_K_per_ps: at constant pressure, down to ``temperature_K``.
+        anneal_ps: at constant temperature and pressure.
+        produce_ps: at constant temperature and the volume reached; no such stage where 0.
+        pressure_GPa: of quench and anneal.
+
+    Raises:
+        InputError: a number that is not positive where it has to be, or nothing to quench.
+    """
+
+    melt_temperature_K: float = 1200.0
+    temperature_K: float = 300.0
+    melt_ps: float = 5.0
+    hold_ps: float = 20.0
+    quench_rate_K_per_ps: float = 10.0
+    anneal_ps: float = 20.0
+    produce_ps: float = 0.0
+    pressure_GPa: float = 0.0
+
+    def __post_init__(self):
+        for name in ('temperature_K', 'melt_ps', 'hold_ps', 'quench_rate_K_per_ps', 'anneal_ps'):
+            if not 0 < getattr(self, name) < np.inf:
+                raise InputError(f'{name} must be positive, not {getattr(self, name):g}')
+        if not self.melt_temperature_K > self.temperature_K:
+            raise InputError(f'a melt of {self.melt_temperature_K:g} K cannot be quenched to {self.temperature_K:g} K')
+
+    def stages(self, timestep_fs: float) -> list[Stage]:
+        """The stages in order."""
+        hot, cold = self.melt_temperature_K, self.temperature_K
+        quench_ps = (hot - cold) / self.quench_rate_K_per_ps
+        ramp = {'final_temperature_K': cold, 'ramp_steps': max(1, round(1000 * quench_ps / timestep_fs))}
+        pressed = {'ensemble': 'npt', 'pressure_GPa': self.pressure_GPa}
+        stages = [
+            Stage('melt', self.melt_ps, {'temperature_K': hot, 'thermostat': 'langevin', 'relaxation_fs': 20.0}),
+            Stage('hold', self.hold_ps, {'temperature_K': hot}),
+            Stage('quench', quench_ps, {'temperature_K': hot, **ramp, **pressed}),
+            Stage('anneal', self.anneal_ps, {'temperature_K': cold, **pressed}),
+        ]
+        if self.produce_ps > 0:
+            stages.append(Stage('produce', self.produce_ps, {'temperature_K': cold}))
+        return stages
+
+
+def random_start(potential: UltraFastPotential, composition: str, n_atoms: int, density_g_per_cm3: float, seed: int) -> Atoms:
+    """A random structure on which the potential can be used; see :func:`~aiida_ufpnmr.engine.md.placement.random_structure`."""
+    distance = {
+        (a, b): PLACEMENT * float(potential.closest_distance[i, j])
+        for i, a in enumerate(potential.species)
+        for j, b in enumerate(potential.species)
+    }
+    return random_structure(composition, n_atoms, density_g_per_cm3, distance, seed)
+
+
+def velocities(atoms: Atoms) -> np.ndarray:
+    """(n, 3) velocities of ASE atoms in Å/fs."""
+    return atoms.get_velocities() * units.fs

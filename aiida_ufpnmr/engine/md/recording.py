@@ -1,0 +1,122 @@
+"""What of a run is written, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.md.h5md import EDGES, ENERGY, FAST_VELOCITY, FORCE, LOG, POSITION, VELOCITY, Storage, efg_group
+from aiida_ufpnmr.engine.md.simulation import Simulation
+from aiida_ufpnmr.engine.md.writer import TrajectoryWriter
+
+#: Where a number of the log comes from.
+_LOG: dict[str, Callable[[Simulation], float]] = {
+    'temperature_K': lambda simulation: simulation.temperature,
+    'potential_energy_eV': lambda simulation: simulation.potential_energy,
+    'kinetic_energy_eV': lambda simulation: simulation.kinetic_energy,
+    'conserved_energy_eV': lambda simulation: simulation.conserved_energy,
+    'pressure_GPa': lambda simulation: simulation.pressure_GPa,
+}
+_LOG_NPT: dict[str, Callable[[Simulation], float]] = {'volume_angstrom3': lambda simulation: simulation.volume}
+GRADE = f'{LOG}/extrapolation_grade'
+
+
+@dataclass(frozen=True)
+class EfgOutput:
+    """EFG tensors to predict while the run goes on.
+
+    Attributes:
+        species: chemical symbol of the ions.
+        index: their indices.
+        predict: positions, cell (Å) → tensors (a.u.).
+        identity: tells one model from another, when a run is continued.
+    """
+
+    species: str
+    index: np.ndarray
+    predict: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    identity: str = ''
+
+
+@dataclass(frozen=True)
+class Output:
+    """Cadences, in steps, of what is written; ``None`` means not at all where nothing else is said.
+
+    Attributes:
+        every: positions and cell.
+        log_every: temperature, energies, pressure; as often as positions where ``None``.
+        efg_every: EFG tensors, where a model is given; as often as positions where ``None``.
+        velocities: write velocities beside the positions, too.
+        velocities_every, forces_every, energies_every: of each atom, each with a cadence of its own.
+        storage: precision and compression.
+
+    Raises:
+        InputError: a cadence below one step.
+    """
+
+    every: int
+    log_every: int | None = None
+    efg_every: int | None = None
+    velocities: bool = False
+    velocities_every: int | None = None
+    forces_every: int | None = None
+    energies_every: int | None = None
+    storage: Storage = Storage()
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if 'every' in name and value is not None and value < 1:
+                raise InputError(f'{name} must be at least one step, not {value}')
+
+    def cadences(self, ensemble: str, efg: EfgOutput | None) -> dict[str, int]:
+        """Steps between two rows of each series."""
+        log = {**_LOG, **(_LOG_NPT if ensemble == 'npt' else {})}
+        wanted = {
+            POSITION: self.every,
+            EDGES: self.every,
+            VELOCITY: self.every if self.velocities else None,
+            FAST_VELOCITY: self.velocities_every,
+            FORCE: self.forces_every,
+            ENERGY: self.energies_every,
+            **{f'{LOG}/{name}': self.log_every or self.every for name in log},
+        }
+        if efg:
+            wanted[f'{efg_group(efg.species)}/efg'] = self.efg_every or self.every
+        return {name: every for name, every in wanted.items() if every}
+
+
+class Recorder:
+    """Takes rows from a simulation when they are due.
+
+    Args:
+        cadences: see :meth:`Output.cadences`.
+        efg: EFG tensors to predict.
+    """
+
+    def __init__(self, simulation: Simulation, writer: TrajectoryWriter, cadences: dict[str, int], efg: EfgOutput | None):
+        self.simulation, self.writer, self.cadences = simulation, writer, cadences
+        self._take: dict[str, Callable[[Simulation], np.ndarray | float]] = {
+            POSITION: lambda s: s.positions,
+            EDGES: lambda s: s.cell,
+            VELOCITY: lambda s: s.velocities,
+            FAST_VELOCITY: lambda s: s.velocities,
+            FORCE: lambda s: s.forces,
+            ENERGY: lambda s: s.energies,
+            **{f'{LOG}/{name}': take for name, take in {**_LOG, **_LOG_NPT}.items()},
+        }
+        if efg:
+            self._take[f'{efg_group(efg.species)}/efg'] = lambda s: efg.predict(s.positions, s.cell)
+
+    def record(self, everything: bool = False) -> None:
+        """Take the rows that are due at the present step, or a row of each series."""
+        s = self.simulation
+        for name, every in self.cadences.items():
+            if everything or s.step % every == 0:
+                self.writer.append(name, s.step, s.time_fs, self._take[name](s))
+
+    def next_step(self) -> int:
+        """The next step at which a row is due."""
+        return min((self.simulation.step // every + 1) * every for every in self.cadences.values())

@@ -1,0 +1,208 @@
+"""EFG tensors of one or several runs, read a block of ions at a time, so that memory does not grow with them.
+
+Files whose times go on where those of the file before end are one run (a restart); any other file is a run of its own
+(a replica). Averages are taken over all runs; no pair of times spans two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from aiida_ufpnmr.engine.efg.isotopes import Isotope
+from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU, to_irreps
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.md.trajectory import EfgSeries, Trajectory, efg_group, regular_frames
+from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
+from aiida_ufpnmr.engine.progress import progress
+
+#: Upper limit on the series held at a time.
+BLOCK_BYTES = 500e6
+#: Tensors that are read at a time.
+CHUNK_BYTES = 64e6
+#: Rows of a block: five components, then |C_Q|.
+COMPONENTS, COUPLING = slice(0, 5), 5
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive frames of one file, or of an array.
+
+    Attributes:
+        time_fs: (n_frames,) their times.
+        path, frames: the file and its frames; or
+        tensors: (n_frames, n_ions, 3, 3).
+    """
+
+    time_fs: np.ndarray
+    path: Path | None = None
+    frames: slice | None = None
+    tensors: np.ndarray | None = None
+
+    def chunks(self, species: str) -> Iterator[np.ndarray]:
+        """The tensors, some frames at a time; :class:`InputError` where one is not finite."""
+        if self.path is None:
+            yield self.tensors
+            return
+        with Trajectory(self.path) as source:
+            value = source.series(f'{efg_group(species)}/efg')['value']
+            size = max(1, int(CHUNK_BYTES // (36 * value.shape[1])))
+            for start in range(self.frames.start, self.frames.stop, size):
+                part = value[start : min(start + size, self.frames.stop)]
+                if not np.isfinite(part).all():
+                    frame = start + int(np.flatnonzero(~np.isfinite(part).all(axis=(1, 2, 3)))[0])
+                    raise InputError(f'{self.path}, frame {frame}: EFG is NaN or infinite; remake the trajectory')
+                yield part
+
+
+@dataclass
+class IonBlock:
+    """Series of some ions.
+
+    Attributes:
+        ions: which.
+        series: for each run (n_ions, 6, n_frames): five components of ω_Q and |C_Q|, in kHz.
+        eta_sum, eta_count: sum of the asymmetry parameters that are defined, and their number.
+    """
+
+    ions: slice
+    series: list[np.ndarray] = field(default_factory=list)
+    eta_sum: float = 0.0
+    eta_count: int = 0
+
+
+@dataclass(frozen=True)
+class EfgRuns:
+    """EFG tensors of the same ions in one or several runs.
+
+    Attributes:
+        species, index: chemical symbol and atom indices of the ions.
+        step_ps: time between frames.
+        runs: the segments of each run.
+    """
+
+    species: str
+    index: np.ndarray
+    step_ps: float
+    runs: tuple[tuple[Segment, ...], ...]
+
+    @classmethod
+    def of(cls, series: EfgSeries) -> EfgRuns:
+        """One run that is in memory."""
+        segment = Segment(series.time_fs, tensors=series.tensors)
+        return cls(series.species, series.index, series.timestep_fs * 1e-3, ((segment,),))
+
+    @classmethod
+    def open(cls, paths: Sequence[Path], species: str | None = None, skip_fs: float = 0.0) -> EfgRuns:
+        """Runs in files; ``skip_fs`` is left out at the beginning of each run.
+
+        Raises:
+            InputError: no EFG tensors, several species and none named, other ions or another time between frames than
+                in the first file, frames not equally spaced, or too few.
+        """
+        found: list[list[tuple[Path, np.ndarray, slice]]] = []
+        index, step_fs = None, np.nan
+        for path in paths:
+            with Trajectory(path) as source:
+                species = _species(source, species)
+                group = source.series(efg_group(species))
+                if 'efg' not in group:
+                    raise InputError(f'{path}: holds no frame with EFG tensors')
+                time_fs, there = group['efg/time'][...], group['id'][...]
+            frames = regular_frames(time_fs, 0.0, path)
+            time_fs = time_fs[frames]
+            if index is None:
+                index, step_fs = there, float(time_fs[1] - time_fs[0])
+            if not np.array_equal(there, index):
+                raise InputError(f'{path}: its {species} ions are not those of {paths[0]}; give runs of one structure')
+            if not np.isclose(time_fs[1] - time_fs[0], step_fs, rtol=1e-6):
+                step = time_fs[1] - time_fs[0]
+                raise InputError(f'{path}: has a frame every {step:g} fs, {paths[0]} every {step_fs:g} fs')
+            last = found[-1][-1][1][-1] if found else np.inf
+            goes_on = time_fs[0] > 0.5 * step_fs and abs(time_fs[0] - last) < 1.001 * step_fs and time_fs[-1] > last
+            if goes_on:
+                first = frames.start + int(np.searchsorted(time_fs, last + 0.5 * step_fs))
+                time_fs = time_fs[first - frames.start :]
+                if abs(time_fs[0] - last - step_fs) > 1e-3 * step_fs:
+                    raise InputError(f'{path}: goes on from the file before it, but not in step; frames are missing')
+                found[-1].append((path, time_fs, slice(first, frames.stop)))
+            else:
+                found.append([(path, time_fs, frames)])
+        return cls(species, index, step_fs * 1e-3, tuple(_without_start(run, skip_fs) for run in found))
+
+    @property
+    def n_ions(self) -> int:
+        """Number of ions."""
+        return len(self.index)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Frames of each run."""
+        return tuple(sum(len(segment.time_fs) for segment in run) for run in self.runs)
+
+    @property
+    def files(self) -> list[list[str]]:
+        """Names of the files of each run."""
+        return [[segment.path.name for segment in run if segment.path] for run in self.runs]
+
+    def time_fs(self, run: int) -> np.ndarray:
+        """Times of the frames of one run."""
+        return np.concatenate([segment.time_fs for segment in self.runs[run]])
+
+    def blocks(self, isotope: Isotope, dtype: type = np.float32) -> Iterator[IonBlock]:
+        """All ions, as many at a time as memory allows; each block reads the files once."""
+        if self.runs[0][0].path is None:
+            dtype = np.float64
+        khz = KHZ_PER_MB_AU * isotope.moment_mb
+        per_ion = 6 * np.dtype(dtype).itemsize * sum(self.lengths)
+        size = max(1, int(BLOCK_BYTES // per_ion))
+        n_blocks = -(-self.n_ions // size)
+        size = -(-self.n_ions // n_blocks)
+        with progress(n_blocks * sum(self.lengths), 'EFG tensors', 'frame') as bar:
+            for start in range(0, self.n_ions, size):
+                block = IonBlock(slice(start, min(start + size, self.n_ions)))
+                for run, length in zip(self.runs, self.lengths):
+                    out = np.empty((block.ions.stop - start, 6, length), dtype)
+                    frame = 0
+                    for segment in run:
+                        for part in segment.chunks(self.species):
+                            tensors = np.asarray(part[:, block.ions], float)
+                            rows = slice(frame, frame + len(tensors))
+                            out[:, COMPONENTS, rows] = khz * np.moveaxis(to_irreps(tensors), 0, -1)
+                            coupling, eta = coupling_and_asymmetry(tensors)
+                            out[:, COUPLING, rows] = abs(khz) * coupling.T
+                            block.eta_sum += float(np.nansum(eta))
+                            block.eta_count += int(np.isfinite(eta).sum())
+                            frame += len(tensors)
+                            bar.update(len(tensors))
+                    block.series.append(out)
+                yield block
+
+
+def _species(source: Trajectory, species: str | None) -> str:
+    """The species to read, which must be named where a file holds several."""
+    there = source.efg_species
+    if not there:
+        raise InputError(
+            f'{source.path}: holds no EFG tensors; run "ufpnmr md" with --efg-model, or "ufpnmr predict-efg" on it'
+        )
+    if species is None and len(there) > 1:
+        raise InputError(f'{source.path}: holds EFG tensors of {", ".join(there)}; choose one with --species')
+    if species is not None and species not in there:
+        raise InputError(f'{source.path}: holds no EFG tensors of {species}, only of {", ".join(there)}')
+    return species or there[0]
+
+
+def _without_start(run: list[tuple[Path, np.ndarray, slice]], skip_fs: float) -> tuple[Segment, ...]:
+    begin = run[0][1][0] + skip_fs - 1e-6
+    segments = []
+    for path, time_fs, frames in run:
+        first = int(np.searchsorted(time_fs, begin))
+        if first < len(time_fs):
+            segments.append(Segment(time_fs[first:], path, slice(frames.start + first, frames.stop)))
+    if sum(len(segment.time_fs) for segment in segments) < 2:
+        raise InputError(f'{run[0][0]}: fewer than 2 frames to analyse after the first {skip_fs / 1000:g} ps')
+    return tuple(segments)

@@ -1,0 +1,182 @@
+"""The linear problem that a data set and settings make."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sparse
+
+from aiida_ufpnmr.engine.dataset import Dataset
+from aiida_ufpnmr.engine.neighbours import neighbour_list
+from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.settings import settings_to_json
+from aiida_ufpnmr.engine.ufp.basis import Basis, make_basis
+from aiida_ufpnmr.engine.ufp.calibration import Sample
+from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
+from aiida_ufpnmr.engine.ufp.equations import (
+    EquationsBuilder,
+    NormalEquations,
+    Solution,
+    design_rows,
+    reference_energies,
+    species_numbers,
+)
+from aiida_ufpnmr.engine.ufp.features import N_LEADING
+from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+from aiida_ufpnmr.engine.ufp.repulsion import extend_wall
+from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
+
+#: Intervals along a leg where the data may choose.
+_FEWEST_LEGS, _MOST_LEGS = 5, 8
+
+
+def closest_distances(dataset: Dataset, species: tuple[str, ...], cutoff: float) -> np.ndarray:
+    """(s, s) shortest distance of each pair of species over a data set, Å; ``cutoff`` where none is shorter."""
+    closest = np.full((len(species), len(species)), cutoff)
+    for atoms in dataset:
+        types = species_numbers(atoms, species)
+        found = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
+        i = np.repeat(np.arange(len(atoms)), np.diff(found.start))
+        vectors = atoms.positions[found.index] + found.shift @ atoms.cell.array - atoms.positions[i]
+        np.minimum.at(closest, (types[i], types[found.index]), np.linalg.norm(vectors, axis=1))
+    return np.minimum(closest, closest.T)
+
+
+def choose_basis(dataset: Dataset, settings: PotentialSettings) -> tuple[PotentialSettings, Basis]:
+    """Settings with their resolution filled in, as fine as the data carry where they leave it open; and the basis of them.
+
+    The three-body grid is refined as long as force components are at least four times as many as the columns, up to
+    eight intervals along a leg: finer grids gained nothing on Li-P-S crystals and glasses.
+    """
+    species = dataset.species
+    closest = closest_distances(dataset, species, settings.longest_cutoff(species))
+    components = 3 * sum(len(atoms) for atoms in dataset)
+
+    def of(legs: int) -> tuple[PotentialSettings, Basis]:
+        thirds = settings.third_intervals or (3 * legs) // 2
+        filled = dataclasses.replace(settings, leg_intervals=legs, third_intervals=thirds)
+        return filled, make_basis(species, closest, filled)
+
+    if settings.leg_intervals is not None:
+        return of(settings.leg_intervals)
+    chosen = of(_FEWEST_LEGS)
+    for legs in range(_FEWEST_LEGS + 1, _MOST_LEGS + 1):
+        finer = of(legs)
+        if 4 * finer[1].n_columns > components:
+            break
+        chosen = finer
+    return chosen
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The linear problem of a data set: its basis and what goes with it.
+
+    Attributes:
+        dataset: what is fitted.
+        basis: its columns.
+        one_body: (s,) reference energies that are taken off, eV.
+        penalty: on the coefficients, lower and upper triangle.
+        settings: weights and penalties, with the resolution that was chosen.
+        sha256: of everything that is fitted.
+        base: equations of earlier data, to which this data set is added.
+    """
+
+    dataset: Dataset
+    basis: Basis
+    one_body: np.ndarray
+    penalty: sparse.csc_matrix
+    settings: PotentialSettings
+    sha256: str
+    base: SavedEquations | None = None
+
+    @classmethod
+    def of(cls, dataset: Dataset, settings: PotentialSettings) -> Problem:
+        """A data set with nothing before it.
+
+        Raises:
+            InputError: settings for elements that it does not hold, or grids that leave no room for a wall.
+        """
+        species = dataset.species
+        settings.check_species(species)
+        settings, basis = choose_basis(dataset, settings)
+        one_body = reference_energies(dataset, species)
+        return cls(dataset, basis, one_body, basis.penalty(settings), settings, dataset.content_hash)
+
+    @classmethod
+    def adding(cls, dataset: Dataset, base: SavedEquations) -> Problem:
+        """A data set beside all data before it.
+
+        Raises:
+            InputError: it does not fit the basis of the earlier data.
+        """
+        base.check(dataset, closest_distances(dataset, base.basis.species, base.basis.layout.cutoff))
+        sha256 = hashlib.sha256(f'{base.training_sha256}+{dataset.content_hash}'.encode()).hexdigest()
+        return cls(dataset, base.basis, base.one_body, base.basis.penalty(base.settings), base.settings, sha256, base)
+
+    def rows(self, indices):
+        """Design rows of the chosen structures."""
+        return design_rows(self.dataset, indices, self.basis, self.one_body, self.settings)
+
+    def equations(self, indices, bar=None) -> NormalEquations:
+        """Normal equations of the chosen structures alone."""
+        builder = EquationsBuilder(self.basis.n_columns, len(self.basis.species))
+        for rows in self.rows(indices):
+            builder.add(rows)
+            if bar is not None:
+                bar.update()
+        return builder.finish()
+
+    def parts(self, folds: Sequence[np.ndarray]) -> list[NormalEquations]:
+        """Normal equations of each fold."""
+        with progress(sum(map(len, folds)), 'features', 'structure') as bar:
+            return [self.equations(members, bar) for members in folds]
+
+    def total(self, parts: Sequence[NormalEquations], without: int | None = None) -> NormalEquations:
+        """Sum of the earlier equations and all parts but one."""
+        total = NormalEquations(self.basis.n_columns)
+        if self.base is not None:
+            total += self.base.equations
+        for f, part in enumerate(parts):
+            if f != without:
+                total += part
+        return total
+
+    def closest(self, indices) -> np.ndarray:
+        """(s, s) shortest distances among the chosen structures, Å."""
+        return closest_distances(self.dataset.subset(indices), self.basis.species, self.basis.layout.cutoff)
+
+    def residuals(self, coefficients: np.ndarray, indices) -> tuple[np.ndarray, np.ndarray]:
+        """Errors of force components (eV/Å) and of energies (eV per atom) on the chosen structures."""
+        by_force, by_energy = [], []
+        for rows in self.rows(indices):
+            error = coefficients @ rows.design - rows.labels
+            by_force.append(error[N_LEADING:])
+            by_energy.append(error[0] / len(rows.types))
+        return np.concatenate(by_force), np.array(by_energy)
+
+    def potential(self, coefficients: np.ndarray, closest: Sequence[np.ndarray]) -> UltraFastPotential:
+        """The potential of given coefficients; ``closest`` lists the shortest distances of the parts that gave them."""
+        energies, pairs, trios = self.basis.expand(coefficients)
+        potential = UltraFastPotential(
+            species=self.basis.species,
+            one_body=energies + self.one_body,
+            pairs=pairs,
+            trios=trios,
+            closest_distance=np.min([*closest, *([] if self.base is None else [self.base.closest_distance])], axis=0),
+            settings=settings_to_json(self.settings),
+            training_sha256=self.sha256,
+        )
+        return extend_wall(potential)
+
+    def sample(
+        self, into: Sample, dataset: Dataset, indices, potential, solution: Solution, fold: int, share: int
+    ) -> None:
+        """Compare errors and variances on every ``share``-th of the chosen structures of a data set."""
+        for rows in design_rows(dataset, indices[::share], self.basis, self.one_body, self.settings):
+            variances, group = solution.variances(rows.design), dataset.groups[rows.index]
+            into.add(dataset.structures[rows.index], rows.types, potential, variances, fold, group)

@@ -1,0 +1,75 @@
+"""Claims about two decays in one curve: found where they are, with honest intervals, and only there."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from aiida_ufpnmr.engine.nmr import DECAY, autocorrelation, fit_decay
+from aiida_ufpnmr.engine.nmr.curve_noise import crossed_overlap
+from aiida_ufpnmr.engine.nmr.stretched import Decay
+
+
+def two_rates(seed, fast, slow, n_ions=48, n_frames=3000, share=0.5, noise=5.0):
+    """The sum of two independent two-site processes and white noise of five times their variance."""
+    rng = np.random.default_rng(seed)
+
+    def sites(tau):
+        flips = rng.random((n_frames, n_ions)) < 0.5 * (1 - np.exp(-1 / tau))
+        return 1 - 2 * ((np.cumsum(flips, axis=0) + rng.integers(0, 2, n_ions)) % 2)
+
+    white = np.sqrt(noise) * rng.standard_normal((n_frames, n_ions))
+    return np.sqrt(share) * sites(fast) + np.sqrt(1 - share) * sites(slow) + white
+
+
+def test_overlap_of_two_exponentials_equals_the_integral():
+    one, other = Decay(7.0, 1.0, 1.0, 0.0), Decay(20.0, 1.0, 1.0, 0.0)
+    for h in (0.0, 3.0, 50.0):
+        expected = quad(lambda v: np.exp(-abs(v) / 7 - abs(v + h) / 20), -600, 600, points=[-h, 0.0], limit=200)[0]
+        assert crossed_overlap(np.array([h]), one, other)[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_curve_without_noise_gives_both_times_and_weights():
+    lag = np.arange(3000.0)
+    c = 0.6 * (0.2 + 0.8 * (0.7 * np.exp(-lag / 6) + 0.3 * np.exp(-lag / 90)))
+    c[0] = 1.0
+    fit = fit_decay(lag, c, decays=2)
+    assert fit.verdict == DECAY and len(fit.components) == 2
+    # hats average a curved law over their width
+    assert [part.tau for part in fit.components] == pytest.approx([6.0, 90.0], rel=0.03)
+    assert [part.weight for part in fit.components] == pytest.approx([0.7, 0.3], abs=0.02)
+    assert fit.tau == fit.components[1].tau
+    assert fit.plateau == pytest.approx(0.2, abs=0.01)
+    np.testing.assert_allclose(fit.curve(lag[1:]), c[1:], atol=0.01)
+
+
+@pytest.mark.parametrize('gamma', [1.0, None])
+def test_independent_runs_of_two_rates_agree_on_the_slow_one(gamma):
+    fits = [fit_decay(*autocorrelation(two_rates(s, 5.0, 100.0), 1.0), gamma=gamma, decays='auto') for s in range(5)]
+    assert all(fit.verdict == DECAY for fit in fits)
+    assert sum(fit.tau_ci95[0] < 100.0 < fit.tau_ci95[1] for fit in fits) >= 4  # 95 %
+    low, high = np.array([fit.tau_ci95 for fit in fits]).T
+    assert low.max() < high.min()  # every interval overlaps every other
+    assert np.median(high / low) < 4
+
+
+def test_one_rate_stays_one_decay():
+    for seed in range(5):
+        curve = autocorrelation(two_rates(seed, 60.0, 60.0), 1.0)
+        assert not fit_decay(*curve, gamma=1.0, decays='auto').components
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('fast, slow, gamma', [(60.0, 60.0, 1.0), (8.0, 80.0, 1.0)])
+def test_the_interval_of_the_slow_time_holds_as_often_as_it_says(fast, slow, gamma):
+    held = []
+    for seed in range(200):
+        fit = fit_decay(*autocorrelation(two_rates(seed, fast, slow), 1.0), gamma=gamma, decays='auto')
+        if fit.verdict == DECAY:
+            held.append(fit.tau_ci95[0] <= slow <= fit.tau_ci95[1])
+    assert len(held) > 180
+    assert 0.90 <= np.mean(held) <= 0.995
+
+
+def test_decays_must_be_one_two_or_auto():
+    with pytest.raises(ValueError, match='decays'):
+        fit_decay(np.arange(10.0), np.exp(-np.arange(10.0)), decays=3)
