@@ -115,3 +115,22 @@ make_environment() {
     export VIRTUAL_ENV=$environment PATH=$environment/bin:$PATH
     unset PYTHONHOME PYTHONPATH
 }
+
+# Put GPAW into the environment, unless there is one that can be used. Where something is missing to compile it, root gets that
+# from the system, or GPAW itself.
+make_gpaw() {
+    local install="$environment/bin/python -m aiida_ufpnmr.engine.dft.gpaw_install"
+    $install && return
+    [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null || return 1
+    { apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev python3-dev; } >/dev/null 2>&1 && $install && return
+    apt-get install -y --no-install-recommends gpaw >/dev/null 2>&1 && $install
+}
+
+# Put aiida-castep into the environment without what it depends on: castepxbin, which nothing here uses, asks for numpy < 2 and runs
+# with newer ones. Everything else that aiida-castep needs here comes with AiiDA.
+make_castep() {
+    "$environment/bin/python" -c 'import castepinput, castepxbin; from importlib.metadata import version as v; assert v("aiida-castep") == "2.0.1"' \
+        2>/dev/null && return
+    "$environment/bin/python" -m pip install --disable-pip-version-check --no-input --quiet --no-deps \
+        aiida-castep==2.0.1 castepinput==0.1.6 castepxbin==0.2.0 six
+}

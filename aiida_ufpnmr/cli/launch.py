@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from aiida_ufpnmr.cli.shared import load_code, load_node, with_profile
-from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, print_table
+from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, LazyGroup, print_table
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.settings import read_mapping
@@ -17,12 +17,20 @@ from aiida_ufpnmr.engine.settings import read_mapping
 PROTOCOLS = ('fast', 'balanced', 'stringent')
 
 
-@click.group('launch')
+#: Where each workflow's command lives, and what it does.
+COMMANDS = {
+    'pipeline': ('launch', 'Labelled structures to models, a trajectory, and a decay time.'),
+    'dynamic-nmr': ('launch', 'A structure and two models to a trajectory and a decay time.'),
+    'label': ('launch_label', 'Structures to labelled structures, with CASTEP or GPAW.'),
+}
+
+
+@click.group('launch', cls=LazyGroup, package='aiida_ufpnmr.cli', commands=COMMANDS)
 def launch():
     """Run a workflow here, or hand it to the daemon."""
 
 
-def launch_options(function: Callable) -> Callable:
+def common_options(function: Callable) -> Callable:
     """The options that all workflows share."""
     for option in reversed(
         (
@@ -30,24 +38,11 @@ def launch_options(function: Callable) -> Callable:
                 '--protocol', type=click.Choice(PROTOCOLS), default='balanced', show_default=True, help='Set of inputs.'
             ),
             click.option(
-                '--temperature',
-                type=POSITIVE,
-                metavar='K',
-                help="Temperature of the dynamics; the protocol's if not given.",
-            ),
-            click.option(
                 '--overrides',
                 'overrides_path',
                 type=INPUT,
                 metavar='FILE.yaml',
                 help='Inputs that differ from the protocol, nested as the inputs are.',
-            ),
-            click.option(
-                '--code',
-                'code_label',
-                default='ufpnmr@localhost',
-                show_default=True,
-                help='The code that runs the steps.',
             ),
             click.option(
                 '--max-wallclock-hours',
@@ -64,7 +59,21 @@ def launch_options(function: Callable) -> Callable:
     return with_profile(function)
 
 
-@launch.command(
+def launch_options(function: Callable) -> Callable:
+    """The options of workflows that run dynamics."""
+    for option in (
+        click.option(
+            '--temperature', type=POSITIVE, metavar='K', help="Temperature of the dynamics; the protocol's if not given."
+        ),
+        click.option(
+            '--code', 'code_label', default='ufpnmr@localhost', show_default=True, help='The code that runs the steps.'
+        ),
+    ):
+        function = option(function)
+    return common_options(function)
+
+
+@click.command(
     'pipeline',
     cls=Command,
     example='aiida-ufpnmr launch pipeline li3ps4-pbe-gpaw.extxyz --structure-index 14 --protocol fast',
@@ -112,7 +121,7 @@ def pipeline(
     )
 
 
-@launch.command(
+@click.command(
     'dynamic-nmr',
     cls=Command,
     example='aiida-ufpnmr launch dynamic-nmr beta.cif --potential 123 --efg-model 130 --protocol fast',
@@ -150,20 +159,36 @@ def start(workflow, daemon: bool, **inputs) -> None:
     Raises:
         InputError: an override or a value that the workflow refuses.
     """
+    node = run_or_submit(workflow, daemon, **inputs)
+    if node is not None:
+        stop_if_failed(node)
+        print_answer(node)
+
+
+def run_or_submit(workflow, daemon: bool, **inputs):
+    """Build the inputs, then submit and print the pk, or run: the workflow that ran to its end, well or not.
+
+    Raises:
+        InputError: an override or a value that the workflow refuses.
+    """
     try:
         builder = workflow.get_builder_from_protocol(**inputs)
     except ValueError as error:
         raise InputError(str(error)) from error
     if daemon:
         click.echo(submit_to_daemon(builder).pk)
-        return
+        return None
     from aiida_ufpnmr.cli.progress import run_with_progress
+
+    return run_with_progress(builder)
+
+
+def stop_if_failed(node) -> None:
+    """Leave with exit status 1 and the reason where a workflow did not end well."""
     from aiida_ufpnmr.workflows.dynamic_nmr import reason
 
-    node = run_with_progress(builder)
     if not node.is_finished_ok:
         raise click.ClickException(f'{reason(node)}; see "verdi process report {node.pk}"')
-    print_answer(node)
 
 
 def submit_to_daemon(builder):
@@ -214,17 +239,21 @@ def options(max_wallclock_hours: float | None) -> dict[str, Any]:
 
 def load_dataset(given: str):
     """A data set by file, pk, UUID or label; a file that is stored already, with the same rows, is used again."""
-    from aiida.orm import QueryBuilder
-
     from aiida_ufpnmr.data import DatasetData
 
     if not Path(given).exists() and Path(given).suffix == '':
         return load_node(given, DatasetData)
-    node = DatasetData(Path(check_input(given, 'data set')).absolute())
-    for stored in QueryBuilder().append(DatasetData, filters={'attributes.sha256': node.sha256}).all(flat=True):
+    return stored_once(DatasetData(Path(check_input(given, 'data set')).absolute()), Path(given).name)
+
+
+def stored_once(node, label: str):
+    """A data set that is stored already, with the same rows, or this one, stored with a label."""
+    from aiida.orm import QueryBuilder
+
+    for stored in QueryBuilder().append(type(node), filters={'attributes.sha256': node.sha256}).all(flat=True):
         if stored.rows == node.rows:
             return stored
-    node.label = Path(given).name
+    node.label = label
     return node.store()
 
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
 import click
 
 from aiida_ufpnmr.cli.shared import load_profile
-from aiida_ufpnmr.engine.commands.shared import Command
+from aiida_ufpnmr.engine.commands.shared import INPUT, Command
 from aiida_ufpnmr.engine.errors import InputError
 
 PROFILE, COMPUTER, CODE = 'ufpnmr', 'localhost', 'ufpnmr'
+#: The same command, told which Python has GPAW.
+GPAW_CODE = 'gpaw'
 
 
-@click.command('setup', cls=Command, example='aiida-ufpnmr setup --daemon')
+@click.command('setup', cls=Command, example='aiida-ufpnmr setup --gpaw --daemon')
 @click.option(
     '--profile', 'name', metavar='NAME', help=f'Profile to use; made if there is none. Default: yours, or "{PROFILE}".'
 )
+@click.option('--gpaw', is_flag=True, help='Make a code for labels from GPAW too; GPAW is found, or installed here.')
+@click.option(
+    '--gpaw-python', type=INPUT, metavar='PATH', help='The Python that has GPAW; implies --gpaw. Default: the first found.'
+)
 @click.option('--daemon/--no-daemon', default=False, help='Start the daemon too, so that workflows can be submitted.')
-def setup(name: str | None, daemon: bool) -> None:
-    """Make ready for workflows: a profile, this computer, the code `ufpnmr`.
+def setup(name: str | None, gpaw: bool, gpaw_python: Path | None, daemon: bool) -> None:
+    """Make ready for workflows: a profile, this computer, the code `ufpnmr`, and where asked the code `gpaw`.
 
     What is there is left as it is. Everything is kept under AIIDA_PATH, or in the home folder if that is not set; no
     service needs to be installed.
@@ -31,6 +38,9 @@ def setup(name: str | None, daemon: bool) -> None:
     click.echo(f'computer  {COMPUTER:<22} {"made" if new else "there"}')
     new = get_or_create_code(ufpnmr_executable())
     click.echo(f'code      {CODE}@{COMPUTER:<15} {"made" if new else "there"}')
+    if gpaw or gpaw_python is not None:
+        version, new = get_or_create_gpaw_code(gpaw_python)
+        click.echo(f'code      {GPAW_CODE}@{COMPUTER:<17} {"made" if new else "there"} (GPAW {version})')
     if daemon:
         click.echo(f'daemon    {"":<22} {start_daemon()}')
 
@@ -88,32 +98,64 @@ def get_or_create_computer() -> bool:
     return new
 
 
-def get_or_create_code(executable: Path) -> bool:
+def get_or_create_code(
+    executable: Path,
+    label: str = CODE,
+    description: str = 'Dynamic solid-state NMR, one sub-command a calculation.',
+    prepend_text: str = '',
+) -> bool:
     """Make sure that the code is there; whether it is new.
 
     Raises:
-        InputError: there is a code of that name for another program.
+        InputError: there is a code of that name for another program, or one that is prepared in another way.
     """
     from aiida.common.exceptions import NotExistent
     from aiida.orm import Computer, InstalledCode, load_code
 
     try:
-        code = load_code(f'{CODE}@{COMPUTER}')
+        code = load_code(f'{label}@{COMPUTER}')
     except NotExistent:
         InstalledCode(
-            label=CODE,
-            description='Dynamic solid-state NMR, one sub-command a calculation.',
+            label=label,
+            description=description,
             computer=Computer.collection.get(label=COMPUTER),
             filepath_executable=str(executable),
+            prepend_text=prepend_text,
             with_mpi=False,
         ).store()
         return True
-    if str(code.filepath_executable) != str(executable):
-        raise InputError(
-            f'{CODE}@{COMPUTER}: runs {code.filepath_executable}, not {executable}; '
-            f'rename it with "verdi code relabel {CODE}@{COMPUTER} NEW-LABEL" and run setup again'
-        )
+    for wanted, found in ((str(executable), str(code.filepath_executable)), (prepend_text, code.prepend_text)):
+        if found != wanted:
+            raise InputError(
+                f'{label}@{COMPUTER}: runs {found}, not {wanted}; '
+                f'rename it with "verdi code relabel {label}@{COMPUTER} NEW-LABEL" and run setup again'
+            )
     return False
+
+
+def get_or_create_gpaw_code(python: Path | None = None) -> tuple[str, bool]:
+    """Make sure that there is a code for labels from GPAW; the version of GPAW, and whether the code is new.
+
+    Args:
+        python: the Python that has GPAW; else the first found, else GPAW is installed into this environment.
+
+    Raises:
+        InputError: there is no GPAW, and it cannot be installed; or there is a code of that name with another one.
+    """
+    from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE, find_gpaw
+    from aiida_ufpnmr.engine.dft.gpaw_install import find_or_install
+
+    if python is not None:
+        found = find_gpaw(python)
+    else:
+        found, _ = find_or_install()
+    new = get_or_create_code(
+        ufpnmr_executable(),
+        GPAW_CODE,
+        'Labels from GPAW: energy, forces, stress and EFG tensors.',
+        f'export {PYTHON_VARIABLE}={shlex.quote(str(found.python))}',
+    )
+    return found.gpaw, new
 
 
 def ufpnmr_executable() -> Path:

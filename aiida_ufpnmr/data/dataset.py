@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import numbers
+import tempfile
 import typing as t
+from collections.abc import Iterable
 from pathlib import Path
 
 from aiida.orm import StructureData
+from ase import Atoms
 
 from aiida_ufpnmr.data.checked_file import CheckedFileData
-from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
+from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
 
 
 class DatasetData(CheckedFileData):
@@ -26,6 +29,14 @@ class DatasetData(CheckedFileData):
     def describe(cls, path: Path) -> dict[str, t.Any]:
         dataset = read_dataset(path)
         return {**dataset.summary(), 'rows': _rows(dataset)}
+
+    @classmethod
+    def of(cls, structures: Iterable[Atoms]) -> DatasetData:
+        """An unstored node of these structures with their labels; :class:`InputError` where one cannot be used."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / cls.DEFAULT_FILENAME
+            write_dataset(path, Dataset(tuple(structures)))
+            return cls(path)
 
     def get_dataset(self) -> Dataset:
         """The structures with their labels."""

@@ -1,4 +1,7 @@
-"""HDF5 files of this package: a checked format version, a record of versions, and a hash of the content."""
+"""HDF5 files of this package: a checked format version, a record of versions, and a hash of the content.
+
+The hash is stored in the record, so that a file that was damaged on its way is told from a whole one.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,10 @@ from aiida_ufpnmr.engine.files import check_input, whole_file
 
 #: Groups that say with what a file was made; they are not part of its content.
 RECORD = 'record'
+#: Where the record holds the hash of the content.
+_CHECKSUM = 'content_sha256'
+#: How much of an array is hashed at a time, bytes.
+_CHUNK = 2**24
 
 
 def versions() -> dict[str, str]:
@@ -43,6 +50,12 @@ def write_hdf5(path: str | os.PathLike, kind: str, version: int) -> Iterator[h5p
             file.attrs['format_version'] = version
             file.create_group(RECORD).attrs.update(versions())
             yield file
+            seal(file)
+
+
+def seal(file: h5py.File) -> None:
+    """Store the hash of a file's content in its record."""
+    file[RECORD].attrs[_CHECKSUM] = _hash_of(file)
 
 
 def open_hdf5(path: str | os.PathLike | BinaryIO) -> h5py.File:
@@ -56,35 +69,41 @@ def open_hdf5(path: str | os.PathLike | BinaryIO) -> h5py.File:
 
 
 @contextmanager
-def read_hdf5(path: str | os.PathLike, kind: str, version: int) -> Iterator[h5py.File]:
-    """Open a file of ``kind`` for reading and check its format.
+def read_hdf5(path: str | os.PathLike, kind: str, version: int, oldest: int = 1) -> Iterator[h5py.File]:
+    """Open a file of ``kind`` for reading and check its format and its content.
 
     What goes wrong while its parts are read and put together counts as damage to the file, so the block should do no more.
 
     Raises:
-        InputError: the file is no HDF5 file, is of another kind, is of a newer format than ``version``, or lacks a part.
+        InputError: the file is no HDF5 file, is of another kind, is of a newer format than ``version`` or an older one than
+            ``oldest``, holds other content than was written, or lacks a part.
     """
     with open_hdf5(path) as file:
-        found = str(file.attrs.get('format', None))
-        if found != f'ufpnmr-{kind}':
-            raise InputError(f'{path}: not a ufpnmr {kind} file (its format attribute is {found!r})')
+        named = str(file.attrs.get('format', None))
+        if named != f'ufpnmr-{kind}':
+            raise InputError(f'{path}: not a ufpnmr {kind} file (its format attribute is {named!r})')
         try:
-            newer = int(file.attrs['format_version'])
-            if newer > version:
+            found = int(file.attrs['format_version'])
+            if found > version:
                 raise InputError(
-                    f'{path}: format version {newer} is newer than this program knows ({version}); update aiida-ufpnmr'
+                    f'{path}: format version {found} is newer than this program knows ({version}); update aiida-ufpnmr'
                 )
+            if found < oldest:
+                raise InputError(f'{path}: format version {found} is no longer read; make the file again')
+            if RECORD in file and file[RECORD].attrs.get(_CHECKSUM, None) not in (None, _hash_of(file)):
+                raise ValueError('its content is not what was written')
             yield file
         except InputError:
             raise
-        except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, OSError, RuntimeError) as error:
             raise InputError(f'{path}: incomplete or damaged {kind} file ({error}); make it again') from error
 
 
 def recorded_versions(path: str | os.PathLike) -> dict[str, str]:
     """With what an HDF5 file of this package was made: the :func:`versions` of that time."""
     with open_hdf5(path) as file:
-        return {name: str(value) for name, value in sorted(file[RECORD].attrs.items())} if RECORD in file else {}
+        record = sorted(file[RECORD].attrs.items()) if RECORD in file else []
+        return {name: str(value) for name, value in record if name != _CHECKSUM}
 
 
 def content_hash(path: str | os.PathLike) -> str:
@@ -92,6 +111,11 @@ def content_hash(path: str | os.PathLike) -> str:
 
     Two files made of the same numbers have the same hash, however the bytes lie on disk.
     """
+    with open_hdf5(path) as file:
+        return _hash_of(file)
+
+
+def _hash_of(file: h5py.File) -> str:
     digest = hashlib.sha256()
 
     def add_attributes(item):
@@ -120,9 +144,9 @@ def content_hash(path: str | os.PathLike) -> str:
             elif item.ndim == 0:
                 digest.update(item[...].tobytes())
             else:
-                for start in range(0, len(item), 4096):
-                    digest.update(np.ascontiguousarray(item[start : start + 4096]).tobytes())
+                step = max(1, _CHUNK // (item.dtype.itemsize * max(1, int(np.prod(item.shape[1:])))))
+                for start in range(0, len(item), step):
+                    digest.update(np.ascontiguousarray(item[start : start + step]).tobytes())
 
-    with open_hdf5(path) as file:
-        add(file)
+    add(file)
     return digest.hexdigest()

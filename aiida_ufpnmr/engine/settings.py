@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import types
 import typing
 from collections.abc import Mapping
 from contextlib import suppress
@@ -39,10 +40,21 @@ def settings_from_mapping(cls: type[S], values: Mapping[str, Any] | None, source
 
 def _converted(value: Any, kind: Any, where: str) -> Any:
     options = typing.get_args(kind)
-    if options and type(None) in options:
-        if value is None:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        if value is None and type(None) in options:
             return None
-        kind = next(option for option in options if option is not type(None))
+        options = [option for option in options if option is not type(None)]
+        # of a number and a mapping, what the value looks like
+        alike = [option for option in options if (typing.get_origin(option) is dict) == isinstance(value, Mapping)]
+        return _converted(value, (alike or options)[0], where)
+    if typing.get_origin(kind) is dict:
+        if isinstance(value, Mapping):
+            return {str(name): _converted(item, options[1], f'{where}, {name}') for name, item in value.items()}
+        raise InputError(f'{where} must be "name: value" lines, not {value!r}')
+    if typing.get_origin(kind) is list:
+        if isinstance(value, (list, tuple)):
+            return [_converted(item, options[0], where) for item in value]
+        raise InputError(f'{where} must be a list, not {value!r}')
     if kind is bool:
         if isinstance(value, bool):
             return value

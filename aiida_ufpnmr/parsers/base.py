@@ -16,6 +16,9 @@ from aiida_ufpnmr.calculations.base import FIGURE_FILE, RESULTS_FILE, STATUS_FIL
 #: Exit status of ``ufpnmr`` for bad input.
 BAD_INPUT = 2
 
+#: What a shell says of a command that got SIGKILL (the kernel's, when memory runs out) or SIGTERM (a scheduler's).
+KILLED = (128 + 9, 128 + 15)
+
 
 class UfpnmrParser(Parser):
     """Turns the files that a ``ufpnmr`` sub-command left into output nodes; a failed run leaves none."""
@@ -55,6 +58,8 @@ class UfpnmrParser(Parser):
             return None if self.node.exit_status else self.exit_codes.ERROR_INTERRUPTED
         if int(status) == 0:
             return None
+        if int(status) in KILLED:
+            return self.exit_codes.ERROR_INTERRUPTED
         code = self.exit_codes.ERROR_INPUT_REFUSED if int(status) == BAD_INPUT else self.exit_codes.ERROR_COMMAND_FAILED
         return code.format(message=self.last_words)
 

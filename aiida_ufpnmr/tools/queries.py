@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from aiida.common.links import LinkType
 from aiida.orm import AbstractCode, BaseType, CalculationNode, Dict, Node, ProcessNode, QueryBuilder
 
 from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,61 @@ def step_name(node: ProcessNode) -> str:
 
 
 def labels_behind(node: Node) -> list[Label]:
-    """Every labelled structure that ``node`` rests on, set by set and row by row."""
+    """Every labelled structure that ``node`` rests on, set by set and row by row.
+
+    A label that went from set to set is listed once, where it came last.
+    """
     datasets = {dataset.pk: dataset for start in _starts(node) for dataset in _ancestors(start, DatasetData)}
     if isinstance(node, DatasetData):
         datasets[node.pk] = node
-    return [Label(datasets[pk], i, row) for pk in sorted(datasets) for i, row in enumerate(datasets[pk].rows)]
+    found: list[Label] = []
+    seen: set[str] = set()
+    behind = {calculation.pk for calculation in calculations_behind(node)}
+    for pk in sorted(datasets, reverse=True):
+        if pk != node.pk and not _gives_labels(datasets[pk], behind):
+            continue
+        rows = [Label(datasets[pk], i, row) for i, row in enumerate(datasets[pk].rows) if row.get(LABEL_KEY) not in seen]
+        seen.update(label.row[LABEL_KEY] for label in rows if LABEL_KEY in label.row)
+        found = rows + found
+    return found
+
+
+#: Calculations, and the input of each, that look at the structures of a set and not at their labels.
+_STRUCTURES_ONLY = {
+    ('select_structure', 'dataset'),
+    ('select_structures', 'dataset'),
+    ('collect_labels', 'source'),
+    ('LabelGpawCalculation', 'structures'),
+}
+
+
+def _gives_labels(dataset: DatasetData, calculations: Collection[int]) -> bool:
+    """Whether one of these calculations took more than the structures of a set."""
+    links = dataset.base.links.get_outgoing(link_type=LinkType.INPUT_CALC).all()
+    return any(
+        link.node.pk in calculations and (link.node.process_label, link.link_label) not in _STRUCTURES_ONLY
+        for link in links
+    )
+
+
+def find_labels(hashes: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Where labels are in this profile, each told by the hash of its structure and settings.
+
+    Returns:
+        pk of the oldest data set that holds a label and its row there, for each hash that was found.
+    """
+    wanted = set(hashes)
+    found: dict[str, tuple[int, int]] = {}
+    query = QueryBuilder()
+    query.append(
+        DatasetData, tag='set', filters={'attributes.with_energy': {'>': 0}}, project=['id', 'attributes.rows']
+    ).order_by({'set': 'id'})
+    for pk, rows in query.iterall():
+        for row in rows:
+            label = row.get(LABEL_KEY)
+            if label in wanted:
+                found.setdefault(label, (pk, row['index']))
+    return found
 
 
 def settings_behind(node: Node) -> list[Setting]:

@@ -14,6 +14,7 @@ from aiida.common.links import LinkType
 from aiida.plugins import CalculationFactory, ParserFactory
 from aiida.tools.pytest_fixtures import *  # noqa: F403
 from click.testing import CliRunner, Result
+from stand_ins import CastepCode, GpawCode, install_castep, install_gpaw
 
 from aiida_ufpnmr.cli import aiida_ufpnmr
 from aiida_ufpnmr.cli.setup import get_or_create_code, get_or_create_computer, ufpnmr_executable
@@ -101,6 +102,19 @@ def code(aiida_profile) -> orm.InstalledCode:
     get_or_create_computer()
     get_or_create_code(ufpnmr_executable())
     return orm.load_code('ufpnmr@localhost')
+
+
+@pytest.fixture(scope='session')
+def castep(code, tmp_path_factory) -> CastepCode:
+    """A code that stands in for CASTEP; aiida-castep, which tests/run.sh installs, writes its input files."""
+    pytest.importorskip('aiida_castep')
+    return install_castep(code.computer, tmp_path_factory.mktemp('castep'))
+
+
+@pytest.fixture(scope='session')
+def gpaw(code, tmp_path_factory) -> GpawCode:
+    """A code that stands in for GPAW."""
+    return install_gpaw(code.computer, tmp_path_factory.mktemp('gpaw'))
 
 
 @pytest.fixture(scope='session')

@@ -22,17 +22,19 @@ CALCULATIONS = [
     'ufpnmr.predict_efg',
     'ufpnmr.acf',
     'ufpnmr.analyse',
+    'ufpnmr.label_gpaw',
 ]
-WORKFLOWS = ['ufpnmr.dynamic_nmr', 'ufpnmr.pipeline']
+WORKFLOWS = ['ufpnmr.dynamic_nmr', 'ufpnmr.pipeline', 'ufpnmr.label', 'ufpnmr.label_castep', 'ufpnmr.label_gpaw']
 
-#: Options that name files, choose a frame of a file, or say how to go on after a kill: the calculation's own business.
+#: Options that name files or programs, choose a frame of a file, say how to go on after a kill or how much to do at a time: the
+#: calculation's own business.
 NO_PHYSICS = {
     'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'index', 'checkpoint_every', 'restart',
-    'save_equations', 'add_to',
+    'save_equations', 'add_to', 'engine', 'cores', 'python',
 }  # fmt: skip
 
 #: Options that mean nothing to the way in which a calculation uses its command.
-UNUSED = {'ufpnmr.predict_efg': {'timestep'}}
+UNUSED = {'ufpnmr.predict_efg': {'timestep'}, 'ufpnmr.md': {'replicas', 'jobs', 'overwrite', 'max_wall_time'}}
 
 
 def option_names(command: click.Command) -> set[str]:
@@ -61,7 +63,10 @@ def ports(namespace, path=''):
             yield from ports(port, f'{path}{name}.')
 
 
-@pytest.mark.parametrize('process', [*map(CalculationFactory, CALCULATIONS), *map(WorkflowFactory, WORKFLOWS)], ids=str)
+PROCESSES = [*map(CalculationFactory, [*CALCULATIONS, 'ufpnmr.label_castep']), *map(WorkflowFactory, WORKFLOWS)]
+
+
+@pytest.mark.parametrize('process', PROCESSES, ids=str)
 def test_every_port_and_exit_code_explains_itself(process):
     spec = process.spec()
     for namespace in (spec.inputs, spec.outputs):

@@ -24,6 +24,7 @@ def case(request, potential_file, efg_model_file, trajectory_file, dataset_file,
         'md': ('ufpnmr.md', {}, {'trajectory.h5': h5}, 'trajectory'),
         'acf': ('ufpnmr.acf', {}, {'acf.h5': h5, 'figure.png': PNG}, 'functions'),
         'analyse': ('ufpnmr.analyse', {}, {'analysis.h5': h5, 'figure.png': PNG}, 'functions'),
+        'label_gpaw': ('ufpnmr.label_gpaw', {}, {'labels.extxyz': dataset_file.read_bytes()}, 'dataset'),
         'predict_frames': ('ufpnmr.predict_efg', {'trajectory': trajectory}, {'prediction.h5': h5}, 'trajectory'),
         'predict_structure': (
             'ufpnmr.predict_efg',
@@ -35,7 +36,7 @@ def case(request, potential_file, efg_model_file, trajectory_file, dataset_file,
 
 
 every_kind = pytest.mark.parametrize(
-    'case', ['fit_potential', 'fit_efg', 'md', 'acf', 'analyse', 'predict_frames', 'predict_structure'], indirect=True
+    'case', ['fit_potential', 'fit_efg', 'md', 'acf', 'analyse', 'label_gpaw', 'predict_frames', 'predict_structure'], indirect=True
 )
 
 
@@ -77,7 +78,7 @@ def test_results_that_are_missing_or_broken_leave_no_node(case, parse, text):
 
 
 @every_kind
-@pytest.mark.parametrize(('ended', 'expected'), [('2', 210), ('1', 310), ('137', 310)])
+@pytest.mark.parametrize(('ended', 'expected'), [('2', 210), ('1', 310), ('139', 310)])
 def test_a_failed_command_leaves_no_node_and_its_last_words(case, parse, ended, expected):
     name, inputs, outputs, _ = case
     files = {**remains({}), 'exit-status': ended, 'ufpnmr.err': 'warning\nufpnmr: error: x.extxyz: no such file\n'}
@@ -87,10 +88,11 @@ def test_a_failed_command_leaves_no_node_and_its_last_words(case, parse, ended, 
 
 
 @every_kind
-def test_a_command_that_was_cut_off_can_be_told_from_one_that_failed(case, parse):
+@pytest.mark.parametrize('ended', [None, '137', '143'], ids=['job killed', 'command killed', 'command terminated'])
+def test_a_command_that_was_cut_off_can_be_told_from_one_that_failed(case, parse, ended):
     name, inputs, outputs, _ = case
     files = {file: text for file, text in remains({}).items() if file != 'exit-status'}
-    found, status, _ = parse(name, files, outputs, inputs)
+    found, status, _ = parse(name, files if ended is None else {**files, 'exit-status': ended}, outputs, inputs)
     assert (status, found) == (400, {})
 
 

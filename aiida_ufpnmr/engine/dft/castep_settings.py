@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +118,8 @@ def rung_parameters(parameters: Mapping[str, Mapping[str, Any]], rung: Rung) -> 
 def with_extra_bands(parameters: Mapping[str, Mapping[str, Any]], number: int) -> dict[str, dict[str, Any]]:
     """The keywords with so many empty bands."""
     result = normalised(parameters)
-    result['PARAM'] = {key: value for key, value in result['PARAM'].items() if key != 'perc_extra_bands'} | {'nextra_bands': number}
+    result['PARAM'].pop('perc_extra_bands', None)
+    result['PARAM']['nextra_bands'] = number
     return result
 
 
@@ -128,7 +129,11 @@ def fixes_occupations(param: Mapping[str, Any]) -> bool:
 
 
 def label_settings(
-    parameters: Mapping[str, Mapping[str, Any]], mesh: list, pseudopotentials: Mapping[str, str], efg: bool
+    parameters: Mapping[str, Mapping[str, Any]],
+    mesh: list,
+    pseudopotentials: Mapping[str, str],
+    efg: bool,
+    kinds: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that decides about the numbers of a label, made of what JSON knows.
 
@@ -137,12 +142,18 @@ def label_settings(
         mesh: of k-points, with its offset, or the points with their weights.
         pseudopotentials: by species.
         efg: whether EFG tensors are asked for.
+        kinds: of each site, where some element has several.
     """
     keywords = {
-        section: {key: value for key, value in entries.items() if key not in WITHOUT_EFFECT and not key.startswith('write_')}
+        section: {
+            key: value
+            for key, value in entries.items()
+            if key not in WITHOUT_EFFECT and not key.startswith('write_')
+        }
         for section, entries in normalised(parameters).items()
     }
-    return {'parameters': keywords, 'kpoints': mesh, 'pseudopotentials': dict(pseudopotentials), 'efg': efg}
+    settings = {'parameters': keywords, 'kpoints': mesh, 'pseudopotentials': dict(pseudopotentials), 'efg': efg}
+    return {**settings, 'kinds': list(kinds)} if kinds else settings
 
 
 def castep_settings_sha256(settings: Mapping[str, Any]) -> str:

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-#: Positions and cells that differ by less than this (Å) are the same: files keep eight digits, and no label sees more.
-RESOLUTION = 1e-6
+#: Lengths (Å) are compared to this: what extended XYZ keeps of a position, so that a structure is the same before and
+#: after it went through a file.
+RESOLUTION = 1e-8
 
 
 def structure_sha256(atoms: Atoms) -> str:
     """Hash of elements, positions, cell and periodicity, in the order of the atoms."""
     digest = hashlib.sha256(np.ascontiguousarray(atoms.numbers, np.int64).tobytes())
     for lengths in (atoms.positions, atoms.cell.array):
-        digest.update(np.round(np.asarray(lengths, float) / RESOLUTION).astype(np.int64).tobytes())
+        digest.update(np.rint(np.asarray(lengths, float) / RESOLUTION).astype(np.int64).tobytes())
     digest.update(np.ascontiguousarray(atoms.pbc, np.uint8).tobytes())
     return digest.hexdigest()
 

@@ -103,6 +103,9 @@ def _check_overrides(
 def _fill(builder, namespace: PortNamespace, inputs: Mapping[str, Any], path: tuple[str, ...]) -> None:
     for key, value in inputs.items():
         here = (*path, key)
+        if key not in namespace:  # of a namespace that takes any name
+            builder[key] = value
+            continue
         port = namespace[key]
         if isinstance(port, PortNamespace) and isinstance(value, Mapping):
             _fill(builder[key], port, value, here)

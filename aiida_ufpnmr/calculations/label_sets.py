@@ -1,0 +1,79 @@
+"""Structures into the sets that a labelling calculation takes, and its labels into one data set, on record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida.engine import calcfunction
+from aiida.orm import Dict, List, StructureData
+from ase import Atoms
+
+from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
+
+#: What a comment line says of a label, and so not of the structure alone.
+OF_THE_LABEL = frozenset(
+    {
+        'engine', 'engine_version', 'xc', 'cutoff_ev', 'kpoints', 'occupations', 'smearing_ev', 'scf_attempt',
+        'settings_sha256', 'source_sha256', 'source_file', 'source_row', 'source_uuid', 'calculation_uuid', 'label_id',
+        LABEL_KEY,
+    }
+)  # fmt: skip
+OF_THE_LABEL_PREFIXES = ('dataset_', 'pseudopotential_')
+
+
+@calcfunction
+def select_structures(dataset: DatasetData, indices: List) -> DatasetData:
+    """The structures of ``dataset`` with these indices, without their labels."""
+    structures = dataset.get_dataset().structures
+    return DatasetData.of(bare(structures[index]) for index in indices.get_list())
+
+
+@calcfunction
+def gather_structures(**structures: StructureData) -> DatasetData:
+    """Structures in one set, in the order of their names."""
+    return DatasetData.of(bare(structures[name].get_ase()) for name in sorted(structures))
+
+
+@calcfunction
+def collect_labels(plan: Dict, report: Dict, **datasets: DatasetData) -> dict[str, Any]:
+    """One data set of labels that several calculations gave.
+
+    Args:
+        plan: under ``rows``, one entry a structure: in which of ``datasets`` and which row of it its labels are, which
+            row of the dataset ``source`` it was, null if of none, and what to write into its comment line.
+        report: what happened to every structure; comes out with the hash of the set.
+        datasets: by name.
+    """
+    opened = {name: dataset.get_dataset().structures for name, dataset in datasets.items()}
+    rows = []
+    for entry in plan['rows']:
+        labelled = opened[entry['dataset']][entry['row']]
+        origin = {} if entry['source_row'] is None else opened['source'][entry['source_row']].info
+        labelled = _copy(labelled)
+        labelled.info = {
+            **{key: value for key, value in origin.items() if not _of_the_label(key)},
+            **{key: value for key, value in labelled.info.items() if _of_the_label(key)},
+            **entry['info'],
+            'label_id': labelled.info[LABEL_KEY][:12],
+        }
+        rows.append(labelled)
+    if not rows:
+        return {'results': Dict(report.get_dict())}
+    dataset = DatasetData.of(rows)
+    return {'dataset': dataset, 'results': Dict({**report.get_dict(), 'data_sha256': dataset.sha256})}
+
+
+def bare(atoms: Atoms) -> Atoms:
+    """Elements, positions and cell, with nothing that was known about them."""
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+
+def _copy(atoms: Atoms) -> Atoms:
+    copy = atoms.copy()
+    copy.calc = atoms.calc
+    return copy
+
+
+def _of_the_label(key: str) -> bool:
+    return key in OF_THE_LABEL or key.startswith(OF_THE_LABEL_PREFIXES)

@@ -1,0 +1,333 @@
+"""From structures to a labelled data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain, while_
+from aiida.orm import AbstractCode, Bool, Dict, Float, Int, List, Node, Str, StructureData, load_node, to_aiida_type
+
+from aiida_ufpnmr.calculations.label_sets import collect_labels, gather_structures, select_structures
+from aiida_ufpnmr.calculations.select_structure import select_structure
+from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.engine.dft.identity import structure_sha256
+from aiida_ufpnmr.engine.dft.screening import unsuitable
+from aiida_ufpnmr.tools.queries import find_labels
+from aiida_ufpnmr.workflows.dynamic_nmr import reason
+from aiida_ufpnmr.workflows.exposing import expose_inputs
+from aiida_ufpnmr.workflows.label_engines import ENGINES, LabelEngine
+from aiida_ufpnmr.workflows.protocols import ProtocolMixin
+
+
+def validate_together(inputs: Mapping[str, Any], _) -> str | None:
+    """Something to label, and one engine."""
+    if not inputs.get('structures') and 'dataset' not in inputs:
+        return 'give `dataset` or `structures`'
+    given = [name for name in ENGINES if inputs.get(name)]
+    return None if len(given) == 1 else f'give the inputs of exactly one engine: {", ".join(ENGINES)}'
+
+
+def validate_fraction(value: Float, _) -> str | None:
+    """A fraction."""
+    return None if 0 <= value.value <= 1 else f'must lie between 0 and 1, not {value.value}'
+
+
+def validate_count(value: Int, _) -> str | None:
+    """A number of things."""
+    return None if value.value > 0 else f'must be positive, not {value.value}'
+
+
+class LabelWorkChain(ProtocolMixin, WorkChain):
+    """Energy, forces, stress and EFG tensors of many structures, from CASTEP or GPAW.
+
+    Leaves out what DFT would choke on, and says why; takes what is labelled already, with the same settings, from where
+    it is; labels the rest in batches, each restarted where that helps; and collects all in one data set, in the order of
+    the structures, whose rows know where they come from. A structure that fails does not stop the others.
+    """
+
+    PROTOCOL = 'label'
+    PROTOCOL_ARGUMENTS = ('dataset', 'structures')
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:
+        super().define(spec)
+        spec.input('dataset', valid_type=DatasetData, required=False, help='Structures to label.')
+        spec.input_namespace(
+            'structures',
+            valid_type=StructureData,
+            dynamic=True,
+            required=False,
+            help='Structures to label, instead of `dataset` or after it, in the order of their names.',
+        )
+        spec.input(
+            'config_type',
+            valid_type=Str,
+            serializer=to_aiida_type,
+            required=False,
+            help='Group of structures that name none, for splitting.',
+        )
+        spec.input(
+            'reuse',
+            valid_type=Bool,
+            serializer=to_aiida_type,
+            default=lambda: Bool(True),
+            help='Take labels that this profile has already of the same structure with the same settings.',
+        )
+        spec.input(
+            'min_success_fraction',
+            valid_type=Float,
+            serializer=to_aiida_type,
+            default=lambda: Float(0.8),
+            validator=validate_fraction,
+            help='Share of the structures that must get labels for the workflow to count as successful.',
+        )
+        spec.input(
+            'max_concurrent',
+            valid_type=Int,
+            serializer=to_aiida_type,
+            default=lambda: Int(20),
+            validator=validate_count,
+            help='How many jobs run at a time.',
+        )
+        spec.input(
+            'batch_size',
+            valid_type=Int,
+            serializer=to_aiida_type,
+            default=lambda: Int(8),
+            validator=validate_count,
+            help='How many structures one job labels, where the engine takes many.',
+        )
+        for engine in ENGINES.values():
+            described = f'Labelling with {engine.name}.'
+            expose_inputs(spec, engine.chain, engine.name, (engine.subject,), described, required=False)
+        spec.inputs.validator = validate_together
+
+        spec.outline(
+            cls.screen,
+            while_(cls.is_waiting)(
+                cls.label,
+                cls.inspect_labels,
+            ),
+            cls.collect,
+        )
+
+        spec.output('dataset', valid_type=DatasetData, required=False, help='The structures with their labels.')
+        spec.output('results', valid_type=Dict, required=False, help='What happened to every structure.')
+
+        spec.exit_code(210, 'ERROR_ALL_REFUSED', message='Every structure was refused, the first because: {message}')
+        spec.exit_code(401, 'ERROR_NO_LABELS', message='No structure could be labelled, the first because: {message}')
+        spec.exit_code(
+            501, 'ERROR_TOO_FEW_LABELS', message='Only {message} structures were labelled; the data set holds those.'
+        )
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: AbstractCode,
+        engine: str,
+        dataset: DatasetData | None = None,
+        structures: Sequence[StructureData] | Mapping[str, StructureData] | None = None,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> ProcessBuilder:
+        """A builder with the inputs of a protocol.
+
+        Args:
+            code: what runs the engine.
+            engine: its name.
+            dataset: structures to label.
+            structures: more of them, or instead: a list, or a mapping with names.
+            protocol: ``fast``, ``balanced`` or ``stringent``.
+            overrides: nested as the inputs are, on top of the protocol; those of the engine under its name.
+            options: ``metadata.options`` of all calculations.
+
+        Raises:
+            ValueError: an unknown engine, protocol, override or value, or nothing to label; the message names it.
+        """
+        if engine not in ENGINES:
+            raise ValueError(f'unknown engine {engine!r}; known are {", ".join(ENGINES)}')
+        if dataset is None and not structures:
+            raise ValueError('give `dataset` or `structures`')
+        overrides = dict(overrides or {})
+        other = next((name for name in ENGINES if name in overrides and name != engine), None)
+        if other is not None:
+            raise ValueError(f'override {other!r} is of another engine than {engine}')
+        below = overrides.pop(engine, None)
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        elements: set[str] = set()
+        if dataset is not None:
+            elements.update(dataset.base.attributes.get('species'))
+            inputs['dataset'] = dataset
+        if structures:
+            inputs['structures'] = structures if isinstance(structures, Mapping) else _named(structures)
+            elements.update(*(structure.get_symbols_set() for structure in inputs['structures'].values()))
+        try:
+            inputs[engine] = ENGINES[engine].chain.inputs_for_elements(elements, code, protocol, below, options)
+        except ValueError as error:
+            raise ValueError(f'{engine}: {error}') from error
+        builder = cls.get_builder()
+        cls.fill_builder(builder, inputs)
+        return builder
+
+    @property
+    def engine(self) -> LabelEngine:
+        """The engine whose inputs were given."""
+        return next(engine for name, engine in ENGINES.items() if self.inputs.get(name))
+
+    def screen(self) -> None:
+        """Tell what cannot be labelled, what is labelled already, and what waits."""
+        self.ctx.entries = []
+        engine, inputs = self.engine, self.inputs[self.engine.name]
+        hashes: list[list[str]] = []
+        seen: set[str] = set()
+        for structure, where in self._structures():
+            refused = engine.refusal(structure, inputs)
+            atoms = None if refused else structure.get_ase()
+            refused = refused or unsuitable(atoms)
+            sha256 = '' if refused else structure_sha256(atoms)
+            hashes.append([] if refused else engine.label_hashes(structure, inputs))
+            self.ctx.entries.append({**where, 'sha256': sha256, 'refused': refused})
+        known = find_labels({h for per_structure in hashes for h in per_structure}) if self.inputs.reuse else {}
+        self.ctx.labels, self.ctx.failed, self.ctx.waiting = {}, {}, []
+        for i, (item, per_structure) in enumerate(zip(self.ctx.entries, hashes)):
+            label = next((known[h] for h in per_structure if h in known), None)
+            if label is not None:
+                self.ctx.labels[item['sha256']] = list(label)
+            elif not item['refused'] and item['sha256'] not in seen:
+                self.ctx.waiting.append(i)
+                seen.add(item['sha256'])
+        self.ctx.before = list(self.ctx.labels)
+        refused = [item['refused'] for item in self.ctx.entries if item['refused']]
+        self.report(
+            f'{len(self.ctx.entries)} structures: {len(refused)} refused, '
+            f'{sum(item["sha256"] in self.ctx.labels for item in self.ctx.entries)} labelled before, '
+            f'{len(self.ctx.waiting)} to label with {engine.name}'
+        )
+
+    def is_waiting(self) -> bool:
+        """Whether there is more to label."""
+        return bool(self.ctx.waiting)
+
+    def label(self) -> ToContext:
+        """As many jobs as may run at a time."""
+        engine = self.engine
+        size = self.inputs.batch_size.value if engine.many else 1
+        self.ctx.running = []
+        jobs = {}
+        while self.ctx.waiting and len(jobs) < self.inputs.max_concurrent.value:
+            batch = self._next_batch(size)
+            self.ctx.waiting = self.ctx.waiting[len(batch) :]
+            inputs = AttributeDict(self.exposed_inputs(engine.chain, engine.name))
+            inputs[engine.subject] = self._subject(batch)
+            inputs.setdefault('metadata', {})['call_link_label'] = f'label_{batch[0]:05d}'
+            name = f'job_{batch[0]:05d}'
+            jobs[name] = self.submit(engine.chain, **inputs)
+            self.ctx.running.append([name, batch])
+        self.report(f'{len(jobs)} jobs with {engine.name}, {len(self.ctx.waiting)} structures wait')
+        return ToContext(**jobs)
+
+    def inspect_labels(self) -> None:
+        """Note for each structure where its labels are, or why it has none."""
+        for name, batch in self.ctx.running:
+            node = self.ctx.pop(name)
+            found: dict[int, int] = {}
+            why = {}
+            if node.is_finished_ok:
+                dataset = node.outputs.dataset
+                found = {row.get('source_row', 0): row['index'] for row in dataset.rows}
+                told = node.outputs.results.get_dict()
+                why = {e['number']: e['reason'] for e in (*told.get('refused', ()), *told.get('failed', ()))}
+            for place, i in enumerate(batch):
+                sha256 = self.ctx.entries[i]['sha256']
+                if place in found:
+                    self.ctx.labels[sha256] = [dataset.pk, found[place]]
+                else:
+                    self.ctx.failed[sha256] = why.get(place) or reason(node)
+
+    def collect(self) -> ExitCode | None:
+        """One data set of all labels, and a report of what has none."""
+        items = self.ctx.entries
+        labelled = [item for item in items if self._is_labelled(item)]
+        report = {
+            'engine': self.engine.name,
+            'structures': len(items),
+            'labelled': len(labelled),
+            'labelled_before': sum(item['sha256'] in self.ctx.before for item in labelled),
+            'refused': [
+                {'index': i, 'name': item['name'], 'reason': item['refused']}
+                for i, item in enumerate(items)
+                if item['refused']
+            ],
+            'failed': [
+                {'index': i, 'name': item['name'], 'reason': self.ctx.failed[item['sha256']]}
+                for i, item in enumerate(items)
+                if not item['refused'] and not self._is_labelled(item)
+            ],
+            'success_fraction': len(labelled) / len(items),
+            'min_success_fraction': self.inputs.min_success_fraction.value,
+        }
+        pks = sorted({self.ctx.labels[item['sha256']][0] for item in labelled})
+        datasets: dict[str, Node] = {f'labels_{pk}': load_node(pk) for pk in pks}
+        rows = [self._row(item) for item in labelled]
+        if 'dataset' in self.inputs:
+            datasets['source'] = self.inputs.dataset
+        outputs = collect_labels(Dict({'rows': rows}), Dict(report), **datasets)
+        self.out_many(outputs)
+        if len(report['refused']) == len(items):
+            return self.exit_codes.ERROR_ALL_REFUSED.format(message=report['refused'][0]['reason'])
+        if not labelled:
+            return self.exit_codes.ERROR_NO_LABELS.format(message=report['failed'][0]['reason'])
+        if report['success_fraction'] < self.inputs.min_success_fraction.value:
+            return self.exit_codes.ERROR_TOO_FEW_LABELS.format(message=f'{len(labelled)} of {len(items)}')
+        return None
+
+    def _is_labelled(self, item: Mapping[str, Any]) -> bool:
+        """Whether a structure that was not refused has labels by now."""
+        return not item['refused'] and item['sha256'] in self.ctx.labels
+
+    def _row(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        """What :func:`collect_labels` needs to know of one structure."""
+        pk, row = self.ctx.labels[item['sha256']]
+        creator = load_node(pk).creator
+        info = {'source_uuid': item['uuid'], 'calculation_uuid': creator.uuid if creator else ''}
+        if item['row'] is not None:
+            info['source_row'] = item['row']
+        if item['group'] is None and 'config_type' in self.inputs:
+            info['config_type'] = self.inputs.config_type.value
+        return {'dataset': f'labels_{pk}', 'row': row, 'source_row': item['row'], 'info': info}
+
+    def _structures(self) -> Iterator[tuple[StructureData, dict[str, Any]]]:
+        """Every structure, and where it comes from."""
+        if 'dataset' in self.inputs:
+            for row, atoms in enumerate(self.inputs.dataset.get_dataset().structures):
+                where = {'name': f'row {row}', 'uuid': self.inputs.dataset.uuid, 'row': row}
+                yield StructureData(ase=atoms), {**where, 'group': atoms.info.get('config_type')}
+        for name in sorted(self.inputs.get('structures', {})):
+            structure = self.inputs.structures[name]
+            yield structure, {'name': name, 'uuid': structure.uuid, 'row': None, 'group': None}
+
+    def _next_batch(self, size: int) -> list[int]:
+        """The next structures to label in one job: all rows of the data set, or none."""
+        from_dataset = self.ctx.entries[self.ctx.waiting[0]]['row'] is not None
+        batch = self.ctx.waiting[:size]
+        return [i for i in batch if (self.ctx.entries[i]['row'] is not None) == from_dataset]
+
+    def _subject(self, batch: Sequence[int]) -> StructureData | DatasetData:
+        """What one job labels, as a node whose origin is on record."""
+        entries = [self.ctx.entries[i] for i in batch]
+        if entries[0]['row'] is not None:
+            rows = [entry['row'] for entry in entries]
+            if self.engine.many:
+                return select_structures(self.inputs.dataset, List(rows))
+            return select_structure(self.inputs.dataset, Int(rows[0]))
+        chosen = {entry['name']: self.inputs.structures[entry['name']] for entry in entries}
+        return gather_structures(**chosen) if self.engine.many else next(iter(chosen.values()))
+
+
+def _named(structures: Sequence[StructureData]) -> dict[str, StructureData]:
+    """Structures by names whose order is theirs."""
+    width = len(str(len(structures)))
+    return {f'structure_{i:0{width}d}': structure for i, structure in enumerate(structures)}

@@ -1,0 +1,237 @@
+"""Labels of one structure from CASTEP, restarted where that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida.common import AttributeDict
+from aiida.engine import ProcessBuilder, ProcessHandlerReport, ProcessSpec, process_handler
+from aiida.orm import AbstractCode, CalcJobNode, Float, StructureData, to_aiida_type
+
+from aiida_ufpnmr.calculations.label_castep import SEED, LabelCastepCalculation, missing_extra
+from aiida_ufpnmr.engine.dft.castep import CastepRun, parse_castep
+from aiida_ufpnmr.engine.dft.castep_settings import LADDER, normalised, rung_parameters, with_extra_bands
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.workflows.exposing import expose_inputs
+from aiida_ufpnmr.workflows.kpoints import castep_kpoints
+from aiida_ufpnmr.workflows.label_restart import LabelRestartWorkChain
+from aiida_ufpnmr.workflows.protocols.mixin import merged
+
+CODES = LabelCastepCalculation.exit_codes
+
+
+def validate_together(inputs: Mapping[str, Any], _) -> str | None:
+    """One way to choose the k-points, and aiida-castep for the input files."""
+    if missing_extra() is not None:
+        return missing_extra()
+    if ('kpoints_distance' in inputs) == ('kpoints' in inputs.get('calculation', {})):
+        return 'give either `calculation.kpoints` or `kpoints_distance`'
+    return None
+
+
+class LabelCastepWorkChain(LabelRestartWorkChain):
+    """Energy, forces, stress and EFG tensors of one structure from CASTEP.
+
+    Climbs a ladder where the SCF does not converge, goes on from the check file where the run was cut off after it, and
+    asks for more time where it was cut off before.
+    """
+
+    _process_class = LabelCastepCalculation
+
+    PROTOCOL = 'label_castep'
+    PROTOCOL_ENTRIES = ('pseudopotentials', 'cutoff_eV')
+    PROTOCOL_ARGUMENTS = ('structure',)
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:
+        super().define(spec)
+        spec.input('structure', valid_type=StructureData, help='What to label.')
+        spec.input(
+            'kpoints_distance',
+            valid_type=Float,
+            serializer=to_aiida_type,
+            required=False,
+            help='Largest distance of k-points in 1/Å, with the factor 2π; the grid follows the cell.',
+        )
+        left_out = ('structure', 'parent_folder')
+        expose_inputs(spec, LabelCastepCalculation, 'calculation', left_out, 'The attempts.')
+        spec.inputs['calculation']['kpoints'].required = False
+        spec.inputs.validator = validate_together
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: AbstractCode,
+        structure: StructureData,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> ProcessBuilder:
+        """A builder with the inputs of a protocol.
+
+        Args:
+            code: CASTEP.
+            structure: what to label.
+            protocol: ``fast``, ``balanced`` or ``stringent``.
+            overrides: nested as the inputs are, on top of the protocol; ``pseudopotentials`` is the name of an on-the-fly
+                library, or a mapping by element with ``default`` for the others; ``cutoff_eV`` a number, or a mapping by
+                element with ``default`` for the others, of which the largest that the structure needs is taken.
+            options: ``metadata.options`` of all attempts.
+
+        Raises:
+            ValueError: an unknown protocol, override or value; the message names it.
+        """
+        builder = cls.get_builder()
+        inputs = cls.inputs_for_elements(structure.get_symbols_set(), code, protocol, overrides, options)
+        cls.fill_builder(builder, {**inputs, 'structure': structure})
+        return builder
+
+    @classmethod
+    def inputs_for_elements(cls, elements, code, protocol, overrides, options) -> dict[str, Any]:
+        """The inputs of a protocol for structures of these elements: all but the structure."""
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        given = inputs.pop('pseudopotentials')
+        cutoff = inputs.pop('cutoff_eV')
+        by_element = {
+            'pseudopotentials': {element: _of_element(given, element, 'pseudopotentials') for element in sorted(elements)},
+            'parameters': {
+                'PARAM': {'cut_off_energy': max(_of_element(cutoff, element, 'cutoff_eV') for element in elements)}
+            },
+        }
+        common = {'code': code, 'metadata': {'options': dict(options or {})}}
+        return merged({'calculation': merged(common, by_element)}, inputs)
+
+    def setup(self) -> None:
+        """Begin with the inputs as they were given, and k-points that follow the cell."""
+        super().setup()
+        inputs = AttributeDict(self.exposed_inputs(LabelCastepCalculation, 'calculation'))
+        inputs.structure = self.inputs.structure
+        inputs.parameters = normalised(inputs.parameters.get_dict())
+        if 'kpoints_distance' in self.inputs:
+            inputs.kpoints = castep_kpoints(self.inputs.structure, self.inputs.kpoints_distance)
+        if inputs.code.with_mpi is not None:  # AiiDA refuses a code that contradicts the option, be it a default
+            inputs.metadata.options.withmpi = inputs.code.with_mpi
+        self.ctx.inputs = inputs
+        self.ctx.first_parameters = inputs.parameters
+
+    @process_handler(priority=610, exit_codes=[CODES.ERROR_INPUT_REFUSED, CODES.ERROR_CASTEP_FAILED])
+    def handle_bad_checkpoint(self, node: CalcJobNode) -> ProcessHandlerReport | None:
+        """The check file may be what CASTEP chokes on: from the beginning."""
+        if self.ctx.inputs.pop('parent_folder', None) is None:
+            return None
+        return self.try_again(node, 'the same from the beginning')
+
+    @process_handler(priority=600, exit_codes=[CODES.ERROR_INPUT_REFUSED])
+    def handle_refused_input(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """The same input would be refused again."""
+        return self.give_up(node, self.exit_codes.ERROR_INPUT_REFUSED)
+
+    @process_handler(
+        priority=590,
+        exit_codes=[
+            CODES.ERROR_CASTEP_FAILED,
+            CODES.ERROR_LABELS_MISSING,
+            CODES.ERROR_OUTPUT_UNUSABLE,
+            CODES.ERROR_SCHEDULER_INVALID_ACCOUNT,
+        ],
+    )
+    def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Nothing to change that could help."""
+        return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)
+
+    @process_handler(priority=580, exit_codes=[CODES.ERROR_SCHEDULER_OUT_OF_MEMORY])
+    def handle_out_of_memory(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """The same machines would run out of it again."""
+        return self.give_up(node, self.exit_codes.ERROR_OUT_OF_MEMORY)
+
+    @process_handler(priority=500, exit_codes=[CODES.ERROR_SCF_NOT_CONVERGED])
+    def handle_scf_not_converged(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Climb the ladder, from the density that CASTEP begins with."""
+        if self.ctx.rung == len(LADDER):
+            return self.give_up(node, self.exit_codes.ERROR_SCF_NOT_CONVERGED)
+        rung = LADDER[self.ctx.rung]
+        self.ctx.rung += 1
+        self.ctx.inputs.parameters = rung_parameters(self.ctx.first_parameters, rung)
+        self.ctx.inputs.pop('parent_folder', None)
+        cycles = self.ctx.inputs.parameters['PARAM']['max_scf_cycles']
+        return self.try_again(node, f'{rung.name}, {cycles} cycles')
+
+    @process_handler(priority=490, exit_codes=[CODES.ERROR_TOO_FEW_BANDS])
+    def handle_too_few_bands(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Energies of such a run cannot be trusted: again with as many bands as CASTEP recommends."""
+        run = output_of(node)
+        if run is None or run.extra_bands is None:
+            return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)
+        self.ctx.first_parameters = with_extra_bands(self.ctx.first_parameters, run.extra_bands)
+        self.ctx.inputs.parameters = with_extra_bands(self.ctx.inputs.parameters, run.extra_bands)
+        self.ctx.inputs.pop('parent_folder', None)
+        return self.try_again(node, f'{run.extra_bands} extra bands')
+
+    @process_handler(
+        priority=400, exit_codes=[CODES.ERROR_OUT_OF_WALLTIME, CODES.ERROR_SCHEDULER_OUT_OF_WALLTIME]
+    )
+    def handle_out_of_walltime(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Go on from the check file, which holds the ground state; where there is none yet, with more time."""
+        went_on = 'parent_folder' in self.ctx.inputs
+        if self.go_on_from(node) and not went_on:
+            return self.try_again(node, 'on from its check file')
+        return self.give_more_time(node, 'on from its check file with ' if 'parent_folder' in self.ctx.inputs else '')
+
+    @process_handler(priority=390, exit_codes=[CODES.ERROR_INTERRUPTED])
+    def handle_interrupted(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Something killed the run: go on from the check file, or start again, but not twice for nothing."""
+        went_on = 'parent_folder' in self.ctx.inputs
+        if self.go_on_from(node) and not went_on:
+            return self.try_again(node, 'on from its check file')
+        return self.try_again_once(node)
+
+    @process_handler(
+        priority=380,
+        exit_codes=[CODES.ERROR_SCHEDULER_NODE_FAILURE, CODES.ERROR_NO_RETRIEVED_FOLDER],
+    )
+    def handle_node_failure(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Not the fault of the calculation: the same again, on from the check file where there is one."""
+        self.go_on_from(node)
+        return self.try_again(node, 'the same on another node')
+
+    @process_handler(
+        priority=370,
+        exit_codes=[CODES.ERROR_OUTPUT_MISSING, CODES.ERROR_OUTPUT_TRUNCATED, CODES.ERROR_OUTPUT_MIXED_UP],
+    )
+    def handle_lost_output(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """A full disk or a broken copy: from the beginning, since what lies there cannot be trusted, but not twice."""
+        self.ctx.inputs.pop('parent_folder', None)
+        return self.try_again_once(node, 'the same from the beginning')
+
+    @process_handler(priority=360, exit_codes=[CODES.ERROR_NO_STRESS])
+    def handle_no_stress(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """This version of CASTEP needs two runs; the ground state is there already."""
+        self.ctx.inputs.separate_efg = True
+        self.go_on_from(node)
+        return self.try_again(node, 'a single point, then the EFG tensors')
+
+    def go_on_from(self, node: CalcJobNode) -> bool:
+        """Take the check file of an attempt, if it wrote one to its end."""
+        run = output_of(node)
+        if run is None or not run.checkpoint:
+            return 'parent_folder' in self.ctx.inputs
+        self.ctx.inputs.parent_folder = node.outputs.remote_folder
+        return True
+
+
+def output_of(node: CalcJobNode) -> CastepRun | None:
+    """What the .castep file of an attempt says, if there is one."""
+    try:
+        text = node.outputs.retrieved.base.repository.get_object_content(f'{SEED}.castep', mode='rb')
+        return parse_castep(text.decode('utf-8', 'replace'))
+    except (AttributeError, KeyError, FileNotFoundError, InputError):
+        return None
+
+
+def _of_element(given: Any, element: str, name: str) -> Any:
+    if not isinstance(given, Mapping):
+        return given
+    if element not in given and 'default' not in given:
+        raise ValueError(f'{name}: nothing for {element}, and no default')
+    return given.get(element, given.get('default'))

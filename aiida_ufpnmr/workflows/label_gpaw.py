@@ -1,0 +1,138 @@
+"""Labels of a set of structures from GPAW, restarted where that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida.common import AttributeDict
+from aiida.engine import ProcessBuilder, ProcessHandlerReport, ProcessSpec, process_handler
+from aiida.orm import AbstractCode, CalcJobNode, StructureData
+
+from aiida_ufpnmr.calculations.label_gpaw import LabelGpawCalculation
+from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.workflows.exposing import expose_inputs
+from aiida_ufpnmr.workflows.label_restart import LabelRestartWorkChain
+from aiida_ufpnmr.workflows.protocols.mixin import merged
+
+CODES = LabelGpawCalculation.exit_codes
+
+
+class LabelGpawWorkChain(LabelRestartWorkChain):
+    """Energy, forces, stress and EFG tensors of a set of structures from GPAW.
+
+    Where the SCF of a structure does not converge, GPAW's own ladder of attempts is climbed within the job. A job that was
+    cut off goes on with the structures that it had not labelled yet.
+    """
+
+    _process_class = LabelGpawCalculation
+
+    PROTOCOL = 'label_gpaw'
+    PROTOCOL_ARGUMENTS = ('structures',)
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:
+        super().define(spec)
+        spec.input('structures', valid_type=(DatasetData, StructureData), help='What to label.')
+        left_out = ('structures', 'parent_folder')
+        expose_inputs(spec, LabelGpawCalculation, 'calculation', left_out, 'The attempts.')
+        spec.exit_code(440, 'ERROR_TOO_FEW_LABELS', message='Too few structures got labels: {message}')
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: AbstractCode,
+        structures: DatasetData | StructureData,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> ProcessBuilder:
+        """A builder with the inputs of a protocol.
+
+        Args:
+            code: the command ``ufpnmr``, where there is a Python with GPAW.
+            structures: what to label.
+            protocol: ``fast``, ``balanced`` or ``stringent``.
+            overrides: nested as the inputs are, on top of the protocol.
+            options: ``metadata.options`` of all attempts.
+
+        Raises:
+            ValueError: an unknown protocol, override or value; the message names it.
+        """
+        builder = cls.get_builder()
+        inputs = cls.inputs_for_elements((), code, protocol, overrides, options)
+        cls.fill_builder(builder, {**inputs, 'structures': structures})
+        return builder
+
+    @classmethod
+    def inputs_for_elements(cls, elements, code, protocol, overrides, options) -> dict[str, Any]:
+        """The inputs of a protocol, which are the same for all elements: all but the structures."""
+        common = {'code': code, 'metadata': {'options': dict(options or {})}}
+        return merged({'calculation': common}, cls.get_protocol_inputs(protocol, overrides))
+
+    def setup(self) -> None:
+        """Begin with the inputs as they were given."""
+        super().setup()
+        self.ctx.inputs = AttributeDict(self.exposed_inputs(LabelGpawCalculation, 'calculation'))
+        self.ctx.inputs.structures = self.inputs.structures
+        self.ctx.cut_at = 0
+
+    @process_handler(priority=600, exit_codes=[CODES.ERROR_INPUT_REFUSED])
+    def handle_refused_input(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """The same input would be refused again."""
+        return self.give_up(node, self.exit_codes.ERROR_INPUT_REFUSED)
+
+    @process_handler(priority=590, exit_codes=[CODES.ERROR_COMMAND_FAILED, CODES.ERROR_SCHEDULER_INVALID_ACCOUNT])
+    def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Nothing to change that could help."""
+        return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)
+
+    @process_handler(priority=580, exit_codes=[CODES.ERROR_SCHEDULER_OUT_OF_MEMORY])
+    def handle_out_of_memory(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """The same machines would run out of it again."""
+        return self.give_up(node, self.exit_codes.ERROR_OUT_OF_MEMORY)
+
+    @process_handler(priority=500, exit_codes=[CODES.ERROR_TOO_FEW_LABELLED])
+    def handle_too_few_labels(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Every structure has had all attempts of the ladder already."""
+        return self.give_up(node, self.exit_codes.ERROR_TOO_FEW_LABELS)
+
+    @process_handler(priority=400, exit_codes=[CODES.ERROR_SCHEDULER_OUT_OF_WALLTIME])
+    def handle_out_of_walltime(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Go on with what is left; at the second time in a row with more time, since one structure may need it all."""
+        again = self.cut_again()
+        self.go_on_from(node)
+        if again:
+            return self.give_more_time(node, 'on with what is left, with ')
+        return self.try_again(node, 'on with what is left')
+
+    @process_handler(priority=390, exit_codes=[CODES.ERROR_INTERRUPTED])
+    def handle_interrupted(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Something killed the job: go on with what is left."""
+        self.go_on_from(node)
+        return self.try_again_once(node, 'on with what is left')
+
+    @process_handler(
+        priority=380, exit_codes=[CODES.ERROR_SCHEDULER_NODE_FAILURE, CODES.ERROR_NO_RETRIEVED_FOLDER]
+    )
+    def handle_node_failure(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Not the fault of the calculation: on with what is left, on another node."""
+        self.go_on_from(node)
+        return self.try_again(node, 'on with what is left, on another node')
+
+    @process_handler(priority=370, exit_codes=[CODES.ERROR_NO_RESULTS, CODES.ERROR_OUTPUT_UNUSABLE])
+    def handle_lost_output(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """A full disk or a broken copy: from the beginning, since what lies there cannot be trusted, but not twice."""
+        self.ctx.inputs.pop('parent_folder', None)
+        return self.try_again_once(node, 'the same from the beginning')
+
+    def cut_again(self) -> bool:
+        """Whether the attempt before this one was cut off, too."""
+        again = self.ctx.cut_at and self.ctx.cut_at == self.ctx.iteration - 1
+        self.ctx.cut_at = self.ctx.iteration
+        return bool(again)
+
+    def go_on_from(self, node: CalcJobNode) -> None:
+        """Take over what an attempt had labelled."""
+        if 'remote_folder' in node.outputs:
+            self.ctx.inputs.parent_folder = node.outputs.remote_folder

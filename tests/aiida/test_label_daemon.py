@@ -1,0 +1,157 @@
+"""Claims about labelling under a real daemon, with a stand-in for CASTEP: each ending has the exit code that the documentation promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from ase import Atoms
+from ase.io import write
+
+pytest.importorskip('aiida_castep')  # tests/run.sh installs it
+
+#: Seconds in which all of it is done, even where the machine is busy with other things.
+PATIENCE = 420
+
+#: Makes the code, submits chains that go wrong in different ways, and prints their pks by name.
+SUBMIT = """
+import json, sys
+from pathlib import Path
+from aiida import load_profile, orm
+from aiida.engine import submit
+from stand_ins import install_castep
+from aiida_ufpnmr.workflows.label_castep import LabelCastepWorkChain
+
+load_profile()
+castep = install_castep(orm.load_computer('localhost'), Path(sys.argv[1]))
+structure = orm.StructureData(cell=[[6, 0, 0], [1, 6, 0], [0, 0, 7]])
+for symbol, position in (('S', (0, 0, 0)), ('Li', (2.5, 2.5, 0)), ('P', (0, 2.6, 2.9))):
+    structure.append_atom(symbols=symbol, position=position)
+plans = {
+    'second': ('unconverged', 'ok'),
+    'third': ('unconverged', 'unconverged', 'crash'),
+    'killed': ('killed', 'ok'),
+}
+pks = {}
+for name, plan in plans.items():
+    builder = LabelCastepWorkChain.get_builder_from_protocol(castep.code, structure, 'fast', castep.overrides(*plan))
+    pks[name] = submit(builder).pk
+print(json.dumps({'pks': pks, 'plan': castep.plan(['sleep 12'])}))
+"""
+
+#: Waits until the workflows with these pks are done, and prints what became of them.
+AWAIT = """
+import json, sys, time
+from aiida import load_profile, orm
+
+load_profile()
+pks, end = [int(pk) for pk in sys.argv[2:]], time.time() + float(sys.argv[1])
+while time.time() < end and not all(orm.load_node(pk).is_terminated for pk in pks):
+    time.sleep(0.5)
+found = []
+for pk in pks:
+    node = orm.load_node(pk)
+    jobs = [job for job in node.called_descendants if isinstance(job, orm.CalcJobNode)]
+    found.append({
+        'state': str(node.process_state), 'status': node.exit_status, 'message': node.exit_message,
+        'attempts': [job.exit_status for job in sorted(jobs, key=lambda job: job.pk)],
+        'went_on': ['parent_folder' in job.inputs for job in sorted(jobs, key=lambda job: job.pk)],
+        'labels': len(node.outputs.dataset.rows) if 'dataset' in node.outputs else 0,
+        'running': sum(job.get_state() is not None and job.get_state().value == 'withscheduler' for job in jobs),
+    })
+print(json.dumps(found))
+"""
+
+
+class Profile:
+    """An AiiDA profile of its own with a daemon, spoken to by commands."""
+
+    def __init__(self, folder: Path) -> None:
+        paths = [str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
+        self.environment = {
+            **os.environ,
+            'AIIDA_PATH': str(folder),
+            'PYTHONPATH': os.pathsep.join(filter(None, paths)),
+            'PATH': os.pathsep.join((str(Path(sys.executable).parent), os.environ['PATH'])),  # the daemon looks for verdi
+        }
+        (folder / '.aiida').mkdir()
+        self.folder = folder
+
+    def run(self, *words) -> str:
+        command = [str(word) for word in words]
+        ended = subprocess.run(command, env=self.environment, capture_output=True, text=True, cwd=self.folder, timeout=PATIENCE)
+        assert ended.returncode == 0, (command, ended.stdout, ended.stderr)
+        return ended.stdout
+
+    def python(self, script: str, *arguments):
+        return json.loads(self.run(sys.executable, '-c', textwrap.dedent(script), *arguments).splitlines()[-1])
+
+    def tool(self, name: str, *arguments) -> str:
+        return self.run(Path(sys.executable).with_name(name), *arguments)
+
+    def outcomes(self, *pks: int, seconds: float = PATIENCE) -> list[dict]:
+        return self.python(AWAIT, seconds, *pks)
+
+
+@pytest.fixture(scope='module')
+def outcomes(tmp_path_factory) -> dict[str, dict]:
+    """What became of four workflows that one daemon ran side by side; it was stopped and started again in between."""
+    profile = Profile(tmp_path_factory.mktemp('daemon'))
+    profile.tool('aiida-ufpnmr', 'setup', '--daemon')
+    try:
+        (profile.folder / 'castep').mkdir()
+        submitted = profile.python(SUBMIT, profile.folder / 'castep')
+        atoms = Atoms('LiS', [[0.3, 0, 0], [2.5, 2.5, 0]], cell=[6, 6, 6], pbc=True)
+        write(profile.folder / 'frames.extxyz', [atoms, atoms.repeat((2, 1, 1))])
+        overrides = {'castep': {'calculation': {'parameters': {'PARAM': {'comment': submitted['plan']}}}}}
+        (profile.folder / 'overrides.yaml').write_text(yaml.safe_dump(overrides))
+        launch = ('launch', 'label', 'frames.extxyz', '--engine', 'castep', '--protocol', 'fast', '--daemon')
+        stopped = int(profile.tool('aiida-ufpnmr', *launch, '--overrides', 'overrides.yaml'))
+        end = time.time() + PATIENCE
+        while time.time() < end:
+            (seen,) = profile.outcomes(stopped, seconds=0)
+            if seen['running'] or 'FINISHED' in seen['state']:
+                break
+            time.sleep(0.5)
+        profile.tool('verdi', 'daemon', 'stop', '--timeout', 60)
+        (seen,) = profile.outcomes(stopped, seconds=0)
+        assert 'FINISHED' not in seen['state']  # else the daemon was stopped for nothing
+        profile.tool('verdi', 'daemon', 'start', 1, '--timeout', 60)
+        names = [*submitted['pks'], 'stopped']
+        return dict(zip(names, profile.outcomes(*submitted['pks'].values(), stopped)))
+    finally:
+        profile.tool('verdi', 'daemon', 'stop', '--timeout', 60)
+
+
+@pytest.mark.slow
+def test_an_scf_that_converges_at_the_second_attempt_gives_labels(outcomes):
+    found = outcomes['second']
+    assert (found['status'], found['attempts'], found['labels']) == (0, [410, 0], 1), found
+    assert found['went_on'] == [False, False]
+
+
+@pytest.mark.slow
+def test_a_run_that_dies_at_the_third_attempt_ends_with_310_and_no_labels(outcomes):
+    found = outcomes['third']
+    assert (found['status'], found['attempts'], found['labels']) == (310, [410, 410, 310], 0), found
+    assert 'insufficient memory' in found['message']
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_from_its_check_file(outcomes):
+    found = outcomes['killed']
+    assert (found['status'], found['attempts'], found['labels']) == (0, [400, 0], 1), found
+    assert found['went_on'] == [False, True]
+
+
+@pytest.mark.slow
+def test_a_daemon_that_is_stopped_and_started_again_loses_nothing(outcomes):
+    found = outcomes['stopped']
+    assert (found['status'], found['attempts'], found['labels']) == (0, [0, 0], 2), found
