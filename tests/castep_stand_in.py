@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A stand-in for CASTEP, which is licensed: reads SEED.cell and SEED.param as CASTEP would, and writes what it would write.
+"""A stand-in for CASTEP, which is licensed: reads SEED.cell and SEED.param as CASTEP would, and writes what it would.
 
-The physics is that of point charges and soft spheres in the nearest images, a few lines that tests repeat with numpy. Ions
-come out species by species in order of atomic number, whatever their order in the .cell file, as those of CASTEP do.
+The physics is that of point charges and soft spheres in the nearest images, a few lines that tests repeat with numpy.
+Ions come out species by species in order of atomic number, whatever their order in the .cell file, as those of CASTEP.
 
 What happens in a run is said by the keyword COMMENT of the .param file: the name of a plan, a text file beside this one
 with a line for each run; after the last line runs are ``ok``.
@@ -213,14 +213,18 @@ class Castep:
             raise Refused('Error in wave_allocate : insufficient memory')
         words = behaviour.split()
         if behaviour.startswith('few bands') and self.param.get('nextra_bands') != words[2]:
-            self.write(f' Warning: occupied bands at the top. Recommend using nextra_bands of {int(words[2]) - 2} to {words[2]}.\n')
+            self.write(
+                f' Warning: occupied bands. Recommend using nextra_bands of {int(words[2]) - 2} to {words[2]}.\n'
+            )
         self.write(self.forces())
         wants_stress = self.param.get('calculate_stress', '').lower() == 'true'
         if wants_stress and not (efg and behaviour == 'no stress'):
             self.write(self.stress_box())
         if efg and behaviour != 'no magres':
             magres = self.magres()
-            (self.folder / f'{self.seed}.magres').write_text(magres[: len(magres) // 2] if behaviour == 'cut magres' else magres)
+            (self.folder / f'{self.seed}.magres').write_text(
+                magres[: len(magres) // 2] if behaviour == 'cut magres' else magres
+            )
         self.write('\nInitialisation time =      1.00 s\nTotal time          =      2.00 s\n')
 
     def lacks_what_it_needs(self) -> bool:
@@ -239,21 +243,37 @@ class Castep:
         )
 
     def contents(self) -> str:
-        lines = ['                                      Unit Cell', '        Real Lattice(A)              Reciprocal Lattice(1/A)']
+        lines = [
+            '                                      Unit Cell',
+            '        Real Lattice(A)              Reciprocal Lattice(1/A)',
+        ]
         back = inverse(self.cell)
         for a in range(3):
             reciprocal = [2 * math.pi * back[k][a] for k in range(3)]
-            lines.append(''.join(f'{x:14.7f}' for x in self.cell[a]) + '   ' + ''.join(f'{x:14.9f}' for x in reciprocal))
-        lines += ['', '            ' + 'x' * 60, '            x  Element    Atom        Fractional coordinates of atoms  x']
+            lines.append(
+                ''.join(f'{x:14.7f}' for x in self.cell[a]) + '   ' + ''.join(f'{x:14.9f}' for x in reciprocal)
+            )
+        lines += [
+            '',
+            '            ' + 'x' * 60,
+            '            x  Element    Atom        Fractional coordinates of atoms  x',
+        ]
         for name, number, _, fractional, _, _ in self.ions:
-            lines.append(f'            x  {name:<8}{number:6d}      ' + ''.join(f'{x:11.6f}' for x in fractional) + '   x')
+            lines.append(
+                f'            x  {name:<8}{number:6d}      ' + ''.join(f'{x:11.6f}' for x in fractional) + '   x'
+            )
         lines += ['            ' + 'x' * 60, '', '                          Files used for pseudopotentials:']
-        lines += [f'                                    {name} 1|{text}' for name, text in self.cell_file['species_pot']]
+        lines += [
+            f'                                    {name} 1|{text}' for name, text in self.cell_file['species_pot']
+        ]
         return '\n'.join([*lines, '', ''])
 
     def scf(self, cycles: int) -> str:
         rows = [f'Initial   {self.energy + 9:15.8E}                                        1.00  <-- SCF']
-        rows += [f'{k:7d}  {self.energy + 9 / (k + 1):15.8E}                    {1e-3:15.8E}  {1 + k / 10:9.2f}  <-- SCF' for k in range(1, cycles + 1)]
+        rows += [
+            f'{k:7d}  {self.energy + 9 / (k + 1):15.8E}                    {1e-3:15.8E}  {1 + k / 10:9.2f}  <-- SCF'
+            for k in range(1, cycles + 1)
+        ]
         return '\n'.join(['-' * 72 + ' <-- SCF', *rows, '-' * 72 + ' <-- SCF', '', ''])
 
     def final_energy(self) -> str:
@@ -261,17 +281,23 @@ class Castep:
             return f'Final energy =  {self.energy:.10f}     eV\n(energy not corrected for finite basis set)\n'
         return (
             f'Final energy, E             =  {self.energy + 2e-3:.10f}     eV\n'
-            f'Final free energy (E-TS)    =  {self.energy:.10f}     eV\n(energies not corrected for finite basis set)\n\n'
+            f'Final free energy (E-TS)    =  {self.energy:.10f}     eV\n'
+            '(energies not corrected for finite basis set)\n\n'
             f'NB est. 0K energy (E-0.5TS)      =  {self.energy + 1e-3:.10f}     eV\n'
         )
 
     def forces(self) -> str:
         rows = [' * Cartesian components (eV/A) *', ' * ------- *']
-        rows += [f' * {name:<8}{number:9d}' + ''.join(f'{x:13.5f}' for x in force) + ' *' for name, number, _, _, force, _ in self.ions]
+        rows += [
+            f' * {name:<8}{number:9d}' + ''.join(f'{x:13.5f}' for x in force) + ' *'
+            for name, number, _, _, force, _ in self.ions
+        ]
         return '\n'.join(['', ' ' + '*' * 26 + ' Forces ' + '*' * 26, *rows, ' ' + '*' * 60, '', ''])
 
     def stress_box(self) -> str:
-        rows = [f' *  {axis}  ' + ''.join(f'{x * GPA:14.6f}' for x in row) + '  *' for axis, row in zip('xyz', self.stress)]
+        rows = [
+            f' *  {axis}  ' + ''.join(f'{x * GPA:14.6f}' for x in row) + '  *' for axis, row in zip('xyz', self.stress)
+        ]
         pressure = -sum(self.stress[a][a] for a in range(3)) / 3 * GPA
         return '\n'.join(
             ['', ' ' + '*' * 17 + ' Stress Tensor ' + '*' * 17, ' * Cartesian components (GPa) *', *rows,
@@ -280,7 +306,13 @@ class Castep:
 
     def magres(self) -> str:
         numbers = lambda rows: ' '.join(f'{x:23.16E}' for row in rows for x in row)  # noqa: E731
-        lines = ['#$magres-abinitio-v1.0', '[calculation]', 'calc_code CASTEP', f'calc_code_version {VERSION}', '[/calculation]']
+        lines = [
+            '#$magres-abinitio-v1.0',
+            '[calculation]',
+            'calc_code CASTEP',
+            f'calc_code_version {VERSION}',
+            '[/calculation]',
+        ]
         lines += ['[atoms]', 'units lattice Angstrom', 'lattice ' + numbers(self.cell), 'units atom Angstrom']
         for name, number, position, _, _, _ in self.ions:
             lines.append(f'atom {name:<7} {name:<7}{number:4d} ' + numbers([position]))

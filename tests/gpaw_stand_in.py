@@ -1,8 +1,8 @@
-"""A stand-in for the command ``ufpnmr`` on a machine with GPAW: the command itself, with an engine that computes next to nothing.
+"""A stand-in for the command ``ufpnmr`` where there is GPAW: the command itself, with an engine that computes nothing.
 
-What happens is said by a file ``plan`` in the folder that the variable STAND_IN_FOLDER names, with a line for each run of
-the command: ``ok``, or ``kill N``, killed once N structures are done. A structure whose first atom is Si never converges.
-Each structure that is computed adds a line to the file ``computed`` there.
+What happens is said by a file ``plan`` in the folder that the variable STAND_IN_FOLDER names, with a line for each run
+of the command: ``ok``, or ``kill N``, killed once N structures are done. A structure whose first atom is Si never
+converges. Each structure that is computed adds a line to the file ``computed`` there.
 """
 
 from __future__ import annotations
@@ -50,10 +50,16 @@ class StandIn:
         self.done += 1
         tensor = np.diag([1.0, 1.0, -2.0])
         return Labels(
-            energy=float(atoms.positions.sum()), free_energy=float(atoms.positions.sum()), forces=atoms.positions - 1.0,
-            stress=tensor / 100, efg=tensor * atoms.positions[:, :1, None], version='0.0',
-            datasets={symbol: f'{symbol}.PBE:00' for symbol in set(atoms.get_chemical_symbols())}, attempt=1, smearing_ev=0.1,
-        )  # fmt: skip
+            energy=float(atoms.positions.sum()),
+            free_energy=float(atoms.positions.sum()),
+            forces=atoms.positions - 1.0,
+            stress=tensor / 100,
+            efg=tensor * atoms.positions[:, :1, None],
+            version='0.0',
+            datasets={symbol: f'{symbol}.PBE:00' for symbol in set(atoms.get_chemical_symbols())},
+            attempt=1,
+            smearing_ev=0.1,
+        )
 
 
 if __name__ == '__main__':

@@ -26,7 +26,9 @@ def missing_extra() -> str | None:
     """What to do where aiida-castep is not installed, or ``None`` where it is."""
     if importlib.util.find_spec('aiida_castep') is not None:
         return None
-    return 'aiida-castep, which writes the input of CASTEP, is not installed; "pip install aiida-ufpnmr[castep]" does it'
+    return (
+        'aiida-castep, which writes the input of CASTEP, is not installed; "pip install aiida-ufpnmr[castep]" does it'
+    )
 
 
 def validate_parameters(value: Dict, _) -> str | None:

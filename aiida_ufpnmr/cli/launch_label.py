@@ -14,37 +14,49 @@ from aiida_ufpnmr.engine.errors import InputError
 ENGINES = ('castep', 'gpaw')
 
 
-@click.command('label', cls=Command, example='aiida-ufpnmr launch label frames.extxyz --engine castep --code castep@cluster')
+@click.command(
+    'label', cls=Command, example='aiida-ufpnmr launch label frames.extxyz --engine castep --code castep@cluster'
+)
 @click.argument('structures')
 @click.option('--engine', type=click.Choice(ENGINES), required=True, help='The DFT code.')
 @click.option(
-    '--code', 'code_label', metavar='CODE',
-    help='The code that runs it: CASTEP, or the command `ufpnmr` where there is GPAW. Default: castep@localhost or gpaw@localhost.',
+    '--code',
+    'code_label',
+    metavar='CODE',
+    help='CASTEP, or the command `ufpnmr` where there is GPAW. Default: castep@localhost or gpaw@localhost.',
 )
-@click.option('--index', default=':', show_default=True, metavar='I', help='Which structures of a file: 0, -1, ::10, 5:20.')
+@click.option(
+    '--index', default=':', show_default=True, metavar='I', help='Which structures of a file: 0, -1, ::10, 5:20.'
+)
 @click.option('--config-type', metavar='NAME', help='Group of structures that name none.')
 @click.option(
-    '--min-success-fraction', type=Number(min=0, max=1), metavar='F',
+    '--min-success-fraction',
+    type=Number(min=0, max=1),
+    metavar='F',
     help='Share of the structures that must get labels; 0.8 if not given.',
 )
 @click.option('--max-concurrent', type=COUNT, metavar='N', help='How many jobs run at a time; 20 if not given.')
 @click.option('--batch-size', type=COUNT, metavar='N', help='How many structures a job of GPAW labels; 8 if not given.')
 @click.option('--label-again', is_flag=True, help='Label also what this profile has labels of, with the same settings.')
-@click.option('-o', '--output', type=OUTPUT, metavar='OUT.extxyz', help='Write the labelled structures to a file as well.')
+@click.option(
+    '-o', '--output', type=OUTPUT, metavar='OUT.extxyz', help='Write the labelled structures to a file as well.'
+)
 @common_options
 def label(
-    structures, engine, code_label, index, config_type, min_success_fraction, max_concurrent, batch_size, label_again, output,
-    protocol, overrides_path, max_wallclock_hours, daemon,
+    structures, engine, code_label, index, config_type, min_success_fraction, max_concurrent, batch_size, label_again,
+    output, protocol, overrides_path, max_wallclock_hours, daemon,
 ):  # fmt: skip
     """Label STRUCTURES (a file that ASE reads, an H5MD trajectory, or the pk of a data set or structure) with DFT.
 
-    Energy, forces, stress and EFG tensors. Structures that DFT would choke on are left out with a reason; those that are labelled
-    already, with the same settings, are taken from where they are; one that fails does not stop the others.
+    Energy, forces, stress and EFG tensors. Structures that DFT would choke on are left out with a reason; those that
+    are labelled already, with the same settings, are taken from where they are; one that fails stops no others.
     """
     from aiida_ufpnmr.workflows.label import LabelWorkChain
 
     if daemon and output is not None:
-        raise InputError('--output needs the labels, which the daemon has not made yet; leave it out, and export them later')
+        raise InputError(
+            '--output needs the labels, which the daemon has not made yet; leave it out, and export them later'
+        )
     check_outputs(output)
     chosen = {
         'config_type': config_type,
@@ -53,7 +65,10 @@ def label(
         'batch_size': batch_size,
         'reuse': False if label_again else None,
     }
-    overrides = {**read_overrides(overrides_path), **{name: value for name, value in chosen.items() if value is not None}}
+    overrides = {
+        **read_overrides(overrides_path),
+        **{name: value for name, value in chosen.items() if value is not None},
+    }
     node = run_or_submit(
         LabelWorkChain,
         daemon,
@@ -81,20 +96,18 @@ def load_subjects(given: str, index: str) -> dict:
     if not Path(given).exists() and Path(given).suffix == '':
         node = load_node(given, (DatasetData, StructureData))
         return {'dataset': node} if isinstance(node, DatasetData) else {'structures': [node]}
-    sources = read_sources(given, index)
-    good = [source for source in sources if unsuitable(source.atoms) is None]
-    subjects = {}
+    good, bad = [], {}
+    for source in read_sources(given, index):
+        if unsuitable(source.atoms) is not None:
+            bad[f'row_{source.row:06d}'] = _as_it_is(source.atoms)
+            continue
+        frame = bare(source.atoms)
+        frame.info = {key: source.atoms.info[key] for key in ('config_type', 'step') if key in source.atoms.info}
+        frame.info |= {'file': source.file, 'file_row': source.row}
+        good.append(frame)
+    subjects = {'structures': bad} if bad else {}
     if good:
-        frames = []
-        for source in good:
-            frame = bare(source.atoms)
-            frame.info = {key: value for key, value in source.atoms.info.items() if key == 'config_type'}
-            frame.info |= {'source_file': source.file, 'source_row': source.row}
-            frames.append(frame)
-        subjects['dataset'] = stored_once(DatasetData.of(frames), Path(given).name)
-    bad = [source for source in sources if unsuitable(source.atoms) is not None]
-    if bad:
-        subjects['structures'] = {f'row_{source.row:06d}': _as_it_is(source.atoms) for source in bad}
+        subjects['dataset'] = stored_once(DatasetData.of(good), Path(given).name)
     return subjects
 
 
@@ -105,7 +118,9 @@ def _as_it_is(atoms):
     try:
         return StructureData(ase=atoms)
     except ValueError as error:
-        raise InputError(f'a structure cannot be stored: {" ".join(str(error).split())}; correct or remove it') from error
+        raise InputError(
+            f'a structure cannot be stored: {" ".join(str(error).split())}; correct or remove it'
+        ) from error
 
 
 def print_labels(node, output: Path | None) -> None:
@@ -125,7 +140,8 @@ def print_labels(node, output: Path | None) -> None:
             ]
         )
     if 'dataset' in node.outputs:
-        click.echo(f'\nData set #{node.outputs.dataset.pk}: "aiida-ufpnmr launch pipeline {node.outputs.dataset.pk}" fits to it.')
+        pk = node.outputs.dataset.pk
+        click.echo(f'\nData set #{pk}; "aiida-ufpnmr launch pipeline {pk} --structure-index 0" fits to it.')
         if output is not None:
             from aiida_ufpnmr.engine.files import whole_file
 

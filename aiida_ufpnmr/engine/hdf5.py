@@ -64,6 +64,8 @@ def open_hdf5(path: str | os.PathLike | BinaryIO) -> h5py.File:
         path = check_input(path)
     try:
         return h5py.File(path, 'r')
+    except BlockingIOError as error:
+        raise InputError(f'{path}: another program has it open for writing; try again when that has ended') from error
     except OSError as error:
         raise InputError(f'{path}: not a readable HDF5 file (damaged, or of another format)') from error
 
@@ -89,7 +91,7 @@ def read_hdf5(path: str | os.PathLike, kind: str, version: int, oldest: int = 1)
                     f'{path}: format version {found} is newer than this program knows ({version}); update aiida-ufpnmr'
                 )
             if found < oldest:
-                raise InputError(f'{path}: format version {found} is no longer read; make the file again')
+                raise InputError(f'{path}: format version {found} is older than this program reads; make the file again')
             if RECORD in file and file[RECORD].attrs.get(_CHECKSUM, None) not in (None, _hash_of(file)):
                 raise ValueError('its content is not what was written')
             yield file

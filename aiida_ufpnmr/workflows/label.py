@@ -43,8 +43,8 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
     """Energy, forces, stress and EFG tensors of many structures, from CASTEP or GPAW.
 
     Leaves out what DFT would choke on, and says why; takes what is labelled already, with the same settings, from where
-    it is; labels the rest in batches, each restarted where that helps; and collects all in one data set, in the order of
-    the structures, whose rows know where they come from. A structure that fails does not stop the others.
+    it is; labels the rest in batches, each restarted where that helps; and collects all in one data set, in the order
+    of the structures, whose rows know where they come from. A structure that fails does not stop the others.
     """
 
     PROTOCOL = 'label'

@@ -74,9 +74,9 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
             code: CASTEP.
             structure: what to label.
             protocol: ``fast``, ``balanced`` or ``stringent``.
-            overrides: nested as the inputs are, on top of the protocol; ``pseudopotentials`` is the name of an on-the-fly
-                library, or a mapping by element with ``default`` for the others; ``cutoff_eV`` a number, or a mapping by
-                element with ``default`` for the others, of which the largest that the structure needs is taken.
+            overrides: nested as the inputs are, on top of the protocol; ``pseudopotentials`` is the name of an
+                on-the-fly library, or a mapping by element with ``default`` for the others; ``cutoff_eV`` a number, or
+                a mapping by element with ``default`` for the others, of which the largest that is needed is taken.
             options: ``metadata.options`` of all attempts.
 
         Raises:
@@ -94,7 +94,9 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
         given = inputs.pop('pseudopotentials')
         cutoff = inputs.pop('cutoff_eV')
         by_element = {
-            'pseudopotentials': {element: _of_element(given, element, 'pseudopotentials') for element in sorted(elements)},
+            'pseudopotentials': {
+                element: _of_element(given, element, 'pseudopotentials') for element in sorted(elements)
+            },
             'parameters': {
                 'PARAM': {'cut_off_energy': max(_of_element(cutoff, element, 'cutoff_eV') for element in elements)}
             },
@@ -168,9 +170,7 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
         self.ctx.inputs.pop('parent_folder', None)
         return self.try_again(node, f'{run.extra_bands} extra bands')
 
-    @process_handler(
-        priority=400, exit_codes=[CODES.ERROR_OUT_OF_WALLTIME, CODES.ERROR_SCHEDULER_OUT_OF_WALLTIME]
-    )
+    @process_handler(priority=400, exit_codes=[CODES.ERROR_OUT_OF_WALLTIME, CODES.ERROR_SCHEDULER_OUT_OF_WALLTIME])
     def handle_out_of_walltime(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Go on from the check file, which holds the ground state; where there is none yet, with more time."""
         went_on = 'parent_folder' in self.ctx.inputs

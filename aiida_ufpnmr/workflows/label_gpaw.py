@@ -21,8 +21,8 @@ CODES = LabelGpawCalculation.exit_codes
 class LabelGpawWorkChain(LabelRestartWorkChain):
     """Energy, forces, stress and EFG tensors of a set of structures from GPAW.
 
-    Where the SCF of a structure does not converge, GPAW's own ladder of attempts is climbed within the job. A job that was
-    cut off goes on with the structures that it had not labelled yet.
+    Where the SCF of a structure does not converge, GPAW's own ladder of attempts is climbed within the job. A job that
+    was cut off goes on with the structures that it had not labelled yet.
     """
 
     _process_class = LabelGpawCalculation
@@ -112,9 +112,7 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
         self.go_on_from(node)
         return self.try_again_once(node, 'on with what is left')
 
-    @process_handler(
-        priority=380, exit_codes=[CODES.ERROR_SCHEDULER_NODE_FAILURE, CODES.ERROR_NO_RETRIEVED_FOLDER]
-    )
+    @process_handler(priority=380, exit_codes=[CODES.ERROR_SCHEDULER_NODE_FAILURE, CODES.ERROR_NO_RETRIEVED_FOLDER])
     def handle_node_failure(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Not the fault of the calculation: on with what is left, on another node."""
         self.go_on_from(node)

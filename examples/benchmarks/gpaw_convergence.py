@@ -12,6 +12,7 @@ kHz of its isotope (one component of C_Q); beside them the mean error of |C_Q|.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from aiida_ufpnmr.engine.dft.labelling import label_structures
 from aiida_ufpnmr.engine.dft.labels import read_sources
 from aiida_ufpnmr.engine.efg import quadrupolar_coupling
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import write_json
 
 SHIPPED = Path(__file__).resolve().parents[1] / 'data' / 'li3ps4-pbe-gpaw.extxyz'
 EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
@@ -50,13 +52,15 @@ def labelled(source: Path, index: str, changes: dict[str, Any], arguments: argpa
     settings = gpaw_settings({'protocol': 'balanced'}, changes)
     changed = {key: value for key, value in sorted(changes.items()) if value != getattr(GpawSettings(), key)}
     name = '-'.join(f'{key}-{value}' for key, value in changed.items()) or 'balanced'
-    output = arguments.output / f'{name}.extxyz'
+    output, timing = arguments.output / f'{name}.extxyz', arguments.output / f'{name}.json'
     engine = GpawEngine(settings, arguments.python)
     results = label_structures(read_sources(source, index), engine, output, cores=arguments.cores)
     if not results['enough']:
         raise InputError(f'{output}: {(results["failed"] + results["refused"])[0]["reason"]}')
+    if not results['labelled_before']:
+        write_json(timing, results['timing'])
     (atoms,) = read_dataset(output)
-    return atoms, results['timing']['cpu_s'] if not results['labelled_before'] else None
+    return atoms, json.loads(timing.read_text())['cpu_s'] if timing.exists() else None
 
 
 def compare(atoms, reference, species: str) -> dict[str, float]:

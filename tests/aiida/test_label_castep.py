@@ -1,4 +1,4 @@
-"""Claims about one labelling run of CASTEP and its restarts. A stand-in for CASTEP runs, or has run and left its files."""
+"""Claims about a labelling run of CASTEP and its restarts. A stand-in for CASTEP runs, or has left its files."""
 
 from __future__ import annotations
 
@@ -201,7 +201,10 @@ def forged(computer, folder: Path, inputs: dict | None = None) -> orm.CalcJobNod
     for pattern in ('*.castep', '*.magres', '*.err'):
         for path in folder.glob(pattern):
             retrieved.base.repository.put_object_from_bytes(path.read_bytes(), path.name)
-    for label, output in (('retrieved', retrieved), ('remote_folder', orm.RemoteData(remote_path=str(folder), computer=computer))):
+    for label, output in (
+        ('retrieved', retrieved),
+        ('remote_folder', orm.RemoteData(remote_path=str(folder), computer=computer)),
+    ):
         output.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label=label)
         output.store()
     return node
@@ -209,7 +212,7 @@ def forged(computer, folder: Path, inputs: dict | None = None) -> orm.CalcJobNod
 
 @pytest.fixture
 def remains(inputs, castep, tmp_path):
-    """The node of a run that behaved in a given way, with the files that it left: runs nothing but the stand-in itself."""
+    """The node of a run that behaved in a given way, with the files that it left; only the stand-in itself is run."""
 
     def make(behaviour='ok', edit=None, **changes):
         given = {**inputs, **changes}
@@ -232,12 +235,18 @@ def test_a_run_that_ended_well_gives_labels_in_the_order_of_the_sites(remains, s
     outputs, status, _ = parsed(remains(separate_efg=separate))
     assert status == 0
     assert_labels_are_true(shuffled, outputs['dataset'])
-    assert outputs['results']['castep_version'] == castep_stand_in.VERSION and outputs['timing'].get_dict() == {'wall_s': 2.0}
+    assert outputs['results']['castep_version'] == castep_stand_in.VERSION and outputs['timing'].get_dict() == {
+        'wall_s': 2.0
+    }
 
 
 def test_rows_say_where_their_labels_come_from(remains):
     (row,) = parsed(remains())[0]['dataset'].rows
-    assert (row['engine'], row['engine_version'], row['kpoints']) == ('castep', f'CASTEP {castep_stand_in.VERSION}', '2x2x1')
+    assert (row['engine'], row['engine_version'], row['kpoints']) == (
+        'castep',
+        f'CASTEP {castep_stand_in.VERSION}',
+        '2x2x1',
+    )
     assert (row['cutoff_ev'], row['occupations']) == (400.0, 'fixed')
     assert row['pseudopotential_Li_Li1'].endswith('10U:20(qc=7)')
     assert len(row['source_sha256']) == len(row['settings_sha256']) == len(row['label_sha256']) == 64
@@ -558,7 +567,9 @@ def test_a_failed_run_is_never_taken_from_the_cache(castep, shuffled):
 
     overrides = castep.overrides('crash')
     with enable_caching():
-        chains = [run_get_node(CHAIN.get_builder_from_protocol(castep.code, shuffled, 'fast', overrides))[1] for _ in range(3)]
+        chains = [
+            run_get_node(CHAIN.get_builder_from_protocol(castep.code, shuffled, 'fast', overrides))[1] for _ in range(3)
+        ]
     first, second, third = ([c for c in node.called if isinstance(c, orm.CalcJobNode)][0] for node in chains)
     assert [node.exit_status for node in chains] == [310, 0, 0]
     assert second.base.caching.get_cache_source() is None  # an equal input, but the first had failed

@@ -1,4 +1,4 @@
-"""Claims about labelling under a real daemon, with a stand-in for CASTEP: each ending has the exit code that the documentation promises."""
+"""Claims about labelling under a real daemon, with a stand-in for CASTEP: how each run ends, as documented."""
 
 from __future__ import annotations
 
@@ -79,14 +79,18 @@ class Profile:
             **os.environ,
             'AIIDA_PATH': str(folder),
             'PYTHONPATH': os.pathsep.join(filter(None, paths)),
-            'PATH': os.pathsep.join((str(Path(sys.executable).parent), os.environ['PATH'])),  # the daemon looks for verdi
+            'PATH': os.pathsep.join(
+                (str(Path(sys.executable).parent), os.environ['PATH'])
+            ),  # the daemon looks for verdi
         }
         (folder / '.aiida').mkdir()
         self.folder = folder
 
     def run(self, *words) -> str:
         command = [str(word) for word in words]
-        ended = subprocess.run(command, env=self.environment, capture_output=True, text=True, cwd=self.folder, timeout=PATIENCE)
+        ended = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, cwd=self.folder, timeout=PATIENCE
+        )
         assert ended.returncode == 0, (command, ended.stdout, ended.stderr)
         return ended.stdout
 

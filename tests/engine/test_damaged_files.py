@@ -149,7 +149,7 @@ def test_files_of_old_formats_are_told_from_damaged_ones(files, tmp_path):
         path.write_bytes((files / f'{name}.h5').read_bytes())
         with h5py.File(path, 'a') as file:
             file.attrs['format_version'] = 1
-        with pytest.raises(InputError, match='format version 1 is no longer read; make the file again'):
+        with pytest.raises(InputError, match='format version 1 is older than this program reads; make the file again'):
             load(path)
 
 

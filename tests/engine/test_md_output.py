@@ -14,7 +14,7 @@ from analytic import solid, solid_potential
 from ase.io import write
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.hdf5 import content_hash, seal
 from aiida_ufpnmr.engine.md import Simulation, Trajectory, TrajectoryWriter, pieces, run_md
 from aiida_ufpnmr.engine.md.checkpoint import checkpoint_path
 from aiida_ufpnmr.engine.md.h5md import ENERGY, FAST_VELOCITY, FORCE, Storage
@@ -195,18 +195,33 @@ def test_checkpoints_of_another_start_version_or_format_are_refused(tmp_path):
     whole = checkpoint_path(path).read_bytes()
     with h5py.File(checkpoint_path(path), 'r+') as file:
         file.attrs['run'] = file.attrs['run'].replace('"version of aiida-ufpnmr": "', '"version of aiida-ufpnmr": "9.')
+        seal(file)
     with pytest.raises(InputError, match='version 9.'):
         run(path, 40, restart=True)
     for version, message in ((99, 'newer'), (1, 'older')):
         checkpoint_path(path).write_bytes(whole)
         with h5py.File(checkpoint_path(path), 'r+') as file:
             file.attrs['format_version'] = version
+            seal(file)
         with pytest.raises(InputError, match=message) as caught:
             run(path, 40, restart=True)
         assert '\n' not in str(caught.value)
     checkpoint_path(path).write_bytes(whole[:-100])
     with pytest.raises(InputError, match='checkpoint'):
         run(path, 40, restart=True)
+
+
+def test_a_file_that_another_program_holds_is_named_in_one_line(tmp_path):
+    path = tmp_path / 'run.h5'
+    run(path, 20)
+    whole = path.read_bytes()
+    hold = f'import h5py, sys; file = h5py.File({str(path)!r}, "r+"); print("held", flush=True); sys.stdin.read()'
+    holder = subprocess.Popen([sys.executable, '-c', hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == 'held\n'
+    with pytest.raises(InputError, match='another program has it open'):
+        run(path, 40, restart=True)
+    holder.communicate()
+    assert path.read_bytes() == whole and run(path, 40, restart=True)['steps'] == 40
 
 
 def test_restart_of_a_foreign_or_damaged_trajectory_is_refused(tmp_path):
@@ -305,15 +320,15 @@ def test_two_runs_cannot_write_one_trajectory(tmp_path):
 
 def test_wall_time_ends_a_run_that_can_go_on(tmp_path):
     path = tmp_path / 'run.h5'
-    run(tmp_path / 'whole.h5', 20_000, every=100)
+    run(tmp_path / 'whole.h5', 20_000, every=2500)
     parts = 0
     while True:
-        found = run_md(argon(), path, 20_000, Output(100), restart=True, max_wall_time_s=0.1)
+        found = run_md(argon(), path, 20_000, Output(2500), restart=True, max_wall_time_s=0.05)
         parts += 1
         if found['stop_reason'] == 'finished':
             break
         assert found['stop_reason'] == 'wall_time' and found['steps'] < 20_000
-        assert len(frames_of(path)[0]) == found['steps'] // 100 + 1
+        assert len(frames_of(path)[0]) == found['steps'] // 2500 + 1
     assert parts > 1
     assert content_hash(path) == content_hash(tmp_path / 'whole.h5')
 

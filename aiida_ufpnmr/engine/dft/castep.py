@@ -20,14 +20,15 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 
 #: Species as CASTEP prints it, with the tag of a custom species, and its number: ``Li:Li1   12``.
-_ION = r'([A-Z][a-z]?(?::\S+)?)(?:\s*\[[^\]]*\])?\s+(\d+)'
+_ION = r'([A-Z][^\s\[]*)(?:\s*\[[^\]]*\])?\s+(\d+)'
 _NUMBER = r'[-+]?\d+\.\d+(?:[EeDd][-+]?\d+)?'
 
 _START = re.compile(r'Welcome to .*CASTEP version\s*([\d.]+)')
 _LATTICE = re.compile(r'^\s*Real Lattice\((\S+?)\)')
 _COORDINATES = re.compile(rf'^\s*x\s+{_ION}((?:\s+{_NUMBER}){{3}})\s+x\s*$')
 _ENERGY = re.compile(
-    rf'^\s*(Final energy|Final free energy|NB est\. 0K energy|Dispersion corrected final energy)\b.*?=\s*({_NUMBER})\s+(\S+)'
+    r'^\s*(Final energy|Final free energy|NB est\. 0K energy|Dispersion corrected final energy)\b'
+    rf'.*?=\s*({_NUMBER})\s+(\S+)'
 )
 #: Total forces only: the boxes of their contributions have titles in lower case, and constrained ones are not forces.
 _FORCES = re.compile(r'^\s*\*+ (?:Unconstrained )?(?:Symmetrised )?Forces \*+\s*$')
@@ -297,7 +298,9 @@ def _require_box_unit(box: Sequence[str], unit: str, source: str) -> None:
 
 def _require_unit(found: str | None, expected: str, source: str) -> None:
     if found != expected:
-        raise InputError(f'{source}: numbers in {found}, not {expected}; leave the "_unit" keywords out of the .param file')
+        raise InputError(
+            f'{source}: numbers in {found}, not {expected}; leave the "_unit" keywords out of the .param file'
+        )
 
 
 def _numbers(text: str) -> list[float]:

@@ -33,8 +33,8 @@ def castep_label(
         source, tensor_source: what to call the files in messages.
 
     Returns:
-        atoms with energy and free energy (eV), forces (eV/Å) and stress (eV/Å³, ASE sign) in their calculator, and ``arrays['efg']`` in
-        a.u. where ``tensors`` are given.
+        atoms with energy and free energy (eV), forces (eV/Å) and stress (eV/Å³, ASE sign) in their calculator, and
+        ``arrays['efg']`` in a.u. where ``tensors`` are given.
 
     Raises:
         WrongStructure: a file speaks of another structure.

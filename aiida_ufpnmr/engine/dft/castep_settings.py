@@ -37,7 +37,8 @@ OWN = {
 WITHOUT_EFFECT = frozenset(
     {
         'max_scf_cycles', 'elec_method', 'metals_method', 'mixing_scheme', 'mix_history_length', 'mix_charge_amp',
-        'mix_charge_gmax', 'mix_spin_amp', 'mix_spin_gmax', 'mix_cut_off_energy', 'max_sd_steps', 'max_cg_steps', 'nextra_bands', 'perc_extra_bands',
+        'mix_charge_gmax', 'mix_spin_amp', 'mix_spin_gmax', 'mix_cut_off_energy', 'max_sd_steps', 'max_cg_steps',
+        'nextra_bands', 'perc_extra_bands',
         'num_dump_cycles', 'opt_strategy', 'opt_strategy_bias', 'page_wvfns', 'data_distribution', 'rand_seed',
         'num_proc_in_smp', 'run_time', 'backup_interval', 'num_backup_iter', 'write_checkpoint', 'iprint', 'comment',
         'popn_calculate', 'calc_full_ewald', 'print_clock', 'print_memory_usage',
@@ -62,19 +63,22 @@ class Rung:
     cycles: float
 
 
+#: Occupations that need not be whole, with room for them.
+SMEARED = {'fix_occupancy': False, 'smearing_width': '0.1 eV', 'perc_extra_bands': 30}
+
 #: From the cheap to the costly. Smearing comes second to last because it may change the ground state; a set that was
 #: labelled with it has other settings, and says so.
 LADDER = (
     Rung('softer mixing', {'mix_charge_amp': 0.2, 'mix_history_length': 7}, (), 2),
     Rung(
         'softer mixing, smeared occupations',
-        {'mix_charge_amp': 0.2, 'mix_history_length': 7, 'fix_occupancy': False, 'smearing_width': '0.1 eV', 'perc_extra_bands': 30},
+        {'mix_charge_amp': 0.2, 'mix_history_length': 7, **SMEARED},
         ('nextra_bands',),
         3,
     ),
     Rung(
         'all bands at once (EDFT), smeared occupations',
-        {'elec_method': 'edft', 'fix_occupancy': False, 'smearing_width': '0.1 eV', 'perc_extra_bands': 30},
+        {'elec_method': 'edft', **SMEARED},
         ('nextra_bands', 'metals_method', 'mix_charge_amp', 'mix_history_length'),
         3,
     ),
@@ -124,7 +128,7 @@ def with_extra_bands(parameters: Mapping[str, Mapping[str, Any]], number: int) -
 
 
 def fixes_occupations(param: Mapping[str, Any]) -> bool:
-    """Whether bands are either full or empty, as keywords of the .param file say; CASTEP's default is that they are not."""
+    """Whether bands are either full or empty, as keywords of the .param file say; not so by CASTEP's default."""
     return str(param.get('fix_occupancy', False)).strip().lower() in ('true', 't', '.true.')
 
 
@@ -146,9 +150,7 @@ def label_settings(
     """
     keywords = {
         section: {
-            key: value
-            for key, value in entries.items()
-            if key not in WITHOUT_EFFECT and not key.startswith('write_')
+            key: value for key, value in entries.items() if key not in WITHOUT_EFFECT and not key.startswith('write_')
         }
         for section, entries in normalised(parameters).items()
     }

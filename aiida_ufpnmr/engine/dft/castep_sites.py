@@ -15,7 +15,7 @@ from ase import Atoms
 from aiida_ufpnmr.engine.dft.castep import Ions
 from aiida_ufpnmr.engine.dft.refusals import WrongStructure
 
-#: How far (Å) an ion may lie from its site: coordinates are printed with six digits, and far below any distance of atoms.
+#: How far (Å) an ion may lie from its site: far more than six printed digits leave out, far less than a bond.
 TOLERANCE = 0.01
 
 
@@ -42,17 +42,26 @@ def site_of_each_ion(
     """
     if len(ions) != len(structure):
         raise WrongStructure(f'{source}: holds {len(ions)} ions, but the structure has {len(structure)} sites')
-    sites = {key: site for site, key in enumerate(numbered(species))}
-    unknown = [key for key in ions.keys if key not in sites]
-    if unknown:
-        raise WrongStructure(f'{source}: holds {unknown[0][0]} {unknown[0][1]}, which the structure has not')
-    order = [sites[key] for key in ions.keys]
-    if len(set(order)) < len(order):
+    if len(set(ions.keys)) < len(ions):
         raise WrongStructure(f'{source}: names the same ion twice')
-    site = np.array(order, int)
+    namings = [{key: site for site, key in enumerate(numbered(names))} for names in _namings(species)]
+    sites = next((naming for naming in namings if set(naming) == set(ions.keys)), None)
+    if sites is None:
+        name, number = next(key for key in ions.keys if key not in namings[0])
+        raise WrongStructure(f'{source}: holds {name} {number}, which the structure has not')
+    site = np.array([sites[key] for key in ions.keys], int)
     if positions is not None:
         check_places(structure, site, positions, ions, source)
     return site
+
+
+def _namings(species: Sequence[str]) -> list[list[str]]:
+    """How a file may call the species of the sites: in full as CASTEP does, by their tags, or by their elements alone."""
+    return [
+        list(species),
+        [name.partition(':')[2] or name for name in species],
+        [name.partition(':')[0] for name in species],
+    ]
 
 
 def check_places(structure: Atoms, site: np.ndarray, positions: np.ndarray, ions: Ions, source: str) -> None:
@@ -63,14 +72,14 @@ def check_places(structure: Atoms, site: np.ndarray, positions: np.ndarray, ions
         worst = int(distance.argmax())
         name, number = ions.keys[worst]
         raise WrongStructure(
-            f'{source}: {name} {number} lies {distance[worst]:.3f} Å from its site; the file belongs to another structure'
+            f'{source}: {name} {number} lies {distance[worst]:.3f} Å from its site; the file is of another structure'
         )
 
 
 def check_cell(structure: Atoms, cell: np.ndarray | None, source: str) -> None:
     """Refuse the output for another cell."""
     if cell is None or abs(cell - structure.cell.array).max() > TOLERANCE:
-        raise WrongStructure(f'{source}: has another cell than the structure; the file belongs to another one')
+        raise WrongStructure(f'{source}: has another cell than the structure; the file is of another one')
 
 
 def numbered(species: Sequence[str]) -> list[tuple[str, int]]:
@@ -81,4 +90,3 @@ def numbered(species: Sequence[str]) -> list[tuple[str, int]]:
         counts[name] = counts.get(name, 0) + 1
         keys.append((name, counts[name]))
     return keys
-

@@ -87,7 +87,9 @@ def parse_magres(text: str, source: str = '.magres file') -> Tensors:
         raise MissingLabel(f'{source}: holds no EFG tensors; run CASTEP with "magres_task : efg" (or nmr)')
     _require_unit(lines, 'efg', 'au', source)
     symbols, labels, numbers, positions = zip(*atoms)
-    code = next((words[1] for _, words in blocks.get('calculation', []) if words[0] == 'calc_code' and len(words) > 1), None)
+    code = next(
+        (words[1] for _, words in blocks.get('calculation', []) if words[0] == 'calc_code' and len(words) > 1), None
+    )
     return Tensors(
         symbols=symbols,
         labels=labels,
