@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import click
+import sys
 
-from aiida_ufpnmr import __version__
-from aiida_ufpnmr.engine.commands.shared import LazyGroup, run
+try:
+    import click
+
+    from aiida_ufpnmr import __version__
+    from aiida_ufpnmr.engine.commands.shared import LazyGroup, run
+except KeyboardInterrupt:  # while the program loads, when there is nothing yet to end cleanly
+    sys.exit('ufpnmr: error: interrupted')
 
 #: Where each sub-command lives, and what it does.
 COMMANDS = {

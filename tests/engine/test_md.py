@@ -117,6 +117,22 @@ def test_result_does_not_depend_on_the_skin(potential, crystal):
     assert abs(thin.positions - thick.positions).max() < 1e-11
 
 
+def test_threads_and_precision_are_part_of_what_a_run_is(potential, crystal):
+    def positions(**options):
+        simulation = Simulation(crystal, potential, seed=1, temperature_K=600, **options)
+        assert simulation.run(100) is None
+        return simulation.positions
+
+    plain = positions()
+    for options, tolerance in (({'threads': 2}, 1e-9), ({'precision': 'float32'}, 1e-3)):
+        found = positions(**options)
+        assert (found == positions(**options)).all()
+        assert 0 < abs(found - plain).max() < tolerance  # rounding at 1e-16 and 1e-7, which 200 fs let grow a thousandfold
+    for options, message in (({'threads': 0}, 'threads'), ({'precision': 'float16'}, 'not known')):
+        with pytest.raises(InputError, match=message):
+            positions(**options)
+
+
 def test_guard_stops_when_atoms_come_closer_than_the_data(potential, crystal):
     atoms = crystal.copy()
     i = np.flatnonzero(atoms.numbers == 3)[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 from ase.io import write
 
@@ -69,7 +71,7 @@ def melt_quench(
     check_outputs(output, json_path, *paths.values())
     loaded = UltraFastPotential.load(potential)
     atoms, first_velocities = random_start(loaded, composition, n_atoms, density, seed), None
-    results = {}
+    results, begin = {}, time.monotonic()
     for stage in stages:
         simulation = Simulation(
             atoms,
@@ -83,6 +85,8 @@ def melt_quench(
             **{'ensemble': 'nvt', **stage.conditions},
         )
         chosen = options if stage.name == 'produce' else {**options, 'efg_model': None}
+        if options['max_wall_time']:
+            chosen = {**chosen, 'max_wall_time': max(0.0, options['max_wall_time'] - (time.monotonic() - begin))}
         results[stage.name] = run_with_options(simulation, paths[stage.name], stage.steps(timestep), chosen)
         atoms = simulation.atoms
         first_velocities = velocities(atoms)
