@@ -4,10 +4,10 @@
     python examples/benchmarks/md.py --json out.json
     python examples/benchmarks/md.py --sizes         # time per atom-step and memory from 10³ to 10⁵ atoms instead
 
-Every run is NVT at 300 K with a time step of 2 fs and the shipped ``.uf3`` file; LAMMPS runs the same with NVE and writes
-nothing. Output is a frame, and a row of the log, every 100 fs; with the EFG it is the tensors of all Li, too, of a model that is
-fitted to some of the shipped structures first. Rounds alternate, so that a machine whose speed drifts slows all alike.
-One thread is measured in CPU time, two in wall time: core hours are threads times hours.
+Every run is NVT at 300 K with a time step of 2 fs and the shipped ``.uf3`` file; LAMMPS runs the same with NVE and
+writes nothing. Output is a frame, and a row of the log, every 100 fs; with the EFG it is the tensors of all Li, too, of
+a model that is fitted to some of the shipped structures first. Rounds alternate, so that a machine whose speed drifts
+slows all alike. One thread is measured in CPU time, two in wall time: core hours are threads times hours.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from aiida_ufpnmr.engine.ufp import UltraFastPotential
 potential, structure, timestep, frame_steps, threads, what, model, trajectory = sys.argv[1:]
 atoms = read(structure)
 simulation = Simulation(
-    atoms, UltraFastPotential.load(potential), seed=1, timestep_fs=float(timestep), temperature_K=300.0, threads=int(threads)
+    atoms, UltraFastPotential.load(potential), seed=1, timestep_fs=float(timestep), temperature_K=300.0,
+    threads=int(threads)
 )
 efg = None
 if what == 'efg':
@@ -175,7 +176,8 @@ def measure_sizes() -> dict:
             'kilobytes_per_atom': 1024 * megabytes / n_atoms,
         }
         found = results[n_atoms]
-        print(f'{n_atoms:8d} {found["microseconds_per_atom_step"]:8.2f} {megabytes:8.0f} {found["kilobytes_per_atom"]:8.1f}', flush=True)
+        per_step, per_atom = found['microseconds_per_atom_step'], found['kilobytes_per_atom']
+        print(f'{n_atoms:8d} {per_step:8.2f} {megabytes:8.0f} {per_atom:8.1f}', flush=True)
     return results
 
 
@@ -208,7 +210,8 @@ def main() -> None:
                             f'{row["ns_per_day"]:8.2f} {row["core_hours_per_us"]:10.0f}',
                             flush=True,
                         )
-                    print(f'{"":22s} output {100 * runs["output_share"]:.1f} %, EFG {100 * runs["efg_share"]:.0f} % on top', flush=True)
+                    shares = 100 * runs['output_share'], 100 * runs['efg_share']
+                    print(f'{"":22s} output {shares[0]:.1f} %, EFG {shares[1]:.0f} % on top', flush=True)
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(results, indent=2) + '\n')
 

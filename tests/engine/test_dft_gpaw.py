@@ -92,11 +92,12 @@ def test_forces_are_minus_the_gradient_of_the_free_energy(compute, labels):
     assert labels.forces[atom, axis] == pytest.approx(-gradient, abs=0.01)
 
 
-def test_the_same_structure_gives_the_same_bits(compute, labels):
+def test_the_same_structure_gives_the_same_labels(compute, labels):
+    """To rounding, not to the bit: BLAS takes other paths through arrays that lie at other addresses."""
     again = compute(lithium_chloride())
+    assert again.energy == pytest.approx(labels.energy, abs=1e-10)
     for name in ('forces', 'stress', 'efg'):
-        assert np.array_equal(getattr(again, name), getattr(labels, name))
-    assert again.energy == labels.energy
+        assert getattr(again, name) == pytest.approx(getattr(labels, name), abs=1e-8)
 
 
 def test_images_of_a_repeated_cell_agree(compute, labels):
@@ -154,7 +155,7 @@ def test_lithium_nitride_has_the_couplings_of_independent_runs(compute):
 @needs('check_structures')
 def test_gamma_lithium_thiophosphate_has_the_couplings_of_independent_runs(compute):
     """−54.4 and 116.0 kHz; −53.5 and 117.8 from an all-electron code."""
-    labels = cell_of('gamma', compute, cutoff_ev=500.0, kpoints=(1, 1, 1))
+    labels = cell_of('gamma', compute, cutoff_ev=500.0, kpoints=(1, 1, 1), kpoint_centre='gamma')
     couplings = quadrupolar_coupling(labels.efg[:6], '7Li')
     assert couplings == pytest.approx([-54.4] * 4 + [116.0] * 2, abs=2)
     assert np.ptp(couplings[:4]) < 0.01 and np.ptp(couplings[4:]) < 0.01

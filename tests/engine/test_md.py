@@ -1,4 +1,4 @@
-"""Claims about molecular dynamics in memory: integration, first velocities, guards; and about bad input to the command."""
+"""Claims about molecular dynamics in memory: integration, first velocities, guards; and about bad input."""
 
 import subprocess
 import sys
@@ -81,7 +81,8 @@ def test_energy_fluctuation_falls_fourfold_with_half_the_timestep(potential, cry
 @pytest.mark.slow
 def test_energy_does_not_drift(potential, crystal, equilibrated):
     energies = total_energies(potential, crystal, equilibrated, 1.0, 20.0)
-    # knots of cubic splines, where the third derivative jumps, let the energy walk at random: judge by increments of 1 ps
+    # knots of cubic splines, where the third derivative jumps, let the energy walk at random: judge by increments of 1
+    # ps
     increments = np.diff(energies.reshape(20, -1).mean(axis=1))
     assert abs(increments.mean()) < 3 * increments.std(ddof=1) / np.sqrt(len(increments))
     assert abs(increments.mean()) < 1e-5 * len(crystal)  # and far below 1e-5 eV an atom and ps
@@ -127,7 +128,8 @@ def test_threads_and_precision_are_part_of_what_a_run_is(potential, crystal):
     for options, tolerance in (({'threads': 2}, 1e-9), ({'precision': 'float32'}, 1e-3)):
         found = positions(**options)
         assert (found == positions(**options)).all()
-        assert 0 < abs(found - plain).max() < tolerance  # rounding at 1e-16 and 1e-7, which 200 fs let grow a thousandfold
+        # rounding at 1e-16 and 1e-7, which 200 fs let grow a thousandfold
+        assert 0 < abs(found - plain).max() < tolerance
     for options, message in (({'threads': 0}, 'threads'), ({'precision': 'float16'}, 'not known')):
         with pytest.raises(InputError, match=message):
             positions(**options)
@@ -138,7 +140,8 @@ def test_guard_stops_when_atoms_come_closer_than_the_data(potential, crystal):
     i = np.flatnonzero(atoms.numbers == 3)[0]
     simulation = Simulation(atoms, potential, timestep_fs=0.5, temperature_K=300, ensemble='nve')
     state = simulation.state()
-    j = int(np.argmin(np.where(simulation._system.types == 0, 99, np.linalg.norm(state['positions'] - state['positions'][i], axis=1))))
+    distance = np.linalg.norm(state['positions'] - state['positions'][i], axis=1)
+    j = int(np.argmin(np.where(simulation._system.types == 0, 99, distance)))
     direction = state['positions'][j] - state['positions'][i]
     state['velocities'][i] = 0.2 * direction / np.linalg.norm(direction)  # 1500 eV: nothing stops it but the guard
     simulation.restore(state)
@@ -166,7 +169,8 @@ def test_temperature_guard(potential, crystal):
 
 
 @pytest.mark.parametrize(
-    ('name', 'limit', 'reason'), [('force', 1.0, 'force'), ('speed', 0.001, 'displacement'), ('kinetic', 0.1, 'temperature')]
+    ('name', 'limit', 'reason'),
+    [('force', 1.0, 'force'), ('speed', 0.001, 'displacement'), ('kinetic', 0.1, 'temperature')],
 )
 def test_each_limit_stops_the_run_with_all_its_numbers_in_place(potential, crystal, name, limit, reason):
     simulation = Simulation(crystal, potential, temperature_K=300, seed=1)

@@ -49,7 +49,7 @@ def test_trajectory_opens_in_mdanalysis_with_the_same_numbers(tmp_path, ensemble
     import MDAnalysis
 
     path, simulation = tmp_path / 'run.h5', argon(ensemble=ensemble)
-    output = Output(20, velocities=True, forces_every=10, energies_every=5, efg_every=4, log_every=1, velocities_every=3)
+    output = Output(20, 1, 4, velocities=True, forces_every=10, energies_every=5, velocities_every=3)
     run_md(simulation, path, 60, output, efg=EFG)
     universe = MDAnalysis.Universe.empty(16, trajectory=True, velocities=True)
     universe.load_new(str(path), format='H5MD')
@@ -72,7 +72,8 @@ def test_each_quantity_has_its_own_cadence_and_the_last_step_is_in_all(tmp_path)
     wanted = {
         POSITION: (20, simulation.positions), EDGES: (20, simulation.cell), FORCE: (10, simulation.forces),
         ENERGY: (5, simulation.energies), FAST_VELOCITY: (3, simulation.velocities),
-        'particles/efg_Ar/efg': (4, tensors(simulation.positions, None)), 'log/temperature_K': (7, simulation.temperature),
+        'particles/efg_Ar/efg': (4, tensors(simulation.positions, None)),
+        'log/temperature_K': (7, simulation.temperature),
     }  # fmt: skip
     output = Output(20, forces_every=10, energies_every=5, velocities_every=3, efg_every=4, log_every=7)
     run_md(simulation, tmp_path / 'run.h5', 50, output, efg=EFG)
@@ -259,6 +260,25 @@ def test_restart_after_a_kill_drops_rows_beyond_the_checkpoint(tmp_path):
     assert content_hash(path) == content_hash(tmp_path / 'whole.h5')
 
 
+def test_a_run_that_was_killed_while_it_joined_its_pieces_is_joined_by_a_restart(tmp_path, monkeypatch):
+    run(tmp_path / 'whole.h5', 47)
+    monkeypatch.setattr(TrajectoryWriter, 'close', lambda self: None)
+    run(tmp_path / 'run.h5', 47)
+    monkeypatch.undo()
+    assert (tmp_path / 'run.h5.pieces').exists()
+    assert run(tmp_path / 'run.h5', 47, restart=True)['steps'] == 47
+    assert not (tmp_path / 'run.h5.pieces').exists()
+    assert content_hash(tmp_path / 'run.h5') == content_hash(tmp_path / 'whole.h5')
+
+
+def test_no_checkpoint_is_made_of_what_a_guard_stopped(tmp_path):
+    simulation = argon()
+    simulation._limits = simulation._limits._replace(kinetic=0.0)
+    found = run_md(simulation, tmp_path / 'run.h5', 20, Output(10), checkpoint_every=1)
+    assert found['stop_reason'] == 'temperature' and found['steps'] == 1
+    assert list(frames_of(tmp_path / 'run.h5')[0]) == [0, 1] and not checkpoint_path(tmp_path / 'run.h5').exists()
+
+
 def filled_writer(path, steps, **options):
     atoms = solid()
     writer = TrajectoryWriter(path, atoms, **options)
@@ -311,8 +331,11 @@ def test_two_runs_cannot_write_one_trajectory(tmp_path):
     writer.write()
     with pytest.raises(InputError, match='another run is writing it'):
         TrajectoryWriter(tmp_path / 'run.h5', solid(), continue_after=0)
+    checkpoint_path(tmp_path / 'run.h5').write_bytes(b'of the first')
     with pytest.raises(InputError, match='another run is writing it'):
-        run(tmp_path / 'run.h5', 10)
+        run_md(argon(), tmp_path / 'run.h5', 10, Output(10), overwrite=True)
+    assert checkpoint_path(tmp_path / 'run.h5').read_bytes() == b'of the first'
+    checkpoint_path(tmp_path / 'run.h5').unlink()
     assert len(frames_of(tmp_path / 'run.h5')[0]) == 1
     writer.__exit__()
     assert run(tmp_path / 'run.h5', 10)['frames'] == 2
@@ -336,7 +359,8 @@ def test_wall_time_ends_a_run_that_can_go_on(tmp_path):
 def test_statistics_of_the_log_cover_all_runs_that_made_it(tmp_path):
     found = run(tmp_path / 'whole.h5', 400, ensemble='npt')
     with Trajectory(tmp_path / 'whole.h5') as trajectory:
-        log = {name: trajectory.series(f'log/{name}') for name in ('temperature_K', 'conserved_energy_eV', 'volume_angstrom3')}
+        names = ('temperature_K', 'conserved_energy_eV', 'volume_angstrom3')
+        log = {name: trajectory.series(f'log/{name}') for name in names}
         temperature, energy, volume = (log[name]['value'][...] for name in log)
         time_ps = log['temperature_K']['time'][...] / 1000
     assert found['temperature_mean_K'] == pytest.approx(temperature.mean())

@@ -62,24 +62,72 @@ class Masses(click.ParamType):
 def run_options(closest_approach: float):
     """Options that any run has: how it is stored, watched, checked and ended."""
     options = [
-        click.option('--every', type=COUNT, metavar='N', help=f'Steps between frames; by default {DEFAULT_CADENCE:g} fs worth of them.'),
-        click.option('--log-every', type=COUNT, metavar='N', help='Steps between rows of the log (temperature, energies, pressure); by default as frames.'),
-        click.option('--efg-model', type=INPUT, metavar='M.h5', help='Predict EFG tensors with this model while the run goes on.'),
+        click.option(
+            '--every', type=COUNT, metavar='N',
+            help=f'Steps between frames; by default {DEFAULT_CADENCE:g} fs worth of them.',
+        ),
+        click.option(
+            '--log-every', type=COUNT, metavar='N',
+            help='Steps between rows of the log (temperature, energies, pressure); by default as frames.',
+        ),
+        click.option(
+            '--efg-model', type=INPUT, metavar='M.h5',
+            help='Predict EFG tensors with this model while the run goes on.',
+        ),
         click.option('--efg-every', type=COUNT, metavar='N', help='Steps between EFG tensors; by default as frames.'),
         click.option('--velocities', is_flag=True, help='Write velocities beside the positions, too.'),
-        click.option('--velocities-every', type=COUNT, metavar='N', help='Write velocities, too, with this cadence of their own.'),
+        click.option(
+            '--velocities-every', type=COUNT, metavar='N',
+            help='Write velocities, too, with this cadence of their own.',
+        ),
         click.option('--forces-every', type=COUNT, metavar='N', help='Write forces, too, with this cadence.'),
-        click.option('--energies-every', type=COUNT, metavar='N', help='Write the energy of each atom, too, with this cadence.'),
-        click.option('--stored-precision', type=click.Choice(['single', 'double']), default='single', show_default=True, help='Of the numbers in the trajectory.'),
-        click.option('--position-rounding', type=Number(min=0, max=0.1), default=0.0, show_default=True, metavar='Å', help='Round stored positions to about this, so that they compress well.'),
-        click.option('--compression', type=click.IntRange(0, 9), default=1, show_default=True, help='Lossless compression of the trajectory, 0 for none.'),
-        click.option('--grade-every', type=click.IntRange(min=0), metavar='N', help=f'Steps between two looks at the extrapolation grade; by default {DEFAULT_GRADE_EVERY} where the potential has a posterior, 0 for none.'),
-        click.option('--grade-limit', type=POSITIVE, metavar='G', help=f'Stop where an atom has an extrapolation grade above this.  [default: {DEFAULT_GRADE_LIMIT:g}]'),
-        click.option('--closest-approach', type=Number(min=0, max=1), default=closest_approach, show_default=True, metavar='FRACTION', help='Stop where two atoms come closer than this share of the shortest distance in the training data.'),
-        click.option('--precision', type=click.Choice(PRECISIONS), default='float64', show_default=True, help='Of the three-body sums.'),
-        click.option('--threads', type=COUNT, default=1, show_default=True, metavar='N', help='Threads that share the forces; the same number gives the same bits.'),
-        click.option('--checkpoint-every', type=COUNT, metavar='N', help='Steps between checkpoints; by default one every ten minutes.'),
-        click.option('--max-wall-time', type=POSITIVE, metavar='SECONDS', help=f'End with a checkpoint, and status {WALL_TIME}, after so many seconds.'),
+        click.option(
+            '--energies-every', type=COUNT, metavar='N', help='Write the energy of each atom, too, with this cadence.',
+        ),
+        click.option(
+            '--stored-precision', type=click.Choice(['single', 'double']), default='single', show_default=True,
+            help='Of the numbers in the trajectory.',
+        ),
+        click.option(
+            '--position-rounding', type=Number(min=0, max=0.1), default=0.0, show_default=True, metavar='Å',
+            help='Round stored positions to about this, so that they compress well.',
+        ),
+        click.option(
+            '--compression', type=click.IntRange(0, 9), default=1, show_default=True,
+            help='Lossless compression of the trajectory, 0 for none.',
+        ),
+        click.option(
+            '--grade-every', type=click.IntRange(min=0), metavar='N',
+            help=(
+                f'Steps between two looks at the extrapolation grade; by default {DEFAULT_GRADE_EVERY} where the '
+                'potential has a posterior, 0 for none.'
+            ),
+        ),
+        click.option(
+            '--grade-limit', type=POSITIVE, metavar='G',
+            help=f'Stop where an atom has an extrapolation grade above this.  [default: {DEFAULT_GRADE_LIMIT:g}]',
+        ),
+        click.option(
+            '--closest-approach', type=Number(min=0, max=1), default=closest_approach, show_default=True,
+            metavar='FRACTION',
+            help='Stop where two atoms come closer than this share of the shortest distance in the training data.',
+        ),
+        click.option(
+            '--precision', type=click.Choice(PRECISIONS), default='float64', show_default=True,
+            help='Of the three-body sums.',
+        ),
+        click.option(
+            '--threads', type=COUNT, default=1, show_default=True, metavar='N',
+            help='Threads that share the forces; the same number gives the same bits.',
+        ),
+        click.option(
+            '--checkpoint-every', type=COUNT, metavar='N',
+            help='Steps between checkpoints; by default one every ten minutes.',
+        ),
+        click.option(
+            '--max-wall-time', type=POSITIVE, metavar='SECONDS',
+            help=f'End with a checkpoint, and status {WALL_TIME}, after so many seconds.',
+        ),
         click.option('--restart', is_flag=True, help='Go on from the checkpoint; start anew where there is none.'),
         click.option('--overwrite', is_flag=True, help='Write over a run that could be continued.'),
     ]  # fmt: skip
@@ -99,38 +147,77 @@ def run_options(closest_approach: float):
 )
 @click.argument('potential', type=INPUT, metavar='POT')
 @click.argument('structure', type=INPUT, metavar='STRUCTURE')
-@click.option('-o', '--output', type=OUTPUT, required=True, metavar='TRAJ.h5', help='Where to write the trajectory (H5MD).')
+@click.option(
+    '-o', '--output', type=OUTPUT, required=True, metavar='TRAJ.h5', help='Where to write the trajectory (H5MD).',
+)
 @click.option('--steps', type=COUNT, required=True, metavar='N', help='The last step, counted from the very beginning.')
-@click.option('--equilibrate', type=click.IntRange(min=0), default=0, show_default=True, metavar='N', help='Steps to take before, of which nothing is written.')
+@click.option(
+    '--equilibrate', type=click.IntRange(min=0), default=0, show_default=True, metavar='N',
+    help='Steps to take before, of which nothing is written.',
+)
 @click.option('--timestep', type=POSITIVE, default=2.0, show_default=True, metavar='FS', help='Time step in fs.')
 @click.option(
     '--temperature', type=NOT_NEGATIVE, default=300.0, show_default=True, metavar='K',
     help='Temperature in K: of the first velocities, and of the thermostat.',
 )  # fmt: skip
-@click.option('--final-temperature', type=NOT_NEGATIVE, metavar='K', help='Go to this temperature in a straight line until the last step.')
-@click.option('--ensemble', type=click.Choice(ENSEMBLES), default='nvt', show_default=True, help='Constant energy, temperature, or temperature and pressure.')
-@click.option('--thermostat', type=click.Choice(list(THERMOSTATS)), help='What keeps the temperature.  [default: rescaling]')
 @click.option(
-    '--relaxation', type=POSITIVE, default=100.0, show_default=True, metavar='FS', help='Relaxation time of the thermostat in fs.'
+    '--final-temperature', type=NOT_NEGATIVE, metavar='K',
+    help='Go to this temperature in a straight line until the last step.',
 )
-@click.option('--pressure', type=Number(), default=0.0, show_default=True, metavar='GPa', help='Pressure in GPa, with --ensemble npt.')
-@click.option('--barostat', type=click.Choice(list(BAROSTATS)), help='Whether the shape of the cell changes with its volume.  [default: isotropic]')
-@click.option('--pressure-relaxation', type=POSITIVE, default=1000.0, show_default=True, metavar='FS', help='Relaxation time of the volume in fs.')
-@click.option('--bulk-modulus', type=POSITIVE, default=20.0, show_default=True, metavar='GPa', help='A guess, in GPa; only the relaxation time of the volume depends on it.')
-@click.option('--mass', 'masses', type=Masses(), metavar='LI=6.015', help='Masses in amu other than the usual ones: --mass Li=6.015,P=31.')
-@click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of velocities, thermostat and barostat.')
-@click.option('--index', type=int, metavar='I', help='Which structure of a file of several; 0 is the first, -1 the last.')
-@click.option('--supercell', type=COUNT, nargs=3, default=(1, 1, 1), metavar='A B C', help='Repeat the cell: --supercell 1 1 2.')
-@click.option('--replicas', type=COUNT, metavar='N', help='Run so many copies, TRAJ-0.h5, TRAJ-1.h5, ..., with seeds that count up from --seed.')
+@click.option(
+    '--ensemble', type=click.Choice(ENSEMBLES), default='nvt', show_default=True,
+    help='Constant energy, temperature, or temperature and pressure.',
+)
+@click.option(
+    '--thermostat', type=click.Choice(list(THERMOSTATS)), help='What keeps the temperature.  [default: rescaling]',
+)
+@click.option(
+    '--relaxation', type=POSITIVE, default=100.0, show_default=True, metavar='FS',
+    help='Relaxation time of the thermostat in fs.',
+)  # fmt: skip
+@click.option(
+    '--pressure', type=Number(min=-1e4, max=1e4), default=0.0, show_default=True, metavar='GPa',
+    help='Pressure in GPa, with --ensemble npt.',
+)
+@click.option(
+    '--barostat', type=click.Choice(list(BAROSTATS)),
+    help='Whether the shape of the cell changes with its volume.  [default: isotropic]',
+)
+@click.option(
+    '--pressure-relaxation', type=POSITIVE, default=1000.0, show_default=True, metavar='FS',
+    help='Relaxation time of the volume in fs.',
+)
+@click.option(
+    '--bulk-modulus', type=POSITIVE, default=20.0, show_default=True, metavar='GPa',
+    help='A guess, in GPa; only the relaxation time of the volume depends on it.',
+)
+@click.option(
+    '--mass', 'masses', type=Masses(), metavar='Li=6.015',
+    help='Masses in amu other than the usual ones: --mass Li=6.015,P=31.',
+)
+@click.option(
+    '--seed', type=click.IntRange(min=0), default=0, show_default=True,
+    help='Seed of velocities, thermostat and barostat.',
+)
+@click.option(
+    '--index', type=int, metavar='I', help='Which structure of a file of several; 0 is the first, -1 the last.',
+)
+@click.option(
+    '--supercell', type=COUNT, nargs=3, default=(1, 1, 1), metavar='A B C', help='Repeat the cell: --supercell 1 1 2.',
+)
+@click.option(
+    '--replicas', type=COUNT, metavar='N',
+    help='Run so many copies, TRAJ-0.h5, TRAJ-1.h5, ..., with seeds that count up from --seed.',
+)
 @click.option('--jobs', type=COUNT, metavar='N', help='Replicas at a time; by default as many as there are cores for.')
 @run_options(closest_approach=0.9)
 @json_option
 def md(output, json_path, replicas, jobs, seed, **options):
     """Molecular dynamics with an ultra-fast potential.
 
-    The run stops by itself, keeps what it has and leaves with status 3 when the potential no longer knows what it does: two
-    atoms come closer than the training data allow, an atom is in surroundings unlike any of them, a force or the temperature
-    runs away. Ctrl-C, SIGTERM and --max-wall-time end it cleanly; --restart goes on from there.
+    The run stops by itself, keeps what it has and leaves with status 3 when the potential no longer knows what it does:
+    two atoms come closer than the training data allow, an atom is in surroundings unlike any of them, a force or the
+    temperature runs away. Ctrl-C, SIGTERM and --max-wall-time end it cleanly; --restart goes on from there.
     """
     check_outputs(output, json_path)
     if replicas is None:
@@ -224,8 +311,8 @@ def _grade_watch(potential: UltraFastPotential, every: int | None, limit: float 
     if potential.posterior is None:
         if every or limit:
             raise InputError(
-                f'{potential.source}: holds no posterior, so no extrapolation grade is known; leave out --grade-every and '
-                '--grade-limit, or fit it again without --no-posterior'
+                f'{potential.source}: holds no posterior, so no extrapolation grade is known; leave out --grade-every '
+                'and --grade-limit, or fit it again without --no-posterior'
             )
         return None
     return None if every == 0 else GradeWatch(every or DEFAULT_GRADE_EVERY, limit or DEFAULT_GRADE_LIMIT)

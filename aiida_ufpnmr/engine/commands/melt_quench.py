@@ -36,20 +36,50 @@ DEFAULTS = MeltQuench()
     example='ufpnmr melt-quench potential.h5 --composition Li3PS4 --atoms 128 --density 1.9 -o glass.extxyz',
 )
 @click.argument('potential', type=INPUT, metavar='POT')
-@click.option('-o', '--output', type=OUTPUT, required=True, metavar='GLASS.extxyz', help='Where to write the glass; the trajectory of each stage goes beside it, to GLASS-melt.h5 and so on.')
+@click.option(
+    '-o', '--output', type=OUTPUT, required=True, metavar='GLASS.extxyz',
+    help='Where to write the glass; the trajectory of each stage goes beside it, to GLASS-melt.h5 and so on.',
+)
 @click.option('--composition', required=True, metavar='FORMULA', help='Such as Li3PS4 or (Li2S)7(P2S5)3.')
 @click.option('--atoms', 'n_atoms', type=COUNT, required=True, metavar='N', help='Number of atoms.')
 @click.option('--density', type=POSITIVE, required=True, metavar='G/CM3', help='Density of the melt in g/cm³.')
-@click.option('--melt-temperature', type=POSITIVE, default=DEFAULTS.melt_temperature_K, show_default=True, metavar='K', help='Where the quench begins, in K.')
-@click.option('--temperature', type=POSITIVE, default=DEFAULTS.temperature_K, show_default=True, metavar='K', help='Where it ends, in K.')
-@click.option('--melt-ps', type=POSITIVE, default=DEFAULTS.melt_ps, show_default=True, metavar='PS', help='From random places to a liquid, at constant volume.')
-@click.option('--hold-ps', type=POSITIVE, default=DEFAULTS.hold_ps, show_default=True, metavar='PS', help='Until the liquid has forgotten these, at constant volume.')
-@click.option('--quench-rate', type=POSITIVE, default=DEFAULTS.quench_rate_K_per_ps, show_default=True, metavar='K/PS', help='At constant pressure; 1 K/ps is 10¹² K/s.')
-@click.option('--anneal-ps', type=POSITIVE, default=DEFAULTS.anneal_ps, show_default=True, metavar='PS', help='At the final temperature and constant pressure.')
-@click.option('--produce-ps', type=NOT_NEGATIVE, default=DEFAULTS.produce_ps, show_default=True, metavar='PS', help='At the final temperature and volume; EFG tensors are predicted in this stage alone.')
-@click.option('--pressure', type=Number(), default=DEFAULTS.pressure_GPa, show_default=True, metavar='GPa', help='Of quench and anneal, in GPa.')
+@click.option(
+    '--melt-temperature', type=POSITIVE, default=DEFAULTS.melt_temperature_K, show_default=True, metavar='K',
+    help='Where the quench begins, in K.',
+)
+@click.option(
+    '--temperature', type=POSITIVE, default=DEFAULTS.temperature_K, show_default=True, metavar='K',
+    help='Where it ends, in K.',
+)
+@click.option(
+    '--melt-ps', type=POSITIVE, default=DEFAULTS.melt_ps, show_default=True, metavar='PS',
+    help='From random places to a liquid, at constant volume.',
+)
+@click.option(
+    '--hold-ps', type=POSITIVE, default=DEFAULTS.hold_ps, show_default=True, metavar='PS',
+    help='Until the liquid has forgotten these, at constant volume.',
+)
+@click.option(
+    '--quench-rate', type=POSITIVE, default=DEFAULTS.quench_rate_K_per_ps, show_default=True, metavar='K/PS',
+    help='At constant pressure; 1 K/ps is 10¹² K/s.',
+)
+@click.option(
+    '--anneal-ps', type=POSITIVE, default=DEFAULTS.anneal_ps, show_default=True, metavar='PS',
+    help='At the final temperature and constant pressure.',
+)
+@click.option(
+    '--produce-ps', type=NOT_NEGATIVE, default=DEFAULTS.produce_ps, show_default=True, metavar='PS',
+    help='At the final temperature and volume; EFG tensors are predicted in this stage alone.',
+)
+@click.option(
+    '--pressure', type=Number(min=-1e4, max=1e4), default=DEFAULTS.pressure_GPa, show_default=True, metavar='GPa',
+    help='Of quench and anneal, in GPa.',
+)
 @click.option('--timestep', type=POSITIVE, default=1.0, show_default=True, metavar='FS', help='Time step in fs.')
-@click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of places, velocities, thermostat and barostat.')
+@click.option(
+    '--seed', type=click.IntRange(min=0), default=0, show_default=True,
+    help='Seed of places, velocities, thermostat and barostat.',
+)
 @run_options(closest_approach=0.8)
 @json_option
 def melt_quench(
@@ -58,8 +88,8 @@ def melt_quench(
 ):  # fmt: skip
     """Make a glass: melt, hold, quench, anneal, and, where asked, produce.
 
-    Atoms are placed at random, no two closer than the training data know. Each stage begins where the one before it ended and
-    has a trajectory and a checkpoint of its own; --restart goes on in the stage that was cut off.
+    Atoms are placed at random, no two closer than the training data know. Each stage begins where the one before it
+    ended and has a trajectory and a checkpoint of its own; --restart goes on in the stage that was cut off.
     """
     if output.suffix != '.extxyz':
         raise InputError(f'{output}: a glass is written as extended XYZ; choose a name that ends in .extxyz')

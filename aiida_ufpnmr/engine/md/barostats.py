@@ -1,13 +1,13 @@
 """Constant pressure: stochastic cell rescaling, isotropic or fully flexible, without an error of its time step.
 
-The cell follows overdamped Langevin dynamics in the strain, as in Bernetti & Bussi, J. Chem. Phys. 153, 114107 (2020) for
-the volume and in Del Tatto, Raiteri, Bernetti & Bussi, Appl. Sci. 12, 1139 (2022) for the whole cell. Positions go with the
-cell, momenta against it. Steps of finite length do not quite keep the distribution, the less so the worse the guess at the
-bulk modulus; so each step is a proposal, to be accepted by the rule of Metropolis and Hastings (Roberts & Tweedie,
-Bernoulli 2, 341 (1996)). Nearly all are.
+The cell follows overdamped Langevin dynamics in the strain, as in Bernetti & Bussi, J. Chem. Phys. 153, 114107 (2020)
+for the volume and in Del Tatto, Raiteri, Bernetti & Bussi, Appl. Sci. 12, 1139 (2022) for the whole cell. Positions go
+with the cell, momenta against it. Steps of finite length do not quite keep the distribution, the less so the worse the
+guess at the bulk modulus; so each step is a proposal, to be accepted by the rule of Metropolis and Hastings (Roberts &
+Tweedie, Bernoulli 2, 341 (1996)). Nearly all are.
 
-The distribution is that of Martyna, Tobias & Klein, J. Chem. Phys. 101, 4177 (1994): V⁻² exp(−(H + P V)/k_B T) dh over cell
-matrices h, which is V exp(−(H + P V)/k_B T) over strains, each of which multiplies h by a factor.
+The distribution is that of Martyna, Tobias & Klein, J. Chem. Phys. 101, 4177 (1994): V⁻² exp(−(H + P V)/k_B T) dh over
+cell matrices h, which is V exp(−(H + P V)/k_B T) over strains, each of which multiplies h by a factor.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from aiida_ufpnmr.engine.md.system import System, kinetic_energy, kinetic_tensor
 ISOTROPIC, FLEXIBLE = BAROSTATS = 'isotropic', 'flexible'
 #: Time steps between two proposals, each of which costs one more computation of the forces.
 INTERVAL = 10
-#: No cell is accepted that is strained more than this along one direction, relative to another: a liquid would shear for ever.
+#: No cell is accepted that is strained more than this along one direction, relative to another: a liquid would shear
+#: for ever.
 LARGEST_SHEAR = 3.0
 
 
@@ -33,8 +34,8 @@ class Barostat:
     Attributes:
         kind: ``isotropic`` or ``flexible``.
         pressure: eV/Å³.
-        mobility: 1/eV; the variance of a proposed strain is mobility times k_B T, with mobility = 2 Δt / (3 B V τ) by bulk
-            modulus B, volume V, relaxation time τ and time Δt between two proposals.
+        mobility: 1/eV; the variance of a proposed strain is mobility times k_B T, with mobility = 2 Δt / (3 B V τ) by
+            bulk modulus B, volume V, relaxation time τ and time Δt between two proposals.
         first_cell: (3, 3) Å; relative to it the cell does not turn.
     """
 
@@ -51,7 +52,8 @@ class Barostat:
         Args:
             system: with the energies and the virial of its positions.
             thermal: k_B T, eV.
-            compute: sets forces, energies and virial after the cell has changed; false where the potential knows nothing.
+            compute: sets forces, energies and virial after the cell has changed; false where the potential knows
+                nothing.
             rng: source of random numbers.
 
         Returns:

@@ -73,12 +73,14 @@ def read_checkpoint(path: Path, run: dict) -> dict:
     """Read the state of a run; :class:`InputError` where it belongs to another run, or version, than ``run``."""
     with read_hdf5(path, KIND, FORMAT_VERSION) as file:
         if int(file.attrs['format_version']) < FORMAT_VERSION:
-            raise InputError(f'{path}: of an older version of this program, which must finish the run; or write elsewhere')
+            raise InputError(
+                f'{path}: of an older version of this program, which must finish the run; or write elsewhere'
+            )
         before = json.loads(file.attrs['run'])
         if before[VERSION] != run[VERSION]:
             raise InputError(
-                f'{path}: of version {before[VERSION]} of aiida-ufpnmr, which must finish the run (this is {run[VERSION]}); '
-                'or write elsewhere'
+                f'{path}: of version {before[VERSION]} of aiida-ufpnmr, which must finish the run '
+                f'(this is {run[VERSION]}); or write elsewhere'
             )
         changed = [name for name in run if before.get(name) != run[name]]
         if changed:

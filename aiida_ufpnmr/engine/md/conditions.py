@@ -60,7 +60,7 @@ class Conditions:
         for name, needed, known in (('thermostat', thermal, THERMOSTATS), ('barostat', pressed, BAROSTATS)):
             value = getattr(self, name)
             if not needed and value is not None:
-                raise InputError(f'the ensemble {self.ensemble} has no {name}; leave it out, or choose another ensemble')
+                raise InputError(f'the ensemble {self.ensemble} has no {name}; leave it out or choose another ensemble')
             if needed:
                 object.__setattr__(self, name, value or next(iter(known)))
                 _check_choice(name, getattr(self, name), tuple(known))

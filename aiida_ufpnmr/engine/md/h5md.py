@@ -14,9 +14,9 @@ One file holds any number of series, each with its own cadence::
     per_atom/energy               eV                    (frames, atoms)
     log/<quantity>                one number a row, the unit in the name    float64
 
-Each series is a group with ``step``, ``time`` (fs) and ``value``; values are float32 where nothing else is said or asked for.
-Readers of the wider world (MDAnalysis) take the first group under ``particles`` and count its frames by its positions, so
-whatever has another cadence or unit sorts after it or lies outside.
+Each series is a group with ``step``, ``time`` (fs) and ``value``; values are float32 where nothing else is said or
+asked for. Readers of the wider world (MDAnalysis) take the first group under ``particles`` and count its frames by its
+positions, so whatever has another cadence or unit sorts after it or lies outside.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Storage:
 
     Attributes:
         double: 64 bits a number instead of 32.
-        rounding_angstrom: positions are rounded to multiples of the power of two next below, and then compress well; not
-            where zero.
+        rounding_angstrom: positions are rounded to multiples of the power of two next below, and then compress well;
+            not where zero.
         compression: level of lossless compression (deflate), 0 (none) to 9.
 
     Raises:

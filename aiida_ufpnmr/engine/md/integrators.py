@@ -70,7 +70,8 @@ def _couple_chain(system, bath, thermal):
 
 @nb.njit(cache=True)
 def advance(n_steps, first_step, system, lists, allowance, tables, bath, limits, skin, rng):
-    """Take up to ``n_steps`` steps in place, the first of them number ``first_step`` + 1, in a cell that stays the same.
+    """Take up to ``n_steps`` steps in place, the first of them number ``first_step`` + 1, in a cell that stays the
+    same.
 
     Energies and virial are set after the last of ``n_steps`` steps, and not known where it ended before.
 
@@ -101,8 +102,8 @@ def advance(n_steps, first_step, system, lists, allowance, tables, bath, limits,
             lists = make_lists(system, tables, skin)
             allowance = Allowance(np.eye(3), 0.5 * skin)
         i, j = compute(
-            system.positions, system.types, lists, tables, system.forces, system.energies, system.virial, limits.closest,
-            step == last_step,
+            system.positions, system.types, lists, tables, system.forces, system.energies, system.virial,
+            limits.closest, step == last_step,
         )  # fmt: skip
         _kick(system, 0.5 * bath.timestep)
         if bath.thermostat == thermostats.NOSE_HOOVER:

@@ -1,4 +1,4 @@
-"""From a composition to a glass: melt, hold, quench, anneal, produce, each stage a run that begins where the last one ended."""
+"""From a composition to a glass, in stages of which each is a run that begins where the one before it ended."""
 
 from __future__ import annotations
 
@@ -84,8 +84,10 @@ class MeltQuench:
         return stages
 
 
-def random_start(potential: UltraFastPotential, composition: str, n_atoms: int, density_g_per_cm3: float, seed: int) -> Atoms:
-    """A random structure on which the potential can be used; see :func:`~aiida_ufpnmr.engine.md.placement.random_structure`."""
+def random_start(
+    potential: UltraFastPotential, composition: str, n_atoms: int, density_g_per_cm3: float, seed: int
+) -> Atoms:
+    """A :func:`~aiida_ufpnmr.engine.md.placement.random_structure` on which the potential can be used."""
     distance = {
         (a, b): PLACEMENT * float(potential.closest_distance[i, j])
         for i, a in enumerate(potential.species)

@@ -1,7 +1,7 @@
 """The closed pieces that a trajectory consists of while it is being written, in a folder that one process holds.
 
-Pieces are numbered; one that was joined from several carries the first and last of their numbers. Joining makes a long run
-have few pieces and writes every row no more than a few times: always ``FANOUT`` neighbours of like size become one.
+Pieces are numbered; one that was joined from several carries the first and last of their numbers. Joining makes a long
+run have few pieces and writes every row no more than a few times: always ``FANOUT`` neighbours of like size become one.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class PieceFolder:
         return self.path / (f'{first:06d}.h5' if first == last else f'{first:06d}-{last:06d}.h5')
 
     def found(self) -> tuple[list[Piece], list[Path]]:
-        """Pieces on disk in order, their rows not counted yet, and files that are not needed: joined ones hold their rows."""
+        """Pieces on disk in order, their rows not counted yet, and files of which joined ones hold all rows."""
         there = []
         for path in self.path.glob('[0-9]*.h5'):
             first, _, last = path.stem.partition('-')
@@ -122,7 +122,7 @@ class PieceFolder:
 
     @staticmethod
     def join(pieces: list[Piece], path: Path, storage: Storage, write_static=lambda file: None) -> dict[str, int]:
-        """Write the rows of some pieces into one file, whole or not at all; returns how many there are of each series."""
+        """Write the rows of some pieces into one file, whole or not at all; returns how many each series has."""
         rows = {}
         for piece in pieces:
             for name, count in piece.rows.items():

@@ -26,14 +26,16 @@ def random_structure(
         seed: of the places.
 
     Raises:
-        InputError: not a formula, an element without least distances, a number of atoms that does not fit the formula, or
-            more atoms than fit into the cell.
+        InputError: not a formula, an element without least distances, a number of atoms that does not fit the formula,
+            or more atoms than fit into the cell.
     """
     symbols = _symbols(composition, n_atoms)
     known = {a for a, _ in least_distance}
     for symbol in symbols:
         if symbol not in known:
-            raise InputError(f'{composition}: the potential does not know {symbol}; it was fitted to {", ".join(sorted(known))}')
+            raise InputError(
+                f'{composition}: the potential does not know {symbol}; it was fitted to {", ".join(sorted(known))}'
+            )
     masses = sum(atomic_masses[atomic_numbers[symbol]] for symbol in symbols)
     length = (masses * units._amu * 1e27 / density_g_per_cm3) ** (1 / 3)
     rng = np.random.default_rng(seed)
@@ -68,7 +70,8 @@ def _symbols(composition: str, n_atoms: int) -> list[str]:
         raise InputError(
             f'{n_atoms} atoms are no multiple of the {size} atoms of {reduced}; take {lower} or {lower + size}'
         )
-    return [symbol for symbol in sorted(counts, key=atomic_numbers.get) for _ in range(counts[symbol] * n_atoms // size)]
+    in_order = sorted(counts, key=atomic_numbers.get)
+    return [symbol for symbol in in_order for _ in range(counts[symbol] * n_atoms // size)]
 
 
 def _pushes(atoms: Atoms, kinds: np.ndarray, least: np.ndarray) -> np.ndarray | None:

@@ -96,7 +96,9 @@ class Recorder:
         efg: EFG tensors to predict.
     """
 
-    def __init__(self, simulation: Simulation, writer: TrajectoryWriter, cadences: dict[str, int], efg: EfgOutput | None):
+    def __init__(
+        self, simulation: Simulation, writer: TrajectoryWriter, cadences: dict[str, int], efg: EfgOutput | None
+    ):
         self.simulation, self.writer, self.cadences = simulation, writer, cadences
         self._take: dict[str, Callable[[Simulation], np.ndarray | float]] = {
             POSITION: lambda s: s.positions,

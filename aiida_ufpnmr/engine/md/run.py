@@ -28,7 +28,7 @@ from aiida_ufpnmr.engine.md.recording import GRADE, EfgOutput, Output, Recorder
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.statistics import log_statistics
 from aiida_ufpnmr.engine.md.trajectory import Trajectory
-from aiida_ufpnmr.engine.md.writer import TrajectoryWriter
+from aiida_ufpnmr.engine.md.writer import TrajectoryWriter, in_pieces
 from aiida_ufpnmr.engine.progress import progress
 
 #: Wall time between checkpoints where no number of steps is given, s.
@@ -99,13 +99,15 @@ def run_md(
         overwrite: write over a run that could be continued.
 
     Returns:
-        Results: what was run, temperature and energy statistics, speed under ``timing``, and under ``stop_reason`` why it
+        Results: what was run, temperature and energy statistics, speed under ``timing``, and under ``stop_reason`` why
+            it
         ended: ``finished``, or the reason of a :class:`~aiida_ufpnmr.engine.md.guards.Stop`. After ``wall_time`` and
         ``interrupted`` the trajectory is left in pieces that read like a whole, for a restart to go on with.
 
     Raises:
         OSError: the disk is full; the trajectory is whole up to the last frame that fitted.
-        InputError: the checkpoint belongs to another run, or a run is there and neither restarted nor to be overwritten.
+        InputError: the checkpoint belongs to another run, or a run is there and neither restarted nor to be
+            overwritten.
     """
     path = Path(path)
     begin, begin_cpu = time.perf_counter(), time.process_time()
@@ -114,8 +116,8 @@ def run_md(
     there = checkpoint.exists() and path.exists()
     if there and not (restart or overwrite):
         raise InputError(
-            f'{path}: holds a run that stands at step {checkpoint_step(checkpoint)}; go on with --restart, write over it '
-            'with --overwrite, or choose another name'
+            f'{path}: holds a run that stands at step {checkpoint_step(checkpoint)}; go on with --restart, write over '
+            'it with --overwrite, or choose another name'
         )
     cadences = output.cadences(simulation.ensemble, efg)
     continued = restart and there
@@ -123,20 +125,27 @@ def run_md(
         simulation.restore(read_checkpoint(checkpoint, run))
         _check_frames(path, simulation, output.every)
     first_step, stop = simulation.step, None
-    if not continued or first_step < steps:
-        if not continued:
-            checkpoint.unlink(missing_ok=True)
+    reached = continued and first_step >= steps
+    if not reached or in_pieces(path):  # pieces of a run that was killed while it joined them
         with TrajectoryWriter(
             path,
             simulation.atoms,
             efg={efg.species: efg.index} if efg else None,
             continue_after=first_step if continued else None,
-            every=cadences,
+            every=None if reached else cadences,
             storage=output.storage,
         ) as writer:
-            loop = _Loop(simulation, Recorder(simulation, writer, cadences, efg), grade_watch, checkpoint, run)
-            loop.checkpoint_every = checkpoint_every
-            loop.deadline = None if max_wall_time_s is None else begin + max_wall_time_s
+            if not continued:
+                checkpoint.unlink(missing_ok=True)
+            loop = _Loop(
+                simulation,
+                Recorder(simulation, writer, cadences, efg),
+                grade_watch,
+                checkpoint,
+                run,
+                checkpoint_every,
+                None if max_wall_time_s is None else begin + max_wall_time_s,
+            )
             stop = loop.run(steps, new=not continued)
     wall, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
     conditions, n_atoms = simulation.conditions, len(simulation.atoms)
@@ -197,8 +206,8 @@ class _Loop:
     grade_watch: GradeWatch | None
     checkpoint: Path
     identity: dict
-    checkpoint_every: int | None = None
-    deadline: float | None = None
+    checkpoint_every: int | None
+    deadline: float | None
 
     def run(self, steps: int, new: bool) -> Stop | None:
         """Go to step ``steps``; ``new`` says that the present step is not written yet."""
@@ -215,7 +224,7 @@ class _Loop:
                     stop = self._look(steps, simulation.run(self._next_step(steps) - before))
                     bar.update(simulation.step - before)
                     writer.write_if_due()
-                    if self._checkpoint_is_due(last_checkpoint):
+                    if stop is None and self._checkpoint_is_due(last_checkpoint):
                         self._save()
                         last_checkpoint = time.monotonic()
                     if stop is None and simulation.step < steps:

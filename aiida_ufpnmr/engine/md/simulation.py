@@ -158,10 +158,12 @@ class Simulation:
     def _close_pair(self, i: int, j: int) -> str:
         a, b = self._system.types[i], self._system.types[j]
         names = f'{self.potential.species[a]} {self._order[i]} and {self.potential.species[b]} {self._order[j]}'
-        return (
-            f'atoms {names} came closer than {self._limits.closest[a, b]:.2f} Å '
-            f'({self.guard_fraction:g} of the shortest distance in the training data)'
-        )
+        limit = self._limits.closest[a, b]
+        known = self.guard_fraction * self.potential.closest_distance[a, b]
+        what = 'the first knot of the potential'
+        if limit == known:
+            what = f'{self.guard_fraction:g} of the shortest distance in the training data'
+        return f'atoms {names} came closer than {limit:.2f} Å ({what})'
 
     @property
     def chunk(self) -> int:
@@ -321,9 +323,9 @@ class Simulation:
     def state(self) -> dict:
         """Everything that the future of the run depends on.
 
-        Two things of it could be computed anew but for the last bit: the interaction lists, which say in which order forces
-        are summed, so positions and cell at which they were made are there; and the forces, which the compiler may round
-        otherwise outside the loop over steps.
+        Two things of it could be computed anew but for the last bit: the interaction lists, which say in which order
+        forces are summed, so positions and cell at which they were made are there; and the forces, which the compiler
+        may round otherwise outside the loop over steps.
         """
         return {
             'step': self.step,

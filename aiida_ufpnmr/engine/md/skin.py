@@ -1,8 +1,8 @@
-"""Interaction lists that stay good for a while: they reach a skin beyond the cut-offs, and atoms and cell may use it up.
+"""Interaction lists that stay good for a while: they reach a skin beyond the cut-offs, which motion may use up.
 
-A pair that is missing from the lists was at least cut-off + skin apart when they were made. Since then the cell strained
-space by F, and atoms moved by at most u beyond that, so the pair is at least σ (cut-off + skin) − 2 u apart, where σ is the
-smallest singular value of F. Lists are good as long as that is no less than the cut-off.
+A pair that is missing from the lists was at least cut-off + skin apart when they were made. Since then the cell
+strained space by F, and atoms moved by at most u beyond that, so the pair is at least σ (cut-off + skin) − 2 u apart,
+where σ is the smallest singular value of F. Lists are good as long as that is no less than the cut-off.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def allowance(system: System, cutoff: float, skin: float) -> Allowance:
 
 
 def follow_cell(system: System, lists: InteractionLists, tables: Tables, skin: float) -> InteractionLists:
-    """Lists that fit the present cell: the same ones, with their images moved, or new ones where the skin is used up."""
+    """Lists that fit the present cell: the same ones with their images moved, or new ones if the skin is used up."""
     if used_up(system, allowance(system, tables.cutoff, skin)):
         return make_lists(system, tables, skin)
     move_images(lists, system.cell)

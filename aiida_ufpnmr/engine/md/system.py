@@ -63,8 +63,8 @@ def kinetic_tensor(velocities, masses):
 def remove_drift(velocities, masses):
     """Take away the velocity of the centre of mass.
 
-    Forces keep it at zero but for rounding, and what rounding leaves a thermostat multiplies: after billions of steps all
-    kinetic energy could be in it (Harvey, Tan & Cheatham, J. Comput. Chem. 19, 726 (1998)).
+    Forces keep it at zero but for rounding, and what rounding leaves a thermostat multiplies: after billions of steps
+    all kinetic energy could be in it (Harvey, Tan & Cheatham, J. Comput. Chem. 19, 726 (1998)).
     """
     total = px = py = pz = 0.0
     for i in range(len(masses)):

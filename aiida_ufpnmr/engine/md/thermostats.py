@@ -50,8 +50,8 @@ def rescaling_factor(kinetic, target, degrees, memory, rng):
 def friction_and_noise(velocities, masses, thermal, memory, rng):
     """The exact Ornstein–Uhlenbeck part of Langevin dynamics, the O of BAOAB.
 
-    Leimkuhler & Matthews, Appl. Math. Res. Express 2013, 34 (2013). Friction and noise act on motion relative to the centre
-    of mass only, so 3 n − 3 degrees of freedom are canonical, as with the other thermostats.
+    Leimkuhler & Matthews, Appl. Math. Res. Express 2013, 34 (2013). Friction and noise act on motion relative to the
+    centre of mass only, so 3 n − 3 degrees of freedom are canonical, as with the other thermostats.
 
     Args:
         thermal: k_B T, eV.

@@ -1,8 +1,9 @@
 """Writes trajectories so that whatever happens, what was written before can be read.
 
-While a run is going, rows are collected and written as closed pieces into the folder ``NAME.pieces``; ``NAME`` itself is
-a small file of virtual datasets over them. At the end the pieces are joined into one plain file. At every moment, ``NAME``
-is a whole file that reads like the final one, so a kill or a full disk costs at most the rows that were not yet written.
+While a run is going, rows are collected and written as closed pieces into the folder ``NAME.pieces``; ``NAME`` itself
+is a small file of virtual datasets over them. At the end the pieces are joined into one plain file. At every moment,
+``NAME`` is a whole file that reads like the final one, so a kill or a full disk costs at most the rows that were not
+yet written.
 """
 
 from __future__ import annotations
@@ -35,6 +36,14 @@ from aiida_ufpnmr.engine.md.pieces import Piece, PieceFolder
 
 #: No more than this much wall time (s) lies between two pieces.
 LONGEST_INTERVAL = 600.0
+#: Attribute of a file over pieces: how many there are.
+_PIECES = 'pieces'
+
+
+def in_pieces(path: str | os.PathLike) -> bool:
+    """Whether a trajectory is a small file over pieces that are not joined yet."""
+    with open_hdf5(path) as file:
+        return _PIECES in file.attrs
 
 
 @dataclass
@@ -107,9 +116,7 @@ class TrajectoryWriter:
 
     def _take_up(self, last_step: int) -> None:
         """Continue an earlier run: its rows up to ``last_step`` stay, later ones go (they will be made again)."""
-        with open_hdf5(self.path) as file:
-            finished = 'pieces' not in file.attrs
-        if finished:  # it becomes the first piece
+        if not in_pieces(self.path):  # a finished file: it becomes the first piece
             self._folder.clear()
             self._folder.adopt(self.path)
         pieces, stale = self._folder.found()
@@ -204,7 +211,7 @@ class TrajectoryWriter:
         pieces = self._folder.pieces
         with in_memory() as file:
             self._write_static(file)
-            file.attrs['pieces'] = len(pieces)
+            file.attrs[_PIECES] = len(pieces)
             for name in sorted({name for piece in pieces for name, count in piece.rows.items() if count}):
                 _create_virtual_series(file, name, [piece for piece in pieces if piece.rows.get(name, 0)])
             content = image(file)
