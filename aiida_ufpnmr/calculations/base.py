@@ -147,7 +147,11 @@ class UfpnmrCalculation(CalcJob):
         calcinfo = CalcInfo()
         calcinfo.codes_info = [codeinfo]
         calcinfo.append_text = f'echo $? > {STATUS_FILE}'  # AiiDA does not say how a command ended
-        calcinfo.local_copy_list = [(node.uuid, node.filename, name) for name, node in self.input_files().items()]
+        calcinfo.local_copy_list = [
+            (node.uuid, source, name if source == node.filename else source)
+            for name, node in self.input_files().items()
+            for source in node.base.repository.list_object_names()  # a trajectory may have a folder of pieces
+        ]
         calcinfo.retrieve_list = [RESULTS_FILE, STDOUT_FILE, STDERR_FILE, STATUS_FILE]
         calcinfo.retrieve_temporary_list = [self.OUTPUT_FILE]  # becomes a node: kept once
         if self.HAS_FIGURE:

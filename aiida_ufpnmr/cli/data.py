@@ -52,13 +52,20 @@ def show(node):
 @decorators.with_dbenv()
 def export(node, path):
     """Write the file of NODE (pk, UUID or label), as the command `ufpnmr` reads it."""
+    from aiida_ufpnmr.data import TrajectoryData
+    from aiida_ufpnmr.engine.md.chain import in_one_file
+
     loaded = _load(node)
     try:
         check_output(path)
     except InputError as error:
         echo.echo_critical(str(error))
-    with whole_file(path) as partial, loaded.open(mode='rb') as source, open(partial, 'wb') as target:
-        shutil.copyfileobj(source, target)
+    if isinstance(loaded, TrajectoryData) and loaded.is_in_pieces:
+        with loaded.as_path() as source:
+            in_one_file(source, path)
+    else:
+        with whole_file(path) as partial, loaded.open(mode='rb') as source, open(partial, 'wb') as target:
+            shutil.copyfileobj(source, target)
     echo.echo_success(f'wrote {path}')
 
 

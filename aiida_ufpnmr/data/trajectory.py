@@ -7,15 +7,59 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
+from aiida.common.exceptions import ValidationError
+from aiida.orm import Data
+
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
-from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.hdf5 import content_hash, open_hdf5
+from aiida_ufpnmr.engine.md.chain import files_of
 from aiida_ufpnmr.engine.md.trajectory import Trajectory, efg_group
 
 
 class TrajectoryData(Hdf5Data):
-    """An H5MD file with positions, EFG tensors, or both; arrays stay in the file until they are asked for."""
+    """An H5MD file with positions, EFG tensors, or both; arrays stay in the file until they are asked for.
+
+    The rows of a long run may lie in pieces beside the file. The repository keeps equal files once, so a trajectory
+    that was joined from the parts of a run takes no room of its own.
+    """
 
     DEFAULT_FILENAME = 'trajectory.h5'
+
+    def _set_path(self, path: Path, filename: str | Path | None) -> None:
+        super()._set_path(path, filename)
+        for piece in files_of(path):
+            if piece != path:
+                self.base.repository.put_object_from_file(piece.absolute(), str(piece.relative_to(path.parent)))
+
+    def _validate(self) -> bool:
+        """One file, and the folder of its pieces where it has some."""
+        Data._validate(self)
+        names = self.base.repository.list_object_names()
+        if self.filename not in names or len(names) > 2:
+            raise ValidationError(f'a trajectory and its pieces should be here, not {names}')
+        return True
+
+    @property
+    def is_in_pieces(self) -> bool:
+        """Whether the rows lie in files beside the file itself."""
+        return len(self.base.repository.list_object_names()) > 1
+
+    @contextmanager
+    def as_path(self) -> Iterator[Path]:
+        """A copy of the file, with its pieces beside it, as long as the context lasts."""
+        with self.base.repository.as_path() as folder:
+            yield Path(folder) / self.filename
+
+    @contextmanager
+    def open_hdf5(self) -> Iterator[h5py.File]:
+        """Open the file for reading; where it is in pieces, a copy of them."""
+        if self.is_in_pieces:
+            with self.as_path() as path, open_hdf5(path) as file:
+                yield file
+        else:
+            with super().open_hdf5() as file:
+                yield file
 
     @classmethod
     def describe(cls, path: Path) -> dict[str, t.Any]:
@@ -37,9 +81,13 @@ class TrajectoryData(Hdf5Data):
 
     @contextmanager
     def open_trajectory(self) -> Iterator[Trajectory]:
-        """The trajectory as the engine reads it, lazily and without a copy of the file."""
-        with self.open(mode='rb') as handle, Trajectory(handle) as trajectory:
-            yield trajectory
+        """The trajectory as the engine reads it, lazily, and without a copy of the file unless it is in pieces."""
+        if self.is_in_pieces:
+            with self.as_path() as path, Trajectory(path) as trajectory:
+                yield trajectory
+        else:
+            with self.open(mode='rb') as handle, Trajectory(handle) as trajectory:
+                yield trajectory
 
     @property
     def n_frames(self) -> int:

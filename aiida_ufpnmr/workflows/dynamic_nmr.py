@@ -16,6 +16,7 @@ from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.workflows.cleaning import clean_working_directories
 from aiida_ufpnmr.workflows.exposing import expose_inputs
+from aiida_ufpnmr.workflows.md import MdWorkChain
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
 from aiida_ufpnmr.workflows.protocols.mixin import merged
 from aiida_ufpnmr.workflows.supercell import repetitions
@@ -49,7 +50,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             help='Remove the working directories in the end, if all went well; what matters is kept as nodes.',
         )
         models = ('structure', 'potential', 'efg_model')
-        expose_inputs(spec, MdCalculation, 'md', models, 'Molecular dynamics.')
+        expose_inputs(spec, MdCalculation, 'md', (*models, 'checkpoint'), 'Molecular dynamics.')
         expose_inputs(spec, AcfCalculation, 'acf', ('trajectory',), 'Correlation functions and their decay.')
         analysis = ('trajectory', 'analysis')
         expose_inputs(spec, AnalyseCalculation, 'msd', analysis, 'Mean square displacement and diffusion.')
@@ -71,9 +72,9 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             valid_type=Dict,
             help='The answer: decay time or its lower bound, hop rate and diffusion coefficient, with intervals.',
         )
-        spec.expose_outputs(MdCalculation, include=('trajectory',))
+        spec.expose_outputs(MdWorkChain, include=('trajectory',))
         spec.expose_outputs(
-            MdCalculation, namespace='md', include=('results', 'timing'), namespace_options={'help': 'Of the dynamics.'}
+            MdWorkChain, namespace='md', include=('results', 'timing'), namespace_options={'help': 'Of the dynamics.'}
         )
         spec.expose_outputs(
             AcfCalculation, namespace='acf', include=ANALYSIS_OUTPUTS, namespace_options={'help': 'Of the correlation.'}
@@ -134,8 +135,9 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         inputs.structure = self.inputs.structure
         inputs.potential = self.inputs.potential
         inputs.efg_model = self.inputs.efg_model
-        inputs.metadata.call_link_label = 'md'
-        running = self.submit(MdCalculation, **inputs)
+        running = self.submit(
+            MdWorkChain, md=inputs, clean_workdir=self.inputs.clean_workdir, metadata={'call_link_label': 'md'}
+        )
         self.report(f'molecular dynamics <{running.pk}>: {inputs.parameters["steps"]} steps')
         return ToContext(md=running)
 
@@ -143,8 +145,8 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         """Go on only with a trajectory that ran to its end."""
         if not self.ctx.md.is_finished_ok:
             return self.exit_codes.ERROR_SUB_PROCESS_FAILED_MD.format(message=reason(self.ctx.md))
-        self.out_many(self.exposed_outputs(self.ctx.md, MdCalculation, agglomerate=False))
-        self.out_many(self.exposed_outputs(self.ctx.md, MdCalculation, namespace='md'))
+        self.out_many(self.exposed_outputs(self.ctx.md, MdWorkChain, agglomerate=False))
+        self.out_many(self.exposed_outputs(self.ctx.md, MdWorkChain, namespace='md'))
         return None
 
     def correlate_and_count(self) -> ToContext:
@@ -183,7 +185,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     def clean(self) -> None:
         """Remove the working directories."""
         if self.inputs.clean_workdir:
-            clean_working_directories(self.ctx[name] for name in ('md', 'acf', 'msd', 'hops'))
+            clean_working_directories(self.ctx[name] for name in ('acf', 'msd', 'hops'))
 
 
 def reason(node) -> str:

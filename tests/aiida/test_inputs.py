@@ -24,13 +24,15 @@ CALCULATIONS = [
     'ufpnmr.analyse',
     'ufpnmr.label_gpaw',
 ]
-WORKFLOWS = ['ufpnmr.dynamic_nmr', 'ufpnmr.pipeline', 'ufpnmr.label', 'ufpnmr.label_castep', 'ufpnmr.label_gpaw']
+WORKFLOWS = [
+    'ufpnmr.md', 'ufpnmr.dynamic_nmr', 'ufpnmr.pipeline', 'ufpnmr.label', 'ufpnmr.label_castep', 'ufpnmr.label_gpaw',
+]  # fmt: skip
 
 #: Options that name files or programs, choose a frame of a file, say how to go on after a kill or how much to do at a time: the
 #: calculation's own business.
 NO_PHYSICS = {
     'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'index', 'checkpoint_every', 'restart',
-    'save_equations', 'add_to', 'engine', 'cores', 'python',
+    'save_equations', 'add_to', 'engine', 'cores', 'python', 'from_checkpoint',
 }  # fmt: skip
 
 #: Options that mean nothing to the way in which a calculation uses its command.

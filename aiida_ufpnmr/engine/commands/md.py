@@ -209,10 +209,14 @@ def run_options(closest_approach: float):
     '--replicas', type=COUNT, metavar='N',
     help='Run so many copies, TRAJ-0.h5, TRAJ-1.h5, ..., with seeds that count up from --seed.',
 )
+@click.option(
+    '--from-checkpoint', type=INPUT, metavar='C.h5',
+    help='Go on from this checkpoint of the same run, whose frames are elsewhere; TRAJ.h5 holds what comes after.',
+)
 @click.option('--jobs', type=COUNT, metavar='N', help='Replicas at a time; by default as many as there are cores for.')
 @run_options(closest_approach=0.9)
 @json_option
-def md(output, json_path, replicas, jobs, seed, **options):
+def md(output, json_path, replicas, from_checkpoint, jobs, seed, **options):
     """Molecular dynamics with an ultra-fast potential.
 
     The run stops by itself, keeps what it has and leaves with status 3 when the potential no longer knows what it does:
@@ -221,8 +225,10 @@ def md(output, json_path, replicas, jobs, seed, **options):
     """
     check_outputs(output, json_path)
     if replicas is None:
-        results = _run({**options, 'output': output, 'seed': seed})
+        results = _run({**options, 'output': output, 'seed': seed}, from_checkpoint)
         _print(results)
+    elif from_checkpoint is not None:
+        raise InputError(f'{from_checkpoint}: is of one run; leave out --replicas')
     else:
         paths = [replica_path(output, number) for number in range(replicas)]
         check_outputs(*paths)
@@ -240,7 +246,7 @@ def md(output, json_path, replicas, jobs, seed, **options):
     end(output, results)
 
 
-def _run(options: dict) -> dict:
+def _run(options: dict, origin: Path | None = None) -> dict:
     """One run; the options are those of the command line."""
     potential = UltraFastPotential.load(options['potential'])
     atoms = read_structure(options['structure'], options['index'])
@@ -268,10 +274,12 @@ def _run(options: dict) -> dict:
         precision=options['precision'],
         threads=options['threads'],
     )
-    return run_with_options(simulation, options['output'], options['steps'], options)
+    return run_with_options(simulation, options['output'], options['steps'], options, origin)
 
 
-def run_with_options(simulation: Simulation, path: Path, steps: int, options: dict) -> dict:
+def run_with_options(
+    simulation: Simulation, path: Path, steps: int, options: dict, origin: Path | None = None
+) -> dict:
     """:func:`run_md` as the options of :func:`run_options` ask for it."""
     cadence = max(1, round(DEFAULT_CADENCE / simulation.timestep_fs))
     model = options['efg_model']
@@ -291,6 +299,7 @@ def run_with_options(simulation: Simulation, path: Path, steps: int, options: di
         grade_watch=_grade_watch(simulation.potential, options['grade_every'], options['grade_limit']),
         checkpoint_every=options['checkpoint_every'],
         max_wall_time_s=options['max_wall_time'],
+        origin=origin,
         restart=options['restart'],
         overwrite=options['overwrite'],
     )

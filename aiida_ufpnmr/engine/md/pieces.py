@@ -10,11 +10,12 @@ import fcntl
 import os
 import shutil
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
@@ -48,6 +49,66 @@ class Piece:
         return level
 
 
+def pieces_folder(trajectory: Path) -> Path:
+    """Where the pieces of a trajectory lie until they are joined."""
+    return trajectory.with_name(trajectory.name + '.pieces')
+
+
+def piece_name(first: int, last: int) -> str:
+    """Name of the file of a piece with these numbers."""
+    return f'{first:06d}.h5' if first == last else f'{first:06d}-{last:06d}.h5'
+
+
+def pieces_in(folder: Path) -> tuple[list[Piece], list[Path]]:
+    """Pieces on disk in order, their rows not counted yet, and files of which joined ones hold all rows."""
+    there = []
+    for path in folder.glob('[0-9]*.h5'):
+        first, _, last = path.stem.partition('-')
+        there.append(Piece(path, int(first), int(last or first), {}))
+    kept: list[Piece] = []
+    stale: list[Path] = []
+    for piece in sorted(there, key=lambda piece: (piece.first, -piece.last)):
+        if kept and piece.first <= kept[-1].last:
+            stale.append(piece.path)
+        else:
+            kept.append(piece)
+    return kept, stale
+
+
+def link(file: Path, target: Path) -> None:
+    """A second name for a file, where possible without a copy."""
+    try:
+        os.link(file, target)
+    except OSError:  # a file system without links, or another one
+        with whole_file(target) as partial:
+            shutil.copyfile(file, partial)
+
+
+def write_index(file: h5py.File, pieces: Sequence[Piece]) -> None:
+    """Make the series of a trajectory virtual datasets over its pieces, in their folder beside it."""
+    for name in sorted({name for piece in pieces for name, count in piece.rows.items() if count}):
+        _virtual_series(file, name, [piece for piece in pieces if piece.rows.get(name, 0)])
+
+
+def _virtual_series(file: h5py.File, name: str, pieces: list[Piece]) -> None:
+    group = file.create_group(name)
+    for part in ('step', 'time', 'value'):
+        with h5py.File(pieces[0].path, 'r') as first:
+            shape, dtype = first[f'{name}/{part}'].shape[1:], first[f'{name}/{part}'].dtype
+            attributes = dict(first[f'{name}/{part}'].attrs)
+        virtual = h5py.VirtualLayout((sum(piece.rows[name] for piece in pieces), *shape), dtype)
+        row = 0
+        for piece in pieces:
+            count = piece.rows[name]
+            virtual[row : row + count] = h5py.VirtualSource(
+                f'{piece.path.parent.name}/{piece.path.name}', f'{name}/{part}', (count, *shape), dtype
+            )
+            row += count
+        # who reads while the pieces are joined shall not take the gap for zeros
+        gap = np.nan if dtype.kind == 'f' else -1
+        group.create_virtual_dataset(part, virtual, fillvalue=gap).attrs.update(attributes)
+
+
 class PieceFolder:
     """The folder of pieces beside a trajectory; while this lives, no other process can write there.
 
@@ -56,7 +117,7 @@ class PieceFolder:
     """
 
     def __init__(self, trajectory: Path):
-        self.path = trajectory.with_name(trajectory.name + '.pieces')
+        self.path = pieces_folder(trajectory)
         self.pieces: list[Piece] = []
         self.path.mkdir(exist_ok=True)
         descriptor = os.open(self.path, os.O_RDONLY)
@@ -73,31 +134,11 @@ class PieceFolder:
 
     def file_of(self, first: int, last: int) -> Path:
         """Name of the piece with these numbers."""
-        return self.path / (f'{first:06d}.h5' if first == last else f'{first:06d}-{last:06d}.h5')
-
-    def found(self) -> tuple[list[Piece], list[Path]]:
-        """Pieces on disk in order, their rows not counted yet, and files of which joined ones hold all rows."""
-        there = []
-        for path in self.path.glob('[0-9]*.h5'):
-            first, _, last = path.stem.partition('-')
-            there.append(Piece(path, int(first), int(last or first), {}))
-        kept: list[Piece] = []
-        stale: list[Path] = []
-        for piece in sorted(there, key=lambda piece: (piece.first, -piece.last)):
-            if kept and piece.first <= kept[-1].last:
-                stale.append(piece.path)
-            else:
-                kept.append(piece)
-        return kept, stale
+        return self.path / piece_name(first, last)
 
     def adopt(self, file: Path) -> None:
         """Make a whole file the first piece, where possible by a second link to it: it never vanishes."""
-        first = self.file_of(1, 1)
-        try:
-            os.link(file, first)
-        except OSError:  # a file system without links
-            with whole_file(first) as partial:
-                shutil.copyfile(file, partial)
+        link(file, self.file_of(1, 1))
 
     def add(self, content: bytes, rows: Mapping[str, int]) -> None:
         """Write a new piece, whole or not at all."""

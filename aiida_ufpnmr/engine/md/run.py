@@ -28,7 +28,7 @@ from aiida_ufpnmr.engine.md.recording import GRADE, EfgOutput, Output, Recorder
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.statistics import log_statistics
 from aiida_ufpnmr.engine.md.trajectory import Trajectory
-from aiida_ufpnmr.engine.md.writer import TrajectoryWriter, in_pieces
+from aiida_ufpnmr.engine.md.writer import TrajectoryWriter, follows_step, in_pieces
 from aiida_ufpnmr.engine.progress import progress
 
 #: Wall time between checkpoints where no number of steps is given, s.
@@ -81,6 +81,7 @@ def run_md(
     grade_watch: GradeWatch | None = None,
     checkpoint_every: int | None = None,
     max_wall_time_s: float | None = None,
+    origin: str | os.PathLike | None = None,
     restart: bool = False,
     overwrite: bool = False,
 ) -> dict:
@@ -95,12 +96,13 @@ def run_md(
         grade_watch: stop where the potential extrapolates too far.
         checkpoint_every: steps between checkpoints; by default one is written every ten minutes.
         max_wall_time_s: end with a checkpoint when this much time has gone by.
+        origin: a checkpoint of the same run to go on from, whose frames are elsewhere; the trajectory holds what comes
+            after, and :func:`~aiida_ufpnmr.engine.md.chain.chain` makes one of them.
         restart: go on from the checkpoint if there is one.
         overwrite: write over a run that could be continued.
 
     Returns:
-        Results: what was run, temperature and energy statistics, speed under ``timing``, and under ``stop_reason`` why
-            it
+        Results: what was run, temperature and energy statistics, speed under ``timing``, and under ``stop_reason`` why it
         ended: ``finished``, or the reason of a :class:`~aiida_ufpnmr.engine.md.guards.Stop`. After ``wall_time`` and
         ``interrupted`` the trajectory is left in pieces that read like a whole, for a restart to go on with.
 
@@ -124,6 +126,10 @@ def run_md(
     if continued:
         simulation.restore(read_checkpoint(checkpoint, run))
         _check_frames(path, simulation, output.every)
+    elif origin is not None:
+        simulation.restore(read_checkpoint(Path(origin), run))
+        if simulation.step >= steps:
+            raise InputError(f'{origin}: stands at step {simulation.step}, the last one; there is nothing left to do')
     first_step, stop = simulation.step, None
     reached = continued and first_step >= steps
     if not reached or in_pieces(path):  # pieces of a run that was killed while it joined them
@@ -132,6 +138,7 @@ def run_md(
             simulation.atoms,
             efg={efg.species: efg.index} if efg else None,
             continue_after=first_step if continued else None,
+            follows=None if origin is None else first_step,
             every=None if reached else cadences,
             storage=output.storage,
         ) as writer:
@@ -146,7 +153,7 @@ def run_md(
                 checkpoint_every,
                 None if max_wall_time_s is None else begin + max_wall_time_s,
             )
-            stop = loop.run(steps, new=not continued)
+            stop = loop.run(steps, new=not continued and origin is None)
     wall, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
     conditions, n_atoms = simulation.conditions, len(simulation.atoms)
     taken = simulation.step - first_step
@@ -185,6 +192,7 @@ def _check_frames(path: Path, simulation: Simulation, every: int) -> None:
     with Trajectory(path) as trajectory:
         same = np.array_equal(trajectory.numbers, simulation.atoms.numbers)
         last = int(trajectory.series(POSITION)['step'][-1]) if same and trajectory.n_frames else -1
+    last = max(last, follows_step(path) or -1)
     if last < simulation.step // every * every:
         raise InputError(
             f'{path}: does not hold the frames before step {simulation.step}, where its checkpoint stands; '

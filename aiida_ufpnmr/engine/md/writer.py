@@ -32,18 +32,26 @@ from aiida_ufpnmr.engine.md.h5md import (
     write_header,
     write_particles,
 )
-from aiida_ufpnmr.engine.md.pieces import Piece, PieceFolder
+from aiida_ufpnmr.engine.md.pieces import PieceFolder, pieces_in, write_index
 
 #: No more than this much wall time (s) lies between two pieces.
 LONGEST_INTERVAL = 600.0
 #: Attribute of a file over pieces: how many there are.
-_PIECES = 'pieces'
+PIECES = 'pieces'
+#: Attribute of a trajectory that begins where another one ended: the last step of that one.
+FOLLOWS = 'follows_step'
 
 
 def in_pieces(path: str | os.PathLike) -> bool:
     """Whether a trajectory is a small file over pieces that are not joined yet."""
     with open_hdf5(path) as file:
-        return _PIECES in file.attrs
+        return PIECES in file.attrs
+
+
+def follows_step(path: str | os.PathLike) -> int | None:
+    """The step after which a trajectory begins, where it goes on from another one."""
+    with open_hdf5(path) as file:
+        return int(file.attrs[FOLLOWS]) if FOLLOWS in file.attrs else None
 
 
 @dataclass
@@ -61,6 +69,7 @@ class TrajectoryWriter:
         atoms: species, masses and boundary conditions.
         efg: for each species whose EFG tensors will be written, the indices of its ions.
         continue_after: keep what is there up to and including this step; ``None`` starts anew.
+        follows: the last step of a trajectory elsewhere that a new one goes on from.
         seconds: wall time after which collected rows are written as a piece; longer in long runs, up to ten minutes.
         megabytes: size after which they are written however little time has passed.
         every: cadence of each series in steps. Where an earlier run is continued, its last row goes if it fell between.
@@ -76,6 +85,7 @@ class TrajectoryWriter:
         atoms: Atoms,
         efg: Mapping[str, np.ndarray] | None = None,
         continue_after: int | None = None,
+        follows: int | None = None,
         seconds: float = 10.0,
         megabytes: float = 64.0,
         every: Mapping[str, int] | None = None,
@@ -87,6 +97,7 @@ class TrajectoryWriter:
         self._efg = dict(efg or {})
         self._every = dict(every or {})
         self._seconds, self._longest = seconds, max(seconds, LONGEST_INTERVAL)
+        self._follows = follows if continue_after is None else follows_step(self.path)
         self._bytes_limit = megabytes * 1e6
         self._collected: dict[str, _Series] = {}
         self._bytes = 0
@@ -95,7 +106,7 @@ class TrajectoryWriter:
         for partial in self.path.parent.glob(f'.{self.path.name}.*.part*'):  # of a run that was killed
             partial.unlink()
         if continue_after is None:
-            if self._folder.found()[0]:  # the file is nothing without its pieces
+            if pieces_in(self._folder.path)[0]:  # the file is nothing without its pieces
                 self.path.unlink(missing_ok=True)
             self._folder.clear()
             self._write_index()
@@ -119,7 +130,7 @@ class TrajectoryWriter:
         if not in_pieces(self.path):  # a finished file: it becomes the first piece
             self._folder.clear()
             self._folder.adopt(self.path)
-        pieces, stale = self._folder.found()
+        pieces, stale = pieces_in(self._folder.path)
         for piece in pieces:
             with h5py.File(piece.path, 'r') as file:
                 rows = {name: self._rows_to_keep(name, file[f'{name}/step'], last_step) for name in series_names(file)}
@@ -203,6 +214,8 @@ class TrajectoryWriter:
     def _write_static(self, file: h5py.File) -> None:
         write_header(file)
         write_particles(file, self._atoms)
+        if self._follows is not None:
+            file.attrs[FOLLOWS] = self._follows
         for species, index in self._efg.items():
             write_efg_header(file, species, index)
 
@@ -211,9 +224,8 @@ class TrajectoryWriter:
         pieces = self._folder.pieces
         with in_memory() as file:
             self._write_static(file)
-            file.attrs[_PIECES] = len(pieces)
-            for name in sorted({name for piece in pieces for name, count in piece.rows.items() if count}):
-                _create_virtual_series(file, name, [piece for piece in pieces if piece.rows.get(name, 0)])
+            file.attrs[PIECES] = len(pieces)
+            write_index(file, pieces)
             content = image(file)
         with whole_file(self.path) as partial:
             partial.write_bytes(content)
@@ -227,25 +239,6 @@ class TrajectoryWriter:
         self.write()
         self._folder.join(self._folder.pieces, self.path, self.storage, self._write_static)
         self._folder.remove()
-
-
-def _create_virtual_series(file: h5py.File, name: str, pieces: list[Piece]) -> None:
-    group = file.create_group(name)
-    for part in ('step', 'time', 'value'):
-        with h5py.File(pieces[0].path, 'r') as first:
-            shape, dtype = first[f'{name}/{part}'].shape[1:], first[f'{name}/{part}'].dtype
-            attributes = dict(first[f'{name}/{part}'].attrs)
-        virtual = h5py.VirtualLayout((sum(piece.rows[name] for piece in pieces), *shape), dtype)
-        row = 0
-        for piece in pieces:
-            count = piece.rows[name]
-            virtual[row : row + count] = h5py.VirtualSource(
-                f'{piece.path.parent.name}/{piece.path.name}', f'{name}/{part}', (count, *shape), dtype
-            )
-            row += count
-        # who reads while the pieces are joined shall not take the gap for zeros
-        gap = np.nan if dtype.kind == 'f' else -1
-        group.create_virtual_dataset(part, virtual, fillvalue=gap).attrs.update(attributes)
 
 
 def write_efg_in_parts(

@@ -9,30 +9,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-
-@nb.njit(cache=True, error_model='numpy')
-def _interval(tables, g, r):
-    """The interval of grid ``g`` in which ``r`` lies, the nearest where it lies outside; and the place in it, from 0 to 1."""
-    low, high = 0, tables.grid_intervals[g]
-    while high - low > 1:
-        middle = (low + high) // 2
-        if r < tables.grid_breaks[g, middle]:
-            high = middle
-        else:
-            low = middle
-    width = tables.grid_breaks[g, low + 1] - tables.grid_breaks[g, low]
-    return low, (r - tables.grid_breaks[g, low]) / width, width
-
-
-@nb.njit(cache=True, error_model='numpy')
-def _functions(tables, g, r, values, slopes):
-    """Set the four functions and their derivatives by ``r``; returns the interval."""
-    interval, t, width = _interval(tables, g, r)
-    for a in range(4):
-        c = tables.grid_functions[g, interval, a]
-        values[a] = c[0] + t * (c[1] + t * (c[2] + t * c[3]))
-        slopes[a] = (c[1] + t * (2.0 * c[2] + 3.0 * t * c[3])) / width
-    return interval
+from aiida_ufpnmr.engine.ufp.splines import find_functions, find_interval
 
 
 @nb.njit(cache=True, error_model='numpy')
@@ -77,7 +54,7 @@ def compute_plain(positions, types, lists, tables, forces, energies, virial, clo
                 continue
             if r < closest[ti, tj]:
                 too_close = (i, j)
-            interval, t, width = _interval(tables, g, r)
+            interval, t, width = find_interval(tables, g, r)
             c = tables.pair_polynomials[ti, tj, interval]
             inside = max(t, 0.0)
             slope = c[1] + inside * (2.0 * c[2] + 3.0 * inside * c[3])
@@ -107,9 +84,9 @@ def compute_plain(positions, types, lists, tables, forces, energies, virial, clo
                 r = np.sqrt(x * x + y * y + z * z)
                 if r < tables.grid_start[third]:
                     continue
-                a = _functions(tables, gj, rj, one[0], one[1])
-                b = _functions(tables, gk, rk, two[0], two[1])
-                c = _functions(tables, third, r, three[0], three[1])
+                a = find_functions(tables, gj, rj, one[0], one[1])
+                b = find_functions(tables, gk, rk, two[0], two[1])
+                c = find_functions(tables, third, r, three[0], three[1])
                 value = by_j = by_k = by_third = 0.0
                 for u in range(4):
                     for v in range(4):

@@ -1,0 +1,37 @@
+"""One trajectory out of the parts of a run."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from aiida.engine import calcfunction
+from aiida.orm import Data, Dict
+
+from aiida_ufpnmr.data.trajectory import TrajectoryData
+from aiida_ufpnmr.engine.md.chain import chain
+from aiida_ufpnmr.engine.md.statistics import log_statistics
+
+
+@calcfunction
+def join_parts(results: Dict, **parts: TrajectoryData) -> dict[str, Data]:
+    """The parts of a run as one trajectory, and what the run reports.
+
+    The files of the parts become those of the trajectory, and the repository holds equal files once. The trajectory has
+    the hash that the run would have had in one go.
+
+    Args:
+        results: what the last part reports.
+        parts: trajectories, in the order of their labels.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        paths = [stack.enter_context(parts[label].as_path()) for label in sorted(parts)]
+        path = folder / TrajectoryData.DEFAULT_FILENAME
+        chain(paths, path)
+        trajectory = TrajectoryData(path)
+        reported: dict[str, Any] = results.get_dict()
+        reported |= log_statistics(path, reported['atoms'])
+    return {'trajectory': trajectory, 'results': Dict(reported)}

@@ -1,0 +1,195 @@
+"""Molecular dynamics that goes on where a time limit, or a machine that broke down, cut it off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida.common import AttributeDict
+from aiida.engine import (
+    BaseRestartWorkChain,
+    ExitCode,
+    ProcessBuilder,
+    ProcessHandlerReport,
+    ProcessSpec,
+    WorkChain,
+    process_handler,
+    while_,
+)
+from aiida.orm import AbstractCode, Bool, CalcJobNode, Dict, Int, StructureData, to_aiida_type
+
+from aiida_ufpnmr.calculations.join_parts import join_parts
+from aiida_ufpnmr.calculations.md import MdCalculation
+from aiida_ufpnmr.data.efg_model import EfgModelData
+from aiida_ufpnmr.data.potential import PotentialData
+from aiida_ufpnmr.data.trajectory import TrajectoryData
+from aiida_ufpnmr.workflows.cleaning import clean_working_directories
+from aiida_ufpnmr.workflows.exposing import expose_inputs
+from aiida_ufpnmr.workflows.protocols import ProtocolMixin
+from aiida_ufpnmr.workflows.protocols.mixin import merged
+from aiida_ufpnmr.workflows.supercell import repetitions
+
+CODES = MdCalculation.exit_codes
+#: Attempts that bring no step forward before the run is given up.
+MOST_IDLE = 2
+
+
+class MdWorkChain(ProtocolMixin, BaseRestartWorkChain):
+    """A run of any length, in as many jobs as its time limits ask for.
+
+    A job that was cut off leaves its frames and a checkpoint, from which the next one goes on to the bit. In the end
+    the parts are joined into one trajectory, which is the one that a single job would have written.
+    """
+
+    _process_class = MdCalculation
+
+    PROTOCOL = 'md'
+    PROTOCOL_ENTRIES = ('min_cell_height_angstrom',)
+    PROTOCOL_ARGUMENTS = ('structure', 'potential', 'efg_model')
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:
+        super().define(spec)
+        expose_inputs(spec, MdCalculation, 'md', ('checkpoint',), 'Molecular dynamics.')
+        spec.inputs['max_iterations'].default = lambda: Int(1000)
+        spec.input(
+            'clean_workdir',
+            valid_type=Bool,
+            serializer=to_aiida_type,
+            default=lambda: Bool(True),
+            help='Remove the working directories in the end, if all went well; what matters is kept as nodes.',
+        )
+        spec.outline(
+            cls.setup,
+            while_(cls.should_run_process)(
+                cls.run_process,
+                cls.inspect_process,
+            ),
+            cls.results,
+        )
+        spec.output('trajectory', valid_type=TrajectoryData, required=False, help='The whole run.')
+        spec.output('results', valid_type=Dict, required=False, help='What the run reports; keys carry their units.')
+        spec.output('timing', valid_type=Dict, required=False, help='Of the last job.')
+        spec.expose_outputs(MdCalculation, include=('stopped_trajectory',))
+        for status, label, message in (
+            (210, 'ERROR_INPUT_REFUSED', 'The input was refused: {message}'),
+            (310, 'ERROR_UNRECOVERABLE', 'No other attempt can help: {message}'),
+            (410, 'ERROR_STOPPED_BY_GUARD', 'The potential no longer knew what it did: {message}'),
+            (420, 'ERROR_NO_PROGRESS', f'Cut off {MOST_IDLE} times before any step was saved: {{message}}'),
+        ):
+            spec.exit_code(status, label, message=message)
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: AbstractCode,
+        structure: StructureData,
+        potential: PotentialData,
+        efg_model: EfgModelData | None = None,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> ProcessBuilder:
+        """A builder with the inputs of a protocol.
+
+        Args:
+            code: the command ``ufpnmr``.
+            structure: where the dynamics starts.
+            potential: moves the atoms.
+            efg_model: predicts EFG tensors along the way, where given.
+            protocol: ``fast``, ``balanced`` or ``stringent``.
+            overrides: nested as the inputs are, on top of the protocol; ``min_cell_height_angstrom`` sets the
+                supercell.
+            options: ``metadata.options`` of all jobs; ``max_wallclock_seconds`` is the time of each.
+
+        Raises:
+            ValueError: an unknown protocol, override or value; the message names it.
+        """
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        height = inputs.pop('min_cell_height_angstrom')
+        supercell = repetitions(structure.get_ase().cell.array, height)
+        nodes = {'code': code, 'structure': structure, 'potential': potential}
+        if efg_model is not None:
+            nodes['efg_model'] = efg_model
+        inputs = merged({'md': {'parameters': {'supercell': supercell}}}, inputs)
+        builder = cls.get_builder()
+        cls.fill_builder(builder, merged({'md': {**nodes, 'metadata': {'options': dict(options or {})}}}, inputs))
+        return builder
+
+    def setup(self) -> None:
+        """Begin with the inputs as they were given."""
+        super().setup()
+        self.ctx.inputs = AttributeDict(self.exposed_inputs(MdCalculation, 'md'))
+        self.ctx.parts = []
+        self.ctx.step = None
+        self.ctx.idle = 0
+
+    def results(self) -> None:
+        """Attach the trajectory, joined from its parts where there are several."""
+        node = self.ctx.children[self.ctx.iteration - 1]
+        outputs = {name: node.outputs[name] for name in ('trajectory', 'results', 'timing')}
+        if self.ctx.parts:
+            parts = {f'part_{number:06d}': part for number, part in enumerate([*self.ctx.parts, outputs['trajectory']])}
+            outputs |= join_parts(results=outputs['results'], **parts)
+        self.out_many(outputs)
+
+    @process_handler(
+        priority=500,
+        exit_codes=[
+            CODES.ERROR_OUT_OF_TIME,
+            CODES.ERROR_INTERRUPTED,
+            CODES.ERROR_SCHEDULER_OUT_OF_WALLTIME,
+            CODES.ERROR_SCHEDULER_NODE_FAILURE,
+            CODES.ERROR_NO_RETRIEVED_FOLDER,
+        ],
+    )
+    def handle_cut_off(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Go on from the checkpoint; from the last one where there is no newer, but not for ever."""
+        step = node.outputs.checkpoint.base.attributes.get('step') if 'checkpoint' in node.outputs else None
+        if step is not None and (self.ctx.step is None or step > self.ctx.step):
+            self.ctx.step, self.ctx.idle = step, 0
+            self.ctx.parts.append(node.outputs.trajectory_part)
+            self.ctx.inputs.checkpoint = node.outputs.checkpoint
+            self.report(f'{node.process_label}<{node.pk}> ended at step {step}. Next: on from there.')
+            return ProcessHandlerReport(do_break=True)
+        self.ctx.idle += 1
+        if self.ctx.idle >= MOST_IDLE:
+            return self._give_up(node, self.exit_codes.ERROR_NO_PROGRESS)
+        self.report(f'{node.process_label}<{node.pk}> {node.exit_message} Next: the same once more.')
+        return ProcessHandlerReport(do_break=True)
+
+    @process_handler(
+        priority=400,
+        exit_codes=[
+            CODES.ERROR_ATOMS_TOO_CLOSE,
+            CODES.ERROR_TEMPERATURE_RAN_AWAY,
+            CODES.ERROR_FORCE_RAN_AWAY,
+            CODES.ERROR_ATOM_MOVED_TOO_FAR,
+            CODES.ERROR_EXTRAPOLATION,
+        ],
+    )
+    def handle_guard(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """The same would happen again: keep the frames, which active learning wants."""
+        if 'stopped_trajectory' in node.outputs:
+            self.out('stopped_trajectory', node.outputs.stopped_trajectory)
+        return self._give_up(node, self.exit_codes.ERROR_STOPPED_BY_GUARD)
+
+    @process_handler(priority=300, exit_codes=[CODES.ERROR_INPUT_REFUSED])
+    def handle_refused_input(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """The same input would be refused again."""
+        return self._give_up(node, self.exit_codes.ERROR_INPUT_REFUSED)
+
+    @process_handler(priority=200, exit_codes=[CODES.ERROR_COMMAND_FAILED, CODES.ERROR_SCHEDULER_OUT_OF_MEMORY])
+    def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Nothing to change that could help."""
+        return self._give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)
+
+    def _give_up(self, node: CalcJobNode, exit_code: ExitCode) -> ProcessHandlerReport:
+        self.report(f'{node.process_label}<{node.pk}> {node.exit_message} Giving up.')
+        return ProcessHandlerReport(do_break=True, exit_code=exit_code.format(message=node.exit_message))
+
+    def on_terminated(self) -> None:
+        """Remove the working directories, if asked for and if all went well."""
+        WorkChain.on_terminated(self)
+        if self.inputs.clean_workdir and self.node.is_finished_ok:
+            clean_working_directories(node for node in self.node.called if isinstance(node, CalcJobNode))
