@@ -21,6 +21,7 @@ PROTOCOLS = ('fast', 'balanced', 'stringent')
 COMMANDS = {
     'pipeline': ('launch', 'Labelled structures to models, a trajectory, and a decay time.'),
     'dynamic-nmr': ('launch', 'A structure and two models to a trajectory and a decay time.'),
+    'md': ('launch_md', 'A structure and a potential to a trajectory of any length, in as many jobs as it takes.'),
     'label': ('launch_label', 'Structures to labelled structures, with CASTEP or GPAW.'),
 }
 

@@ -57,9 +57,15 @@ def calculations_behind(node: Node) -> list[CalculationNode]:
 
 
 def step_name(node: ProcessNode) -> str:
-    """The name under which its workflow called a process, or that of the process itself."""
+    """The name under which its workflow called a process, or that of the process itself.
+
+    An attempt of a restart chain has the name of the chain, if its workflow gave it one.
+    """
     links = node.base.links.get_incoming(link_type=(LinkType.CALL_CALC, LinkType.CALL_WORK)).all()
     called_as = links[0].link_label if links else ''
+    if called_as.startswith('iteration_'):
+        caller = links[0].node
+        called_as = step_name(caller).removeprefix(caller.process_label)
     return node.process_label if called_as in ('', 'CALL') else called_as
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import pytest
@@ -9,6 +10,7 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
+from ase.io import write
 from click.testing import CliRunner
 
 from aiida_ufpnmr.calculations.analyse import AnalyseCalculation
@@ -141,3 +143,15 @@ def test_a_job_ends_by_itself_before_its_time_limit(fragile, inputs):
         given = {**inputs, 'code': fragile(), 'metadata': {'options': options}}
         process = instantiate_process(get_manager().get_runner(), MdCalculation, **given)
         assert process._wall_time() == ['--max-wall-time', expected]
+
+
+def test_launching_runs_a_protocol_and_says_where_the_trajectory_is(command, code, potential, structure, tmp_path):
+    potential.store()
+    (tmp_path / 'overrides.yaml').write_text('min_cell_height_angstrom: 1.0\nmd: {parameters: {timestep: 1.0}}\n')
+    write(tmp_path / 'start.extxyz', structure.get_ase())
+    given = ('--steps', 100, '--temperature', 100, '--overrides', tmp_path / 'overrides.yaml')
+    found = command('launch', 'md', tmp_path / 'start.extxyz', '--potential', potential.pk, *given)
+    assert found.exit_code == 0, (found.output, found.exception)
+    trajectory = orm.load_node(int(re.search(r'Trajectory #(\d+)', found.output)[1]))
+    assert trajectory.time_ps == pytest.approx(0.1)
+    assert trajectory.creator.caller.process_class is MdWorkChain

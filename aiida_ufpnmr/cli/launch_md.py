@@ -1,0 +1,75 @@
+"""``aiida-ufpnmr launch md``."""
+
+from __future__ import annotations
+
+import click
+
+from aiida_ufpnmr.cli.launch import (
+    launch_options,
+    load_structure,
+    options,
+    read_overrides,
+    run_or_submit,
+    stop_if_failed,
+    with_value,
+)
+from aiida_ufpnmr.cli.shared import load_code, load_node
+from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
+
+
+@click.command(
+    'md',
+    cls=Command,
+    example='aiida-ufpnmr launch md beta.cif --potential 123 --steps 500000000 --max-wallclock-hours 24 --daemon',
+)
+@click.argument('structure')
+@click.option('--potential', required=True, metavar='NODE', help='The potential: pk, UUID or label.')
+@click.option('--efg-model', metavar='NODE', help='Predict EFG tensors on the way with this model: pk, UUID or label.')
+@click.option('--steps', type=COUNT, metavar='N', help="Length of the run; the protocol's if not given.")
+@launch_options
+def md(
+    structure, potential, efg_model, steps, protocol, temperature, overrides_path, code_label, max_wallclock_hours,
+    daemon,
+):  # fmt: skip
+    """STRUCTURE (a file that ASE reads, or the pk of a structure) and a potential to a trajectory.
+
+    A job that comes to the end of its time leaves a checkpoint, from which the next one goes on. The trajectory is the
+    one that a single job would have written.
+    """
+    from aiida_ufpnmr.data import EfgModelData, PotentialData
+    from aiida_ufpnmr.workflows.md import MdWorkChain
+
+    overrides = read_overrides(overrides_path)
+    for name, value in (('temperature', temperature), ('steps', steps)):
+        if value is not None:
+            overrides = with_value(overrides, ('md', 'parameters', name), value)
+    node = run_or_submit(
+        MdWorkChain,
+        daemon,
+        code=load_code(code_label),
+        structure=load_structure(structure),
+        potential=load_node(potential, PotentialData),
+        efg_model=None if efg_model is None else load_node(efg_model, EfgModelData),
+        protocol=protocol,
+        overrides=overrides,
+        options=options(max_wallclock_hours),
+    )
+    if node is not None:
+        stop_if_failed(node)
+        print_run(node)
+
+
+def print_run(node) -> None:
+    """What was run, and where its trajectory is."""
+    results = node.outputs.results.get_dict()
+    print_table(
+        [
+            ('quantity', 'value'),
+            ('simulated, ps', f'{results["simulated_ps"]:g}'),
+            ('frames', results['frames']),
+            ('temperature, K', f'{results["temperature_mean_K"]:.0f} ± {results["temperature_std_K"]:.0f}'),
+            ('jobs', len([called for called in node.called if called.process_label == 'MdCalculation'])),
+        ]
+    )
+    pk = node.outputs.trajectory.pk
+    click.echo(f'\nTrajectory #{pk}; "verdi data ufpnmr export {pk} -o run.h5" writes it to a file.')
