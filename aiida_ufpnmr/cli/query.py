@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from pathlib import Path
 
 import click
 
 from aiida_ufpnmr.cli.shared import load_node, with_profile
-from aiida_ufpnmr.engine.commands.shared import Command, print_table
+from aiida_ufpnmr.engine.commands.shared import Command, check_outputs, json_option, print_table, report
+from aiida_ufpnmr.engine.errors import InputError
 
 
 @click.group('query')
 def query():
-    """What stands behind a result."""
+    """What stands behind a result, what rests on a label or a model, what differs, what it cost."""
 
 
 @query.command('labels', cls=Command, example='aiida-ufpnmr query labels 123')
 @click.argument('node')
+@json_option
 @with_profile
-def labels(node: str) -> None:
+def labels(node: str, json_path: Path | None) -> None:
     """Every labelled structure that NODE (pk, UUID or label) rests on."""
     from aiida_ufpnmr.tools.queries import labels_behind
 
+    check_outputs(json_path)
     found = labels_behind(load_node(node))
     rows = [
         (
@@ -34,18 +39,113 @@ def labels(node: str) -> None:
         for label in found
     ]
     print_table([('label', 'group', 'formula', 'data set', 'row'), *rows])
+    report({'labels': [{'dataset_uuid': label.dataset.uuid, **label.row} for label in found]}, json_path)
 
 
 @query.command('settings', cls=Command, example='aiida-ufpnmr query settings 123')
 @click.argument('node')
+@json_option
 @with_profile
-def settings(node: str) -> None:
+def settings(node: str, json_path: Path | None) -> None:
     """Every parameter and setting that went into NODE (pk, UUID or label)."""
     from aiida_ufpnmr.tools.queries import settings_behind, step_name
 
-    rows = []
+    check_outputs(json_path)
+    found = []
     for setting in settings_behind(load_node(node)):
         values = setting.value if isinstance(setting.value, dict) else {setting.name: setting.value}
         for name, value in sorted(values.items()):
-            rows.append((f'{step_name(setting.process)} #{setting.process.pk}', name, json.dumps(value)))
+            found.append({'step': step_name(setting.process), 'pk': setting.process.pk, 'setting': name, 'value': value})
+    rows = [(f'{row["step"]} #{row["pk"]}', row['setting'], json.dumps(row['value'])) for row in found]
     print_table([('step', 'setting', 'value'), *rows])
+    report({'settings': found}, json_path)
+
+
+@query.command('results', cls=Command, example='aiida-ufpnmr query results lps-0014')
+@click.argument('name')
+@json_option
+@with_profile
+def results(name: str, json_path: Path | None) -> None:
+    """Every decay time that rests on NAME: a node (pk, UUID or label), or one labelled structure (label_id or hash)."""
+    from aiida_ufpnmr.tools.outcomes import outcomes_of, outcomes_of_label
+
+    check_outputs(json_path)
+    try:
+        node = load_node(name)
+    except InputError:
+        found = outcomes_of_label(name)
+    else:
+        found = outcomes_of(node)
+    _show_outcomes(found, json_path)
+
+
+@query.command('decay-times', cls=Command, example='aiida-ufpnmr query decay-times 123')
+@click.argument('potential')
+@json_option
+@with_profile
+def decay_times(potential: str, json_path: Path | None) -> None:
+    """All decay times found with POTENTIAL (pk, UUID or label), by temperature."""
+    from aiida_ufpnmr.data import PotentialData
+    from aiida_ufpnmr.tools import outcomes
+
+    check_outputs(json_path)
+    _show_outcomes(outcomes.decay_times(load_node(potential, PotentialData)), json_path)
+
+
+@query.command('cost', cls=Command, example='aiida-ufpnmr query cost 123')
+@click.argument('node')
+@json_option
+@with_profile
+def cost(node: str, json_path: Path | None) -> None:
+    """What every calculation behind NODE (pk, UUID or label) has cost."""
+    from aiida_ufpnmr.tools.costs import cost_by_step
+
+    check_outputs(json_path)
+    found = cost_by_step(load_node(node))
+    rows = [(step.name, f'#{step.pk}', step.finished, _seconds(step.wall_s), _seconds(step.cpu_s)) for step in found]
+    total = sum(step.cpu_s or 0.0 for step in found)
+    print_table([('step', 'node', 'finished', 'wall, s', 'CPU, s'), *rows, ('all', '', '', '', _seconds(total))])
+    report({'steps': [dataclasses.asdict(step) for step in found], 'cpu_s': total}, json_path)
+
+
+@query.command('differences', cls=Command, example='aiida-ufpnmr query differences 123 456')
+@click.argument('first')
+@click.argument('second')
+@json_option
+@with_profile
+def differences(first: str, second: str, json_path: Path | None) -> None:
+    """What differs between FIRST and SECOND (pk, UUID or label): inputs, settings, codes, versions, results."""
+    from aiida_ufpnmr.tools import differences as tools
+
+    check_outputs(json_path)
+    found = tools.differences(load_node(first), load_node(second))
+    rows = [(one.step, one.what, _short(one.first), _short(one.second)) for one in found]
+    print_table([('step', 'what', 'first', 'second'), *rows])
+    if not found:
+        click.echo('nothing: the same inputs, codes, versions and results')
+    report({'differences': [dataclasses.asdict(one) for one in found]}, json_path)
+
+
+def _show_outcomes(found: list, json_path: Path | None) -> None:
+    rows = [
+        (
+            f'#{one.pk}',
+            '-' if one.temperature_K is None else f'{one.temperature_K:.0f}',
+            '-' if one.tau_ns is None else f'{one.tau_ns:.3g}',
+            '-' if not one.tau_ns_ci95 else ' to '.join(f'{end:.3g}' for end in one.tau_ns_ci95),
+            one.verdict or '-',
+            '-' if one.hop_rate_per_s is None else f'{one.hop_rate_per_s:.3g}',
+        )
+        for one in found
+    ]
+    print_table([('answer', 'T, K', 'decay time, ns', '95 % interval, ns', 'verdict', 'hops, 1/s'), *rows])
+    report({'results': [dataclasses.asdict(one) for one in found]}, json_path)
+
+
+def _seconds(value: float | None) -> str:
+    return '-' if value is None else f'{value:.1f}'
+
+
+def _short(value) -> str:
+    text = '-' if value is None else json.dumps(value)
+    return text if len(text) <= 40 else f'{text[:37]}...'

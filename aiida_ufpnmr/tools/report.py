@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.tools.answer import answer_rows, error_rows, sentence
 from aiida_ufpnmr.tools.graph import provenance, svg
+from aiida_ufpnmr.tools.costs import cost_by_step
 from aiida_ufpnmr.tools.queries import calculations_behind, codes_behind, labels_behind, settings_behind, step_name
 
 #: Output namespace, file name beside the page, and what the figure shows.
@@ -25,36 +25,6 @@ FIGURES = (
     ('msd', 'displacement.png', 'Mean square displacement along the same trajectory.'),
     ('hops', 'hops.png', 'Hops between sites along the same trajectory.'),
 )
-
-
-@dataclass(frozen=True)
-class Step:
-    """One calculation behind the answer; times in seconds, ``None`` where it reports none."""
-
-    name: str
-    pk: int
-    uuid: str
-    finished: str
-    wall_s: float | None
-    cpu_s: float | None
-
-
-def steps(node: WorkChainNode) -> list[Step]:
-    """All calculations behind the answer of ``node``, in order."""
-    found = []
-    for calculation in calculations_behind(node):
-        timing = calculation.outputs.timing.get_dict() if 'timing' in calculation.outputs else {}
-        found.append(
-            Step(
-                step_name(calculation),
-                calculation.pk,
-                calculation.uuid,
-                calculation.mtime.strftime('%Y-%m-%d %H:%M'),
-                timing.get('wall_s'),
-                timing.get('cpu_s', timing.get('wall_s')),
-            )
-        )
-    return found
 
 
 def versions(node: WorkChainNode) -> dict[str, str]:
@@ -87,7 +57,7 @@ def render(node: WorkChainNode) -> str:
             f'{node.pk}: this {node.process_label} has no answer; give a pipeline or dynamic_nmr that finished'
         )
     tau = node.outputs.tau.get_dict()
-    done = steps(node)
+    done = cost_by_step(node)
     labels = labels_behind(node.outputs.tau)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),

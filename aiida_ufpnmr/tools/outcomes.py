@@ -1,0 +1,91 @@
+"""Queries forward: which answers rest on a label, a model or a structure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiida.orm import CalculationNode, Dict, Node, QueryBuilder, load_node
+
+from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.data.potential import PotentialData
+from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
+from aiida_ufpnmr.engine.errors import InputError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One decay time, or the verdict that there is none.
+
+    Attributes:
+        pk, uuid: of the node that holds it.
+        temperature_K: mean over the trajectory; ``None`` where the node does not say.
+        verdict: ``decay``, or why there is no decay time.
+        tau_ns, tau_ns_ci95, tau_ns_lower_bound: as ``ufpnmr acf`` reports them, ns.
+        hop_rate_per_s: from the hops along the same trajectory, where they were counted.
+    """
+
+    pk: int
+    uuid: str
+    temperature_K: float | None
+    verdict: str | None
+    tau_ns: float | None
+    tau_ns_ci95: list[float] | None
+    tau_ns_lower_bound: float | None
+    hop_rate_per_s: float | None
+
+
+_KEYS = (
+    'temperature_mean_K', 'verdict', 'tau_ns', 'tau_ns_ci95', 'tau_ns_lower_bound', 'hop_rate_per_s',
+)  # fmt: skip
+
+
+def outcomes_of(node: Node) -> list[Outcome]:
+    """Every decay time that rests on ``node``: a data set, a model, a structure, a trajectory, a calculation.
+
+    Where a workflow put decay time, hops and diffusion side by side, that summary stands for them.
+    """
+    query = QueryBuilder().append(Node, filters={'id': node.pk}, tag='start')
+    query.append(
+        Dict,
+        with_ancestors='start',
+        filters={'attributes': {'has_key': 'verdict'}},
+        tag='answer',
+        project=['id', 'uuid', *(f'attributes.{key}' for key in _KEYS)],
+    ).order_by({'answer': 'id'})
+    summarised = _summarised()
+    return [Outcome(*row) for row in query.distinct().iterall() if row[0] not in summarised]
+
+
+def outcomes_of_label(name: str) -> list[Outcome]:
+    """Every decay time that rests on one labelled structure, named by its ``label_id`` or its label hash.
+
+    Raises:
+        InputError: no data set of the profile holds it.
+    """
+    datasets = _datasets_with(name)
+    if not datasets:
+        raise InputError(f'{name}: no data set of this profile holds such a label; see "aiida-ufpnmr query labels"')
+    found = {outcome.pk: outcome for pk in datasets for outcome in outcomes_of(load_node(pk))}
+    return [found[pk] for pk in sorted(found)]
+
+
+def decay_times(potential: PotentialData) -> list[Outcome]:
+    """All decay times that were found with one potential, by temperature."""
+    return sorted(outcomes_of(potential), key=lambda found: (found.temperature_K or 0.0, found.pk))
+
+
+def _summarised() -> set[int]:
+    """Results of correlations that a summary has taken up."""
+    query = QueryBuilder().append(Dict, tag='correlation', project='id')
+    query.append(
+        CalculationNode, with_incoming='correlation', edge_filters={'label': 'acf'},
+        filters={'attributes.process_label': 'summarise'},
+    )  # fmt: skip
+    return set(query.all(flat=True))
+
+
+def _datasets_with(name: str) -> list[int]:
+    query = QueryBuilder().append(DatasetData, tag='set', project=['id', 'attributes.rows']).order_by({'set': 'id'})
+    return [
+        pk for pk, rows in query.iterall() if any(name in (row.get('label_id'), row.get(LABEL_KEY)) for row in rows)
+    ]
