@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from aiida_ufpnmr.cli.shared import load_node, with_profile
-from aiida_ufpnmr.engine.commands.shared import INPUT, OUTPUT, Command, print_table
+from aiida_ufpnmr.engine.commands.shared import INPUT, OUTPUT, Command, Number, print_table
 
 
 @click.group('archive')
@@ -15,30 +15,81 @@ def archive():
     """A result with all that it rests on, as one file."""
 
 
-@archive.command('create', cls=Command, example='aiida-ufpnmr archive create 123 -o result.aiida')
+@archive.command('create', cls=Command, example='aiida-ufpnmr archive create 123 --slim -o result.aiida')
 @click.argument('node')
 @click.option('-o', '--output', 'path', type=OUTPUT, required=True, metavar='FILE.aiida', help='The archive to write.')
+@click.option(
+    '--slim', is_flag=True, help='Leave the files of trajectories out; their hashes and sizes stay, and so does how to '
+    'make them again.',
+)  # fmt: skip
 @with_profile
-def create(node: str, path: Path) -> None:
+def create(node: str, path: Path, slim: bool) -> None:
     """Write NODE (pk, UUID or label) and everything behind it into an archive, for others to import and check."""
     from aiida_ufpnmr.tools.archives import archive_result
 
-    archive_result(load_node(node), path)
+    archive_result(load_node(node), path, slim)
     click.echo(f'{path}: {path.stat().st_size / 1e6:.1f} MB; read it with "verdi archive import {path}"')
 
 
-@archive.command('verify', cls=Command, example='aiida-ufpnmr archive verify result.aiida')
+@archive.command('verify', cls=Command, example='aiida-ufpnmr archive verify result.aiida --rerun md --rerun acf')
 @click.argument('path', type=INPUT, metavar='FILE.aiida')
-def verify(path: Path) -> None:
-    """Check that every data set, model and trajectory in an archive still says what its node claims.
+@click.option(
+    '--rerun', 'steps', multiple=True, metavar='STEP',
+    help='Run these calculations again on this machine, too: fit_potential, fit_efg, md, predict_efg, acf, analyse, or all.',
+)
+@click.option(
+    '--tolerance', type=Number(min=0, max=1), default=1e-6, show_default=True,
+    help='Relative difference up to which reported numbers are equal.',
+)  # fmt: skip
+def verify(path: Path, steps: tuple[str, ...], tolerance: float) -> None:
+    """Check that an archive says what it said when it was made: every file, node and link.
 
-    Nothing is imported, and no profile is needed. Status 1 if something does not agree.
+    Nothing is imported into your profile, and none is needed: what is run again is run in a profile of its own, which
+    is removed. Status 1 if something does not agree.
     """
-    from aiida_ufpnmr.tools.archives import verify_archive
+    from aiida_ufpnmr.tools.verification import verify_archive
 
-    checks = verify_archive(path)
-    rows = [(check.kind, check.uuid[:8], check.sha256[:12], check.fault or 'agrees') for check in checks]
-    print_table([('type', 'uuid', 'sha-256', 'verdict'), *rows])
+    steps = _known_steps(steps)
+    checks, faults = verify_archive(path)
+    print_table(
+        [('type', 'uuid', 'sha-256', 'verdict'), *((c.kind, c.uuid[:8], c.sha256[:12], _verdict(c)) for c in checks)]
+    )
     faulty = sum(bool(check.fault) for check in checks)
-    if faulty:
-        raise click.ClickException(f'{path}: {faulty} of {len(checks)} nodes do not agree with their files')
+    for fault in faults:
+        click.echo(fault)
+    differing = 0
+    if steps and not faulty and not faults:
+        found = _rerun(path, steps, tolerance)
+        rows = [(one.step, one.uuid[:8], one.output, one.verdict, one.detail) for one in found]
+        click.echo()
+        print_table([('step', 'uuid', 'output', 'run again', ''), *rows])
+        differing = sum(one.verdict == 'differs' for one in found)
+    if faulty or faults:
+        what = [f'{faulty} of {len(checks)} nodes do not agree with their files'] if faulty else []
+        raise click.ClickException(f'{path}: {"; ".join([*what, *faults[:1]])}')
+    if differing:
+        raise click.ClickException(f'{path}: {differing} of {len(found)} outputs differ from those that were run again')
+
+
+def _known_steps(steps: tuple[str, ...]) -> tuple[str, ...]:
+    from aiida_ufpnmr.tools.reruns import STEPS
+
+    unknown = sorted({*steps} - {*STEPS, 'all'})
+    if unknown:
+        raise click.BadParameter(f'{unknown[0]!r}; known are {", ".join(STEPS)} and all', param_hint='--rerun')
+    return STEPS if 'all' in steps else steps
+
+
+def _rerun(path: Path, steps: tuple[str, ...], tolerance: float) -> list:
+    from aiida_ufpnmr.tools.reruns import rerun_archive
+
+    try:
+        return rerun_archive(path, steps, tolerance)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _verdict(check) -> str:
+    if check.left_out_bytes is not None:
+        return f'left out, {check.left_out_bytes / 1e6:.1f} MB; --rerun md makes it again'
+    return check.fault or 'agrees'

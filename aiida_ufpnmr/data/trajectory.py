@@ -12,9 +12,14 @@ from aiida.common.exceptions import ValidationError
 from aiida.orm import Data
 
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash, open_hdf5
 from aiida_ufpnmr.engine.md.chain import files_of
 from aiida_ufpnmr.engine.md.trajectory import Trajectory, efg_group
+
+
+#: Extra of a trajectory whose file an archive leaves out: a mapping with ``size_bytes``.
+LEFT_OUT = 'ufpnmr_left_out'
 
 
 class TrajectoryData(Hdf5Data):
@@ -45,15 +50,29 @@ class TrajectoryData(Hdf5Data):
         """Whether the rows lie in files beside the file itself."""
         return len(self.base.repository.list_object_names()) > 1
 
+    @property
+    def left_out_bytes(self) -> int | None:
+        """The size of the file, where it was left out of the archive that the node came with."""
+        return self.base.extras.get(LEFT_OUT, {}).get('size_bytes')
+
+    def _must_be_there(self) -> None:
+        if not self.base.repository.list_object_names():
+            raise InputError(
+                f'trajectory {self.uuid}: its file was left out of the archive that it came with; run the calculation '
+                'that made it again, or ask for a whole archive'
+            )
+
     @contextmanager
     def as_path(self) -> Iterator[Path]:
         """A copy of the file, with its pieces beside it, as long as the context lasts."""
+        self._must_be_there()
         with self.base.repository.as_path() as folder:
             yield Path(folder) / self.filename
 
     @contextmanager
     def open_hdf5(self) -> Iterator[h5py.File]:
         """Open the file for reading; where it is in pieces, a copy of them."""
+        self._must_be_there()
         if self.is_in_pieces:
             with self.as_path() as path, open_hdf5(path) as file:
                 yield file
@@ -82,6 +101,7 @@ class TrajectoryData(Hdf5Data):
     @contextmanager
     def open_trajectory(self) -> Iterator[Trajectory]:
         """The trajectory as the engine reads it, lazily, and without a copy of the file unless it is in pieces."""
+        self._must_be_there()
         if self.is_in_pieces:
             with self.as_path() as path, Trajectory(path) as trajectory:
                 yield trajectory

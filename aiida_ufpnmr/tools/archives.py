@@ -2,75 +2,90 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import logging
-from dataclasses import dataclass
+import sqlite3
+import zipfile
 from pathlib import Path
 
-from aiida.common.exceptions import CorruptStorage, IncompatibleStorageSchema, UnreachableStorage
 from aiida.common.log import override_log_level
-from aiida.orm import Node, QueryBuilder
-from aiida.storage.sqlite_zip.backend import SqliteZipBackend
+from aiida.orm import Node
 from aiida.tools.archive import create_archive
 
-from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
-from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.files import check_input, check_output, whole_file
+from aiida_ufpnmr.data.trajectory import LEFT_OUT, TrajectoryData
+from aiida_ufpnmr.engine.files import check_output, whole_file
+from aiida_ufpnmr.tools.manifest import DATABASE, MANIFEST, REPOSITORY, database_of, manifest_of
 
 
-def archive_result(node: Node, path: str | Path) -> Path:
+def archive_result(node: Node, path: str | Path, slim: bool = False) -> Path:
     """Write ``node`` and everything behind it, and for a workflow everything it called and returned, to an archive.
 
-    The file appears whole or not at all; one that is there already is replaced.
+    The file appears whole or not at all; one that is there already is replaced. It holds a list of what is in it, by
+    which a reader can tell whether it is still whole.
+
+    Args:
+        slim: leave the files of trajectories out. Their nodes stay, with the hash and size of what was left out.
 
     Raises:
         InputError: the file cannot be written there.
     """
     path = check_output(path)
-    with whole_file(path) as partial, override_log_level(logging.WARNING):
-        create_archive([node], filename=partial, call_calc_backward=True, call_work_backward=True, return_backward=True)
+    with whole_file(path) as finished, override_log_level(logging.WARNING):
+        everything = finished.with_name(f'{finished.name}.all')
+        try:
+            create_archive(
+                [node], filename=everything, call_calc_backward=True, call_work_backward=True, return_backward=True
+            )
+            _with_manifest(everything, finished, slim)
+        finally:
+            everything.unlink(missing_ok=True)
     return path
 
 
-@dataclass(frozen=True)
-class Check:
-    """What was found about one node of an archive: ``fault`` says what is wrong, and is empty where nothing is."""
-
-    kind: str
-    uuid: str
-    sha256: str
-    fault: str
-
-
-def verify_archive(path: str | Path) -> list[Check]:
-    """Read every data set, model and trajectory of an archive, and compare its content with what its node claims.
-
-    Each file must be readable as what it is and have the hash that was taken when it was made, and a model must name
-    a training set that the archive holds. Nothing is imported.
-
-    Raises:
-        InputError: no such file, or not an archive.
-    """
-    path = check_input(path, 'archive')
-    try:
-        storage = SqliteZipBackend(SqliteZipBackend.create_profile(path))  # beside the loaded profile, if there is one
-    except (CorruptStorage, IncompatibleStorageSchema, UnreachableStorage) as error:
-        raise InputError(f'{path}: not a readable AiiDA archive ({" ".join(str(error).split())})') from error
-    with contextlib.closing(storage):
-        kinds = (DatasetData, PotentialData, EfgModelData, TrajectoryData)
-        nodes = QueryBuilder(backend=storage).append(kinds, tag='node').order_by({'node': 'id'}).all(flat=True)
-        datasets = {node.sha256 for node in nodes if isinstance(node, DatasetData)}
-        return [Check(type(node).__name__, node.uuid, node.sha256, _fault(node, datasets)) for node in nodes]
+def _with_manifest(source: Path, target: Path, slim: bool) -> None:
+    """Copy an archive, without the files of trajectories if ``slim``, and with the list of what is in it."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, 'w', zipfile.ZIP_DEFLATED) as new:
+        with database_of(old) as database:
+            dropped = _leave_out_trajectories(database, old) if slim else set()
+            manifest = manifest_of(database)
+            for entry in old.infolist():  # in the order in which AiiDA wants to find them
+                if entry.filename == DATABASE and slim:
+                    new.writestr(entry.filename, database.serialize())
+                elif entry.filename.removeprefix(REPOSITORY) not in dropped:
+                    _copy(old, entry, new)
+        new.writestr(MANIFEST, json.dumps(manifest, sort_keys=True))
 
 
-def _fault(node: DatasetData | PotentialData | EfgModelData | TrajectoryData, datasets: set[str]) -> str:
-    try:
-        with node.as_path() as file:
-            found = node.describe(file)
-    except InputError as error:
-        return str(error)
-    if found['sha256'] != node.sha256:
-        return f'the content has changed: its hash is {found["sha256"]}'
-    if found.get('training_sha256', node.sha256) not in {*datasets, node.sha256}:
-        return f'the training set {found["training_sha256"]} is not in the archive'
-    return ''
+def _copy(old: zipfile.ZipFile, entry: zipfile.ZipInfo, new: zipfile.ZipFile) -> None:
+    if entry.is_dir():
+        new.writestr(entry, b'')
+        return
+    with old.open(entry) as source, new.open(entry.filename, 'w', force_zip64=True) as target:
+        while block := source.read(1 << 20):
+            target.write(block)
+
+
+def _leave_out_trajectories(database: sqlite3.Connection, archive: zipfile.ZipFile) -> set[str]:
+    """Take the files of trajectories out of the database; the keys of those that nothing else needs."""
+    sizes = {entry.filename.removeprefix(REPOSITORY): entry.file_size for entry in archive.infolist()}
+    kind = TrajectoryData.class_node_type
+    rows = database.execute('SELECT id, node_type, extras, repository_metadata FROM db_dbnode').fetchall()
+    dropped, needed = set(), set()
+    for pk, node_type, extras, repository in rows:
+        keys = _keys(json.loads(repository or '{}'))
+        if node_type != kind:
+            needed |= keys
+            continue
+        dropped |= keys
+        noted = {**json.loads(extras or '{}'), LEFT_OUT: {'size_bytes': sum(sizes.get(key, 0) for key in keys)}}
+        database.execute(
+            'UPDATE db_dbnode SET extras = ?, repository_metadata = ? WHERE id = ?', (json.dumps(noted), '{}', pk)
+        )
+    database.commit()
+    return dropped - needed
+
+
+def _keys(repository: dict) -> set[str]:
+    """Keys of all files of a node."""
+    below = [_keys(entry) for entry in repository.get('o', {}).values()]
+    return set().union(*below) | ({repository['k']} if 'k' in repository else set())

@@ -18,7 +18,8 @@ from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.cli.data import data_ufpnmr
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md.trajectory import Trajectory
-from aiida_ufpnmr.tools.archives import archive_result, verify_archive
+from aiida_ufpnmr.tools.archives import archive_result
+from aiida_ufpnmr.tools.verification import verify_archive
 from aiida_ufpnmr.workflows.md import MdWorkChain
 
 #: Runs the command as the next line of the plan says; well where there is none.
@@ -111,8 +112,8 @@ def test_a_run_in_three_jobs_is_the_run_in_one(fragile, inputs, whole, tmp_path,
     assert content_hash(tmp_path / 'run.h5') == joined.sha256
     with Trajectory(tmp_path / 'run.h5') as trajectory:
         assert trajectory.n_frames == 41
-    checks = verify_archive(archive_result(node, tmp_path / 'run.aiida'))
-    assert [check.fault for check in checks if check.kind == 'TrajectoryData'] == [''] * 4  # the parts, and the whole
+    checks, faults = verify_archive(archive_result(node, tmp_path / 'run.aiida'))
+    assert faults == [] and [check.fault for check in checks if check.kind == 'TrajectoryData'] == [''] * 4  # the parts, and the whole
 
 
 def test_a_killed_job_costs_no_more_than_what_came_after_its_checkpoint(fragile, inputs, whole):

@@ -1,7 +1,9 @@
 """Claims about a whole run with the real commands: answer, provenance, report, archive, failures."""
 
+import contextlib
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -228,7 +230,7 @@ def test_an_archive_carries_the_whole_graph_to_another_reader(pipeline, command,
 
 
 def test_verifying_an_archive_finds_what_was_changed(pipeline, command, tmp_path):
-    from aiida_ufpnmr.tools.archives import verify_archive
+    from aiida_ufpnmr.tools.verification import verify_archive
 
     archive = tmp_path / 'result.aiida'
     command('archive', 'create', pipeline.pk, '-o', archive)
@@ -245,8 +247,71 @@ def test_verifying_an_archive_finds_what_was_changed(pipeline, command, tmp_path
             if name == 'db.sqlite3':
                 content = content.replace(stored.encode(), stored[::-1].encode())
             target.writestr(name, content)
-    faults = [check.fault for check in verify_archive(changed) if check.fault]
+    checks, others = verify_archive(changed)
+    faults = [check.fault for check in checks if check.fault]
     assert len(faults) == 1 and stored in faults[0]
+    assert len(others) == 1 and 'was changed' in others[0]
     assert command('archive', 'verify', changed).exit_code == 1
     archive.write_bytes(archive.read_bytes()[:1000])
     assert isinstance(command('archive', 'verify', archive).exception, InputError)
+
+
+def rewritten(source, target, change):
+    """A copy of an archive; ``change`` gives the new content of an entry, or ``None`` to leave it as it is."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, 'w', zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, change(name, content) or content)
+    return target
+
+
+def test_a_changed_byte_of_a_file_and_a_removed_node_are_found(pipeline, command, tmp_path):
+    archive = tmp_path / 'result.aiida'
+    command('archive', 'create', pipeline.pk, '-o', archive)
+    key = pipeline.outputs.potential.base.repository.metadata['o']['potential.h5']['k']
+
+    def another_byte(name, content):
+        return content[:-1] + bytes([content[-1] ^ 1]) if name == f'repo/{key}' else None
+
+    result = command('archive', 'verify', rewritten(archive, tmp_path / 'byte.aiida', another_byte))
+    assert result.exit_code == 1 and f'file {key[:12]}: its content has changed' in result.output
+
+    def without_the_answer(name, content):
+        if name != 'db.sqlite3':
+            return None
+        (tmp_path / name).write_bytes(content)
+        with contextlib.closing(sqlite3.connect(tmp_path / name)) as database:
+            (pk,) = database.execute('SELECT id FROM db_dbnode WHERE uuid = ?', [pipeline.outputs.tau.uuid]).fetchone()
+            database.execute('DELETE FROM db_dblink WHERE input_id = ? OR output_id = ?', [pk, pk])
+            database.execute('DELETE FROM db_dbnode WHERE id = ?', [pk])
+            database.commit()
+        return (tmp_path / name).read_bytes()
+
+    result = command('archive', 'verify', rewritten(archive, tmp_path / 'node.aiida', without_the_answer))
+    assert result.exit_code == 1
+    assert f'node {pipeline.outputs.tau.uuid}: was removed' in result.output and 'links between nodes' in result.output
+
+
+def test_a_slim_archive_is_verified_by_running_it_again(pipeline, command, tmp_path):
+    """In a private profile, whose computer and user are others; the trajectory that is not there is made again."""
+    whole, slim = tmp_path / 'whole.aiida', tmp_path / 'slim.aiida'
+    command('archive', 'create', pipeline.pk, '-o', whole)
+    assert command('archive', 'create', pipeline.pk, '--slim', '-o', slim).exit_code == 0
+    key = pipeline.outputs.trajectory.base.repository.metadata['o']['trajectory.h5']['k']
+    held = [set(zipfile.ZipFile(archive).namelist()) for archive in (whole, slim)]
+    assert held[0] - held[1] == {f'repo/{key}'}
+    result = command('archive', 'verify', slim, '--rerun', 'md', '--rerun', 'acf')
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert 'left out' in result.output
+    rows = [line.split() for line in result.output.splitlines() if line.split()[:1] in (['md'], ['acf'])]
+    assert {(row[0], row[2], row[3]) for row in rows} == {
+        ('md', 'trajectory', 'identical'), ('md', 'results', 'identical'),
+        ('acf', 'functions', 'identical'), ('acf', 'results', 'identical'),
+    }  # fmt: skip
+
+
+def test_what_cannot_be_run_again_is_named(pipeline, command, tmp_path):
+    archive = tmp_path / 'result.aiida'
+    command('archive', 'create', pipeline.pk, '--slim', '-o', archive)
+    result = command('archive', 'verify', archive, '--rerun', 'everything')
+    assert result.exit_code == 2 and "'everything'; known are fit_potential" in result.output

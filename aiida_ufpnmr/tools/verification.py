@@ -1,0 +1,76 @@
+"""Whether an archive still says what it said when it was made."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiida.common.exceptions import CorruptStorage, IncompatibleStorageSchema, UnreachableStorage
+from aiida.orm import QueryBuilder
+from aiida.storage.sqlite_zip.backend import SqliteZipBackend
+
+from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import check_input
+from aiida_ufpnmr.tools.manifest import faults_of
+
+KINDS = (DatasetData, PotentialData, EfgModelData, TrajectoryData)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found about one node of an archive: ``fault`` says what is wrong, and is empty where nothing is.
+
+    A trajectory that a slim archive leaves out has ``left_out_bytes``.
+    """
+
+    kind: str
+    uuid: str
+    sha256: str
+    fault: str
+    left_out_bytes: int | None = None
+
+
+def verify_archive(path: str | Path) -> tuple[list[Check], list[str]]:
+    """Read every data set, model and trajectory of an archive, and compare its content with what its node claims.
+
+    Each file must be readable as what it is and have the hash that was taken when it was made, and a model must name
+    a training set that the archive holds. Nothing is imported.
+
+    Returns:
+        What was found about each of them; and what else is not as it was when the archive was made, a line each.
+
+    Raises:
+        InputError: no such file, or not an archive.
+    """
+    path = check_input(path, 'archive')
+    try:
+        storage = SqliteZipBackend(SqliteZipBackend.create_profile(path))  # beside the loaded profile, if there is one
+    except (CorruptStorage, IncompatibleStorageSchema, UnreachableStorage) as error:
+        raise InputError(f'{path}: not a readable AiiDA archive ({" ".join(str(error).split())})') from error
+    with contextlib.closing(storage):
+        nodes = QueryBuilder(backend=storage).append(KINDS, tag='node').order_by({'node': 'id'}).all(flat=True)
+        datasets = {node.sha256 for node in nodes if isinstance(node, DatasetData)}
+        checks = [_check(node, datasets) for node in nodes]
+    return checks, faults_of(path)
+
+
+def _check(node: DatasetData | PotentialData | EfgModelData | TrajectoryData, datasets: set[str]) -> Check:
+    known = (type(node).__name__, node.uuid, node.sha256)
+    if isinstance(node, TrajectoryData) and node.left_out_bytes is not None:
+        return Check(*known, '', node.left_out_bytes)
+    return Check(*known, _fault(node, datasets))
+
+
+def _fault(node: DatasetData | PotentialData | EfgModelData | TrajectoryData, datasets: set[str]) -> str:
+    try:
+        with node.as_path() as file:
+            found = node.describe(file)
+    except InputError as error:
+        return str(error)
+    if found['sha256'] != node.sha256:
+        return f'the content has changed: its hash is {found["sha256"]}'
+    if found.get('training_sha256', node.sha256) not in {*datasets, node.sha256}:
+        return f'the training set {found["training_sha256"]} is not in the archive'
+    return ''
