@@ -1,0 +1,191 @@
+"""Choose structures to label by what a potential does not know of them.
+
+The forces of a structure are linear in the coefficients of the potential, so the labels of structures with design rows X, of
+an error s, would add I = ½ ln det(1 + X A⁻¹ Xᵀ / s²) to what is known of the coefficients, where A⁻¹ is the covariance of their
+posterior (MacKay, Neural Comput. 4, 590 (1992)). Structures are taken one by one, each the one that adds most once those
+before it are known; of two that are alike, the second adds little. The sum is at least 1 − 1/e of the best that any choice
+could reach (Krause, Singh & Guestrin, J. Mach. Learn. Res. 9, 235 (2008)).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from scipy.linalg import blas
+
+from aiida_ufpnmr.engine.dft.screening import unsuitable
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
+from aiida_ufpnmr.engine.ufp.posterior import Posterior, extrapolation_grade
+from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+
+METHODS = ('information', 'random')
+#: Directions that are kept of each structure: those of which most would be learned.
+_DIRECTIONS = 12
+#: Structures that add less than this, in nats, are as good as known.
+_NOTHING = 1e-3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A structure that could be labelled.
+
+    Attributes:
+        atoms: the structure.
+        source: where it is from, for the cap on structures of one source.
+        row: which one there.
+    """
+
+    atoms: Atoms
+    source: str = ''
+    row: int = 0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen of some candidates.
+
+    Attributes:
+        index: candidates in the order in which they were chosen.
+        gain: for each of these what its labels would add once those before it are known, nats.
+        force_error: (n_candidates,) expected error of a force component, root mean square over the structure, eV/Å.
+        grade: (n_candidates,) largest extrapolation grade of its atoms.
+        refused: why a candidate cannot be labelled, by index.
+    """
+
+    index: list[int]
+    gain: list[float]
+    force_error: np.ndarray
+    grade: np.ndarray
+    refused: dict[int, str]
+
+
+def select_structures(
+    potential: UltraFastPotential,
+    candidates: Sequence[Candidate],
+    n: int,
+    *,
+    max_per_source: int | None = None,
+    method: str = 'information',
+    seed: int = 0,
+) -> Selection:
+    """Choose up to ``n`` candidates to label.
+
+    Args:
+        potential: with its posterior.
+        n: how many; fewer come back where the rest would add nothing.
+        max_per_source: no more than so many from one source.
+        method: ``information``, or ``random`` to compare with.
+        seed: of the random choice.
+
+    Raises:
+        InputError: the potential has no posterior or does not know an element, or the method is none.
+    """
+    if method not in METHODS:
+        raise InputError(f'unknown method {method!r}; known are {", ".join(METHODS)}')
+    refused = {i: why for i, why in enumerate(unsuitable(one.atoms) for one in candidates) if why is not None}
+    usable = np.array([i for i in range(len(candidates)) if i not in refused], int)
+    sketches, error, grade = _look_at(potential, candidates, usable)
+    sources = [candidates[i].source for i in usable]
+    if method == 'random':
+        order = np.random.default_rng(seed).permutation(len(usable))
+        chosen, gain = _capped(order, sources, n, max_per_source), []
+        gain = [float('nan')] * len(chosen)
+    else:
+        chosen, gain = _greedy(sketches, sources, n, max_per_source)
+    return Selection([int(usable[i]) for i in chosen], gain, error, grade, refused)
+
+
+def _look_at(
+    potential: UltraFastPotential, candidates: Sequence[Candidate], usable: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Sketches of the usable candidates; expected errors and grades of all, NaN where not usable."""
+    posterior = potential.posterior
+    if posterior is None:
+        raise InputError(f'{potential.source}: holds no posterior; fit it again, to .h5 and without --no-posterior')
+    sketches = []
+    error, grade = np.full(len(candidates), np.nan), np.full(len(candidates), np.nan)
+    with progress(len(usable), 'select', 'structure') as bar:
+        for i in usable:
+            atoms = candidates[i].atoms
+            types = potential.types(atoms)
+            rows, variance = _whitened_forces(potential, posterior, atoms, types)
+            sketches.append(_sketch(rows))
+            expected = [posterior.forces_noise[t].error(variance[types == t]) for t in np.unique(types)]
+            error[i] = np.sqrt(np.mean(np.concatenate([part.ravel() for part in expected]) ** 2))
+            grade[i] = extrapolation_grade(potential, atoms).max()
+            bar.update(1)
+    return sketches, error, grade
+
+
+def _whitened_forces(
+    potential: UltraFastPotential, posterior: Posterior, atoms: Atoms, types: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """X A^(−1/2) over the error s of labels, (n_columns, 3 n_atoms), and the posterior variance of the forces (n_atoms, 3).
+
+    The error is the one by which the fit weighs forces.
+    """
+    rows = np.asfortranarray(features(atoms, types, potential.basis)[:, N_LEADING:], dtype=np.float32)
+    whitened = blas.strmm(1.0, posterior.whitening, rows, lower=1)
+    variance = np.einsum('ij,ij->j', whitened, whitened, dtype=float).reshape(-1, 3)
+    error = json.loads(potential.settings)['forces_error_meV_per_angstrom'] / 1000
+    return whitened / np.float32(error), variance
+
+
+def _sketch(rows: np.ndarray) -> np.ndarray:
+    """The directions (n_columns, k) of which a structure tells most, each as long as its singular value."""
+    overlap = (rows.T @ rows).astype(float)
+    values, vectors = np.linalg.eigh(overlap)
+    keep = min(_DIRECTIONS, len(values))
+    return rows @ vectors[:, -keep:].astype(np.float32)
+
+
+def _greedy(
+    sketches: list[np.ndarray], sources: list[str], n: int, max_per_source: int | None
+) -> tuple[list[int], list[float]]:
+    """The structures that add most, one after the other, and how much each adds."""
+    if not sketches:
+        return [], []
+    block = [slice(i * _DIRECTIONS, i * _DIRECTIONS + s.shape[1]) for i, s in enumerate(sketches)]
+    stacked = np.zeros((len(sketches[0]), _DIRECTIONS * len(sketches)), np.float32)
+    for part, sketch in zip(block, sketches):
+        stacked[:, part] = sketch
+    covariance = (stacked.T @ stacked).astype(float)
+    chosen, gains, taken = [], [], Counter()
+    open_ = np.ones(len(sketches), bool)
+    while len(chosen) < n and open_.any():
+        blocks = np.array([
+            covariance[i * _DIRECTIONS : (i + 1) * _DIRECTIONS, i * _DIRECTIONS : (i + 1) * _DIRECTIONS]
+            for i in range(len(sketches))
+        ])  # fmt: skip
+        gain = 0.5 * np.linalg.slogdet(np.eye(_DIRECTIONS) + blocks)[1]
+        best = int(np.argmax(np.where(open_, gain, -np.inf)))
+        if gain[best] < _NOTHING:
+            break
+        chosen.append(best)
+        gains.append(float(gain[best]))
+        part = slice(best * _DIRECTIONS, (best + 1) * _DIRECTIONS)
+        column = covariance[:, part]
+        covariance -= column @ np.linalg.solve(np.eye(_DIRECTIONS) + covariance[part, part], column.T)
+        taken[sources[best]] += 1
+        open_[best] = False
+        if max_per_source is not None and taken[sources[best]] >= max_per_source:
+            open_ &= np.array([source != sources[best] for source in sources])
+    return chosen, gains
+
+
+def _capped(order: np.ndarray, sources: list[str], n: int, max_per_source: int | None) -> list[int]:
+    chosen, taken = [], Counter()
+    for i in order:
+        if len(chosen) == n:
+            break
+        if max_per_source is None or taken[sources[i]] < max_per_source:
+            chosen.append(int(i))
+            taken[sources[i]] += 1
+    return chosen

@@ -1,0 +1,128 @@
+"""``ufpnmr select``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from aiida_ufpnmr.engine.commands.shared import (
+    COUNT,
+    INPUT,
+    OUTPUT,
+    Command,
+    check_outputs,
+    json_option,
+    print_table,
+    report,
+    warn,
+)
+from aiida_ufpnmr.engine.dataset import write_dataset
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.hdf5 import versions
+
+METHODS = ('information', 'random')
+#: More frames of one source than this tell little more: every so many-th is looked at.
+MOST_OF_A_SOURCE = 60
+
+
+@click.command(
+    'select', cls=Command, example='ufpnmr select potential.h5 run-300K.h5 run-900K.h5 -n 20 -o to-label.extxyz'
+)
+@click.argument('potential', type=INPUT, metavar='POT')
+@click.argument('sources', type=INPUT, nargs=-1, required=True, metavar='TRAJ...')
+@click.option('-o', '--output', type=OUTPUT, required=True, metavar='PICKED.extxyz', help='Where to write what was chosen.')
+@click.option('-n', '--number', type=COUNT, default=10, show_default=True, metavar='N', help='How many to choose.')
+@click.option('--max-per-source', type=COUNT, metavar='N', help='No more than so many of one file.')
+@click.option(
+    '--looked-at', type=COUNT, default=MOST_OF_A_SOURCE, show_default=True, metavar='N',
+    help='Frames of each file that are looked at, evenly spaced; the last one, where a guard may have stopped, always is.',
+)
+@click.option(
+    '--method', type=click.Choice(METHODS), default='information', show_default=True,
+    help='By what labels would tell, or at random to compare with.',
+)
+@click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of the random choice.')
+@json_option
+def select(potential, sources, output, number, max_per_source, looked_at, method, seed, json_path):
+    """Choose the structures whose labels would tell most, from trajectories (.h5) or files that ASE reads.
+
+    Those come first of which the potential knows least; of two that are alike the second counts for little. Structures
+    that DFT would choke on are left out.
+    """
+    from aiida_ufpnmr.engine.active import select_structures
+    from aiida_ufpnmr.engine.ufp import UltraFastPotential
+
+    check_outputs(output, json_path)
+    candidates = _candidates(sources, looked_at)
+    loaded = UltraFastPotential.load(potential)
+    found = select_structures(
+        loaded, candidates, number, max_per_source=max_per_source, method=method, seed=seed
+    )
+    if not found.index:
+        why = next(iter(found.refused.values()), 'all are known already')
+        raise InputError(f'{sources[0]}: nothing to choose among {len(candidates)} structures ({why})')
+    write_dataset(output, _picked(candidates, found))
+    warn(f'{candidates[i].source}, frame {candidates[i].row}: left out: {why}' for i, why in found.refused.items())
+    chosen = [
+        {
+            'source': candidates[i].source,
+            'row': candidates[i].row,
+            'gain_nats': gain,
+            'force_error_meV_per_angstrom': 1000 * float(found.force_error[i]),
+            'extrapolation_grade': float(found.grade[i]),
+        }
+        for i, gain in zip(found.index, found.gain)
+    ]
+    rows = [
+        (
+            one['source'],
+            one['row'],
+            f'{one["gain_nats"]:.1f}',
+            f'{one["force_error_meV_per_angstrom"]:.0f}',
+            f'{one["extrapolation_grade"]:.2f}',
+        )
+        for one in chosen
+    ]
+    print_table([('source', 'frame', 'gain, nats', 'expected error, meV/Å', 'grade'), *rows])
+    usable = [i for i in range(len(candidates)) if i not in found.refused]
+    results = {
+        'structures': len(candidates),
+        'refused': len(found.refused),
+        'chosen': chosen,
+        'fraction_above_grade_1': float((found.grade[usable] > 1).mean()),
+        'force_error_mean_meV_per_angstrom': 1000 * float(found.force_error[usable].mean()),
+        'potential_sha256': loaded.identity,
+        'method': method,
+        'seed': seed,
+        'versions': versions(),
+    }
+    report(results, json_path)
+
+
+def _candidates(sources: tuple[Path, ...], looked_at: int) -> list:
+    from aiida_ufpnmr.engine.active import Candidate
+    from aiida_ufpnmr.engine.dft.labels import read_sources
+
+    candidates = []
+    for path in sources:
+        frames = read_sources(path)
+        step = max(1, -(-len(frames) // looked_at))
+        chosen = sorted({*range(len(frames) - 1, -1, -step)})
+        candidates += [Candidate(frames[i].atoms, path.name, frames[i].row) for i in chosen]
+    return candidates
+
+
+def _picked(candidates: list, found):
+    """The chosen structures without labels, each with where it is from."""
+    from ase import Atoms
+
+    from aiida_ufpnmr.engine.dataset import Dataset
+
+    picked = []
+    for i in found.index:
+        one = candidates[i]
+        atoms = Atoms(one.atoms.numbers, one.atoms.positions, cell=one.atoms.cell, pbc=one.atoms.pbc)
+        atoms.info = {'config_type': Path(one.source).stem, 'source_file': one.source, 'source_row': one.row}
+        picked.append(atoms)
+    return Dataset(tuple(picked))
