@@ -25,6 +25,11 @@ def validate_together(inputs: Mapping[str, Any], _) -> str | None:
     """Something to label, and one engine."""
     if not inputs.get('structures') and 'dataset' not in inputs:
         return 'give `dataset` or `structures`'
+    return validate_engine(inputs, None)
+
+
+def validate_engine(inputs: Mapping[str, Any], _) -> str | None:
+    """One engine."""
     given = [name for name in ENGINES if inputs.get(name)]
     return None if len(given) == 1 else f'give the inputs of exactly one engine: {", ".join(ENGINES)}'
 

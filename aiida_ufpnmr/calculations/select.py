@@ -1,0 +1,43 @@
+"""Structures of trajectories to label."""
+
+from __future__ import annotations
+
+from aiida.engine import CalcJobProcessSpec
+from aiida.orm import SinglefileData
+
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation
+from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.data.potential import PotentialData
+from aiida_ufpnmr.data.trajectory import TrajectoryData
+
+
+class SelectCalculation(UfpnmrCalculation):
+    """Chooses the structures whose labels would tell a potential most (`ufpnmr select`)."""
+
+    ENTRY_POINT = 'ufpnmr.select'
+    COMMAND = 'select'
+    OPTIONS = ('number', 'max_per_source', 'looked_at', 'method', 'seed')
+    OUTPUT_FILE = 'picked.extxyz'
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        super().define(spec)
+        spec.input('potential', valid_type=PotentialData, help='The potential, with its posterior.')
+        spec.input_namespace(
+            'trajectories',
+            valid_type=TrajectoryData,
+            dynamic=True,
+            help='Where to choose from; the names become groups of the structures.',
+        )
+        spec.output('dataset', valid_type=DatasetData, required=False, help='What was chosen, without labels.')
+
+    @classmethod
+    def example_arguments(cls) -> list[str]:
+        return [cls.COMMAND, 'POTENTIAL', 'TRAJECTORY', '-o', cls.OUTPUT_FILE]
+
+    def file_arguments(self) -> list[str]:
+        return ['potential.h5', *(f'{name}.h5' for name in sorted(self.inputs.trajectories)), '-o', self.OUTPUT_FILE]
+
+    def input_files(self) -> dict[str, SinglefileData]:
+        trajectories = {f'{name}.h5': node for name, node in self.inputs.trajectories.items()}
+        return {'potential.h5': self.inputs.potential, **trajectories}

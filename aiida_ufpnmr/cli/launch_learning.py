@@ -1,0 +1,86 @@
+"""``aiida-ufpnmr launch active-learning``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from aiida_ufpnmr.cli.launch import common_options, load_dataset, load_structure, options, read_overrides, run_or_submit
+from aiida_ufpnmr.cli.launch_label import ENGINES
+from aiida_ufpnmr.cli.shared import load_code
+from aiida_ufpnmr.engine.commands.shared import Command, print_table
+from aiida_ufpnmr.engine.errors import InputError
+
+
+@click.command(
+    'active-learning',
+    cls=Command,
+    example='aiida-ufpnmr launch active-learning labels.extxyz beta=beta.cif glass=glass.extxyz --engine gpaw --daemon',
+)
+@click.argument('dataset')
+@click.argument('structures', nargs=-1, required=True, metavar='NAME=STRUCTURE...')
+@click.option('--engine', type=click.Choice(ENGINES), required=True, help='The DFT code for new labels.')
+@click.option('--test', 'test', metavar='TEST', help='Labelled structures for the errors (file or node).')
+@click.option(
+    '--label-code', metavar='CODE', help='What runs the DFT code. Default: castep@localhost or gpaw@localhost.',
+)
+@click.option(
+    '--code', 'code_label', default='ufpnmr@localhost', show_default=True, help='The code that runs everything else.'
+)
+@common_options
+def active_learning(
+    dataset, structures, engine, test, label_code, code_label, protocol, overrides_path, max_wallclock_hours, daemon
+):
+    """Improve models fitted to DATASET (extended XYZ, or a node) by new labels of what they know least.
+
+    Exploration starts from each STRUCTURE (a file that ASE reads, or a node); its NAME becomes that of a group of
+    structures. Models, labels and history are there whether or not it converged, which status 1 says.
+    """
+    from aiida_ufpnmr.workflows.active_learning import ActiveLearningWorkChain
+
+    node = run_or_submit(
+        ActiveLearningWorkChain,
+        daemon,
+        code=load_code(code_label),
+        label_code=load_code(label_code or f'{engine}@localhost'),
+        engine=engine,
+        dataset=load_dataset(dataset),
+        structures=_named(structures),
+        test_dataset=None if test is None else load_dataset(test),
+        protocol=protocol,
+        overrides=read_overrides(overrides_path),
+        options=options(max_wallclock_hours),
+    )
+    if node is not None:
+        print_history(node)
+        if not node.is_finished_ok:
+            raise click.ClickException(f'{node.exit_message}; see "verdi process report {node.pk}"')
+
+
+def _named(given: tuple[str, ...]) -> dict:
+    structures = {}
+    for item in given:
+        name, equals, where = item.partition('=')
+        if not equals or not name.isidentifier() or name in structures:
+            raise InputError(f'{item!r}: give each structure as NAME=FILE, each with a name of its own, like beta=beta.cif')
+        structures[name] = load_structure(str(Path(where)))
+    return structures
+
+
+def print_history(node) -> None:
+    """Labels and errors by generation, and where the models are."""
+    if 'history' not in node.outputs:
+        return
+    keys = {
+        'labels': 'labels', 'runs_stopped_by_guard': 'stopped runs', 'fraction_above_grade_1': 'unknown',
+        'energy_rmse_meV_per_atom': 'E, meV/atom', 'forces_rmse_meV_per_angstrom': 'F, meV/Å',
+        'omega_q_mae_khz': 'ω_Q, kHz',
+    }  # fmt: skip
+    rows = [
+        (entry['generation'], *('-' if entry.get(key) is None else f'{entry[key]:.3g}' for key in keys))
+        for entry in node.outputs.history['generations']
+    ]
+    print_table([('generation', *keys.values()), *rows])
+    found = [name for name in ('dataset', 'potential', 'efg_model') if name in node.outputs]
+    click.echo('\n' + ', '.join(f'{name.replace("_", " ")} #{node.outputs[name].pk}' for name in found))

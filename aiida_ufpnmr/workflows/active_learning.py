@@ -1,0 +1,190 @@
+"""Active learning: explore, label what the models know least, fit, until that helps no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain, while_
+from aiida.orm import AbstractCode, Bool, Dict, Float, Int, List, StructureData, to_aiida_type
+
+from aiida_ufpnmr.calculations.learning_sets import write_history
+from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.workflows.dynamic_nmr import reason
+from aiida_ufpnmr.workflows.label import LabelWorkChain
+from aiida_ufpnmr.workflows.learning_generation import (
+    ERRORS,
+    LearningGenerationWorkChain,
+    generation_report,
+    learning_inputs,
+)
+from aiida_ufpnmr.workflows.protocols import ProtocolMixin
+from aiida_ufpnmr.workflows.protocols.mixin import merged
+
+#: Outputs of the last generation that ended well.
+OUTPUTS = ('dataset', 'potential', 'efg_model', 'potential_errors', 'efg_errors')
+
+
+class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
+    """Improves a potential and an EFG model by labels of what they know least.
+
+    Each generation explores with molecular dynamics, chooses structures by what their labels would tell, labels them
+    with DFT and fits both models anew. It ends where for some generations no error on withheld structures has fallen
+    and hardly a frame lies outside of what is known. What there is by then is given, converged or not.
+    """
+
+    PROTOCOL = 'active_learning'
+    PROTOCOL_ARGUMENTS = ('dataset', 'test_dataset', 'structures')
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:
+        super().define(spec)
+        learning_inputs(spec)
+        for name, kind, default, text in (
+            ('max_generations', Int, 5, 'No more generations of labels than this.'),
+            ('patience', Int, 2, 'Generations in a row without a smaller error after which it ends.'),
+            ('improvement', Float, 0.02, 'Share by which an error must fall below the smallest so far to count.'),
+            ('fraction_above_grade', Float, 0.05, 'Share of frames that may lie outside of what is known at the end.'),
+            ('retune_every', Int, 0, 'Search the settings of the potential anew every so many generations; 0 for never.'),
+        ):
+            spec.input(name, valid_type=kind, serializer=to_aiida_type, default=lambda k=kind, d=default: k(d), help=text)
+
+        spec.outline(
+            cls.begin,
+            while_(cls.should_go_on)(
+                cls.run_generation,
+                cls.inspect_generation,
+            ),
+            cls.finish,
+        )
+
+        spec.expose_outputs(LearningGenerationWorkChain, include=OUTPUTS)
+        for name in OUTPUTS:
+            spec.outputs[name].required = False
+        spec.output('history', valid_type=Dict, required=False, help='Errors, labels and runs by generation.')
+        spec.exit_code(401, 'ERROR_GENERATION_FAILED', message='A generation failed, after what is given: {message}')
+        spec.exit_code(
+            501, 'ERROR_NOT_CONVERGED', message='Errors still fell, or much was unknown, in the last generation.'
+        )
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: AbstractCode,
+        label_code: AbstractCode,
+        engine: str,
+        dataset: DatasetData,
+        structures: Mapping[str, StructureData],
+        test_dataset: DatasetData | None = None,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> ProcessBuilder:
+        """A builder with the inputs of a protocol.
+
+        Args:
+            code: the command ``ufpnmr``.
+            label_code: what runs the DFT engine.
+            engine: its name, ``castep`` or ``gpaw``.
+            dataset: labels to begin with.
+            structures: where exploration starts, by names that become groups of structures.
+            test_dataset: labelled structures for the errors.
+            protocol: ``fast``, ``balanced`` or ``stringent``.
+            overrides: nested as the inputs are, on top of the protocol; those of labelling under ``label``.
+            options: ``metadata.options`` of all calculations.
+
+        Raises:
+            ValueError: an unknown engine, protocol, override or value; the message names it.
+        """
+        overrides = dict(overrides or {})
+        below = overrides.pop('label', None)
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        common = {'code': code, 'metadata': {'options': dict(options or {})}}
+        inputs = merged({name: common for name in ('fit_potential', 'fit_efg', 'md', 'select')}, inputs)
+        inputs |= {'dataset': dataset, 'structures': dict(structures)}
+        if test_dataset is not None:
+            inputs['test_dataset'] = test_dataset
+        builder = cls.get_builder()
+        cls.fill_builder(builder, inputs)
+        try:
+            label = LabelWorkChain.get_builder_from_protocol(
+                label_code, engine, dataset=dataset, protocol=protocol, overrides=below, options=options
+            )
+        except ValueError as error:
+            raise ValueError(f'label: {error}') from error
+        for name, value in label._inputs(prune=True).items():
+            if name != 'dataset':
+                builder.label[name] = value
+        return builder
+
+    def begin(self) -> None:
+        """Nothing is known yet."""
+        self.ctx.reports = []
+        self.ctx.last = None
+        self.ctx.best = {}
+        self.ctx.idle = 0
+
+    @property
+    def is_converged(self) -> bool:
+        """Whether labels have helped no more for long enough."""
+        return self.ctx.idle >= self.inputs.patience.value
+
+    def should_go_on(self) -> bool:
+        """Whether another generation may help."""
+        # the first fits only
+        return not self.is_converged and len(self.ctx.reports) <= self.inputs.max_generations.value
+
+    def run_generation(self) -> ToContext:
+        """The next generation, from the labels and the potential of the one before."""
+        number = len(self.ctx.reports)
+        inputs = self._shared_inputs()
+        inputs.number = number
+        if self.ctx.last is not None:
+            inputs.dataset = self.ctx.last.outputs.dataset
+            inputs.potential = self.ctx.last.outputs.potential
+        every = self.inputs.retune_every.value
+        if every and number and number % every == 0:
+            given = inputs.fit_potential.parameters.get_dict()
+            inputs.fit_potential.parameters = Dict({**given, 'tune': True})
+        inputs.metadata = {'call_link_label': f'generation_{number:02d}'}
+        running = self.submit(LearningGenerationWorkChain, **inputs)
+        self.report(f'generation {number} <{running.pk}> with {len(inputs.dataset.rows)} labels')
+        return ToContext(generation=running)
+
+    def _shared_inputs(self) -> AttributeDict:
+        shared = LearningGenerationWorkChain.spec().inputs
+        return AttributeDict({name: value for name, value in self.inputs.items() if name in shared and name != 'metadata'})
+
+    def inspect_generation(self) -> ExitCode | None:
+        """Note what came out, and whether it was any better."""
+        node = self.ctx.generation
+        if not node.is_finished_ok:
+            self._give()
+            return self.exit_codes.ERROR_GENERATION_FAILED.format(message=reason(node))
+        self.ctx.last = node
+        report = generation_report(node)
+        better = []
+        for key in ERRORS:
+            if key in report and report[key] is not None:
+                limit = self.ctx.best.get(key, float('inf')) * (1 - self.inputs.improvement.value)
+                if report[key] < limit:
+                    better.append(key)
+                self.ctx.best[key] = min(report[key], self.ctx.best.get(key, float('inf')))
+        unknown = report.get('fraction_above_grade_1', 1.0) > self.inputs.fraction_above_grade.value
+        self.ctx.idle = 0 if better or unknown else self.ctx.idle + 1
+        self.ctx.reports.append(report)
+        errors = ', '.join(f'{key} {report[key]:.3g}' for key in ERRORS if report.get(key) is not None)
+        self.report(f'generation {report["generation"]}: {report["labels"]} labels, {errors}')
+        return None
+
+    def finish(self) -> ExitCode | None:
+        """Give the models, the labels and the history."""
+        self._give()
+        return None if self.is_converged else self.exit_codes.ERROR_NOT_CONVERGED
+
+    def _give(self) -> None:
+        if self.ctx.last is None:
+            return
+        self.out_many({name: self.ctx.last.outputs[name] for name in OUTPUTS if name in self.ctx.last.outputs})
+        self.out('history', write_history(List(self.ctx.reports)))

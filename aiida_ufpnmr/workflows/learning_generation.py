@@ -1,0 +1,244 @@
+"""One generation of active learning: explore, choose, label, fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, ProcessSpec, ToContext, WorkChain, if_
+from aiida.orm import Dict, Float, Int, StructureData, to_aiida_type
+
+from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
+from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
+from aiida_ufpnmr.calculations.learning_sets import merge_labels, strained
+from aiida_ufpnmr.calculations.md import MdCalculation
+from aiida_ufpnmr.calculations.select import SelectCalculation
+from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.data.efg_model import EfgModelData
+from aiida_ufpnmr.data.potential import PotentialData
+from aiida_ufpnmr.workflows.dynamic_nmr import reason
+from aiida_ufpnmr.workflows.exposing import expose_inputs
+from aiida_ufpnmr.workflows.label import LabelWorkChain, validate_engine
+from aiida_ufpnmr.workflows.md import MdWorkChain
+
+#: Errors on withheld structures that a generation reports, from either fit.
+ERRORS = ('energy_rmse_meV_per_atom', 'forces_rmse_meV_per_angstrom', 'omega_q_mae_khz')
+#: Seeds of the runs of a generation begin at this times its number.
+SEEDS = 1000
+
+
+def learning_inputs(spec: ProcessSpec) -> None:
+    """The inputs that a generation and the loop over generations share."""
+    spec.input('dataset', valid_type=DatasetData, help='Labels to begin with.')
+    spec.input(
+        'test_dataset',
+        valid_type=DatasetData,
+        required=False,
+        help='Labelled structures for the errors of the models, the same in all generations; without them whole groups '
+        'of the growing set are withheld.',
+    )
+    spec.input_namespace(
+        'structures', valid_type=StructureData, dynamic=True, help='Where exploration starts: crystals, glasses, melts.'
+    )
+    spec.input(
+        'exploration',
+        valid_type=Dict,
+        serializer=to_aiida_type,
+        validator=_validate_exploration,
+        help='`temperatures_K`: of the runs from each structure; `volume_strains`: taken by turns, 0 if not given.',
+    )
+    labels = ('dataset', 'test_dataset')
+    expose_inputs(spec, FitPotentialCalculation, 'fit_potential', labels, 'Fit of the potential.')
+    expose_inputs(spec, FitEfgCalculation, 'fit_efg', labels, 'Fit of the EFG model, where wanted.', required=False)
+    explored = ('structure', 'potential', 'efg_model', 'checkpoint')
+    expose_inputs(spec, MdCalculation, 'md', explored, 'The runs; temperature and seed are set for each.')
+    expose_inputs(spec, SelectCalculation, 'select', ('potential', 'trajectories'), 'The choice of what to label.')
+    expose_inputs(spec, LabelWorkChain, 'label', ('dataset', 'structures'), 'The labels.')
+    spec.inputs['label'].validator = validate_engine
+
+
+def _validate_exploration(value: Dict, _) -> str | None:
+    content = value.get_dict()
+    unknown = sorted(set(content) - {'temperatures_K', 'volume_strains'})
+    if unknown:
+        return f'unknown entry {unknown[0]!r}; known are temperatures_K and volume_strains'
+    if not content.get('temperatures_K') or min(content['temperatures_K']) <= 0:
+        return 'temperatures_K must be a list of temperatures above 0'
+    if any(abs(strain) > 0.3 for strain in content.get('volume_strains', ())):
+        return 'volume_strains must lie between -0.3 and 0.3'
+    return None
+
+
+class LearningGenerationWorkChain(WorkChain):
+    """Explores with a potential, labels what it knows least, and fits anew to all labels.
+
+    Without a potential it only fits: that is how the first generation begins. A run that a guard stopped is what is
+    looked for, one that failed is left out, and so are structures whose labels failed.
+    """
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:
+        super().define(spec)
+        learning_inputs(spec)
+        spec.input('number', valid_type=Int, serializer=to_aiida_type, help='Of the generation, for the seeds of its runs.')
+        spec.input('potential', valid_type=PotentialData, required=False, help='That of the generation before.')
+
+        spec.outline(
+            cls.begin,
+            if_(cls.can_explore)(
+                cls.explore,
+                cls.inspect_runs,
+                cls.choose,
+                cls.inspect_choice,
+                cls.label,
+                cls.inspect_labels,
+            ),
+            cls.fit,
+            cls.inspect_fits,
+        )
+
+        spec.output('dataset', valid_type=DatasetData, help='All labels.')
+        spec.output('chosen', valid_type=DatasetData, required=False, help='What was chosen to be labelled.')
+        spec.output('potential', valid_type=PotentialData, help='Fitted to all labels.')
+        spec.output('efg_model', valid_type=EfgModelData, required=False, help='Fitted to all labels.')
+        spec.output('potential_errors', valid_type=Dict, help='Errors of the potential on withheld structures.')
+        spec.output('efg_errors', valid_type=Dict, required=False, help='Errors of the EFG model on withheld structures.')
+
+        spec.exit_code(401, 'ERROR_NO_RUN', message='No run gave a trajectory, the first because: {message}')
+        spec.exit_code(402, 'ERROR_NOTHING_CHOSEN', message='Nothing could be chosen: {message}')
+        spec.exit_code(403, 'ERROR_NO_LABELS', message='Nothing that was chosen could be labelled: {message}')
+        spec.exit_code(404, 'ERROR_FIT_FAILED', message='A fit failed: {message}')
+
+    def begin(self) -> None:
+        """The labels so far."""
+        self.ctx.dataset = self.inputs.dataset
+
+    def can_explore(self) -> bool:
+        """Whether there is a potential."""
+        return 'potential' in self.inputs
+
+    def explore(self) -> ToContext:
+        """A run from each structure at each temperature."""
+        exploration = self.inputs.exploration.get_dict()
+        strains = exploration.get('volume_strains') or [0.0]
+        self.ctx.runs, running = [], {}
+        for name in sorted(self.inputs.structures):
+            for temperature in exploration['temperatures_K']:
+                place = len(self.ctx.runs)
+                strain = strains[(place + self.inputs.number.value) % len(strains)]
+                structure = self.inputs.structures[name]
+                inputs = AttributeDict(self.exposed_inputs(MdCalculation, 'md'))
+                inputs.structure = structure if strain == 0.0 else strained(structure, Float(strain))
+                inputs.potential = self.inputs.potential
+                seed = SEEDS * self.inputs.number.value + place
+                given = inputs.parameters.get_dict()
+                inputs.parameters = Dict({**given, 'temperature': float(temperature), 'seed': seed})
+                label = f'{name}_{temperature:g}K_generation{self.inputs.number.value}'.replace('.', '_').replace('-', 'm')
+                self.ctx.runs.append(label)
+                running[label] = self.submit(MdWorkChain, md=inputs, metadata={'call_link_label': label})
+        self.report(f'{len(running)} runs')
+        return ToContext(**running)
+
+    def inspect_runs(self) -> ExitCode | None:
+        """Go on with what there is, whole or stopped by a guard."""
+        self.ctx.trajectories = {}
+        failures = []
+        for label in self.ctx.runs:
+            node = self.ctx[label]
+            for output in ('trajectory', 'stopped_trajectory'):
+                if output in node.outputs:
+                    self.ctx.trajectories[label] = node.outputs[output]
+            if label not in self.ctx.trajectories:
+                failures.append(reason(node))
+        if not self.ctx.trajectories:
+            return self.exit_codes.ERROR_NO_RUN.format(message=failures[0])
+        for failure in failures:
+            self.report(f'without {failure}')
+        return None
+
+    def choose(self) -> ToContext:
+        """The structures whose labels would tell most."""
+        inputs = AttributeDict(self.exposed_inputs(SelectCalculation, 'select'))
+        inputs.potential = self.inputs.potential
+        inputs.trajectories = self.ctx.trajectories
+        inputs.metadata.call_link_label = 'select'
+        return ToContext(select=self.submit(SelectCalculation, **inputs))
+
+    def inspect_choice(self) -> ExitCode | None:
+        """Attach what was chosen."""
+        if not self.ctx.select.is_finished_ok:
+            return self.exit_codes.ERROR_NOTHING_CHOSEN.format(message=reason(self.ctx.select))
+        self.out('chosen', self.ctx.select.outputs.dataset)
+        return None
+
+    def label(self) -> ToContext:
+        """DFT for all that was chosen."""
+        inputs = AttributeDict(self.exposed_inputs(LabelWorkChain, 'label'))
+        inputs.dataset = self.ctx.select.outputs.dataset
+        inputs.setdefault('metadata', {})['call_link_label'] = 'label'
+        return ToContext(labels=self.submit(LabelWorkChain, **inputs))
+
+    def inspect_labels(self) -> ExitCode | None:
+        """Add what got labels."""
+        if 'dataset' not in self.ctx.labels.outputs:
+            return self.exit_codes.ERROR_NO_LABELS.format(message=reason(self.ctx.labels))
+        if not self.ctx.labels.is_finished_ok:
+            self.report(f'not all of what was chosen got labels: {reason(self.ctx.labels)}')
+        self.ctx.dataset = merge_labels(self.inputs.dataset, self.ctx.labels.outputs.dataset)
+        return None
+
+    def fit(self) -> ToContext:
+        """Both models, side by side."""
+        running = {}
+        for name, process in self._fits():
+            inputs = AttributeDict(self.exposed_inputs(process, name))
+            inputs.dataset = self.ctx.dataset
+            if 'test_dataset' in self.inputs:
+                inputs.test_dataset = self.inputs.test_dataset
+            inputs.metadata.call_link_label = name
+            running[name] = self.submit(process, **inputs)
+        return ToContext(**running)
+
+    def inspect_fits(self) -> ExitCode | None:
+        """Attach the models, their errors, and what they were fitted to."""
+        self.out('dataset', self.ctx.dataset)
+        for name, _ in self._fits():
+            node = self.ctx[name]
+            if not node.is_finished_ok:
+                return self.exit_codes.ERROR_FIT_FAILED.format(message=reason(node))
+            model, errors = {
+                'fit_potential': ('potential', 'potential_errors'), 'fit_efg': ('efg_model', 'efg_errors'),
+            }[name]  # fmt: skip
+            self.out(model, node.outputs[model])
+            self.out(errors, node.outputs.results)
+        return None
+
+    def _fits(self) -> list[tuple[str, type]]:
+        fits = [('fit_potential', FitPotentialCalculation)]
+        return [*fits, ('fit_efg', FitEfgCalculation)] if self.inputs.get('fit_efg') else fits
+
+
+def generation_report(node) -> dict[str, Any]:
+    """What happened in a generation that ended well, as plain numbers."""
+    report: dict[str, Any] = {
+        'generation': node.inputs.number.value,
+        'uuid': node.uuid,
+        'labels': len(node.outputs.dataset.rows),
+        'labels_new': len(node.outputs.dataset.rows) - len(node.inputs.dataset.rows),
+    }
+    for output in ('potential_errors', 'efg_errors'):
+        if output in node.outputs:
+            found = node.outputs[output].get_dict()
+            report |= {key: found[key] for key in ERRORS if key in found}
+    calls = {link.link_label: link.node for link in node.base.links.get_outgoing() if link.link_type.value.startswith('call')}
+    if 'select' in calls:
+        chosen = calls['select'].outputs.results.get_dict()
+        runs = [call for call in calls.values() if call.process_class is MdWorkChain]
+        report |= {
+            'runs': len(runs),
+            'runs_stopped_by_guard': sum('stopped_trajectory' in run.outputs for run in runs),
+            'runs_failed': sum(not run.is_finished_ok and 'stopped_trajectory' not in run.outputs for run in runs),
+            'chosen': len(chosen['chosen']),
+            'fraction_above_grade_1': chosen['fraction_above_grade_1'],
+        }
+    return report

@@ -1,0 +1,149 @@
+"""Claims about active learning under AiiDA, with a stand-in for CASTEP whose physics is known."""
+
+from __future__ import annotations
+
+import castep_stand_in
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from aiida_ufpnmr.data import DatasetData
+from aiida_ufpnmr.tools.queries import labels_behind
+from aiida_ufpnmr.workflows.active_learning import ActiveLearningWorkChain
+from aiida_ufpnmr.workflows.learning_generation import LearningGenerationWorkChain
+
+pytestmark = pytest.mark.slow
+
+#: Soft spheres with charges that neutralise each other, in the nearest images.
+CELL = np.diag([6.0, 6.2, 6.4])
+PLACES = np.array([[0, 0, 0], [3.0, 3.1, 0], [0, 3.1, 3.2], [3.0, 0, 3.2]])
+SYMBOLS = 'LiSLiS'
+
+
+def labelled(shift: float, seed: int, group: str) -> Atoms:
+    """A structure with the labels that the stand-in gives."""
+    rng = np.random.default_rng(seed)
+    atoms = Atoms(SYMBOLS, PLACES + shift * rng.normal(size=PLACES.shape), cell=CELL, pbc=True)
+    charges = [castep_stand_in.ELEMENTS[symbol][1] for symbol in atoms.get_chemical_symbols()]
+    energy, forces, stress, efg = castep_stand_in.labels(atoms.cell.tolist(), atoms.positions.tolist(), charges)
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=np.array(forces))
+    atoms.arrays['efg'] = np.array(efg)
+    atoms.info = {'config_type': group, 'label_id': f'begin-{seed}'}
+    return atoms
+
+
+@pytest.fixture(scope='module')
+def begin(aiida_profile):
+    return DatasetData.of(labelled(0.05, seed, f'cold{seed % 3}') for seed in range(6)).store()
+
+
+@pytest.fixture(scope='module')
+def test_set(aiida_profile):
+    return DatasetData.of(labelled(0.3, 100 + seed, 'hot') for seed in range(6)).store()
+
+
+OVERRIDES = {
+    'patience': 1,
+    'exploration': {'temperatures_K': [200.0, 1500.0], 'volume_strains': [0.0]},
+    'fit_potential': {
+        'settings': {'leg_intervals': 4, 'third_intervals': 5, 'pair_intervals': 8, 'pair_cutoff': 3.0, 'trio_cutoff': 3.0, 'folds': 3}
+    },
+    'fit_efg': {'settings': {'n_max': 3, 'l_max': 2, 'mixed_channels': 4, 'folds': 3, 'penalty': 0.1}},
+    'md': {'parameters': {'steps': 300, 'every': 10, 'timestep': 1.0, 'grade_limit': 1000.0}},
+    'select': {'parameters': {'number': 4, 'max_per_source': 3}},
+    'label': {'max_concurrent': 4, 'min_success_fraction': 0.5},
+}
+
+
+def builder(code, castep, begin, test_set, *behaviours, **changes):
+    from aiida_ufpnmr.workflows.protocols.mixin import merged
+
+    overrides = merged(OVERRIDES, changes)
+    overrides['label'] = merged(overrides['label'], {'castep': castep.overrides(*behaviours)})
+    start = orm.StructureData(ase=Atoms(SYMBOLS, PLACES, cell=CELL, pbc=True))
+    return ActiveLearningWorkChain.get_builder_from_protocol(
+        code, castep.code, 'castep', begin, {'crystal': start}, test_set, 'fast', overrides
+    )
+
+
+@pytest.fixture(scope='module')
+def learned(code, castep, begin, test_set):
+    """Two generations, in the first of which the labels of one structure fail."""
+    return run_get_node(builder(code, castep, begin, test_set, 'ok', 'crash', max_generations=2))
+
+
+def test_labels_grow_and_errors_fall(learned, begin):
+    outputs, node = learned
+    assert node.exit_status in (0, 501), node.exit_message
+    history = outputs['history']['generations']
+    assert [entry['generation'] for entry in history] == [0, 1, 2]
+    lost = [entry.get('chosen', 0) - entry['labels_new'] for entry in history]
+    assert lost == [0, 1, 0]  # one failed, and stopped nothing
+    assert history[-1]['forces_rmse_meV_per_angstrom'] < 0.8 * history[0]['forces_rmse_meV_per_angstrom']
+    new = sum(entry['labels_new'] for entry in history)
+    assert new >= 5 and history[-1]['labels'] == len(outputs['dataset'].rows) == len(begin.rows) + new
+    assert {'potential', 'efg_model', 'potential_errors', 'efg_errors'} <= set(outputs)
+
+
+def test_a_generation_lies_under_one_node_with_all_that_was_done(learned):
+    _, node = learned
+    generations = [called for called in node.called if called.process_class is LearningGenerationWorkChain]
+    assert len(generations) == 3
+    assert 'chosen' in generations[1].outputs and 'chosen' not in generations[0].outputs
+    calls = {link.link_label for link in generations[1].base.links.get_outgoing() if 'call' in link.link_type.value}
+    assert {'select', 'label', 'fit_potential', 'fit_efg', 'crystal_200K_generation1', 'crystal_1500K_generation1'} <= calls
+
+
+def test_behind_the_models_are_all_labels_and_each_knows_its_calculation(learned, begin):
+    outputs, _ = learned
+    found = labels_behind(outputs['potential'])
+    assert len(found) == len(outputs['dataset'].rows)
+    new = [label.row for label in found if 'calculation_uuid' in label.row]
+    assert len(new) == len(found) - len(begin.rows) > 0 and all(orm.load_node(row['calculation_uuid']).is_finished_ok for row in new)
+    assert {row['group'] for row in new} <= {
+        f'crystal_{t}K_generation{g}' for t in (200, 1500) for g in (1, 2)
+    }
+
+
+def test_a_second_chain_goes_on_from_where_the_first_ended(learned, code, castep, test_set):
+    outputs, _ = learned
+    again, node = run_get_node(builder(code, castep, outputs['dataset'], test_set, max_generations=0))
+    history = again['history']['generations']
+    assert len(history) == 1 and history[0]['labels'] == len(outputs['dataset'].rows)
+    assert again['potential'].sha256 == outputs['potential'].sha256
+
+
+def test_where_no_label_can_be_had_the_models_so_far_are_given(code, castep, begin, test_set):
+    plan = ['refused'] * 20
+    outputs, node = run_get_node(builder(code, castep, begin, test_set, *plan, max_generations=1))
+    assert node.exit_status == 401 and 'could be labelled' in node.exit_message
+    assert 'potential' in outputs and [e['generation'] for e in outputs['history']['generations']] == [0]
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'exploration': {'temperatures_K': []}}, 'temperatures_K'),
+        ({'exploration': {'temperature': [1.0]}}, "unknown entry 'temperature'"),
+        ({'label': {'castep': {'nonsense': 1}}}, 'nonsense'),
+    ],
+)
+def test_mistakes_are_named_before_anything_runs(code, castep, begin, test_set, changes, message):
+    with pytest.raises(ValueError, match=message):
+        builder(code, castep, begin, test_set, **changes)
+
+
+def test_launching_prints_errors_by_generation(learned, code, castep, command, begin, tmp_path):
+    import yaml
+    from ase.io import write
+
+    write(tmp_path / 'start.extxyz', Atoms(SYMBOLS, PLACES, cell=CELL, pbc=True))
+    (tmp_path / 'overrides.yaml').write_text(yaml.safe_dump({**OVERRIDES, 'max_generations': 0}))
+    given = (begin.pk, f'crystal={tmp_path / "start.extxyz"}', '--engine', 'castep', '--protocol', 'fast')
+    found = command('launch', 'active-learning', *given, '--overrides', tmp_path / 'overrides.yaml')
+    assert found.exit_code == 1 and 'F, meV/Å' in found.output and 'potential #' in found.output  # not converged
+    wrong = command('launch', 'active-learning', begin.pk, 'start.extxyz', '--engine', 'castep')
+    assert 'NAME=FILE' in str(wrong.exception)
