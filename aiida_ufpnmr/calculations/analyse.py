@@ -1,4 +1,4 @@
-"""Transport along a trajectory."""
+"""Analyses of a trajectory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from aiida_ufpnmr.calculations.base import UfpnmrCalculation
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 
 COMMON = ('species', 'skip_ps', 'reference')
+OF_TENSORS = ('species', 'isotope', 'skip_ps')
 
 #: The options of each analysis.
 ANALYSES = {
     'msd': (*COMMON, 'window', 'bootstrap', 'seed'),
-    'hops': (*COMMON, 'window_ps', 'threshold_angstrom', 'residence_ps'),
+    'hops': (*COMMON, 'window_ps', 'threshold_angstrom', 'residence_ps', 'by_site'),
     'sites': (
         *COMMON,
         'anion',
@@ -29,6 +30,37 @@ ANALYSES = {
         'isotope',
         'field',
     ),
+    'orientations': (*OF_TENSORS, 'field', 'convention', 'bins', 'by_site'),
+    'microstructure': (
+        *OF_TENSORS,
+        'grain_nm',
+        'diffusion',
+        'temperature',
+        'activation_energy_ev',
+        'temperatures',
+        'structure',
+        'boundary_nm',
+        'size_spread',
+        'glass_fraction',
+        'glass_diffusion_ratio',
+        'glass_tau_ns',
+        'mixing_nm',
+        'measured_ms',
+        'walkers',
+        'seed',
+    ),
+    'relaxation': (
+        *OF_TENSORS,
+        'non_negative',
+        'rule',
+        'strength',
+        'points',
+        'first_lag_ps',
+        'larmor_mhz',
+        'bootstrap',
+        'seed',
+    ),
+    'spectrum': (*OF_TENSORS, 'average', 'field_tesla', 'mas_khz', 'broadening_khz'),
 }
 
 
@@ -51,7 +83,7 @@ def validate_together(inputs: Mapping, _) -> str | None:
 
 
 class AnalyseCalculation(UfpnmrCalculation):
-    """One analysis of a trajectory: mean square displacement, hops, or sites (`ufpnmr analyse`)."""
+    """One analysis of a trajectory: displacement, hops, sites, or what NMR sees of them (`ufpnmr analyse`)."""
 
     ENTRY_POINT = 'ufpnmr.analyse'
     COMMAND = 'analyse'

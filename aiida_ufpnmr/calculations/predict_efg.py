@@ -29,6 +29,7 @@ class PredictEfgCalculation(UfpnmrCalculation):
 
     ENTRY_POINT = 'ufpnmr.predict_efg'
     COMMAND = 'predict-efg'
+    OPTIONS = ('uncertainty_every',)
     OUTPUT_FILE = 'prediction.extxyz'
     #: A trajectory of tensors is written instead where a trajectory was given.
     TRAJECTORY_FILE = 'prediction.h5'

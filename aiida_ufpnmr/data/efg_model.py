@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
 from aiida_ufpnmr.engine.efg import EfgModel
+from aiida_ufpnmr.engine.efg.model import CONVENTION, IRREPS, UNIT
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.settings import settings_to_json
 
@@ -25,6 +26,11 @@ class EfgModelData(Hdf5Data):
             'isotope': model.isotope,
             'species': list(model.known_species),
             'cutoff_angstrom': float(model.cutoff),
+            'unit': UNIT,
+            'convention': CONVENTION,
+            'irreps': IRREPS,
+            'penalty': model.penalty,
+            'expects_errors': model.posterior is not None,
             'settings': json.loads(settings_to_json(model.settings)),
             'training_sha256': model.training_sha256,
             'sha256': content_hash(path),

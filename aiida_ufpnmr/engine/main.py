@@ -25,7 +25,7 @@ COMMANDS = {
     'evaluate-efg': ('efg', 'Errors of an EFG model on labelled structures.'),
     'predict-efg': ('efg', 'Predict EFG tensors for structures or along a trajectory.'),
     'acf': ('nmr', 'Correlation functions of the quadrupolar frequency, and their decay time.'),
-    'analyse': ('transport', 'Analyses of a trajectory: msd, hops, sites.'),
+    'analyse': ('analyse', 'Analyses of a trajectory: motion, sites, orientations, grains, relaxation, spectra.'),
 }
 
 

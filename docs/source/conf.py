@@ -3,7 +3,9 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
+from pathlib import Path
 
 # The processes are documented from their own description, for which AiiDA wants a
 # profile: give it one in memory, and a folder of its own.
@@ -55,8 +57,17 @@ def add_example(app, context, lines):
         lines += ['', 'Example::', '', *(f'    {line}' for line in example.splitlines()), '']
 
 
+def draw_figures(app):
+    """Draw the figures of the topics with the functions that the commands use."""
+    import figures
+
+    figures.draw(Path(app.srcdir) / 'images' / 'drawn')
+
+
 def setup(app):
     """Called by Sphinx."""
+    sys.path.insert(0, str(app.srcdir))
+    app.connect('builder-inited', draw_figures)
     app.connect('autodoc-process-docstring', lambda app, what, name, item, options, lines: keep_bars(lines))
     app.connect('sphinx-click-process-description', lambda app, context, lines: keep_bars(lines))
     app.connect('sphinx-click-process-epilog', add_example)

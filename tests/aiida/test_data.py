@@ -105,6 +105,8 @@ def test_models_name_the_set_that_trained_them(dataset, potential, efg_model):
     assert potential.training_sha256 == efg_model.training_sha256 == dataset.sha256
     assert potential.base.attributes.get('settings')['leg_intervals'] == 4
     assert efg_model.base.attributes.get('settings')['l_max'] == 3
+    assert efg_model.base.attributes.get('unit') == 'a.u.'
+    assert efg_model.base.attributes.get('convention').startswith('V_ij = d2V/dx_i dx_j')
 
 
 def test_stored_models_compute_as_before(dataset, potential, efg_model, potential_file):

@@ -3,6 +3,7 @@
 import json
 
 import ase.io
+import click
 import h5py
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
 from aiida_ufpnmr.engine.dft import read_magres
 from aiida_ufpnmr.engine.efg import EfgModel
+from aiida_ufpnmr.engine.efg.posterior import frequency_error_khz
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.main import ufpnmr
@@ -137,6 +139,148 @@ def test_structures_go_to_h5_with_the_time_step_that_is_given_and_without_one_ca
     write_dataset(tmp_path / 'mixed.extxyz', Dataset((atoms, sulphur_first)))
     with pytest.raises(InputError, match='structure 1.*write .extxyz'):
         run('predict-efg', folder / 'model.h5', tmp_path / 'mixed.extxyz', '-o', tmp_path / 'c.h5')
+
+
+def test_labels_that_came_later_are_given_as_another_file(folder, tmp_path):
+    dataset = read_dataset(folder / 'train.extxyz')
+    for name, part in (('a', range(6)), ('b', range(6, 10))):
+        write_dataset(tmp_path / f'{name}.extxyz', dataset.subset(part))
+    run(
+        *('fit-efg', tmp_path / 'a.extxyz', tmp_path / 'b.extxyz', '-o', tmp_path / 'm.h5', '--species', 'Li'),
+        *('--settings', folder / 'settings.yaml'),
+    )
+    assert content_hash(tmp_path / 'm.h5') == content_hash(folder / 'model.h5')
+    spoilt = dataset.structures[7].copy()
+    spoilt.arrays['efg'][0] += 0.1 * np.eye(3)
+    write_dataset(tmp_path / 'b.extxyz', Dataset((dataset.structures[6], spoilt)))
+    with pytest.raises(InputError, match='b.extxyz, structure 1, atom 0: its efg has a trace'):
+        run('fit-efg', tmp_path / 'a.extxyz', tmp_path / 'b.extxyz', '-o', tmp_path / 'n.h5', '--species', 'Li')
+
+
+def test_expected_errors_and_grades_stand_beside_the_tensors(folder, model, tmp_path):
+    files = '-o', tmp_path / 'a.extxyz', '--json', tmp_path / 'a.json'
+    run('predict-efg', folder / 'model.h5', folder / 'one.extxyz', *files)
+    atoms = read_dataset(tmp_path / 'a.extxyz').structures[0]
+    expected = model.predict_with_errors(read_dataset(folder / 'one.extxyz').structures[0])
+    lithium = atoms.numbers == 3
+    # eight decimals in the file
+    np.testing.assert_allclose(atoms.arrays['efg_error_au'][lithium], expected.error, atol=1e-8)
+    np.testing.assert_allclose(atoms.arrays['efg_grade'][lithium], expected.grade, atol=1e-8)
+    khz = frequency_error_khz(expected.error, '7Li')
+    np.testing.assert_allclose(atoms.arrays['omega_q_error_khz'][lithium], khz, atol=1e-7)
+    assert np.isnan(atoms.arrays['efg_grade'][~lithium]).all()
+    results = json.loads((tmp_path / 'a.json').read_text())
+    assert results['omega_q_error_expected_khz'] == pytest.approx(np.sqrt(np.mean(khz**2)))
+    assert results['extrapolating_fraction'] == (expected.grade > 1).mean()
+    run('predict-efg', folder / 'model.h5', folder / 'one.extxyz', '-o', tmp_path / 'b.h5')
+    with h5py.File(tmp_path / 'b.h5') as file:
+        assert file['particles/efg_Li/efg_error/value'].attrs['unit'] == 'a.u.'
+        np.testing.assert_allclose(file['per_ion/efg_grade_Li/value'][0], expected.grade, rtol=1e-6)
+
+
+def test_errors_along_a_trajectory_are_those_of_every_nth_frame_whatever_the_number_of_threads(folder, model, tmp_path):
+    atoms = read_dataset(folder / 'one.extxyz').structures[0]
+    write_trajectory(tmp_path / 't.h5', atoms, 150)
+    for cores in (1, 3):
+        run(
+            *('predict-efg', folder / 'model.h5', tmp_path / 't.h5', '-o', tmp_path / f'{cores}.h5'),
+            *('--uncertainty-every', 50, '--cores', cores),
+        )
+    assert content_hash(tmp_path / '1.h5') == content_hash(tmp_path / '3.h5')
+    with h5py.File(tmp_path / '3.h5') as file, Trajectory(tmp_path / 't.h5') as trajectory:
+        error = file['particles/efg_Li/efg_error']
+        assert error['step'][...].tolist() == [0, 500, 1000]
+        expected = model.predict_with_errors(trajectory.atoms(100)).error
+        np.testing.assert_allclose(error['value'][2], expected, rtol=1e-5)
+
+
+def test_a_prediction_that_was_cut_off_goes_on_to_the_same_file(folder, tmp_path, monkeypatch):
+    from aiida_ufpnmr.engine.efg import storage
+
+    monkeypatch.setattr(storage, 'BYTES', 1)  # a piece for each part
+    atoms = read_dataset(folder / 'one.extxyz').structures[0]
+    write_trajectory(tmp_path / 't.h5', atoms, 300)
+    command = ('predict-efg', folder / 'model.h5', tmp_path / 't.h5', '--uncertainty-every', 100, '-o')
+    run(*command, tmp_path / 'whole.h5')
+    add, predicted = storage.PredictionWriter.add, []
+
+    def interrupted(writer, part):
+        if part.first >= 128:
+            raise KeyboardInterrupt
+        add(writer, part)
+
+    monkeypatch.setattr(storage.PredictionWriter, 'add', interrupted)
+    with pytest.raises((KeyboardInterrupt, click.exceptions.Abort)):
+        run(*command, tmp_path / 'cut.h5')
+    assert not (tmp_path / 'cut.h5').exists() and (tmp_path / 'cut.h5.pieces').is_dir()
+
+    def watched(writer, part):
+        predicted.append(part.first)
+        add(writer, part)
+
+    monkeypatch.setattr(storage.PredictionWriter, 'add', watched)
+    run(*command, tmp_path / 'cut.h5', '--restart')
+    assert predicted == [128, 192, 256]
+    assert content_hash(tmp_path / 'cut.h5') == content_hash(tmp_path / 'whole.h5')
+    assert not (tmp_path / 'cut.h5.pieces').exists()
+    predicted.clear()
+    run(*command, tmp_path / 'cut.h5', '--restart', '--json', tmp_path / 'again.json')  # all is there
+    assert not predicted and json.loads((tmp_path / 'again.json').read_text())['frames'] == 300
+
+
+def test_a_prediction_is_not_continued_with_another_trajectory(folder, tmp_path, monkeypatch):
+    from aiida_ufpnmr.engine.efg import storage
+
+    atoms = read_dataset(folder / 'one.extxyz').structures[0]
+    write_trajectory(tmp_path / 'a.h5', atoms, 3)
+    write_trajectory(tmp_path / 'b.h5', atoms, 4)
+    with monkeypatch.context() as patch, pytest.raises((KeyboardInterrupt, click.exceptions.Abort)):
+        patch.setattr(storage.PredictionWriter, 'close', lambda writer: (_ for _ in ()).throw(KeyboardInterrupt()))
+        run('predict-efg', folder / 'model.h5', tmp_path / 'a.h5', '-o', tmp_path / 'out.h5')
+    with pytest.raises(InputError, match='begun with another'):
+        run('predict-efg', folder / 'model.h5', tmp_path / 'b.h5', '-o', tmp_path / 'out.h5', '--restart')
+    run('predict-efg', folder / 'model.h5', tmp_path / 'b.h5', '-o', tmp_path / 'out.h5')
+    assert (tmp_path / 'out.h5').exists()
+
+
+def test_a_position_that_is_nan_ends_a_prediction_by_frame_and_leaves_nothing(folder, tmp_path):
+    atoms = read_dataset(folder / 'one.extxyz').structures[0]
+    write_trajectory(tmp_path / 't.h5', atoms, 130)
+    with h5py.File(tmp_path / 't.h5', 'a') as file:
+        file[f'{POSITION}/value'][100, 3] = np.nan
+    with pytest.raises(InputError, match='t.h5, frame 100: position is NaN'):
+        run('predict-efg', folder / 'model.h5', tmp_path / 't.h5', '-o', tmp_path / 'out.h5')
+    assert not list(tmp_path.glob('*out.h5*'))
+
+
+def test_without_posterior_errors_must_not_be_asked_for(folder, tmp_path):
+    run(
+        *('fit-efg', folder / 'train.extxyz', '-o', tmp_path / 'm.h5', '--species', 'Li'),
+        *('--settings', folder / 'settings.yaml', '--no-posterior'),
+    )
+    with pytest.raises(InputError, match='--no-posterior'):
+        run('predict-efg', tmp_path / 'm.h5', folder / 'one.extxyz', '-o', tmp_path / 'a.h5', '--uncertainty-every', 1)
+    run('predict-efg', tmp_path / 'm.h5', folder / 'one.extxyz', '-o', tmp_path / 'a.h5', '--json', tmp_path / 'a.json')
+    assert json.loads((tmp_path / 'a.json').read_text())['extrapolating_fraction'] is None
+
+
+def test_learning_curve_and_figures_come_with_a_fit_and_an_evaluation(folder, tmp_path):
+    printed = run(
+        *('fit-efg', folder / 'train.extxyz', '-o', tmp_path / 'm.h5', '--species', 'Li', '--learning-curve'),
+        *('--settings', folder / 'settings.yaml', '--plot', tmp_path / 'fit.png', '--json', tmp_path / 'fit.json'),
+    ).output
+    curve = json.loads((tmp_path / 'fit.json').read_text())['learning_curve']
+    assert curve['ions'] == sorted(curve['ions']) and len(curve['omega_q_mae_khz']) == len(curve['ions'])
+    assert curve['omega_q_mae_khz'][0] > curve['omega_q_mae_khz'][-1]
+    assert 'within the expected error' in printed
+    run(
+        *('evaluate-efg', tmp_path / 'm.h5', folder / 'train.extxyz'),
+        *('--plot', tmp_path / 'errors.png', '--json', tmp_path / 'errors.json'),
+    )
+    errors = json.loads((tmp_path / 'errors.json').read_text())
+    assert errors['calibration']['bins'] and errors['extrapolating_fraction'] is not None
+    for name in ('fit', 'errors'):
+        assert (tmp_path / f'{name}.png').read_bytes().startswith(b'\x89PNG')
 
 
 def bad_structures(folder, tmp_path):

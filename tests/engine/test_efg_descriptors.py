@@ -1,8 +1,13 @@
 """Claims about the density expansion and the λ-SOAP features."""
 
+import gzip
+import itertools
+import json
+
 import numpy as np
 import pytest
 from ase import Atoms
+from reference_data import FOLDER, needs
 from scipy.integrate import quad
 from scipy.special import sph_harm_y
 
@@ -12,11 +17,12 @@ from aiida_ufpnmr.engine.efg.descriptors import (
     coupled_pairs,
     equivariant_features,
     feature_count,
+    invariant_features,
     padded_couplings,
 )
 from aiida_ufpnmr.engine.efg.harmonics import coupling, harmonic_constants, real_harmonics
 from aiida_ufpnmr.engine.efg.kernels import contract_weights, mix_channels
-from aiida_ufpnmr.engine.efg.radial import cutoff_function, density_integrals, gto_basis, radial_scaling
+from aiida_ufpnmr.engine.efg.radial import density_integrals, gto_basis, radial_scaling
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.neighbours import neighbour_list
 
@@ -45,6 +51,12 @@ def harmonics(vectors, l_max):
     for vector, row in zip(vectors / np.linalg.norm(vectors, axis=1)[:, None], out):
         real_harmonics(*vector, harmonic_constants(l_max), row)
     return out
+
+
+def cutoff_function(r, cutoff, width):
+    """1 up to ``cutoff - width``, then a cosine down to 0."""
+    x = np.clip((r - cutoff + width) / width, 0, 1)
+    return 0.5 * (1 + np.cos(np.pi * x))
 
 
 def test_harmonics_are_the_real_form_of_those_of_scipy():
@@ -97,8 +109,8 @@ def test_expansion_equals_its_plain_twin_in_a_cell_narrower_than_the_cutoff():
             twin[a, :, species[j]] += harmonics(vector[None], 4)[0][:, None] * np.repeat(radial, [1, 3, 5, 7, 9], 0)
     ours = coefficients(e, atoms)
     assert found.start[3] > 60  # many images took part
-    # the splines: fourth order in a spacing of sigma/32, second order where the cut-off begins
-    np.testing.assert_allclose(ours, twin.reshape(ours.shape), atol=1e-6 * np.abs(twin).max())
+    # the splines: fourth order in a spacing of sigma/32
+    np.testing.assert_allclose(ours, twin.reshape(ours.shape), atol=1e-7 * np.abs(twin).max())
 
 
 def test_expansion_equals_that_of_featomic():
@@ -125,7 +137,91 @@ def test_expansion_equals_that_of_featomic():
         for s, number in enumerate((3, 15, 16)):
             block = theirs.block(o3_lambda=l, center_type=3, neighbor_type=number)
             # our splines and theirs
-            np.testing.assert_allclose(ours[:, l * l : (l + 1) ** 2, s], np.asarray(block.values), atol=2e-6)
+            np.testing.assert_allclose(ours[:, l * l : (l + 1) ** 2, s], np.asarray(block.values), atol=1e-7)
+
+
+def reference_expansion(name):
+    """Coefficients of a system of featomic's tests, (atoms, (l_max + 1)², species, n), with the ion itself as there."""
+    text = json.loads((FOLDER / 'sagpr' / 'featomic' / f'{name}-input.json').read_text())
+    system, hypers = text['systems'][0], text['hyperparameters']
+    cell = np.reshape(system['cell'], (3, 3))
+    atoms = Atoms(system['types'], system['positions'], cell=cell, pbc=cell.any())
+    known = tuple(sorted(set(atoms.symbols), key=['H', 'C', 'N', 'O'].index))
+    e = Expansion(
+        known_species=known,
+        cutoff=hypers['cutoff']['radius'],
+        cutoff_width=hypers['cutoff']['smoothing']['width'],
+        n_max=hypers['basis']['radial']['max_radial'] + 1,
+        l_max=hypers['basis']['max_angular'],
+        sigma=hypers['density']['width'],
+        scale=1.0,
+        exponent=0.0,
+    )
+    species = e.species_indices(atoms.numbers)
+    c = e.coefficients(atoms.positions, cell, atoms.pbc, species, np.arange(len(atoms)))
+    c = c.reshape(len(atoms), -1, len(known), e.n_max)
+    at_the_ion = density_integrals(np.zeros(1), e.n_max, e.l_max, e.cutoff, e.sigma)[0, 0] / np.sqrt(4 * np.pi)
+    c[np.arange(len(atoms)), 0, species] += at_the_ion
+    with gzip.open(FOLDER / 'sagpr' / 'featomic' / f'{name}.npy.gz') as handle:
+        return c, np.load(handle)
+
+
+@needs('sagpr')
+def test_expansion_equals_the_reference_of_featomic_for_a_periodic_organic_crystal():
+    ours, theirs = reference_expansion('spherical-expansion-pbc-values')
+    np.testing.assert_allclose(ours.reshape(theirs.shape), theirs, atol=1e-8)  # our splines
+
+
+@needs('sagpr')
+def test_power_spectrum_equals_the_reference_of_featomic_for_a_molecule():
+    c, theirs = reference_expansion('soap-power-spectrum-values')
+    blocks = []
+    for a, b in itertools.combinations_with_replacement(range(c.shape[2]), 2):
+        for l in range(9):
+            first, second = (c[:, l * l : (l + 1) ** 2, s] for s in (a, b))
+            # their sign of odd l, and √2 for the pair of species that is left out
+            factor = (-1) ** l * (1 if a == b else np.sqrt(2)) / np.sqrt(2 * l + 1)
+            blocks.append(factor * np.einsum('imn,imk->ink', first, second).reshape(len(c), -1))
+    ours = np.concatenate(blocks, axis=1)
+    np.testing.assert_allclose(ours, theirs, atol=1e-8)  # our splines
+    # ours without the linear terms: the same kernel
+    flat = c.reshape(*c.shape[:2], -1)
+    products = invariant_features(flat)[:, flat.shape[2] :]
+    norm = np.linalg.norm(np.concatenate([flat[:, 0], theirs], axis=1), axis=1)
+    np.testing.assert_allclose(products @ products.T, theirs @ theirs.T / np.outer(norm, norm), atol=1e-8)
+
+
+def test_lambda_soap_of_li3ps4_equals_that_of_featomic(crystal):
+    """The λ = 2 features of all pairs are orthogonal transforms of one another: their kernels are equal."""
+    featomic = pytest.importorskip('featomic')
+    wanted = pytest.importorskip('metatensor').Labels(['o3_lambda', 'o3_sigma'], np.array([[2, 1]]))
+    l_max = 4
+    e = expansion(n_max=4, l_max=l_max)
+    theirs = featomic.clebsch_gordan.EquivariantPowerSpectrum(
+        featomic.SphericalExpansion(
+            cutoff={'radius': 5.0, 'smoothing': {'type': 'ShiftedCosine', 'width': 0.5}},
+            density={
+                'type': 'Gaussian',
+                'width': 0.4,
+                'scaling': {'type': 'Willatt2018', 'scale': 2.5, 'rate': 1.0, 'exponent': 3.0},
+                'center_atom_weight': 0.0,
+            },
+            basis={
+                'type': 'TensorProduct',
+                'max_angular': l_max,
+                'radial': {'type': 'Gto', 'max_radial': 3},
+                'spline_accuracy': 1e-10,
+            },
+        )
+    ).compute(crystal, selected_keys=wanted, neighbors_to_properties=True)
+    block = theirs.block(center_type=3)
+    # pairs with l1 > l2 are left out there
+    weight = np.where(block.properties['l_1'] == block.properties['l_2'], 1.0, 2.0)
+    values = np.asarray(block.values)
+    kernel = np.einsum('q,iMq,jNq->iMjN', weight, values, values, optimize=True)
+    features = equivariant_features(coefficients(e, crystal))[:, :, e.channels :]
+    ours = np.einsum('iMq,jNq->iMjN', features, features, optimize=True)
+    np.testing.assert_allclose(ours, kernel, atol=1e-7 * np.abs(kernel).max())
 
 
 def test_expansion_fades_smoothly_at_the_cutoff():

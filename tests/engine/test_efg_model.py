@@ -1,15 +1,21 @@
 """Claims about the EFG model as a function of a structure."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.units import Bohr
 from scipy.spatial.transform import Rotation
 
-from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings
+from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
+from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.efg.descriptors import contraction_weights, equivariant_features, feature_count
+from aiida_ufpnmr.engine.efg.electrostatics import point_charge_components
 from aiida_ufpnmr.engine.efg.kernels import mix_channels
-from aiida_ufpnmr.engine.efg.tensors import to_irreps
+from aiida_ufpnmr.engine.efg.tensors import from_irreps, to_irreps
+from aiida_ufpnmr.engine.efg.terms import LinearTerms
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash, seal
 
@@ -24,7 +30,8 @@ def random_model(seed=0):
     rng = np.random.default_rng(seed)
     mixing = rng.normal(size=(5, 12, 6))
     linear, pairs = contraction_weights(rng.normal(size=feature_count(4, 6)), 4, 6)
-    return EfgModel('Li', '7Li', ('Li', 'P', 'S'), SETTINGS, 0.01, mixing, linear, pairs, 'no training set')
+    terms = LinearTerms(linear, pairs)
+    return EfgModel('Li', '7Li', ('Li', 'P', 'S'), SETTINGS, 0.01, mixing, terms, 'no training set')
 
 
 @pytest.fixture(scope='module')
@@ -101,6 +108,19 @@ def test_a_supercell_repeats_the_tensors(model, atoms):
     close(model.predict(atoms * (2, 3, 1)), np.tile(v, (6, 1, 1)))
 
 
+def test_fragments_beyond_the_cutoff_of_each_other_add_up(model):
+    rng = np.random.default_rng(8)
+    first = Atoms('Li2PS4', positions=rng.uniform(0, 6, (7, 3)))
+    second = Atoms('Li3S2', positions=rng.uniform(0, 6, (5, 3)))
+    apart = second.copy()
+    apart.positions += [6 + 4.5, 0, 0]
+    alone = np.concatenate([model.predict(first), model.predict(second)])
+    close(model.predict(first + apart), alone)
+    # they do feel each other when they come closer
+    apart.positions -= [4.0, 0, 0]
+    assert np.abs(model.predict(first + apart) - alone).max() > 1e-3 * np.abs(alone).max()
+
+
 def test_prediction_is_smooth_where_a_neighbour_crosses_the_cutoff(model):
     def v(r):
         return model.predict(Atoms('LiSP', positions=[[0, 0, 0], [1.5, 0.4, 2.0], [0, r, 0]]))[0]
@@ -152,6 +172,22 @@ def test_saved_model_predicts_the_same_bits_and_equal_models_have_equal_hashes(m
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+def test_files_of_the_first_format_are_read(model, atoms, tmp_path):
+    """They have neither posterior nor the settings that came later."""
+    path = tmp_path / 'old.h5'
+    model.save(path)
+    with h5py.File(path, 'a') as file:
+        file.attrs['format_version'] = 1
+        settings = json.loads(file.attrs['settings'])
+        for name in ('zeta', 'sparse_points', 'charges'):
+            del settings[name]
+        file.attrs['settings'] = json.dumps(settings)
+        for name in ('unit', 'irreps'):
+            del file.attrs[name]
+        seal(file)
+    np.testing.assert_array_equal(EfgModel.load(path).predict(atoms), model.predict(atoms))
+
+
 def test_damaged_foreign_and_newer_model_files_are_refused(model, tmp_path):
     path = tmp_path / 'model.h5'
     model.save(path)
@@ -189,3 +225,60 @@ def test_damaged_foreign_and_newer_model_files_are_refused(model, tmp_path):
     with h5py.File(path, 'w') as file:
         file['x'] = 1
     refused('not a ufpnmr efg-model file')
+
+
+def test_point_charges_of_a_crystal_have_the_gradient_of_a_direct_sum(crystal):
+    """Ewald against a sphere of neutral cells without dipole, whose field falls off fast enough."""
+    rng = np.random.default_rng(0)
+    # a rock salt, distorted: no net dipole in any cell by pairing each ion with its inversion image
+    half = rng.uniform(0.05, 0.45, (4, 3))
+    scaled = np.concatenate([half, 1 - half])
+    charges = np.tile([1.0, -1.0, 2.0, -2.0], 2)
+    cell = np.array([[6.0, 0, 0], [0.5, 6.5, 0], [-0.3, 0.4, 7.0]])
+    positions = scaled @ cell
+    ions = np.arange(8)
+    ours = point_charge_components(positions, cell, True, charges, ions)
+    grid = np.stack(np.meshgrid(*[np.arange(-12, 13)] * 3, indexing='ij'), -1).reshape(-1, 3)
+    near = grid[np.linalg.norm(grid @ cell, axis=1) < 70]
+    shifts = near @ cell
+    direct = np.zeros((8, 3, 3))
+    for a in ions:
+        vectors = (positions[None] + shifts[:, None] - positions[a]).reshape(-1, 3)
+        r = np.linalg.norm(vectors, axis=1)
+        q, vectors, r = (x[r > 1e-9] for x in (np.tile(charges, len(shifts)), vectors, r))
+        direct[a] = np.einsum('k,ki,kj->ij', 3 * q / r**5, vectors, vectors)
+    twin = to_irreps(direct) * Bohr**3
+    # what is beyond the sphere: quadrupoles of cells, 1e-4 of the whole
+    np.testing.assert_allclose(ours, twin, atol=2e-3 * np.abs(twin).max())
+
+
+def test_point_charges_of_a_molecule_are_summed_directly():
+    atoms = Atoms('LiS', positions=[[0, 0, 0], [0, 0, 2.0]])
+    found = point_charge_components(atoms.positions, np.zeros((3, 3)), False, np.array([1.0, -2.0]), np.array([0]))
+    expected = -2.0 / (2.0 / Bohr) ** 3 * np.diag([-1.0, -1.0, 2.0])
+    np.testing.assert_allclose(found[0], to_irreps(expected), atol=1e-12)
+    with pytest.raises(InputError, match='all directions or none'):
+        point_charge_components(atoms.positions, 5 * np.eye(3), (True, True, False), np.ones(2), np.array([0]))
+
+
+def test_a_baseline_of_charges_is_learnt_around_and_added_again(example_data, tmp_path):
+    """Labels that are the field of point charges: the baseline leaves nothing to be learnt."""
+    charges = {'Li': 1.0, 'P': 5.0, 'S': -2.0}
+    structures = []
+    for atoms in read_dataset(example_data).subset(range(0, 73, 9)):
+        copy = atoms.copy()
+        q = np.array([charges[symbol] for symbol in copy.symbols])
+        ions = np.flatnonzero(copy.numbers == 3)
+        copy.arrays['efg'][:] = np.nan
+        copy.arrays['efg'][ions] = from_irreps(
+            point_charge_components(copy.positions, copy.cell.array, copy.pbc, q, ions)
+        )
+        structures.append(copy)
+    settings = EfgSettings(cutoff=4.5, n_max=3, l_max=3, mixed_channels=4, folds=3, charges=charges)
+    model, results = fit_efg_model(Dataset(tuple(structures)), 'Li', settings)
+    assert results['efg_relative_rmse'] < 1e-10
+    model.save(tmp_path / 'm.h5')
+    found = EfgModel.load(tmp_path / 'm.h5').predict(structures[0])
+    np.testing.assert_allclose(found, structures[0].arrays['efg'][structures[0].numbers == 3], atol=1e-12)
+    with pytest.raises(InputError, match='charges must be given for Li, P, S'):
+        fit_efg_model(Dataset(tuple(structures)), 'Li', EfgSettings(charges={'Li': 1.0}))

@@ -2,14 +2,18 @@
 
 import numpy as np
 import pytest
+from reference_data import FOLDER, needs
 from scipy.spatial.transform import Rotation
 
+from aiida_ufpnmr.engine.dft import read_magres
 from aiida_ufpnmr.engine.efg.isotopes import Isotope, get_isotope
 from aiida_ufpnmr.engine.efg.tensors import (
     asymmetry,
+    euler_angles,
     from_irreps,
     orientation_overlap,
     principal_frame,
+    principal_values,
     quadrupolar_coupling,
     quadrupolar_frequency,
     quaternions,
@@ -20,6 +24,9 @@ from aiida_ufpnmr.engine.errors import InputError
 
 #: Rounding of a few dozen operations.
 EXACT = 1e-12
+
+#: Mass numbers that Soprano knows.
+NUCLEI = {'H': 2, 'C': 13, 'O': 17, 'Na': 23, 'Cl': 35}
 
 
 @pytest.fixture
@@ -66,6 +73,53 @@ def test_parameters_agree_with_soprano(tensors):
         np.testing.assert_allclose(asymmetry(v), theirs.eta, rtol=1e-9)
         # the factor to MHz has seven digits here, all those of CODATA there
         np.testing.assert_allclose(quadrupolar_coupling(v, '7Li') * 1e3, theirs.Cq, rtol=1e-6)
+
+
+@needs('castep_magres')
+@pytest.mark.parametrize('name', ['ethanol', 'nacl', 'magresview_test_efg'])
+def test_parameters_of_castep_files_agree_with_soprano(name):
+    soprano = pytest.importorskip('soprano.nmr')
+    atoms = read_magres(FOLDER / 'castep_magres' / f'{name}.magres')
+    compared = 0
+    for symbol, v in zip(atoms.symbols, atoms.arrays['efg']):
+        # below, the tensors are rounding of the file
+        if abs(principal_values(v)[2]) < 1e-6:
+            continue
+        compared += 1
+        # one moment for both: the tables are of different years, and carbon has none
+        isotope = Isotope('made up', 1.5, 100.0)
+        theirs = soprano.ElectricFieldGradient(v, species=f'{NUCLEI[symbol]}{symbol}', quadrupole_moment=100.0)
+        np.testing.assert_allclose(asymmetry(v), theirs.eta, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(principal_values(v)[2], theirs.Vzz, rtol=1e-9)
+        np.testing.assert_allclose(quadrupolar_coupling(v, isotope) * 1e3, theirs.Cq, rtol=1e-6)
+    assert compared == {'ethanol': 9, 'nacl': 0, 'magresview_test_efg': 2}[name]
+
+
+@needs('castep_magres')
+def test_euler_angles_of_ethanol_are_those_of_tensorview():
+    folder = FOLDER / 'castep_magres'
+    angles = euler_angles(read_magres(folder / 'ethanol.magres').arrays['efg'])
+    np.testing.assert_allclose(angles, np.loadtxt(folder / 'ethanol_efg_eulers.dat'), atol=1e-7)
+
+
+@pytest.mark.parametrize('convention', ['zyz', 'zxz'])
+@pytest.mark.parametrize('passive', [False, True])
+def test_euler_angles_turn_the_laboratory_into_the_frame(tensors, convention, passive):
+    along_z = np.array([np.diag([1.0, 2.0, -3.0]), np.diag([-3.0, 1.0, 2.0])])
+    tensors = np.concatenate([tensors, along_z])
+    angles = euler_angles(tensors, convention, passive)
+    turns = Rotation.from_euler(convention.upper(), angles, degrees=True).as_matrix()
+    if passive:
+        turns = turns.swapaxes(1, 2)
+    values = principal_values(tensors)
+    np.testing.assert_allclose(turns @ (values[:, :, None] * turns.swapaxes(1, 2)), tensors, atol=EXACT * 100)
+    assert (angles >= 0).all() and (angles <= [360, 90, 360]).all()
+    assert (angles[:, 0 if passive else 2] < 180).all()
+
+
+def test_unknown_conventions_of_euler_angles_are_refused():
+    with pytest.raises(ValueError, match='xyz'):
+        euler_angles(np.eye(3), 'xyz')
 
 
 def test_lithium_coupling_is_minus_9422_khz_per_atomic_unit():
@@ -135,5 +189,16 @@ def test_isotopes_are_found_by_name_and_element_and_can_be_overridden():
     assert get_isotope('Li').name == '7Li' and get_isotope('6Li').moment_mb == -0.808
     mine = Isotope('7Li', 1.5, -80.2)
     np.testing.assert_allclose(quadrupolar_coupling(axial(1.0), mine), 2 * quadrupolar_coupling(axial(1.0), '7Li'))
-    with pytest.raises(InputError, match="'P'"):
-        get_isotope('P')
+    assert get_isotope('Li:-40.8') == Isotope('7Li:-40.8', 1.5, -40.8) == get_isotope('7Li:-40.8')
+    assert get_isotope('8Li:31.4:2') == Isotope('8Li:31.4:2', 2.0, 31.4) and get_isotope('8Li:31.4:2').element == 'Li'
+    once, twice = (quadrupolar_coupling(axial(1.0), name) for name in ('7Li', '7Li:-80.2'))
+    np.testing.assert_allclose(twice, 2 * once)
+    assert get_isotope(get_isotope('Li:-40.8').name) == get_isotope('Li:-40.8')
+
+
+@pytest.mark.parametrize(
+    'name', ['P', '8Li', '8Li:31.4', '7Li:x', '7Li:0', '7Li:nan', '7Li:1:0.5', '7Li:1:2:3', 'Xy:1:2', '']
+)
+def test_isotopes_without_a_moment_are_refused(name):
+    with pytest.raises(InputError):
+        get_isotope(name)

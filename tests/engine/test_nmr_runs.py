@@ -11,6 +11,7 @@ from aiida_ufpnmr.engine.commands import nmr as command
 from aiida_ufpnmr.engine.efg.tensors import asymmetry, quadrupolar_coupling
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md.trajectory import EfgSeries, write_efg
+from aiida_ufpnmr.engine.nmr import observables
 from aiida_ufpnmr.engine.nmr import runs as module
 from aiida_ufpnmr.engine.nmr.groups import hopping_ions
 from aiida_ufpnmr.engine.nmr.lag_bins import bin_nodes
@@ -79,6 +80,7 @@ def test_blocks_of_ions_do_not_change_the_result(tmp_path, monkeypatch, options)
     whole, numbers = correlation_functions(EfgRuns.open([path]), settings)
     monkeypatch.setattr(module, 'BLOCK_BYTES', 80 * 6 * 4 * 2.0)
     monkeypatch.setattr(module, 'CHUNK_BYTES', 36 * 7 * 11.0)
+    monkeypatch.setattr(observables, 'SIGNAL_BYTES', 1.0)
     blocks, others = correlation_functions(EfgRuns.open([path]), settings)
     for name in whole:
         np.testing.assert_allclose(whole[name].c, blocks[name].c, atol=1e-12)

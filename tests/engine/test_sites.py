@@ -7,8 +7,10 @@ import pytest
 from ase import Atoms
 from click.testing import CliRunner
 
-from aiida_ufpnmr.engine.commands import transport as command
-from aiida_ufpnmr.engine.md.trajectory import EDGES, POSITION, TrajectoryWriter
+from aiida_ufpnmr.engine.commands import analyse as command
+from aiida_ufpnmr.engine.commands.nmr import acf
+from aiida_ufpnmr.engine.md.trajectory import EDGES, POSITION, Trajectory, TrajectoryWriter
+from aiida_ufpnmr.engine.structure import sites as module
 from aiida_ufpnmr.engine.structure import soft_coordination, stays
 
 TETRAHEDRON = 2.4 / np.sqrt(3) * np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
@@ -99,6 +101,38 @@ def test_sites_and_their_couplings_from_a_file(trajectory, tmp_path):
     assert six['c_q_mean_khz'] == pytest.approx(282.7, rel=0.02)
     assert six['omega_q_mean_khz'] == pytest.approx(-282.7, rel=0.02)
     assert all(file.stat().st_size for file in files)
+
+
+def test_a_hop_to_another_site_agrees_with_the_change_of_site(trajectory, tmp_path):
+    out = tmp_path / 'out.json'
+    arguments = ['hops', str(trajectory), '--by-site', '--json', str(out)]
+    result = CliRunner().invoke(command.analyse, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    found = json.loads(out.read_text())
+    between = found['hops_between_sites']
+    assert between.pop('LiS4_to_LiS6') in (1, 2)  # 14 Å at once, farther than any ion hops: may count as two
+    assert between == {'LiS4_to_LiS4': 0, 'LiS6_to_LiS4': 0, 'LiS6_to_LiS6': 0}
+    assert (found['site_changes'], found['site_changes_with_hop']) == (1, 1)
+
+
+def test_correlation_functions_by_site_are_drawn_with_those_of_single_ions(trajectory, tmp_path):
+    plot, out = tmp_path / 'acf.png', tmp_path / 'acf.json'
+    arguments = [str(trajectory), '--by-site', '--plot', str(plot), '--json', str(out), '--decays', '1', '--gamma', '1']
+    result = CliRunner().invoke(acf, [*arguments, '--bootstrap', '10'], catch_exceptions=False)
+    assert result.exit_code == 0 and plot.stat().st_size
+    found = json.loads(out.read_text())['observables']
+    shares = [found[f'omega_q_powder_LiS{n}']['origins_share'] for n in (4, 6)]
+    assert shares == pytest.approx([0.75, 0.25], abs=0.01)
+
+
+def test_blocks_of_ions_do_not_change_the_sites(trajectory, monkeypatch):
+    def found():
+        with Trajectory(trajectory) as source:
+            return module.find_sites(source).site
+
+    whole = found()
+    monkeypatch.setattr(module, 'BLOCK_BYTES', 1.0)
+    np.testing.assert_array_equal(found(), whole)
 
 
 @pytest.mark.parametrize('options', [['--anion', 'O'], ['--radius-angstrom', '0'], ['--species', 'Na']])

@@ -6,7 +6,7 @@ from two_site import two_site_paths
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.transport import HopSettings, find_hops, hop_rate
-from aiida_ufpnmr.engine.transport.hops import _find_hops
+from aiida_ufpnmr.engine.transport.hops import HopFinder, _find_hops
 
 STEP_PS = 0.1
 
@@ -37,11 +37,25 @@ def test_kernel_equals_its_plain_twin(window, residence):
     _, positions = two_site_paths(n_ions=2, n_frames=1500, rate_per_frame=0.02)
     for ion in range(2):
         path = np.ascontiguousarray(positions[:, ion])
-        frames, places = _find_hops(path, window, 1.5, residence, 20)
+        frames, places, _, _ = _find_hops(path, window, 1.5, residence, 20, np.zeros(3), 0, 0)
         expected_frames, expected_places = plain_hops(path, window, 1.5, residence, 20)
         assert len(frames) > 5
         np.testing.assert_array_equal(frames, expected_frames)
         np.testing.assert_allclose(places, expected_places, atol=1e-9)
+
+
+@pytest.mark.parametrize('size', [7, 100, 1499])
+def test_frames_that_come_in_parts_give_the_same_hops(size):
+    _, positions = two_site_paths(n_ions=5, n_frames=1500, rate_per_frame=0.02)
+    whole = find_hops(positions, STEP_PS)
+    finder = HopFinder(5, STEP_PS)
+    for start in range(0, 1500, size):
+        finder.add(positions[start : start + size])
+        assert len(finder._kept) <= finder.window + finder.residence
+    parts = finder.hops()
+    np.testing.assert_array_equal(parts.ion, whole.ion)
+    np.testing.assert_array_equal(parts.frame, whole.frame)
+    np.testing.assert_allclose(parts.target, whole.target, atol=1e-9)  # running means begin anew with each part
 
 
 @pytest.mark.parametrize('distance', [2.5, 3.5])

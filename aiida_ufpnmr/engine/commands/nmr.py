@@ -24,7 +24,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.nmr.decay import DECAY
-from aiida_ufpnmr.engine.nmr.groups import hopping_ions, starting_sites
+from aiida_ufpnmr.engine.nmr.groups import first_sites, hopping_ions, starting_sites
 from aiida_ufpnmr.engine.nmr.observables import FIELDS, AcfSettings, correlation_functions
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.nmr.storage import write_curves
@@ -142,7 +142,8 @@ def acf(
     runs = EfgRuns.open(trajectories, species, skip_ps * 1000)
     try:
         groups = [hopping_ions(runs)] if hopping else []
-        groups += starting_sites(runs) if by_site else []
+        sites = starting_sites(runs) if by_site else []
+        groups += sites
         curves, results = correlation_functions(runs, settings, groups)
     except InputError as error:
         named = any(str(path) in str(error) for path in trajectories)
@@ -156,7 +157,8 @@ def acf(
         from aiida_ufpnmr.engine.nmr.figures import acf_figure
 
         with whole_file(plot) as partial:
-            acf_figure(curves).savefig(partial, dpi=150)
+            start, names = first_sites(sites)
+            acf_figure(curves, start, names).savefig(partial, dpi=150)
     report(results, json_path)
     click.echo(
         f'{results["ions"]} {runs.species} ions, {results["frames"]} frames, {results["trajectory_ps"]:.4g} ps; '

@@ -36,6 +36,27 @@ class Count(click.IntRange):
         return number
 
 
+class Numbers(click.ParamType):
+    """Numbers above zero, or not below where ``zero``, with commas between."""
+
+    name = 'number,...'
+
+    def __init__(self, zero: bool = False):
+        self.zero = zero
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(float(part) for part in str(value).split(','))
+        except ValueError:
+            numbers = ()
+        if not numbers or not all(0 < number < math.inf or (self.zero and number == 0) for number in numbers):
+            which = 'not below' if self.zero else 'above'
+            self.fail(f'{value!r} is no list of numbers {which} zero, such as 10,100,1000', param, ctx)
+        return numbers
+
+
 POSITIVE = Number(min=0, min_open=True)
 NOT_NEGATIVE = Number(min=0)
 COUNT = Count(min=1)

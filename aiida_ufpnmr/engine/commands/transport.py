@@ -1,144 +1,30 @@
-"""``ufpnmr analyse``."""
+"""``ufpnmr analyse msd``, ``hops`` and ``sites``."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import inspect
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 
-from aiida_ufpnmr.engine.commands.shared import (
-    INPUT,
-    NOT_NEGATIVE,
-    OUTPUT,
-    POSITIVE,
-    Command,
-    Number,
-    check_outputs,
-    json_option,
-    print_table,
-    report,
-)
-from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.files import whole_file
-from aiida_ufpnmr.engine.hdf5 import versions
-from aiida_ufpnmr.engine.md.trajectory import Trajectory
+from aiida_ufpnmr.engine.commands.analysis import Finding, analysis_of_paths
 from aiida_ufpnmr.engine.commands.nmr import FieldDirection
+from aiida_ufpnmr.engine.commands.shared import NOT_NEGATIVE, POSITIVE, Command, Number
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
-from aiida_ufpnmr.engine.nmr.by_site import by_site
+from aiida_ufpnmr.engine.md.trajectory import Trajectory
+from aiida_ufpnmr.engine.nmr.by_site import by_site as distributions_by_site
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.structure.sites import SiteSettings, find_sites
 from aiida_ufpnmr.engine.structure.storage import write_sites
 from aiida_ufpnmr.engine.transport.hops import HopSettings, find_hops, hop_rate
 from aiida_ufpnmr.engine.transport.msd import DIFFUSION, diffusion
-from aiida_ufpnmr.engine.transport.paths import REFERENCES, IonPaths, ion_paths
+from aiida_ufpnmr.engine.transport.site_sequence import SiteAgreement, site_agreement
 from aiida_ufpnmr.engine.transport.storage import write_hops, write_msd
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure  # takes a while to import
 
-_ALWAYS = (
-    click.argument('trajectory', type=INPUT, metavar='TRAJ.h5'),
-    click.option('-o', '--output', type=OUTPUT, metavar='OUT.h5', help='Write the result as HDF5.'),
-    click.option('--species', default='Li', show_default=True, help='Element whose ions to follow.'),
-    click.option(
-        '--skip-ps', type=NOT_NEGATIVE, default=0.0, show_default=True, help='Leave out the first ps.'
-    ),
-    click.option(
-        '--reference',
-        type=click.Choice(REFERENCES),
-        default='framework',
-        show_default=True,
-        help='Whose mass centre is held still: all other atoms, all atoms, or nothing.',
-    ),
-    click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw the result.'),
-    json_option,
-)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What an analysis gives.
-
-    Attributes:
-        results: for ``--json``.
-        headline: one line for the terminal, which names the ions and the time already.
-        table: rows for the terminal, the heading first.
-        write: writes the result as HDF5.
-        figure: draws it.
-        remark: a line after the table.
-    """
-
-    results: dict
-    headline: str
-    table: Sequence[Sequence[str]]
-    write: Callable[[Path], None]
-    figure: Callable[[], Figure]
-    remark: str = ''
-
-
-def _analysis(function: Callable[..., Finding]):
-    """Make a command of a function of paths and its own options; what it refuses is reported with the trajectory."""
-    reads_file = 'trajectory' in inspect.signature(function).parameters
-
-    @functools.wraps(function)
-    def command(trajectory, output, species, skip_ps, reference, plot, json_path, **options):
-        check_outputs(output, plot, json_path)
-        started = time.perf_counter()
-        with Trajectory(trajectory) as source:
-            paths = ion_paths(source, species, skip_ps * 1000, reference)
-        if reads_file:
-            options |= {'trajectory': trajectory, 'skip_fs': skip_ps * 1000}
-        try:
-            found = function(paths, **options)
-        except InputError as error:
-            raise error if str(trajectory) in str(error) else InputError(f'{trajectory}: {error}') from error
-        results = {**found.results, **_record(paths, skip_ps, started)}
-        if output is not None:
-            found.write(output)
-        if plot is not None:
-            with whole_file(plot) as partial:
-                found.figure().savefig(partial, dpi=150)
-        report(results, json_path)
-        click.echo(found.headline)
-        print_table(found.table)
-        if found.remark:
-            click.echo(found.remark)
-
-    for decorate in reversed(_ALWAYS):
-        command = decorate(command)
-    return command
-
-
-def _record(paths: IonPaths, skip_ps: float, started: float) -> dict:
-    return {
-        'species': paths.species,
-        'ions': len(paths.index),
-        'frames': len(paths.positions),
-        'frame_spacing_ps': paths.step_ps,
-        'trajectory_ps': paths.length_ps,
-        'reference': paths.reference,
-        'skip_ps': skip_ps,
-        'versions': versions(),
-        'timing': {'wall_s': time.perf_counter() - started},
-    }
-
-
-@click.group('analyse')
-def analyse():
-    """How ions move along a trajectory."""
-
-
-@analyse.command('msd', cls=Command, example='ufpnmr analyse msd run.h5 --skip-ps 20 --plot msd.png --json msd.json')
-@_analysis
+@click.command('msd', cls=Command, example='ufpnmr analyse msd run.h5 --skip-ps 20 --plot msd.png --json msd.json')
+@analysis_of_paths
 @click.option(
     '--window',
     type=Number(0, 1),
@@ -182,8 +68,8 @@ def msd(paths, window, bootstrap, seed):
     )
 
 
-@analyse.command('hops', cls=Command, example='ufpnmr analyse hops run.h5 -o hops.h5 --plot hops.png --json hops.json')
-@_analysis
+@click.command('hops', cls=Command, example='ufpnmr analyse hops run.h5 -o hops.h5 --plot hops.png --json hops.json')
+@analysis_of_paths
 @click.option(
     '--window-ps',
     type=POSITIVE,
@@ -205,7 +91,8 @@ def msd(paths, window, bootstrap, seed):
     show_default=True,
     help='It has if its mean position over this time, in ps, is beyond the threshold, too (at least three frames).',
 )
-def hops(paths, window_ps, threshold_angstrom, residence_ps):
+@click.option('--by-site', is_flag=True, help='Compare with the sites that "analyse sites" finds with its defaults.')
+def hops(paths, trajectory, skip_fs, window_ps, threshold_angstrom, residence_ps, by_site):
     """Hops of single ions and the hop rate per ion.
 
     The rate counts every hop. 1/τ of a correlation function is another quantity: with two sites it is twice this rate.
@@ -235,6 +122,19 @@ def hops(paths, window_ps, threshold_angstrom, residence_ps):
 
         return hops_figure(paths.positions, found, paths.index, paths.species)
 
+    agreement = None
+    if by_site:
+        with Trajectory(trajectory) as source:
+            agreement = site_agreement(found, find_sites(source, paths.species, skip_fs=skip_fs))
+        results |= {
+            'hops_between_sites': {
+                f'{origin}_to_{target}': int(count)
+                for origin, row in zip(agreement.names, agreement.hops)
+                for target, count in zip(agreement.names, row)
+            },
+            'site_changes': agreement.changes,
+            'site_changes_with_hop': agreement.changes_with_hop,
+        }
     ions = f'{hopping_ions} out of {len(paths.index)} {paths.species} ions'
     return Finding(
         results,
@@ -246,6 +146,7 @@ def hops(paths, window_ps, threshold_angstrom, residence_ps):
             ('share that leads back', f'{rate.return_fraction:.2f}', ''),
             ('cosine to the next hop', f'{rate.successive_cosine:.2f}', ''),
             ('width against a Poisson count', f'{rate.dispersion:.1f}', ''),
+            *_agreement_rows(agreement),
         ],
         lambda path: write_hops(path, found, paths),
         figure,
@@ -253,8 +154,19 @@ def hops(paths, window_ps, threshold_angstrom, residence_ps):
     )
 
 
-@analyse.command('sites', cls=Command, example='ufpnmr analyse sites run.h5 -o sites.h5 --plot sites.png')
-@_analysis
+def _agreement_rows(agreement: SiteAgreement | None) -> list[tuple[str, str, str]]:
+    if agreement is None:
+        return []
+    rows = [
+        (f'hops from {origin} to {target}', str(count), '')
+        for origin, row in zip(agreement.names, agreement.hops)
+        for target, count in zip(agreement.names, row)
+    ]
+    return [*rows, ('changes of site, of them with a hop', f'{agreement.changes}, {agreement.changes_with_hop}', '')]
+
+
+@click.command('sites', cls=Command, example='ufpnmr analyse sites run.h5 -o sites.h5 --plot sites.png')
+@analysis_of_paths
 @click.option('--anion', default=SiteSettings.anion, show_default=True, help='Element that surrounds the ions.')
 @click.option(
     '--radius-angstrom',
@@ -325,7 +237,7 @@ def sites(
     found = None
     if has_tensors:
         asked = AcfSettings(field=field, isotope=isotope)
-        found = by_site(EfgRuns.open([trajectory], paths.species, skip_fs), there, nuclide, asked.direction)
+        found = distributions_by_site(EfgRuns.open([trajectory], paths.species, skip_fs), there, nuclide, asked.direction)
     table = [('site', 'share', 'neighbours', '|C_Q| (kHz)', 'η', 'ω_Q (kHz)')]
     summary = {}
     for number, name in enumerate(there.names):

@@ -9,12 +9,14 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from aiida_ufpnmr.engine.efg.harmonics import coupling, harmonic_constants
 from aiida_ufpnmr.engine.efg.kernels import expand_density
-from aiida_ufpnmr.engine.efg.radial import cutoff_function, density_integrals, radial_scaling, uniform_spline
+from aiida_ufpnmr.engine.efg.radial import density_integrals, radial_scaling, uniform_spline
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.neighbours import complete_cell
 
 #: Points of the radial splines a width of the Gaussian density: interpolation error below 1e-7 of the largest value.
 POINTS_A_WIDTH = 32
+#: Points beyond the cut-off: what is assumed at the end of a spline falls off by 4 a point.
+_MARGIN = 8
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,14 @@ class Expansion:
 
     def __post_init__(self):
         points = int(np.ceil(POINTS_A_WIDTH * self.cutoff / self.sigma)) + 1
-        r = np.linspace(0, self.cutoff, points)
+        # over the cut-off, so that what the end of the spline is made to be has no say below it
+        r = np.arange(points + _MARGIN) * self.cutoff / (points - 1)
         values = density_integrals(r, self.n_max, self.l_max, self.cutoff, self.sigma)
-        fade = cutoff_function(r, self.cutoff, self.cutoff_width)
         if self.exponent:
-            fade = fade * radial_scaling(r, self.scale, self.exponent)
+            values *= radial_scaling(r, self.scale, self.exponent)[:, None, None]
         numbers = np.full(max(atomic_numbers.values()) + 1, -1)
         numbers[[atomic_numbers[symbol] for symbol in self.known_species]] = np.arange(len(self.known_species))
-        object.__setattr__(self, '_table', uniform_spline(values * fade[:, None, None]))
+        object.__setattr__(self, '_table', uniform_spline(values))
         object.__setattr__(self, '_spacing', r[1])
         object.__setattr__(self, '_harmonic_constants', harmonic_constants(self.l_max))
         object.__setattr__(self, '_channel_of_number', numbers)
@@ -82,7 +84,8 @@ class Expansion:
         positions = np.ascontiguousarray(positions, dtype=np.float64)
         cell = complete_cell(positions, np.asarray(cell, dtype=np.float64), pbc)
         count, constants = len(self.known_species), self._harmonic_constants
-        return expand_density(positions, cell, pbc, species, count, ions, self._table, self._spacing, constants)
+        radial = self._table, self._spacing, self.cutoff, self.cutoff_width
+        return expand_density(positions, cell, pbc, species, count, ions, *radial, constants)
 
 
 def coupled_pairs(l_max: int) -> np.ndarray:
@@ -123,6 +126,29 @@ def equivariant_features(expansion: np.ndarray) -> np.ndarray:
         else:
             blocks.append(product.reshape(n_ions, 5, -1) * np.sqrt(2.0))
     return np.concatenate(blocks, axis=2)
+
+
+def invariant_features(expansion: np.ndarray) -> np.ndarray:
+    """λ = 0 features (n_ions, n_features) of norm 1: the l = 0 coefficients, then all products that rotations leave
+    alone.
+
+    Of the products of one l only p ≤ q is kept, with √2 for p < q, so the dot product of two feature vectors is, up to
+    the norm, the SOAP kernel (with the linear one). An ion without neighbours has zeros.
+
+    Args:
+        expansion: (n_ions, (l_max + 1)², channels), mixed or not.
+    """
+    channels = expansion.shape[2]
+    upper = np.triu_indices(channels)
+    twice = np.where(upper[0] == upper[1], 1.0, np.sqrt(2.0))
+    blocks = [expansion[:, 0]]
+    for l in range(int(np.sqrt(expansion.shape[1]))):
+        block = expansion[:, l * l : (l + 1) ** 2]
+        product = block.swapaxes(1, 2) @ block / np.sqrt(2 * l + 1)
+        blocks.append(product[:, upper[0], upper[1]] * twice)
+    features = np.concatenate(blocks, axis=1)
+    norm = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(norm > 0, norm, 1.0)
 
 
 def contraction_weights(weights: np.ndarray, l_max: int, channels: int) -> tuple[np.ndarray, np.ndarray]:

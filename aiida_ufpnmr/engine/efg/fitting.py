@@ -1,6 +1,6 @@
-"""Fit of the EFG model: ridge regression on λ = 2 SOAP features, validated on groups that were withheld.
+"""Fit of the EFG model: ridge regression on λ-SOAP features or sparse kernels, validated on groups that were withheld.
 
-Everything that is learnt from labels follows from the normal equations of each fold, so memory grows neither with the
+Everything that is learnt from labels follows from the compressed rows of each fold, so memory grows neither with the
 number of structures nor with that of ions.
 """
 
@@ -8,68 +8,33 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_numbers
-from scipy.linalg import cho_factor, cho_solve
 
 from aiida_ufpnmr.engine.dataset import Dataset
-from aiida_ufpnmr.engine.efg.descriptors import contraction_weights, equivariant_features, feature_count
-from aiida_ufpnmr.engine.efg.isotopes import get_isotope
-from aiida_ufpnmr.engine.efg.kernels import mix_channels
-from aiida_ufpnmr.engine.efg.metrics import dataset_errors, labelled_tensors
-from aiida_ufpnmr.engine.efg.model import EfgModel, expansion_of
-from aiida_ufpnmr.engine.efg.settings import PENALTIES, EfgSettings
+from aiida_ufpnmr.engine.efg.domain import WITHIN, Domain, Moments
+from aiida_ufpnmr.engine.efg.labels import labelled_tensors
+from aiida_ufpnmr.engine.efg.metrics import dataset_errors, expected_and_real
+from aiida_ufpnmr.engine.efg.model import EfgModel
+from aiida_ufpnmr.engine.efg.posterior import EfgPosterior, frequency_error_khz, variances
+from aiida_ufpnmr.engine.efg.prediction import predict_labelled
+from aiida_ufpnmr.engine.efg.problem import EfgProblem
+from aiida_ufpnmr.engine.efg.ridge import CompressedRows, RidgeSolution
+from aiida_ufpnmr.engine.efg.settings import EfgSettings, penalties_of
 from aiida_ufpnmr.engine.efg.tensors import to_irreps
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.ufp.calibration import cross_fitted, fit_noise
+from aiida_ufpnmr.engine.ufp.posterior import Noise
 
 #: Penalty where too few groups leave nothing to choose it by.
 DEFAULT_PENALTY = 3e-2
 
 
-class _NormalEquations:
-    """G = XᵀX, b = Xᵀy and yᵀy of one fold; enough for a ridge fit and for its squared error."""
-
-    def __init__(self, n_features: int):
-        self.gram = np.zeros((n_features, n_features))
-        self.moment = np.zeros(n_features)
-        self.square = 0.0
-        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, features: np.ndarray, targets: np.ndarray) -> None:
-        """Take in rows; they are summed a thousand at a time, because adding to the Gram matrix costs its full size."""
-        self._waiting.append((features, targets))
-        if sum(len(targets) for _, targets in self._waiting) > 1000:
-            self.complete()
-
-    def complete(self) -> None:
-        """Sum the rows that wait."""
-        if not self._waiting:
-            return
-        features, targets = map(np.concatenate, zip(*self._waiting))
-        self._waiting.clear()
-        self.gram += features.T @ features
-        self.moment += features.T @ targets
-        self.square += targets @ targets
-
-    def squared_error(self, weights: np.ndarray) -> float:
-        return float(weights @ (self.gram @ weights) - 2 * self.moment @ weights + self.square)
-
-
-def _solve(parts: list[_NormalEquations], penalty: float) -> np.ndarray:
-    """Ridge weights from the sum of some folds."""
-    gram = parts[0].gram.copy()
-    for part in parts[1:]:
-        gram += part.gram
-    gram[np.diag_indices(len(gram))] += penalty
-    factor = cho_factor(gram, overwrite_a=True, check_finite=False)
-    return cho_solve(factor, sum(part.moment for part in parts), check_finite=False)
-
-
-def _pair_errors(parts: list[_NormalEquations], penalties, bar) -> np.ndarray:
+def _pair_errors(parts: list[CompressedRows], penalties, bar) -> np.ndarray:
     """Squared error on fold g of the model trained without folds f and g, (penalties, folds f, folds g).
 
     On the diagonal (f = g) stands the error on f of the model trained without f.
@@ -82,7 +47,7 @@ def _pair_errors(parts: list[_NormalEquations], penalties, bar) -> np.ndarray:
                 kept = [part for k, part in enumerate(parts) if k not in (f, g)]
                 if not kept:  # two folds: nothing is left inside
                     continue
-                weights = _solve(kept, penalty)
+                weights = RidgeSolution(kept, penalty).weights
                 errors[p, f, g] = parts[g].squared_error(weights)
                 errors[p, g, f] = parts[f].squared_error(weights)
                 bar.update()
@@ -100,138 +65,160 @@ def _chosen_penalties(errors: np.ndarray, penalties) -> tuple[list[float], float
     return [penalties[int(k)] for k in np.argmin(within, axis=0)], best
 
 
-def _coefficients(expansion, dataset: Dataset, species: str, masks, description: str):
-    """The density expansion around the labelled ions, structure by structure."""
-    number = atomic_numbers[species]
-    with progress(len(dataset), description, 'structure') as bar:
-        for row, (atoms, mask) in enumerate(zip(dataset, masks)):
-            ions = np.flatnonzero(atoms.numbers == number)[mask]
-            yield row, expansion.coefficients(
-                atoms.positions, atoms.cell.array, atoms.pbc, expansion.species_indices(atoms.numbers), ions
-            )
-            bar.update()
+@dataclasses.dataclass(frozen=True)
+class _Withheld:
+    """Predictions of each structure's labelled ions by models that did not see its group.
 
-
-def _principal_channels(expansion, coefficients, mixed: int) -> np.ndarray:
-    """For each l the combinations of channels that carry most of the density, (l_max + 1, channels, mixed).
-
-    Uncentred principal components (Goscinski, Musil, Pozdnyakov, Nigam & Ceriotti, J. Chem. Phys. 155, 104106 (2021)).
-    They see structures only, never labels.
+    Attributes:
+        tensors: for each structure (n, 3, 3) in a.u.
+        variance: for each structure (n,).
+        squared_distance: for each structure (n,), from the training set.
+        fold: for each structure (n,), in which fold it was withheld.
     """
-    covariance = np.zeros((expansion.l_max + 1, expansion.channels, expansion.channels))
-    for _, c in coefficients:
-        for l, target in enumerate(covariance):
-            block = c[:, l * l : (l + 1) ** 2].reshape(-1, expansion.channels)
-            target += block.T @ block
-    return np.ascontiguousarray(np.linalg.eigh(covariance)[1][:, :, ::-1][:, :, : min(mixed, expansion.channels)])
+
+    tensors: list[np.ndarray]
+    variance: list[np.ndarray]
+    squared_distance: list[np.ndarray]
+    fold: list[np.ndarray]
+
+    @classmethod
+    def of(cls, problem: EfgProblem, folds: Sequence[np.ndarray], parts, moments, penalties) -> _Withheld:
+        """One fit a fold."""
+        empty = [np.zeros(0)] * len(problem.dataset)
+        found = cls([np.zeros((0, 3, 3))] * len(empty), list(empty), list(empty), list(empty))
+        for f, (members, penalty) in enumerate(zip(folds, penalties)):
+            solution = RidgeSolution([part for k, part in enumerate(parts) if k != f], penalty)
+            terms, domain = problem.design.terms(solution.weights), Domain.of(moments[:f] + moments[f + 1 :])
+            for k in members:
+                if len(problem.mixed[k]):
+                    found.tensors[k] = problem.predicted(terms, k)
+                    found.variance[k] = variances(problem.design, solution.whitening, penalty, problem.mixed[k])
+                    found.squared_distance[k] = domain.squared_distances(problem.mixed[k])
+                    found.fold[k] = np.full(len(problem.mixed[k]), f)
+        return found
+
+    def calibrate(self, problem: EfgProblem) -> tuple[Noise, dict[str, Any]]:
+        """How variances become errors, and whether they do: each fold is judged by what the others show."""
+        predicted, reference, variance, fold = map(
+            np.concatenate, (self.tensors, problem.tensors, self.variance, self.fold)
+        )
+        error = to_irreps(predicted - reference).ravel()
+        variance, fold = np.repeat(variance, 5), np.repeat(fold, 5)
+        expected = cross_fitted(error, variance, fold)[::5]
+        groups = np.repeat(problem.dataset.groups, [len(t) for t in problem.tensors])
+        return fit_noise(error, variance), expected_and_real(predicted, reference, expected, groups, problem.isotope)
 
 
 def fit_efg_model(
-    dataset: Dataset, species: str, settings: EfgSettings = EfgSettings(), test: Dataset | None = None
+    dataset: Dataset,
+    species: str,
+    settings: EfgSettings = EfgSettings(),
+    test: Dataset | None = None,
+    keep_posterior: bool = True,
 ) -> tuple[EfgModel, dict[str, Any]]:
     """Fit a model to all labelled ions of a species.
 
     The penalty is chosen by cross-validation over folds of whole groups. The errors at the top of the results are on
     ``test``; without it, each fold is predicted by a model trained on the others with the penalty that cross-validation
     among those others chooses (nested, so that no label of a fold has a say in its prediction). The model that is
-    returned is fitted to everything. A single group leaves nothing to validate on: those errors are then NaN.
+    returned is fitted to everything. A single group leaves nothing to validate on: those errors are then NaN, and the
+    model has no posterior, because nothing calibrates it.
 
     Args:
         dataset: structures with ``efg``; NaN for ions without label.
         species: chemical symbol of the ions.
         settings: of descriptor and fit.
         test: labelled structures on which to report errors.
+        keep_posterior: keep what tells expected errors in the model.
 
     Returns:
         the model, and results with units in their keys.
 
     Raises:
-        InputError: no labelled ion, an element in ``test`` that ``dataset`` lacks, or no quadrupolar isotope.
+        InputError: no labelled ion, labels that are no EFG tensors, an element in ``test`` that ``dataset`` lacks, or
+            no quadrupolar isotope.
     """
     began, cpu_began = time.perf_counter(), time.process_time()
-    isotope = get_isotope(settings.isotope or species).name
-    if isotope.lstrip('0123456789') != species:
-        raise InputError(f'isotope {isotope} is none of {species}; choose one of it, or leave the setting out')
-    masks, tensors = labelled_tensors(dataset, species)
-    ions = sum(map(len, tensors))
-    if not ions:
-        raise InputError(f'{dataset.source}: no {species} atom with an EFG label; label some')
-    if test is not None and not sum(map(len, labelled_tensors(test, species)[1])):
-        raise InputError(f'{test.source}: no {species} atom with an EFG label; label some')
-    known = dataset.species
-    expansion = expansion_of(settings, known)
+    problem = EfgProblem.of(dataset, species, settings)
     if test is not None:
-        for row, atoms in enumerate(test):
-            try:
-                expansion.species_indices(atoms.numbers)
-            except InputError as error:
-                raise InputError(f'{test.source}, structure {row}: {error}') from None
-
-    mixing = _principal_channels(
-        expansion, _coefficients(expansion, dataset, species, masks, 'channels'), settings.mixed_channels
-    )
+        _check_test(problem, test)
     folds = dataset.folds(settings.folds, settings.seed)
-    fold_of = np.zeros(len(dataset), int)
-    for number, rows in enumerate(folds):
-        fold_of[rows] = number
-    n_features = feature_count(settings.l_max, mixing.shape[2])
-    parts = [_NormalEquations(n_features) for _ in range(max(1, len(folds)))]
-    norm = 0.0
-    for row, coefficients in _coefficients(expansion, dataset, species, masks, 'features'):
-        features = equivariant_features(mix_channels(coefficients, mixing))
-        norm += float((features**2).sum())
-        parts[fold_of[row]].add(features.reshape(-1, features.shape[2]), to_irreps(tensors[row]).ravel())
-    for part in parts:
-        part.complete()
-    norm /= 5 * ions
-    if not norm:
-        raise InputError(f'{dataset.source}: no labelled {species} atom has a neighbour; raise the cutoff')
+    parts = [problem.compressed(members) for members in folds or [range(len(dataset))]]
 
-    def model(weights: np.ndarray, penalty: float) -> EfgModel:
-        linear, pairs = contraction_weights(weights, settings.l_max, mixing.shape[2])
-        return EfgModel(species, isotope, known, settings, penalty, mixing, linear, pairs, dataset.content_hash)
-
-    # settings speak of features of mean square norm 1; for these as they are, a penalty is multiplied by that norm
-    penalties = [settings.penalty] if settings.penalty is not None else list(PENALTIES)
+    penalties = penalties_of(settings)
     fold_penalties, penalty = [], DEFAULT_PENALTY if settings.penalty is None else settings.penalty
     if folds and len(penalties) > 1:
         solves = len(penalties) * len(folds) * (len(folds) + 1) // 2
         with progress(solves, 'cross-validation', 'solve') as bar:
-            errors = _pair_errors(parts, [p * norm for p in penalties], bar)
+            errors = _pair_errors(parts, penalties, bar)
         fold_penalties, penalty = _chosen_penalties(errors, penalties)
     elif folds:
         fold_penalties = [penalty] * len(folds)
-    fitted = model(_solve(parts, penalty * norm), penalty)
 
-    train = dataset_errors([fitted.predict(atoms) for atoms in dataset], dataset, species, isotope)
+    solution = RidgeSolution(parts, penalty)
+    posterior, calibration, noise, withheld = None, None, None, None
+    if folds:
+        moments = [Moments(problem.mixed[k] for k in members if len(problem.mixed[k])) for members in folds]
+        withheld = _Withheld.of(problem, folds, parts, moments, fold_penalties)
+        noise, calibration = withheld.calibrate(problem)
+        limit = float(np.quantile(np.concatenate(withheld.squared_distance), WITHIN))
+        domain = dataclasses.replace(Domain.of(moments), limit=max(limit, 1e-12))
+        posterior = EfgPosterior(problem.design, solution.whitening, penalty, noise, domain)
+    fitted = problem.model(solution.weights, penalty, posterior)
+
+    isotope = problem.isotope
+    train = [problem.predicted(fitted.terms, k) for k in range(len(dataset))]
+    train = dataset_errors(train, dataset, species, isotope)
     validation: dict[str, Any] = {'folds': len(folds), 'penalty': penalty, 'penalty_of_folds': fold_penalties}
     if test is not None:
-        top = dataset_errors([fitted.predict(atoms) for atoms in test], test, species, isotope)
+        found = predict_labelled(fitted, test)
+        top = dataset_errors(found.tensors, test, species, isotope, found.grade)
+        calibration = found.calibration(test, species, isotope)
         validation['method'] = 'test set'
     elif folds:
-        predicted: list = [None] * len(dataset)
-        for number, rows in enumerate(folds):
-            others = [part for k, part in enumerate(parts) if k != number]
-            withheld = model(_solve(others, fold_penalties[number] * norm), fold_penalties[number])
-            for row in rows:
-                predicted[row] = withheld.predict(dataset.structures[row])
-        top = dataset_errors(predicted, dataset, species, isotope)
+        grades = [np.sqrt(part / posterior.domain.limit) for part in withheld.squared_distance]
+        top = dataset_errors(withheld.tensors, dataset, species, isotope, grades)
         validation['method'] = 'whole groups withheld, penalty chosen within the others (nested cross-validation)'
     else:
-        top = {**dict.fromkeys(train, float('nan')), 'ions': ions, 'by_group': {}, 'well_defined_frames': {}}
+        top = {
+            **dict.fromkeys(train, float('nan')),
+            'ions': problem.ions,
+            **{key: {} for key in ('by_group', 'by_site', 'by_atoms', 'by_grade', 'well_defined_frames')},
+            'quaternion_dot_distribution': None,
+        }
         validation['method'] = 'none: a single group leaves nothing to withhold; give a test set'
     results = {
         **top,
-        'train': {key: value for key, value in train.items() if key != 'by_group'},
+        'train': {key: value for key, value in train.items() if not key.startswith('by_')},
         'validation': validation,
+        'calibration': calibration,
+        'noise': None if noise is None else _noise_results(noise, isotope),
         'species': species,
         'isotope': isotope,
-        'known_species': list(known),
+        'known_species': list(fitted.known_species),
         'structures': len(dataset),
-        'features': n_features,
+        'features': problem.design.n_columns,
         'settings': dataclasses.asdict(settings),
         'training_sha256': dataset.content_hash,
         'versions': versions(),
         'timing': {'wall_s': time.perf_counter() - began, 'cpu_s': time.process_time() - cpu_began},
     }
-    return fitted, results
+    return fitted if keep_posterior else dataclasses.replace(fitted, posterior=None), results
+
+
+def _check_test(problem: EfgProblem, test: Dataset) -> None:
+    if not sum(map(len, labelled_tensors(test, problem.species)[1])):
+        raise InputError(f'{test.source}: no {problem.species} atom with an EFG label; label some')
+    for row, atoms in enumerate(test):
+        try:
+            problem.expansion.species_indices(atoms.numbers)
+        except InputError as error:
+            raise InputError(f'{test.source}, structure {row}: {error}') from None
+
+
+def _noise_results(noise: Noise, isotope: str) -> dict[str, float]:
+    return {
+        'omega_q_floor_khz': float(frequency_error_khz(noise.floor, isotope)),
+        'omega_q_scale_khz': float(frequency_error_khz(noise.scale, isotope)),
+        'power': noise.power,
+    }

@@ -5,6 +5,7 @@ Moments in millibarn after P. Pyykkö, Mol. Phys. 116, 1328 (2018), "Year-2017 n
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ class Isotope:
     """A quadrupolar nucleus.
 
     Attributes:
-        name: mass number and symbol, such as ``7Li``.
+        name: mass number and symbol, such as ``7Li``, and what differs from the table, see :func:`get_isotope`.
         spin: I, in units of ħ.
         moment_mb: nuclear quadrupole moment Q in millibarn.
     """
@@ -24,6 +25,11 @@ class Isotope:
     name: str
     spin: float
     moment_mb: float
+
+    @property
+    def element(self) -> str:
+        """Chemical symbol."""
+        return re.sub(r'\d+|:.*', '', self.name)
 
 
 #: The isotope that stands for its element comes first.
@@ -69,12 +75,26 @@ ISOTOPES = {name: Isotope(name, float(spin), float(moment)) for name, spin, mome
 def get_isotope(name: str) -> Isotope:
     """The isotope called ``name`` (``7Li``), or the one that stands for an element (``Li``).
 
+    With a moment of your own after a colon, in millibarn, and a spin after another: ``7Li:-40.8``, ``8Li:31.4:2``. An
+    isotope that is not in the table needs both. The name keeps them.
+
     Raises:
-        InputError: not in the table.
+        InputError: not in the table, or numbers that cannot be.
     """
-    if name in ISOTOPES:
-        return ISOTOPES[name]
-    for isotope in ISOTOPES.values():
-        if re.sub(r'\d', '', isotope.name) == name:
-            return isotope
-    raise InputError(f'no quadrupole moment known for {name!r}; known are {", ".join(ISOTOPES)}')
+    label, *own = str(name).split(':')
+    known = ISOTOPES.get(label) or next((i for i in ISOTOPES.values() if i.element == label), None)
+    if not own and known is not None:
+        return known
+    if not own or len(own) > 2 or (known is None and (len(own) < 2 or not re.fullmatch(r'\d+[A-Z][a-z]?', label))):
+        raise InputError(
+            f'no quadrupole moment known for {name!r}; known are {", ".join(ISOTOPES)}; '
+            'give one of your own as NAME:MILLIBARN:SPIN, such as 8Li:31.4:2'
+        )
+    try:
+        moment, spin = float(own[0]), float(own[1]) if len(own) == 2 else known.spin
+    except ValueError:
+        moment = spin = math.nan
+    if not (math.isfinite(moment) and moment and spin >= 1 and 2 * spin == int(2 * spin)):
+        raise InputError(f'isotope {name!r}: give a moment in millibarn that is not 0, and a spin of 1, 1.5, 2, …')
+    symbol = label if label[0].isdigit() else known.name
+    return Isotope(':'.join([symbol, *own]), spin, moment)

@@ -16,23 +16,24 @@ from aiida_ufpnmr.engine.neighbours import find_neighbours
 _FAST = {'reassoc', 'contract', 'nsz'}
 
 
-@nb.njit(cache=True, fastmath=_FAST)
-def expand_density(positions, cell, pbc, species, n_species, ions, table, spacing, constants):
+@nb.njit(cache=True, nogil=True, fastmath=_FAST)
+def expand_density(positions, cell, pbc, species, n_species, ions, table, spacing, cutoff, width, constants):
     """Coefficients of the neighbour density around chosen ions, (n_ions, (l_max + 1)², n_species · n_max).
 
     Args:
         species: (n_atoms,) index of each atom's species, 0 .. n_species - 1.
         ions: (n_ions,) the atoms to expand around.
-        table: (n_points + 2, l_max + 1, n_max) coefficients of uniform cubic B-splines in r, of which the last point
-            lies at the cut-off.
+        table: (n_points + 2, l_max + 1, n_max) coefficients of uniform cubic B-splines in r, beyond the cut-off.
         spacing: distance of two points in Å.
+        cutoff, width: Å; a shifted cosine over the last ``width`` makes it smooth. Its second derivative jumps, which
+            a spline would blur, so it stands apart from the table.
         constants: of the harmonics.
     """
     n_l, n_max = table.shape[1], table.shape[2]
     last = len(table) - 4
     centres = np.zeros(len(positions), np.bool_)
     centres[ions] = True
-    start, index, shift = find_neighbours(positions, cell, pbc, spacing * (len(table) - 3), centres)
+    start, index, shift = find_neighbours(positions, cell, pbc, cutoff, centres)
     out = np.zeros((len(ions), n_l * n_l, n_species, n_max))
     harmonics = np.empty(n_l * n_l)
     radial = np.empty(n_max)
@@ -53,6 +54,9 @@ def expand_density(positions, cell, pbc, species, n_species, ions, table, spacin
             b1 = (3 * t**3 - 6 * t**2 + 4) / 6
             b2 = (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6
             b3 = t**3 / 6
+            if r > cutoff - width:
+                fade = 0.5 + 0.5 * np.cos(np.pi * (r - cutoff + width) / width)
+                b0, b1, b2, b3 = b0 * fade, b1 * fade, b2 * fade, b3 * fade
             channel = species[j]
             for l in range(n_l):
                 for n in range(n_max):
@@ -65,7 +69,7 @@ def expand_density(positions, cell, pbc, species, n_species, ions, table, spacin
     return out.reshape((len(ions), n_l * n_l, n_species * n_max))
 
 
-@nb.njit(cache=True, fastmath=_FAST)
+@nb.njit(cache=True, nogil=True, fastmath=_FAST)
 def mix_channels(expansion, mixing):
     """Linear combinations of the channels for each l, (n_ions, (l_max + 1)², mixed).
 
@@ -86,7 +90,7 @@ def mix_channels(expansion, mixing):
     return out
 
 
-@nb.njit(cache=True, fastmath=_FAST)
+@nb.njit(cache=True, nogil=True, fastmath=_FAST)
 def contract_weights(expansion, linear_weights, pairs, couplings, weights):
     """The λ = 2 components (n_ions, 5) that a linear model gives, without forming its features.
 

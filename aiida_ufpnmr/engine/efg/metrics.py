@@ -8,16 +8,26 @@ from typing import Any
 import numpy as np
 
 from aiida_ufpnmr.engine.dataset import Dataset
+from aiida_ufpnmr.engine.efg.coordination import site_names
+from aiida_ufpnmr.engine.efg.labels import labelled_tensors
+from aiida_ufpnmr.engine.efg.posterior import frequency_error_khz
 from aiida_ufpnmr.engine.efg.tensors import (
     asymmetry,
     orientation_overlap,
     quadrupolar_coupling,
     quadrupolar_frequency,
+    to_irreps,
     well_defined_frame,
 )
+from aiida_ufpnmr.engine.ufp.calibration import coverage
 
 #: Key and limit of the fractions of ions whose frame is met that well.
 OVERLAPS = {'0_9': 0.9, '0_99': 0.99, '0_999': 0.999}
+#: Points of the cumulative distribution of q·q'; no pair of frames has less than 1/2.
+OVERLAP_GRID = np.round(np.concatenate([np.linspace(0.5, 0.98, 25), np.linspace(0.985, 1.0, 16)]), 6)
+#: Ions are sorted by the extrapolation grade into these.
+GRADE_LIMITS = (0.5, 0.75, 1.0, 1.5)
+GRADES = ('0_0_to_0_5', '0_5_to_0_75', '0_75_to_1', '1_to_1_5', 'above_1_5')
 
 
 def _mean(values: np.ndarray) -> float:
@@ -31,15 +41,17 @@ def _fractions(overlap: np.ndarray) -> dict[str, float]:
 def efg_errors(predicted: np.ndarray, reference: np.ndarray, isotope: str) -> dict[str, Any]:
     """Errors of predicted tensors, (n, 3, 3) in a.u., against reference ones.
 
-    ω_Q is taken with the field along x, y and z of the Cartesian frame, all three counted alike. C_Q is |C_Q|. The
-    fractions of frames with q·q' above a limit are over all ions, as in Harper et al. (2024), and once more under
-    ``well_defined_frames`` without ions whose frame is arbitrary, see
+    ω_Q is taken with the field along x, y and z of the Cartesian frame, all three counted alike. C_Q is |C_Q|.
+    Components are the five orthonormal ones. The fractions of frames with q·q' above a limit are over all ions, as in
+    Harper et al. (2024), and once more under ``well_defined_frames`` without ions whose frame is arbitrary, see
     :func:`~aiida_ufpnmr.engine.efg.tensors.well_defined_frame`. Random frames reach 0.9 in 14 % of cases.
     """
     omega = np.stack([quadrupolar_frequency(predicted - reference, field, isotope) for field in np.eye(3)])
     coupling = quadrupolar_coupling(predicted, isotope, False) - quadrupolar_coupling(reference, isotope, False)
+    component = to_irreps(predicted - reference)
     overlap = orientation_overlap(predicted, reference)
     eta = asymmetry(predicted) - asymmetry(reference)
+    eta = eta[np.isfinite(eta)]
     size = np.linalg.norm(reference)
     defined = well_defined_frame(reference)
     return {
@@ -47,43 +59,70 @@ def efg_errors(predicted: np.ndarray, reference: np.ndarray, isotope: str) -> di
         'omega_q_rmse_khz': float(np.sqrt((omega**2).mean())),
         'c_q_mae_khz': float(np.abs(coupling).mean()),
         'c_q_rmse_khz': float(np.sqrt((coupling**2).mean())),
-        'eta_mae': _mean(np.abs(eta[np.isfinite(eta)])),
+        'eta_mae': _mean(np.abs(eta)),
+        'eta_rmse': float(np.sqrt(_mean(eta**2))),
+        'efg_component_mae_au': float(np.abs(component).mean()),
+        'efg_component_rmse_au': float(np.sqrt((component**2).mean())),
         'efg_relative_rmse': float(np.linalg.norm(predicted - reference) / size) if size else float('nan'),
         **_fractions(overlap),
         'well_defined_frames': {'ions': int(defined.sum()), **_fractions(overlap[defined])},
     }
 
 
-def labelled_tensors(dataset: Dataset, species: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """For each structure: which of its ions of ``species`` have a label, and those labels as (n, 3, 3) in a.u.
-
-    The first are booleans over the ions of the structure; they pick rows of a prediction.
-    """
-    masks, tensors = [], []
-    for atoms in dataset:
-        chosen = np.array(atoms.get_chemical_symbols()) == species
-        efg = atoms.arrays['efg'][chosen] if 'efg' in atoms.arrays else np.full((chosen.sum(), 3, 3), np.nan)
-        mask = ~np.isnan(efg).any(axis=(1, 2))
-        masks.append(mask)
-        tensors.append(efg[mask])
-    return masks, tensors
+def overlap_distribution(predicted: np.ndarray, reference: np.ndarray) -> dict[str, list[float]]:
+    """Cumulative distribution of q·q': the fraction of ions up to each value of ``quaternion_dot``."""
+    overlap = np.sort(orientation_overlap(predicted, reference))
+    below = np.searchsorted(overlap, OVERLAP_GRID, side='right') / max(1, len(overlap))
+    return {'quaternion_dot': OVERLAP_GRID.tolist(), 'fraction_up_to': below.tolist()}
 
 
-def dataset_errors(predicted: Sequence[np.ndarray], dataset: Dataset, species: str, isotope: str) -> dict[str, Any]:
-    """Errors over all labelled ions of a dataset, and under ``by_group`` for each of its groups.
+def dataset_errors(
+    predicted: Sequence[np.ndarray],
+    dataset: Dataset,
+    species: str,
+    isotope: str,
+    grades: Sequence[np.ndarray] | None = None,
+) -> dict[str, Any]:
+    """Errors over all labelled ions of a dataset, and under ``by_group``, ``by_site`` and so on for its parts.
 
     Args:
-        predicted: for each structure the tensors of all its ions of ``species``, (n_ions, 3, 3) in a.u.
+        predicted: for each structure the tensors of its labelled ions of ``species``, (n, 3, 3) in a.u.
+        grades: for each structure the extrapolation grades (n,) of those ions, for ``by_grade``.
     """
     masks, reference = labelled_tensors(dataset, species)
-    predicted = [tensors[mask] for tensors, mask in zip(predicted, masks)]
-    group = np.repeat(dataset.groups, [len(tensors) for tensors in reference])
-    predicted, reference = np.concatenate(predicted), np.concatenate(reference)
-    by_group = {}
-    for name in sorted(set(group)):
-        chosen = group == name
-        by_group[name.replace('.', '_')] = {
-            'ions': int(chosen.sum()),
-            **efg_errors(predicted[chosen], reference[chosen], isotope),
-        }
-    return {**efg_errors(predicted, reference, isotope), 'ions': len(reference), 'by_group': by_group}
+    counts = [len(tensors) for tensors in reference]
+    sites = [names[mask] for names, mask in zip(site_names(dataset, species), masks)]
+    predicted, reference = np.concatenate(list(predicted)), np.concatenate(reference)
+    parts = {
+        'by_group': np.repeat([name.replace('.', '_') for name in dataset.groups], counts),
+        'by_site': np.concatenate(sites),
+        'by_atoms': np.repeat([str(len(atoms)) for atoms in dataset], counts),
+    }
+    if grades is not None:
+        parts['by_grade'] = np.array(GRADES)[np.digitize(np.concatenate(list(grades)), GRADE_LIMITS)]
+    errors = {
+        **efg_errors(predicted, reference, isotope),
+        'ions': len(reference),
+        'quaternion_dot_distribution': overlap_distribution(predicted, reference),
+    }
+    for key, names in parts.items():
+        errors[key] = {}
+        for name in sorted(set(names)):
+            chosen = names == name
+            found = efg_errors(predicted[chosen], reference[chosen], isotope)
+            errors[key][str(name)] = {'ions': int(chosen.sum()), **found}
+    return errors
+
+
+def expected_and_real(
+    predicted: np.ndarray, reference: np.ndarray, error: np.ndarray, groups: np.ndarray, isotope: str
+) -> dict[str, Any]:
+    """Do the expected errors hold? See :func:`~aiida_ufpnmr.engine.ufp.calibration.coverage`; bins are in kHz of ω_Q.
+
+    Args:
+        predicted, reference: (n, 3, 3) in a.u.
+        error: (n,) expected error of a component, a.u.
+        groups: (n,) group of each ion.
+    """
+    omega = np.stack([quadrupolar_frequency(predicted - reference, field, isotope) for field in np.eye(3)], axis=1)
+    return coverage(omega.ravel(), np.repeat(frequency_error_khz(error, isotope), 3), np.repeat(groups, 3))

@@ -1,4 +1,4 @@
-"""The EFG model: a linear model in λ = 2 SOAP features, evaluated without forming them."""
+"""The EFG model: λ-SOAP of the neighbours of an ion in, its tensor out, and what is known of the error."""
 
 from __future__ import annotations
 
@@ -11,26 +11,49 @@ from functools import lru_cache
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 
-from aiida_ufpnmr.engine.efg.descriptors import Expansion, coupled_pairs, padded_couplings
+from aiida_ufpnmr.engine.efg.descriptors import Expansion
+from aiida_ufpnmr.engine.efg.electrostatics import point_charge_components
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
-from aiida_ufpnmr.engine.efg.kernels import contract_weights, mix_channels
+from aiida_ufpnmr.engine.efg.kernels import mix_channels
+from aiida_ufpnmr.engine.efg.posterior import EfgPosterior, EfgPrediction
 from aiida_ufpnmr.engine.efg.settings import EfgSettings
 from aiida_ufpnmr.engine.efg.tensors import from_irreps
+from aiida_ufpnmr.engine.efg.terms import KernelTerms, LinearTerms
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.settings import settings_from_mapping, settings_to_json
 
-KIND, FORMAT_VERSION = 'efg-model', 1
+KIND, FORMAT_VERSION = 'efg-model', 2
 CONVENTION = 'V_ij = d2V/dx_i dx_j, atomic units, Cartesian frame of the cell'
+#: Of predicted tensors and expected errors, and the order of the five components inside.
+UNIT = 'a.u.'
+IRREPS = 'orthonormal real l = 2 components xy, yz, 3z2-r2, xz, x2-y2'
+
+
+def expansion_of(settings: EfgSettings, known_species: tuple[str, ...]) -> Expansion:
+    """The density expansion that settings ask for; kept, because its radial integrals take a moment."""
+    return _expansion(known_species, tuple(getattr(settings, name) for name in _EXPANSION))
+
+
+#: What settings say about an expansion.
+_EXPANSION = tuple(f.name for f in dataclasses.fields(Expansion) if f.name != 'known_species')
 
 
 @lru_cache(maxsize=8)
-def expansion_of(settings: EfgSettings, known_species: tuple[str, ...]) -> Expansion:
-    """The density expansion that settings ask for; kept, because its radial integrals take a moment."""
-    names = {f.name for f in dataclasses.fields(Expansion)} - {'known_species'}
-    return Expansion(known_species=known_species, **{name: getattr(settings, name) for name in names})
+def _expansion(known_species: tuple[str, ...], values: tuple) -> Expansion:
+    return Expansion(known_species, **dict(zip(_EXPANSION, values)))
+
+
+def baseline_components(
+    settings: EfgSettings, positions, cell, pbc, numbers: np.ndarray, ions: np.ndarray
+) -> np.ndarray:
+    """λ = 2 components (n_ions, 5) in a.u. of the point charges that settings name; zero where they name none."""
+    if settings.charges is None:
+        return np.zeros((len(ions), 5))
+    charges = np.array([settings.charges[symbol] for symbol in np.array(chemical_symbols)[numbers]])
+    return point_charge_components(positions, cell, pbc, charges, ions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +67,10 @@ class EfgModel:
         settings: those of the fit.
         penalty: that of the ridge.
         mixing: (l_max + 1, channels, mixed) combinations of channels.
-        linear_weights: (mixed,) weights of the l = 2 coefficients, a.u.
-        pair_weights: (n_pairs, mixed, mixed) weights of products of two coefficients, a.u.; the channel of l2 first.
+        terms: what gives the components from the mixed expansion.
         training_sha256: content hash of the training set.
+        posterior: what tells expected errors; ``None`` where nothing was withheld from the fit, or where it was left
+            out.
     """
 
     species: str
@@ -55,9 +79,9 @@ class EfgModel:
     settings: EfgSettings
     penalty: float
     mixing: np.ndarray
-    linear_weights: np.ndarray
-    pair_weights: np.ndarray
+    terms: LinearTerms | KernelTerms
     training_sha256: str
+    posterior: EfgPosterior | None = None
     expansion: Expansion = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -66,12 +90,11 @@ class EfgModel:
             raise ValueError(f'{unknown[0]!r} is no element')
         expansion = expansion_of(self.settings, self.known_species)
         object.__setattr__(self, 'expansion', expansion)
-        n_l, mixed, pairs = self.settings.l_max + 1, self.mixing.shape[-1], coupled_pairs(self.settings.l_max)
-        expected = (n_l, expansion.channels, mixed), (mixed,), (len(pairs), mixed, mixed)
-        if (self.mixing.shape, self.linear_weights.shape, self.pair_weights.shape) != expected:
+        if self.mixing.ndim != 3 or self.mixing.shape[:2] != (self.settings.l_max + 1, expansion.channels):
             raise ValueError('shapes of the weights do not fit the settings')
-        object.__setattr__(self, '_pairs', pairs)
-        object.__setattr__(self, '_couplings', padded_couplings(self.settings.l_max))
+        if self.settings.charges is not None and set(self.settings.charges) != set(self.known_species):
+            raise ValueError(f'charges must be given for {", ".join(self.known_species)}, each and no other')
+        self.terms.prepare(self.settings.l_max, self.mixing.shape[2])
 
     @property
     def cutoff(self) -> float:
@@ -96,18 +119,53 @@ class EfgModel:
         Raises:
             InputError: an element that the model does not know.
         """
+        mixed, baseline = self._mixed_expansion(numbers, pbc), self._baseline(numbers, pbc)
+        return lambda positions, cell: from_irreps(
+            self.terms.components(mixed(positions, cell)) + baseline(positions, cell)
+        )
+
+    def predict_with_errors(self, atoms: Atoms) -> EfgPrediction:
+        """EFG tensors of the ions of a structure, with expected errors and extrapolation grades.
+
+        Raises:
+            InputError: the model has no posterior, or the structure holds an element that the model does not know.
+        """
+        return self.predictor_with_errors(atoms.numbers, atoms.pbc)(atoms.positions, atoms.cell.array)
+
+    def predictor_with_errors(self, numbers: np.ndarray, pbc) -> Callable[[np.ndarray, np.ndarray], EfgPrediction]:
+        """Like :meth:`predictor`, with expected errors and extrapolation grades, at some ten times the cost.
+
+        Raises:
+            InputError: the model has no posterior, or an element that it does not know.
+        """
+        if self.posterior is None:
+            raise InputError(
+                'the EFG model holds no posterior, so its errors are not known; fit it again without --no-posterior'
+            )
+        mixed, baseline = self._mixed_expansion(numbers, pbc), self._baseline(numbers, pbc)
+
+        def predict(positions: np.ndarray, cell: np.ndarray) -> EfgPrediction:
+            found = mixed(positions, cell)
+            tensors = from_irreps(self.terms.components(found) + baseline(positions, cell))
+            return EfgPrediction(tensors, *self.posterior.judge(found))
+
+        return predict
+
+    def _mixed_expansion(self, numbers: np.ndarray, pbc) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """A function (positions, cell) -> mixed expansions of the ions, (n_ions, (l_max + 1)², mixed)."""
         numbers = np.asarray(numbers, int)
         species, ions = self.expansion.species_indices(numbers), self.ions(numbers)
         pbc = np.asarray(pbc, bool) & np.ones(3, bool)
+        return lambda positions, cell: mix_channels(
+            self.expansion.coefficients(positions, cell, pbc, species, ions), self.mixing
+        )
 
-        def predict(positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
-            coefficients = self.expansion.coefficients(positions, cell, pbc, species, ions)
-            mixed = mix_channels(coefficients, self.mixing)
-            return from_irreps(
-                contract_weights(mixed, self.linear_weights, self._pairs, self._couplings, self.pair_weights)
-            )
-
-        return predict
+    def _baseline(self, numbers: np.ndarray, pbc) -> Callable[[np.ndarray, np.ndarray], np.ndarray | float]:
+        """A function (positions, cell) -> components of the point charges, (n_ions, 5); zero where there are none."""
+        if self.settings.charges is None:
+            return lambda positions, cell: 0.0
+        ions = self.ions(numbers)
+        return lambda positions, cell: baseline_components(self.settings, positions, cell, pbc, numbers, ions)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the model to an HDF5 file, whole or not at all."""
@@ -118,11 +176,11 @@ class EfgModel:
             file.attrs['settings'] = settings_to_json(self.settings)
             file.attrs['penalty'] = self.penalty
             file.attrs['training_sha256'] = self.training_sha256
-            file.attrs['convention'] = CONVENTION
+            file.attrs['convention'], file.attrs['unit'], file.attrs['irreps'] = CONVENTION, UNIT, IRREPS
             file['mixing'] = self.mixing
-            for name in ('linear_weights', 'pair_weights'):
-                file[name] = getattr(self, name)
-                file[name].attrs['unit'] = 'a.u.'
+            self.terms.write(file)
+            if self.posterior is not None:
+                self.posterior.write(file.create_group('posterior'))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> EfgModel:
@@ -132,19 +190,25 @@ class EfgModel:
             InputError: no such file, no EFG model, damaged, or of a newer format.
         """
         with read_hdf5(path, KIND, FORMAT_VERSION) as file:
-            attributes = file.attrs
-            arrays = {name: file[name][...] for name in ('mixing', 'linear_weights', 'pair_weights')}
+            attributes, mixing = file.attrs, file['mixing'][...]
+            terms = (KernelTerms if 'kernel' in file else LinearTerms).read(file)
             try:
-                if not all(np.isfinite(array).all() for array in arrays.values()):
+                if not all(np.isfinite(array).all() for array in (mixing, *terms.arrays)):
                     raise ValueError('weights are NaN or infinite')
+                settings = settings_from_mapping(EfgSettings, json.loads(attributes['settings']))
+                penalty, posterior = float(attributes['penalty']), None
+                if 'posterior' in file:
+                    posterior = EfgPosterior.read(file['posterior'], settings.l_max, mixing.shape[-1], terms, penalty)
                 return cls(
                     species=str(attributes['species']),
                     isotope=get_isotope(attributes['isotope']).name,
                     known_species=tuple(json.loads(attributes['known_species'])),
-                    settings=settings_from_mapping(EfgSettings, json.loads(attributes['settings'])),
-                    penalty=float(attributes['penalty']),
+                    settings=settings,
+                    penalty=penalty,
+                    mixing=mixing,
+                    terms=terms,
                     training_sha256=str(attributes['training_sha256']),
-                    **arrays,
+                    posterior=posterior,
                 )
             except (ValueError, TypeError) as error:
                 raise InputError(f'{path}: incomplete or damaged efg-model file ({error})') from error

@@ -43,12 +43,6 @@ def density_integrals(r: np.ndarray, n_max: int, l_max: int, cutoff: float, sigm
     return 4 * np.pi * (np.pi * sigma**2) ** -0.75 * np.einsum('rg,lrg,nrg->rln', weight, bessel, basis)
 
 
-def cutoff_function(r: np.ndarray, cutoff: float, width: float) -> np.ndarray:
-    """Shifted cosine: 1 up to ``cutoff - width``, then down to 0 with zero slope."""
-    x = np.clip((r - cutoff + width) / width, 0, 1)
-    return 0.5 * (1 + np.cos(np.pi * x))
-
-
 def radial_scaling(r: np.ndarray, scale: float, exponent: float) -> np.ndarray:
     """Weight of far neighbours, 1/(1 + (r/scale)^exponent) (Willatt, Musil & Ceriotti, PCCP 20, 29661 (2018))."""
     return 1 / (1 + (r / scale) ** exponent)
@@ -57,7 +51,7 @@ def radial_scaling(r: np.ndarray, scale: float, exponent: float) -> np.ndarray:
 def uniform_spline(values: np.ndarray) -> np.ndarray:
     """Coefficients of the uniform cubic B-spline through ``values`` along the first axis, two more than values.
 
-    Ends: no curvature at the start (no atom comes there), no slope at the end (where the cut-off function has none).
+    Ends: no curvature at the start (no atom comes there), no slope at the end (which lies beyond the cut-off).
     """
     n = len(values)
     bands = np.zeros((5, n + 2))  # bands[2 + i - j, j] is element (i, j)

@@ -20,6 +20,8 @@ LIMITS = {
     'scale': (0.1, 100.0),
     'exponent': (0.0, 20.0),
     'mixed_channels': (1, 200),
+    'zeta': (1, 6),
+    'sparse_points': (2, 5000),
     'folds': (2, 1000),
 }
 
@@ -37,10 +39,15 @@ class EfgSettings:
         scale: distance beyond which neighbours weigh less, Å.
         exponent: how fast they do; 0 for not at all.
         mixed_channels: combinations of (species, radial function) that are kept for each l, by principal components.
+        charges: point charges by element, in elementary charges, whose EFG (Ewald) is taken off the labels before the
+            fit and added to predictions: a baseline for what lies beyond the cut-off. ``null`` for none.
+        zeta: power of the kernel: 1 for a model that is linear in the features, more for SA-GPR on sparse points.
+        sparse_points: environments whose kernels make the model where ``zeta`` is above 1.
         penalty: of the ridge, for features of mean square norm 1; ``null`` chooses by cross-validation.
         folds: groups are dealt into this many folds.
         seed: of the order in which groups are dealt.
-        isotope: whose frequencies are reported; ``null`` for the usual one of the species.
+        isotope: whose frequencies are reported; ``null`` for the usual one of the species. ``7Li:-40.8`` takes another
+            moment (mb) than the table, ``8Li:31.4:2`` a spin, too.
     """
 
     cutoff: float = 6.0
@@ -51,6 +58,9 @@ class EfgSettings:
     scale: float = 2.5
     exponent: float = 3.0
     mixed_channels: int = 14
+    charges: dict[str, float] | None = None
+    zeta: int = 1
+    sparse_points: int = 300
     penalty: float | None = None
     folds: int = 5
     seed: int = 0
@@ -66,3 +76,8 @@ class EfgSettings:
             raise ValueError(f'seed must not be negative, not {self.seed}')
         if self.penalty is not None and not self.penalty >= PENALTY_FLOOR:
             raise ValueError(f'penalty must be at least {PENALTY_FLOOR:g}')
+
+
+def penalties_of(settings: EfgSettings) -> list[float]:
+    """What cross-validation chooses the penalty from."""
+    return list(PENALTIES) if settings.penalty is None else [settings.penalty]

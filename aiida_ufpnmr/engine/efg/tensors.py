@@ -64,7 +64,8 @@ def principal_values(tensors: np.ndarray) -> np.ndarray:
     return np.take_along_axis(values, np.argsort(np.abs(values), axis=-1, kind='stable'), -1)
 
 
-def _moment(isotope: str | Isotope) -> float:
+def moment_of(isotope: str | Isotope) -> float:
+    """Quadrupole moment in millibarn, by name or as given."""
     return (isotope if isinstance(isotope, Isotope) else get_isotope(isotope)).moment_mb
 
 
@@ -76,7 +77,7 @@ def quadrupolar_coupling(tensors: np.ndarray, isotope: str | Isotope = '7Li', si
         isotope: name, element symbol, or an :class:`Isotope` with a moment of your own.
         signed: with its sign. The sign jumps where η → 1, so averages are averages of |C_Q| (``signed=False``).
     """
-    coupling = KHZ_PER_MB_AU * _moment(isotope) * principal_values(tensors)[..., 2]
+    coupling = KHZ_PER_MB_AU * moment_of(isotope) * principal_values(tensors)[..., 2]
     return coupling if signed else np.abs(coupling)
 
 
@@ -98,7 +99,7 @@ def quadrupolar_frequency(
     """
     b = np.asarray(field, float)
     b = b / np.linalg.norm(b)
-    return KHZ_PER_MB_AU * _moment(isotope) * np.einsum('i,...ij,j->...', b, np.asarray(tensors, float), b)
+    return KHZ_PER_MB_AU * moment_of(isotope) * np.einsum('i,...ij,j->...', b, np.asarray(tensors, float), b)
 
 
 def quaternions(axes: np.ndarray) -> np.ndarray:
@@ -121,6 +122,48 @@ def quaternions(axes: np.ndarray) -> np.ndarray:
     row = np.argmax(squares, axis=-1)
     q = np.take_along_axis(outer, row[..., None, None], -2)[..., 0, :]
     return q / np.linalg.norm(q, axis=-1, keepdims=True)
+
+
+#: Axes of the three turns, each about an axis of the body that the turn before has moved.
+EULER_AXES = {'zyz': ('z', 'y', 'z'), 'zxz': ('z', 'x', 'z')}
+
+
+def euler_angles(tensors: np.ndarray, convention: str = 'zyz', passive: bool = False) -> np.ndarray:
+    """Euler angles (α, β, γ) of the principal frames in degrees, (..., 3).
+
+    Active: R = R_z(α) R_y(β) R_z(γ) (``zyz``; R_x(β) for ``zxz``) turns the axes of the laboratory onto x, y, z of
+    :func:`principal_frame`. Passive angles are those of the inverse turn. Of the four sets that describe the same
+    tensor the one with 0 ≤ β ≤ 90°, 0 ≤ γ < 180° (0 ≤ α < 180° if passive) is given, all others up to 360°.
+
+    Raises:
+        ValueError: unknown convention.
+    """
+    if convention not in EULER_AXES:
+        raise ValueError(f'unknown convention {convention!r}; known are {", ".join(EULER_AXES)}')
+    axes = principal_frame(tensors)[1]
+    # the third column is z of the frame, the third row what turns last
+    z, row = axes[..., :, 2], axes[..., 2, :]
+    if convention == 'zyz':
+        alpha, gamma = np.arctan2(z[..., 1], z[..., 0]), np.arctan2(row[..., 1], -row[..., 0])
+    else:
+        alpha, gamma = np.arctan2(z[..., 0], -z[..., 1]), np.arctan2(row[..., 0], row[..., 1])
+    beta = np.arccos(np.clip(z[..., 2], -1, 1))
+    # z along that of the laboratory, up or down: only the sum of the other two angles is known
+    upright, side = np.sin(beta) < 1e-9, np.sign(z[..., 2])
+    alpha = np.where(upright, np.arctan2(side * axes[..., 1, 0], side * axes[..., 0, 0]), alpha)
+    beta, gamma = np.where(upright, 0.0, beta), np.where(upright, 0.0, gamma)
+    turned = beta > np.pi / 2  # a half turn about y of the frame
+    half = np.pi if convention == 'zyz' else 0.0
+    alpha = np.where(turned, alpha + np.pi, alpha)
+    gamma = np.where(turned, half - gamma, gamma)
+    angles = np.stack([alpha, np.where(turned, np.pi - beta, beta), gamma], -1)
+    if passive:
+        angles = np.stack([np.pi - angles[..., 2], angles[..., 1], np.pi - angles[..., 0]], -1)
+    degrees = np.degrees(angles) % 360
+    degrees[..., 1] = np.degrees(angles[..., 1])
+    free = 0 if passive else 2  # a half turn about z of the frame changes nothing
+    degrees[..., free] %= 180
+    return degrees
 
 
 def orientation_overlap(tensors: np.ndarray, others: np.ndarray) -> np.ndarray:

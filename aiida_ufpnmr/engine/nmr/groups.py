@@ -6,6 +6,8 @@ sites.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
@@ -13,19 +15,22 @@ from aiida_ufpnmr.engine.md.trajectory import Trajectory
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns, Segment
 from aiida_ufpnmr.engine.nmr.sums import Group
 from aiida_ufpnmr.engine.structure.sites import SiteSettings, find_sites
-from aiida_ufpnmr.engine.transport.hops import HopSettings, find_hops
-from aiida_ufpnmr.engine.transport.paths import ion_paths
+from aiida_ufpnmr.engine.transport.hops import HopFinder, HopSettings
+from aiida_ufpnmr.engine.transport.paths import path_parts
 
 
 def hopping_ions(runs: EfgRuns, settings: HopSettings = HopSettings()) -> Group:
-    """The ions that hop at least once, in each run by itself."""
+    """The ions that hop at least once, in each run by itself; positions are read some frames at a time."""
     members = []
     for run in runs.runs:
         hops_somewhere = np.zeros(runs.n_ions, bool)
         for segment in run:
             with Trajectory(_file(segment)) as source:
-                paths = ion_paths(source, runs.species, segment.time_fs[0] - source.time_fs[0])
-            hops = find_hops(paths.positions, paths.step_ps, settings)
+                paths = path_parts(source, runs.species, segment.time_fs[0] - source.time_fs[0])
+                finder = HopFinder(len(paths.index), paths.step_ps, settings)
+                for part in paths.parts:
+                    finder.add(part)
+            hops = finder.hops()
             hops_somewhere |= np.isin(runs.index, paths.index[np.unique(hops.ion)])
         members.append(hops_somewhere)
     return Group('hopping', 'hopping ions', tuple(members))
@@ -45,6 +50,16 @@ def starting_sites(runs: EfgRuns, settings: SiteSettings = SiteSettings()) -> li
         Group(name, f'from {name}', tuple(site == number for site in sites))
         for number, name in enumerate(settings.names(runs.species))
     ]
+
+
+def first_sites(sites: Sequence[Group]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Number of the site of each ion (n_ions,) in the first frame of the first run, and the names of the sites.
+
+    ``None`` without sites.
+    """
+    if not sites:
+        return None, ()
+    return np.argmax([group.members[0][0] for group in sites], axis=0), tuple(group.name for group in sites)
 
 
 def _file(segment: Segment):

@@ -25,6 +25,8 @@ UNITS = 16
 FEWEST_FRAMES = 16
 #: A first lag beyond this share of the trajectory leaves nothing to fit.
 LONGEST_FIRST_LAG = 0.25
+#: Upper limit on the signals that are made of series at a time.
+SIGNAL_BYTES = 256e6
 #: <(b·V1·b)(b·V2·b)> over directions b of the field, in units of V1:V2.
 POWDER = 2 / 15
 
@@ -336,16 +338,28 @@ def _correlate(
             label = f'{observable.label}, {group.words}' if group.name else observable.label
             found[_name(name, group)] = (label, sums, group)
     for block in blocks():
-        ions = np.arange(runs.n_ions)[block.ions]
         for run, series in enumerate(block.series):
-            for name, observable in observables.items():
-                chosen = [(*_members(group, run, block.ions), found[_name(name, group)][1]) for group in groups]
-                for inside, origins, sums in chosen:
-                    sums.count(run, ions[inside], origins)
-                for share, x in observable.signals(series):
-                    for inside, origins, sums in chosen:
-                        sums.add(run, ions[inside], share, x if inside.all() else x[:, inside], origins)
+            size = max(1, int(SIGNAL_BYTES // (8 * series.shape[1] * series.shape[2])))
+            for start in range(0, len(series), size):
+                part = series[start : start + size]
+                ions = slice(block.ions.start + start, block.ions.start + start + len(part))
+                _add_products(run, ions, part, observables, groups, found)
     return found
+
+
+def _add_products(run, ions, series, observables, groups, found) -> None:
+    """Add the products of some ions to the sums of each observable and group."""
+    index = np.arange(ions.start, ions.stop)
+    chosen = [(group, *_members(group, run, ions)) for group in groups]
+    for name, observable in observables.items():
+        wanted = [
+            (inside, origins, found[_name(name, group)][1]) for group, inside, origins in chosen if inside.any()
+        ]
+        for inside, origins, sums in wanted:
+            sums.count(run, index[inside], origins)
+        for share, x in observable.signals(series):
+            for inside, origins, sums in wanted:
+                sums.add(run, index[inside], share, x if inside.all() else x[:, inside], origins)
 
 
 def _name(observable: str, group: Group) -> str:

@@ -19,8 +19,8 @@ from aiida_ufpnmr.engine.md.trajectory import EfgSeries, Trajectory, efg_group, 
 from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
 from aiida_ufpnmr.engine.progress import progress
 
-#: Upper limit on the series held at a time.
-BLOCK_BYTES = 500e6
+#: Upper limit on the series held at a time; each block reads, and unpacks, the files once.
+BLOCK_BYTES = 1.5e9
 #: Tensors that are read at a time.
 CHUNK_BYTES = 64e6
 #: Rows of a block: five components, then |C_Q|.
@@ -91,7 +91,18 @@ class EfgRuns:
 
     @classmethod
     def of(cls, series: EfgSeries) -> EfgRuns:
-        """One run that is in memory."""
+        """One run that is in memory.
+
+        Raises:
+            InputError: fewer than two frames, frames not equally spaced, or tensors not finite.
+        """
+        regular_frames(series.time_fs, 0.0, 'EFG series')
+        gaps = np.diff(series.time_fs)
+        if not np.allclose(gaps, gaps[0], rtol=1e-6):
+            raise InputError('EFG series: frames are not equally spaced in time, which correlation needs')
+        if not np.isfinite(series.tensors).all():
+            frame = int(np.flatnonzero(~np.isfinite(series.tensors).all(axis=(1, 2, 3)))[0])
+            raise InputError(f'EFG series, frame {frame}: a tensor is NaN or infinite')
         segment = Segment(series.time_fs, tensors=series.tensors)
         return cls(series.species, series.index, series.timestep_fs * 1e-3, ((segment,),))
 

@@ -6,10 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aiida_ufpnmr.engine.figure_style import GREY, finish
+from aiida_ufpnmr.engine.figure_style import SITE_COLOURS as COLOURS
 from aiida_ufpnmr.engine.nmr.by_site import SiteDistributions
 from aiida_ufpnmr.engine.structure.sites import Sites
 
-COLOURS = ('#0072B2', '#D55E00')
 LABELS = {'c_q_khz': r'$|C_Q|$ (kHz)', 'eta': r'$\eta$', 'omega_q_khz': r'$\omega_Q$ (kHz)'}
 
 
@@ -33,7 +34,7 @@ def plot_coordination(sites: Sites, axis: Axes) -> None:
         density = counts / sites.coordination.size / np.diff(edges)
         axis.stairs(density, edges, color=colour, fill=True, alpha=0.3, lw=0)
         axis.stairs(density, edges, color=colour, lw=1.5, label=f'{name}, {(sites.site == number).mean():.0%}')
-    axis.axvline(sites.settings.boundary, color='#7F7F7F', lw=0.8, ls=':')
+    axis.axvline(sites.settings.boundary, color=GREY, lw=0.8, ls=':')
     _finish(axis, f'soft number of {sites.settings.anion} neighbours')
 
 
@@ -55,5 +56,4 @@ def _finish(axis: Axes, words: str) -> None:
     axis.set_ylabel('probability density')
     axis.set_ylim(bottom=0)
     axis.margins(x=0)
-    axis.legend(frameon=False, fontsize=9)
-    axis.spines[['top', 'right']].set_visible(False)
+    finish(axis)

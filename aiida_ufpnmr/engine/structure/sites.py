@@ -19,6 +19,8 @@ from aiida_ufpnmr.engine.progress import progress
 #: Sites by their number.
 FOUR, SIX = 0, 1
 CHUNK_FRAMES = 512
+#: Upper limit on what the averages of some ions take at a time.
+BLOCK_BYTES = 256e6
 #: Beyond this many widths an anion counts less than 0.1 %.
 REACH = 7.0
 
@@ -134,7 +136,11 @@ def find_sites(
     step_ps = float(time_fs[1] - time_fs[0]) * 1e-3
     window, residence = (max(1, round(t / step_ps)) for t in (settings.window_ps, settings.residence_ps))
     low, high = settings.boundary - settings.margin, settings.boundary + settings.margin
-    site = stays(_running_mean(coordination, window), low, high, residence)
+    site = np.empty(coordination.shape, np.int8)
+    size = max(1, int(BLOCK_BYTES // (32 * len(time_fs))))
+    for start in range(0, len(index), size):
+        ions = slice(start, start + size)
+        site[:, ions] = stays(_running_mean(coordination[:, ions], window), low, high, residence)
     return Sites(species, index, time_fs, coordination, site, settings)
 
 

@@ -1,4 +1,4 @@
-"""Figures of displacements and hops."""
+"""Figures of displacements and hops: Harper 2024, Fig. 2."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aiida_ufpnmr.engine.figure_style import BLUE, GREEN, ORANGE, POINTS, finish, time_unit
 from aiida_ufpnmr.engine.transport.hops import Hops
 from aiida_ufpnmr.engine.transport.msd import DIFFUSION, Diffusion
 
-BLUE, ORANGE, GREEN, GREY = '#0072B2', '#D55E00', '#009E73', '#7F7F7F'
-POINTS = 1500
 #: Ions whose displacement is drawn: those that hop most, in panels of their own.
 PANELS = 4
 
@@ -24,7 +23,7 @@ def msd_figure(found: Diffusion, species: str) -> Figure:
 
 def plot_msd(found: Diffusion, species: str, axis: Axes) -> None:
     """Mean square displacement against lag on logarithmic axes: data, bootstrap band, and the line that gives D."""
-    unit, factor = ('ns', 1e-3) if found.lag_ps[-1] > 2000 else ('ps', 1.0)
+    unit, factor = time_unit(found.lag_ps[-1])
     stop = max(3, len(found.lag_ps) // 2)
     shown = np.unique(np.geomspace(1, stop - 1, POINTS).astype(int))
     known = (found.band_lag_ps > 0) & (found.band[:, 0] > 0)
@@ -45,8 +44,7 @@ def plot_msd(found: Diffusion, species: str, axis: Axes) -> None:
     axis.set_xlabel(f'lag time ({unit})')
     axis.set_ylabel('mean square displacement (Å²)')
     axis.set_title(found.verdict, fontsize=11)
-    axis.legend(frameon=False, fontsize=9)
-    axis.spines[['top', 'right']].set_visible(False)
+    finish(axis)
 
 
 def hops_figure(positions: np.ndarray, hops: Hops, index: np.ndarray, species: str) -> Figure:
@@ -59,13 +57,13 @@ def hops_figure(positions: np.ndarray, hops: Hops, index: np.ndarray, species: s
         plot_hops(positions[:, ion], hops, ion, axis)
         axis.set_title(f'{species} atom {index[ion]}: {counts[ion]} hops', fontsize=10, loc='left')
         axis.set_xlabel('')
-    panels[-1].set_xlabel('time (ns)' if hops.n_frames * hops.step_ps > 2000 else 'time (ps)')
+    panels[-1].set_xlabel(f'time ({time_unit(hops.n_frames * hops.step_ps)[0]})')
     return figure
 
 
 def plot_hops(path: np.ndarray, hops: Hops, ion: int, axis: Axes) -> None:
     """Distance of one ion from its start against time, averaged over the window, with its hops marked."""
-    factor = 1e-3 if hops.n_frames * hops.step_ps > 2000 else 1.0
+    unit, factor = time_unit(hops.n_frames * hops.step_ps)
     start = path[: hops.residence].mean(axis=0)
     smooth = np.diff(np.vstack([np.zeros(3), np.cumsum(path - start, axis=0)])[:: hops.window], axis=0) / hops.window
     distance = np.linalg.norm(smooth, axis=1)
@@ -74,9 +72,7 @@ def plot_hops(path: np.ndarray, hops: Hops, ion: int, axis: Axes) -> None:
     for n, hop in enumerate(hops.time_ps[hops.ion == ion]):
         axis.axvline(hop * factor, color=GREEN, lw=1.2, alpha=0.7, zorder=1, label='hop' if n == 0 else None)
     axis.plot(time_ps[::every] * factor, distance[::every], color=BLUE, lw=0.9)
-    axis.set_xlabel('time (ns)' if factor < 1 else 'time (ps)')
+    axis.set_xlabel(f'time ({unit})')
     axis.set_ylabel('displacement (Å)')
     axis.set_ylim(bottom=0)
-    axis.spines[['top', 'right']].set_visible(False)
-    if (hops.ion == ion).any():
-        axis.legend(frameon=False, fontsize=9, loc='lower right', bbox_to_anchor=(1.0, 1.0), borderpad=0.0)
+    finish(axis, legend=bool((hops.ion == ion).any()), loc='lower right', bbox_to_anchor=(1.0, 1.0), borderpad=0.0)

@@ -112,21 +112,26 @@ class HopRate:
 
 
 @nb.njit(cache=True)
-def _find_hops(path, window, threshold, residence, memory):
-    """Frames of the hops of one ion, and the anchors before and after each. path: (n_frames, 3)."""
+def _find_hops(path, window, threshold, residence, memory, anchor, weight, t):
+    """Frames of the hops of one ion, and the anchors before and after each. path: (n_frames, 3).
+
+    Goes on from frame ``t`` with an ``anchor`` of so much ``weight``, none where that is zero, and returns where another
+    call with more frames has to go on: frame and weight; ``anchor`` is changed in place.
+    """
     n_frames = len(path)
     frames = np.empty(n_frames // residence + 1, np.int64)
     anchors = np.empty((n_frames // residence + 1, 2, 3))
     count = 0
-    anchor = np.zeros(3)
     mean = np.zeros(3)  # of path[t : t + window]
-    for t in range(window):
-        mean += path[t] / window
-    start = min(residence, n_frames)
-    for t in range(start):
-        anchor += path[t] / start
-    weight = start
-    t = 0
+    if t + window <= n_frames:
+        for s in range(t, t + window):
+            mean += path[s] / window
+    if weight == 0:
+        start = min(residence, n_frames)
+        anchor[:] = 0.0
+        for s in range(start):
+            anchor += path[s] / start
+        weight = start
     while t + window + residence <= n_frames:
         distance = 0.0
         for x in range(3):
@@ -161,7 +166,77 @@ def _find_hops(path, window, threshold, residence, memory):
             if t + window <= n_frames:
                 for s in range(t, t + window):
                     mean += path[s] / window
-    return frames[:count], anchors[:count]
+    return frames[:count], anchors[:count], t, weight
+
+
+class HopFinder:
+    """Finds hops in positions that come some frames at a time; keeps no more of them than it needs.
+
+    Args:
+        n_ions: number of ions.
+        step_ps: time between frames.
+        settings: window, threshold and residence time; window and residence hold at least three frames.
+    """
+
+    def __init__(self, n_ions: int, step_ps: float, settings: HopSettings = HopSettings()):
+        self.n_ions, self.step_ps, self.settings = n_ions, step_ps, settings
+        self.window = max(FEWEST_FRAMES, int(round(settings.window_ps / step_ps)))
+        self.residence = max(FEWEST_FRAMES, int(round(settings.residence_ps / step_ps)))
+        self.n_frames = 0
+        self._kept = np.empty((0, n_ions, 3))
+        self._anchor, self._weight, self._next = np.zeros((n_ions, 3)), np.zeros(n_ions, int), np.zeros(n_ions, int)
+        self._found = [([], []) for _ in range(n_ions)]
+
+    def add(self, positions: np.ndarray) -> None:
+        """Take the next frames, (frames, n_ions, 3), unwrapped, Å, free of drift."""
+        first = self.n_frames - len(self._kept)
+        path = np.concatenate([self._kept, positions]) if len(self._kept) else positions
+        self.n_frames += len(positions)
+        needed = self.window + self.residence
+        if len(path) >= needed:
+            for ion, (frames, anchors) in enumerate(self._found):
+                hops, places, frame, self._weight[ion] = _find_hops(
+                    np.ascontiguousarray(path[:, ion], float),
+                    self.window,
+                    self.settings.threshold_angstrom,
+                    self.residence,
+                    MEMORY,
+                    self._anchor[ion],
+                    int(self._weight[ion]),
+                    int(self._next[ion]) - first,
+                )
+                self._next[ion] = frame + first
+                frames.append(hops + first)
+                anchors.append(places)
+            # the search of each ion has come at least as far as this
+            path = path[len(path) - needed :]
+        self._kept = path.copy()
+
+    def hops(self) -> Hops:
+        """All hops of the frames so far.
+
+        Raises:
+            InputError: they are fewer than twice the window and residence time together.
+        """
+        needed = 2 * (self.window + self.residence)
+        if self.n_frames < needed:
+            raise InputError(
+                f'{self.n_frames} frames; window and residence time need at least {needed}; shorten them'
+            )
+        ions = [np.full(sum(map(len, frames)), ion) for ion, (frames, _) in enumerate(self._found)]
+        places = np.concatenate([part for _, anchors in self._found for part in anchors])
+        return Hops(
+            np.concatenate(ions),
+            np.concatenate([part for frames, _ in self._found for part in frames]),
+            places[:, 0],
+            places[:, 1],
+            self.n_ions,
+            self.n_frames,
+            self.step_ps,
+            self.window,
+            self.residence,
+            self.settings,
+        )
 
 
 def find_hops(positions: np.ndarray, step_ps: float, settings: HopSettings = HopSettings()) -> Hops:
@@ -175,34 +250,9 @@ def find_hops(positions: np.ndarray, step_ps: float, settings: HopSettings = Hop
     Raises:
         InputError: the trajectory is shorter than twice the window and residence time together.
     """
-    n_frames, n_ions = positions.shape[:2]
-    window = max(FEWEST_FRAMES, int(round(settings.window_ps / step_ps)))
-    residence = max(FEWEST_FRAMES, int(round(settings.residence_ps / step_ps)))
-    if n_frames < 2 * (window + residence):
-        raise InputError(
-            f'{n_frames} frames; window and residence time need at least {2 * (window + residence)}; shorten them'
-        )
-    ions, frames, anchors = [], [], []
-    for ion in range(n_ions):
-        found, places = _find_hops(
-            np.ascontiguousarray(positions[:, ion]), window, settings.threshold_angstrom, residence, MEMORY
-        )
-        ions.append(np.full(len(found), ion))
-        frames.append(found)
-        anchors.append(places)
-    places = np.concatenate(anchors)
-    return Hops(
-        np.concatenate(ions),
-        np.concatenate(frames),
-        places[:, 0],
-        places[:, 1],
-        n_ions,
-        n_frames,
-        step_ps,
-        window,
-        residence,
-        settings,
-    )
+    finder = HopFinder(positions.shape[1], step_ps, settings)
+    finder.add(positions)
+    return finder.hops()
 
 
 def return_fraction(hops: Hops) -> float:

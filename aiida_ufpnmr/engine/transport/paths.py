@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,24 @@ class IonPaths:
         return (len(self.positions) - 1) * self.step_ps
 
 
+@dataclass(frozen=True)
+class PathParts:
+    """The same, some frames at a time.
+
+    Attributes:
+        species, index, step_ps, reference: as in :class:`IonPaths`.
+        n_frames: number of frames in all.
+        parts: positions (frames, n_ions, 3) in Å, relative to the reference, in the order of time; once.
+    """
+
+    species: str
+    index: np.ndarray
+    step_ps: float
+    reference: str
+    n_frames: int
+    parts: Iterator[np.ndarray]
+
+
 def ion_paths(
     trajectory: Trajectory, species: str = 'Li', skip_fs: float = 0.0, reference: str = 'framework'
 ) -> IonPaths:
@@ -49,6 +68,19 @@ def ion_paths(
     Raises:
         InputError: no positions, no such species, too few frames, frames not equally spaced, or positions not finite.
     """
+    found = path_parts(trajectory, species, skip_fs, reference)
+    positions = np.empty((found.n_frames, len(found.index), 3))
+    frame = 0
+    for part in found.parts:
+        positions[frame : frame + len(part)] = part
+        frame += len(part)
+    return IonPaths(species, found.index, found.step_ps, positions, found.reference)
+
+
+def path_parts(
+    trajectory: Trajectory, species: str = 'Li', skip_fs: float = 0.0, reference: str = 'framework'
+) -> PathParts:
+    """As :func:`ion_paths`, for trajectories larger than memory; positions are read, and checked, when asked for."""
     if reference not in REFERENCES:
         raise InputError(f'reference must be one of {", ".join(REFERENCES)}, not {reference!r}')
     if trajectory.n_frames == 0:
@@ -62,9 +94,14 @@ def ion_paths(
     time_fs = trajectory.time_fs
     frames = regular_frames(time_fs, skip_fs, trajectory.path)
     masses = atomic_masses[trajectory.numbers] * (~chosen if reference == 'framework' else 1.0)
-    positions = np.empty((frames.stop - frames.start, int(chosen.sum()), 3))
+    step_ps = float(time_fs[frames.start + 1] - time_fs[frames.start]) * 1e-3
+    parts = _parts(trajectory, frames, chosen, masses if reference != 'none' else None)
+    return PathParts(species, np.flatnonzero(chosen), step_ps, reference, frames.stop - frames.start, parts)
+
+
+def _parts(trajectory: Trajectory, frames: slice, chosen: np.ndarray, masses: np.ndarray | None) -> Iterator[np.ndarray]:
     origin = None
-    with progress(len(positions), 'positions', 'frame') as bar:
+    with progress(frames.stop - frames.start, 'positions', 'frame') as bar:
         for start in range(frames.start, frames.stop, CHUNK_FRAMES):
             stop = min(start + CHUNK_FRAMES, frames.stop)
             part = trajectory.positions(start, stop)
@@ -72,11 +109,9 @@ def ion_paths(
                 frame = start + int(np.flatnonzero(~np.isfinite(part).all(axis=(1, 2)))[0])
                 raise InputError(f'{trajectory.path}, frame {frame}: a position is NaN or infinite; remake it')
             ions = part[:, chosen]
-            if reference != 'none':
+            if masses is not None:
                 centre = np.einsum('fax,a->fx', part, masses) / masses.sum()
                 origin = centre[0] if origin is None else origin
                 ions = ions - (centre - origin)[:, None]
-            positions[start - frames.start : stop - frames.start] = ions
+            yield ions
             bar.update(stop - start)
-    step_ps = float(time_fs[frames.start + 1] - time_fs[frames.start]) * 1e-3
-    return IonPaths(species, np.flatnonzero(chosen), step_ps, positions, reference)

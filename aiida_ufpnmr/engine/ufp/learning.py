@@ -39,10 +39,10 @@ def learning_curve(dataset: Dataset, settings: PotentialSettings) -> dict:
     table = np.full((len(folds), len(FRACTIONS), 4), np.nan)
     with progress(len(folds) * len(FRACTIONS), 'learning curve', 'fit') as bar:
         for f, members in enumerate(folds):
-            stretches = _stretches(dataset, np.setdiff1d(np.arange(len(dataset)), members), rng)
+            parts = stretches(dataset, np.setdiff1d(np.arange(len(dataset)), members), rng)
             so_far = NormalEquations(problem.basis.n_columns)
             known = np.zeros(0, int)
-            for k, stretch in enumerate(stretches):
+            for k, stretch in enumerate(parts):
                 so_far += problem.equations(stretch)
                 known = np.append(known, stretch)
                 if len(known):
@@ -67,7 +67,7 @@ def learning_curve(dataset: Dataset, settings: PotentialSettings) -> dict:
     }
 
 
-def _stretches(dataset: Dataset, indices: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+def stretches(dataset: Dataset, indices: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
     """The chosen structures in stretches of whole groups, in random order; a stretch may be empty."""
     groups = np.array(dataset.groups)[indices]
     order = rng.permutation(np.unique(groups))

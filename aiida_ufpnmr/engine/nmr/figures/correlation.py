@@ -1,31 +1,39 @@
-"""Figures of correlation functions."""
+"""Correlation functions: Harper 2024, Figs. 3 and 5."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE, POINTS, SITE_COLOURS, finish, time_unit
 from aiida_ufpnmr.engine.nmr.decay import CONSTANT, DECAY, DecayFit
 from aiida_ufpnmr.engine.nmr.observables import Curve
 
-BLUE, ORANGE, GREY = '#0072B2', '#D55E00', '#7F7F7F'
-#: More points than a figure can show are thinned to this many, equally spaced on both its axes.
-POINTS = 1500
 COLUMNS = 3
 
 
-def acf_figure(curves: dict[str, Curve]) -> Figure:
-    """One panel for each correlation function."""
-    columns = min(COLUMNS, len(curves))
-    rows = -(-len(curves) // columns)
+def acf_figure(curves: dict[str, Curve], start: np.ndarray | None = None, names: Sequence[str] = ()) -> Figure:
+    """One panel for each correlation function and, where the sites at the start are known, one for single ions.
+
+    Args:
+        curves: by name.
+        start: (n_ions,) site of each ion in the first frame.
+        names: of the sites.
+    """
+    panels = len(curves) + (start is not None)
+    columns = min(COLUMNS, panels)
+    rows = -(-panels // columns)
     figure = Figure(figsize=(5.6 * columns, 4.4 * rows), layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, curve in zip(axes, curves.values()):
         plot_acf(curve, axis)
-    for axis in axes[len(curves) :]:
+    if start is not None:
+        plot_single_ions(curves.get('c_q_hopping', curves['c_q']), start, names, axes[len(curves)])
+    for axis in axes[panels:]:
         axis.set_visible(False)
     return figure
 
@@ -33,7 +41,7 @@ def acf_figure(curves: dict[str, Curve]) -> Figure:
 def plot_acf(curve: Curve, axis: Axes) -> None:
     """A correlation function against logarithmic lag: data, bootstrap band, fit with its τ, and the verdict."""
     fit = curve.fit
-    unit, factor = ('ns', 1e-3) if curve.lag[-1] > 2000 else ('ps', 1.0)
+    unit, factor = time_unit(curve.lag[-1])
     # the second half of the lags has few pairs left; what it shows is noise
     stop = max(2, len(curve.lag) // 2)
     shown = np.unique(np.geomspace(1, stop - 1, POINTS).astype(int)) if stop > 2 else np.array([1])
@@ -54,9 +62,34 @@ def plot_acf(curve: Curve, axis: Axes) -> None:
     axis.set_ylabel('normalised correlation')
     reason = '\n' + textwrap.fill(fit.reason, 60) if fit.reason else ''
     axis.set_title(f'{curve.label}:\n{fit.verdict}{reason}', fontsize=10)
-    axis.legend(frameon=False, fontsize=9)
-    axis.spines[['top', 'right']].set_visible(False)
     axis.margins(x=0.02)
+    finish(axis)
+
+
+def plot_single_ions(curve: Curve, start: np.ndarray, names: Sequence[str], axis: Axes) -> None:
+    """The function of each ion, coloured by the site at which it starts, and that of all; Harper 2024, Fig. 5.
+
+    Args:
+        curve: with ``per_ion``; ions that do not count there are not drawn.
+        start: (n_ions,) number of the site of each ion in the first frame.
+        names: of the sites.
+        axis: to draw on.
+    """
+    unit, factor = time_unit(curve.lag[-1])
+    known = curve.band_lag > 0
+    time = curve.band_lag[known] * factor
+    for site, (name, colour) in enumerate(zip(names, SITE_COLOURS)):
+        lines = curve.per_ion[start == site][:, known]
+        lines = lines[np.isfinite(lines).any(axis=1)]
+        if len(lines):
+            drawn = axis.plot(time, lines.T, color=colour, lw=0.7, alpha=0.5)
+            drawn[0].set_label(f'{len(lines)} ions that start at {name}')
+    axis.plot(time, np.nanmean(curve.per_ion, axis=0)[known], color='black', lw=2.0, label='mean')
+    axis.set_xscale('log')
+    axis.set_xlabel(f'lag time ({unit})')
+    axis.set_ylabel('correlation (mean at lag 0 is 1)')
+    axis.set_title(f'{curve.label}: single ions', fontsize=10)
+    finish(axis)
 
 
 def fit_in_words(fit: DecayFit, unit: str, factor: float) -> str:

@@ -1,0 +1,116 @@
+"""What an EFG model does not know: the Gaussian posterior of its weights, as expected errors and as a grade.
+
+The rows have a Gaussian prior of unit width and the labels Gaussian noise of the penalty's width, so the mean variance
+of the five components of an ion with rows x is v = penalty · tr(x A⁻¹ xᵀ)/5, A = XᵀX + penalty (Bishop, Pattern
+Recognition and Machine Learning, ch. 3.3); with sparse kernels, what the points do not span is added in full
+(Quiñonero-Candela & Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005), their DTC). How v becomes an error is measured on
+withheld structures. The trace makes it one number an ion, which no rotation changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+from scipy.linalg import blas
+
+from aiida_ufpnmr.engine.efg.design import Design
+from aiida_ufpnmr.engine.efg.domain import Domain
+from aiida_ufpnmr.engine.efg.isotopes import Isotope
+from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU, moment_of
+from aiida_ufpnmr.engine.efg.terms import KernelTerms, LinearTerms
+from aiida_ufpnmr.engine.ufp.posterior import Noise
+
+
+def frequency_error_khz(error: np.ndarray, isotope: str | Isotope) -> np.ndarray:
+    """Expected error of ω_Q in kHz from that of a component of the tensor (a.u.); the same for any field.
+
+    b·V·b is a sum of the five components with factors whose squares add up to 2/3.
+    """
+    return KHZ_PER_MB_AU * abs(moment_of(isotope)) * np.sqrt(2 / 3) * error
+
+
+@dataclass(frozen=True)
+class EfgPrediction:
+    """Tensors with what is known of their errors.
+
+    Attributes:
+        tensors: (n_ions, 3, 3) in a.u.
+        error: (n_ions,) expected error (one standard deviation) of each of the five components, a.u.
+        grade: (n_ions,) extrapolation grade; above 1 the surroundings are stranger than those of 95 % of the ions of
+            structures that were withheld from the fit.
+    """
+
+    tensors: np.ndarray
+    error: np.ndarray
+    grade: np.ndarray
+
+
+def variances(design: Design, whitening: np.ndarray, penalty: float, mixed: np.ndarray) -> np.ndarray:
+    """Posterior variance of a component, mean over the five, (n_ions,); 1 is a typical variance of the prior.
+
+    Args:
+        whitening: (n_columns, n_columns) float32 lower triangular W with WᵀW = A⁻¹.
+        mixed: (n_ions, (l_max + 1)², channels).
+    """
+    rows, unexplained = design.rows(mixed)
+    flat = np.asfortranarray(rows.reshape(-1, rows.shape[2]).T, dtype=np.float32)
+    whitened = blas.strmm(1.0, whitening, flat, lower=1, overwrite_b=1)
+    squares = np.einsum('ij,ij->j', whitened, whitened, dtype=float).reshape(-1, 5)
+    return penalty * squares.mean(axis=1) + unexplained
+
+
+@dataclass(frozen=True, eq=False)
+class EfgPosterior:
+    """The posterior of a model.
+
+    Attributes:
+        design: how environments become rows.
+        whitening: (n_columns, n_columns) float32 lower triangular W; WᵀW is the inverse of XᵀX + penalty.
+        penalty: of the ridge.
+        noise: how variances become errors of a component, a.u.
+        domain: what tells strange surroundings.
+    """
+
+    design: Design
+    whitening: np.ndarray
+    penalty: float
+    noise: Noise
+    domain: Domain
+
+    def judge(self, mixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Expected errors (a.u.) and grades of ions, (n_ions,) each, from their expansions."""
+        found = variances(self.design, self.whitening, self.penalty, mixed)
+        return self.noise.error(found), self.domain.grades(mixed)
+
+    def write(self, group: h5py.Group) -> None:
+        """Write into a group of a model's file: 2 n² bytes for n columns."""
+        self.design.write(group)
+        group['whitening'] = self.whitening[np.tril_indices(len(self.whitening))]
+        group.attrs['noise_floor'], group.attrs['noise_scale'], group.attrs['noise_power'] = (
+            self.noise.floor,
+            self.noise.scale,
+            self.noise.power,
+        )
+        self.domain.write(group.create_group('domain'))
+
+    @classmethod
+    def read(
+        cls, group: h5py.Group, l_max: int, channels: int, terms: LinearTerms | KernelTerms, penalty: float
+    ) -> EfgPosterior:
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            ValueError: the parts do not fit each other.
+        """
+        design = Design.read(group, l_max, channels, terms)
+        packed, n = group['whitening'][...], design.n_columns
+        if len(packed) != n * (n + 1) // 2:
+            raise ValueError('the posterior does not fit the weights')
+        if not np.isfinite(packed).all():
+            raise ValueError('the posterior is NaN or infinite')
+        whitening = np.zeros((n, n), np.float32)
+        whitening[np.tril_indices(n)] = packed
+        noise = Noise(*(float(group.attrs[f'noise_{name}']) for name in ('floor', 'scale', 'power')))
+        return cls(design, np.asfortranarray(whitening), penalty, noise, Domain.read(group['domain']))

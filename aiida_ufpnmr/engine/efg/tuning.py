@@ -1,0 +1,141 @@
+"""Settings of an EFG model chosen by cross-validation over groups, one after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from aiida_ufpnmr.engine.dataset import Dataset
+from aiida_ufpnmr.engine.efg.descriptors import feature_count
+from aiida_ufpnmr.engine.efg.labels import labelled_tensors
+from aiida_ufpnmr.engine.efg.problem import EfgProblem
+from aiida_ufpnmr.engine.efg.ridge import RidgeSolution
+from aiida_ufpnmr.engine.efg.settings import PENALTIES, EfgSettings
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.settings import settings_to_json
+
+#: Values that are tried of each setting, most telling first. The penalty is chosen anew for each of them.
+GRID: dict[str, tuple[float, ...]] = {
+    'cutoff': (4.0, 5.0, 6.0, 7.0),
+    'l_max': (4, 6, 8, 10),
+    'sigma': (0.25, 0.3, 0.4, 0.5),
+    'exponent': (0.0, 2.0, 3.0, 4.0, 6.0),
+    'scale': (1.5, 2.0, 2.5, 3.5),
+    'n_max': (5, 6, 8, 10),
+    'mixed_channels': (8, 11, 14, 18),
+    'zeta': (1, 2, 3),
+    'sparse_points': (150, 300, 500),
+}
+#: Penalties that are tried, finer and wider than those of a fit.
+TRIED_PENALTIES = (3e-4, 1e-3, 3e-3, *PENALTIES, 3e-1)
+#: A step must lower the error by this share: below, the folds cannot tell.
+LEAST_GAIN = 0.003
+#: Larger models than this are not tried.
+MOST_COLUMNS = 5000
+
+
+def cross_validated_error(problem: EfgProblem, folds, penalties) -> tuple[float, float]:
+    """Relative RMSE of the tensor over all folds, each predicted by a fit to the others, and the best penalty."""
+    parts = [problem.compressed(members) for members in folds]
+    size = sum(float(np.sum(tensors**2)) for tensors in problem.tensors)
+    errors = []
+    for penalty in penalties:
+        total = 0.0
+        for f, part in enumerate(parts):
+            kept = [other for k, other in enumerate(parts) if k != f]
+            total += part.squared_error(RidgeSolution(kept, penalty).weights)
+        errors.append(float(np.sqrt(total / size)) if size else 0.0)
+    best = int(np.argmin(errors))
+    return errors[best], penalties[best]
+
+
+def tune(
+    dataset: Dataset,
+    species: str,
+    settings: EfgSettings,
+    grid: Mapping[str, tuple[float, ...]] = GRID,
+    sweeps: int = 2,
+) -> tuple[EfgSettings, dict[str, Any]]:
+    """Choose settings by coordinate search: each goes along its grid as long as the withheld error falls.
+
+    Args:
+        dataset: structures with labels, of two groups at least.
+        settings: where the search begins; folds, seed and isotope are kept.
+        grid: ascending values by name of setting.
+        sweeps: how often to go over all settings at most.
+
+    Returns:
+        The chosen settings, with their penalty, and a report: withheld errors before and after, and every trial.
+
+    Raises:
+        InputError: the structures are of one group, so nothing can be withheld, or hold no labels.
+    """
+    folds = dataset.folds(settings.folds, settings.seed)
+    if not folds:
+        raise InputError(
+            f'{dataset.source}: a single group cannot be withheld, so nothing can be tuned; name groups (config_type)'
+        )
+    labelled_tensors(dataset, species)
+    trials: dict[str, tuple[EfgSettings, float, float]] = {}
+    elements = len(dataset.species)
+
+    def measure(trial: EfgSettings) -> float:
+        # a model that is linear has no sparse points
+        key = settings_to_json(trial if trial.zeta > 1 else dataclasses.replace(trial, sparse_points=2))
+        if key not in trials:
+            channels = min(trial.mixed_channels, elements * trial.n_max)
+            columns = feature_count(trial.l_max, channels) if trial.zeta == 1 else 5 * trial.sparse_points
+            error, penalty = float('inf'), 0.0
+            if columns <= MOST_COLUMNS:
+                penalties = TRIED_PENALTIES if settings.penalty is None else [settings.penalty]
+                error, penalty = cross_validated_error(EfgProblem.of(dataset, species, trial), folds, penalties)
+            trials[key] = trial, error, penalty
+        return trials[key][1]
+
+    best = settings
+    before = lowest = measure(best)
+    with progress(2 * len(grid) * sweeps, 'tuning', 'setting') as bar:
+        for _ in range(sweeps):
+            began = best
+            for name, values in grid.items():
+                for direction in (1, -1):
+                    best, lowest = _along(measure, best, lowest, name, values[::direction])
+                    bar.update()
+                    bar.set_postfix_str(f'{lowest:.3f}')
+            if best == began:
+                break
+    key = settings_to_json(best if best.zeta > 1 else dataclasses.replace(best, sparse_points=2))
+    chosen = dataclasses.replace(best, penalty=trials[key][2])
+    return chosen, {
+        'efg_relative_rmse_before': before,
+        'efg_relative_rmse': lowest,
+        'folds': len(folds),
+        'changed': {name: getattr(best, name) for name in grid if getattr(best, name) != getattr(settings, name)},
+        'penalty': chosen.penalty,
+        'trials': [
+            {**{name: getattr(trial, name) for name in grid}, 'penalty': penalty, 'efg_relative_rmse': error}
+            for trial, error, penalty in trials.values()
+            if np.isfinite(error)
+        ],
+    }
+
+
+def _along(measure, best: EfgSettings, lowest: float, name: str, values) -> tuple[EfgSettings, float]:
+    """Follow one setting along ``values`` beyond where it stands, as long as the error falls."""
+    ascending, here = values[-1] > values[0], getattr(best, name)
+    for value in values:
+        if (value <= here) if ascending else (value >= here):
+            continue
+        try:
+            trial = dataclasses.replace(best, **{name: value})
+        except ValueError:
+            break
+        error = measure(trial)
+        if error > (1 - LEAST_GAIN) * lowest:
+            break
+        best, lowest = trial, error
+    return best, lowest

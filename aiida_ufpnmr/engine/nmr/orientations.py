@@ -1,0 +1,191 @@
+"""Orientations of EFG tensors on the sphere, with bins of equal area; Harper 2024, Fig. 6.
+
+The principal axes x, y, z are those of |V_zz| ≥ |V_yy| ≥ |V_xx|. They have no sign, so that eight directions are one, and
+the maps show the part of the sphere that is left. Bins are equal in cos θ and in φ, which makes their areas equal: an
+isotropic sample has density 1 everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from aiida_ufpnmr.engine.efg.tensors import TINY, principal_frame
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.nmr.runs import EfgRuns
+from aiida_ufpnmr.engine.nmr.sums import Group
+from aiida_ufpnmr.engine.progress import progress
+
+#: Frames are thinned until no more tensors than this are looked at.
+MOST_TENSORS = 2_000_000
+#: Within this of η = 0 or 1 two of the axes are anybody's guess.
+MARGIN = 0.1
+CONVENTIONS = ('harper', 'ordered')
+
+
+@dataclass(frozen=True)
+class OrientationMap:
+    """Density of directions on the sphere.
+
+    Attributes:
+        label: in words.
+        cos_edges: (n + 1,) edges of the bins in cos θ, equally spaced.
+        phi_edges: (m + 1,) edges in φ, rad, equally spaced: all bins have the same area.
+        density: (n, m), 1 where directions are isotropic.
+        tensors: number of tensors counted.
+        well_defined_share: share of them whose axes all mean something: η between 0.1 and 0.9.
+    """
+
+    label: str
+    cos_edges: np.ndarray
+    phi_edges: np.ndarray
+    density: np.ndarray
+    tensors: int
+    well_defined_share: float
+
+    @property
+    def mode(self) -> tuple[float, float]:
+        """θ and φ in degrees at the centre of the fullest bin."""
+        i, j = np.unravel_index(int(self.density.argmax()), self.density.shape)
+        cosine = 0.5 * (self.cos_edges[i] + self.cos_edges[i + 1])
+        phi = 0.5 * (self.phi_edges[j] + self.phi_edges[j + 1])
+        return float(np.degrees(np.arccos(cosine))), float(np.degrees(phi))
+
+    @property
+    def half_area(self) -> float:
+        """Smallest share of the area that holds half of the directions: 0.5 if isotropic, 0 for one direction."""
+        counts = np.sort(self.density.ravel())[::-1]
+        total = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
+        return float(np.interp(0.5, total, np.arange(len(total)) / len(counts)))
+
+
+@dataclass(frozen=True)
+class Orientations:
+    """Both maps of some ions.
+
+    Attributes:
+        name: of the group of ions or the site; empty for all.
+        field_in_axes: direction of the field in the principal axes: θ from z, φ from x or y, see :func:`field_angles`.
+        axis_in_cell: direction of the principal axis z in Cartesian axes: θ from z, φ from x.
+    """
+
+    name: str
+    field_in_axes: OrientationMap
+    axis_in_cell: OrientationMap
+
+
+def field_angles(
+    tensors: np.ndarray, field=(0.0, 0.0, 1.0), convention: Literal['harper', 'ordered'] = 'harper'
+) -> tuple[np.ndarray, np.ndarray]:
+    """Polar angles of the field in the principal axes of tensors, θ and φ in [0, π/2], rad, each (...,).
+
+    With them ω_Q = ½ C_Q (3 cos²θ − 1 ∓ η sin²θ cos 2φ). The minus sign of Harper 2024, eqn (2), belongs to φ counted
+    from the y axis (``harper``), the plus sign to φ counted from x (``ordered``).
+
+    Args:
+        tensors: (..., 3, 3), symmetric and traceless.
+        field: direction of the field.
+        convention: from which axis φ is counted.
+
+    Raises:
+        ValueError: another convention, or a field that is zero.
+    """
+    if convention not in CONVENTIONS:
+        raise ValueError(f'convention must be one of {", ".join(CONVENTIONS)}, not {convention!r}')
+    b = np.asarray(field, float)
+    if not 0 < np.linalg.norm(b) < np.inf:
+        raise ValueError('the field direction must not be zero')
+    axes = principal_frame(tensors)[1]
+    x, y, z = np.abs(np.einsum('i,...ij->j...', b / np.linalg.norm(b), axes))
+    phi = np.arctan2(x, y) if convention == 'harper' else np.arctan2(y, x)
+    return np.arccos(np.clip(z, 0.0, 1.0)), phi
+
+
+class _Counts:
+    """Histograms of directions that are folded onto one part of the sphere."""
+
+    def __init__(self, n_cos: int, phi_edges: np.ndarray):
+        self.cos_edges = np.linspace(0.0, 1.0, n_cos + 1)
+        self.phi_edges = phi_edges
+        self.counts = np.zeros((n_cos, len(phi_edges) - 1))
+
+    def add(self, cosine: np.ndarray, phi: np.ndarray) -> None:
+        self.counts += np.histogram2d(cosine, phi, (self.cos_edges, self.phi_edges))[0]
+
+    def result(self, label: str, tensors: int, share: float) -> OrientationMap:
+        density = self.counts / max(self.counts.mean(), 1e-300)
+        return OrientationMap(label, self.cos_edges, self.phi_edges, density, tensors, share)
+
+
+def orientation_maps(
+    runs: EfgRuns,
+    field: tuple[float, float, float] = (0.0, 0.0, 1.0),
+    *,
+    convention: Literal['harper', 'ordered'] = 'harper',
+    bins: int = 30,
+    groups: Sequence[Group] = (),
+) -> list[Orientations]:
+    """Maps of the orientations of all ions, and of groups of them, over all runs.
+
+    Tensors below 1 kHz (in 7Li) have no direction and are left out.
+
+    Args:
+        runs: tensors; frames are thinned where there are more than two million tensors.
+        field: direction of the field, Cartesian.
+        convention: see :func:`field_angles`.
+        bins: bins in cos θ from 0 to 1, and in φ for each quarter of a turn.
+        groups: sites or ions that get maps of their own.
+
+    Raises:
+        InputError: fewer than 2 bins, or no tensor that has a direction.
+    """
+    if bins < 2:
+        raise InputError(f'bins must be at least 2, not {bins}')
+    everyone = Group('', '', tuple(np.ones(runs.n_ions, bool) for _ in runs.lengths))
+    wanted = [everyone, *(group for group in groups if group.origins() > 0)]
+    every = max(1, -(-sum(runs.lengths) * runs.n_ions // MOST_TENSORS))
+    quarter, round_ = np.linspace(0.0, np.pi / 2, bins + 1), np.linspace(-np.pi, np.pi, 4 * bins + 1)
+    maps = [(_Counts(bins, quarter), _Counts(bins, round_)) for _ in wanted]
+    numbers, defined = np.zeros(len(wanted), int), np.zeros(len(wanted), int)
+    b = np.asarray(field, float) / np.linalg.norm(field)
+    with progress(sum(runs.lengths), 'orientations', 'frame') as bar:
+        for run, segments in enumerate(runs.runs):
+            frame = 0
+            for segment in segments:
+                for part in segment.chunks(runs.species):
+                    rows = np.arange(-frame % every, len(part), every)
+                    values, axes = principal_frame(np.asarray(part[rows], float))
+                    eta = (values[..., 0] - values[..., 1]) / np.where(values[..., 2] == 0, 1.0, values[..., 2])
+                    known = np.abs(values[..., 2]) > TINY
+                    good = known & (eta > MARGIN) & (eta < 1 - MARGIN)
+                    x, y, z = np.moveaxis(np.abs(np.einsum('i,fnij->fnj', b, axes)), -1, 0)
+                    phi = np.arctan2(x, y) if convention == 'harper' else np.arctan2(y, x)
+                    main = axes[..., 2] * np.where(axes[..., 2, 2] < 0, -1.0, 1.0)[..., None]
+                    around = np.arctan2(main[..., 1], main[..., 0])
+                    for n, group in enumerate(wanted):
+                        member = group.members[run]
+                        here = known & (member if member.ndim == 1 else member[frame + rows])
+                        maps[n][0].add(np.minimum(z[here], 1.0), phi[here])
+                        maps[n][1].add(np.minimum(main[..., 2][here], 1.0), around[here])
+                        numbers[n] += int(here.sum())
+                        defined[n] += int((here & good).sum())
+                    frame += len(part)
+                    bar.update(len(part))
+    if not numbers[0]:
+        raise InputError(f'the EFG tensors of {runs.species} are too small to have a direction')
+    return [
+        Orientations(
+            group.name,
+            *(
+                counts.result(label, int(numbers[n]), float(defined[n] / max(numbers[n], 1)))
+                for counts, label in zip(
+                    maps[n], ('field in the principal axes', 'largest principal axis in the cell')
+                )
+            ),
+        )
+        for n, group in enumerate(wanted)
+        if numbers[n]
+    ]

@@ -1,0 +1,97 @@
+"""Draws the figures of these pages, with the functions that the commands use, from processes that are made up here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.spatial.transform import Rotation
+
+from aiida_ufpnmr.engine.efg.isotopes import get_isotope
+from aiida_ufpnmr.engine.md.trajectory import EfgSeries
+from aiida_ufpnmr.engine.nmr.by_site import by_site
+from aiida_ufpnmr.engine.nmr.figures import plot_acf, plot_grain_sizes, plot_orientations, plot_polycrystals
+from aiida_ufpnmr.engine.nmr.figures import plot_points, plot_relaxation_times, plot_single_ions
+from aiida_ufpnmr.engine.nmr.microstructure import polycrystals
+from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
+from aiida_ufpnmr.engine.nmr.orientations import orientation_maps
+from aiida_ufpnmr.engine.nmr.relaxation_times import curve_points, inverse_laplace
+from aiida_ufpnmr.engine.nmr.residual import residual_coupling
+from aiida_ufpnmr.engine.nmr.runs import EfgRuns
+from aiida_ufpnmr.engine.structure.figures import plot_distribution
+from aiida_ufpnmr.engine.structure.sites import Sites, SiteSettings
+from aiida_ufpnmr.engine.transport import diffusion, find_hops
+from aiida_ufpnmr.engine.transport.figures import plot_hops, plot_msd
+
+IONS, FRAMES, STEP_FS = 40, 6000, 1000.0
+LITHIUM = get_isotope('7Li')
+#: Fourfold and sixfold site of a crystal: tensors of two sizes with one orientation, a.u.
+SITES = 1e-2 * np.array([np.diag([-0.2, -0.65, 0.85]), np.diag([-0.1, -1.2, 1.3])])
+
+
+def _jumps(rng: np.random.Generator, per_frame: float) -> np.ndarray:
+    """(frames, ions) number of jumps so far."""
+    return np.cumsum(rng.random((FRAMES, IONS)) < per_frame, axis=0)
+
+
+def _runs(tensors: np.ndarray) -> EfgRuns:
+    return EfgRuns.of(EfgSeries('Li', np.arange(IONS), STEP_FS * np.arange(FRAMES), tensors))
+
+
+def _noise(rng: np.random.Generator) -> np.ndarray:
+    v = 2e-3 * rng.standard_normal((FRAMES, IONS, 3, 3))
+    v = v + v.swapaxes(-1, -2)
+    return v - np.eye(3) * np.trace(v, axis1=-2, axis2=-1)[..., None, None] / 3
+
+
+def draw(folder: Path) -> None:
+    """Write all figures as PNG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    site = (_jumps(rng, 0.003) + rng.integers(0, 2, IONS)) % 2
+    crystal = _runs(SITES[site] + _noise(rng))
+    jumps = _jumps(rng, 0.01)
+    turns = Rotation.random(int(jumps.max() + 1) * IONS, random_state=0).as_matrix()
+    here = turns[jumps * IONS + np.arange(IONS)]
+    glass = _runs(here @ SITES[0] @ here.swapaxes(-1, -2) + _noise(rng))
+    settings = AcfSettings(bootstrap=50, decays=1, gamma=1.0)
+    in_crystal, in_glass = (correlation_functions(runs, settings)[0] for runs in (crystal, glass))
+
+    def save(name: str, panels: int, plot, height: float = 4.0) -> None:
+        figure = Figure(figsize=(5.2 * panels, height), layout='constrained')
+        plot(*figure.subplots(1, panels, squeeze=False)[0])
+        figure.savefig(folder / f'{name}.png', dpi=110)
+
+    place = 3.0 * jumps[..., None] * np.array([1.0, 0, 0])
+    place = np.cumsum(np.diff(place, axis=0, prepend=place[:1]) * rng.choice([-1, 1], (FRAMES, IONS, 1)), axis=0)
+    place = place + 0.3 * rng.standard_normal((FRAMES, IONS, 3))
+    hops = find_hops(place, STEP_FS * 1e-3)
+    moved = diffusion(place, STEP_FS * 1e-3)
+    save('motion', 2, lambda one, two: (plot_msd(moved, 'Li', one), plot_hops(place[:, 0], hops, 0, two)))
+    powder = in_crystal['omega_q_powder'], in_glass['omega_q_powder']
+    save('correlation', 2, lambda one, two: (plot_acf(in_crystal['c_q'], one), plot_acf(powder[1], two)), 4.4)
+    names = SiteSettings().names('Li')
+    save('single_ions', 1, lambda one: plot_single_ions(in_crystal['c_q'], site[0], names, one))
+
+    coordination = (4.1 + 1.8 * site + 0.2 * rng.standard_normal(site.shape)).astype(np.float32)
+    times = STEP_FS * np.arange(FRAMES)
+    sites = Sites('Li', np.arange(IONS), times, coordination, site.astype(np.int8), SiteSettings())
+    found = by_site(crystal, sites, LITHIUM, (0.0, 0.8, 0.6))
+    save(
+        'sites',
+        2,
+        lambda one, two: (plot_distribution(found, 'omega_q_khz', one), plot_distribution(found, 'c_q_khz', two)),
+    )
+    maps = [orientation_maps(runs, (0.0, 0.8, 0.6))[0].field_in_axes for runs in (crystal, glass)]
+    save(
+        'orientations',
+        2,
+        lambda one, two: (plot_orientations(maps[0], one, 'crystal'), plot_orientations(maps[1], two, 'glass')),
+    )
+    grains = polycrystals(powder[0], residual_coupling(crystal, LITHIUM), [10, 100, 1000], [1e-10, 1e-8])
+    save('grains', 2, lambda one, two: (plot_polycrystals(grains, one), plot_grain_sizes(grains, two)), 4.4)
+    lag, c, samples = curve_points(powder[1])
+    error = samples.std(axis=0)
+    times = inverse_laplace(lag, c, error, non_negative=True, samples=samples)
+    save('relaxation', 2, lambda one, two: (plot_points(times, c, error, one), plot_relaxation_times(times, two)))
