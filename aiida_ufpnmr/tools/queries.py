@@ -83,10 +83,17 @@ def labels_behind(node: Node) -> list[Label]:
     for pk in sorted(datasets, reverse=True):
         if pk != node.pk and not _gives_labels(datasets[pk], behind):
             continue
-        rows = [Label(datasets[pk], i, row) for i, row in enumerate(datasets[pk].rows) if row.get(LABEL_KEY) not in seen]
-        seen.update(label.row[LABEL_KEY] for label in rows if LABEL_KEY in label.row)
+        rows = [Label(datasets[pk], i, row) for i, row in enumerate(datasets[pk].rows) if _identity(row) not in seen]
+        seen.update(identity for identity in (_identity(label.row) for label in rows) if identity is not None)
         found = rows + found
     return found
+
+
+def _identity(row: dict[str, Any]) -> tuple | None:
+    """What tells one label from another: its hash, or else the name that it was given, if any."""
+    if LABEL_KEY in row:
+        return (row[LABEL_KEY],)
+    return (row['label_id'], row['group'], row['formula']) if 'label_id' in row else None
 
 
 #: Calculations, and the input of each, that look at the structures of a set and not at their labels.
