@@ -105,17 +105,13 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         inputs |= {'dataset': dataset, 'structures': dict(structures)}
         if test_dataset is not None:
             inputs['test_dataset'] = test_dataset
-        builder = cls.get_builder()
-        cls.fill_builder(builder, inputs)
+        elements = {*dataset.base.attributes.get('species')}.union(*(s.get_symbols_set() for s in structures.values()))
         try:
-            label = LabelWorkChain.get_builder_from_protocol(
-                label_code, engine, dataset=dataset, protocol=protocol, overrides=below, options=options
-            )
+            inputs['label'] = LabelWorkChain.inputs_for_elements(elements, label_code, engine, protocol, below, options)
         except ValueError as error:
             raise ValueError(f'label: {error}') from error
-        for name, value in label._inputs(prune=True).items():
-            if name != 'dataset':
-                builder.label[name] = value
+        builder = cls.get_builder()
+        cls.fill_builder(builder, inputs)
         return builder
 
     def begin(self) -> None:

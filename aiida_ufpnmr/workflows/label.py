@@ -152,30 +152,38 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         Raises:
             ValueError: an unknown engine, protocol, override or value, or nothing to label; the message names it.
         """
-        if engine not in ENGINES:
-            raise ValueError(f'unknown engine {engine!r}; known are {", ".join(ENGINES)}')
         if dataset is None and not structures:
             raise ValueError('give `dataset` or `structures`')
+        subjects: dict[str, Any] = {}
+        elements: set[str] = set()
+        if dataset is not None:
+            elements.update(dataset.base.attributes.get('species'))
+            subjects['dataset'] = dataset
+        if structures:
+            subjects['structures'] = structures if isinstance(structures, Mapping) else _named(structures)
+            elements.update(*(structure.get_symbols_set() for structure in subjects['structures'].values()))
+        builder = cls.get_builder()
+        cls.fill_builder(
+            builder, {**cls.inputs_for_elements(elements, code, engine, protocol, overrides, options), **subjects}
+        )
+        return builder
+
+    @classmethod
+    def inputs_for_elements(cls, elements, code, engine, protocol, overrides, options) -> dict[str, Any]:
+        """The inputs of a protocol for structures of these elements: all but the structures."""
+        if engine not in ENGINES:
+            raise ValueError(f'unknown engine {engine!r}; known are {", ".join(ENGINES)}')
         overrides = dict(overrides or {})
         other = next((name for name in ENGINES if name in overrides and name != engine), None)
         if other is not None:
             raise ValueError(f'override {other!r} is of another engine than {engine}')
         below = overrides.pop(engine, None)
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        elements: set[str] = set()
-        if dataset is not None:
-            elements.update(dataset.base.attributes.get('species'))
-            inputs['dataset'] = dataset
-        if structures:
-            inputs['structures'] = structures if isinstance(structures, Mapping) else _named(structures)
-            elements.update(*(structure.get_symbols_set() for structure in inputs['structures'].values()))
         try:
             inputs[engine] = ENGINES[engine].chain.inputs_for_elements(elements, code, protocol, below, options)
         except ValueError as error:
             raise ValueError(f'{engine}: {error}') from error
-        builder = cls.get_builder()
-        cls.fill_builder(builder, inputs)
-        return builder
+        return inputs
 
     @property
     def engine(self) -> LabelEngine:
