@@ -7,12 +7,13 @@ from aiida.orm import SinglefileData
 
 from aiida_ufpnmr.calculations.base import UfpnmrCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 
 
 class SelectCalculation(UfpnmrCalculation):
-    """Chooses the structures whose labels would tell a potential most (`ufpnmr select`)."""
+    """Chooses the structures whose labels would tell the models most (`ufpnmr select`)."""
 
     ENTRY_POINT = 'ufpnmr.select'
     COMMAND = 'select'
@@ -23,6 +24,9 @@ class SelectCalculation(UfpnmrCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input('potential', valid_type=PotentialData, help='The potential, with its posterior.')
+        spec.input(
+            'efg_model', valid_type=EfgModelData, required=False, help='The EFG model, to choose what tells it most, too.'
+        )
         spec.input_namespace(
             'trajectories',
             valid_type=TrajectoryData,
@@ -36,8 +40,11 @@ class SelectCalculation(UfpnmrCalculation):
         return [cls.COMMAND, 'POTENTIAL', 'TRAJECTORY', '-o', cls.OUTPUT_FILE]
 
     def file_arguments(self) -> list[str]:
-        return ['potential.h5', *(f'{name}.h5' for name in sorted(self.inputs.trajectories)), '-o', self.OUTPUT_FILE]
+        trajectories = [f'{name}.h5' for name in sorted(self.inputs.trajectories)]
+        efg = ['--efg-model', 'efg-model.h5'] if 'efg_model' in self.inputs else []
+        return ['potential.h5', *trajectories, '-o', self.OUTPUT_FILE, *efg]
 
     def input_files(self) -> dict[str, SinglefileData]:
         trajectories = {f'{name}.h5': node for name, node in self.inputs.trajectories.items()}
-        return {'potential.h5': self.inputs.potential, **trajectories}
+        efg = {'efg-model.h5': self.inputs.efg_model} if 'efg_model' in self.inputs else {}
+        return {'potential.h5': self.inputs.potential, **efg, **trajectories}

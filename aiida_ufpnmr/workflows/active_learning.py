@@ -138,7 +138,9 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         inputs.number = number
         if self.ctx.last is not None:
             inputs.dataset = self.ctx.last.outputs.dataset
-            inputs.potential = self.ctx.last.outputs.potential
+            for name in ('potential', 'efg_model'):
+                if name in self.ctx.last.outputs:
+                    inputs[name] = self.ctx.last.outputs[name]
         every = self.inputs.retune_every.value
         if every and number and number % every == 0:
             given = inputs.fit_potential.parameters.get_dict()

@@ -52,7 +52,7 @@ def learning_inputs(spec: ProcessSpec) -> None:
     expose_inputs(spec, FitEfgCalculation, 'fit_efg', labels, 'Fit of the EFG model, where wanted.', required=False)
     explored = ('structure', 'potential', 'efg_model', 'checkpoint')
     expose_inputs(spec, MdCalculation, 'md', explored, 'The runs; temperature and seed are set for each.')
-    expose_inputs(spec, SelectCalculation, 'select', ('potential', 'trajectories'), 'The choice of what to label.')
+    expose_inputs(spec, SelectCalculation, 'select', ('potential', 'efg_model', 'trajectories'), 'The choice of what to label.')
     expose_inputs(spec, LabelWorkChain, 'label', ('dataset', 'structures'), 'The labels.')
     spec.inputs['label'].validator = validate_engine
 
@@ -82,6 +82,7 @@ class LearningGenerationWorkChain(WorkChain):
         learning_inputs(spec)
         spec.input('number', valid_type=Int, serializer=to_aiida_type, help='Of the generation, for the seeds of its runs.')
         spec.input('potential', valid_type=PotentialData, required=False, help='That of the generation before.')
+        spec.input('efg_model', valid_type=EfgModelData, required=False, help='That of the generation before.')
 
         spec.outline(
             cls.begin,
@@ -160,6 +161,8 @@ class LearningGenerationWorkChain(WorkChain):
         """The structures whose labels would tell most."""
         inputs = AttributeDict(self.exposed_inputs(SelectCalculation, 'select'))
         inputs.potential = self.inputs.potential
+        if 'efg_model' in self.inputs:
+            inputs.efg_model = self.inputs.efg_model
         inputs.trajectories = self.ctx.trajectories
         inputs.metadata.call_link_label = 'select'
         return ToContext(select=self.submit(SelectCalculation, **inputs))

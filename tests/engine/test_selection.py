@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from aiida_ufpnmr.engine.active import Candidate, select_structures
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
+from aiida_ufpnmr.engine.efg import EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
 from aiida_ufpnmr.engine.md import Simulation
@@ -86,6 +87,16 @@ def test_the_unknown_comes_before_the_known(crystal_potential, shipped):
     for i, one in enumerate(candidates[:2]):
         expected = np.sqrt(np.mean(uncertainty(crystal_potential, one.atoms).forces ** 2))
         assert found.force_error[i] == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_the_tensors_tell_is_added_where_an_efg_model_is_given(crystal_potential, shipped):
+    crystals = shipped.subset(i for i, group in enumerate(shipped.groups) if group in ('beta_300K', 'beta_600K'))
+    model = fit_efg_model(crystals, 'Li', EfgSettings(n_max=4, l_max=3, mixed_channels=6, folds=2, penalty=0.1))[0]
+    (one,) = [Candidate(bare(a)) for a, group in zip(shipped, shipped.groups) if group == 'melt0']
+    rows = model.whitened_rows(one.atoms).astype(float)
+    told = 0.5 * np.log1p(np.linalg.eigvalsh(rows.T @ rows)[-12:]).sum()  # by the directions that are kept
+    alone, both = (select_structures(crystal_potential, [one], 1, efg_model=efg).gain[0] for efg in (None, model))
+    assert both - alone == pytest.approx(told, rel=1e-3)
 
 
 def test_no_source_gives_more_than_its_share(crystal_potential):

@@ -4,7 +4,8 @@ The forces of a structure are linear in the coefficients of the potential, so th
 an error s, would add I = ½ ln det(1 + X A⁻¹ Xᵀ / s²) to what is known of the coefficients, where A⁻¹ is the covariance of their
 posterior (MacKay, Neural Comput. 4, 590 (1992)). Structures are taken one by one, each the one that adds most once those
 before it are known; of two that are alike, the second adds little. The sum is at least 1 − 1/e of the best that any choice
-could reach (Krause, Singh & Guestrin, J. Mach. Learn. Res. 9, 235 (2008)).
+could reach (Krause, Singh & Guestrin, J. Mach. Learn. Res. 9, 235 (2008)). Tensors are linear in the weights of the EFG model
+in the same way; as the two models share no weights, what a structure tells both is the sum.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ase import Atoms
 from scipy.linalg import blas
 
 from aiida_ufpnmr.engine.dft.screening import unsuitable
+from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
@@ -74,6 +76,7 @@ def select_structures(
     max_per_source: int | None = None,
     method: str = 'information',
     seed: int = 0,
+    efg_model: EfgModel | None = None,
 ) -> Selection:
     """Choose up to ``n`` candidates to label.
 
@@ -83,19 +86,20 @@ def select_structures(
         max_per_source: no more than so many from one source.
         method: ``information``, or ``random`` to compare with.
         seed: of the random choice.
+        efg_model: with its posterior, to learn tensors, too.
 
     Raises:
-        InputError: the potential has no posterior or does not know an element, or the method is none.
+        InputError: a model has no posterior or does not know an element, or the method is none.
     """
     if method not in METHODS:
         raise InputError(f'unknown method {method!r}; known are {", ".join(METHODS)}')
     refused = {i: why for i, why in enumerate(unsuitable(one.atoms) for one in candidates) if why is not None}
     usable = np.array([i for i in range(len(candidates)) if i not in refused], int)
-    sketches, error, grade = _look_at(potential, candidates, usable)
+    sketches, error, grade = _look_at(potential, efg_model, candidates, usable)
     sources = [candidates[i].source for i in usable]
     if method == 'random':
         order = np.random.default_rng(seed).permutation(len(usable))
-        chosen, gain = _capped(order, sources, n, max_per_source), []
+        chosen = _capped(order, sources, n, max_per_source)
         gain = [float('nan')] * len(chosen)
     else:
         chosen, gain = _greedy(sketches, sources, n, max_per_source)
@@ -103,20 +107,22 @@ def select_structures(
 
 
 def _look_at(
-    potential: UltraFastPotential, candidates: Sequence[Candidate], usable: np.ndarray
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Sketches of the usable candidates; expected errors and grades of all, NaN where not usable."""
+    potential: UltraFastPotential, efg_model: EfgModel | None, candidates: Sequence[Candidate], usable: np.ndarray
+) -> tuple[list[list[np.ndarray]], np.ndarray, np.ndarray]:
+    """For each model sketches of the usable candidates; expected errors and grades of all, NaN where not usable."""
     posterior = potential.posterior
     if posterior is None:
         raise InputError(f'{potential.source}: holds no posterior; fit it again, to .h5 and without --no-posterior')
-    sketches = []
+    sketches: list[list[np.ndarray]] = [[]] if efg_model is None else [[], []]
     error, grade = np.full(len(candidates), np.nan), np.full(len(candidates), np.nan)
     with progress(len(usable), 'select', 'structure') as bar:
         for i in usable:
             atoms = candidates[i].atoms
             types = potential.types(atoms)
             rows, variance = _whitened_forces(potential, posterior, atoms, types)
-            sketches.append(_sketch(rows))
+            sketches[0].append(_sketch(rows))
+            if efg_model is not None:
+                sketches[1].append(_sketch(efg_model.whitened_rows(atoms)))
             expected = [posterior.forces_noise[t].error(variance[types == t]) for t in np.unique(types)]
             error[i] = np.sqrt(np.mean(np.concatenate([part.ravel() for part in expected]) ** 2))
             grade[i] = extrapolation_grade(potential, atoms).max()
@@ -146,33 +152,50 @@ def _sketch(rows: np.ndarray) -> np.ndarray:
     return rows @ vectors[:, -keep:].astype(np.float32)
 
 
+class _Knowledge:
+    """What a model knows of some structures, and what their labels would add to it.
+
+    Args:
+        sketches: of the structures, (n_columns, up to _DIRECTIONS) each.
+    """
+
+    def __init__(self, sketches: list[np.ndarray]):
+        stacked = np.zeros((len(sketches[0]), _DIRECTIONS * len(sketches)), np.float32)
+        for i, sketch in enumerate(sketches):
+            stacked[:, i * _DIRECTIONS : i * _DIRECTIONS + sketch.shape[1]] = sketch
+        self._covariance = (stacked.T @ stacked).astype(float)
+        self._parts = [slice(i * _DIRECTIONS, (i + 1) * _DIRECTIONS) for i in range(len(sketches))]
+
+    def gains(self) -> np.ndarray:
+        """What each structure would add, nats."""
+        blocks = np.array([self._covariance[part, part] for part in self._parts])
+        return 0.5 * np.linalg.slogdet(np.eye(_DIRECTIONS) + blocks)[1]
+
+    def learn(self, i: int) -> None:
+        """Suppose that structure ``i`` is labelled."""
+        part = self._parts[i]
+        column = self._covariance[:, part]
+        self._covariance -= column @ np.linalg.solve(np.eye(_DIRECTIONS) + self._covariance[part, part], column.T)
+
+
 def _greedy(
-    sketches: list[np.ndarray], sources: list[str], n: int, max_per_source: int | None
+    sketches: list[list[np.ndarray]], sources: list[str], n: int, max_per_source: int | None
 ) -> tuple[list[int], list[float]]:
     """The structures that add most, one after the other, and how much each adds."""
-    if not sketches:
+    if not sources:
         return [], []
-    block = [slice(i * _DIRECTIONS, i * _DIRECTIONS + s.shape[1]) for i, s in enumerate(sketches)]
-    stacked = np.zeros((len(sketches[0]), _DIRECTIONS * len(sketches)), np.float32)
-    for part, sketch in zip(block, sketches):
-        stacked[:, part] = sketch
-    covariance = (stacked.T @ stacked).astype(float)
+    models = [_Knowledge(of_model) for of_model in sketches]
     chosen, gains, taken = [], [], Counter()
-    open_ = np.ones(len(sketches), bool)
+    open_ = np.ones(len(sources), bool)
     while len(chosen) < n and open_.any():
-        blocks = np.array([
-            covariance[i * _DIRECTIONS : (i + 1) * _DIRECTIONS, i * _DIRECTIONS : (i + 1) * _DIRECTIONS]
-            for i in range(len(sketches))
-        ])  # fmt: skip
-        gain = 0.5 * np.linalg.slogdet(np.eye(_DIRECTIONS) + blocks)[1]
+        gain = sum(model.gains() for model in models)
         best = int(np.argmax(np.where(open_, gain, -np.inf)))
         if gain[best] < _NOTHING:
             break
         chosen.append(best)
         gains.append(float(gain[best]))
-        part = slice(best * _DIRECTIONS, (best + 1) * _DIRECTIONS)
-        column = covariance[:, part]
-        covariance -= column @ np.linalg.solve(np.eye(_DIRECTIONS) + covariance[part, part], column.T)
+        for model in models:
+            model.learn(best)
         taken[sources[best]] += 1
         open_[best] = False
         if max_per_source is not None and taken[sources[best]] >= max_per_source:

@@ -32,6 +32,9 @@ MOST_OF_A_SOURCE = 60
 @click.argument('potential', type=INPUT, metavar='POT')
 @click.argument('sources', type=INPUT, nargs=-1, required=True, metavar='TRAJ...')
 @click.option('-o', '--output', type=OUTPUT, required=True, metavar='PICKED.extxyz', help='Where to write what was chosen.')
+@click.option(
+    '--efg-model', type=INPUT, metavar='M.h5', help='Choose what tells this model most, too, not the potential alone.'
+)
 @click.option('-n', '--number', type=COUNT, default=10, show_default=True, metavar='N', help='How many to choose.')
 @click.option('--max-per-source', type=COUNT, metavar='N', help='No more than so many of one file.')
 @click.option(
@@ -44,21 +47,23 @@ MOST_OF_A_SOURCE = 60
 )
 @click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of the random choice.')
 @json_option
-def select(potential, sources, output, number, max_per_source, looked_at, method, seed, json_path):
+def select(potential, sources, output, efg_model, number, max_per_source, looked_at, method, seed, json_path):
     """Choose the structures whose labels would tell most, from trajectories (.h5) or files that ASE reads.
 
-    Those come first of which the potential knows least; of two that are alike the second counts for little. Structures
+    Those come first of which the models know least; of two that are alike the second counts for little. Structures
     that DFT would choke on are left out.
     """
     from aiida_ufpnmr.engine.active import select_structures
+    from aiida_ufpnmr.engine.efg import EfgModel
     from aiida_ufpnmr.engine.ufp import UltraFastPotential
 
     check_outputs(output, json_path)
     candidates = _candidates(sources, looked_at)
     loaded = UltraFastPotential.load(potential)
     found = select_structures(
-        loaded, candidates, number, max_per_source=max_per_source, method=method, seed=seed
-    )
+        loaded, candidates, number, max_per_source=max_per_source, method=method, seed=seed,
+        efg_model=None if efg_model is None else EfgModel.load(efg_model),
+    )  # fmt: skip
     if not found.index:
         why = next(iter(found.refused.values()), 'all are known already')
         raise InputError(f'{sources[0]}: nothing to choose among {len(candidates)} structures ({why})')

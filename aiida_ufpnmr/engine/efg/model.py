@@ -138,18 +138,34 @@ class EfgModel:
         Raises:
             InputError: the model has no posterior, or an element that it does not know.
         """
-        if self.posterior is None:
-            raise InputError(
-                'the EFG model holds no posterior, so its errors are not known; fit it again without --no-posterior'
-            )
+        posterior = self._known_errors()
         mixed, baseline = self._mixed_expansion(numbers, pbc), self._baseline(numbers, pbc)
 
         def predict(positions: np.ndarray, cell: np.ndarray) -> EfgPrediction:
             found = mixed(positions, cell)
             tensors = from_irreps(self.terms.components(found) + baseline(positions, cell))
-            return EfgPrediction(tensors, *self.posterior.judge(found))
+            return EfgPrediction(tensors, *posterior.judge(found))
 
         return predict
+
+    def whitened_rows(self, atoms: Atoms) -> np.ndarray:
+        """What labels of all ions of a structure would tell, (n_columns, 5 n_ions).
+
+        Products of the columns are the covariance of the predicted components in units of the variance of the labels'
+        noise.
+
+        Raises:
+            InputError: the model has no posterior, or the structure holds an element that the model does not know.
+        """
+        mixed = self._mixed_expansion(atoms.numbers, atoms.pbc)(atoms.positions, atoms.cell.array)
+        return self._known_errors().whitened_rows(mixed)
+
+    def _known_errors(self) -> EfgPosterior:
+        if self.posterior is None:
+            raise InputError(
+                'the EFG model holds no posterior, so its errors are not known; fit it again without --no-posterior'
+            )
+        return self.posterior
 
     def _mixed_expansion(self, numbers: np.ndarray, pbc) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """A function (positions, cell) -> mixed expansions of the ions, (n_ions, (l_max + 1)², mixed)."""

@@ -54,11 +54,19 @@ def variances(design: Design, whitening: np.ndarray, penalty: float, mixed: np.n
         whitening: (n_columns, n_columns) float32 lower triangular W with WᵀW = A⁻¹.
         mixed: (n_ions, (l_max + 1)², channels).
     """
-    rows, unexplained = design.rows(mixed)
-    flat = np.asfortranarray(rows.reshape(-1, rows.shape[2]).T, dtype=np.float32)
-    whitened = blas.strmm(1.0, whitening, flat, lower=1, overwrite_b=1)
+    whitened, unexplained = whitened_rows(design, whitening, mixed)
     squares = np.einsum('ij,ij->j', whitened, whitened, dtype=float).reshape(-1, 5)
     return penalty * squares.mean(axis=1) + unexplained
+
+
+def whitened_rows(design: Design, whitening: np.ndarray, mixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """W xᵀ of the components of ions, (n_columns, 5 n_ions), and the variance (n_ions,) that no column explains.
+
+    Their products are the covariance of what the model predicts, in units of the variance of the labels' noise.
+    """
+    rows, unexplained = design.rows(mixed)
+    flat = np.asfortranarray(rows.reshape(-1, rows.shape[2]).T, dtype=np.float32)
+    return blas.strmm(1.0, whitening, flat, lower=1, overwrite_b=1), unexplained
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +91,10 @@ class EfgPosterior:
         """Expected errors (a.u.) and grades of ions, (n_ions,) each, from their expansions."""
         found = variances(self.design, self.whitening, self.penalty, mixed)
         return self.noise.error(found), self.domain.grades(mixed)
+
+    def whitened_rows(self, mixed: np.ndarray) -> np.ndarray:
+        """(n_columns, 5 n_ions); see :func:`whitened_rows`."""
+        return whitened_rows(self.design, self.whitening, mixed)[0]
 
     def write(self, group: h5py.Group) -> None:
         """Write into a group of a model's file: 2 n² bytes for n columns."""
