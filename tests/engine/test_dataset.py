@@ -10,6 +10,7 @@ from ase.io import write
 
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, read_structure, stress, write_dataset
 from aiida_ufpnmr.engine.duplicates import Copies, find_copies
+from aiida_ufpnmr.engine.duplicates import find_copies
 from aiida_ufpnmr.engine.errors import InputError
 
 
@@ -239,3 +240,12 @@ def test_commands_refuse_bad_input_before_they_write(tmp_path, monkeypatch, caps
     stderr = capsys.readouterr().err
     assert message in stderr and stderr.count('\n') == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_the_second_version_of_the_shipped_set_goes_on_from_the_first(example_data):
+    first = read_dataset(example_data)
+    second = read_dataset(example_data.with_name('li3ps4-pbe-gpaw-v2.extxyz'))
+    assert Dataset(second.structures[: len(first)]).content_hash == first.content_hash
+    new = second.structures[len(first) :]
+    assert len(new) == 18 and all(atoms.info['engine_version'] == 'gpaw-26.7.0' for atoms in new)
+    assert len({atoms.info['label_sha256'] for atoms in new}) == 18 and find_copies(second.structures).tolist() == list(range(91))
