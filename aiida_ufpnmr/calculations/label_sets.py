@@ -9,6 +9,7 @@ from aiida.orm import Dict, List, StructureData
 from ase import Atoms
 
 from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.engine.dataset import bare
 from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
 
 #: What a comment line says of a label, and so not of the structure alone.
@@ -62,11 +63,6 @@ def collect_labels(plan: Dict, report: Dict, **datasets: DatasetData) -> dict[st
         return {'results': Dict(report.get_dict())}
     dataset = DatasetData.of(rows)
     return {'dataset': dataset, 'results': Dict({**report.get_dict(), 'data_sha256': dataset.sha256})}
-
-
-def bare(atoms: Atoms) -> Atoms:
-    """Elements, positions and cell, with nothing that was known about them."""
-    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
 def _copy(atoms: Atoms) -> Atoms:

@@ -88,8 +88,8 @@ def load_subjects(given: str, index: str) -> dict:
     """What to label: a stored node, or the structures of a file, of which those that DFT would choke on stay apart."""
     from aiida.orm import StructureData
 
-    from aiida_ufpnmr.calculations.label_sets import bare
     from aiida_ufpnmr.data import DatasetData
+    from aiida_ufpnmr.engine.dataset import bare
     from aiida_ufpnmr.engine.dft.labels import read_sources
     from aiida_ufpnmr.engine.dft.screening import unsuitable
 

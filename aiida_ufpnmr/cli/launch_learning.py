@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from aiida_ufpnmr.cli.launch import common_options, load_dataset, load_structure, options, read_overrides, run_or_submit
@@ -64,7 +62,7 @@ def _named(given: tuple[str, ...]) -> dict:
         name, equals, where = item.partition('=')
         if not equals or not name.isidentifier() or name in structures:
             raise InputError(f'{item!r}: give each structure as NAME=FILE, each with a name of its own, like beta=beta.cif')
-        structures[name] = load_structure(str(Path(where)))
+        structures[name] = load_structure(where)
     return structures
 
 

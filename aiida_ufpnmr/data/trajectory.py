@@ -17,7 +17,6 @@ from aiida_ufpnmr.engine.hdf5 import content_hash, open_hdf5
 from aiida_ufpnmr.engine.md.chain import files_of
 from aiida_ufpnmr.engine.md.trajectory import Trajectory, efg_group
 
-
 #: Extra of a trajectory whose file an archive leaves out: a mapping with ``size_bytes``.
 LEFT_OUT = 'ufpnmr_left_out'
 
@@ -70,15 +69,21 @@ class TrajectoryData(Hdf5Data):
             yield Path(folder) / self.filename
 
     @contextmanager
-    def open_hdf5(self) -> Iterator[h5py.File]:
-        """Open the file for reading; where it is in pieces, a copy of them."""
+    def _readable(self) -> Iterator[Path | t.BinaryIO]:
+        """What the engine can open: the file where it lies, or a copy of it with its pieces."""
         self._must_be_there()
         if self.is_in_pieces:
-            with self.as_path() as path, open_hdf5(path) as file:
-                yield file
+            with self.as_path() as path:
+                yield path
         else:
-            with super().open_hdf5() as file:
-                yield file
+            with self.open(mode='rb') as handle:
+                yield handle
+
+    @contextmanager
+    def open_hdf5(self) -> Iterator[h5py.File]:
+        """Open the file for reading; where it is in pieces, a copy of them."""
+        with self._readable() as source, open_hdf5(source) as file:
+            yield file
 
     @classmethod
     def describe(cls, path: Path) -> dict[str, t.Any]:
@@ -101,13 +106,8 @@ class TrajectoryData(Hdf5Data):
     @contextmanager
     def open_trajectory(self) -> Iterator[Trajectory]:
         """The trajectory as the engine reads it, lazily, and without a copy of the file unless it is in pieces."""
-        self._must_be_there()
-        if self.is_in_pieces:
-            with self.as_path() as path, Trajectory(path) as trajectory:
-                yield trajectory
-        else:
-            with self.open(mode='rb') as handle, Trajectory(handle) as trajectory:
-                yield trajectory
+        with self._readable() as source, Trajectory(source) as trajectory:
+            yield trajectory
 
     @property
     def n_frames(self) -> int:

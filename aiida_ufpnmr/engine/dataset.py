@@ -128,6 +128,11 @@ class Dataset:
         }
 
 
+def bare(atoms: Atoms) -> Atoms:
+    """Elements, positions and cell, with nothing else that was known about them."""
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+
 def _result(atoms: Atoms, name: str):
     return None if atoms.calc is None else atoms.calc.results.get(name)
 

@@ -83,8 +83,7 @@ def rerun(steps: Sequence[str], tolerance: float) -> list[Comparison]:
     remade: dict[int, Data] = {}
     found: list[Comparison] = []
     for step in (step for step in STEPS if step in steps):
-        for node in _calculations(step):
-            outputs = _expected_outputs(node)
+        for node, outputs in _calculations(step):
             print(f'{step} {node.uuid} ...', file=sys.stderr, flush=True)
             made, again = run_get_node(CalculationFactory(f'ufpnmr.{step}'), **_inputs(node, code, remade))
             if not again.is_finished_ok:
@@ -96,18 +95,19 @@ def rerun(steps: Sequence[str], tolerance: float) -> list[Comparison]:
     return found
 
 
-def _calculations(step: str) -> list[CalcJobNode]:
-    """Calculations of a step that ended well, and of a run in parts the first, which is then run in one go."""
+def _calculations(step: str) -> list[tuple[CalcJobNode, dict[str, Data]]]:
+    """Calculations of a step that ended well, with what came out.
+
+    Of a run in parts it is the first, which is then run in one go, with what was joined.
+    """
     query = QueryBuilder().append(
         CalcJobNode, filters={'process_type': f'aiida.calculations:ufpnmr.{step}'}, tag='job'
     ).order_by({'job': 'id'})
-    return [
-        node for node in query.all(flat=True)
-        if 'checkpoint' not in node.inputs and (node.is_finished_ok or _joined(node))
-    ]  # fmt: skip
+    found = [(node, _outputs(node)) for node in query.all(flat=True) if 'checkpoint' not in node.inputs]
+    return [(node, outputs) for node, outputs in found if outputs]
 
 
-def _expected_outputs(node: CalcJobNode) -> dict[str, Data]:
+def _outputs(node: CalcJobNode) -> dict[str, Data]:
     if not node.is_finished_ok:
         return _joined(node)
     links = node.base.links.get_outgoing(link_type=LinkType.CREATE)

@@ -17,11 +17,14 @@ from aiida_ufpnmr.engine.commands.shared import (
     report,
     warn,
 )
-from aiida_ufpnmr.engine.dataset import write_dataset
+from aiida_ufpnmr.engine.active.selection import METHODS, Candidate, Selection, select_structures
+from aiida_ufpnmr.engine.dataset import Dataset, bare, write_dataset
+from aiida_ufpnmr.engine.dft.labels import read_sources
+from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
+from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
-METHODS = ('information', 'random')
 #: More frames of one source than this tell little more: every so many-th is looked at.
 MOST_OF_A_SOURCE = 60
 
@@ -53,10 +56,6 @@ def select(potential, sources, output, efg_model, number, max_per_source, looked
     Those come first of which the models know least; of two that are alike the second counts for little. Structures
     that DFT would choke on are left out.
     """
-    from aiida_ufpnmr.engine.active import select_structures
-    from aiida_ufpnmr.engine.efg import EfgModel
-    from aiida_ufpnmr.engine.ufp import UltraFastPotential
-
     check_outputs(output, json_path)
     candidates = _candidates(sources, looked_at)
     loaded = UltraFastPotential.load(potential)
@@ -105,29 +104,22 @@ def select(potential, sources, output, efg_model, number, max_per_source, looked
     report(results, json_path)
 
 
-def _candidates(sources: tuple[Path, ...], looked_at: int) -> list:
-    from aiida_ufpnmr.engine.active import Candidate
-    from aiida_ufpnmr.engine.dft.labels import read_sources
-
+def _candidates(sources: tuple[Path, ...], looked_at: int) -> list[Candidate]:
     candidates = []
     for path in sources:
         frames = read_sources(path)
         step = max(1, -(-len(frames) // looked_at))
-        chosen = sorted({*range(len(frames) - 1, -1, -step)})
+        chosen = sorted(range(len(frames) - 1, -1, -step))
         candidates += [Candidate(frames[i].atoms, path.name, frames[i].row) for i in chosen]
     return candidates
 
 
-def _picked(candidates: list, found):
+def _picked(candidates: list[Candidate], found: Selection) -> Dataset:
     """The chosen structures without labels, each with where it is from."""
-    from ase import Atoms
-
-    from aiida_ufpnmr.engine.dataset import Dataset
-
     picked = []
     for i in found.index:
         one = candidates[i]
-        atoms = Atoms(one.atoms.numbers, one.atoms.positions, cell=one.atoms.cell, pbc=one.atoms.pbc)
+        atoms = bare(one.atoms)
         atoms.info = {'config_type': Path(one.source).stem, 'source_file': one.source, 'source_row': one.row}
         picked.append(atoms)
     return Dataset(tuple(picked))

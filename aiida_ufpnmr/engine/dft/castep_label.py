@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from aiida_ufpnmr.engine.dataset import bare
 from aiida_ufpnmr.engine.dft.castep import CastepRun, Ions, require_labels
 from aiida_ufpnmr.engine.dft.castep_sites import check_cell, site_of_each_ion
 from aiida_ufpnmr.engine.dft.magres import Tensors
@@ -43,7 +44,7 @@ def castep_label(
     require_labels(run, stress, source)
     check_cell(structure, run.cell, source)
     site_of_each_ion(structure, species, run.ions, run.fractional @ structure.cell.array, source)
-    labelled = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
+    labelled = bare(structure)
     site = site_of_each_ion(structure, species, run.force_ions, None, source)
     results = {'energy': run.energy, 'free_energy': run.free_energy, 'forces': _at_sites(run.forces, site)}
     if run.stress is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from aiida_ufpnmr.engine.dataset import stress
+from aiida_ufpnmr.engine.dataset import bare, stress
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
 from aiida_ufpnmr.engine.dft.programs import Programs
 from aiida_ufpnmr.engine.errors import InputError
@@ -146,7 +146,7 @@ def _trajectory_frames(path: Path, chosen: slice) -> list[tuple[int, Atoms]]:
 
 def labelled_atoms(source: Source, labels: Labels, record: dict[str, Any]) -> Atoms:
     """The structure with its labels, and in its comment line what it said before, its origin and ``record``."""
-    atoms = Atoms(source.atoms.numbers, source.atoms.positions, cell=source.atoms.cell, pbc=source.atoms.pbc)
+    atoms = bare(source.atoms)
     atoms.info = {
         key: value for key, value in source.atoms.info.items() if isinstance(value, (str, bool, np.bool_, numbers.Real))
     }

@@ -11,6 +11,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
+from aiida_ufpnmr.engine.dataset import bare
 from aiida_ufpnmr.engine.dft.refusals import MissingLabel, TruncatedOutput
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input, whole_file
@@ -200,7 +201,7 @@ def write_magres(path: str | os.PathLike, atoms: Atoms) -> None:
         path: the file.
         atoms: with ``arrays['efg']``, (n, 3, 3) in a.u.
     """
-    copy = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    copy = bare(atoms)
     efg = atoms.arrays['efg']
     missing = np.isnan(efg).any(axis=(1, 2))
     copy.new_array('efg', np.where(missing[:, None, None], 0.0, efg))

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
+from aiida_ufpnmr.engine import figure_style
 from aiida_ufpnmr.engine.efg.learning import AIM_KHZ
 from aiida_ufpnmr.engine.efg.tensors import quadrupolar_frequency
-from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE, finish
+from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE, finish, plain_ticks
 
 #: More points than this hide one another.
 MOST_POINTS = 6000
@@ -74,18 +74,8 @@ def plot_orientations(results: dict[str, Any], axis: Axes) -> None:
 
 
 def plot_calibration(coverage: dict[str, Any], axis: Axes) -> None:
-    """Real against expected errors of ω_Q over bins of equal size: the error by the distance from the training set."""
-    expected, real = np.array(coverage['bins']['expected']), np.array(coverage['bins']['real'])
-    span = np.array([0.8 * min(expected.min(), real.min()), 1.2 * max(expected.max(), real.max())])
-    axis.plot(span, span, color=GREY, lw=1.0, label='perfect')
-    scatter = real / np.sqrt(2 * max(1, coverage['numbers'] / len(real)))  # relative error of an RMSE over m numbers
-    axis.errorbar(expected, real, 2 * scatter, color=BLUE, marker='o', ms=5, lw=1.2, capsize=2, label='measured')
-    axis.set(xscale='log', yscale='log', xlim=span, ylim=span)
-    _plain_ticks(axis)
-    axis.set_xlabel('expected error of the frequency (kHz)')
-    axis.set_ylabel('RMSE (kHz)')
-    within = 100 * np.array([coverage['fraction_within_1_sigma'], coverage['fraction_within_2_sigma']])
-    axis.set_title(f'within 1σ {within[0]:.0f} %, within 2σ {within[1]:.0f} %', fontsize=10)
+    """Real against expected errors of ω_Q: the error by the distance from the training set."""
+    figure_style.plot_calibration(coverage, axis, 'the frequency', 'kHz', 'measured')
     finish(axis, loc='upper left')
 
 
@@ -99,17 +89,9 @@ def plot_learning_curve(curve: dict[str, Any], axis: Axes) -> None:
     axis.plot(ions, curve['train_omega_q_mae_khz'], color=ORANGE, marker='s', ms=4, lw=1.4, label='training')
     axis.axhline(AIM_KHZ, color=GREY, lw=1.0, ls=':', label='Harper et al. (2024)')
     axis.set(xscale='log', yscale='log')
-    _plain_ticks(axis)
+    plain_ticks(axis)
     axis.set_xlabel('labelled ions')
     axis.set_ylabel('mean absolute error of the frequency (kHz)')
     if curve['omega_q_exponent'] is not None:
         axis.set_title(f'error ∝ ions$^{{{curve["omega_q_exponent"]:.2f}}}$ at the end', fontsize=10)
     finish(axis)
-
-
-def _plain_ticks(axis: Axes) -> None:
-    """Plain numbers at 1, 2 and 5 of each decade of logarithmic axes."""
-    for direction in (axis.xaxis, axis.yaxis):
-        direction.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        direction.set_major_formatter(ScalarFormatter())
-        direction.set_minor_formatter(NullFormatter())

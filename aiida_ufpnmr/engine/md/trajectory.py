@@ -126,11 +126,11 @@ class Trajectory:
         """Species whose EFG tensors the file holds."""
         return [name[4:] for name in self._file['particles'] if name.startswith('efg_')]
 
-    def efg(self, species: str | None = None, skip_fs: float = 0.0) -> EfgSeries:
-        """EFG tensors of one species (the only one there, if not named), without the first ``skip_fs``.
+    def one_efg_species(self, species: str | None = None) -> str:
+        """The species whose EFG tensors to read: the one that is named, or the only one there.
 
         Raises:
-            InputError: none there, several and none named, fewer than two frames, or times that are not equally spaced.
+            InputError: none there, several and none named, or not the one that is named.
         """
         there = self.efg_species
         if not there:
@@ -139,9 +139,17 @@ class Trajectory:
             )
         if species is None and len(there) > 1:
             raise InputError(f'{self.path}: holds EFG tensors of {", ".join(there)}; choose one with --species')
-        species = species or there[0]
-        if species not in there:
+        if species is not None and species not in there:
             raise InputError(f'{self.path}: holds no EFG tensors of {species}, only of {", ".join(there)}')
+        return species or there[0]
+
+    def efg(self, species: str | None = None, skip_fs: float = 0.0) -> EfgSeries:
+        """EFG tensors of one species (the only one there, if not named), without the first ``skip_fs``.
+
+        Raises:
+            InputError: none there, several and none named, fewer than two frames, or times that are not equally spaced.
+        """
+        species = self.one_efg_species(species)
         group = self._file[efg_group(species)]
         if 'efg' not in group:
             raise InputError(f'{self.path}: holds no frame with EFG tensors')

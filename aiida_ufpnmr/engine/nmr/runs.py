@@ -118,7 +118,7 @@ class EfgRuns:
         index, step_fs = None, np.nan
         for path in paths:
             with Trajectory(path) as source:
-                species = _species(source, species)
+                species = source.one_efg_species(species)
                 group = source.series(efg_group(species))
                 if 'efg' not in group:
                     raise InputError(f'{path}: holds no frame with EFG tensors')
@@ -191,20 +191,6 @@ class EfgRuns:
                             bar.update(len(tensors))
                     block.series.append(out)
                 yield block
-
-
-def _species(source: Trajectory, species: str | None) -> str:
-    """The species to read, which must be named where a file holds several."""
-    there = source.efg_species
-    if not there:
-        raise InputError(
-            f'{source.path}: holds no EFG tensors; run "ufpnmr md" with --efg-model, or "ufpnmr predict-efg" on it'
-        )
-    if species is None and len(there) > 1:
-        raise InputError(f'{source.path}: holds EFG tensors of {", ".join(there)}; choose one with --species')
-    if species is not None and species not in there:
-        raise InputError(f'{source.path}: holds no EFG tensors of {species}, only of {", ".join(there)}')
-    return species or there[0]
 
 
 def _without_start(run: list[tuple[Path, np.ndarray, slice]], skip_fs: float) -> tuple[Segment, ...]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
+from aiida_ufpnmr.engine import figure_style
+from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE, plain_ticks
 from aiida_ufpnmr.engine.ufp.metrics import Predictions
 
-BLUE, ORANGE, GREY = '#0072B2', '#D55E00', '#7F7F7F'
 #: Of the species, as many as the eye tells apart (Okabe and Ito).
 COLOURS = (BLUE, ORANGE, '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 #: More points than this hide one another.
@@ -81,19 +81,8 @@ def _plot_forces(predictions: Predictions, parity: Axes, difference: Axes) -> No
 
 
 def plot_calibration(coverage: dict, axis: Axes) -> None:
-    """Real against expected error of withheld force components, over bins of equal size."""
-    expected, real = np.array(coverage['bins']['expected']), np.array(coverage['bins']['real'])
-    span = np.array([0.8 * min(expected.min(), real.min()), 1.2 * max(expected.max(), real.max())])
-    axis.plot(span, span, color=GREY, lw=1.0, label='perfect')
-    # relative error of an RMSE over m components
-    scatter = real / np.sqrt(2 * max(1, coverage['numbers'] / len(real)))
-    axis.errorbar(expected, real, 2 * scatter, color=BLUE, marker='o', ms=5, lw=1.2, capsize=2, label='withheld structures')
-    axis.set(xscale='log', yscale='log', xlim=span, ylim=span)
-    _plain_ticks(axis)
-    axis.set_xlabel('expected error of a force component (meV/Å)')
-    axis.set_ylabel('RMSE (meV/Å)')
-    within = 100 * np.array([coverage['fraction_within_1_sigma'], coverage['fraction_within_2_sigma']])
-    axis.set_title(f'within 1σ {within[0]:.0f} %, within 2σ {within[1]:.0f} %', fontsize=10)
+    """Real against expected errors of withheld force components."""
+    figure_style.plot_calibration(coverage, axis, 'a force component', 'meV/Å', 'withheld structures')
     axis.legend(frameon=False, fontsize=9)
 
 
@@ -108,17 +97,9 @@ def plot_learning_curve(curve: dict, axis: Axes) -> None:
         structures, curve['train_forces_rmse_meV_per_angstrom'], color=ORANGE, marker='s', ms=4, lw=1.4, label='training'
     )
     axis.set(xscale='log', yscale='log')
-    _plain_ticks(axis)
+    plain_ticks(axis)
     axis.set_xlabel('structures')
     axis.set_ylabel('RMSE of force components (meV/Å)')
     if curve['forces_exponent'] is not None:
         axis.set_title(f'withheld error ∝ structures$^{{{curve["forces_exponent"]:.2f}}}$ at the end', fontsize=10)
     axis.legend(frameon=False, fontsize=9)
-
-
-def _plain_ticks(axis: Axes) -> None:
-    """Plain numbers at 1, 2 and 5 of each decade of logarithmic axes."""
-    for direction in (axis.xaxis, axis.yaxis):
-        direction.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        direction.set_major_formatter(ScalarFormatter())
-        direction.set_minor_formatter(NullFormatter())
