@@ -44,6 +44,7 @@ class MdCalculation(UfpnmrCalculation):
         'every',
         'log_every',
         'efg_every',
+        'efg_uncertainty_every',
         'velocities',
         'velocities_every',
         'forces_every',

@@ -27,6 +27,14 @@ class NeighbourList(NamedTuple):
     shift: np.ndarray  # (m, 3) int32
 
 
+class Surroundings(NamedTuple):
+    """Neighbours of some atoms, with the vectors to them; those of the k-th atom stand at ``start[k]:start[k + 1]``."""
+
+    start: np.ndarray  # (n_centres + 1,) int64
+    index: np.ndarray  # (m,) int32
+    vector: np.ndarray  # (m, 3) Å
+
+
 def neighbour_list(positions: np.ndarray, cell: np.ndarray, pbc, cutoff: float) -> NeighbourList:
     """All neighbours within ``cutoff`` (Å) of each atom, periodic images and images of the atom itself included.
 
@@ -40,6 +48,18 @@ def neighbour_list(positions: np.ndarray, cell: np.ndarray, pbc, cutoff: float) 
     pbc = np.asarray(pbc, dtype=bool) & np.ones(3, dtype=bool)
     cell = complete_cell(positions, np.asarray(cell, dtype=np.float64), pbc)
     return NeighbourList(*find_neighbours(positions, cell, pbc, float(cutoff)))
+
+
+def surroundings(positions: np.ndarray, cell: np.ndarray, pbc, cutoff: float, centres: np.ndarray) -> Surroundings:
+    """The same as :func:`neighbour_list`, of chosen atoms and with vectors.
+
+    Args:
+        centres: (n_centres,) their indices.
+    """
+    positions = np.ascontiguousarray(positions, dtype=np.float64)
+    pbc = np.asarray(pbc, dtype=bool) & np.ones(3, dtype=bool)
+    cell = complete_cell(positions, np.asarray(cell, dtype=np.float64), pbc)
+    return Surroundings(*find_surroundings(positions, cell, pbc, float(cutoff), np.asarray(centres, np.int64)))
 
 
 def complete_cell(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
@@ -79,16 +99,9 @@ def packed_image(key, a):
 
 
 @nb.njit(cache=True)
-def find_neighbours(positions, cell, pbc, cutoff, centres=None):
-    """The work behind :func:`neighbour_list`, callable from compiled code; the cell must span space.
-
-    Where ``centres``, (n,) booleans, is given, only those atoms get neighbours.
-    """
-    if centres is None:
-        wanted = np.ones(len(positions), np.bool_)
-    else:
-        wanted = centres
-    wrap, start, keys = packed_neighbours(positions, cell, pbc, cutoff, wanted, False)
+def find_neighbours(positions, cell, pbc, cutoff):
+    """The work behind :func:`neighbour_list`, callable from compiled code; the cell must span space."""
+    wrap, start, keys = packed_neighbours(positions, cell, pbc, cutoff, np.ones(len(positions), np.bool_), False)
     index = np.empty(len(keys), np.int32)
     shift = np.empty((len(keys), 3), np.int32)
     for i in range(len(positions)):
@@ -98,6 +111,32 @@ def find_neighbours(positions, cell, pbc, cutoff, centres=None):
             for a in range(3):
                 shift[q, a] = packed_image(keys[q], a) + wrap[i, a] - wrap[j, a]
     return start, index, shift
+
+
+@nb.njit(cache=True, nogil=True)
+def find_surroundings(positions, cell, pbc, cutoff, centres):
+    """The work behind :func:`surroundings`, callable from compiled code; the cell must span space."""
+    wanted = np.zeros(len(positions), np.bool_)
+    wanted[centres] = True
+    wrap, start, keys = packed_neighbours(positions, cell, pbc, cutoff, wanted, False)
+    first = np.zeros(len(centres) + 1, np.int64)
+    for k in range(len(centres)):
+        first[k + 1] = first[k] + start[centres[k] + 1] - start[centres[k]]
+    index = np.empty(first[-1], np.int32)
+    vector = np.empty((first[-1], 3))
+    for k in range(len(centres)):
+        i = centres[k]
+        for q in range(start[i], start[i + 1]):
+            at = first[k] + q - start[i]
+            j = packed_atom(keys[q])
+            index[at] = j
+            s0 = packed_image(keys[q], 0) + wrap[i, 0] - wrap[j, 0]
+            s1 = packed_image(keys[q], 1) + wrap[i, 1] - wrap[j, 1]
+            s2 = packed_image(keys[q], 2) + wrap[i, 2] - wrap[j, 2]
+            for a in range(3):
+                image = s0 * cell[0, a] + s1 * cell[1, a] + s2 * cell[2, a]
+                vector[at, a] = positions[j, a] + image - positions[i, a]
+    return first, index, vector
 
 
 @nb.njit(cache=True)

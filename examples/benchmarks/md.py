@@ -49,8 +49,8 @@ simulation = Simulation(
 efg = None
 if what == 'efg':
     model = EfgModel.load(model)
-    efg = EfgOutput(model.species, model.ions(atoms.numbers), model.predictor(atoms.numbers, atoms.pbc))
-    efg.predict(simulation.positions, simulation.cell)
+    efg = EfgOutput.of(model, atoms)
+    efg.predict(simulation)
 writer = TrajectoryWriter(trajectory, atoms, efg={efg.species: efg.index} if efg else None)
 recorder = Recorder(simulation, writer, Output(int(frame_steps)).cadences('nvt', efg), efg)
 simulation.run(20)

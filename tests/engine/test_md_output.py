@@ -37,11 +37,11 @@ def frames_of(path):
         return trajectory.series(POSITION)['step'][...], trajectory.positions()
 
 
-def tensors(positions, cell):
-    return positions[:3, :, None] * positions[:3, None, :]
+def tensors(simulation):
+    return simulation.positions[:3, :, None] * simulation.positions[:3, None, :]
 
 
-EFG = EfgOutput('Ar', np.arange(3), tensors, 'a product')
+EFG = EfgOutput('Ar', np.arange(3), tensors, identity='a product')
 
 
 @pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
@@ -72,7 +72,7 @@ def test_each_quantity_has_its_own_cadence_and_the_last_step_is_in_all(tmp_path)
     wanted = {
         POSITION: (20, simulation.positions), EDGES: (20, simulation.cell), FORCE: (10, simulation.forces),
         ENERGY: (5, simulation.energies), FAST_VELOCITY: (3, simulation.velocities),
-        'particles/efg_Ar/efg': (4, tensors(simulation.positions, None)),
+        'particles/efg_Ar/efg': (4, tensors(simulation)),
         'log/temperature_K': (7, simulation.temperature),
     }  # fmt: skip
     output = Output(20, forces_every=10, energies_every=5, velocities_every=3, efg_every=4, log_every=7)

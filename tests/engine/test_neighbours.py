@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.neighborlist import primitive_neighbor_list
 
-from aiida_ufpnmr.engine.neighbours import find_neighbours, neighbour_list
+from aiida_ufpnmr.engine.neighbours import neighbour_list, surroundings
 
 
 def as_set(i, j, s):
@@ -34,12 +34,15 @@ def test_order_is_by_atom_then_image_however_the_atoms_lie():
         assert keys == sorted(keys)
 
 
-def test_chosen_centres_have_the_same_neighbours_and_other_atoms_none():
+def test_chosen_atoms_have_the_same_neighbours_with_the_vectors_to_them():
     atoms = Atoms('Li20', positions=np.random.default_rng(0).uniform(0, 5, (20, 3)), cell=[5, 6, 7], pbc=True)
-    everything = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, 4.0)
-    chosen = np.arange(20) % 3 == 0
-    start, index, shift = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, 4.0, chosen)
-    rows = np.repeat(chosen, np.diff(everything[0]))
-    np.testing.assert_array_equal(np.diff(start), np.where(chosen, np.diff(everything[0]), 0))
-    np.testing.assert_array_equal(index, everything[1][rows])
-    np.testing.assert_array_equal(shift, everything[2][rows])
+    cell = atoms.cell.array
+    everything = neighbour_list(atoms.positions, cell, atoms.pbc, 4.0)
+    chosen = np.array([15, 3, 6])
+    found = surroundings(atoms.positions, cell, atoms.pbc, 4.0, chosen)
+    for k, i in enumerate(chosen):
+        here, there = slice(*found.start[k : k + 2]), slice(*everything.start[i : i + 2])
+        np.testing.assert_array_equal(found.index[here], everything.index[there])
+        vector = atoms.positions[everything.index[there]] + everything.shift[there] @ cell - atoms.positions[i]
+        np.testing.assert_allclose(found.vector[here], vector, atol=1e-14)
+    assert len(found.index) == found.start[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from ase import Atoms
 
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
@@ -13,6 +14,7 @@ from aiida_ufpnmr.engine.commands.shared import (
     OUTPUT,
     POSITIVE,
     Command,
+    Count,
     Number,
     check_outputs,
     json_option,
@@ -20,12 +22,13 @@ from aiida_ufpnmr.engine.commands.shared import (
     report,
 )
 from aiida_ufpnmr.engine.dataset import read_structure
+from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md.barostats import BAROSTATS
 from aiida_ufpnmr.engine.md.conditions import ENSEMBLES
 from aiida_ufpnmr.engine.md.h5md import Storage
-from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
+from aiida_ufpnmr.engine.md.recording import JUDGED, EfgOutput, Output
 from aiida_ufpnmr.engine.md.replicas import available_cores, in_processes, replica_path, summary
 from aiida_ufpnmr.engine.md.run import GradeWatch, run_md
 from aiida_ufpnmr.engine.md.simulation import PRECISIONS, Simulation
@@ -75,6 +78,13 @@ def run_options(closest_approach: float):
             help='Predict EFG tensors with this model while the run goes on.',
         ),
         click.option('--efg-every', type=COUNT, metavar='N', help='Steps between EFG tensors; by default as frames.'),
+        click.option(
+            '--efg-uncertainty-every', type=Count(min=0), metavar='N',
+            help=(
+                'Steps between expected errors and extrapolation grades of the tensors; by default at each '
+                f'{JUDGED}th frame with tensors where the model has a posterior, 0 for none.'
+            ),
+        ),
         click.option('--velocities', is_flag=True, help='Write velocities beside the positions, too.'),
         click.option(
             '--velocities-every', type=COUNT, metavar='N',
@@ -286,7 +296,7 @@ def run_with_options(
     output = Output(
         options['every'] or cadence,
         **{name: options[name] for name in (
-            'log_every', 'efg_every', 'velocities', 'velocities_every', 'forces_every', 'energies_every',
+            'log_every', 'efg_every', 'efg_uncertainty_every', 'velocities', 'velocities_every', 'forces_every', 'energies_every',
         )},
         storage=Storage(options['stored_precision'] == 'double', options['position_rounding'], options['compression']),
     )  # fmt: skip
@@ -295,7 +305,7 @@ def run_with_options(
         path,
         steps,
         output,
-        efg=None if model is None else _efg_output(model, simulation.atoms),
+        efg=_efg_output(model, simulation.atoms, options['efg_uncertainty_every']),
         grade_watch=_grade_watch(simulation.potential, options['grade_every'], options['grade_limit']),
         checkpoint_every=options['checkpoint_every'],
         max_wall_time_s=options['max_wall_time'],
@@ -305,14 +315,18 @@ def run_with_options(
     )
 
 
-def _efg_output(path, atoms) -> EfgOutput:
-    from aiida_ufpnmr.engine.efg import EfgModel
-
+def _efg_output(path: Path | None, atoms: Atoms, uncertainty_every: int | None) -> EfgOutput | None:
+    if path is None:
+        return None
     model = EfgModel.load(path)
-    ions = model.ions(atoms.numbers)
-    if not len(ions):
+    if not len(model.ions(atoms.numbers)):
         raise InputError(f'{path}: predicts EFG tensors of {model.species}, of which the structure has none')
-    return EfgOutput(model.species, ions, model.predictor(atoms.numbers, atoms.pbc), content_hash(path))
+    if uncertainty_every and model.posterior is None:
+        raise InputError(
+            f'{path}: holds no posterior, so expected errors are not known; leave out --efg-uncertainty-every, or fit it '
+            'again without --no-posterior'
+        )
+    return EfgOutput.of(model, atoms, content_hash(path))
 
 
 def _grade_watch(potential: UltraFastPotential, every: int | None, limit: float | None) -> GradeWatch | None:
@@ -340,10 +354,18 @@ def _print(results: dict) -> None:
         rows.append(['density at the end, g/cm³', f'{results["density_g_per_cm3"]:.3f}'])
     rows += [
         ['largest extrapolation grade', 'not watched' if grade is None else f'{grade:.2f}'],
+        *_efg_rows(results),
         ['atom-steps per second', f'{results["timing"]["atom_steps_per_second"]:.3g}'],
         ['ns per day', f'{results["timing"]["ns_per_day"]:.3g}'],
     ]
     print_table(rows)
+
+
+def _efg_rows(results: dict) -> list[list[str]]:
+    share, grade = results['efg_extrapolating_fraction'], results['efg_extrapolation_grade_max']
+    if share is None:
+        return []
+    return [['ions with an EFG grade above 1', f'{100 * share:.1f} %, at most {grade:.2f}']]
 
 
 def _spread(results: dict, quantity: str, unit: str, digits: int) -> str:

@@ -11,7 +11,7 @@ from aiida_ufpnmr.engine.efg.harmonics import coupling, harmonic_constants
 from aiida_ufpnmr.engine.efg.kernels import expand_density
 from aiida_ufpnmr.engine.efg.radial import density_integrals, radial_scaling, uniform_spline
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.neighbours import complete_cell
+from aiida_ufpnmr.engine.neighbours import Surroundings, surroundings
 
 #: Points of the radial splines a width of the Gaussian density: interpolation error below 1e-7 of the largest value.
 POINTS_A_WIDTH = 32
@@ -81,11 +81,13 @@ class Expansion:
             species: (n_atoms,) from :meth:`species_indices`.
             ions: (n_ions,) atom indices.
         """
-        positions = np.ascontiguousarray(positions, dtype=np.float64)
-        cell = complete_cell(positions, np.asarray(cell, dtype=np.float64), pbc)
+        return self.coefficients_from(surroundings(positions, cell, pbc, self.cutoff, ions), species)
+
+    def coefficients_from(self, around: Surroundings, species: np.ndarray) -> np.ndarray:
+        """The same, from the surroundings of the ions within the cut-off."""
         count, constants = len(self.known_species), self._harmonic_constants
         radial = self._table, self._spacing, self.cutoff, self.cutoff_width
-        return expand_density(positions, cell, pbc, species, count, ions, *radial, constants)
+        return expand_density(*around, species, count, *radial, constants)
 
 
 def coupled_pairs(l_max: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from ase.units import Bohr
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.neighbours import find_neighbours
+from aiida_ufpnmr.engine.neighbours import find_surroundings
 
 #: Cut-off in real space, Å, and the argument of erfc there: 7e-7 of a nearby charge is left out on either side.
 REAL_CUTOFF, DECAY = 9.0, 3.5
@@ -84,24 +84,17 @@ def _direct(positions, charges, ions):
 def _ewald(positions, cell, charges, ions, alpha, vectors, volume):
     """Isotropic parts (of the self-interaction, too) have no λ = 2 component, so only r r and k k are summed."""
     n = len(positions)
-    centres = np.zeros(n, np.bool_)
-    centres[ions] = True
-    start, index, shift = find_neighbours(positions, cell, np.ones(3, np.bool_), DECAY / alpha, centres)
+    start, index, vector = find_surroundings(positions, cell, np.ones(3, np.bool_), DECAY / alpha, ions)
     out = np.zeros((len(ions), 5))
     for a in range(len(ions)):
-        i = ions[a]
-        for pair in range(start[i], start[i + 1]):
-            j = index[pair]
-            s0, s1, s2 = shift[pair, 0], shift[pair, 1], shift[pair, 2]
-            x = positions[j, 0] + (s0 * cell[0, 0] + s1 * cell[1, 0] + s2 * cell[2, 0]) - positions[i, 0]
-            y = positions[j, 1] + (s0 * cell[0, 1] + s1 * cell[1, 1] + s2 * cell[2, 1]) - positions[i, 1]
-            z = positions[j, 2] + (s0 * cell[0, 2] + s1 * cell[1, 2] + s2 * cell[2, 2]) - positions[i, 2]
+        for pair in range(start[a], start[a + 1]):
+            x, y, z = vector[pair, 0], vector[pair, 1], vector[pair, 2]
             r2 = x * x + y * y + z * z
             r = np.sqrt(r2)
             gauss = 2 * alpha / np.sqrt(np.pi) * np.exp(-alpha * alpha * r2)
             first = (math.erfc(alpha * r) / r + gauss) / r2
             second = (3 * first + 2 * alpha * alpha * gauss) / r2
-            _add(out[a], x, y, z, charges[j] * second)
+            _add(out[a], x, y, z, charges[index[pair]] * second)
     cosine, sine = np.empty(n), np.empty(n)
     for k in range(len(vectors)):
         x, y, z = vectors[k, 0], vectors[k, 1], vectors[k, 2]

@@ -10,19 +10,18 @@ import numba as nb
 import numpy as np
 
 from aiida_ufpnmr.engine.efg.harmonics import real_harmonics
-from aiida_ufpnmr.engine.neighbours import find_neighbours
 
 #: Sums may be reordered into vector registers; NaN and infinity keep their meaning.
 _FAST = {'reassoc', 'contract', 'nsz'}
 
 
 @nb.njit(cache=True, nogil=True, fastmath=_FAST)
-def expand_density(positions, cell, pbc, species, n_species, ions, table, spacing, cutoff, width, constants):
+def expand_density(start, index, vector, species, n_species, table, spacing, cutoff, width, constants):
     """Coefficients of the neighbour density around chosen ions, (n_ions, (l_max + 1)², n_species · n_max).
 
     Args:
+        start, index, vector: the :class:`~aiida_ufpnmr.engine.neighbours.Surroundings` of the ions within ``cutoff``.
         species: (n_atoms,) index of each atom's species, 0 .. n_species - 1.
-        ions: (n_ions,) the atoms to expand around.
         table: (n_points + 2, l_max + 1, n_max) coefficients of uniform cubic B-splines in r, beyond the cut-off.
         spacing: distance of two points in Å.
         cutoff, width: Å; a shifted cosine over the last ``width`` makes it smooth. Its second derivative jumps, which
@@ -31,20 +30,13 @@ def expand_density(positions, cell, pbc, species, n_species, ions, table, spacin
     """
     n_l, n_max = table.shape[1], table.shape[2]
     last = len(table) - 4
-    centres = np.zeros(len(positions), np.bool_)
-    centres[ions] = True
-    start, index, shift = find_neighbours(positions, cell, pbc, cutoff, centres)
-    out = np.zeros((len(ions), n_l * n_l, n_species, n_max))
+    n_ions = len(start) - 1
+    out = np.zeros((n_ions, n_l * n_l, n_species, n_max))
     harmonics = np.empty(n_l * n_l)
     radial = np.empty(n_max)
-    for a in range(len(ions)):
-        i = ions[a]
-        for pair in range(start[i], start[i + 1]):
-            j = index[pair]
-            s0, s1, s2 = shift[pair, 0], shift[pair, 1], shift[pair, 2]
-            x = positions[j, 0] + (s0 * cell[0, 0] + s1 * cell[1, 0] + s2 * cell[2, 0]) - positions[i, 0]
-            y = positions[j, 1] + (s0 * cell[0, 1] + s1 * cell[1, 1] + s2 * cell[2, 1]) - positions[i, 1]
-            z = positions[j, 2] + (s0 * cell[0, 2] + s1 * cell[1, 2] + s2 * cell[2, 2]) - positions[i, 2]
+    for a in range(n_ions):
+        for pair in range(start[a], start[a + 1]):
+            x, y, z = vector[pair, 0], vector[pair, 1], vector[pair, 2]
             r = np.sqrt(x * x + y * y + z * z)
             real_harmonics(x / r, y / r, z / r, constants, harmonics)
             u = r / spacing
@@ -57,7 +49,7 @@ def expand_density(positions, cell, pbc, species, n_species, ions, table, spacin
             if r > cutoff - width:
                 fade = 0.5 + 0.5 * np.cos(np.pi * (r - cutoff + width) / width)
                 b0, b1, b2, b3 = b0 * fade, b1 * fade, b2 * fade, b3 * fade
-            channel = species[j]
+            channel = species[index[pair]]
             for l in range(n_l):
                 for n in range(n_max):
                     radial[n] = b0 * table[k, l, n] + b1 * table[k + 1, l, n]
@@ -66,7 +58,7 @@ def expand_density(positions, cell, pbc, species, n_species, ions, table, spacin
                     value = harmonics[lm]
                     for n in range(n_max):
                         out[a, lm, channel, n] += value * radial[n]
-    return out.reshape((len(ions), n_l * n_l, n_species * n_max))
+    return out.reshape((n_ions, n_l * n_l, n_species * n_max))
 
 
 @nb.njit(cache=True, nogil=True, fastmath=_FAST)

@@ -23,6 +23,7 @@ from aiida_ufpnmr.engine.efg.tensors import from_irreps
 from aiida_ufpnmr.engine.efg.terms import KernelTerms, LinearTerms
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
+from aiida_ufpnmr.engine.neighbours import Surroundings, surroundings
 from aiida_ufpnmr.engine.settings import settings_from_mapping, settings_to_json
 
 KIND, FORMAT_VERSION = 'efg-model', 2
@@ -113,15 +114,17 @@ class EfgModel:
         """
         return self.predictor(atoms.numbers, atoms.pbc)(atoms.positions, atoms.cell.array)
 
-    def predictor(self, numbers: np.ndarray, pbc) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    def predictor(self, numbers: np.ndarray, pbc) -> Callable[..., np.ndarray]:
         """A function (positions (n, 3) in Å, cell (3, 3) in Å) -> (n_ions, 3, 3) in a.u., for atoms that stay the same.
+
+        Who has the surroundings of the ions within the cut-off already gives them as a third argument.
 
         Raises:
             InputError: an element that the model does not know.
         """
         mixed, baseline = self._mixed_expansion(numbers, pbc), self._baseline(numbers, pbc)
-        return lambda positions, cell: from_irreps(
-            self.terms.components(mixed(positions, cell)) + baseline(positions, cell)
+        return lambda positions, cell, around=None: from_irreps(
+            self.terms.components(mixed(positions, cell, around)) + baseline(positions, cell)
         )
 
     def predict_with_errors(self, atoms: Atoms) -> EfgPrediction:
@@ -132,7 +135,7 @@ class EfgModel:
         """
         return self.predictor_with_errors(atoms.numbers, atoms.pbc)(atoms.positions, atoms.cell.array)
 
-    def predictor_with_errors(self, numbers: np.ndarray, pbc) -> Callable[[np.ndarray, np.ndarray], EfgPrediction]:
+    def predictor_with_errors(self, numbers: np.ndarray, pbc) -> Callable[..., EfgPrediction]:
         """Like :meth:`predictor`, with expected errors and extrapolation grades, at some ten times the cost.
 
         Raises:
@@ -141,8 +144,8 @@ class EfgModel:
         posterior = self._known_errors()
         mixed, baseline = self._mixed_expansion(numbers, pbc), self._baseline(numbers, pbc)
 
-        def predict(positions: np.ndarray, cell: np.ndarray) -> EfgPrediction:
-            found = mixed(positions, cell)
+        def predict(positions: np.ndarray, cell: np.ndarray, around: Surroundings | None = None) -> EfgPrediction:
+            found = mixed(positions, cell, around)
             tensors = from_irreps(self.terms.components(found) + baseline(positions, cell))
             return EfgPrediction(tensors, *posterior.judge(found))
 
@@ -167,14 +170,16 @@ class EfgModel:
             )
         return self.posterior
 
-    def _mixed_expansion(self, numbers: np.ndarray, pbc) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """A function (positions, cell) -> mixed expansions of the ions, (n_ions, (l_max + 1)², mixed)."""
+    def _mixed_expansion(self, numbers: np.ndarray, pbc) -> Callable[..., np.ndarray]:
+        """A function (positions, cell, surroundings or None) -> mixed expansions, (n_ions, (l_max + 1)², mixed)."""
         numbers = np.asarray(numbers, int)
         species, ions = self.expansion.species_indices(numbers), self.ions(numbers)
-        pbc = np.asarray(pbc, bool) & np.ones(3, bool)
-        return lambda positions, cell: mix_channels(
-            self.expansion.coefficients(positions, cell, pbc, species, ions), self.mixing
-        )
+
+        def mixed(positions: np.ndarray, cell: np.ndarray, around: Surroundings | None = None) -> np.ndarray:
+            around = around or surroundings(positions, cell, pbc, self.cutoff, ions)
+            return mix_channels(self.expansion.coefficients_from(around, species), self.mixing)
+
+        return mixed
 
     def _baseline(self, numbers: np.ndarray, pbc) -> Callable[[np.ndarray, np.ndarray], np.ndarray | float]:
         """A function (positions, cell) -> components of the point charges, (n_ions, 5); zero where there are none."""

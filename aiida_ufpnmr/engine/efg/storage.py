@@ -21,6 +21,8 @@ from aiida_ufpnmr.engine.md.h5md import (
     Storage,
     create_series,
     efg_group,
+    error_series,
+    grade_series,
     image,
     in_memory,
     series_names,
@@ -33,16 +35,6 @@ from aiida_ufpnmr.engine.md.trajectory import Trajectory
 #: A piece is written after so many seconds or bytes.
 SECONDS, BYTES = 10.0, 3.2e7
 _IDENTITY = 'identity.json'
-
-
-def error_series(species: str) -> str:
-    """Name of the series with the expected errors of a component of the tensor, a.u."""
-    return f'{efg_group(species)}/efg_error'
-
-
-def grade_series(species: str) -> str:
-    """Name of the series with the extrapolation grades."""
-    return f'per_ion/efg_grade_{species}'
 
 
 def identity_of(model_sha256: str, trajectory: Trajectory, errors_every: int) -> str:

@@ -9,6 +9,8 @@ One file holds any number of series, each with its own cadence::
     particles/all/mass            amu                   (atoms,)
     particles/efg_Li/efg          EFG tensors, a.u.     (frames, ions, 3, 3)
     particles/efg_Li/id           which atoms           (ions,)
+    particles/efg_Li/efg_error    expected error, a.u.  (frames, ions)
+    per_ion/efg_grade_Li          extrapolation grade   (frames, ions)
     per_atom/velocity             Å/fs                  (frames, atoms, 3)
     per_atom/force                eV/Å                  (frames, atoms, 3)
     per_atom/energy               eV                    (frames, atoms)
@@ -58,6 +60,16 @@ _COPY_BYTES = 1 << 24
 def efg_group(species: str) -> str:
     """Name of the group that holds the EFG tensors of one species."""
     return f'particles/efg_{species}'
+
+
+def error_series(species: str) -> str:
+    """Name of the series with the expected errors of a component of the tensor, a.u."""
+    return f'{efg_group(species)}/efg_error'
+
+
+def grade_series(species: str) -> str:
+    """Name of the series with the extrapolation grades."""
+    return f'per_ion/efg_grade_{species}'
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from ase import Atoms
 
+from aiida_ufpnmr.engine.efg.model import EfgModel
+from aiida_ufpnmr.engine.efg.posterior import EfgPrediction
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.h5md import EDGES, ENERGY, FAST_VELOCITY, FORCE, LOG, POSITION, VELOCITY, Storage, efg_group
+from aiida_ufpnmr.engine.md.h5md import (
+    EDGES,
+    ENERGY,
+    FAST_VELOCITY,
+    FORCE,
+    LOG,
+    POSITION,
+    VELOCITY,
+    Storage,
+    efg_group,
+    error_series,
+    grade_series,
+)
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.writer import TrajectoryWriter
 
@@ -22,6 +38,8 @@ _LOG: dict[str, Callable[[Simulation], float]] = {
 }
 _LOG_NPT: dict[str, Callable[[Simulation], float]] = {'volume_angstrom3': lambda simulation: simulation.volume}
 GRADE = f'{LOG}/extrapolation_grade'
+#: Expected errors cost ten times what tensors cost, so they are known at one in so many frames.
+JUDGED = 100
 
 
 @dataclass(frozen=True)
@@ -31,14 +49,33 @@ class EfgOutput:
     Attributes:
         species: chemical symbol of the ions.
         index: their indices.
-        predict: positions, cell (Å) → tensors (a.u.).
+        predict: the tensors at the present step, (n_ions, 3, 3) in a.u.
+        judge: the same with expected errors and extrapolation grades, where they are known.
         identity: tells one model from another, when a run is continued.
     """
 
     species: str
     index: np.ndarray
-    predict: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    predict: Callable[[Simulation], np.ndarray]
+    judge: Callable[[Simulation], EfgPrediction] | None = None
     identity: str = ''
+
+    @classmethod
+    def of(cls, model: EfgModel, atoms: Atoms, identity: str = '') -> EfgOutput:
+        """What a model predicts for these atoms, from the neighbours that the run has anyway.
+
+        Raises:
+            InputError: an element that the model does not know.
+        """
+        ions = model.ions(atoms.numbers)
+
+        def at_present(predict: Callable) -> Callable[[Simulation], Any]:
+            return lambda s: predict(s.positions, s.cell, s.surroundings(ions, model.cutoff))
+
+        judge = None
+        if model.posterior is not None:
+            judge = at_present(model.predictor_with_errors(atoms.numbers, atoms.pbc))
+        return cls(model.species, ions, at_present(model.predictor(atoms.numbers, atoms.pbc)), judge, identity)
 
 
 @dataclass(frozen=True)
@@ -49,6 +86,8 @@ class Output:
         every: positions and cell.
         log_every: temperature, energies, pressure; as often as positions where ``None``.
         efg_every: EFG tensors, where a model is given; as often as positions where ``None``.
+        efg_uncertainty_every: their expected errors and grades; at each :data:`JUDGED` th frame with tensors where
+            ``None`` and the model knows them, 0 for not at all.
         velocities: write velocities beside the positions, too.
         velocities_every, forces_every, energies_every: of each atom, each with a cadence of its own.
         storage: precision and compression.
@@ -60,6 +99,7 @@ class Output:
     every: int
     log_every: int | None = None
     efg_every: int | None = None
+    efg_uncertainty_every: int | None = None
     velocities: bool = False
     velocities_every: int | None = None
     forces_every: int | None = None
@@ -68,7 +108,8 @@ class Output:
 
     def __post_init__(self):
         for name, value in vars(self).items():
-            if 'every' in name and value is not None and value < 1:
+            least = 0 if name == 'efg_uncertainty_every' else 1
+            if 'every' in name and value is not None and value < least:
                 raise InputError(f'{name} must be at least one step, not {value}')
 
     def cadences(self, ensemble: str, efg: EfgOutput | None) -> dict[str, int]:
@@ -84,7 +125,11 @@ class Output:
             **{f'{LOG}/{name}': self.log_every or self.every for name in log},
         }
         if efg:
-            wanted[f'{efg_group(efg.species)}/efg'] = self.efg_every or self.every
+            tensors = self.efg_every or self.every
+            wanted[f'{efg_group(efg.species)}/efg'] = tensors
+            if efg.judge is not None:
+                judged = JUDGED * tensors if self.efg_uncertainty_every is None else self.efg_uncertainty_every
+                wanted |= dict.fromkeys((error_series(efg.species), grade_series(efg.species)), judged)
         return {name: every for name, every in wanted.items() if every}
 
 
@@ -110,7 +155,16 @@ class Recorder:
             **{f'{LOG}/{name}': take for name, take in {**_LOG, **_LOG_NPT}.items()},
         }
         if efg:
-            self._take[f'{efg_group(efg.species)}/efg'] = lambda s: efg.predict(s.positions, s.cell)
+            self._take[f'{efg_group(efg.species)}/efg'] = efg.predict
+            self._take[error_series(efg.species)] = lambda s: self._judged(efg).error
+            self._take[grade_series(efg.species)] = lambda s: self._judged(efg).grade
+        self._judgement: tuple[int | None, EfgPrediction | None] = None, None
+
+    def _judged(self, efg: EfgOutput) -> EfgPrediction:
+        """Errors and grades at the present step, made once for both series."""
+        if self._judgement[0] != self.simulation.step:
+            self._judgement = self.simulation.step, efg.judge(self.simulation)
+        return self._judgement[1]
 
     def record(self, everything: bool = False) -> None:
         """Take the rows that are due at the present step, or a row of each series."""

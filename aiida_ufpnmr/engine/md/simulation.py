@@ -20,8 +20,9 @@ from aiida_ufpnmr.engine.md.integrators import advance, thermal_energy
 from aiida_ufpnmr.engine.md.skin import Allowance, allowance, follow_cell, make_lists
 from aiida_ufpnmr.engine.md.system import ACCELERATION, STATE_ARRAYS, System, kinetic_energy, remove_drift
 from aiida_ufpnmr.engine.md.thermostats import CHAIN_LENGTH
-from aiida_ufpnmr.engine.neighbours import complete_cell
+from aiida_ufpnmr.engine.neighbours import Surroundings, complete_cell, surroundings
 from aiida_ufpnmr.engine.ufp.kernels import compute
+from aiida_ufpnmr.engine.ufp.lists import surroundings_in
 from aiida_ufpnmr.engine.ufp.posterior import extrapolation_grade
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.tables import build_tables
@@ -212,6 +213,19 @@ class Simulation:
     @property
     def _allowance(self) -> Allowance:
         return allowance(self._system, self._tables.cutoff, self.skin)
+
+    def surroundings(self, centres: np.ndarray, cutoff: float) -> Surroundings:
+        """Neighbours of some atoms within ``cutoff`` (Å), from the lists of the run where these reach as far.
+
+        Args:
+            centres: (n_centres,) indices of the atoms, in the order of the structure.
+        """
+        if cutoff > self._tables.cutoff:
+            return surroundings(self.positions, self.cell, self._start.pbc, cutoff, centres)
+        row = np.full(len(self._order), -1)
+        row[self._back[centres]] = np.arange(len(centres))
+        start, index, vector = surroundings_in(self._lists, self._system.positions, row, len(centres), cutoff)
+        return Surroundings(start, self._order[index], vector)
 
     def extrapolation_grades(self) -> np.ndarray:
         """Extrapolation grade of each atom, (n,); see :func:`~aiida_ufpnmr.engine.ufp.extrapolation_grade`.

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from aiida_ufpnmr.engine.md.h5md import LOG
+from aiida_ufpnmr.engine.md.h5md import LOG, grade_series
 from aiida_ufpnmr.engine.md.recording import GRADE
 from aiida_ufpnmr.engine.md.trajectory import Trajectory
 
@@ -68,4 +68,19 @@ def log_statistics(path: str | os.PathLike, n_atoms: int) -> dict:
             'volume_mean_angstrom3': volume.value,
             'energy_drift_meV_per_atom_per_ps': None if drift is None else 1000 * drift / n_atoms,
             'extrapolation_grade_max': trajectory.series(GRADE)['value'][...].max() if GRADE in trajectory else None,
+            **_efg_grades(trajectory),
         }
+
+
+def _efg_grades(trajectory: Trajectory) -> dict:
+    """How strange the surroundings of the ions were to the EFG model; null where nobody looked."""
+    names = [name for name in map(grade_series, trajectory.efg_species) if name in trajectory]
+    count, beyond, largest = 0, 0, None
+    for name in names:
+        values = trajectory.series(name)['value']
+        rows = max(1, _ROWS // values.shape[1])
+        for start in range(0, len(values), rows):
+            part = values[start : start + rows]
+            count, beyond = count + part.size, beyond + int((part > 1).sum())
+            largest = max(largest or 0.0, float(part.max()))
+    return {'efg_extrapolation_grade_max': largest, 'efg_extrapolating_fraction': beyond / count if count else None}

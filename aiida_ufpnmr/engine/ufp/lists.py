@@ -49,6 +49,52 @@ def move_images(lists, cell):
 
 
 @nb.njit(cache=True)
+def surroundings_in(lists, positions, row, n_rows, cutoff):
+    """Neighbours of some atoms within a cut-off that the pairs of the lists reach beyond.
+
+    Args:
+        row: (n,) which row an atom's neighbours go to, or -1.
+
+    Returns:
+        start (n_rows + 1,), index (m,) and vector (m, 3), as in :class:`~aiida_ufpnmr.engine.neighbours.Surroundings`.
+    """
+    start = np.zeros(n_rows + 1, np.int64)
+    place = np.zeros(0, np.int64)
+    index = np.zeros(0, np.int32)
+    vector = np.zeros((0, 3))
+    d = np.empty(3)
+    for filling in (False, True):  # count, then fill
+        if filling:
+            start = np.cumsum(start)
+            place, index, vector = start[:-1].copy(), np.empty(start[-1], np.int32), np.empty((start[-1], 3))
+        for i in range(len(positions)):
+            for q in range(lists.pair_start[i], lists.pair_start[i + 1]):
+                j = lists.pair_index[q]
+                if row[i] < 0 and row[j] < 0:
+                    continue
+                square = 0.0
+                for a in range(3):
+                    d[a] = positions[j, a] - lists.home[j, a] + lists.offsets[lists.pair_image[q], a]
+                    d[a] -= positions[i, a] - lists.home[i, a]
+                    square += d[a] * d[a]
+                if square >= cutoff * cutoff:
+                    continue
+                for k in range(2):  # from either end
+                    centre, other, sign = (i, j, 1.0) if k == 0 else (j, i, -1.0)
+                    if row[centre] < 0:
+                        continue
+                    if filling:
+                        at = place[row[centre]]
+                        place[row[centre]] += 1
+                        index[at] = other
+                        for a in range(3):
+                            vector[at, a] = sign * d[a]
+                    else:
+                        start[row[centre] + 1] += 1
+    return start, index, vector
+
+
+@nb.njit(cache=True)
 def interaction_lists(positions, cell, pbc, tables, skin):
     """Lists of all pairs and neighbours within their cut-off plus ``skin`` (Å); the cell must span space."""
     n = len(positions)
