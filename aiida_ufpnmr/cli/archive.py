@@ -19,8 +19,8 @@ def archive():
 @click.argument('node')
 @click.option('-o', '--output', 'path', type=OUTPUT, required=True, metavar='FILE.aiida', help='The archive to write.')
 @click.option(
-    '--slim', is_flag=True, help='Leave the files of trajectories out; their hashes and sizes stay, and so does how to '
-    'make them again.',
+    '--slim', is_flag=True, help='Leave out the files of trajectories, and of models that are no output of NODE; their '
+    'hashes and sizes stay, and so does how to make them again.',
 )  # fmt: skip
 @with_profile
 def create(node: str, path: Path, slim: bool) -> None:
@@ -35,7 +35,8 @@ def create(node: str, path: Path, slim: bool) -> None:
 @click.argument('path', type=INPUT, metavar='FILE.aiida')
 @click.option(
     '--rerun', 'steps', multiple=True, metavar='STEP',
-    help='Run these calculations again on this machine, too: fit_potential, fit_efg, md, predict_efg, acf, analyse, or all.',
+    help='Run these calculations again on this machine, too: fit_potential, fit_efg, md, select, predict_efg, acf, '
+    'analyse, or all. What they need of what was left out is made again first.',
 )
 @click.option(
     '--tolerance', type=Number(min=0, max=1), default=1e-6, show_default=True,
@@ -91,5 +92,5 @@ def _rerun(path: Path, steps: tuple[str, ...], tolerance: float) -> list:
 
 def _verdict(check) -> str:
     if check.left_out_bytes is not None:
-        return f'left out, {check.left_out_bytes / 1e6:.1f} MB; --rerun md makes it again'
+        return f'left out, {check.left_out_bytes / 1e6:.1f} MB; made again where a --rerun needs it'
     return check.fault or 'agrees'

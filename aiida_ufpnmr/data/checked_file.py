@@ -5,12 +5,17 @@ from __future__ import annotations
 import shutil
 import tempfile
 import typing as t
+from contextlib import contextmanager
 from pathlib import Path
 
 from aiida.orm import SinglefileData
 from aiida.orm.nodes.caching import NodeCaching
 
 from aiida_ufpnmr.engine.errors import InputError
+
+
+#: Extra of a node whose files an archive leaves out: a mapping with ``size_bytes``.
+LEFT_OUT = 'ufpnmr_left_out'
 
 
 class ContentCaching(NodeCaching):
@@ -58,6 +63,32 @@ class CheckedFileData(SinglefileData):
     def sha256(self) -> str:
         """Hash of the content: equal for equal numbers, however the bytes lie on disk."""
         return self.base.attributes.get('sha256')
+
+    @property
+    def left_out_bytes(self) -> int | None:
+        """The size of the file, where it was left out of the archive that the node came with."""
+        return self.base.extras.get(LEFT_OUT, {}).get('size_bytes')
+
+    def _must_be_there(self) -> None:
+        if not self.base.repository.list_object_names():
+            raise InputError(
+                f'{type(self).__name__} {self.uuid}: its file was left out of the archive that it came with; run the '
+                'calculation that made it again, or ask for a whole archive'
+            )
+
+    @contextmanager
+    def open(self, path: str | Path | None = None, mode: str = 'r') -> t.Iterator[t.IO]:
+        """As of any single file; an :class:`InputError` where it was left out of an archive."""
+        self._must_be_there()
+        with super().open(path, mode=mode) as handle:
+            yield handle
+
+    @contextmanager
+    def as_path(self) -> t.Iterator[Path]:
+        """A copy of the file as long as the context lasts."""
+        self._must_be_there()
+        with super().as_path() as path:
+            yield path
 
 
 def _binary(handle: t.IO) -> t.BinaryIO:

@@ -12,13 +12,9 @@ from aiida.common.exceptions import ValidationError
 from aiida.orm import Data
 
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
-from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash, open_hdf5
 from aiida_ufpnmr.engine.md.chain import files_of
 from aiida_ufpnmr.engine.md.trajectory import Trajectory, efg_group
-
-#: Extra of a trajectory whose file an archive leaves out: a mapping with ``size_bytes``.
-LEFT_OUT = 'ufpnmr_left_out'
 
 
 class TrajectoryData(Hdf5Data):
@@ -49,18 +45,6 @@ class TrajectoryData(Hdf5Data):
         """Whether the rows lie in files beside the file itself."""
         return len(self.base.repository.list_object_names()) > 1
 
-    @property
-    def left_out_bytes(self) -> int | None:
-        """The size of the file, where it was left out of the archive that the node came with."""
-        return self.base.extras.get(LEFT_OUT, {}).get('size_bytes')
-
-    def _must_be_there(self) -> None:
-        if not self.base.repository.list_object_names():
-            raise InputError(
-                f'trajectory {self.uuid}: its file was left out of the archive that it came with; run the calculation '
-                'that made it again, or ask for a whole archive'
-            )
-
     @contextmanager
     def as_path(self) -> Iterator[Path]:
         """A copy of the file, with its pieces beside it, as long as the context lasts."""
@@ -71,7 +55,6 @@ class TrajectoryData(Hdf5Data):
     @contextmanager
     def _readable(self) -> Iterator[Path | t.BinaryIO]:
         """What the engine can open: the file where it lies, or a copy of it with its pieces."""
-        self._must_be_there()
         if self.is_in_pieces:
             with self.as_path() as path:
                 yield path

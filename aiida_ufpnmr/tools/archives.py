@@ -12,7 +12,8 @@ from aiida.common.log import override_log_level
 from aiida.orm import Node
 from aiida.tools.archive import create_archive
 
-from aiida_ufpnmr.data.trajectory import LEFT_OUT, TrajectoryData
+from aiida_ufpnmr.data import EfgModelData, PotentialData, TrajectoryData
+from aiida_ufpnmr.data.checked_file import LEFT_OUT
 from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.tools.manifest import DATABASE, MANIFEST, REPOSITORY, database_of, manifest_of
 
@@ -24,7 +25,8 @@ def archive_result(node: Node, path: str | Path, slim: bool = False) -> Path:
     which a reader can tell whether it is still whole.
 
     Args:
-        slim: leave the files of trajectories out. Their nodes stay, with the hash and size of what was left out.
+        slim: leave out what calculations of the archive make again: the files of trajectories, and of models that are no
+            output of ``node``. Their nodes stay, with the hash and size of what was left out.
 
     Raises:
         InputError: the file cannot be written there.
@@ -36,20 +38,20 @@ def archive_result(node: Node, path: str | Path, slim: bool = False) -> Path:
             create_archive(
                 [node], filename=everything, call_calc_backward=True, call_work_backward=True, return_backward=True
             )
-            _with_manifest(everything, finished, slim)
+            _with_manifest(everything, finished, node.uuid if slim else None)
         finally:
             everything.unlink(missing_ok=True)
     return path
 
 
-def _with_manifest(source: Path, target: Path, slim: bool) -> None:
-    """Copy an archive, without the files of trajectories if ``slim``, and with the list of what is in it."""
+def _with_manifest(source: Path, target: Path, slim_for: str | None) -> None:
+    """Copy an archive with the list of what is in it, and without what lies behind ``slim_for`` if that is given."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, 'w', zipfile.ZIP_DEFLATED) as new:
         with database_of(old) as database:
-            dropped = _leave_out_trajectories(database, old) if slim else set()
+            dropped = _leave_out(database, old, slim_for) if slim_for else set()
             manifest = manifest_of(database)
             for entry in old.infolist():  # in the order in which AiiDA wants to find them
-                if entry.filename == DATABASE and slim:
+                if entry.filename == DATABASE and slim_for:
                     new.writestr(entry.filename, database.serialize())
                 elif entry.filename.removeprefix(REPOSITORY) not in dropped:
                     _copy(old, entry, new)
@@ -65,15 +67,31 @@ def _copy(old: zipfile.ZipFile, entry: zipfile.ZipInfo, new: zipfile.ZipFile) ->
             target.write(block)
 
 
-def _leave_out_trajectories(database: sqlite3.Connection, archive: zipfile.ZipFile) -> set[str]:
-    """Take the files of trajectories out of the database; the keys of those that nothing else needs."""
+def _remade(database: sqlite3.Connection, uuid: str) -> set[int]:
+    """Ids of the data that calculations of an archive make, and that are neither the node that it is about nor its outputs.
+
+    Trajectories are among them even if they are its outputs, since they are most of it.
+    """
+    made = {pk for (pk,) in database.execute("SELECT output_id FROM db_dblink WHERE type = 'create'")}
+    kinds = dict(database.execute('SELECT id, node_type FROM db_dbnode'))
+    (about,) = database.execute('SELECT id FROM db_dbnode WHERE uuid = ?', [uuid]).fetchone()
+    outputs = database.execute("SELECT output_id FROM db_dblink WHERE input_id = ? AND type IN ('create', 'return')", [about])
+    shown = {about, *(pk for (pk,) in outputs)}
+    models = {kind.class_node_type for kind in (PotentialData, EfgModelData)}
+    return {
+        pk for pk in made if kinds[pk] == TrajectoryData.class_node_type or (kinds[pk] in models and pk not in shown)
+    }
+
+
+def _leave_out(database: sqlite3.Connection, archive: zipfile.ZipFile, uuid: str) -> set[str]:
+    """Take files that can be made again out of the database; the keys of those that nothing else needs."""
     sizes = {entry.filename.removeprefix(REPOSITORY): entry.file_size for entry in archive.infolist()}
-    kind = TrajectoryData.class_node_type
-    rows = database.execute('SELECT id, node_type, extras, repository_metadata FROM db_dbnode').fetchall()
+    remade = _remade(database, uuid)
+    rows = database.execute('SELECT id, extras, repository_metadata FROM db_dbnode').fetchall()
     dropped, needed = set(), set()
-    for pk, node_type, extras, repository in rows:
+    for pk, extras, repository in rows:
         keys = _keys(json.loads(repository or '{}'))
-        if node_type != kind:
+        if pk not in remade:
             needed |= keys
             continue
         dropped |= keys

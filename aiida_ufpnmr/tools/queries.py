@@ -53,7 +53,7 @@ def calculations_behind(node: Node) -> list[CalculationNode]:
             found[start.pk] = start
         for calculation in _ancestors(start, CalculationNode):
             found[calculation.pk] = calculation
-    return [found[pk] for pk in sorted(found)]
+    return sorted(found.values(), key=lambda calculation: (calculation.ctime, calculation.pk))  # an import gives new pks
 
 
 def step_name(node: ProcessNode) -> str:

@@ -33,7 +33,7 @@ from aiida_ufpnmr.engine.hdf5 import content_hash
 
 #: What can be run again: each by the name of its plug-in, in the order of a pipeline. Labels are not among them, for they
 #: take days.
-STEPS = ('fit_potential', 'fit_efg', 'md', 'predict_efg', 'acf', 'analyse')
+STEPS = ('fit_potential', 'fit_efg', 'md', 'select', 'predict_efg', 'acf', 'analyse')
 #: Outputs that say nothing about the answer.
 _ASIDE = ('remote_folder', 'retrieved', 'timing', 'figure', 'checkpoint', 'trajectory_part')
 
@@ -79,36 +79,84 @@ def rerun_archive(path: Path, steps: Sequence[str], tolerance: float) -> list[Co
 
 def rerun(steps: Sequence[str], tolerance: float) -> list[Comparison]:
     """Run the calculations of these steps in the loaded profile again, and compare."""
-    code = load_code('ufpnmr@localhost')
-    remade: dict[int, Data] = {}
-    found: list[Comparison] = []
+    reruns = _Reruns(load_code('ufpnmr@localhost'), tolerance)
     for step in (step for step in STEPS if step in steps):
-        for node, outputs in _calculations(step):
-            print(f'{step} {node.uuid} ...', file=sys.stderr, flush=True)
-            made, again = run_get_node(CalculationFactory(f'ufpnmr.{step}'), **_inputs(node, code, remade))
-            if not again.is_finished_ok:
-                found.append(Comparison(step, node.uuid, '-', 'differs', f'it failed: {again.exit_message}'))
-                continue
-            for label, expected in sorted(outputs.items()):
-                remade[expected.pk] = made[label]
-                found.append(Comparison(step, node.uuid, label, *compare(expected, made[label], tolerance)))
-    return found
+        for node in _calculations(step):
+            reruns.run(node)
+    return reruns.found
 
 
-def _calculations(step: str) -> list[tuple[CalcJobNode, dict[str, Data]]]:
-    """Calculations of a step that ended well, with what came out.
-
-    Of a run in parts it is the first, which is then run in one go, with what was joined.
-    """
+def _calculations(step: str) -> list[CalcJobNode]:
+    """Calculations of a step that gave something; of a run in parts the first, which is then run in one go."""
     query = QueryBuilder().append(
-        CalcJobNode, filters={'process_type': f'aiida.calculations:ufpnmr.{step}'}, tag='job'
+        CalcJobNode, filters={'process_type': {'==': _process_type(step)}}, tag='job'
     ).order_by({'job': 'id'})
-    found = [(node, _outputs(node)) for node in query.all(flat=True) if 'checkpoint' not in node.inputs]
-    return [(node, outputs) for node, outputs in found if outputs]
+    return [node for node in query.all(flat=True) if 'checkpoint' not in node.inputs and _outputs(node)]
+
+
+def _process_type(step: str) -> str:
+    return f'aiida.calculations:ufpnmr.{step}'
+
+
+class _Reruns:
+    """Runs calculations again, each once, and first what made those of their inputs that were left out."""
+
+    def __init__(self, code: AbstractCode, tolerance: float):
+        self.code, self.tolerance = code, tolerance
+        self.found: list[Comparison] = []
+        self._remade: dict[int, Data] = {}
+        self._done: set[int] = set()
+
+    def run(self, node: CalcJobNode) -> None:
+        """Run a calculation again, and compare what comes out."""
+        if node.pk in self._done:
+            return
+        self._done.add(node.pk)
+        step = node.process_type.removeprefix(_process_type(''))
+        inputs = self._inputs(node)
+        print(f'{step} {node.uuid} ...', file=sys.stderr, flush=True)
+        made, again = run_get_node(CalculationFactory(f'ufpnmr.{step}'), **inputs)
+        for label, expected in sorted(_outputs(node).items()):
+            if label in made:
+                self._remade[expected.pk] = made[label]
+                verdict = compare(expected, made[label], self.tolerance)
+            else:
+                verdict = 'differs', f'is not there: {again.exit_message or "it ended well this time"}'
+            self.found.append(Comparison(step, node.uuid, label, *verdict))
+
+    def _inputs(self, node: CalcJobNode) -> dict[str, Any]:
+        """The inputs as they were, with this machine's code, and made again where they were left out."""
+        inputs: dict[str, Any] = {}
+        for link in node.base.links.get_incoming(link_type=LinkType.INPUT_CALC):
+            *spaces, name = link.link_label.split('__')
+            place = inputs
+            for space in spaces:
+                place = place.setdefault(space, {})
+            place[name] = self._there(link.node)
+        return {**inputs, 'code': self.code}
+
+    def _there(self, data: Data) -> Data:
+        if not isinstance(data, CheckedFileData) or data.left_out_bytes is None:
+            return data
+        if data.pk not in self._remade:
+            self.run(_maker(data))
+        if data.pk not in self._remade:
+            raise RuntimeError(f'{type(data).__name__} {data.uuid}: was left out, and could not be made again')
+        return self._remade[data.pk]
+
+
+def _maker(data: Data) -> CalcJobNode:
+    """The calculation to run for data to come out: its creator, or the first of those whose parts were joined."""
+    made_by = data.creator
+    if made_by.process_label != join_parts.__name__:
+        return made_by
+    parts = [link.node.creator for link in made_by.base.links.get_incoming(node_class=TrajectoryData)]
+    return next(part for part in parts if 'checkpoint' not in part.inputs)
 
 
 def _outputs(node: CalcJobNode) -> dict[str, Data]:
-    if not node.is_finished_ok:
+    """What came out of a calculation that ended well, or of which a guard kept what there was."""
+    if not node.is_finished_ok and 'stopped_trajectory' not in node.outputs:
         return _joined(node)
     links = node.base.links.get_outgoing(link_type=LinkType.CREATE)
     return {link.link_label: link.node for link in links if link.link_label not in _ASIDE}
@@ -122,16 +170,6 @@ def _joined(node: CalcJobNode) -> dict[str, Data]:
         if link.node.process_label == join_parts.__name__:
             return {made.link_label: made.node for made in link.node.base.links.get_outgoing(link_type=LinkType.CREATE)}
     return {}
-
-
-def _inputs(node: CalcJobNode, code: AbstractCode, remade: dict[int, Data]) -> dict[str, Any]:
-    """The inputs as they were, with this machine's code, and remade trajectories for those that were left out."""
-    inputs: dict[str, Any] = {}
-    for link in node.base.links.get_incoming(link_type=LinkType.INPUT_CALC):
-        given = link.node
-        left_out = isinstance(given, TrajectoryData) and given.left_out_bytes is not None
-        inputs[link.link_label] = remade.get(given.pk, given) if left_out else given
-    return {**inputs, 'code': code}
 
 
 def compare(expected: Data, found: Data, tolerance: float) -> tuple[str, str]:
@@ -189,7 +227,10 @@ def main() -> None:
     get_or_create_code(ufpnmr_executable())
     with override_log_level(logging.WARNING):
         import_archive(path)
-        found = rerun(steps, float(tolerance))
+        try:
+            found = rerun(steps, float(tolerance))
+        except RuntimeError as error:
+            sys.exit(str(error))
     Path(output).write_text(json.dumps([asdict(one) for one in found]))
 
 

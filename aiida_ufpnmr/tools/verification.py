@@ -22,7 +22,7 @@ KINDS = (DatasetData, PotentialData, EfgModelData, TrajectoryData)
 class Check:
     """What was found about one node of an archive: ``fault`` says what is wrong, and is empty where nothing is.
 
-    A trajectory that a slim archive leaves out has ``left_out_bytes``.
+    What a slim archive leaves out has ``left_out_bytes``.
     """
 
     kind: str
@@ -58,7 +58,7 @@ def verify_archive(path: str | Path) -> tuple[list[Check], list[str]]:
 
 def _check(node: DatasetData | PotentialData | EfgModelData | TrajectoryData, datasets: set[str]) -> Check:
     known = (type(node).__name__, node.uuid, node.sha256)
-    if isinstance(node, TrajectoryData) and node.left_out_bytes is not None:
+    if node.left_out_bytes is not None:
         return Check(*known, '', node.left_out_bytes)
     return Check(*known, _fault(node, datasets))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections import Counter
+
 import castep_stand_in
 import numpy as np
 import pytest
@@ -109,6 +112,30 @@ def test_behind_the_models_are_all_labels_and_each_knows_its_calculation(learned
     assert {row['group'] for row in new} <= {
         f'crystal_{t}K_generation{g}' for t in (200, 1500) for g in (1, 2)
     }
+
+
+def test_a_slim_archive_leaves_out_what_can_be_made_again_and_makes_it_where_it_is_needed(learned, command, tmp_path):
+    outputs, node = learned
+    archive = tmp_path / 'slim.aiida'
+    assert command('archive', 'create', node.pk, '--slim', '-o', archive).exit_code == 0
+    with zipfile.ZipFile(archive) as file:
+        held = {name.removeprefix('repo/') for name in file.namelist()}
+
+    def is_there(data):
+        (entry,) = data.base.repository.metadata['o'].values()
+        return entry['k'] in held
+
+    generations = [called for called in node.called if called.process_class is LearningGenerationWorkChain]
+    for name in ('potential', 'efg_model'):
+        assert is_there(outputs[name]) and not is_there(generations[0].outputs[name])
+    assert is_there(generations[0].outputs.dataset) and is_there(generations[1].outputs.chosen)
+    result = command('archive', 'verify', archive, '--rerun', 'select')
+    assert result.exit_code == 0, (result.output, result.exception)
+    rows = [line.split() for line in result.output.splitlines()]
+    again = Counter((row[0], row[2]) for row in rows if row[3:4] == ['identical'])
+    # two choices, for which four runs and the models of the two generations before were made again
+    assert again['select', 'dataset'] == 2 and again['md', 'trajectory'] + again['md', 'stopped_trajectory'] == 4
+    assert again['fit_potential', 'potential'] == again['fit_efg', 'efg_model'] == 2
 
 
 def test_a_second_chain_goes_on_from_where_the_first_ended(learned, code, castep, test_set):
