@@ -287,24 +287,42 @@ def test_a_changed_byte_of_a_file_and_a_removed_node_are_found(pipeline, command
             database.commit()
         return (tmp_path / name).read_bytes()
 
-    result = command('archive', 'verify', rewritten(archive, tmp_path / 'node.aiida', without_the_answer))
+    changed = rewritten(archive, tmp_path / 'node.aiida', without_the_answer)
+    result = command('archive', 'verify', changed)
     assert result.exit_code == 1
     assert f'node {pipeline.outputs.tau.uuid}: was removed' in result.output and 'links between nodes' in result.output
 
+    without_list = tmp_path / 'list.aiida'  # and then nobody could tell
+    with zipfile.ZipFile(changed) as old, zipfile.ZipFile(without_list, 'w') as new:
+        for name in old.namelist():
+            if name != 'ufpnmr-manifest.json':
+                new.writestr(name, old.read(name))
+    result = command('archive', 'verify', without_list)
+    assert result.exit_code == 1 and 'the list of what should be here is missing' in result.output
 
-def test_a_slim_archive_is_verified_by_running_it_again(pipeline, command, tmp_path):
+
+def test_a_slim_archive_is_verified_by_running_it_again(pipeline, command, tmp_path, monkeypatch):
     """In a private profile, whose computer and user are others; the trajectory that is not there is made again."""
     whole, slim = tmp_path / 'whole.aiida', tmp_path / 'slim.aiida'
     command('archive', 'create', pipeline.pk, '-o', whole)
+    (job,) = [job for job in pipeline.called_descendants if job.process_label == 'MdCalculation']
+    monkeypatch.setattr(job.computer, 'label', 'cluster')
     assert command('archive', 'create', pipeline.pk, '--slim', '-o', slim).exit_code == 0
+    monkeypatch.undo()
+    with zipfile.ZipFile(slim) as file, contextlib.closing(sqlite3.connect(file.extract('db.sqlite3', tmp_path))) as database:
+        assert database.execute('SELECT label FROM db_dbcomputer').fetchall() == [('cluster',)]
+        assert database.execute('SELECT email FROM db_dbuser').fetchall() != [('aiida@localhost',)]
     key = pipeline.outputs.trajectory.base.repository.metadata['o']['trajectory.h5']['k']
     held = [set(zipfile.ZipFile(archive).namelist()) for archive in (whole, slim)]
     assert held[0] - held[1] == {f'repo/{key}'}
-    result = command('archive', 'verify', slim, '--rerun', 'md', '--rerun', 'acf')
+    steps = ('fit_potential', 'fit_efg', 'md', 'acf')
+    result = command('archive', 'verify', slim, *(word for step in steps for word in ('--rerun', step)))
     assert result.exit_code == 0, (result.output, result.exception)
     assert 'left out' in result.output
-    rows = [line.split() for line in result.output.splitlines() if line.split()[:1] in (['md'], ['acf'])]
+    rows = [line.split() for line in result.output.splitlines() if line.split()[:1] and line.split()[0] in steps]
     assert {(row[0], row[2], row[3]) for row in rows} == {
+        ('fit_potential', 'potential', 'identical'), ('fit_potential', 'results', 'identical'),
+        ('fit_efg', 'efg_model', 'identical'), ('fit_efg', 'results', 'identical'),
         ('md', 'trajectory', 'identical'), ('md', 'results', 'identical'),
         ('acf', 'functions', 'identical'), ('acf', 'results', 'identical'),
     }  # fmt: skip

@@ -294,8 +294,32 @@ def test_labels_that_are_no_gradients_are_refused_by_atom(some):
     def unit(efg):
         efg *= 97.17
 
-    cases = {trace: 'atom 3: its efg has a trace', skew: 'atom 3: its efg is not symmetric', unit: 'in another unit'}
+    def unit_of_one(efg):
+        efg[3] *= 97.17
+
+    def si(efg):
+        efg *= 9.717e21
+
+    other = 'in another unit'
+    cases = {trace: 'atom 3: its efg has a trace', skew: 'atom 3: its efg is not symmetric', unit: other, unit_of_one: other, si: other}
     for change, words in cases.items():
         with pytest.raises(InputError, match=f'mine.extxyz, structure 2.*{words}') as caught:
             fit_efg_model(spoilt(change), 'Li', LINEAR)
         assert '\n' not in str(caught.value)
+
+
+def test_half_of_a_set_or_a_test_set_in_another_unit_is_found(some):
+    def scaled(structures, factor):
+        copies = [atoms.copy() for atoms in structures]
+        for atoms in copies:
+            atoms.arrays['efg'] *= factor
+        return copies
+
+    half = [*some.subset(range(4)), *scaled(some.subset(range(4, 8)), 97.17)]
+    with pytest.raises(InputError, match=r'mine.extxyz, structure \d.* in another unit'):
+        fit_efg_model(Dataset(tuple(half), 'mine.extxyz'), 'Li', LINEAR)
+    test = Dataset(tuple(scaled(some.subset(range(4)), 97.17)), 'test.extxyz')
+    with pytest.raises(InputError, match=r'test.extxyz: efg is .* the training set, as if in another unit'):
+        fit_efg_model(some.subset(range(8)), 'Li', LINEAR, test)
+    with pytest.raises(InputError, match='mine.extxyz: every efg of Li is zero'):
+        fit_efg_model(Dataset(tuple(scaled(some.subset(range(4)), 0.0)), 'mine.extxyz'), 'Li', LINEAR)

@@ -143,6 +143,20 @@ def test_frequency_is_the_formula_with_angles(tensors):
     np.testing.assert_allclose(quadrupolar_frequency(tensors, field), formula, atol=1e-9)
 
 
+def test_a_tensor_that_is_missing_gives_nan_and_leaves_the_others_alone(tensors):
+    some = tensors[:5].copy()
+    some[2, 0, 1] = np.nan
+    there = np.array([True, True, False, True, True])
+    for found, whole in zip(
+        (quadrupolar_coupling(some), asymmetry(some), *principal_frame(some)),
+        (quadrupolar_coupling(tensors[:5]), asymmetry(tensors[:5]), *principal_frame(tensors[:5])),
+    ):
+        assert np.isnan(found[~there]).all()
+        np.testing.assert_array_equal(found[there], whole[there])
+    with pytest.raises(ValueError, match='field'):
+        quadrupolar_frequency(tensors, (0, 0, 0))
+
+
 def test_frequency_averages_to_zero_over_three_perpendicular_fields(tensors):
     total = sum(quadrupolar_frequency(tensors, b) for b in np.eye(3))
     np.testing.assert_allclose(total, 0, atol=1e-9)

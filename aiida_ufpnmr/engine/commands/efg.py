@@ -28,7 +28,7 @@ from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, read_structures, 
 from aiida_ufpnmr.engine.dft.magres import write_magres
 from aiida_ufpnmr.engine.duplicates import Copies
 from aiida_ufpnmr.engine.efg.fitting import fit_efg_model
-from aiida_ufpnmr.engine.efg.labels import labelled_tensors
+from aiida_ufpnmr.engine.efg.labels import check_same_unit, labelled_tensors
 from aiida_ufpnmr.engine.efg.learning import learning_curve
 from aiida_ufpnmr.engine.efg.metrics import dataset_errors
 from aiida_ufpnmr.engine.efg.model import EfgModel
@@ -202,6 +202,8 @@ def evaluate_efg(model_path: Path, data: Path, plot: Path | None, json_path: Pat
     dataset = read_dataset(data, ('efg',), model.species)
     began, cpu_began = time.perf_counter(), time.process_time()
     found = predict_labelled(model, dataset)
+    reference = labelled_tensors(dataset, model.species)[1]
+    check_same_unit(reference, found.tensors, str(data), 'the model predicts')
     results = {
         **dataset_errors(found.tensors, dataset, model.species, model.isotope, found.grade),
         'calibration': found.calibration(dataset, model.species, model.isotope),
@@ -218,7 +220,6 @@ def evaluate_efg(model_path: Path, data: Path, plot: Path | None, json_path: Pat
     if plot is not None:
         from aiida_ufpnmr.engine.efg.figures import fit_figure  # matplotlib takes a while to import
 
-        reference = labelled_tensors(dataset, model.species)[1]
         with whole_file(plot) as partial:
             fit_figure(results, np.concatenate(found.tensors), np.concatenate(reference)).savefig(partial, dpi=200)
     report(results, json_path)
@@ -409,12 +410,18 @@ def predict_efg(
         raise InputError(
             f'{model_path}: holds no posterior, so its errors are not known; fit it again without --no-posterior'
         )
+    along = structures_path.suffix in ('.h5', '.h5md', '.hdf5') and output.suffix == '.h5'
+    if not along and (restart or cores):
+        raise InputError(
+            f'{structures_path} to {output}: --restart and --cores are for H5MD trajectories that are written to .h5; leave '
+            'them out'
+        )
     cores = cores or min(available_cores(), numba.config.NUMBA_NUM_THREADS)
     began, cpu_began = time.perf_counter(), time.process_time()
     if structures_path.suffix in ('.h5', '.h5md', '.hdf5'):
         with Trajectory(structures_path) as trajectory:
             _check_trajectory(model, trajectory)
-            if output.suffix == '.h5':
+            if along:
                 identity = identity_of(content_hash(model_path), trajectory, errors_every)
                 summary = _predict_along(model, trajectory, output, identity, errors_every, cores, restart)
             else:

@@ -15,7 +15,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.efg.domain import WITHIN, Domain, Moments
-from aiida_ufpnmr.engine.efg.labels import labelled_tensors
+from aiida_ufpnmr.engine.efg.labels import check_same_unit, labelled_tensors
 from aiida_ufpnmr.engine.efg.metrics import dataset_errors, expected_and_real
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.posterior import EfgPosterior, frequency_error_khz, variances
@@ -207,8 +207,10 @@ def fit_efg_model(
 
 
 def _check_test(problem: EfgProblem, test: Dataset) -> None:
-    if not sum(map(len, labelled_tensors(test, problem.species)[1])):
+    tensors = labelled_tensors(test, problem.species)[1]
+    if not sum(map(len, tensors)):
         raise InputError(f'{test.source}: no {problem.species} atom with an EFG label; label some')
+    check_same_unit(tensors, problem.tensors, test.source, 'in the training set')
     for row, atoms in enumerate(test):
         try:
             problem.expansion.species_indices(atoms.numbers)

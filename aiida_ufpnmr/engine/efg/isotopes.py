@@ -87,8 +87,8 @@ def get_isotope(name: str) -> Isotope:
         return known
     if not own or len(own) > 2 or (known is None and (len(own) < 2 or not re.fullmatch(r'\d+[A-Z][a-z]?', label))):
         raise InputError(
-            f'no quadrupole moment known for {name!r}; known are {", ".join(ISOTOPES)}; '
-            'give one of your own as NAME:MILLIBARN:SPIN, such as 8Li:31.4:2'
+            f'no isotope with a quadrupole moment known for {name!r} (known are {", ".join(ISOTOPES)}); choose another '
+            'species or isotope, or give a moment of your own as NAME:MILLIBARN:SPIN, such as 8Li:31.4:2'
         )
     try:
         moment, spin = float(own[0]), float(own[1]) if len(own) == 2 else known.spin

@@ -11,9 +11,13 @@ from aiida_ufpnmr.engine.errors import InputError
 TOLERANCE = 1e-2
 #: Below this (a.u.) it is, whatever the tensor: some 0.1 kHz in 7Li.
 ROUNDING = 1e-5
-#: A structure whose tensors are so many times larger than those of most others was written in another unit: one atomic
-#: unit is 97 V/Å² and 9.7·10²¹ V/m². Less would also be met by an ion on a site of near cubic symmetry among others.
-OTHER_UNIT = 40.0
+#: Tensors so many times larger than any others were written in another unit: one atomic unit is 97 V/Å² and 9.7·10²¹ V/m².
+OTHER_UNIT = 20.0
+#: Tensors below this (a.u.), 1 kHz in 7Li, may be as small as they like: those of a site of cubic symmetry.
+SMALL = 1e-4
+#: No nucleus in a solid has a larger element than this (a.u.); what has is in V/m².
+LARGEST = 1e3
+_UNITS = 'give all in atomic units (1 a.u. = 97.17 V/Å² = 9.717e21 V/m²)'
 
 
 def labelled_tensors(dataset: Dataset, species: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -22,7 +26,8 @@ def labelled_tensors(dataset: Dataset, species: str) -> tuple[list[np.ndarray], 
     The first are booleans over the ions of the structure; they pick rows of a prediction.
 
     Raises:
-        InputError: a tensor that is no EFG (with a trace, or not symmetric), or structures in different units.
+        InputError: a tensor that is no EFG (with a trace, or not symmetric), or tensors in other units than atomic ones as
+            far as that can be told: some unlike the others, or too large for any nucleus.
     """
     masks, tensors = [], []
     for row, atoms in enumerate(dataset):
@@ -36,7 +41,26 @@ def labelled_tensors(dataset: Dataset, species: str) -> tuple[list[np.ndarray], 
     return masks, tensors
 
 
+def check_same_unit(tensors: list[np.ndarray], others: list[np.ndarray], source: str, whose: str) -> None:
+    """Refuse labels of one file that are in another unit than tensors from elsewhere.
+
+    Args:
+        tensors: the labels; others: what they should be like; lists of (n, 3, 3).
+        source: the file; whose: those others, in words.
+    """
+    sizes = [np.sqrt(np.mean(np.concatenate(part) ** 2)) for part in (tensors, others)]
+    ratio = sizes[0] / sizes[1] if min(sizes) > SMALL else 1.0
+    if not 1 / OTHER_UNIT < ratio < OTHER_UNIT:
+        raise InputError(f'{source}: efg is {ratio:.3g} times as large as {whose}, as if in another unit; {_UNITS}')
+
+
 def _check(tensors: np.ndarray, atoms: np.ndarray, where: str) -> None:
+    large = np.abs(tensors).max(axis=(1, 2), initial=0) > LARGEST
+    if large.any():
+        raise InputError(
+            f'{where}, atom {int(atoms[np.argmax(large)])}: its efg is larger than that of any nucleus, as if in another '
+            f'unit; {_UNITS}'
+        )
     limit = np.maximum(TOLERANCE * np.linalg.norm(tensors, axis=(1, 2)), ROUNDING)
     trace = np.abs(np.trace(tensors, axis1=1, axis2=2))
     skew = np.linalg.norm(tensors - tensors.swapaxes(1, 2), axis=(1, 2))
@@ -49,12 +73,26 @@ def _check(tensors: np.ndarray, atoms: np.ndarray, where: str) -> None:
 
 
 def _check_units(tensors: list[np.ndarray], species: str, source: str) -> None:
-    sizes = np.array([np.sqrt(np.mean(np.sum(t**2, axis=(1, 2)))) if len(t) else np.nan for t in tensors])
-    if not (sizes > 0).any():
+    """Refuse structures, or single ions, that are far larger than all others."""
+    norms = [np.linalg.norm(part, axis=(1, 2)) for part in tensors]
+    every = np.concatenate(norms)
+    if not len(every):
         return
-    typical = np.median(sizes[sizes > 0])
-    for row in np.flatnonzero(sizes > OTHER_UNIT * typical):
+    if not every.any():
+        raise InputError(f'{source}: every efg of {species} is zero, which says nothing; label the structures with DFT')
+    sizes = np.array([np.sqrt(np.mean(part**2)) if len(part) else 0.0 for part in norms])
+    rows = np.argsort(sizes, kind='stable')[np.count_nonzero(sizes <= SMALL) :]
+    steps = sizes[rows][1:] / sizes[rows][:-1]
+    if len(steps) and steps.max() > OTHER_UNIT:
+        below, above = rows[np.argmax(steps)], rows[np.argmax(steps) + 1]
         raise InputError(
-            f'{source}, structure {row}: efg of {species} {sizes[row] / typical:.0f} times as large as in most '
-            'structures, as if in another unit; give all in atomic units (1 a.u. = 97.17 V/Å² = 9.717e21 V/m²)'
+            f'{source}, structure {above}: efg of {species} {steps.max():.0f} times as large as in structure {below}, as if '
+            f'one of them were in another unit; {_UNITS}'
         )
+    most = np.quantile(every[every > SMALL], 0.9) if (every > SMALL).any() else SMALL
+    for row, part in enumerate(norms):
+        if len(part) and part.max() > OTHER_UNIT * most:
+            raise InputError(
+                f'{source}, structure {row}: efg of the labelled {species} number {int(np.argmax(part))} is '
+                f'{part.max() / most:.0f} times as large as of most others, as if in another unit; {_UNITS}'
+            )

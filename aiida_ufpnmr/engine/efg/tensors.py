@@ -49,19 +49,32 @@ def principal_frame(tensors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         values (..., 3): V_xx, V_yy, V_zz.
         axes (..., 3, 3): columns are the unit vectors x, y, z of a right-handed frame. Their signs carry no meaning.
+        Both are NaN where a tensor is.
     """
-    values, axes = np.linalg.eigh(np.asarray(tensors, float))
+    tensors, missing = _without_missing(tensors)
+    values, axes = np.linalg.eigh(tensors)
     order = np.argsort(np.abs(values), axis=-1, kind='stable')
     values = np.take_along_axis(values, order, -1)
     axes = np.take_along_axis(axes, order[..., None, :], -1)
     axes[..., :, 0] *= np.sign(np.linalg.det(axes))[..., None]
+    values[missing], axes[missing] = np.nan, np.nan
     return values, axes
 
 
 def principal_values(tensors: np.ndarray) -> np.ndarray:
-    """V_xx, V_yy, V_zz, (..., 3), with |V_zz| ≥ |V_yy| ≥ |V_xx|."""
-    values = np.linalg.eigvalsh(np.asarray(tensors, float))
-    return np.take_along_axis(values, np.argsort(np.abs(values), axis=-1, kind='stable'), -1)
+    """V_xx, V_yy, V_zz, (..., 3), with |V_zz| ≥ |V_yy| ≥ |V_xx|; NaN where a tensor is."""
+    tensors, missing = _without_missing(tensors)
+    values = np.linalg.eigvalsh(tensors)
+    values = np.take_along_axis(values, np.argsort(np.abs(values), axis=-1, kind='stable'), -1)
+    values[missing] = np.nan
+    return values
+
+
+def _without_missing(tensors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tensors with zeros in the place of those that hold a NaN, as atoms without a label do; and which they are."""
+    tensors = np.asarray(tensors, float)
+    missing = np.isnan(tensors).any(axis=(-2, -1))
+    return np.where(missing[..., None, None], 0.0, tensors), missing
 
 
 def moment_of(isotope: str | Isotope) -> float:
@@ -96,8 +109,13 @@ def quadrupolar_frequency(
     This is ½ C_Q (3 cos²θ − 1 + η sin²θ cos 2φ) with the ordering of :func:`principal_frame`, the ω_Q of Harper et al.
     (2024), eqn (2), who write a minus sign because their X and Y are swapped. The satellites lie at
     ± 3/(2I(2I − 1)) ω_Q, which is ± ½ ω_Q for I = 3/2.
+
+    Raises:
+        ValueError: ``field`` has no direction.
     """
     b = np.asarray(field, float)
+    if b.shape != (3,) or not np.linalg.norm(b) > 0:
+        raise ValueError(f'field must be a vector of three numbers that has a direction, not {field}')
     b = b / np.linalg.norm(b)
     return KHZ_PER_MB_AU * moment_of(isotope) * np.einsum('i,...ij,j->...', b, np.asarray(tensors, float), b)
 
