@@ -205,9 +205,10 @@ from aiida.tools.archive import import_archive
 load_profile('reader')
 import_archive(sys.argv[1])
 node = orm.load_node(sys.argv[2])
-from aiida_ufpnmr.tools.queries import labels_behind, settings_behind
+from aiida_ufpnmr.tools.queries import calculations_behind, labels_behind, settings_behind
 with node.outputs.trajectory.open_trajectory() as trajectory:
     print(trajectory.n_frames, len(labels_behind(node)), len(settings_behind(node)), node.outputs.trajectory.sha256)
+print(*(calculation.uuid for calculation in calculations_behind(node)))
 """
 
 
@@ -223,10 +224,11 @@ def test_an_archive_carries_the_whole_graph_to_another_reader(pipeline, command,
     read = [sys.executable, '-c', PROVE_IMPORT, str(archive), pipeline.uuid]
     result = subprocess.run(read, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    frames, labels, settings, sha256 = result.stdout.split()
+    frames, labels, settings, sha256, *in_order = result.stdout.split()
     assert int(frames) == 41 and int(labels) == 9
     assert int(settings) == len(settings_behind(pipeline))
     assert sha256 == pipeline.outputs.trajectory.sha256
+    assert in_order == [calculation.uuid for calculation in calculations_behind(pipeline)]
 
 
 def test_verifying_an_archive_finds_what_was_changed(pipeline, command, tmp_path):
