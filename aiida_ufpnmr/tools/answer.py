@@ -19,10 +19,11 @@ QUANTITIES = (
     ('simulated_ps', 'simulated time', 'ps'),
 )
 
-#: Output of the pipeline, what it belongs to, and its errors: key, name, unit.
+#: Output of the pipeline, the model that it belongs to, what to call that, and its errors: key, name, unit.
 ERRORS = (
     (
         'potential_errors',
+        'potential',
         'potential',
         (
             ('energy_rmse_meV_per_atom', 'energy, RMSE', 'meV/atom'),
@@ -32,6 +33,7 @@ ERRORS = (
     ),
     (
         'efg_errors',
+        'efg_model',
         'EFG model',
         (
             ('omega_q_mae_khz', 'ω_Q, MAE', 'kHz'),
@@ -99,16 +101,22 @@ def _tau_row(name: str, tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def error_rows(node: WorkChainNode) -> list[tuple[str, str, str]]:
-    """Model, kind and size of every error on withheld structures that a pipeline reports."""
+    """Model, kind and size of every error on withheld structures that the fits behind a workflow report."""
     rows = []
-    for output, model, errors in ERRORS:
-        if output not in node.outputs:
-            continue
-        results = node.outputs[output].get_dict()
+    for output, link, model, errors in ERRORS:
+        results = _reported(node, output, link)
         rows += [
             (model, name, with_unit(results[key], unit)) for key, name, unit in errors if results.get(key) is not None
         ]
     return rows
+
+
+def _reported(node: WorkChainNode, output: str, link: str) -> Mapping[str, Any]:
+    """What the fit of a model reported: an output of a pipeline; otherwise with the fit that made the model, if any."""
+    if output in node.outputs:
+        return node.outputs[output].get_dict()
+    fit = node.inputs[link].creator if link in node.inputs else None
+    return fit.outputs.results.get_dict() if fit is not None and 'results' in fit.outputs else {}
 
 
 def sentence(tau: Mapping[str, Any]) -> str:
