@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.sax.saxutils import escape
 
 from aiida.common.links import LinkType
@@ -20,7 +20,7 @@ SHOWN = {
     EfgModelData: 'EFG model',
     TrajectoryData: 'trajectory',
 }
-BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 150, 40, 24, 34, 8
+BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 126, 44, 14, 30, 6
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def provenance(result: Node) -> tuple[dict[int, Box], list[tuple[int, int]]]:
         incoming = calculation.base.links.get_incoming(link_type=LinkType.INPUT_CALC)
         for link in incoming:
             if isinstance(link.node, tuple(SHOWN)):
-                boxes[link.node.pk] = Box(_name(link.node), f'#{link.node.pk}', 'data')
+                boxes[link.node.pk] = Box(_name(link.node), _note(link.node), 'data')
                 arrows.add((link.node.pk, calculation.pk))
                 if link.node.creator is not None:
                     arrows.add((link.node.creator.pk, link.node.pk))
@@ -54,8 +54,11 @@ def provenance(result: Node) -> tuple[dict[int, Box], list[tuple[int, int]]]:
 
 
 def _name(node: Node) -> str:
-    name = next(name for kind, name in SHOWN.items() if isinstance(node, kind))
-    return f'{name}, {len(node.rows)} rows' if isinstance(node, DatasetData) else name
+    return next(name for kind, name in SHOWN.items() if isinstance(node, kind))
+
+
+def _note(node: Node) -> str:
+    return f'#{node.pk}, {len(node.rows)} structures' if isinstance(node, DatasetData) else f'#{node.pk}'
 
 
 def layers(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> list[list[int]]:
@@ -79,6 +82,28 @@ def layers(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> list[
     return rows
 
 
+def folded(
+    boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]
+) -> tuple[dict[int, Box], list[tuple[int, int]]]:
+    """The same with one box for all that are called the same and were made in the same way of the same, or the like."""
+    stand_in: dict[int, int] = {}
+    alike: dict[tuple, list[int]] = {}
+    for row in layers(boxes, arrows):
+        for pk in row:
+            parents = frozenset(stand_in[a] for a, b in arrows if b == pk)
+            same = alike.setdefault((boxes[pk].kind, boxes[pk].text, parents) if parents else (pk,), [])
+            same.append(pk)
+            stand_in[pk] = same[0]
+    several = {same[0]: len(same) for same in alike.values() if len(same) > 1}
+    kept = {
+        pk: replace(boxes[pk], text=f'{several[pk]} × {boxes[pk].text}', note=f'{boxes[pk].note}, …')
+        if pk in several
+        else boxes[pk]
+        for pk in sorted(set(stand_in.values()))
+    }
+    return kept, sorted({(stand_in[a], stand_in[b]) for a, b in arrows})
+
+
 def svg(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> str:
     """The picture as inline SVG; colours come from the classes ``data``, ``calculation``, ``answer`` and ``arrow``."""
     rows = layers(boxes, arrows)
@@ -91,7 +116,8 @@ def svg(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> str:
             x = width / 2 + (i - (len(row) - 1) / 2) * (BOX_WIDTH + GAP_X)
             centre[pk] = (x, MARGIN + r * (BOX_HEIGHT + GAP_Y) + BOX_HEIGHT / 2)
     parts = [
-        f'<svg class="graph" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="What was computed from what">',
+        f'<svg class="graph" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" role="img" '
+        'aria-label="What was computed from what">',
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path class="tip" d="M0 0 8 4 0 8z"/></marker></defs>',
     ]
@@ -115,6 +141,6 @@ def svg(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> str:
         parts.append(
             f'<g class="{box.kind}"><rect x="{x - BOX_WIDTH / 2:g}" y="{y - BOX_HEIGHT / 2:g}" width="{BOX_WIDTH}" '
             f'height="{BOX_HEIGHT}" rx="{corner:g}"/><text x="{x:g}" y="{y - 3:g}">{escape(box.text)}</text>'
-            f'<text class="note" x="{x:g}" y="{y + 12:g}">{escape(box.note)}</text></g>'
+            f'<text class="note" x="{x:g}" y="{y + 13:g}">{escape(box.note)}</text></g>'
         )
     return '\n'.join([*parts, '</svg>'])
