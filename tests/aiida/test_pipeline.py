@@ -16,6 +16,8 @@ from aiida.common.links import LinkType
 
 from aiida_ufpnmr.data import DatasetData, TrajectoryData
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.tools.answer import error_rows
+from aiida_ufpnmr.tools.costs import cost_by_step, dynamics_cost
 from aiida_ufpnmr.tools.graph import layers, provenance
 from aiida_ufpnmr.tools.queries import calculations_behind, labels_behind, settings_behind, step_name
 
@@ -119,7 +121,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(pipeline, command, tmp_p
     assert result.exit_code == 0, result.exception
     page = (tmp_path / 'new' / 'report' / 'index.html').read_text()
     assert page.count('src="data:image/png;base64,') == 3
-    assert not re.findall(r'(?:src|href)="(?!data:)', page) and 'http' not in page.replace('http-equiv', '')
+    assert not re.findall(r'src="(?!data:)|<(?:link|script|iframe)|url\((?!#)|@import', page)
     for expected in (
         pipeline.uuid,
         pipeline.inputs.dataset.sha256,
@@ -127,10 +129,30 @@ def test_the_report_is_one_page_that_needs_nothing_else(pipeline, command, tmp_p
         'prefers-color-scheme',
         '@media print',
         'CPU hours',
+        '40,000\u00a0CPU',
         'numba',
     ):
         assert expected in page
     assert len(list((tmp_path / 'new' / 'report').glob('*.png'))) == 3
+
+
+def test_a_report_goes_into_a_folder_of_its_own_unless_told_otherwise(pipeline, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command('report', pipeline.pk).output.strip() == f'report-{pipeline.pk}/index.html'
+    assert (tmp_path / f'report-{pipeline.pk}' / 'index.html').is_file()
+
+
+def test_a_workflow_that_was_given_its_models_reports_their_errors_too(pipeline, command, tmp_path):
+    (inner,) = [node for node in pipeline.called if node.process_label == 'DynamicNmrWorkChain']
+    assert error_rows(inner) == error_rows(pipeline) != []
+    assert command('report', inner.pk, '-o', tmp_path).exit_code == 0
+
+
+def test_the_cost_of_the_dynamics_is_that_of_its_job(pipeline):
+    cost = dynamics_cost(pipeline)
+    assert (cost.atoms, cost.steps, cost.timestep_fs, cost.tensors) == (32, 400, 1.0, 12 * 41)
+    (md,) = [step for step in cost_by_step(pipeline) if step.name == 'md']
+    assert cost.cpu_s == md.cpu_s > 0
 
 
 def test_a_report_of_something_without_an_answer_is_refused(pipeline, command, tmp_path):
