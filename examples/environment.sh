@@ -126,6 +126,17 @@ make_gpaw() {
     apt-get install -y --no-install-recommends gpaw >/dev/null 2>&1 && $install
 }
 
+# See to a Chromium, and to poppler's tools that read what it prints: root gets from the system what is not there.
+make_chromium() {
+    local missing=()
+    command -v chromium || command -v chromium-browser || command -v google-chrome || command -v google-chrome-stable ||
+        missing+=(chromium)
+    command -v pdftotext && command -v pdftoppm && command -v pdfimages || missing+=(poppler-utils)
+    [[ ${#missing[@]} != 0 ]] || return 0
+    [[ $(id -u) == 0 ]] && command -v apt-get || return 1
+    apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"
+} >/dev/null 2>&1
+
 # Put aiida-castep into the environment without what it depends on: castepxbin, which nothing here uses, asks for numpy < 2 and runs
 # with newer ones. Everything else that aiida-castep needs here comes with AiiDA.
 make_castep() {

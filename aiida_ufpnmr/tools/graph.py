@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.sax.saxutils import escape
 
 from aiida.common.links import LinkType
@@ -80,6 +80,28 @@ def layers(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> list[
         row.sort(key=lambda pk: (centre[pk], pk))
         place.update({pk: i - (len(row) - 1) / 2 for i, pk in enumerate(row)})
     return rows
+
+
+def folded(
+    boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]
+) -> tuple[dict[int, Box], list[tuple[int, int]]]:
+    """The same with one box for all that are called the same and were made in the same way of the same, or the like."""
+    stand_in: dict[int, int] = {}
+    alike: dict[tuple, list[int]] = {}
+    for row in layers(boxes, arrows):
+        for pk in row:
+            parents = frozenset(stand_in[a] for a, b in arrows if b == pk)
+            same = alike.setdefault((boxes[pk].kind, boxes[pk].text, parents) if parents else (pk,), [])
+            same.append(pk)
+            stand_in[pk] = same[0]
+    several = {same[0]: len(same) for same in alike.values() if len(same) > 1}
+    kept = {
+        pk: replace(boxes[pk], text=f'{several[pk]} × {boxes[pk].text}', note=f'{boxes[pk].note}, …')
+        if pk in several
+        else boxes[pk]
+        for pk in sorted(set(stand_in.values()))
+    }
+    return kept, sorted({(stand_in[a], stand_in[b]) for a, b in arrows})
 
 
 def svg(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> str:

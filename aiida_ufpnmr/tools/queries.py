@@ -53,7 +53,8 @@ def calculations_behind(node: Node) -> list[CalculationNode]:
             found[start.pk] = start
         for calculation in _ancestors(start, CalculationNode):
             found[calculation.pk] = calculation
-    return sorted(found.values(), key=lambda calculation: (calculation.ctime, calculation.pk))  # an import gives new pks
+    # not by pk alone: those of nodes that were imported are in no order
+    return sorted(found.values(), key=lambda calculation: (calculation.ctime, calculation.pk))
 
 
 def step_name(node: ProcessNode) -> str:

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from aiida.orm import CalcJobNode, WorkChainNode
-from markupsafe import Markup
+from aiida.orm import CalcJobNode, Data, Node, StructureData, WorkChainNode, load_node
+from markupsafe import Markup, escape
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_output, whole_file
-from aiida_ufpnmr.tools.answer import answer_rows, error_rows, sentence
-from aiida_ufpnmr.tools.graph import provenance, svg
-from aiida_ufpnmr.tools.costs import cost_by_step
+from aiida_ufpnmr.tools.answer import SUPERSCRIPT, answer_rows, error_rows, rounded, sentence
+from aiida_ufpnmr.tools.costs import beside_harper, cost_by_step, dynamics_cost, dynamics_jobs
+from aiida_ufpnmr.tools.graph import folded, provenance, svg
 from aiida_ufpnmr.tools.queries import calculations_behind, codes_behind, labels_behind, settings_behind, step_name
 
 #: Output namespace, file name beside the page, and what the figure shows.
 FIGURES = (
-    ('acf', 'correlation.png', 'Correlation of the quadrupolar frequency, with the fitted decay.'),
-    ('msd', 'displacement.png', 'Mean square displacement along the same trajectory.'),
-    ('hops', 'hops.png', 'Hops between sites along the same trajectory.'),
+    (
+        'acf',
+        'correlation.png',
+        'Autocorrelation of the quadrupolar frequency and of |C_Q| against the lag time, with the fitted decay.',
+    ),
+    (
+        'msd',
+        'displacement.png',
+        'Mean square displacement of the ions against the lag time; its straight part gives the diffusion coefficient.',
+    ),
+    ('hops', 'hops.png', 'Displacement of the ions that hop most; each vertical line is a hop.'),
 )
+
+SUBSCRIPT = str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉')
 
 
 def versions(node: WorkChainNode) -> dict[str, str]:
@@ -57,39 +68,76 @@ def render(node: WorkChainNode) -> str:
             f'{node.pk}: this {node.process_label} has no answer; give a pipeline or dynamic_nmr that finished'
         )
     tau = node.outputs.tau.get_dict()
-    done = cost_by_step(node)
-    labels = labels_behind(node.outputs.tau)
+    steps = cost_by_step(node)
+    dynamics = dynamics_cost(node)
+    job = dynamics_jobs(node.outputs.trajectory)[0]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.filters.update(rounded=rounded, subscripts=_subscripts, together=_together)
     return environment.get_template('report.html').render(
         node=node,
         made=node.mtime.strftime('%Y-%m-%d'),
+        formula=_formula(job.inputs.structure),
+        nucleus=node.outputs.acf.results['isotope'].translate(SUPERSCRIPT),
         sentence=sentence(tau),
         answers=answer_rows(tau),
         errors=error_rows(node),
         figures=[(name, caption, base64.b64encode(content).decode()) for name, caption, content in figures(node)],
-        graph=Markup(svg(*provenance(node.outputs.tau))),
-        steps=done,
+        graph=Markup(svg(*folded(*provenance(node.outputs.tau)))),
+        md=node.outputs.md.results.get_dict(),
+        acf=node.outputs.acf.results.get_dict(),
+        potential=job.inputs.potential,
+        efg_model=job.inputs.efg_model,
+        steps=steps,
+        data=_data(node.outputs.tau),
         settings=[
             (setting, step_name(setting.process), _readable(setting.value))
             for setting in settings_behind(node.outputs.tau)
         ],
-        datasets=_datasets(labels),
+        datasets=_datasets(node.outputs.tau),
         versions=versions(node),
         codes=codes_behind(node.outputs.tau),
-        cpu_hours=sum(step.cpu_s or 0 for step in done) / 3600,
+        costs=beside_harper(dynamics) if dynamics else [],
+        cpu_s=sum(step.cpu_s or 0 for step in steps),
+        labelled=any('Label' in calculation.process_label for calculation in calculations_behind(node)),
     )
 
 
-def _datasets(labels) -> list[tuple[Any, Counter]]:
-    """Each data set with the number of structures in its groups."""
+def _datasets(answer: Node) -> list[tuple[Data, Counter]]:
+    """Each data set behind the answer with the number of structures in its groups."""
+    labels = labels_behind(answer)
     nodes = {label.dataset.pk: label.dataset for label in labels}
     return [
         (nodes[pk], Counter(label.row['group'] for label in labels if label.dataset.pk == pk)) for pk in sorted(nodes)
     ]
+
+
+def _data(answer: Node) -> list[tuple[str, Data, str]]:
+    """What the picture shows besides calculations: what it is called, the node, and the hash of its content."""
+    boxes, _ = provenance(answer)
+    nodes = [load_node(pk) for pk, box in boxes.items() if box.kind != 'calculation']
+    nodes.sort(key=lambda data: (data.ctime, data.pk))
+    return [(boxes[data.pk].text, data, getattr(data, 'sha256', '')) for data in nodes]
+
+
+def _formula(structure: StructureData) -> str:
+    """The formula unit, as in Li₃PS₄."""
+    return structure.get_ase().symbols.formula.reduce()[0].format('metal').translate(SUBSCRIPT)
+
+
+def _subscripts(text: str) -> Markup:
+    """Text with the index of C_Q and ω_Q set as one."""
+    return Markup(escape(text).replace('_Q', Markup('<sub>Q</sub>')))
+
+
+def _together(text: str) -> str:
+    """Text in which no line ends between a number and its unit."""
+    return re.sub(r'(?<=[\d⁰¹²³⁴⁵⁶⁷⁸⁹]) (?!to |and )|(?<=CPU) ', '\u00a0', text)
 
 
 def _readable(value: Any) -> str:

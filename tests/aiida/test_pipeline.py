@@ -16,6 +16,8 @@ from aiida.common.links import LinkType
 
 from aiida_ufpnmr.data import DatasetData, TrajectoryData
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.tools.answer import error_rows
+from aiida_ufpnmr.tools.costs import cost_by_step, dynamics_cost
 from aiida_ufpnmr.tools.graph import layers, provenance
 from aiida_ufpnmr.tools.queries import calculations_behind, labels_behind, settings_behind, step_name
 
@@ -119,7 +121,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(pipeline, command, tmp_p
     assert result.exit_code == 0, result.exception
     page = (tmp_path / 'new' / 'report' / 'index.html').read_text()
     assert page.count('src="data:image/png;base64,') == 3
-    assert not re.findall(r'(?:src|href)="(?!data:)', page) and 'http' not in page.replace('http-equiv', '')
+    assert not re.findall(r'src="(?!data:)|<(?:link|script|iframe)|url\((?!#)|@import', page)
     for expected in (
         pipeline.uuid,
         pipeline.inputs.dataset.sha256,
@@ -127,10 +129,30 @@ def test_the_report_is_one_page_that_needs_nothing_else(pipeline, command, tmp_p
         'prefers-color-scheme',
         '@media print',
         'CPU hours',
+        '40,000\u00a0CPU',
         'numba',
     ):
         assert expected in page
     assert len(list((tmp_path / 'new' / 'report').glob('*.png'))) == 3
+
+
+def test_a_report_goes_into_a_folder_of_its_own_unless_told_otherwise(pipeline, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command('report', pipeline.pk).output.strip() == f'report-{pipeline.pk}/index.html'
+    assert (tmp_path / f'report-{pipeline.pk}' / 'index.html').is_file()
+
+
+def test_a_workflow_that_was_given_its_models_reports_their_errors_too(pipeline, command, tmp_path):
+    (inner,) = [node for node in pipeline.called if node.process_label == 'DynamicNmrWorkChain']
+    assert error_rows(inner) == error_rows(pipeline) != []
+    assert command('report', inner.pk, '-o', tmp_path).exit_code == 0
+
+
+def test_the_cost_of_the_dynamics_is_that_of_its_job(pipeline):
+    cost = dynamics_cost(pipeline)
+    assert (cost.atoms, cost.steps, cost.timestep_fs, cost.tensors) == (32, 400, 1.0, 12 * 41)
+    (md,) = [step for step in cost_by_step(pipeline) if step.name == 'md']
+    assert cost.cpu_s == md.cpu_s > 0
 
 
 def test_a_report_of_something_without_an_answer_is_refused(pipeline, command, tmp_path):
@@ -205,9 +227,10 @@ from aiida.tools.archive import import_archive
 load_profile('reader')
 import_archive(sys.argv[1])
 node = orm.load_node(sys.argv[2])
-from aiida_ufpnmr.tools.queries import labels_behind, settings_behind
+from aiida_ufpnmr.tools.queries import calculations_behind, labels_behind, settings_behind
 with node.outputs.trajectory.open_trajectory() as trajectory:
     print(trajectory.n_frames, len(labels_behind(node)), len(settings_behind(node)), node.outputs.trajectory.sha256)
+print(*(calculation.uuid for calculation in calculations_behind(node)))
 """
 
 
@@ -223,10 +246,11 @@ def test_an_archive_carries_the_whole_graph_to_another_reader(pipeline, command,
     read = [sys.executable, '-c', PROVE_IMPORT, str(archive), pipeline.uuid]
     result = subprocess.run(read, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    frames, labels, settings, sha256 = result.stdout.split()
+    frames, labels, settings, sha256, *in_order = result.stdout.split()
     assert int(frames) == 41 and int(labels) == 9
     assert int(settings) == len(settings_behind(pipeline))
     assert sha256 == pipeline.outputs.trajectory.sha256
+    assert in_order == [calculation.uuid for calculation in calculations_behind(pipeline)]
 
 
 def test_verifying_an_archive_finds_what_was_changed(pipeline, command, tmp_path):
