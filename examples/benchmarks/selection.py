@@ -135,7 +135,7 @@ def main() -> None:
         toy = Toy(truth, shipped, seed)
         for method in METHODS:
             runs[method].append(toy.labels_until_target(method))
-    print(f'{"":12s} {"labels, by seed":>24s} {"median":>8s} {"CPU s a choice":>16s}')
+    print(f'{"":12s} {"labels, by seed":>36s} {"median":>8s} {"CPU s a choice":>16s}')
     report = {}
     for method, found in runs.items():
         report[method] = row = {
@@ -145,7 +145,7 @@ def main() -> None:
             'timing': {'choice_cpu_s': float(np.mean(np.concatenate([one['choice_cpu_s'] for one in found])))},
         }
         by_seed = ' '.join(str(one['labels']) if one['reached'] else f'> {MOST}' for one in found)
-        print(f'{method:12s} {by_seed:>24s} {row["labels_median"]:8.0f} {row["timing"]["choice_cpu_s"]:16.2f}')
+        print(f'{method:12s} {by_seed:>36s} {row["labels_median"]:8.0f} {row["timing"]["choice_cpu_s"]:16.2f}')
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + '\n')
 
