@@ -28,6 +28,13 @@ class SelectCalculation(UfpnmrCalculation):
             'efg_model', valid_type=EfgModelData, required=False, help='The EFG model, to choose what tells it most, too.'
         )
         spec.input_namespace(
+            'committee',
+            valid_type=PotentialData,
+            dynamic=True,
+            required=False,
+            help='Potentials fitted to resamples of the labels, for the method committee.',
+        )
+        spec.input_namespace(
             'trajectories',
             valid_type=TrajectoryData,
             dynamic=True,
@@ -42,9 +49,13 @@ class SelectCalculation(UfpnmrCalculation):
     def file_arguments(self) -> list[str]:
         trajectories = [f'{name}.h5' for name in sorted(self.inputs.trajectories)]
         efg = ['--efg-model', 'efg-model.h5'] if 'efg_model' in self.inputs else []
-        return ['potential.h5', *trajectories, '-o', self.OUTPUT_FILE, *efg]
+        committee = [word for name in self._committee() for word in ('--committee', name)]
+        return ['potential.h5', *trajectories, '-o', self.OUTPUT_FILE, *efg, *committee]
 
     def input_files(self) -> dict[str, SinglefileData]:
         trajectories = {f'{name}.h5': node for name, node in self.inputs.trajectories.items()}
         efg = {'efg-model.h5': self.inputs.efg_model} if 'efg_model' in self.inputs else {}
-        return {'potential.h5': self.inputs.potential, **efg, **trajectories}
+        return {'potential.h5': self.inputs.potential, **efg, **self._committee(), **trajectories}
+
+    def _committee(self) -> dict[str, PotentialData]:
+        return {f'committee-{name}.h5': node for name, node in sorted(self.inputs.get('committee', {}).items())}

@@ -99,6 +99,27 @@ class Dataset:
             filled[fold] += sizes[g]
         return [np.flatnonzero(np.isin(groups, names_of_fold)) for names_of_fold in members]
 
+    def resampled(self, seed: int) -> Dataset:
+        """A bootstrap sample: as many groups as there are, drawn with replacement; a group drawn twice stands there twice.
+
+        Whole groups are drawn, because structures of one run are no independent samples. Copies stay in one group.
+
+        Raises:
+            InputError: all structures are of one group.
+        """
+        groups = np.array(self.groups)
+        names = np.unique(groups)
+        if len(names) < 2:
+            raise InputError(f'{self.source}: a single group cannot be resampled; name groups (config_type)')
+        drawn = np.sort(np.random.default_rng(seed).integers(len(names), size=len(names)))
+        structures = []
+        for i in np.concatenate([np.flatnonzero(groups == names[g]) for g in drawn]):
+            atoms = self.structures[i].copy()
+            atoms.calc = self.structures[i].calc
+            atoms.info['config_type'] = str(groups[i])  # blocks of an unnamed set would be drawn anew
+            structures.append(atoms)
+        return Dataset(tuple(structures), self.source)
+
     @property
     def content_hash(self) -> str:
         """SHA-256 over structures, labels and groups; the same for the same content, however it is written."""

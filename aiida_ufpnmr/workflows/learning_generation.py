@@ -52,7 +52,8 @@ def learning_inputs(spec: ProcessSpec) -> None:
     expose_inputs(spec, FitEfgCalculation, 'fit_efg', labels, 'Fit of the EFG model, where wanted.', required=False)
     explored = ('structure', 'potential', 'efg_model', 'checkpoint')
     expose_inputs(spec, MdCalculation, 'md', explored, 'The runs; temperature and seed are set for each.')
-    expose_inputs(spec, SelectCalculation, 'select', ('potential', 'efg_model', 'trajectories'), 'The choice of what to label.')
+    offered = ('potential', 'efg_model', 'committee', 'trajectories')
+    expose_inputs(spec, SelectCalculation, 'select', offered, 'The choice of what to label.')
     expose_inputs(spec, LabelWorkChain, 'label', ('dataset', 'structures'), 'The labels.')
     spec.inputs['label'].validator = validate_engine
 

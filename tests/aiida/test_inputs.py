@@ -33,7 +33,7 @@ WORKFLOWS = [
 #: Options that name files or programs, choose a frame of a file, say how to go on after a kill or how much to do at a time: the
 #: calculation's own business.
 NO_PHYSICS = {
-    'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'index', 'checkpoint_every', 'restart',
+    'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'committee', 'index', 'checkpoint_every', 'restart',
     'save_equations', 'add_to', 'engine', 'cores', 'python', 'from_checkpoint',
 }  # fmt: skip
 
@@ -160,6 +160,15 @@ def test_md_runs_the_command_that_its_inputs_say(code, structure, potential, efg
     assert files['structure.extxyz'].startswith('32\n')
     assert [name for _, _, name in info.local_copy_list] == ['potential.h5', 'efg-model.h5']
     assert 'trajectory.h5' in info.retrieve_temporary_list and 'trajectory.h5' not in info.retrieve_list
+
+
+def test_a_committee_comes_to_the_choice_by_name(code, potential, trajectory):
+    inputs = {'code': code, 'potential': potential.store(), 'trajectories': {'hot': trajectory.store()}}
+    inputs['committee'] = {'two': potential, 'one': potential}
+    words, _, info = prepared('ufpnmr.select', {**inputs, 'parameters': {'method': 'committee'}})
+    members = '--committee committee-one.h5 --committee committee-two.h5'
+    assert ' '.join(words) == f'select potential.h5 hot.h5 -o picked.extxyz {members} --method committee --json results.json'
+    assert {'committee-one.h5', 'committee-two.h5'} <= {name for _, _, name in info.local_copy_list}
 
 
 def test_a_fit_gets_its_settings_as_yaml(code, dataset):

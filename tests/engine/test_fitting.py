@@ -136,6 +136,47 @@ def test_data_that_do_not_fit_the_basis_are_refused(labelled):
         saved.check(Dataset((foreign,)), closest)
 
 
+def test_a_resample_counts_every_group_as_often_as_it_was_drawn(labelled):
+    whole = Problem.of(labelled, dataclasses.replace(SETTINGS, resample=3))
+    drawn = whole.resampled()
+    assert drawn.basis is whole.basis
+    groups = np.array(labelled.groups)
+    counts = {name: drawn.dataset.groups.count(name) / np.sum(groups == name) for name in np.unique(groups)}
+    assert sum(counts.values()) == 4 and max(counts.values()) > 1  # as many as there are, one of them twice at least
+    total = NormalEquations(whole.basis.n_columns)
+    for name, count in counts.items():
+        assert count == int(count)
+        for _ in range(int(count)):
+            total += whole.equations(np.flatnonzero(groups == name))
+    found = drawn.equations(range(len(drawn.dataset)))
+    # float64 sums in another order
+    np.testing.assert_allclose(np.tril(found.matrix), np.tril(total.matrix), atol=1e-10 * total.matrix.max())
+    np.testing.assert_allclose(found.vector, total.vector, atol=1e-10 * abs(total.vector).max())
+
+
+def test_structures_without_groups_are_resampled_by_blocks_that_stay_together(example_data):
+    shipped = read_dataset(example_data)
+    unnamed = Dataset(tuple(Atoms(a.numbers, a.positions, cell=a.cell, pbc=True, calculator=a.calc) for a in shipped))
+    drawn = unnamed.resampled(0)
+    block = {id(atoms.calc): name for atoms, name in zip(unnamed, unnamed.groups)}
+    assert drawn.groups == [block[id(atoms.calc)] for atoms in drawn]
+    assert 1 < len(set(drawn.groups)) < len(set(unnamed.groups))
+
+
+def test_what_cannot_be_resampled_is_refused(labelled):
+    settings = dataclasses.replace(SETTINGS, resample=0)
+    with pytest.raises(InputError, match='single group cannot be resampled'):
+        run_fit(Problem.of(labelled.subset([0, 1]), settings))
+    lithium = Atoms('Li2', positions=[[0, 0, 0], [2.6, 0, 0]], cell=[8, 8, 8], pbc=True)
+    lithium.calc = SinglePointCalculator(lithium, energy=-1.0, forces=np.zeros((2, 3)))
+    lithium.info['config_type'] = 'lithium'
+    both = Dataset((labelled.structures[0], lithium))
+    problems = [Problem.of(both, dataclasses.replace(SETTINGS, resample=seed)) for seed in range(8)]
+    with pytest.raises(InputError, match='hold no P; choose another seed'):
+        for problem in problems:  # one in four draws the lithium twice
+            problem.resampled()
+
+
 def test_tuning_measures_structures_by_fits_that_did_not_see_them(problem, labelled):
     folds = labelled.folds(SETTINGS.folds, SETTINGS.seed)
     found = cross_validate(problem, folds, problem.parts(folds))
@@ -312,6 +353,16 @@ def test_evaluation_puts_expected_errors_beside_real_ones(files):
     assert set(results['energy_rmse_meV_per_atom_by_group']) == set(results['forces_rmse_meV_per_angstrom_by_group'])
 
 
+def test_command_records_a_resample_and_the_same_seed_gives_the_same_potential(files):
+    for seed, name in (('1', 'p.h5'), ('1', 'q.h5'), ('2', 'r.h5')):
+        found = invoke(files, 'a.extxyz', '-o', name, '--settings', 's.yaml', '--resample', seed, '--no-posterior')
+        assert found.exit_code == 0, found.output
+    p, q, r = (UltraFastPotential.load(files / name) for name in ('p.h5', 'q.h5', 'r.h5'))
+    assert json.loads(p.settings)['resample'] == 1 and json.loads(r.settings)['resample'] == 2
+    assert p.identity == q.identity != r.identity
+    assert p.training_sha256 == r.training_sha256  # of all labels, from which the seed draws
+
+
 def test_command_continues_from_equations(files):
     assert invoke(files, 'a.extxyz', '-o', 'p.h5', '--settings', 's.yaml', '--save-equations', 'e.h5').exit_code == 0
     found = invoke(files, 'b.extxyz', '-o', 'q.h5', '--add-to', 'e.h5', '--json', 'r.json')
@@ -322,3 +373,5 @@ def test_command_continues_from_equations(files):
     refused = invoke(files, 'b.extxyz', '-o', 'r.h5', '--add-to', 'e.h5', '--settings', 's.yaml')
     assert isinstance(refused.exception, InputError) and 'fix the settings' in str(refused.exception)
     assert not (files / 'r.h5').exists()
+    refused = invoke(files, 'b.extxyz', '-o', 'r.h5', '--add-to', 'e.h5', '--resample', '1')
+    assert isinstance(refused.exception, InputError) and '--resample' in str(refused.exception)

@@ -1,5 +1,5 @@
 """Active learning: which structures a model would learn most from."""
 
-from aiida_ufpnmr.engine.active.selection import Candidate, Selection, select_structures
+from aiida_ufpnmr.engine.active.selection import Candidate, Selection, disagreement, select_structures
 
-__all__ = ['Candidate', 'Selection', 'select_structures']
+__all__ = ['Candidate', 'Selection', 'disagreement', 'select_structures']

@@ -6,6 +6,11 @@ posterior (MacKay, Neural Comput. 4, 590 (1992)). Structures are taken one by on
 before it are known; of two that are alike, the second adds little. The sum is at least 1 − 1/e of the best that any choice
 could reach (Krause, Singh & Guestrin, J. Mach. Learn. Res. 9, 235 (2008)). Tensors are linear in the weights of the EFG model
 in the same way; as the two models share no weights, what a structure tells both is the sum.
+
+A committee is the way of models that have no posterior: those structures come first on which potentials fitted to resamples
+of the labels disagree most (Seung, Opper & Sompolinsky, COLT 1992, 287). The spread of such potentials is an estimate, from
+a few samples, of what the posterior of a linear model gives in closed form; and it does not know that of two structures that
+are alike the second adds little.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
 from aiida_ufpnmr.engine.ufp.posterior import Posterior, extrapolation_grade
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
-METHODS = ('information', 'random')
+METHODS = ('information', 'committee', 'random')
 #: Directions that are kept of each structure: those of which most would be learned.
 _DIRECTIONS = 12
 #: Structures that add less than this, in nats, are as good as known.
@@ -59,6 +64,7 @@ class Selection:
         force_error: (n_candidates,) expected error of a force component, root mean square over the structure, eV/Å.
         grade: (n_candidates,) largest extrapolation grade of its atoms.
         refused: why a candidate cannot be labelled, by index.
+        disagreement: (n_candidates,) largest disagreement of the committee on a force, eV/Å; ``None`` without a committee.
     """
 
     index: list[int]
@@ -66,6 +72,19 @@ class Selection:
     force_error: np.ndarray
     grade: np.ndarray
     refused: dict[int, str]
+    disagreement: np.ndarray | None = None
+
+
+def disagreement(committee: Sequence[UltraFastPotential], atoms: Atoms) -> np.ndarray:
+    """Spread (n,) of the forces that a committee predicts on each atom, √⟨|F − ⟨F⟩|²⟩, eV/Å.
+
+    It is the model deviation of Zhang et al., Phys. Rev. Mater. 3, 023804 (2019).
+
+    Raises:
+        InputError: a member does not know an element.
+    """
+    forces = np.array([member.compute(atoms).forces for member in committee])
+    return np.sqrt(forces.var(axis=0).sum(axis=1))
 
 
 def select_structures(
@@ -77,6 +96,7 @@ def select_structures(
     method: str = 'information',
     seed: int = 0,
     efg_model: EfgModel | None = None,
+    committee: Sequence[UltraFastPotential] = (),
 ) -> Selection:
     """Choose up to ``n`` candidates to label.
 
@@ -84,32 +104,57 @@ def select_structures(
         potential: with its posterior.
         n: how many; fewer come back where the rest would add nothing.
         max_per_source: no more than so many from one source.
-        method: ``information``, or ``random`` to compare with.
+        method: ``information``; ``committee``, for the largest disagreement first; or ``random`` to compare with.
         seed: of the random choice.
-        efg_model: with its posterior, to learn tensors, too.
+        efg_model: with its posterior, to learn tensors, too; with ``information``.
+        committee: potentials fitted to resamples of the labels, two or more that differ; with ``committee``.
 
     Raises:
-        InputError: a model has no posterior or does not know an element, or the method is none.
+        InputError: a model has no posterior or does not know an element, the method is none, or the committee is none.
     """
     if method not in METHODS:
         raise InputError(f'unknown method {method!r}; known are {", ".join(METHODS)}')
+    _check_committee(method, committee, efg_model)
     refused = {i: why for i, why in enumerate(unsuitable(one.atoms) for one in candidates) if why is not None}
     usable = np.array([i for i in range(len(candidates)) if i not in refused], int)
-    sketches, error, grade = _look_at(potential, efg_model, candidates, usable)
+    sketches, error, grade = _look_at(potential, efg_model, candidates, usable, sketched=method == 'information')
+    spread = np.full(len(candidates), np.nan) if committee else None
     sources = [candidates[i].source for i in usable]
-    if method == 'random':
-        order = np.random.default_rng(seed).permutation(len(usable))
+    if method == 'information':
+        chosen, gain = _greedy(sketches, sources, n, max_per_source)
+    else:
+        if spread is None:
+            order = np.random.default_rng(seed).permutation(len(usable))
+        else:
+            spread[usable] = [disagreement(committee, candidates[i].atoms).max() for i in usable]
+            order = np.argsort(-spread[usable], kind='stable')
         chosen = _capped(order, sources, n, max_per_source)
         gain = [float('nan')] * len(chosen)
-    else:
-        chosen, gain = _greedy(sketches, sources, n, max_per_source)
-    return Selection([int(usable[i]) for i in chosen], gain, error, grade, refused)
+    return Selection([int(usable[i]) for i in chosen], gain, error, grade, refused, spread)
+
+
+def _check_committee(method: str, committee: Sequence[UltraFastPotential], efg_model: EfgModel | None) -> None:
+    if method != 'committee':
+        if committee:
+            raise InputError(f'{committee[0].source}: a committee is of use to the method committee alone, not to {method}')
+        return
+    if len({member.identity for member in committee}) < 2:  # chance may draw some resamples twice
+        raise InputError('a committee has two or more different members; fit each with another seed of --resample')
+    if efg_model is not None:
+        raise InputError('a committee chooses by forces alone; leave out the EFG model')
 
 
 def _look_at(
-    potential: UltraFastPotential, efg_model: EfgModel | None, candidates: Sequence[Candidate], usable: np.ndarray
+    potential: UltraFastPotential,
+    efg_model: EfgModel | None,
+    candidates: Sequence[Candidate],
+    usable: np.ndarray,
+    sketched: bool,
 ) -> tuple[list[list[np.ndarray]], np.ndarray, np.ndarray]:
-    """For each model sketches of the usable candidates; expected errors and grades of all, NaN where not usable."""
+    """For each model sketches of the usable candidates; expected errors and grades of all, NaN where not usable.
+
+    The sketches take a while, and are left out where not asked for.
+    """
     posterior = potential.posterior
     if posterior is None:
         raise InputError(f'{potential.source}: holds no posterior; fit it again, to .h5 and without --no-posterior')
@@ -120,9 +165,10 @@ def _look_at(
             atoms = candidates[i].atoms
             types = potential.types(atoms)
             rows, variance = _whitened_forces(potential, posterior, atoms, types)
-            sketches[0].append(_sketch(rows))
-            if efg_model is not None:
-                sketches[1].append(_sketch(efg_model.whitened_rows(atoms)))
+            if sketched:
+                sketches[0].append(_sketch(rows))
+                if efg_model is not None:
+                    sketches[1].append(_sketch(efg_model.whitened_rows(atoms)))
             expected = [posterior.forces_noise[t].error(variance[types == t]) for t in np.unique(types)]
             error[i] = np.sqrt(np.mean(np.concatenate([part.ravel() for part in expected]) ** 2))
             grade[i] = extrapolation_grade(potential, atoms).max()

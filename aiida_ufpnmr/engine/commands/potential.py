@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 
@@ -139,6 +140,10 @@ def _print_contacts(contacts: list[dict]) -> None:
 @settings_option
 @click.option('--tune', 'tuned', is_flag=True, help='Choose the settings by cross-validation first; takes minutes.')
 @click.option('--learning-curve', 'learning', is_flag=True, help='Measure withheld errors by number of structures, too.')
+@click.option(
+    '--resample', type=click.IntRange(min=0), metavar='SEED',
+    help='Fit to a bootstrap sample of the groups, as a member of a committee (see select); the setting of that name.',
+)
 @click.option('--no-posterior', is_flag=True, help='Leave out what tells expected errors, for a smaller file.')
 @click.option('--save-equations', type=OUTPUT, metavar='EQ.h5', help='Keep the normal equations, for more data later on.')
 @click.option(
@@ -147,7 +152,7 @@ def _print_contacts(contacts: list[dict]) -> None:
 @click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw expected against real errors, and the learning curve.')
 @json_option
 def fit_potential(
-    train, output, test, settings_path, tuned, learning, no_posterior, save_equations, add_to, plot, json_path
+    train, output, test, settings_path, tuned, learning, resample, no_posterior, save_equations, add_to, plot, json_path
 ):
     """Fit an ultra-fast potential to DFT energies, forces and (where labelled) stresses.
 
@@ -155,9 +160,13 @@ def fit_potential(
     potential that is written is fitted to everything.
     """
     check_outputs(output, save_equations, plot, json_path)
-    if add_to is not None and (settings_path is not None or tuned or learning):
-        raise InputError(f'{add_to}: the equations fix the settings; leave out --settings, --tune and --learning-curve')
+    if add_to is not None and (settings_path is not None or tuned or learning or resample is not None):
+        raise InputError(
+            f'{add_to}: the equations fix the settings; leave out --settings, --tune, --learning-curve and --resample'
+        )
     settings = read_settings(PotentialSettings, settings_path)
+    if resample is not None:
+        settings = dataclasses.replace(settings, resample=resample)
     dataset = read_dataset(train, _LABELS)
     test_set = None if test is None else read_dataset(test, _LABELS)
     copies = Copies.of(dataset, test_set)

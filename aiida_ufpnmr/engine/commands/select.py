@@ -46,22 +46,29 @@ MOST_OF_A_SOURCE = 60
 )
 @click.option(
     '--method', type=click.Choice(METHODS), default='information', show_default=True,
-    help='By what labels would tell, or at random to compare with.',
+    help='By what labels would tell, by where a committee disagrees, or at random to compare with.',
+)
+@click.option(
+    '--committee', type=INPUT, multiple=True, metavar='P.h5',
+    help='For --method committee: a potential fitted to a resample (fit-potential --resample); give two or more.',
 )
 @click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of the random choice.')
 @json_option
-def select(potential, sources, output, efg_model, number, max_per_source, looked_at, method, seed, json_path):
+def select(
+    potential, sources, output, efg_model, number, max_per_source, looked_at, method, committee, seed, json_path
+):
     """Choose the structures whose labels would tell most, from trajectories (.h5) or files that ASE reads.
 
-    Those come first of which the models know least; of two that are alike the second counts for little. Structures
-    that DFT would choke on are left out.
+    Those come first of which the models know least; of two that are alike the second counts for little (not with a
+    committee: use --max-per-source there). Structures that DFT would choke on are left out.
     """
     check_outputs(output, json_path)
     candidates = _candidates(sources, looked_at)
     loaded = UltraFastPotential.load(potential)
+    members = [UltraFastPotential.load(path) for path in committee]
     found = select_structures(
         loaded, candidates, number, max_per_source=max_per_source, method=method, seed=seed,
-        efg_model=None if efg_model is None else EfgModel.load(efg_model),
+        efg_model=None if efg_model is None else EfgModel.load(efg_model), committee=members,
     )  # fmt: skip
     if not found.index:
         why = next(iter(found.refused.values()), 'all are known already')
@@ -73,22 +80,26 @@ def select(potential, sources, output, efg_model, number, max_per_source, looked
             'source': candidates[i].source,
             'row': candidates[i].row,
             'gain_nats': gain,
+            **({'disagreement_meV_per_angstrom': 1000 * float(found.disagreement[i])} if members else {}),
             'force_error_meV_per_angstrom': 1000 * float(found.force_error[i]),
             'extrapolation_grade': float(found.grade[i]),
         }
         for i, gain in zip(found.index, found.gain)
     ]
+    heading, key, digits = 'gain, nats', 'gain_nats', 1
+    if members:
+        heading, key, digits = 'disagreement, meV/Å', 'disagreement_meV_per_angstrom', 0
     rows = [
         (
             one['source'],
             one['row'],
-            f'{one["gain_nats"]:.1f}',
+            f'{one[key]:.{digits}f}',
             f'{one["force_error_meV_per_angstrom"]:.0f}',
             f'{one["extrapolation_grade"]:.2f}',
         )
         for one in chosen
     ]
-    print_table([('source', 'frame', 'gain, nats', 'expected error, meV/Å', 'grade'), *rows])
+    print_table([('source', 'frame', heading, 'expected error, meV/Å', 'grade'), *rows])
     usable = [i for i in range(len(candidates)) if i not in found.refused]
     results = {
         'structures': len(candidates),
@@ -97,6 +108,7 @@ def select(potential, sources, output, efg_model, number, max_per_source, looked
         'fraction_above_grade_1': float((found.grade[usable] > 1).mean()),
         'force_error_mean_meV_per_angstrom': 1000 * float(found.force_error[usable].mean()),
         'potential_sha256': loaded.identity,
+        'committee_sha256': [member.identity for member in members],
         'method': method,
         'seed': seed,
         'versions': versions(),

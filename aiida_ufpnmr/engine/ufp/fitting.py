@@ -78,13 +78,14 @@ def fit_potential(
 def run_fit(
     problem: Problem, test: Dataset | None = None, keep_posterior: bool = True, keep_equations: bool = False
 ) -> Fit:
-    """Solve a problem; see :func:`fit_potential`.
+    """Solve a problem, or a resample of it where its settings ask for one; see :func:`fit_potential`.
 
     Args:
         keep_posterior: store in the potential what the fit leaves open.
         keep_equations: return the equations, so that more data can be added later on.
     """
     begin, begin_cpu = time.perf_counter(), time.process_time()
+    problem = problem.resampled()
     dataset, basis, settings = problem.dataset, problem.basis, problem.settings
     species = basis.species
     if test is not None and set(test.species) - set(species):

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from aiida_ufpnmr.engine.dataset import Dataset
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.neighbours import neighbour_list
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.settings import settings_to_json
@@ -117,6 +118,23 @@ class Problem:
         base.check(dataset, closest_distances(dataset, base.basis.species, base.basis.layout.cutoff))
         sha256 = hashlib.sha256(f'{base.training_sha256}+{dataset.content_hash}'.encode()).hexdigest()
         return cls(dataset, base.basis, base.one_body, base.basis.penalty(base.settings), base.settings, sha256, base)
+
+    def resampled(self) -> Problem:
+        """The problem of the groups that ``settings.resample`` draws, on the basis of all; itself where it draws none.
+
+        Raises:
+            InputError: there is a single group, or an element is in none of the groups that were drawn.
+        """
+        if self.settings.resample is None:
+            return self
+        drawn = self.dataset.resampled(self.settings.resample)
+        missing = set(self.basis.species) - set(drawn.species)
+        if missing and self.base is None:
+            raise InputError(
+                f'{self.dataset.source}: the groups that resample {self.settings.resample} draws hold no {min(missing)}; '
+                'choose another seed'
+            )
+        return dataclasses.replace(self, dataset=drawn)
 
     def rows(self, indices):
         """Design rows of the chosen structures."""

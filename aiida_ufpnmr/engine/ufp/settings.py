@@ -43,6 +43,8 @@ class PotentialSettings:
         ridge_trio, curvature_trio: penalties of trios; a number or a mapping by trio.
         folds: number of parts for withheld errors; whole groups are kept together.
         seed: for the choice of the parts.
+        resample: seed of a bootstrap: whole groups are drawn with replacement and the fit sees those alone, as a member of a
+            committee does. The basis stays that of all structures. None is drawn if not given.
     """
 
     pair_cutoff: float | dict[str, float] = 7.0
@@ -61,6 +63,7 @@ class PotentialSettings:
     curvature_trio: float | dict[str, float] = 2.0
     folds: int = 5
     seed: int = 0
+    resample: int | None = None
 
     def __post_init__(self):
         for name in ('pair_cutoff', 'trio_cutoff'):
@@ -91,8 +94,10 @@ class PotentialSettings:
                 raise ValueError(f'trio_knots of {kind}: legs to neighbours of one species must have the same knots')
         if self.folds < 2:
             raise ValueError(f'folds must be 2 or more, not {self.folds}')
-        if self.seed < 0:
-            raise ValueError(f'seed must not be negative, not {self.seed}')
+        for name in ('seed', 'resample'):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f'{name} must not be negative, not {value}')
 
     def of_pair(self, name: str, pair: Pair) -> float:
         """The value of one of the settings that may differ by pair."""
