@@ -1,5 +1,6 @@
 """Claims about molecular dynamics in memory: integration, first velocities, guards; and about bad input."""
 
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from ase import Atoms, units
 from ase.io import write
 
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md import Simulation
 from aiida_ufpnmr.engine.ufp import UltraFastCalculator, UltraFastPotential
 
@@ -229,3 +231,15 @@ def test_damaged_and_foreign_potentials_are_refused(tmp_path, files):
             (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=message):
             UltraFastPotential.load(tmp_path / name)
+
+
+@pytest.mark.slow
+def test_the_process_that_compiles_gets_the_bits_of_those_that_find_the_kernels_in_the_cache(files, tmp_path):
+    environment = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path / 'cache')}
+    environment.pop('NUMBA_CACHE_DIR', None)
+    hashes = []
+    for _ in range(2):
+        run = command(files, '--steps', 60, '--every', 20, '--ensemble', 'npt', '--forces-every', 20, '--overwrite')
+        subprocess.run(run, env=environment, check=True, capture_output=True)
+        hashes.append(content_hash(files / 'run.h5'))
+    assert hashes[0] == hashes[1]

@@ -41,7 +41,7 @@ class Limits(NamedTuple):
     kinetic: float  # eV
 
 
-@nb.njit(cache=True, fastmath=MATH)
+@nb.njit(cache=True, fastmath=MATH, forceinline=True)
 def broken_limit(system, limits, close_atom, kinetic):
     """The code of the first limit that is broken, or ``FINISHED``; NaN breaks a limit, too.
 

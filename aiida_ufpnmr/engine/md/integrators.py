@@ -37,14 +37,14 @@ def thermal_energy(bath, step):
     return bath.first + (bath.last - bath.first) * min(max(step / bath.ramp, 0.0), 1.0)
 
 
-@nb.njit(cache=True, fastmath=MATH)
+@nb.njit(cache=True, fastmath=MATH, forceinline=True)
 def _kick(system, time):
     for i in range(len(system.masses)):
         for a in range(3):
             system.velocities[i, a] += time * ACCELERATION / system.masses[i] * system.forces[i, a]
 
 
-@nb.njit(cache=True, fastmath=MATH)
+@nb.njit(cache=True, fastmath=MATH, forceinline=True)
 def _drift(system, time):
     for i in range(len(system.masses)):
         for a in range(3):

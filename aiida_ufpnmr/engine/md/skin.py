@@ -33,7 +33,7 @@ def make_lists(system, tables, skin):
     return interaction_lists(system.positions, system.cell, system.pbc, tables, skin)
 
 
-@nb.njit(cache=True, fastmath=MATH)
+@nb.njit(cache=True, fastmath=MATH, forceinline=True)
 def used_up(system, allowance):
     """Has an atom moved further than allowed? Yes if a position is NaN."""
     if allowance.distance < 0.0:

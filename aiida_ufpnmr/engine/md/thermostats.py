@@ -46,7 +46,7 @@ def rescaling_factor(kinetic, target, degrees, memory, rng):
     return np.sqrt(max(square, 0.0))
 
 
-@nb.njit(cache=True, fastmath=MATH)
+@nb.njit(cache=True, fastmath=MATH, forceinline=True)
 def friction_and_noise(velocities, masses, thermal, memory, rng):
     """The exact Ornstein–Uhlenbeck part of Langevin dynamics, the O of BAOAB.
 

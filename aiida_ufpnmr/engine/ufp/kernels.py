@@ -102,7 +102,7 @@ def _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, viri
         )
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, forceinline=True)
 def _add_share(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close):
     """Add what one thread has to: every atom of which the number leaves the rest ``share`` after division by ``shares``."""
     _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close)
@@ -135,7 +135,7 @@ def _separate(wrapped, i, offsets, first, count, index, image, vector, square):
         store(square, q, sums(d0 * d0, d1 * d1, d2 * d2, d3 * d3))
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
 def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close):
     """Add pair energies, forces and virial; sets the pair of atoms that came too close."""
     index, image = lists.pair_index, lists.pair_image
@@ -213,7 +213,7 @@ def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forc
     store(virial, 8, load4(virial, 8) + by_z)
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
 def _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energies, virial):
     """Add three-body energies, forces and virial.
 
@@ -281,7 +281,7 @@ def _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energ
     store(virial, 8, load4(virial, 8) + by_z)
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
 def _legs(tables, ti, partner, count, kind, square, workspace, intervals, legs):
     """The functions along the legs to all neighbours, for partners of one species.
 
@@ -321,7 +321,7 @@ def _legs(tables, ti, partner, count, kind, square, workspace, intervals, legs):
             store(legs, row, halves(workspace[5 + a, k], workspace[9 + a, k]))
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
 def _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, per_length):
     """The third sides of all couples, eight at a time and over the end; sets the last four arguments."""
     partners, m = len(intervals), workspace.shape[1]
@@ -364,7 +364,7 @@ def _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, 
         t += k
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
 def _contract(tables, count, kind, legs, block, contracted):
     """Contract the 4 x 4 x 4 coefficients of all couples with their legs.
 
@@ -406,7 +406,7 @@ def _contract(tables, count, kind, legs, block, contracted):
             t += np.uintp(1)
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
 def _close(count, contracted, place, per_length, derivatives):
     """Contract with the third side, four couples at a time: energy, derivatives over the lengths of the three sides."""
     m = derivatives.shape[1]
@@ -428,7 +428,7 @@ def _close(count, contracted, place, per_length, derivatives):
             store(derivatives, leg * m + t, c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3)
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy')
+@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
 def _gather(count, derivatives, vector, gradient):
     """Energy of all couples; adds their gradients by the vectors to the neighbours."""
     energy = 0.0
