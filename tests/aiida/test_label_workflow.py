@@ -193,6 +193,16 @@ def test_gpaw_labels_many_structures_a_job_and_names_those_that_fail(gpaw):
     assert again.screen() is None and again.ctx.waiting == [2]
 
 
+def test_labels_that_a_job_mixed_up_are_made_anew(gpaw):
+    gpaw.plan('mixed up')
+    structures = DatasetData.of([crystal(0.46), crystal(0.47)]).store()
+    arguments = {'code': gpaw.code, 'engine': 'gpaw', 'dataset': structures, 'protocol': 'fast'}
+    outputs, node = run_get_node(WORKFLOW.get_builder_from_protocol(**arguments))
+    assert node.exit_status == 0 and sorted(job.exit_status for job in jobs(node)) == [0, 330], node.exit_message
+    for atoms, source in zip(outputs['dataset'].get_dataset(), structures.get_dataset()):
+        assert energy(atoms) == pytest.approx(source.positions.sum(), abs=1e-6)
+
+
 def test_engines_do_not_take_labels_of_each_other(castep, gpaw):
     gpaw.plan()
     digits = crystal(0.51)
