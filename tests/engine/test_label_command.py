@@ -203,10 +203,25 @@ def test_processes_are_started_by_the_mpi_of_that_interpreter(pretender, tmp_pat
 def test_the_dataset_of_lithium_is_made_once_for_each_gpaw(pretender, tmp_path, cache):
     made = cache / 'gpaw-9.9.9-setups' / 'Li.3e.PBE'
     GpawEngine(GpawSettings(), pretender())
-    assert made.read_text() == 'electrons' and [path.name for path in made.parent.iterdir()] == [made.name]
+    assert made.read_text() == 'electrons'
+    assert {path.name for path in made.parent.iterdir()} == {made.name, f'{made.name}.sha256'}
     GpawEngine(GpawSettings(), pretender(dataset="sys.exit('must not be asked again')"))
     GpawEngine(GpawSettings(), pretender(probe='{"gpaw": "9.9.10", "mpi": false, "setups": true}'))
     assert (cache / 'gpaw-9.9.10-setups' / 'Li.3e.PBE').is_file()
+
+
+@pytest.mark.parametrize('damage', ['electro', '', None])
+@pytest.mark.parametrize('name', ['Li.3e.PBE', 'Li.3e.PBE.sha256'])
+def test_a_damaged_dataset_of_lithium_is_made_anew(pretender, cache, name, damage):
+    made = cache / 'gpaw-9.9.9-setups' / 'Li.3e.PBE'
+    GpawEngine(GpawSettings(), pretender())
+    if damage is None:
+        made.with_name(name).unlink()
+    else:
+        made.with_name(name).write_text(damage)
+    GpawEngine(GpawSettings(), pretender())
+    assert made.read_text() == 'electrons'
+    GpawEngine(GpawSettings(), pretender(dataset="sys.exit('must not be asked again')"))
 
 
 @pytest.mark.parametrize(('knows', 'expected'), [(True, True), (False, False)])

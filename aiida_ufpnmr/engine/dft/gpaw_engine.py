@@ -6,6 +6,7 @@ PBE, plane waves, spin-paired. The calculation itself runs in whatever Python in
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -208,17 +209,17 @@ def _last_line(text: str) -> str:
 
 
 def setups_folder(installation: Installation) -> Path:
-    """The folder with PAW data sets that GPAW does not bring along; they are generated on first use.
+    """The folder with PAW data sets that GPAW does not bring along; they are generated on first use, and where damaged.
 
     Raises:
         InputError: GPAW cannot generate them, or they cannot be kept.
     """
     folder = cache_folder() / f'gpaw-{installation.gpaw}-setups'
-    missing = [symbol for symbol in VALENCE_ELECTRONS if not (folder / f'{symbol}.{_tag(symbol)}.{XC}').is_file()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for symbol in missing:
-            _generate_setup(installation, symbol, folder)
+        for symbol in VALENCE_ELECTRONS:
+            if not _is_whole(folder / f'{symbol}.{_tag(symbol)}.{XC}'):
+                _generate_setup(installation, symbol, folder)
     except OSError as error:
         raise InputError(
             f'{folder}: cannot keep PAW data sets there ({error.strerror or error}); set XDG_CACHE_HOME to a folder that can be written'
@@ -226,12 +227,26 @@ def setups_folder(installation: Installation) -> Path:
     return folder
 
 
+def _checksum_file(path: Path) -> Path:
+    """Where the SHA-256 of a PAW data set is kept, as ``sha256sum`` writes it."""
+    return path.with_name(f'{path.name}.sha256')
+
+
+def _checksum_line(path: Path) -> str:
+    return f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n'
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a PAW data set is there, as it was when it was made."""
+    return path.is_file() and _checksum_file(path).is_file() and _checksum_file(path).read_bytes() == _checksum_line(path).encode()
+
+
 def _tag(symbol: str) -> str:
     return f'{VALENCE_ELECTRONS[symbol]}e'
 
 
 def _generate_setup(installation: Installation, symbol: str, folder: Path) -> None:
-    """Generate a scalar-relativistic PAW data set with more valence electrons; it appears in ``folder`` whole."""
+    """Generate a scalar-relativistic PAW data set with more valence electrons; it appears in ``folder`` whole, its SHA-256 beside it."""
     program = [installation.python, '-m', 'gpaw', 'dataset']
     electrons = str(VALENCE_ELECTRONS[symbol])
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -246,7 +261,9 @@ def _generate_setup(installation: Installation, symbol: str, folder: Path) -> No
             raise InputError(
                 f'{installation.python}: GPAW cannot make the PAW data set {made.name} ({_last_line(ended.stderr)})'
             )
-        os.replace(made, folder / made.name)
+        _checksum_file(made).write_text(_checksum_line(made))
+        for path in (made, _checksum_file(made)):
+            os.replace(path, folder / path.name)
 
 
 class GpawEngine:
