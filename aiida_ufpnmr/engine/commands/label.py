@@ -24,6 +24,7 @@ from aiida_ufpnmr.engine.dft.gpaw_engine import CENTRES, PYTHON_VARIABLE, GpawEn
 from aiida_ufpnmr.engine.dft.labelling import label_structures
 from aiida_ufpnmr.engine.dft.labels import read_sources
 from aiida_ufpnmr.engine.dft.protocols import DEFAULT_PROTOCOL, PROTOCOLS
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import read_mapping, settings_from_mapping
 
 
@@ -89,6 +90,11 @@ def label(
     results = label_structures(
         sources, GpawEngine(settings, python), output, cores=cores, min_success_fraction=min_success_fraction
     )
+    if len(results['refused']) == results['structures']:
+        first = results['refused'][0]
+        raise InputError(
+            f'{structures}: every structure is refused, the first (structure {first["source_row"]}) because: {first["reason"]}'
+        )
     report({'protocol': protocol, **results}, json_path)
     for what in ('refused', 'failed'):
         warn(f'{entry["source_file"]}, structure {entry["source_row"]}: {what}: {entry["reason"]}' for entry in results[what])
