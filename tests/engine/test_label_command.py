@@ -155,6 +155,18 @@ def test_too_few_labels_give_status_1_and_results_that_say_why(pretender, tmp_pa
     assert len(read_dataset(out)) == 1
 
 
+def test_structures_that_are_all_refused_are_bad_input(pretender, tmp_path):
+    frames, out = tmp_path / 'frames.extxyz', tmp_path / 'out.extxyz'
+    nowhere, apart = crystal(), crystal()
+    nowhere.positions[1, 2] = np.nan
+    apart.pbc = [True, True, False]
+    write(frames, [nowhere, apart])
+    ended = ufpnmr_label(frames, '-o', out, '--python', pretender(), '--min-success-fraction', 0)
+    assert ended.returncode == 2 and not list(tmp_path.glob('out.extxyz*'))
+    (line,) = ended.stderr.splitlines()
+    assert 'every structure is refused, the first (structure 0) because: atom 1: position is NaN' in line
+
+
 def test_a_job_holds_all_that_gpaw_needs(pretender, tmp_path, cache):
     labels, job = labelled(pretender(), tmp_path, cutoff_ev=321.0, smearing_ev=0.05)
     atoms = crystal()
@@ -171,6 +183,7 @@ def test_a_job_holds_all_that_gpaw_needs(pretender, tmp_path, cache):
     ('label', 'reason'),
     [
         ("sys.exit('Traceback\\nMemoryError: too big')", 'status 1 .*MemoryError: too big'),
+        ("raise FileNotFoundError('no Cf.PBE\\n\\nSee there\\nfor details.')", r'status 1 \(FileNotFoundError: no Cf.PBE\)'),
         ('os._exit(3)', 'status 3 .*said nothing'),
         ("json.dump({'failure': 'the density did not converge'}, open(argv[2], 'w'))", 'did not converge'),
         ("json.dump(labels(job, energy_ev=float('nan')), open(argv[2], 'w'))", 'NaN or infinite energy'),

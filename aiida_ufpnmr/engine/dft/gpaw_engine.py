@@ -190,7 +190,7 @@ def _probe(python: Path) -> Installation | str:
     try:
         found = json.loads(ended.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        return _last_line(ended.stderr) or f'ended with status {ended.returncode}'
+        return _reason(ended.stderr) or f'ended with status {ended.returncode}'
     if not found['setups']:
         return 'has no PAW data sets; install gpaw-data there, or set GPAW_SETUP_PATH'
     return Installation(Path(interpreter), found['gpaw'], found['mpi'])
@@ -203,9 +203,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, **THREADS, **root, 'PYTHONWARNINGS': 'ignore'}
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ''
+def _reason(text: str) -> str:
+    """The line that says what went wrong: of a traceback that which names the error, whose message may go on below, else the last."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    last = max((number for number, line in enumerate(lines) if line.startswith('Traceback')), default=len(lines))
+    named = [line for line in lines[last + 1 :] if not line[0].isspace()]
+    return (named[:1] or lines[-1:] or [''])[0].strip()
 
 
 def setups_folder(installation: Installation) -> Path:
@@ -259,7 +262,7 @@ def _generate_setup(installation: Installation, symbol: str, folder: Path) -> No
         made = Path(scratch) / f'{symbol}.{_tag(symbol)}.{XC}'
         if ended.returncode or not made.is_file():
             raise InputError(
-                f'{installation.python}: GPAW cannot make the PAW data set {made.name} ({_last_line(ended.stderr)})'
+                f'{installation.python}: GPAW cannot make the PAW data set {made.name} ({_reason(ended.stderr)})'
             )
         _checksum_file(made).write_text(_checksum_line(made))
         for path in (made, _checksum_file(made)):
@@ -327,7 +330,7 @@ class GpawEngine:
         status = programs.run(command, folder, folder / 'gpaw.err', environment())
         result = folder / 'labels.json'
         if not result.is_file():
-            reason = _last_line((folder / 'gpaw.err').read_text(errors='replace'))
+            reason = _reason((folder / 'gpaw.err').read_text(errors='replace'))
             raise LabellingError(f'GPAW ended with status {status} ({reason or "it said nothing"})')
         found = json.loads(result.read_text())
         if 'failure' in found:
