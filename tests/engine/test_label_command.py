@@ -16,7 +16,7 @@ from ase.io import write
 
 from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.dft import gpaw_engine, gpaw_install
-from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE, GpawEngine, GpawSettings, find_gpaw
+from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE, GpawEngine, GpawSettings, find_gpaw, gpaw_settings
 from aiida_ufpnmr.engine.dft.labels import LabellingError
 from aiida_ufpnmr.engine.dft.programs import Programs
 from aiida_ufpnmr.engine.errors import InputError
@@ -120,6 +120,16 @@ def test_options_go_over_settings_and_settings_over_the_protocol(pretender, fram
     found = json.loads(results.read_text())['settings']
     assert (found['cutoff_ev'], found['max_cycles'], found['kpoints'], found['kpoint_centre']) == (220, 7, [1, 2, 3], 'gamma')
     assert found['density_tolerance'] == 1e-6
+
+
+def test_the_cutoff_follows_the_elements_of_the_file(pretender, tmp_path):
+    frames, out = tmp_path / 'frames.extxyz', tmp_path / 'out.extxyz'
+    oxide = crystal()
+    oxide.symbols[1] = 'O'
+    write(frames, [crystal(), oxide])
+    assert ufpnmr_label(frames, '-o', out, '--python', pretender()).returncode == 0
+    needed = gpaw_settings({}, None, ['O']).cutoff_ev
+    assert [atoms.info['cutoff_ev'] for atoms in read_dataset(out)] == [needed, needed] and needed > 400
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,8 @@ def label(
     if settings_path is not None:
         changes = read_mapping(settings_path, 'settings')
         settings_from_mapping(GpawSettings, changes, str(settings_path))  # so that a mistake is told with the name of the file
-    settings = gpaw_settings(options, changes)
     sources = read_sources(structures, index, config_type)
+    settings = gpaw_settings(options, changes, {symbol for source in sources for symbol in source.atoms.symbols})
     results = label_structures(
         sources, GpawEngine(settings, python), output, cores=cores, min_success_fraction=min_success_fraction
     )

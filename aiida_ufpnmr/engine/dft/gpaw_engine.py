@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,17 +112,20 @@ OPTIONS = {
 }
 
 
-def gpaw_settings(options: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> GpawSettings:
+def gpaw_settings(
+    options: Mapping[str, Any], changes: Mapping[str, Any] | None = None, elements: Iterable[str] = ()
+) -> GpawSettings:
     """The settings of a protocol, changed by some of a file, changed by options.
 
     Args:
         options: of ``ufpnmr label`` by name, ``protocol`` among them; what is no setting is not looked at, nor is ``None``.
         changes: settings by name.
+        elements: of all that is to be labelled together; the cut-off of a protocol is the largest that one of them needs.
 
     Raises:
         InputError: an unknown protocol, or a setting that is unknown or makes no sense.
     """
-    values = protocol_settings('gpaw', options.get('protocol') or DEFAULT_PROTOCOL) | dict(changes or {})
+    values = protocol_settings('gpaw', options.get('protocol') or DEFAULT_PROTOCOL, elements) | dict(changes or {})
     values |= {OPTIONS[name]: value for name, value in options.items() if name in OPTIONS and value is not None}
     return settings_from_mapping(GpawSettings, values)
 
