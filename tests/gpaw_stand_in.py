@@ -1,8 +1,9 @@
 """A stand-in for the command ``ufpnmr`` where there is GPAW: the command itself, with an engine that computes nothing.
 
 What happens is said by a file ``plan`` in the folder that the variable STAND_IN_FOLDER names, with a line for each run
-of the command: ``ok``; ``kill N``, killed once N structures are done; or ``mixed up``, the first two structures of the output
-have changed places. A structure whose first atom is Si never converges. Each structure that is computed adds a line to the file ``computed`` there.
+of the command: ``ok``; ``kill N``, killed once N structures are done; or ``mixed up``, the first two structures of the
+output have changed places. A structure whose first atom is Si never converges. Each structure that is computed adds a
+line to the file ``computed`` there.
 """
 
 from __future__ import annotations

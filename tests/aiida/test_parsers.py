@@ -15,7 +15,9 @@ def remains(results: dict, **changes: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def case(request, potential_file, efg_model_file, trajectory_file, dataset_file, gpaw_labels_file, dataset, trajectory, structure):
+def case(
+    request, potential_file, efg_model_file, trajectory_file, dataset_file, gpaw_labels_file, dataset, trajectory, structure
+):
     """Name, inputs, output files and output label of one kind of calculation."""
     h5 = trajectory_file.read_bytes()
     return {

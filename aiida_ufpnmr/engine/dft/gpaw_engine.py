@@ -207,7 +207,7 @@ def environment() -> dict[str, str]:
 
 
 def _reason(text: str) -> str:
-    """The line that says what went wrong: of a traceback that which names the error, whose message may go on below, else the last."""
+    """The line that says what went wrong: of a traceback that which names the error (its message may go on), else the last."""
     lines = [line for line in text.splitlines() if line.strip()]
     last = max((number for number, line in enumerate(lines) if line.startswith('Traceback')), default=len(lines))
     named = [line for line in lines[last + 1 :] if not line[0].isspace()]
@@ -244,7 +244,8 @@ def _checksum_line(path: Path) -> str:
 
 def _is_whole(path: Path) -> bool:
     """Whether a PAW data set is there, as it was when it was made."""
-    return path.is_file() and _checksum_file(path).is_file() and _checksum_file(path).read_bytes() == _checksum_line(path).encode()
+    checksum = _checksum_file(path)
+    return path.is_file() and checksum.is_file() and checksum.read_bytes() == _checksum_line(path).encode()
 
 
 def _tag(symbol: str) -> str:
@@ -252,7 +253,7 @@ def _tag(symbol: str) -> str:
 
 
 def _generate_setup(installation: Installation, symbol: str, folder: Path) -> None:
-    """Generate a scalar-relativistic PAW data set with more valence electrons; it appears in ``folder`` whole, its SHA-256 beside it."""
+    """Generate a scalar-relativistic PAW data set with more valence electrons; it appears in ``folder`` whole, with its SHA-256."""
     program = [installation.python, '-m', 'gpaw', 'dataset']
     electrons = str(VALENCE_ELECTRONS[symbol])
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
