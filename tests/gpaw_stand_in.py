@@ -1,12 +1,14 @@
 """A stand-in for the command ``ufpnmr`` where there is GPAW: the command itself, with an engine that computes nothing.
 
 What happens is said by a file ``plan`` in the folder that the variable STAND_IN_FOLDER names, with a line for each run
-of the command: ``ok``, or ``kill N``, killed once N structures are done. A structure whose first atom is Si never
-converges. Each structure that is computed adds a line to the file ``computed`` there.
+of the command: ``ok``; ``kill N``, killed once N structures are done; or ``mixed up``, the first two structures of the
+output have changed places. A structure whose first atom is Si never converges. Each structure that is computed adds a
+line to the file ``computed`` there.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from aiida_ufpnmr.engine.commands import label as command
+from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
 from aiida_ufpnmr.engine.dft.labels import LabellingError, Labels
 
 FOLDER = Path(os.environ['STAND_IN_FOLDER'])
@@ -33,6 +36,8 @@ class StandIn:
         runs.write_text('.' * (number + 1))
         self.plan = lines[number] if number < len(lines) else 'ok'
         self.done = 0
+        if self.plan == 'mixed up':
+            atexit.register(mix_up, Path('labels.extxyz'))
 
     def describe(self, atoms):
         return {'cutoff_ev': self.settings.cutoff_ev}
@@ -60,6 +65,13 @@ class StandIn:
             attempt=1,
             smearing_ev=0.1,
         )
+
+
+def mix_up(path):
+    """Let the first two rows of a file change places, each with the number of the other."""
+    first, second, *others = read_dataset(path)
+    first.info['source_row'], second.info['source_row'] = second.info['source_row'], first.info['source_row']
+    write_dataset(path, Dataset((second, first, *others)))
 
 
 if __name__ == '__main__':

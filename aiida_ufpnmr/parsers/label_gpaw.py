@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import numbers
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from aiida.engine import ExitCode
+from ase import Atoms
 
 from aiida_ufpnmr.calculations.label_gpaw import LabelGpawCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.engine.dft.identity import label_sha256, structure_sha256
+from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
 from aiida_ufpnmr.parsers.base import UfpnmrParser, existing
 
 
@@ -15,7 +21,17 @@ class LabelGpawParser(UfpnmrParser):
     """Attaches the labelled structures, each with its origin."""
 
     def nodes(self, folder: Path) -> dict[str, DatasetData]:
-        return {'dataset': DatasetData(existing(folder / LabelGpawCalculation.OUTPUT_FILE))}
+        path = existing(folder / LabelGpawCalculation.OUTPUT_FILE)
+        dataset = DatasetData(path)
+        structures = self.node.inputs.structures
+        asked = list(structures.get_dataset()) if isinstance(structures, DatasetData) else [structures.get_ase()]
+        taken: set[int] = set()
+        for number, atoms in enumerate(dataset.get_dataset()):
+            row = atoms.info.get('source_row')
+            if not is_label_of(asked, row, atoms) or row in taken:
+                raise ValueError(f'{path.name}: structure {number} is not the one whose labels it claims to hold')
+            taken.add(row)
+        return {'dataset': dataset}
 
     def failure(self, folder: Path) -> ExitCode | None:
         failure = super().failure(folder)
@@ -30,3 +46,13 @@ class LabelGpawParser(UfpnmrParser):
             return failure
         message = f'{results["labelled"]} of {results["structures"]}; {"; ".join(reasons[:3])}'
         return self.exit_codes.ERROR_TOO_FEW_LABELLED.format(message=message)
+
+
+def is_label_of(asked: Sequence[Atoms], row: Any, labelled: Atoms) -> bool:
+    """Whether ``labelled`` is structure ``row`` of those that were asked for, and its record speaks of that one, too."""
+    if not isinstance(row, numbers.Integral) or row not in range(len(asked)):
+        return False
+    wanted = structure_sha256(asked[row])
+    key = label_sha256(wanted, str(labelled.info.get('settings_sha256')))
+    recorded = (labelled.info.get('source_sha256'), labelled.info.get(LABEL_KEY))
+    return structure_sha256(labelled) == wanted and recorded == (wanted, key)

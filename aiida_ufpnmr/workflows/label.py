@@ -250,6 +250,7 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
             why = {}
             if node.is_finished_ok:
                 dataset = node.outputs.dataset
+                # the parsers let no row pass that is not the structure which it says it is
                 found = {row.get('source_row', 0): row['index'] for row in dataset.rows}
                 told = node.outputs.results.get_dict()
                 why = {e['number']: e['reason'] for e in (*told.get('refused', ()), *told.get('failed', ()))}

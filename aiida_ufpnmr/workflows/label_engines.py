@@ -86,7 +86,7 @@ class GpawLabels:
     def label_hashes(self, structure: StructureData, inputs: Mapping[str, Any]) -> list[str]:
         calculation = inputs['calculation']
         changes = calculation['settings'].get_dict() if 'settings' in calculation else {}
-        settings = gpaw_settings(calculation['parameters'].get_dict(), changes)
+        settings = gpaw_settings(calculation['parameters'].get_dict(), changes, structure.get_symbols_set())
         return [
             label_sha256(
                 structure_sha256(structure.get_ase()), settings_sha256(self.name, dataclasses.asdict(settings))

@@ -11,6 +11,7 @@ from aiida.orm import AbstractCode, CalcJobNode, StructureData
 
 from aiida_ufpnmr.calculations.label_gpaw import LabelGpawCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.engine.dft.gpaw_engine import gpaw_settings
 from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.label_restart import LabelRestartWorkChain
 from aiida_ufpnmr.workflows.protocols.mixin import merged
@@ -60,15 +61,25 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
             ValueError: an unknown protocol, override or value; the message names it.
         """
         builder = cls.get_builder()
-        inputs = cls.inputs_for_elements((), code, protocol, overrides, options)
+        if isinstance(structures, DatasetData):
+            elements = structures.base.attributes.get('species')
+        else:
+            elements = structures.get_symbols_set()
+        inputs = cls.inputs_for_elements(elements, code, protocol, overrides, options)
         cls.fill_builder(builder, {**inputs, 'structures': structures})
         return builder
 
     @classmethod
     def inputs_for_elements(cls, elements, code, protocol, overrides, options) -> dict[str, Any]:
-        """The inputs of a protocol, which are the same for all elements: all but the structures."""
+        """The inputs of a protocol for structures of these elements: all but the structures."""
+        inputs = cls.get_protocol_inputs(protocol, overrides)
         common = {'code': code, 'metadata': {'options': dict(options or {})}}
-        return merged({'calculation': common}, cls.get_protocol_inputs(protocol, overrides))
+        asked = (inputs['calculation']['parameters'], inputs['calculation'].get('settings'))
+        cutoff = gpaw_settings(*asked, elements).cutoff_ev
+        if cutoff != gpaw_settings(*asked).cutoff_ev:
+            # each job sees the elements of its own structures only, but all jobs shall have the same cut-off
+            common['parameters'] = {'cutoff_ev': cutoff}
+        return merged({'calculation': common}, inputs)
 
     def setup(self) -> None:
         """Begin with the inputs as they were given."""

@@ -1,12 +1,13 @@
-"""How far the labels of GPAW are from convergence: cut-off, k-points, grid and self-consistency, one at a time.
+"""How far the labels of GPAW are from convergence: cut-off, k-points, grid, self-consistency and vacuum, one at a time.
 
-    python examples/benchmarks/gpaw_convergence.py -o FOLDER                  # one shipped frame of β-Li3PS4, 20 min of CPU
+    python examples/benchmarks/gpaw_convergence.py -o FOLDER                  # one shipped frame of β-Li3PS4, 25 min of CPU
     python examples/benchmarks/gpaw_convergence.py -o FOLDER --series grid scf
     python examples/benchmarks/gpaw_convergence.py -o FOLDER --structures mine.extxyz --index 5 --species Na --json out.json
 
 Every run is kept in FOLDER, so an interrupted check goes on where it was. Each row of the table is compared with the last one
 of its series, which has the finest setting. Errors of the EFG are those of all components of the tensors of one element, in
-kHz of its isotope (one component of C_Q); beside them the mean error of |C_Q|.
+kHz of its isotope (one component of C_Q); beside them the mean error of |C_Q|. Two series have structures of their own: cut-offs
+up to 1400 eV a crystal of two atoms, and the vacuum a molecule whose strong dipole is hard to keep away from its images.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
+from ase.io import write
 
 from aiida_ufpnmr.engine.commands.shared import print_table, report
 from aiida_ufpnmr.engine.dataset import energy, forces, read_dataset, stress
@@ -33,10 +36,13 @@ EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
 
 #: One k-point for cells of this size.
 GAMMA_ONLY = {'kspacing_per_angstrom': 1.2}
+#: The same for structures that need no other, on a grid without aliases, so that nothing but what is varied changes.
+GAMMA_EXACT = {'kspacing_per_angstrom': 3.0, 'kpoint_centre': 'gamma', 'exact_grid': True}
 #: Changes to the balanced protocol; the last of each series is its reference. The error of the cut-off hardly depends on the
 #: k-points, so one will do to measure it.
 SERIES: dict[str, dict[str, dict[str, Any]]] = {
     'cutoff': {f'{cutoff} eV': {'cutoff_ev': float(cutoff), **GAMMA_ONLY} for cutoff in (300, 400, 500, 600, 800)},
+    'crystal': {f'{cutoff} eV': {'cutoff_ev': float(cutoff), **GAMMA_EXACT} for cutoff in (400, 600, 800, 1000, 1400)},
     'kpoints': {f'{spacing:g} / Å': {'kspacing_per_angstrom': spacing} for spacing in (1.2, 0.8, 0.52, 0.4)},
     'grid': {'own grid': {}, 'exact grid': {'exact_grid': True}},
     'scf': {
@@ -44,14 +50,45 @@ SERIES: dict[str, dict[str, dict[str, Any]]] = {
         'density 1e-5': {},
         'density 1e-7': {'density_tolerance': 1e-7, 'eigenstates_tolerance': 1e-9},
     },
+    'vacuum': {f'{vacuum} Å': GAMMA_EXACT for vacuum in (4, 6, 8, 10, 12)},
 }
 
 
-def labelled(source: Path, index: str, changes: dict[str, Any], arguments: argparse.Namespace):
+def crystal() -> Atoms:
+    """Two atoms, Li and S, in a face-centred cell without symmetry."""
+    distance = 2.214
+    cell = distance * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
+    return Atoms('LiS', distance * np.array([[0.05, 0.08, 0.03], [1, 1, 1]]), cell=cell, pbc=True)
+
+
+def molecule(vacuum: float) -> Atoms:
+    """LiCl along z, with so much vacuum between its images in every direction, Å."""
+    length = 2.02
+    atoms = Atoms('LiCl', [[0, 0, 0], [0, 0, length]], cell=[vacuum, vacuum, vacuum + length], pbc=True)
+    atoms.center()
+    return atoms
+
+
+def source_of(series: str, run: str, arguments: argparse.Namespace) -> tuple[Path, str, str]:
+    """The file with the structure of a run, its place there, and how the names of runs with it begin."""
+    if series == 'crystal':
+        path, atoms = arguments.output / 'crystal.xyz', crystal()
+    elif series == 'vacuum':
+        vacuum = run.split()[0]
+        path, atoms = arguments.output / f'molecule-{vacuum}.xyz', molecule(float(vacuum))
+    else:
+        return arguments.structures, arguments.index, ''
+    write(path, atoms, format='extxyz')
+    return path, '0', f'{path.stem}-'
+
+
+def labelled(series: str, run: str, arguments: argparse.Namespace):
     """The structure with the labels of these settings, and the CPU seconds that it took; from the folder where it is there."""
+    source, index, prefix = source_of(series, run, arguments)
+    changes = SERIES[series][run]
     settings = gpaw_settings({'protocol': 'balanced'}, changes)
     changed = {key: value for key, value in sorted(changes.items()) if value != getattr(GpawSettings(), key)}
-    name = '-'.join(f'{key}-{value}' for key, value in changed.items()) or 'balanced'
+    name = prefix + ('-'.join(f'{key}-{value}' for key, value in changed.items()) or 'balanced')
     output, timing = arguments.output / f'{name}.extxyz', arguments.output / f'{name}.json'
     engine = GpawEngine(settings, arguments.python)
     results = label_structures(read_sources(source, index), engine, output, cores=arguments.cores)
@@ -95,12 +132,10 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[str, Any]] = {}
     for series in arguments.series:
-        runs = {
-            name: labelled(arguments.structures, arguments.index, changes, arguments)
-            for name, changes in SERIES[series].items()
-        }
+        runs = {name: labelled(series, name, arguments) for name in SERIES[series]}
         reference = list(runs.values())[-1][0]
-        results[series] = {name: compare(atoms, reference, arguments.species) for name, (atoms, _) in runs.items()}
+        species = 'Li' if series in ('crystal', 'vacuum') else arguments.species
+        results[series] = {name: compare(atoms, reference, species) for name, (atoms, _) in runs.items()}
         for name, (atoms, seconds) in runs.items():
             results[series][name] |= {'kpoints': atoms.info['kpoints'], 'timing': {'cpu_s': seconds}}
         print_table(

@@ -19,7 +19,9 @@ from stand_ins import CastepCode, GpawCode, install_castep, install_gpaw
 from aiida_ufpnmr.cli import aiida_ufpnmr
 from aiida_ufpnmr.cli.setup import get_or_create_code, get_or_create_computer, ufpnmr_executable
 from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
-from aiida_ufpnmr.engine.dataset import read_dataset, write_dataset
+from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, stress, write_dataset
+from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
+from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, Labels, Source, labelled_atoms
 from aiida_ufpnmr.engine.efg import EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.md.trajectory import EDGES, POSITION, TrajectoryWriter, efg_group
 from aiida_ufpnmr.engine.ufp import PotentialSettings, fit_potential
@@ -68,6 +70,21 @@ def trajectory_file(dataset_file) -> Path:
         writer.append(EDGES, step, 2.0 * step, atoms.cell.array)
         writer.append(f'{efg_group("Li")}/efg', step, 2.0 * step, rng.normal(size=(len(ions), 3, 3)))
     writer.close()
+    return path
+
+
+@pytest.fixture(scope='session')
+def gpaw_labels_file(dataset_file) -> Path:
+    """The structures of the data set as a GPAW job labels them."""
+    path, settings = dataset_file.with_name('gpaw-labels.extxyz'), settings_sha256('gpaw', {})
+    rows = []
+    for number, atoms in enumerate(read_dataset(dataset_file)):
+        known = Labels(
+            energy(atoms), energy(atoms), forces(atoms), stress(atoms), atoms.arrays['efg'], 'gpaw-0', {}, 1, 0.1
+        )
+        record = {'settings_sha256': settings, LABEL_KEY: label_sha256(structure_sha256(atoms), settings)}
+        rows.append(labelled_atoms(Source(atoms, 'structures.extxyz', number), known, record))
+    write_dataset(path, Dataset(tuple(rows)))
     return path
 
 

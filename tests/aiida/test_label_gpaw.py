@@ -21,10 +21,11 @@ from ase.io import write
 from aiida_ufpnmr.calculations.label_gpaw import processes_on_one_machine
 from aiida_ufpnmr.cli.setup import get_or_create_code, ufpnmr_executable
 from aiida_ufpnmr.data import DatasetData
-from aiida_ufpnmr.engine.dataset import energy, forces, stress
+from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, stress, write_dataset
 from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE
+from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
 from aiida_ufpnmr.engine.dft.labelling import Pieces
-from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, labels_of
+from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, Labels, labelled_atoms, labels_of, read_sources
 
 LABEL = CalculationFactory('ufpnmr.label_gpaw')
 
@@ -156,6 +157,63 @@ def test_too_few_labels_have_an_exit_code_that_names_the_first(parse):
     # without results that say so, it is a failure like any other
     _, status, _ = parse('ufpnmr.label_gpaw', {**files, 'results.json': '{}'}, {})
     assert status == 310
+
+
+def rows_swapped(rows):
+    rows[0], rows[1] = rows[1], rows[0]
+    for number, atoms in enumerate(rows[:2]):
+        atoms.info['source_row'] = number
+
+
+def one_row_twice(rows):
+    rows[1] = rows[0]
+
+
+def another_row_named(rows):
+    rows[0].info['source_row'], rows[1].info['source_row'] = 1, 0
+
+
+def no_row_named(rows):
+    del rows[0].info['source_row']
+
+
+def an_atom_moved(rows):
+    rows[0].positions[0, 0] += 1e-4
+
+
+def the_key_of_another(rows):
+    rows[0].info[LABEL_KEY] = rows[1].info[LABEL_KEY]
+
+
+@pytest.mark.parametrize(
+    'damage', [rows_swapped, one_row_twice, another_row_named, no_row_named, an_atom_moved, the_key_of_another]
+)
+def test_labels_of_another_structure_than_was_asked_for_become_no_data(parse, dataset, gpaw_labels_file, tmp_path, damage):
+    rows = list(read_dataset(gpaw_labels_file))
+    damage(rows)
+    write_dataset(tmp_path / 'damaged.extxyz', Dataset(tuple(rows)))
+    files = {'exit-status': '0', 'results.json': '{}'}
+    outputs = {'labels.extxyz': (tmp_path / 'damaged.extxyz').read_bytes()}
+    found, status, message = parse('ufpnmr.label_gpaw', files, outputs, {'structures': dataset})
+    assert (status, found) == (330, {}) and 'labels.extxyz: structure ' in message
+
+
+def test_a_structure_with_more_digits_than_a_file_keeps_gets_its_labels(parse, tmp_path):
+    """One coordinate lies half-way between two that the file can hold."""
+    atoms = lithium_chloride(0.123456785)
+    atoms.positions[1] *= np.pi / 3
+    structure = orm.StructureData(ase=atoms)
+    path = tmp_path / 'structures.extxyz'
+    write(path, structure.get_ase())
+    (source,), settings = read_sources(path), settings_sha256('gpaw', {})
+    known = Labels(0.0, 0.0, np.zeros((2, 3)), np.zeros((3, 3)), np.zeros((2, 3, 3)), 'gpaw-0', {}, 1, 0.1)
+    record = {'settings_sha256': settings, LABEL_KEY: label_sha256(structure_sha256(source.atoms), settings)}
+    write_dataset(tmp_path / 'written.extxyz', Dataset((labelled_atoms(source, known, record),)))
+    outputs = {'labels.extxyz': (tmp_path / 'written.extxyz').read_bytes()}
+    found, status, message = parse(
+        'ufpnmr.label_gpaw', {'exit-status': '0', 'results.json': '{}'}, outputs, {'structures': structure}
+    )
+    assert status == 0 and len(found['dataset'].rows) == 1, message
 
 
 @pytest.mark.slow

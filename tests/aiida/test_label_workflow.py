@@ -20,6 +20,7 @@ from ase.io import write
 
 from aiida_ufpnmr.data import DatasetData
 from aiida_ufpnmr.engine.dataset import energy, forces, read_dataset
+from aiida_ufpnmr.engine.dft.gpaw_engine import gpaw_settings
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.tools.queries import find_labels, labels_behind
 
@@ -193,6 +194,16 @@ def test_gpaw_labels_many_structures_a_job_and_names_those_that_fail(gpaw):
     assert again.screen() is None and again.ctx.waiting == [2]
 
 
+def test_labels_that_a_job_mixed_up_are_made_anew(gpaw):
+    gpaw.plan('mixed up')
+    structures = DatasetData.of([crystal(0.46), crystal(0.47)]).store()
+    arguments = {'code': gpaw.code, 'engine': 'gpaw', 'dataset': structures, 'protocol': 'fast'}
+    outputs, node = run_get_node(WORKFLOW.get_builder_from_protocol(**arguments))
+    assert node.exit_status == 0 and sorted(job.exit_status for job in jobs(node)) == [0, 330], node.exit_message
+    for atoms, source in zip(outputs['dataset'].get_dataset(), structures.get_dataset()):
+        assert energy(atoms) == pytest.approx(source.positions.sum(), abs=1e-6)
+
+
 def test_engines_do_not_take_labels_of_each_other(castep, gpaw):
     gpaw.plan()
     digits = crystal(0.51)
@@ -206,6 +217,21 @@ def test_engines_do_not_take_labels_of_each_other(castep, gpaw):
     builder = WORKFLOW.get_builder_from_protocol(castep.code, 'castep', structures=structures, protocol='fast')
     other = instantiate_process(get_manager().create_runner(communicator=None), builder)
     assert other.screen() is None and other.ctx.waiting == [0]
+
+
+def test_all_jobs_of_a_set_have_the_cutoff_of_its_hardest_element(gpaw):
+    """Each sees its own structures only, and energies with different cut-offs do not belong into one set."""
+    structures = [orm.StructureData(ase=crystal(0.52)), orm.StructureData(ase=crystal(0.53, 'OLiP'))]
+    arguments = {'code': gpaw.code, 'engine': 'gpaw', 'structures': structures}
+    parameters = lambda builder: builder.gpaw.calculation.parameters.get_dict()  # noqa: E731
+    needed = gpaw_settings({'protocol': 'balanced'}, None, ['O']).cutoff_ev
+    assert parameters(WORKFLOW.get_builder_from_protocol(**arguments))['cutoff_ev'] == needed
+    given = {'gpaw': {'calculation': {'parameters': {'cutoff_ev': 250.0}}}}
+    assert parameters(WORKFLOW.get_builder_from_protocol(**arguments, overrides=given))['cutoff_ev'] == 250
+    given = {'gpaw': {'calculation': {'settings': {'cutoff_ev': 250.0}}}}
+    assert 'cutoff_ev' not in parameters(WORKFLOW.get_builder_from_protocol(**arguments, overrides=given))
+    arguments['structures'] = structures[:1]
+    assert 'cutoff_ev' not in parameters(WORKFLOW.get_builder_from_protocol(**arguments))
 
 
 @pytest.mark.parametrize('engine', ['castep', 'gpaw'])

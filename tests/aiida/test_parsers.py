@@ -15,7 +15,9 @@ def remains(results: dict, **changes: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def case(request, potential_file, efg_model_file, trajectory_file, dataset_file, trajectory, structure):
+def case(
+    request, potential_file, efg_model_file, trajectory_file, dataset_file, gpaw_labels_file, dataset, trajectory, structure
+):
     """Name, inputs, output files and output label of one kind of calculation."""
     h5 = trajectory_file.read_bytes()
     return {
@@ -24,7 +26,12 @@ def case(request, potential_file, efg_model_file, trajectory_file, dataset_file,
         'md': ('ufpnmr.md', {}, {'trajectory.h5': h5}, 'trajectory'),
         'acf': ('ufpnmr.acf', {}, {'acf.h5': h5, 'figure.png': PNG}, 'functions'),
         'analyse': ('ufpnmr.analyse', {}, {'analysis.h5': h5, 'figure.png': PNG}, 'functions'),
-        'label_gpaw': ('ufpnmr.label_gpaw', {}, {'labels.extxyz': dataset_file.read_bytes()}, 'dataset'),
+        'label_gpaw': (
+            'ufpnmr.label_gpaw',
+            {'structures': dataset},
+            {'labels.extxyz': gpaw_labels_file.read_bytes()},
+            'dataset',
+        ),
         'predict_frames': ('ufpnmr.predict_efg', {'trajectory': trajectory}, {'prediction.h5': h5}, 'trajectory'),
         'predict_structure': (
             'ufpnmr.predict_efg',

@@ -372,6 +372,11 @@ def test_a_structure_is_told_by_its_content(structure):
     rounded = structure.copy()
     rounded.positions = np.round(rounded.positions, 8) + 1e-9
     assert structure_sha256(rounded) == structure_sha256(structure)
+    # half-way between two positions that a file can hold: told as the file tells it
+    between = structure.copy()
+    between.positions[0] = [0.123456785, 1.000000015, -2.500000025]
+    rounded.positions[:] = [[float(f'{x:.8f}') for x in row] for row in between.positions]
+    assert structure_sha256(rounded) == structure_sha256(between)
     moved, other, open_ = structure.copy(), structure.copy(), structure.copy()
     moved.positions[0, 0] += 1e-4
     other.numbers[0] = 34

@@ -9,7 +9,8 @@ from ase.units import Bohr, Hartree
 
 from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.dft.density_grid import exact_grid
-from aiida_ufpnmr.engine.dft.gpaw_engine import GpawSettings
+from aiida_ufpnmr.engine.dft.gpaw_engine import GpawSettings, gpaw_settings
+from aiida_ufpnmr.engine.dft.identity import settings_sha256
 from aiida_ufpnmr.engine.dft.kpoints import kpoint_grid, needs_gamma
 from aiida_ufpnmr.engine.dft.protocols import PROTOCOLS, protocol_descriptions, protocol_settings
 from aiida_ufpnmr.engine.errors import InputError
@@ -57,6 +58,25 @@ def test_the_shipped_labels_and_their_grid_are_those_of_the_balanced_protocol(ex
     assert settings.cutoff_ev == 400 and (settings.density_tolerance, settings.eigenstates_tolerance) == (1e-5, 1e-7)
     for atoms in read_dataset(example_data):
         assert settings.kpoint_grid(atoms.cell.array) == ((1, 2, 2), False)
+
+
+def test_labels_of_lithium_thiophosphate_keep_the_settings_that_later_runs_know_them_by(example_data):
+    rows = read_dataset(example_data.with_name('li3ps4-pbe-gpaw-v2.extxyz'))
+    settings = settings_sha256('gpaw', dataclasses.asdict(gpaw_settings({'protocol': 'balanced'}, None, rows.species)))
+    assert {atoms.info['settings_sha256'] for atoms in rows if 'settings_sha256' in atoms.info} == {settings}
+
+
+@pytest.mark.parametrize('protocol', PROTOCOLS)
+def test_the_cutoff_is_the_largest_that_an_element_needs(protocol):
+    cutoff = lambda *elements: gpaw_settings({'protocol': protocol}, None, elements).cutoff_ev  # noqa: E731
+    assert cutoff('Li', 'P', 'S') == cutoff('Cl') == cutoff()
+    assert cutoff('Li', 'P', 'S', 'O') == cutoff('O') > cutoff('S')
+    assert cutoff('O', 'F') == max(cutoff('O'), cutoff('F'))
+
+
+def test_a_cutoff_that_is_given_holds_for_every_element():
+    assert gpaw_settings({'cutoff_ev': 250.0}, None, ['O']).cutoff_ev == 250
+    assert gpaw_settings({}, {'cutoff_ev': 250.0}, ['O']).cutoff_ev == 250
 
 
 def test_defaults_are_the_balanced_protocol():

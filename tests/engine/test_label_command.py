@@ -16,7 +16,7 @@ from ase.io import write
 
 from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.dft import gpaw_engine, gpaw_install
-from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE, GpawEngine, GpawSettings, find_gpaw
+from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE, GpawEngine, GpawSettings, find_gpaw, gpaw_settings
 from aiida_ufpnmr.engine.dft.labels import LabellingError
 from aiida_ufpnmr.engine.dft.programs import Programs
 from aiida_ufpnmr.engine.errors import InputError
@@ -122,6 +122,16 @@ def test_options_go_over_settings_and_settings_over_the_protocol(pretender, fram
     assert found['density_tolerance'] == 1e-6
 
 
+def test_the_cutoff_follows_the_elements_of_the_file(pretender, tmp_path):
+    frames, out = tmp_path / 'frames.extxyz', tmp_path / 'out.extxyz'
+    oxide = crystal()
+    oxide.symbols[1] = 'O'
+    write(frames, [crystal(), oxide])
+    assert ufpnmr_label(frames, '-o', out, '--python', pretender()).returncode == 0
+    needed = gpaw_settings({}, None, ['O']).cutoff_ev
+    assert [atoms.info['cutoff_ev'] for atoms in read_dataset(out)] == [needed, needed] and needed > 400
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
@@ -155,6 +165,18 @@ def test_too_few_labels_give_status_1_and_results_that_say_why(pretender, tmp_pa
     assert len(read_dataset(out)) == 1
 
 
+def test_structures_that_are_all_refused_are_bad_input(pretender, tmp_path):
+    frames, out = tmp_path / 'frames.extxyz', tmp_path / 'out.extxyz'
+    nowhere, apart = crystal(), crystal()
+    nowhere.positions[1, 2] = np.nan
+    apart.pbc = [True, True, False]
+    write(frames, [nowhere, apart])
+    ended = ufpnmr_label(frames, '-o', out, '--python', pretender(), '--min-success-fraction', 0)
+    assert ended.returncode == 2 and not list(tmp_path.glob('out.extxyz*'))
+    (line,) = ended.stderr.splitlines()
+    assert 'every structure is refused, the first (structure 0) because: atom 1: position is NaN' in line
+
+
 def test_a_job_holds_all_that_gpaw_needs(pretender, tmp_path, cache):
     labels, job = labelled(pretender(), tmp_path, cutoff_ev=321.0, smearing_ev=0.05)
     atoms = crystal()
@@ -171,6 +193,7 @@ def test_a_job_holds_all_that_gpaw_needs(pretender, tmp_path, cache):
     ('label', 'reason'),
     [
         ("sys.exit('Traceback\\nMemoryError: too big')", 'status 1 .*MemoryError: too big'),
+        ("raise FileNotFoundError('no Cf.PBE\\n\\nSee there\\nfor details.')", r'status 1 \(FileNotFoundError: no Cf.PBE\)'),
         ('os._exit(3)', 'status 3 .*said nothing'),
         ("json.dump({'failure': 'the density did not converge'}, open(argv[2], 'w'))", 'did not converge'),
         ("json.dump(labels(job, energy_ev=float('nan')), open(argv[2], 'w'))", 'NaN or infinite energy'),
@@ -203,10 +226,25 @@ def test_processes_are_started_by_the_mpi_of_that_interpreter(pretender, tmp_pat
 def test_the_dataset_of_lithium_is_made_once_for_each_gpaw(pretender, tmp_path, cache):
     made = cache / 'gpaw-9.9.9-setups' / 'Li.3e.PBE'
     GpawEngine(GpawSettings(), pretender())
-    assert made.read_text() == 'electrons' and [path.name for path in made.parent.iterdir()] == [made.name]
+    assert made.read_text() == 'electrons'
+    assert {path.name for path in made.parent.iterdir()} == {made.name, f'{made.name}.sha256'}
     GpawEngine(GpawSettings(), pretender(dataset="sys.exit('must not be asked again')"))
     GpawEngine(GpawSettings(), pretender(probe='{"gpaw": "9.9.10", "mpi": false, "setups": true}'))
     assert (cache / 'gpaw-9.9.10-setups' / 'Li.3e.PBE').is_file()
+
+
+@pytest.mark.parametrize('damage', ['electro', '', None])
+@pytest.mark.parametrize('name', ['Li.3e.PBE', 'Li.3e.PBE.sha256'])
+def test_a_damaged_dataset_of_lithium_is_made_anew(pretender, cache, name, damage):
+    made = cache / 'gpaw-9.9.9-setups' / 'Li.3e.PBE'
+    GpawEngine(GpawSettings(), pretender())
+    if damage is None:
+        made.with_name(name).unlink()
+    else:
+        made.with_name(name).write_text(damage)
+    GpawEngine(GpawSettings(), pretender())
+    assert made.read_text() == 'electrons'
+    GpawEngine(GpawSettings(), pretender(dataset="sys.exit('must not be asked again')"))
 
 
 @pytest.mark.parametrize(('knows', 'expected'), [(True, True), (False, False)])

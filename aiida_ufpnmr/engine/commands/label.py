@@ -24,6 +24,7 @@ from aiida_ufpnmr.engine.dft.gpaw_engine import CENTRES, PYTHON_VARIABLE, GpawEn
 from aiida_ufpnmr.engine.dft.labelling import label_structures
 from aiida_ufpnmr.engine.dft.labels import read_sources
 from aiida_ufpnmr.engine.dft.protocols import DEFAULT_PROTOCOL, PROTOCOLS
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import read_mapping, settings_from_mapping
 
 
@@ -84,11 +85,16 @@ def label(
     if settings_path is not None:
         changes = read_mapping(settings_path, 'settings')
         settings_from_mapping(GpawSettings, changes, str(settings_path))  # so that a mistake is told with the name of the file
-    settings = gpaw_settings(options, changes)
     sources = read_sources(structures, index, config_type)
+    settings = gpaw_settings(options, changes, {symbol for source in sources for symbol in source.atoms.symbols})
     results = label_structures(
         sources, GpawEngine(settings, python), output, cores=cores, min_success_fraction=min_success_fraction
     )
+    if len(results['refused']) == results['structures']:
+        first = results['refused'][0]
+        raise InputError(
+            f'{structures}: every structure is refused, the first (structure {first["source_row"]}) because: {first["reason"]}'
+        )
     report({'protocol': protocol, **results}, json_path)
     for what in ('refused', 'failed'):
         warn(f'{entry["source_file"]}, structure {entry["source_row"]}: {what}: {entry["reason"]}' for entry in results[what])

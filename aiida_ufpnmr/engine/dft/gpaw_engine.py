@@ -6,13 +6,14 @@ PBE, plane waves, spin-paired. The calculation itself runs in whatever Python in
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,17 +112,20 @@ OPTIONS = {
 }
 
 
-def gpaw_settings(options: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> GpawSettings:
+def gpaw_settings(
+    options: Mapping[str, Any], changes: Mapping[str, Any] | None = None, elements: Iterable[str] = ()
+) -> GpawSettings:
     """The settings of a protocol, changed by some of a file, changed by options.
 
     Args:
         options: of ``ufpnmr label`` by name, ``protocol`` among them; what is no setting is not looked at, nor is ``None``.
         changes: settings by name.
+        elements: of all that is to be labelled together; the cut-off of a protocol is the largest that one of them needs.
 
     Raises:
         InputError: an unknown protocol, or a setting that is unknown or makes no sense.
     """
-    values = protocol_settings('gpaw', options.get('protocol') or DEFAULT_PROTOCOL) | dict(changes or {})
+    values = protocol_settings('gpaw', options.get('protocol') or DEFAULT_PROTOCOL, elements) | dict(changes or {})
     values |= {OPTIONS[name]: value for name, value in options.items() if name in OPTIONS and value is not None}
     return settings_from_mapping(GpawSettings, values)
 
@@ -189,7 +193,7 @@ def _probe(python: Path) -> Installation | str:
     try:
         found = json.loads(ended.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        return _last_line(ended.stderr) or f'ended with status {ended.returncode}'
+        return _reason(ended.stderr) or f'ended with status {ended.returncode}'
     if not found['setups']:
         return 'has no PAW data sets; install gpaw-data there, or set GPAW_SETUP_PATH'
     return Installation(Path(interpreter), found['gpaw'], found['mpi'])
@@ -202,23 +206,26 @@ def environment() -> dict[str, str]:
     return {**os.environ, **THREADS, **root, 'PYTHONWARNINGS': 'ignore'}
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ''
+def _reason(text: str) -> str:
+    """The line that says what went wrong: of a traceback that which names the error (its message may go on), else the last."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    last = max((number for number, line in enumerate(lines) if line.startswith('Traceback')), default=len(lines))
+    named = [line for line in lines[last + 1 :] if not line[0].isspace()]
+    return (named[:1] or lines[-1:] or [''])[0].strip()
 
 
 def setups_folder(installation: Installation) -> Path:
-    """The folder with PAW data sets that GPAW does not bring along; they are generated on first use.
+    """The folder with PAW data sets that GPAW does not bring along; they are generated on first use, and where damaged.
 
     Raises:
         InputError: GPAW cannot generate them, or they cannot be kept.
     """
     folder = cache_folder() / f'gpaw-{installation.gpaw}-setups'
-    missing = [symbol for symbol in VALENCE_ELECTRONS if not (folder / f'{symbol}.{_tag(symbol)}.{XC}').is_file()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for symbol in missing:
-            _generate_setup(installation, symbol, folder)
+        for symbol in VALENCE_ELECTRONS:
+            if not _is_whole(folder / f'{symbol}.{_tag(symbol)}.{XC}'):
+                _generate_setup(installation, symbol, folder)
     except OSError as error:
         raise InputError(
             f'{folder}: cannot keep PAW data sets there ({error.strerror or error}); set XDG_CACHE_HOME to a folder that can be written'
@@ -226,12 +233,27 @@ def setups_folder(installation: Installation) -> Path:
     return folder
 
 
+def _checksum_file(path: Path) -> Path:
+    """Where the SHA-256 of a PAW data set is kept, as ``sha256sum`` writes it."""
+    return path.with_name(f'{path.name}.sha256')
+
+
+def _checksum_line(path: Path) -> str:
+    return f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n'
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a PAW data set is there, as it was when it was made."""
+    checksum = _checksum_file(path)
+    return path.is_file() and checksum.is_file() and checksum.read_bytes() == _checksum_line(path).encode()
+
+
 def _tag(symbol: str) -> str:
     return f'{VALENCE_ELECTRONS[symbol]}e'
 
 
 def _generate_setup(installation: Installation, symbol: str, folder: Path) -> None:
-    """Generate a scalar-relativistic PAW data set with more valence electrons; it appears in ``folder`` whole."""
+    """Generate a scalar-relativistic PAW data set with more valence electrons; it appears in ``folder`` whole, with its SHA-256."""
     program = [installation.python, '-m', 'gpaw', 'dataset']
     electrons = str(VALENCE_ELECTRONS[symbol])
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -244,9 +266,11 @@ def _generate_setup(installation: Installation, symbol: str, folder: Path) -> No
         made = Path(scratch) / f'{symbol}.{_tag(symbol)}.{XC}'
         if ended.returncode or not made.is_file():
             raise InputError(
-                f'{installation.python}: GPAW cannot make the PAW data set {made.name} ({_last_line(ended.stderr)})'
+                f'{installation.python}: GPAW cannot make the PAW data set {made.name} ({_reason(ended.stderr)})'
             )
-        os.replace(made, folder / made.name)
+        _checksum_file(made).write_text(_checksum_line(made))
+        for path in (made, _checksum_file(made)):
+            os.replace(path, folder / path.name)
 
 
 class GpawEngine:
@@ -310,7 +334,7 @@ class GpawEngine:
         status = programs.run(command, folder, folder / 'gpaw.err', environment())
         result = folder / 'labels.json'
         if not result.is_file():
-            reason = _last_line((folder / 'gpaw.err').read_text(errors='replace'))
+            reason = _reason((folder / 'gpaw.err').read_text(errors='replace'))
             raise LabellingError(f'GPAW ended with status {status} ({reason or "it said nothing"})')
         found = json.loads(result.read_text())
         if 'failure' in found:

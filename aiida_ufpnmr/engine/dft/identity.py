@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-#: Lengths (Å) are compared to this: what extended XYZ keeps of a position, so that a structure is the same before and
-#: after it went through a file.
-RESOLUTION = 1e-8
+#: Decimals of lengths (Å) that count: those that extended XYZ keeps of a position, so that a structure is the same before
+#: and after it went through a file.
+DECIMALS = 8
 
 
 def structure_sha256(atoms: Atoms) -> str:
     """Hash of elements, positions, cell and periodicity, in the order of the atoms."""
     digest = hashlib.sha256(np.ascontiguousarray(atoms.numbers, np.int64).tobytes())
     for lengths in (atoms.positions, atoms.cell.array):
-        digest.update(np.rint(np.asarray(lengths, float) / RESOLUTION).astype(np.int64).tobytes())
+        # rounded as the file rounds, which goes by the exact value where another digit 5 follows
+        written = np.char.mod(f'%.{DECIMALS}f', np.asarray(lengths, float)).astype(float)
+        digest.update(np.rint(written * 10**DECIMALS).astype(np.int64).tobytes())
     digest.update(np.ascontiguousarray(atoms.pbc, np.uint8).tobytes())
     return digest.hexdigest()
 

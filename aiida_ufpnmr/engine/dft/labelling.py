@@ -68,21 +68,26 @@ def label_structures(
     cpu_began = _children_cpu()
     settings = dataclasses.asdict(engine.settings)
     settings_hash = settings_sha256(engine.name, settings)
-    keys = [label_sha256(structure_sha256(source.atoms), settings_hash) for source in sources]
-    before = _labelled_before(output, set(keys))
     reasons = ((number, unsuitable(source.atoms)) for number, source in enumerate(sources))
     refused = {number: reason for number, reason in reasons if reason is not None}
+    keys = {
+        number: label_sha256(structure_sha256(source.atoms), settings_hash)
+        for number, source in enumerate(sources)
+        if number not in refused
+    }
+    before = _labelled_before(output, set(keys.values()))
     with Pieces(output) as pieces:
         waiting: dict[str, int] = {}
-        for number, key in enumerate(keys):
-            if key not in before and number not in refused and not pieces.has(key):
+        for number, key in keys.items():
+            if key not in before and not pieces.has(key):
                 waiting.setdefault(key, number)
         failures = _run(sources, waiting, engine, pieces, cores, len(sources) - len(waiting))
-        failed = {n: failures[key] for n, key in enumerate(keys) if key in failures and n not in refused}
+        failed = {number: failures[key] for number, key in keys.items() if key in failures}
         rows, datasets = [], set()
-        for number, (source, key) in enumerate(zip(sources, keys)):
-            if number in refused or number in failed:
+        for number, key in keys.items():
+            if number in failed:
                 continue
+            source = sources[number]
             labels = before[key] if key in before else pieces.load(key)
             datasets |= labels.datasets.items()
             record = {'engine': engine.name, 'settings_sha256': settings_hash, LABEL_KEY: key}
@@ -101,7 +106,7 @@ def label_structures(
         'datasets': {symbol: sorted(name for s, name in datasets if s == symbol) for symbol, _ in sorted(datasets)},
         'structures': len(sources),
         'labelled': len(rows),
-        'labelled_before': sum(key not in waiting for n, key in enumerate(keys) if n not in refused),
+        'labelled_before': sum(key not in waiting for key in keys.values()),
         'refused': [_entry(sources, number, reason) for number, reason in refused.items()],
         'failed': [_entry(sources, number, reason) for number, reason in failed.items()],
         'converged_late': sum(atoms.info['scf_attempt'] > 1 for atoms in rows),

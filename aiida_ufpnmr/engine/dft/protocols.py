@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,19 @@ PROTOCOLS = ('fast', 'balanced', 'stringent')
 DEFAULT_PROTOCOL = 'balanced'
 
 
-def protocol_settings(engine: str, protocol: str) -> dict[str, Any]:
-    """The settings of a protocol by name; :class:`InputError` if there is no such protocol."""
+def protocol_settings(engine: str, protocol: str, elements: Iterable[str] = ()) -> dict[str, Any]:
+    """The settings of a protocol by name; :class:`InputError` if there is no such protocol.
+
+    Of a setting that is given by element, the largest value that one of ``elements`` needs; the default is the least.
+    """
     known = _load(engine)
     if protocol not in known:
         raise InputError(f'no protocol {protocol!r} for {engine}; known are {", ".join(known)}')
-    return dict(known[protocol]['settings'])
+    chosen = ('default', *elements)
+    return {
+        name: max(value[element] for element in chosen if element in value) if isinstance(value, dict) else value
+        for name, value in known[protocol]['settings'].items()
+    }
 
 
 def protocol_descriptions(engine: str) -> dict[str, str]:
