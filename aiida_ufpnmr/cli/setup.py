@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from aiida_ufpnmr.cli.shared import load_profile
+from aiida_ufpnmr.cli.shared import is_daemon_running, load_profile
 from aiida_ufpnmr.engine.commands.shared import INPUT, Command
 from aiida_ufpnmr.engine.errors import InputError
 
@@ -173,7 +173,7 @@ def start_daemon() -> str:
 
     try:
         client = get_daemon_client()
-        if client.is_daemon_running:
+        if is_daemon_running(client):
             return 'running'
         client.start_daemon()
     except (ConfigurationError, DaemonException) as error:
