@@ -9,7 +9,7 @@ from aiida.common import AttributeDict
 from aiida.engine import ProcessBuilder, ProcessHandlerReport, ProcessSpec, process_handler
 from aiida.orm import AbstractCode, Bool, CalcJobNode, Dict, Int, StructureData, to_aiida_type
 
-from aiida_ufpnmr.calculations.join_parts import join_parts
+from aiida_ufpnmr.calculations.join_parts import join_parts, join_stopped
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
@@ -110,9 +110,11 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
         node = self.ctx.children[self.ctx.iteration - 1]
         outputs = {name: node.outputs[name] for name in ('trajectory', 'results', 'timing')}
         if self.ctx.parts:
-            parts = {f'part_{number:06d}': part for number, part in enumerate([*self.ctx.parts, outputs['trajectory']])}
-            outputs |= join_parts(results=outputs['results'], **parts)
+            outputs |= join_parts(results=outputs['results'], **self._parts_and(outputs['trajectory']))
         self.out_many(outputs)
+
+    def _parts_and(self, last: TrajectoryData) -> dict[str, TrajectoryData]:
+        return {f'part_{number:06d}': part for number, part in enumerate([*self.ctx.parts, last])}
 
     @process_handler(
         priority=500,
@@ -150,7 +152,8 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
     def handle_guard(self, node: CalcJobNode) -> ProcessHandlerReport:
         """The same would happen again: keep the frames, which active learning wants."""
         if 'stopped_trajectory' in node.outputs:
-            self.out('stopped_trajectory', node.outputs.stopped_trajectory)
+            stopped = node.outputs.stopped_trajectory
+            self.out('stopped_trajectory', join_stopped(**self._parts_and(stopped)) if self.ctx.parts else stopped)
         return self.give_up(node, self.exit_codes.ERROR_STOPPED_BY_GUARD)
 
     @process_handler(priority=300, exit_codes=[CODES.ERROR_INPUT_REFUSED])

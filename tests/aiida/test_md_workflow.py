@@ -137,6 +137,15 @@ def test_a_guard_ends_the_chain_and_its_frames_are_kept(fragile, inputs):
     assert 'extrapolation grade' in node.exit_message and list(outputs) == ['stopped_trajectory']
 
 
+def test_what_a_guard_stopped_is_the_same_whether_or_not_the_run_was_cut_off_before(fragile, inputs):
+    inputs['parameters'] = orm.Dict({**inputs['parameters'].get_dict(), 'temperature': 3000.0})
+    whole, node = run_get_node(MdCalculation, code=fragile(), **inputs)
+    assert node.exit_status == 410
+    outputs, node = run_get_node(MdWorkChain, md={'code': fragile('cut'), **inputs})
+    assert (node.exit_status, attempts(node)) == (410, [401, 410])
+    assert outputs['stopped_trajectory'].sha256 == whole['stopped_trajectory'].sha256
+
+
 def test_a_job_ends_by_itself_before_its_time_limit(fragile, inputs):
     """Within a tenth of it, or ten minutes."""
     for limit, expected in ((100, '90'), (86_400, '85800')):
