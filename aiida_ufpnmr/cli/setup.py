@@ -175,7 +175,17 @@ def start_daemon() -> str:
         client = get_daemon_client()
         if is_daemon_running(client):
             return 'running'
+        _forget_dead_broker()
         client.start_daemon()
     except (ConfigurationError, DaemonException) as error:
         raise InputError(f'the daemon cannot be started: {error}; see "verdi daemon start"') from error
     return 'started'
+
+
+def _forget_dead_broker() -> None:
+    """Remove the address of a broker that was killed: a worker that is ready before the new one would wait there for ever."""
+    from aiida.manage import get_config, get_manager
+
+    profile = get_manager().get_profile()
+    if profile.process_control_backend == 'core.zeromq' and not get_manager().get_broker().check_service_reachable():
+        (Path(get_config().filepaths(profile)['broker_service']['dir']) / 'broker.sockets').unlink(missing_ok=True)
