@@ -129,7 +129,9 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
     def handle_cut_off(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Go on from the checkpoint; from the last one where there is no newer, but not for ever."""
         step = node.outputs.checkpoint.base.attributes.get('step') if 'checkpoint' in node.outputs else None
-        if step is not None and (self.ctx.step is None or step > self.ctx.step):
+        # nothing goes on from the last step: a job that was killed after it is run again
+        is_on_its_way = step is not None and step < self.ctx.inputs.parameters['steps']
+        if is_on_its_way and (self.ctx.step is None or step > self.ctx.step):
             self.ctx.step, self.ctx.idle = step, 0
             self.ctx.parts.append(node.outputs.trajectory_part)
             self.ctx.inputs.checkpoint = node.outputs.checkpoint

@@ -34,6 +34,9 @@ case $behaviour in
         {command} "$@" --max-wall-time 1e-6
         rm results.json
         kill -9 $$ ;;
+    late)  # when all is done, with nothing said
+        {command} "$@"
+        kill -9 $$ ;;
     lose)  # before there is anything
         kill -9 $$ ;;
     *)
@@ -121,6 +124,13 @@ def test_a_killed_job_costs_no_more_than_what_came_after_its_checkpoint(fragile,
     assert node.is_finished_ok, node.exit_message
     assert attempts(node) == [400, 0]
     assert 0 < node.called[1].inputs.checkpoint.base.attributes.get('step') < 400
+    assert outputs['trajectory'].sha256 == whole['trajectory'].sha256
+
+
+def test_a_job_that_is_killed_after_its_last_step_is_run_again(fragile, inputs, whole):
+    outputs, node = run_get_node(MdWorkChain, md={'code': fragile('cut', 'late'), **inputs})
+    assert node.is_finished_ok, node.exit_message
+    assert attempts(node) == [401, 400, 0]
     assert outputs['trajectory'].sha256 == whole['trajectory'].sha256
 
 
