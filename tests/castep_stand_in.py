@@ -25,6 +25,7 @@ with a line for each run; after the last line runs are ``ok``.
 ``stranger``        the output is that of another structure
 ``no stress``       EFG runs leave the stress out
 ``sleep SECONDS``   all goes well, but later
+``hold``            all goes well, as soon as somebody removes the file ``held`` from the working directory
 ==================  ===============================================================================================
 """
 
@@ -178,6 +179,9 @@ class Castep:
         if behaviour.startswith('sleep'):
             self.write(self.banner() + self.contents())  # visible from the first moment, as that of CASTEP
             time.sleep(float(behaviour.split()[1]))
+        if behaviour == 'hold':
+            self.write(self.banner() + self.contents())
+            wait_while_held(self.folder / 'held')
         continuation = self.param.get('continuation')
         if continuation:
             check = self.folder / continuation
@@ -340,6 +344,14 @@ def plan(name: str) -> str:
         handle.write('.')
     lines = path.read_text().splitlines()
     return lines[taken] if taken < len(lines) else 'ok'
+
+
+def wait_while_held(file: Path) -> None:
+    """Until somebody removes the file, or has forgotten it."""
+    file.touch()
+    end = time.time() + 300
+    while file.exists() and time.time() < end:
+        time.sleep(0.1)
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,25 @@ def join_parts(results: Dict, **parts: TrajectoryData) -> dict[str, Data]:
         results: what the last part reports.
         parts: trajectories, in the order of their labels.
     """
+    with _joined(parts) as path:
+        trajectory = TrajectoryData(path)
+        reported: dict[str, Any] = results.get_dict()
+        reported |= log_statistics(path, reported['atoms'])
+    return {'trajectory': trajectory, 'results': Dict(reported)}
+
+
+@calcfunction
+def join_stopped(**parts: TrajectoryData) -> TrajectoryData:
+    """The parts of a run that a guard stopped, in the order of their labels, as one trajectory."""
+    with _joined(parts) as path:
+        return TrajectoryData(path)
+
+
+@contextmanager
+def _joined(parts: Mapping[str, TrajectoryData]) -> Iterator[Path]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         paths = [stack.enter_context(parts[label].as_path()) for label in sorted(parts)]
         path = folder / TrajectoryData.DEFAULT_FILENAME
         chain(paths, path)
-        trajectory = TrajectoryData(path)
-        reported: dict[str, Any] = results.get_dict()
-        reported |= log_statistics(path, reported['atoms'])
-    return {'trajectory': trajectory, 'results': Dict(reported)}
+        yield path

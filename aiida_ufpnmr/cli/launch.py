@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.shared import load_code, load_node, with_profile
+from aiida_ufpnmr.cli.shared import is_daemon_running, load_code, load_node, with_profile
 from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, LazyGroup, print_table
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
@@ -201,7 +201,7 @@ def submit_to_daemon(builder):
 
     if get_manager().get_profile().process_control_backend is None:
         raise InputError('this profile has no broker, so it cannot submit; leave --daemon out')
-    if not get_daemon_client().is_daemon_running:
+    if not is_daemon_running(get_daemon_client()):
         raise InputError('the daemon does not run; start it with "aiida-ufpnmr setup --daemon"')
     return submit(builder)
 

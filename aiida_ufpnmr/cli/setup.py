@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from aiida_ufpnmr.cli.shared import load_profile
+from aiida_ufpnmr.cli.shared import is_daemon_running, load_profile
 from aiida_ufpnmr.engine.commands.shared import INPUT, Command
 from aiida_ufpnmr.engine.errors import InputError
 
@@ -173,9 +173,19 @@ def start_daemon() -> str:
 
     try:
         client = get_daemon_client()
-        if client.is_daemon_running:
+        if is_daemon_running(client):
             return 'running'
+        _forget_dead_broker()
         client.start_daemon()
     except (ConfigurationError, DaemonException) as error:
         raise InputError(f'the daemon cannot be started: {error}; see "verdi daemon start"') from error
     return 'started'
+
+
+def _forget_dead_broker() -> None:
+    """Remove the address of a broker that was killed: a worker that is ready before the new one would wait there for ever."""
+    from aiida.manage import get_config, get_manager
+
+    profile = get_manager().get_profile()
+    if profile.process_control_backend == 'core.zeromq' and not get_manager().get_broker().check_service_reachable():
+        (Path(get_config().filepaths(profile)['broker_service']['dir']) / 'broker.sockets').unlink(missing_ok=True)

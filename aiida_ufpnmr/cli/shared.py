@@ -43,6 +43,21 @@ def load_profile(name: str | None) -> None:
         raise InputError(f'AiiDA profile {name or ""}: {error}; make one with "aiida-ufpnmr setup"') from error
 
 
+def is_daemon_running(client) -> bool:
+    """Whether there is a daemon; AiiDA goes by a file, which a daemon that was killed leaves behind."""
+    from aiida.engine.daemon.client import DaemonException, DaemonStalePidException
+
+    if not client.is_daemon_running:
+        return False
+    try:
+        client.get_status()
+    except DaemonStalePidException:
+        return False
+    except DaemonException:  # too busy to answer
+        pass
+    return True
+
+
 def load_node(identifier: str, kind: Any = None):
     """The node with this pk, UUID or label; :class:`InputError` if there is none, or if it is of another kind."""
     from aiida import orm

@@ -14,11 +14,11 @@ from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.summarise import summarise
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
-from aiida_ufpnmr.workflows.cleaning import clean_working_directories
 from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.md import MdWorkChain
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
 from aiida_ufpnmr.workflows.protocols.mixin import merged
+from aiida_ufpnmr.workflows.repeat import AcfWorkChain, AnalyseWorkChain
 from aiida_ufpnmr.workflows.supercell import repetitions
 
 #: What each analysis gives to the outputs of the WorkChain.
@@ -47,7 +47,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             valid_type=Bool,
             serializer=to_aiida_type,
             default=lambda: Bool(True),
-            help='Remove the working directories in the end, if all went well; what matters is kept as nodes.',
+            help='Remove the working directories of what went well; what matters is kept as nodes.',
         )
         models = ('structure', 'potential', 'efg_model')
         expose_inputs(spec, MdCalculation, 'md', (*models, 'checkpoint'), 'Molecular dynamics.')
@@ -64,7 +64,6 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             cls.correlate_and_count,
             cls.inspect_analyses,
             cls.summarise,
-            cls.clean,
         )
 
         spec.output(
@@ -77,11 +76,11 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             MdWorkChain, namespace='md', include=('results', 'timing'), namespace_options={'help': 'Of the dynamics.'}
         )
         spec.expose_outputs(
-            AcfCalculation, namespace='acf', include=ANALYSIS_OUTPUTS, namespace_options={'help': 'Of the correlation.'}
+            AcfWorkChain, namespace='acf', include=ANALYSIS_OUTPUTS, namespace_options={'help': 'Of the correlation.'}
         )
         for name in ('msd', 'hops'):
             spec.expose_outputs(
-                AnalyseCalculation, namespace=name, include=ANALYSIS_OUTPUTS, namespace_options={'help': f'Of {name}.'}
+                AnalyseWorkChain, namespace=name, include=ANALYSIS_OUTPUTS, namespace_options={'help': f'Of {name}.'}
             )
 
         spec.exit_code(401, 'ERROR_SUB_PROCESS_FAILED_MD', message='The molecular dynamics failed: {message}')
@@ -152,27 +151,31 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     def correlate_and_count(self) -> ToContext:
         """Correlation functions, mean square displacement and hops, all at once."""
         running = {}
-        for name, process in (('acf', AcfCalculation), ('msd', AnalyseCalculation), ('hops', AnalyseCalculation)):
-            inputs = self.exposed_inputs(process, name)
+        for name, chain in (('acf', AcfWorkChain), ('msd', AnalyseWorkChain), ('hops', AnalyseWorkChain)):
+            inputs = self.exposed_inputs(chain._process_class, name)
             inputs.trajectory = self.ctx.md.outputs.trajectory
-            inputs.metadata.call_link_label = name
-            if process is AnalyseCalculation:
+            if chain is AnalyseWorkChain:
                 inputs.analysis = name
-            running[name] = self.submit(process, **inputs)
+            running[name] = self.submit(
+                chain,
+                calculation=inputs,
+                clean_workdir=self.inputs.clean_workdir,
+                metadata={'call_link_label': name},
+            )
         self.report('analyses: ' + ', '.join(f'{name} <{node.pk}>' for name, node in running.items()))
         return ToContext(**running)
 
     def inspect_analyses(self) -> ExitCode | None:
         """Attach what the analyses gave; the first that failed names the exit code."""
         failure = None
-        for name, process, code in (
-            ('acf', AcfCalculation, self.exit_codes.ERROR_SUB_PROCESS_FAILED_ACF),
-            ('msd', AnalyseCalculation, self.exit_codes.ERROR_SUB_PROCESS_FAILED_MSD),
-            ('hops', AnalyseCalculation, self.exit_codes.ERROR_SUB_PROCESS_FAILED_HOPS),
+        for name, chain, code in (
+            ('acf', AcfWorkChain, self.exit_codes.ERROR_SUB_PROCESS_FAILED_ACF),
+            ('msd', AnalyseWorkChain, self.exit_codes.ERROR_SUB_PROCESS_FAILED_MSD),
+            ('hops', AnalyseWorkChain, self.exit_codes.ERROR_SUB_PROCESS_FAILED_HOPS),
         ):
             node = self.ctx[name]
             if node.is_finished_ok:
-                self.out_many(self.exposed_outputs(node, process, namespace=name, agglomerate=False))
+                self.out_many(self.exposed_outputs(node, chain, namespace=name, agglomerate=False))
             elif failure is None:
                 failure = code.format(message=reason(node))
         return failure
@@ -181,11 +184,6 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         """Put the numbers side by side."""
         results = {name: self.ctx[name].outputs.results for name in ('md', 'acf', 'msd', 'hops')}
         self.out('tau', summarise(**results))
-
-    def clean(self) -> None:
-        """Remove the working directories."""
-        if self.inputs.clean_workdir:
-            clean_working_directories(self.ctx[name] for name in ('acf', 'msd', 'hops'))
 
 
 def reason(node) -> str:

@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 from aiida.common import AttributeDict
-from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, ProcessSpec, WorkChain, while_
+from aiida.engine import ProcessHandlerReport, ProcessSpec
 from aiida.orm import CalcJobNode, Dict
 
 from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.workflows.cleaning import clean_working_directories
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
+from aiida_ufpnmr.workflows.restart import RestartWorkChain
 
 #: Time limits are doubled where a run made no progress, up to this many times the first one.
 MOST_TIME = 4
 
 
-class LabelRestartWorkChain(ProtocolMixin, BaseRestartWorkChain):
-    """Runs one labelling calculation until it ends well, or until another attempt cannot help.
-
-    A failed attempt never gives labels: the outputs are those of the attempt that ended well.
-    """
+class LabelRestartWorkChain(ProtocolMixin, RestartWorkChain):
+    """Runs one labelling calculation until it ends well, or until another attempt cannot help."""
 
     @classmethod
     def define(cls, spec: ProcessSpec) -> None:
         super().define(spec)
-        spec.outline(
-            cls.setup,
-            while_(cls.should_run_process)(
-                cls.run_process,
-                cls.inspect_process,
-            ),
-            cls.results,
-        )
         spec.output('dataset', valid_type=DatasetData, required=False, help='What was asked for, with its labels.')
         spec.output('results', valid_type=Dict, required=False, help='What the last attempt reports.')
         for status, label, message in (
-            (210, 'ERROR_INPUT_REFUSED', 'The input was refused: {message}'),
-            (310, 'ERROR_UNRECOVERABLE', 'No other attempt can help: {message}'),
             (320, 'ERROR_OUT_OF_MEMORY', 'The job ran out of memory; give it more, or more machines.'),
             (410, 'ERROR_SCF_NOT_CONVERGED', 'The SCF did not converge, whatever was tried: {message}'),
             (420, 'ERROR_OUT_OF_WALLTIME', 'The time did not suffice: {message}'),
@@ -53,24 +40,6 @@ class LabelRestartWorkChain(ProtocolMixin, BaseRestartWorkChain):
     def get_outputs(self, node: CalcJobNode) -> AttributeDict:
         """The labels and the report of the attempt that ended well."""
         return AttributeDict({name: node.outputs[name] for name in ('dataset', 'results') if name in node.outputs})
-
-    def on_terminated(self) -> None:
-        """Remove the working directories, if asked for and if all went well."""
-        WorkChain.on_terminated(self)
-        if self.inputs.clean_workdir and self.node.is_finished_ok:
-            clean_working_directories(node for node in self.node.called if isinstance(node, CalcJobNode))
-
-    def try_again(self, node: CalcJobNode, remedy: str) -> ProcessHandlerReport:
-        """Start another attempt, with what was changed in words."""
-        self.report(f'{node.process_label}<{node.pk}> {node.exit_message} Next: {remedy}.')
-        return ProcessHandlerReport(do_break=True)
-
-    def give_up(self, node: CalcJobNode, exit_code: ExitCode) -> ProcessHandlerReport:
-        """End with ``exit_code``, whose message may hold what the attempt says."""
-        self.report(f'{node.process_label}<{node.pk}> {node.exit_message} Giving up.')
-        if '{message}' in exit_code.message:
-            exit_code = exit_code.format(message=node.exit_message)
-        return ProcessHandlerReport(do_break=True, exit_code=exit_code)
 
     def try_again_once(self, node: CalcJobNode, remedy: str = 'the same once more') -> ProcessHandlerReport:
         """Another attempt, unless the one before it was lost as well."""

@@ -20,6 +20,7 @@ from aiida_ufpnmr.workflows.dynamic_nmr import reason
 from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.label import LabelWorkChain, validate_engine
 from aiida_ufpnmr.workflows.md import MdWorkChain
+from aiida_ufpnmr.workflows.repeat import FitEfgWorkChain, FitPotentialWorkChain, RepeatWorkChain, SelectWorkChain
 
 #: Errors on withheld structures that a generation reports, from either fit.
 ERRORS = ('energy_rmse_meV_per_atom', 'forces_rmse_meV_per_angstrom', 'omega_q_mae_khz')
@@ -165,8 +166,8 @@ class LearningGenerationWorkChain(WorkChain):
         if 'efg_model' in self.inputs:
             inputs.efg_model = self.inputs.efg_model
         inputs.trajectories = self.ctx.trajectories
-        inputs.metadata.call_link_label = 'select'
-        return ToContext(select=self.submit(SelectCalculation, **inputs))
+        running = self.submit(SelectWorkChain, calculation=inputs, metadata={'call_link_label': 'select'})
+        return ToContext(select=running)
 
     def inspect_choice(self) -> ExitCode | None:
         """Attach what was chosen."""
@@ -194,13 +195,12 @@ class LearningGenerationWorkChain(WorkChain):
     def fit(self) -> ToContext:
         """Both models, side by side."""
         running = {}
-        for name, process in self._fits():
-            inputs = AttributeDict(self.exposed_inputs(process, name))
+        for name, chain in self._fits():
+            inputs = AttributeDict(self.exposed_inputs(chain._process_class, name))
             inputs.dataset = self.ctx.dataset
             if 'test_dataset' in self.inputs:
                 inputs.test_dataset = self.inputs.test_dataset
-            inputs.metadata.call_link_label = name
-            running[name] = self.submit(process, **inputs)
+            running[name] = self.submit(chain, calculation=inputs, metadata={'call_link_label': name})
         return ToContext(**running)
 
     def inspect_fits(self) -> ExitCode | None:
@@ -217,9 +217,9 @@ class LearningGenerationWorkChain(WorkChain):
             self.out(errors, node.outputs.results)
         return None
 
-    def _fits(self) -> list[tuple[str, type]]:
-        fits = [('fit_potential', FitPotentialCalculation)]
-        return [*fits, ('fit_efg', FitEfgCalculation)] if self.inputs.get('fit_efg') else fits
+    def _fits(self) -> list[tuple[str, type[RepeatWorkChain]]]:
+        fits: list[tuple[str, type[RepeatWorkChain]]] = [('fit_potential', FitPotentialWorkChain)]
+        return [*fits, ('fit_efg', FitEfgWorkChain)] if self.inputs.get('fit_efg') else fits
 
 
 def generation_report(node) -> dict[str, Any]:
@@ -235,8 +235,8 @@ def generation_report(node) -> dict[str, Any]:
             found = node.outputs[output].get_dict()
             report |= {key: found[key] for key in ERRORS if key in found}
     calls = {link.link_label: link.node for link in node.base.links.get_outgoing() if link.link_type.value.startswith('call')}
-    if 'select' in calls:
-        chosen = calls['select'].outputs.results.get_dict()
+    if 'chosen' in node.outputs:
+        chosen = node.outputs.chosen.creator.outputs.results.get_dict()
         runs = [call for call in calls.values() if call.process_class is MdWorkChain]
         report |= {
             'runs': len(runs),

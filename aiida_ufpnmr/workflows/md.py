@@ -6,27 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import (
-    BaseRestartWorkChain,
-    ExitCode,
-    ProcessBuilder,
-    ProcessHandlerReport,
-    ProcessSpec,
-    WorkChain,
-    process_handler,
-    while_,
-)
+from aiida.engine import ProcessBuilder, ProcessHandlerReport, ProcessSpec, process_handler
 from aiida.orm import AbstractCode, Bool, CalcJobNode, Dict, Int, StructureData, to_aiida_type
 
-from aiida_ufpnmr.calculations.join_parts import join_parts
+from aiida_ufpnmr.calculations.join_parts import join_parts, join_stopped
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
-from aiida_ufpnmr.workflows.cleaning import clean_working_directories
 from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
 from aiida_ufpnmr.workflows.protocols.mixin import merged
+from aiida_ufpnmr.workflows.restart import RestartWorkChain
 from aiida_ufpnmr.workflows.supercell import repetitions
 
 CODES = MdCalculation.exit_codes
@@ -34,7 +25,7 @@ CODES = MdCalculation.exit_codes
 MOST_IDLE = 2
 
 
-class MdWorkChain(ProtocolMixin, BaseRestartWorkChain):
+class MdWorkChain(ProtocolMixin, RestartWorkChain):
     """A run of any length, in as many jobs as its time limits ask for.
 
     A job that was cut off leaves its frames and a checkpoint, from which the next one goes on to the bit. In the end
@@ -59,21 +50,11 @@ class MdWorkChain(ProtocolMixin, BaseRestartWorkChain):
             default=lambda: Bool(True),
             help='Remove the working directories in the end, if all went well; what matters is kept as nodes.',
         )
-        spec.outline(
-            cls.setup,
-            while_(cls.should_run_process)(
-                cls.run_process,
-                cls.inspect_process,
-            ),
-            cls.results,
-        )
         spec.output('trajectory', valid_type=TrajectoryData, required=False, help='The whole run.')
         spec.output('results', valid_type=Dict, required=False, help='What the run reports; keys carry their units.')
         spec.output('timing', valid_type=Dict, required=False, help='Of the last job.')
         spec.expose_outputs(MdCalculation, include=('stopped_trajectory',))
         for status, label, message in (
-            (210, 'ERROR_INPUT_REFUSED', 'The input was refused: {message}'),
-            (310, 'ERROR_UNRECOVERABLE', 'No other attempt can help: {message}'),
             (410, 'ERROR_STOPPED_BY_GUARD', 'The potential no longer knew what it did: {message}'),
             (420, 'ERROR_NO_PROGRESS', f'Cut off {MOST_IDLE} times before any step was saved: {{message}}'),
         ):
@@ -129,9 +110,11 @@ class MdWorkChain(ProtocolMixin, BaseRestartWorkChain):
         node = self.ctx.children[self.ctx.iteration - 1]
         outputs = {name: node.outputs[name] for name in ('trajectory', 'results', 'timing')}
         if self.ctx.parts:
-            parts = {f'part_{number:06d}': part for number, part in enumerate([*self.ctx.parts, outputs['trajectory']])}
-            outputs |= join_parts(results=outputs['results'], **parts)
+            outputs |= join_parts(results=outputs['results'], **self._parts_and(outputs['trajectory']))
         self.out_many(outputs)
+
+    def _parts_and(self, last: TrajectoryData) -> dict[str, TrajectoryData]:
+        return {f'part_{number:06d}': part for number, part in enumerate([*self.ctx.parts, last])}
 
     @process_handler(
         priority=500,
@@ -146,17 +129,17 @@ class MdWorkChain(ProtocolMixin, BaseRestartWorkChain):
     def handle_cut_off(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Go on from the checkpoint; from the last one where there is no newer, but not for ever."""
         step = node.outputs.checkpoint.base.attributes.get('step') if 'checkpoint' in node.outputs else None
-        if step is not None and (self.ctx.step is None or step > self.ctx.step):
+        # nothing goes on from the last step: a job that was killed after it is run again
+        is_on_its_way = step is not None and step < self.ctx.inputs.parameters['steps']
+        if is_on_its_way and (self.ctx.step is None or step > self.ctx.step):
             self.ctx.step, self.ctx.idle = step, 0
             self.ctx.parts.append(node.outputs.trajectory_part)
             self.ctx.inputs.checkpoint = node.outputs.checkpoint
-            self.report(f'{node.process_label}<{node.pk}> ended at step {step}. Next: on from there.')
-            return ProcessHandlerReport(do_break=True)
+            return self.try_again(node, f'on from step {step}')
         self.ctx.idle += 1
         if self.ctx.idle >= MOST_IDLE:
-            return self._give_up(node, self.exit_codes.ERROR_NO_PROGRESS)
-        self.report(f'{node.process_label}<{node.pk}> {node.exit_message} Next: the same once more.')
-        return ProcessHandlerReport(do_break=True)
+            return self.give_up(node, self.exit_codes.ERROR_NO_PROGRESS)
+        return self.try_again(node, 'the same once more')
 
     @process_handler(
         priority=400,
@@ -171,25 +154,16 @@ class MdWorkChain(ProtocolMixin, BaseRestartWorkChain):
     def handle_guard(self, node: CalcJobNode) -> ProcessHandlerReport:
         """The same would happen again: keep the frames, which active learning wants."""
         if 'stopped_trajectory' in node.outputs:
-            self.out('stopped_trajectory', node.outputs.stopped_trajectory)
-        return self._give_up(node, self.exit_codes.ERROR_STOPPED_BY_GUARD)
+            stopped = node.outputs.stopped_trajectory
+            self.out('stopped_trajectory', join_stopped(**self._parts_and(stopped)) if self.ctx.parts else stopped)
+        return self.give_up(node, self.exit_codes.ERROR_STOPPED_BY_GUARD)
 
     @process_handler(priority=300, exit_codes=[CODES.ERROR_INPUT_REFUSED])
     def handle_refused_input(self, node: CalcJobNode) -> ProcessHandlerReport:
         """The same input would be refused again."""
-        return self._give_up(node, self.exit_codes.ERROR_INPUT_REFUSED)
+        return self.give_up(node, self.exit_codes.ERROR_INPUT_REFUSED)
 
     @process_handler(priority=200, exit_codes=[CODES.ERROR_COMMAND_FAILED, CODES.ERROR_SCHEDULER_OUT_OF_MEMORY])
     def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Nothing to change that could help."""
-        return self._give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)
-
-    def _give_up(self, node: CalcJobNode, exit_code: ExitCode) -> ProcessHandlerReport:
-        self.report(f'{node.process_label}<{node.pk}> {node.exit_message} Giving up.')
-        return ProcessHandlerReport(do_break=True, exit_code=exit_code.format(message=node.exit_message))
-
-    def on_terminated(self) -> None:
-        """Remove the working directories, if asked for and if all went well."""
-        WorkChain.on_terminated(self)
-        if self.inputs.clean_workdir and self.node.is_finished_ok:
-            clean_working_directories(node for node in self.node.called if isinstance(node, CalcJobNode))
+        return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)

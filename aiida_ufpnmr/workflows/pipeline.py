@@ -12,11 +12,11 @@ from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.select_structure import select_structure
 from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.workflows.cleaning import clean_working_directories
 from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain, reason
 from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
 from aiida_ufpnmr.workflows.protocols.mixin import merged
+from aiida_ufpnmr.workflows.repeat import FitEfgWorkChain, FitPotentialWorkChain
 
 
 def validate_start(inputs: Mapping[str, Any], _) -> str | None:
@@ -67,7 +67,7 @@ class PipelineWorkChain(ProtocolMixin, WorkChain):
             valid_type=Bool,
             serializer=to_aiida_type,
             default=lambda: Bool(True),
-            help='Remove the working directories of the fits in the end, if all went well.',
+            help='Remove the working directory of a fit that went well; what matters is kept as nodes.',
         )
         labels = ('dataset', 'test_dataset')
         expose_inputs(spec, FitPotentialCalculation, 'fit_potential', labels, 'Fit of the potential.')
@@ -82,11 +82,10 @@ class PipelineWorkChain(ProtocolMixin, WorkChain):
             cls.inspect_fits,
             cls.run_dynamic_nmr,
             cls.inspect_dynamic_nmr,
-            cls.clean,
         )
 
-        spec.expose_outputs(FitPotentialCalculation, include=('potential',))
-        spec.expose_outputs(FitEfgCalculation, include=('efg_model',))
+        spec.expose_outputs(FitPotentialWorkChain, include=('potential',))
+        spec.expose_outputs(FitEfgWorkChain, include=('efg_model',))
         spec.output('potential_errors', valid_type=Dict, help='Errors of the potential on withheld structures.')
         spec.output('efg_errors', valid_type=Dict, help='Errors of the EFG model on withheld structures.')
         spec.expose_outputs(DynamicNmrWorkChain)
@@ -156,13 +155,17 @@ class PipelineWorkChain(ProtocolMixin, WorkChain):
     def fit_models(self) -> ToContext:
         """Fit both models, side by side."""
         running = {}
-        for name, process in (('fit_potential', FitPotentialCalculation), ('fit_efg', FitEfgCalculation)):
-            inputs = self.exposed_inputs(process, name)
+        for name, chain in (('fit_potential', FitPotentialWorkChain), ('fit_efg', FitEfgWorkChain)):
+            inputs = self.exposed_inputs(chain._process_class, name)
             inputs.dataset = self.inputs.dataset
             if 'test_dataset' in self.inputs:
                 inputs.test_dataset = self.inputs.test_dataset
-            inputs.metadata.call_link_label = name
-            running[name] = self.submit(process, **inputs)
+            running[name] = self.submit(
+                chain,
+                calculation=inputs,
+                clean_workdir=self.inputs.clean_workdir,
+                metadata={'call_link_label': name},
+            )
         fit_potential, fit_efg = running['fit_potential'], running['fit_efg']
         self.report(
             f'fits to {len(self.inputs.dataset.rows)} structures: potential <{fit_potential.pk}>, EFG <{fit_efg.pk}>'
@@ -200,8 +203,3 @@ class PipelineWorkChain(ProtocolMixin, WorkChain):
         if not node.is_finished_ok:
             return self.exit_codes.ERROR_SUB_PROCESS_FAILED_DYNAMIC_NMR.format(message=reason(node))
         return None
-
-    def clean(self) -> None:
-        """Remove the working directories of the fits."""
-        if self.inputs.clean_workdir:
-            clean_working_directories((self.ctx.fit_potential, self.ctx.fit_efg))

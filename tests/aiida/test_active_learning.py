@@ -146,6 +146,21 @@ def test_a_second_chain_goes_on_from_where_the_first_ended(learned, code, castep
     assert again['potential'].sha256 == outputs['potential'].sha256
 
 
+def test_a_generation_goes_on_without_a_run_that_fails(code, castep, begin, test_set, tmp_path):
+    script = tmp_path / 'ufpnmr'
+    script.write_text(f'#!/bin/bash\n[[ "$*" == "md "*"--temperature 1500"* ]] && exit 1\nexec {code.filepath_executable} "$@"\n')
+    script.chmod(0o755)
+    too_cold = orm.InstalledCode(
+        label='too-cold', computer=code.computer, filepath_executable=str(script), with_mpi=False
+    ).store()
+    outputs, node = run_get_node(builder(too_cold, castep, begin, test_set, max_generations=1))
+    assert node.exit_status in (0, 501), node.exit_message
+    last = outputs['history']['generations'][-1]
+    assert (last['runs'], last['runs_failed']) == (2, 1)
+    assert last['chosen'] == last['labels_new'] > 0
+    assert {row['group'] for row in outputs['dataset'].rows[-last['chosen']:]} == {'crystal_200K_generation1'}
+
+
 def test_where_no_label_can_be_had_the_models_so_far_are_given(code, castep, begin, test_set):
     plan = ['refused'] * 20
     again = {'max_generations': 1, 'label': {'reuse': False}}

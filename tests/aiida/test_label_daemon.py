@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import textwrap
 import time
-from pathlib import Path
 
 import pytest
 import yaml
 from ase import Atoms
 from ase.io import write
+from own_profile import PATIENCE, OwnProfile
 
 pytest.importorskip('aiida_castep')  # tests/run.sh installs it
-
-#: Seconds in which all of it is done, even where the machine is busy with other things.
-PATIENCE = 600
 
 #: What the runs of a chain do, one after the other; then, for each, its exit status and whether it goes on from a check file.
 RECOVERIES = {
@@ -79,44 +71,10 @@ print(json.dumps(found))
 """
 
 
-class Profile:
-    """An AiiDA profile of its own with a daemon, spoken to by commands."""
-
-    def __init__(self, folder: Path) -> None:
-        paths = [str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
-        self.environment = {
-            **os.environ,
-            'AIIDA_PATH': str(folder),
-            'PYTHONPATH': os.pathsep.join(filter(None, paths)),
-            'PATH': os.pathsep.join(
-                (str(Path(sys.executable).parent), os.environ['PATH'])
-            ),  # the daemon looks for verdi
-        }
-        (folder / '.aiida').mkdir()
-        self.folder = folder
-
-    def run(self, *words) -> str:
-        command = [str(word) for word in words]
-        ended = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, cwd=self.folder, timeout=PATIENCE
-        )
-        assert ended.returncode == 0, (command, ended.stdout, ended.stderr)
-        return ended.stdout
-
-    def python(self, script: str, *arguments):
-        return json.loads(self.run(sys.executable, '-c', textwrap.dedent(script), *arguments).splitlines()[-1])
-
-    def tool(self, name: str, *arguments) -> str:
-        return self.run(Path(sys.executable).with_name(name), *arguments)
-
-    def outcomes(self, *pks: int, seconds: float = PATIENCE) -> list[dict]:
-        return self.python(AWAIT, seconds, *pks)
-
-
 @pytest.fixture(scope='module')
 def outcomes(tmp_path_factory) -> dict[str, dict]:
     """What became of workflows that one daemon ran side by side; it was stopped and started again in between."""
-    profile = Profile(tmp_path_factory.mktemp('daemon'))
+    profile = OwnProfile(tmp_path_factory.mktemp('daemon'))
     profile.tool('aiida-ufpnmr', 'setup', '--daemon')
     try:
         (profile.folder / 'castep').mkdir()
@@ -129,16 +87,16 @@ def outcomes(tmp_path_factory) -> dict[str, dict]:
         stopped = int(profile.tool('aiida-ufpnmr', *launch, '--overrides', 'overrides.yaml'))
         end = time.time() + PATIENCE
         while time.time() < end:
-            (seen,) = profile.outcomes(stopped, seconds=0)
+            (seen,) = profile.python(AWAIT, 0, stopped)
             if seen['running'] or 'FINISHED' in seen['state']:
                 break
             time.sleep(0.5)
         profile.tool('verdi', 'daemon', 'stop', '--timeout', 60)
-        (seen,) = profile.outcomes(stopped, seconds=0)
+        (seen,) = profile.python(AWAIT, 0, stopped)
         assert 'FINISHED' not in seen['state']  # else the daemon was stopped for nothing
         profile.tool('verdi', 'daemon', 'start', 1, '--timeout', 60)
         names = [*submitted['pks'], 'stopped']
-        return dict(zip(names, profile.outcomes(*submitted['pks'].values(), stopped)))
+        return dict(zip(names, profile.python(AWAIT, PATIENCE, *submitted['pks'].values(), stopped)))
     finally:
         profile.tool('verdi', 'daemon', 'stop', '--timeout', 60)
 

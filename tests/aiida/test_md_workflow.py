@@ -34,6 +34,9 @@ case $behaviour in
         {command} "$@" --max-wall-time 1e-6
         rm results.json
         kill -9 $$ ;;
+    late)  # when all is done, with nothing said
+        {command} "$@"
+        kill -9 $$ ;;
     lose)  # before there is anything
         kill -9 $$ ;;
     *)
@@ -124,6 +127,13 @@ def test_a_killed_job_costs_no_more_than_what_came_after_its_checkpoint(fragile,
     assert outputs['trajectory'].sha256 == whole['trajectory'].sha256
 
 
+def test_a_job_that_is_killed_after_its_last_step_is_run_again(fragile, inputs, whole):
+    outputs, node = run_get_node(MdWorkChain, md={'code': fragile('cut', 'late'), **inputs})
+    assert node.is_finished_ok, node.exit_message
+    assert attempts(node) == [401, 400, 0]
+    assert outputs['trajectory'].sha256 == whole['trajectory'].sha256
+
+
 def test_jobs_that_save_nothing_are_not_repeated_for_ever(fragile, inputs):
     outputs, node = run_get_node(MdWorkChain, md={'code': fragile('lose', 'lose', 'lose'), **inputs})
     assert (node.exit_status, attempts(node)) == (420, [400, 400])
@@ -135,6 +145,15 @@ def test_a_guard_ends_the_chain_and_its_frames_are_kept(fragile, inputs):
     outputs, node = run_get_node(MdWorkChain, md={'code': fragile(), **inputs})
     assert (node.exit_status, attempts(node)) == (410, [414])
     assert 'extrapolation grade' in node.exit_message and list(outputs) == ['stopped_trajectory']
+
+
+def test_what_a_guard_stopped_is_the_same_whether_or_not_the_run_was_cut_off_before(fragile, inputs):
+    inputs['parameters'] = orm.Dict({**inputs['parameters'].get_dict(), 'temperature': 3000.0})
+    whole, node = run_get_node(MdCalculation, code=fragile(), **inputs)
+    assert node.exit_status == 410
+    outputs, node = run_get_node(MdWorkChain, md={'code': fragile('cut'), **inputs})
+    assert (node.exit_status, attempts(node)) == (410, [401, 410])
+    assert outputs['stopped_trajectory'].sha256 == whole['stopped_trajectory'].sha256
 
 
 def test_a_job_ends_by_itself_before_its_time_limit(fragile, inputs):

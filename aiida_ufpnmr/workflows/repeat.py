@@ -1,0 +1,102 @@
+"""Calculations that are repeated where they were cut off: the fits, the choice of what to label, the analyses."""
+
+from __future__ import annotations
+
+from aiida.common import AttributeDict
+from aiida.engine import ProcessHandlerReport, ProcessSpec, process_handler
+from aiida.orm import Bool, CalcJobNode, to_aiida_type
+
+from aiida_ufpnmr.calculations.acf import AcfCalculation
+from aiida_ufpnmr.calculations.analyse import AnalyseCalculation
+from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
+from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
+from aiida_ufpnmr.calculations.select import SelectCalculation
+from aiida_ufpnmr.workflows.exposing import expose_inputs
+from aiida_ufpnmr.workflows.restart import RestartWorkChain
+
+#: Exit codes that all of these calculations share.
+CODES = SelectCalculation.exit_codes
+#: Attempts that are cut off before the calculation is given up.
+MOST_ATTEMPTS = 3
+
+
+class RepeatWorkChain(RestartWorkChain):
+    """Runs a calculation from its beginning again where it was cut off.
+
+    Equal inputs give equal outputs, so the result is the one that an undisturbed calculation would have had.
+    """
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:
+        super().define(spec)
+        expose_inputs(spec, cls._process_class, 'calculation', (), 'The attempts.')
+        spec.input(
+            'clean_workdir',
+            valid_type=Bool,
+            serializer=to_aiida_type,
+            default=lambda: Bool(True),
+            help='Remove the working directories in the end, if all went well; what matters is kept as nodes.',
+        )
+        spec.expose_outputs(cls._process_class, exclude=('remote_folder', 'remote_stash', 'retrieved'))
+        spec.exit_code(420, 'ERROR_CUT_OFF', message=f'Cut off {MOST_ATTEMPTS} times: {{message}}')
+
+    def setup(self) -> None:
+        """Begin with the inputs as they were given."""
+        super().setup()
+        self.ctx.inputs = AttributeDict(self.exposed_inputs(self.process_class, 'calculation'))
+
+    @process_handler(
+        priority=300,
+        exit_codes=[
+            CODES.ERROR_INTERRUPTED,
+            CODES.ERROR_NO_RESULTS,
+            CODES.ERROR_OUTPUT_UNUSABLE,
+            CODES.ERROR_SCHEDULER_NODE_FAILURE,
+            CODES.ERROR_NO_RETRIEVED_FOLDER,
+        ],
+    )
+    def handle_cut_off(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """The job was killed, or its files were lost: the same once more, but not for ever."""
+        if self.ctx.iteration >= MOST_ATTEMPTS:
+            return self.give_up(node, self.exit_codes.ERROR_CUT_OFF)
+        return self.try_again(node, 'the same once more')
+
+    @process_handler(priority=200, exit_codes=[CODES.ERROR_INPUT_REFUSED])
+    def handle_refused_input(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """The same input would be refused again."""
+        return self.give_up(node, self.exit_codes.ERROR_INPUT_REFUSED)
+
+    @process_handler(priority=100)
+    def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport | None:
+        """Whatever else went wrong, nothing that is changed here could help."""
+        return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE) if node.is_failed else None
+
+
+class FitPotentialWorkChain(RepeatWorkChain):
+    """Fits an ultra-fast potential, again where a fit was cut off."""
+
+    _process_class = FitPotentialCalculation
+
+
+class FitEfgWorkChain(RepeatWorkChain):
+    """Fits a model of the EFG, again where a fit was cut off."""
+
+    _process_class = FitEfgCalculation
+
+
+class SelectWorkChain(RepeatWorkChain):
+    """Chooses the structures whose labels would tell the models most, again where that was cut off."""
+
+    _process_class = SelectCalculation
+
+
+class AcfWorkChain(RepeatWorkChain):
+    """Correlation functions along a trajectory, again where that was cut off."""
+
+    _process_class = AcfCalculation
+
+
+class AnalyseWorkChain(RepeatWorkChain):
+    """One analysis of a trajectory, again where that was cut off."""
+
+    _process_class = AnalyseCalculation

@@ -1,0 +1,47 @@
+"""What all restarting chains share: attempts one after the other, words about each, and what is cleaned in the end."""
+
+from __future__ import annotations
+
+from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, ProcessSpec, WorkChain, while_
+from aiida.orm import CalcJobNode
+
+from aiida_ufpnmr.workflows.cleaning import clean_working_directories
+
+
+class RestartWorkChain(BaseRestartWorkChain):
+    """Runs a calculation until it ends well, or until another attempt cannot help.
+
+    A failed attempt never gives results: the outputs are those of the attempt that ended well.
+    """
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:
+        super().define(spec)
+        spec.outline(
+            cls.setup,
+            while_(cls.should_run_process)(
+                cls.run_process,
+                cls.inspect_process,
+            ),
+            cls.results,
+        )
+        spec.exit_code(210, 'ERROR_INPUT_REFUSED', message='The input was refused: {message}')
+        spec.exit_code(310, 'ERROR_UNRECOVERABLE', message='No other attempt can help: {message}')
+
+    def try_again(self, node: CalcJobNode, remedy: str) -> ProcessHandlerReport:
+        """Start another attempt, with what was changed in words."""
+        self.report(f'{node.process_label}<{node.pk}> {node.exit_message} Next: {remedy}.')
+        return ProcessHandlerReport(do_break=True)
+
+    def give_up(self, node: CalcJobNode, exit_code: ExitCode) -> ProcessHandlerReport:
+        """End with ``exit_code``, whose message may hold what the attempt says."""
+        self.report(f'{node.process_label}<{node.pk}> {node.exit_message} Giving up.')
+        if '{message}' in exit_code.message:
+            exit_code = exit_code.format(message=node.exit_message)
+        return ProcessHandlerReport(do_break=True, exit_code=exit_code)
+
+    def on_terminated(self) -> None:
+        """Remove the working directories, if asked for and if all went well."""
+        WorkChain.on_terminated(self)
+        if self.inputs.clean_workdir and self.node.is_finished_ok:
+            clean_working_directories(node for node in self.node.called if isinstance(node, CalcJobNode))

@@ -1,0 +1,45 @@
+"""A profile with a daemon for tests that must not disturb the one of the session."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+#: Seconds in which a command is done, even where the machine is busy with other things.
+PATIENCE = 600
+
+
+class OwnProfile:
+    """An AiiDA profile of its own with a daemon, spoken to by commands."""
+
+    def __init__(self, folder: Path) -> None:
+        here = Path(__file__).parent
+        paths = [str(here), str(here.parent), os.environ.get('PYTHONPATH', '')]
+        self.environment = {
+            **os.environ,
+            'AIIDA_PATH': str(folder),
+            'PYTHONPATH': os.pathsep.join(filter(None, paths)),
+            'PATH': os.pathsep.join(
+                (str(Path(sys.executable).parent), os.environ['PATH'])
+            ),  # the daemon looks for verdi
+        }
+        (folder / '.aiida').mkdir()
+        self.folder = folder
+
+    def run(self, *words, patience: float = PATIENCE) -> str:
+        command = [str(word) for word in words]
+        ended = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, cwd=self.folder, timeout=patience
+        )
+        assert ended.returncode == 0, (command, ended.stdout, ended.stderr)
+        return ended.stdout
+
+    def python(self, script: str, *arguments):
+        return json.loads(self.run(sys.executable, '-c', textwrap.dedent(script), *arguments).splitlines()[-1])
+
+    def tool(self, name: str, *arguments) -> str:
+        return self.run(Path(sys.executable).with_name(name), *arguments)
