@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -176,10 +177,22 @@ def start_daemon() -> str:
         if is_daemon_running(client):
             return 'running'
         _forget_dead_broker()
+        _queue_lost_processes()
         client.start_daemon()
     except (ConfigurationError, DaemonException) as error:
         raise InputError(f'the daemon cannot be started: {error}; see "verdi daemon start"') from error
     return 'started'
+
+
+def _queue_lost_processes() -> None:
+    """Hand those processes to the daemon again that it lost when it was stopped between storing and queueing them."""
+    from aiida.engine.processes.control import get_active_processes
+    from aiida.manage import get_manager
+
+    if get_active_processes(project='id'):
+        verdi = Path(sys.executable).with_name('verdi')
+        repair = [verdi, '-p', get_manager().get_profile().name, 'process', 'repair']
+        subprocess.run(repair, check=True, capture_output=True)
 
 
 def _forget_dead_broker() -> None:

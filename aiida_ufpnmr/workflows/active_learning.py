@@ -46,7 +46,7 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
             ('patience', Int, 2, 'Generations in a row without a smaller error after which it ends.'),
             ('improvement', Float, 0.02, 'Share by which an error must fall below the smallest so far to count.'),
             ('fraction_above_grade', Float, 0.05, 'Share of frames that may lie outside of what is known at the end.'),
-            ('retune_every', Int, 0, 'Search the settings of the potential anew every so many generations; 0 for never.'),
+            ('retune_every', Int, 0, 'Search the settings of both models anew every so many generations; 0 for never.'),
         ):
             spec.input(name, valid_type=kind, serializer=to_aiida_type, default=lambda k=kind, d=default: k(d), help=text)
 
@@ -143,8 +143,10 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
                     inputs[name] = self.ctx.last.outputs[name]
         every = self.inputs.retune_every.value
         if every and number and number % every == 0:
-            given = inputs.fit_potential.parameters.get_dict()
-            inputs.fit_potential.parameters = Dict({**given, 'tune': True})
+            for name in ('fit_potential', 'fit_efg'):
+                if inputs.get(name):
+                    given = inputs[name]['parameters'].get_dict()
+                    inputs[name] = {**inputs[name], 'parameters': Dict({**given, 'tune': True})}
         inputs.metadata = {'call_link_label': f'generation_{number:02d}'}
         running = self.submit(LearningGenerationWorkChain, **inputs)
         self.report(f'generation {number} <{running.pk}> with {len(inputs.dataset.rows)} labels')

@@ -161,6 +161,20 @@ def test_a_generation_goes_on_without_a_run_that_fails(code, castep, begin, test
     assert {row['group'] for row in outputs['dataset'].rows[-last['chosen']:]} == {'crystal_200K_generation1'}
 
 
+def test_settings_are_searched_anew_where_asked_and_cells_are_strained_by_turns(code, castep, begin, test_set):
+    asked = {'max_generations': 1, 'retune_every': 1, 'exploration': {'volume_strains': [-0.05, 0.0]}}
+    outputs, node = run_get_node(builder(code, castep, begin, test_set, **asked))
+    assert node.exit_status in (0, 501), node.exit_message
+    generations = [called for called in node.called if called.process_class is LearningGenerationWorkChain]
+    for fit in ('fit_potential', 'fit_efg'):
+        tuned = [generation.inputs[fit].parameters.get_dict().get('tune', False) for generation in generations]
+        assert tuned == [False, True]
+    assert 'tuning' in outputs['potential_errors'].get_dict() and 'tuning' in outputs['efg_errors'].get_dict()
+    jobs = [job for job in generations[1].called_descendants if job.process_label == 'MdCalculation']
+    volumes = sorted(job.inputs.structure.get_cell_volume() for job in jobs)
+    assert volumes == pytest.approx([0.95 * volumes[1], np.linalg.det(CELL)])
+
+
 def test_where_no_label_can_be_had_the_models_so_far_are_given(code, castep, begin, test_set):
     plan = ['refused'] * 20
     again = {'max_generations': 1, 'label': {'reuse': False}}

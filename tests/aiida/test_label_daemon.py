@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -94,7 +95,7 @@ def outcomes(tmp_path_factory) -> dict[str, dict]:
         profile.tool('verdi', 'daemon', 'stop', '--timeout', 60)
         (seen,) = profile.python(AWAIT, 0, stopped)
         assert 'FINISHED' not in seen['state']  # else the daemon was stopped for nothing
-        profile.tool('verdi', 'daemon', 'start', 1, '--timeout', 60)
+        profile.tool('aiida-ufpnmr', 'setup', '--daemon')
         names = [*submitted['pks'], 'stopped']
         return dict(zip(names, profile.python(AWAIT, PATIENCE, *submitted['pks'].values(), stopped)))
     finally:
