@@ -63,20 +63,30 @@ def settings(node: str, json_path: Path | None) -> None:
 
 @query.command('results', cls=Command, example='aiida-ufpnmr query results lps-0014')
 @click.argument('name')
+@click.option('--all', 'everything', is_flag=True, help='All that was made of it: models, trajectories, hops, spectra.')
 @json_option
 @with_profile
-def results(name: str, json_path: Path | None) -> None:
+def results(name: str, everything: bool, json_path: Path | None) -> None:
     """Every decay time that rests on NAME: a node (pk, UUID or label), or one labelled structure (label_id or hash)."""
-    from aiida_ufpnmr.tools.outcomes import outcomes_of, outcomes_of_label
+    from aiida_ufpnmr.tools.outcomes import made_of, made_of_label, outcomes_of, outcomes_of_label
 
     check_outputs(json_path)
     try:
         node = load_node(name)
     except InputError:
-        found = outcomes_of_label(name)
+        found = made_of_label(name) if everything else outcomes_of_label(name)
     else:
-        found = outcomes_of(node)
-    _show_outcomes(found, json_path)
+        found = made_of([node]) if everything else outcomes_of(node)
+    if not everything:
+        _show_outcomes(found, json_path)
+        return
+    print_table(
+        [
+            ('made', 'what', 'by', 'calculation'),
+            *((f'#{one.pk}', one.output, one.calculation, f'#{one.calculation_pk}') for one in found),
+        ]
+    )
+    report({'results': [dataclasses.asdict(one) for one in found]}, json_path)
 
 
 @query.command('decay-times', cls=Command, example='aiida-ufpnmr query decay-times 123')

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from aiida.orm import CalculationNode, Dict, Node, QueryBuilder, load_node
+from aiida.common.links import LinkType
+from aiida.orm import CalculationNode, Data, Dict, Node, QueryBuilder, load_node
 
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.potential import PotentialData
@@ -56,16 +58,60 @@ def outcomes_of(node: Node) -> list[Outcome]:
     return [Outcome(*row) for row in query.distinct().iterall() if row[0] not in summarised]
 
 
+@dataclass(frozen=True)
+class Made:
+    """Something that a calculation made of a node, directly or over other calculations.
+
+    Attributes:
+        pk, uuid: of what was made.
+        output: what it is to the calculation, such as ``trajectory`` or ``results``.
+        calculation_pk: of the calculation.
+        calculation: its name.
+    """
+
+    pk: int
+    uuid: str
+    output: str
+    calculation_pk: int
+    calculation: str
+
+
+#: Outputs that are no results.
+_ASIDE = ('remote_folder', 'retrieved', 'timing', 'figure')
+
+
+def made_of(nodes: Collection[Node]) -> list[Made]:
+    """All that calculations made of some nodes: models, trajectories, diffusion, hops, spectra, decay times."""
+    query = QueryBuilder().append(Node, filters={'id': {'in': [node.pk for node in nodes]}}, tag='start')
+    query.append(CalculationNode, with_ancestors='start', tag='made_by', project=['id', 'attributes.process_label'])
+    query.append(
+        Data,
+        with_incoming='made_by',
+        tag='made',
+        project=['id', 'uuid'],
+        edge_project=['label'],
+        edge_filters={'type': LinkType.CREATE.value, 'label': {'!in': list(_ASIDE)}},
+    )
+    rows = query.distinct().all()
+    return sorted((Made(pk, uuid, label, made_by, name) for made_by, name, pk, uuid, label in rows), key=lambda made: made.pk)
+
+
+def made_of_label(name: str) -> list[Made]:
+    """All that rests on one labelled structure, named by its ``label_id`` or its label hash.
+
+    Raises:
+        InputError: no data set of the profile holds it.
+    """
+    return made_of([load_node(pk) for pk in _datasets_with(name)])
+
+
 def outcomes_of_label(name: str) -> list[Outcome]:
     """Every decay time that rests on one labelled structure, named by its ``label_id`` or its label hash.
 
     Raises:
         InputError: no data set of the profile holds it.
     """
-    datasets = _datasets_with(name)
-    if not datasets:
-        raise InputError(f'{name}: no data set of this profile holds such a label; see "aiida-ufpnmr query labels"')
-    found = {outcome.pk: outcome for pk in datasets for outcome in outcomes_of(load_node(pk))}
+    found = {outcome.pk: outcome for pk in _datasets_with(name) for outcome in outcomes_of(load_node(pk))}
     return [found[pk] for pk in sorted(found)]
 
 
@@ -86,6 +132,9 @@ def _summarised() -> set[int]:
 
 def _datasets_with(name: str) -> list[int]:
     query = QueryBuilder().append(DatasetData, tag='set', project=['id', 'attributes.rows']).order_by({'set': 'id'})
-    return [
+    found = [
         pk for pk, rows in query.iterall() if any(name in (row.get('label_id'), row.get(LABEL_KEY)) for row in rows)
     ]
+    if not found:
+        raise InputError(f'{name}: no data set of this profile holds such a label; see "aiida-ufpnmr query labels"')
+    return found

@@ -10,7 +10,7 @@ from aiida.engine import calcfunction
 
 from aiida_ufpnmr.tools.costs import cost_by_step
 from aiida_ufpnmr.tools.differences import differences
-from aiida_ufpnmr.tools.outcomes import decay_times, outcomes_of, outcomes_of_label
+from aiida_ufpnmr.tools.outcomes import decay_times, made_of, outcomes_of, outcomes_of_label
 
 
 @calcfunction
@@ -65,6 +65,17 @@ def test_results_of_a_label_are_those_of_every_model_that_it_trained(graph):
     label = graph.dataset.rows[0]['label_id']
     assert {one.pk for one in outcomes_of(graph.dataset)} == expected
     assert expected <= {one.pk for one in outcomes_of_label(label)}  # other tests label the same structures
+
+
+def test_all_that_was_made_of_a_potential_is_found_and_nothing_of_another(graph, command):
+    first, second = ({one.pk for one in made_of([potential])} for potential in graph.potentials)
+    assert len(first) == 6 and len(second) == 2 and not first & second  # a decay time and a summary for each temperature
+    assert {graph.answers[0, t].pk for t in (300, 600, 900)} < first
+    of_all = made_of([graph.dataset])
+    assert {one.pk for one in of_all} == first | second | {potential.pk for potential in graph.potentials}
+    assert {one.output for one in of_all} == {'result', 'potential'}  # and not their timing
+    shown = command('query', 'results', graph.dataset.pk, '--all')
+    assert shown.exit_code == 0 and shown.output.count('potential') == 2
 
 
 def test_differences_are_what_was_given_and_what_came_out(graph):
