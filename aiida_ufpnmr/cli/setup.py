@@ -177,7 +177,8 @@ def start_daemon() -> str:
         if is_daemon_running(client):
             return 'running'
         _forget_dead_broker()
-        _queue_lost_processes()
+        if not client.is_daemon_running:  # it was stopped; where it was killed, its tasks are in the queue of its broker
+            _queue_lost_processes()
         client.start_daemon()
     except (ConfigurationError, DaemonException) as error:
         raise InputError(f'the daemon cannot be started: {error}; see "verdi daemon start"') from error
@@ -185,7 +186,7 @@ def start_daemon() -> str:
 
 
 def _queue_lost_processes() -> None:
-    """Hand those processes to the daemon again that it lost when it was stopped between storing and queueing them."""
+    """Hand those processes to the daemon again that it lost because it was stopped between storing and queueing them."""
     from aiida.engine.processes.control import get_active_processes
     from aiida.manage import get_manager
 
