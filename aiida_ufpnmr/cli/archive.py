@@ -22,12 +22,16 @@ def archive():
     '--slim', is_flag=True, help='Leave out the files of trajectories, and of models that are no output of NODE; their '
     'hashes and sizes stay, and so does how to make them again.',
 )  # fmt: skip
+@click.option(
+    '--most-mb', type=Number(min=0.1), metavar='MB', help='Slim, and where that is still larger, without models that are '
+    'outputs of NODE, the largest first.',
+)  # fmt: skip
 @with_profile
-def create(node: str, path: Path, slim: bool) -> None:
+def create(node: str, path: Path, slim: bool, most_mb: float | None) -> None:
     """Write NODE (pk, UUID or label) and everything behind it into an archive, for others to import and check."""
     from aiida_ufpnmr.tools.archives import archive_result
 
-    archive_result(load_node(node), path, slim)
+    archive_result(load_node(node), path, slim, most_mb)
     click.echo(f'{path}: {path.stat().st_size / 1e6:.1f} MB; read it with "verdi archive import {path}"')
 
 

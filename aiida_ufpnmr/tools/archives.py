@@ -18,7 +18,7 @@ from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.tools.manifest import DATABASE, MANIFEST, REPOSITORY, database_of, manifest_of
 
 
-def archive_result(node: Node, path: str | Path, slim: bool = False) -> Path:
+def archive_result(node: Node, path: str | Path, slim: bool = False, most_mb: float | None = None) -> Path:
     """Write ``node`` and everything behind it, and for a workflow everything it called and returned, to an archive.
 
     The file appears whole or not at all; one that is there already is replaced. It holds a list of what is in it, by
@@ -27,6 +27,8 @@ def archive_result(node: Node, path: str | Path, slim: bool = False) -> Path:
     Args:
         slim: leave out what calculations of the archive make again: the files of trajectories, and of models that are no
             output of ``node``. Their nodes stay, with the hash and size of what was left out.
+        most_mb: where that leaves more than so many megabytes, leave out models that are outputs of ``node``, too, the
+            largest first.
 
     Raises:
         InputError: the file cannot be written there.
@@ -38,17 +40,17 @@ def archive_result(node: Node, path: str | Path, slim: bool = False) -> Path:
             create_archive(
                 [node], filename=everything, call_calc_backward=True, call_work_backward=True, return_backward=True
             )
-            _with_manifest(everything, finished, node.uuid if slim else None)
+            _with_manifest(everything, finished, node.uuid if slim or most_mb else None, most_mb)
         finally:
             everything.unlink(missing_ok=True)
     return path
 
 
-def _with_manifest(source: Path, target: Path, slim_for: str | None) -> None:
+def _with_manifest(source: Path, target: Path, slim_for: str | None, most_mb: float | None) -> None:
     """Copy an archive with the list of what is in it, and without what lies behind ``slim_for`` if that is given."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, 'w', zipfile.ZIP_DEFLATED) as new:
         with database_of(old) as database:
-            dropped = _leave_out(database, old, slim_for) if slim_for else set()
+            dropped = _leave_out(database, old, slim_for, most_mb) if slim_for else set()
             manifest = manifest_of(database)
             for entry in old.infolist():  # in the order in which AiiDA wants to find them
                 if entry.filename == DATABASE and slim_for:
@@ -67,10 +69,10 @@ def _copy(old: zipfile.ZipFile, entry: zipfile.ZipInfo, new: zipfile.ZipFile) ->
             target.write(block)
 
 
-def _remade(database: sqlite3.Connection, uuid: str) -> set[int]:
-    """Ids of the data that calculations of an archive make, and that are neither the node that it is about nor its outputs.
+def _remade(database: sqlite3.Connection, uuid: str) -> tuple[set[int], set[int]]:
+    """Ids of data that calculations of an archive make again: those to leave out, and those to keep if there is room.
 
-    Trajectories are among them even if they are its outputs, since they are most of it.
+    To keep are models that are the node that it is about, or its outputs. Trajectories are most of it, and are left out.
     """
     made = {pk for (pk,) in database.execute("SELECT output_id FROM db_dblink WHERE type = 'create'")}
     kinds = dict(database.execute('SELECT id, node_type FROM db_dbnode'))
@@ -78,24 +80,31 @@ def _remade(database: sqlite3.Connection, uuid: str) -> set[int]:
     outputs = database.execute("SELECT output_id FROM db_dblink WHERE input_id = ? AND type IN ('create', 'return')", [about])
     shown = {about, *(pk for (pk,) in outputs)}
     models = {kind.class_node_type for kind in (PotentialData, EfgModelData)}
-    return {
-        pk for pk in made if kinds[pk] == TrajectoryData.class_node_type or (kinds[pk] in models and pk not in shown)
-    }
+    models = {pk for pk in made if kinds[pk] in models}
+    trajectories = {pk for pk in made if kinds[pk] == TrajectoryData.class_node_type}
+    return trajectories | models - shown, models & shown
 
 
-def _leave_out(database: sqlite3.Connection, archive: zipfile.ZipFile, uuid: str) -> set[str]:
+def _leave_out(database: sqlite3.Connection, archive: zipfile.ZipFile, uuid: str, most_mb: float | None) -> set[str]:
     """Take files that can be made again out of the database; the keys of those that nothing else needs."""
     sizes = {entry.filename.removeprefix(REPOSITORY): entry.file_size for entry in archive.infolist()}
-    remade = _remade(database, uuid)
     rows = database.execute('SELECT id, extras, repository_metadata FROM db_dbnode').fetchall()
+    files = {pk: _keys(json.loads(repository or '{}')) for pk, _, repository in rows}
+    left_out, if_room = _remade(database, uuid)
+    size = {pk: sum(sizes.get(key, 0) for key in keys) for pk, keys in files.items()}
+    packed = {entry.filename.removeprefix(REPOSITORY): entry.compress_size for entry in archive.infolist()}
+    for pk in sorted(if_room, key=size.get, reverse=True):
+        gone = set().union(*(files[other] for other in left_out))
+        if most_mb is not None and sum(packed[key] for key in packed if key not in gone) > 1e6 * most_mb:
+            left_out.add(pk)
     dropped, needed = set(), set()
-    for pk, extras, repository in rows:
-        keys = _keys(json.loads(repository or '{}'))
-        if pk not in remade:
+    for pk, extras, _ in rows:
+        keys = files[pk]
+        if pk not in left_out:
             needed |= keys
             continue
         dropped |= keys
-        noted = {**json.loads(extras or '{}'), LEFT_OUT: {'size_bytes': sum(sizes.get(key, 0) for key in keys)}}
+        noted = {**json.loads(extras or '{}'), LEFT_OUT: {'size_bytes': size[pk]}}
         database.execute(
             'UPDATE db_dbnode SET extras = ?, repository_metadata = ? WHERE id = ?', (json.dumps(noted), '{}', pk)
         )

@@ -67,6 +67,7 @@ def rerun_archive(path: Path, steps: Sequence[str], tolerance: float) -> list[Co
         RuntimeError: it could not be run; the message says why.
     """
     with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / '.aiida').mkdir()  # AiiDA warns where it has to make it
         found = Path(folder) / 'found.json'
         command = [sys.executable, '-m', 'aiida_ufpnmr.tools.reruns', path.absolute(), found, repr(tolerance), *steps]
         done = subprocess.run(

@@ -1,13 +1,16 @@
-"""Draws the figures of these pages, with the functions that the commands use, from processes that are made up here."""
+"""Draws the figures of these pages with the functions of the commands, from processes made up here and a run that is kept."""
 
 from __future__ import annotations
 
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.spatial.transform import Rotation
 
+from aiida_ufpnmr.engine.active.figures import plot_history
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
 from aiida_ufpnmr.engine.md.trajectory import EfgSeries
 from aiida_ufpnmr.engine.nmr.by_site import by_site
@@ -23,6 +26,7 @@ from aiida_ufpnmr.engine.structure.figures import plot_distribution
 from aiida_ufpnmr.engine.structure.sites import Sites, SiteSettings
 from aiida_ufpnmr.engine.transport import diffusion, find_hops
 from aiida_ufpnmr.engine.transport.figures import plot_hops, plot_msd
+from aiida_ufpnmr.tools.manifest import database_of
 
 IONS, FRAMES, STEP_FS = 40, 6000, 1000.0
 LITHIUM = get_isotope('7Li')
@@ -45,6 +49,15 @@ def _noise(rng: np.random.Generator) -> np.ndarray:
     return v - np.eye(3) * np.trace(v, axis1=-2, axis2=-1)[..., None, None] / 3
 
 
+def kept_history() -> list[dict]:
+    """The generations of the run of active learning that is kept with the examples."""
+    archive = Path(__file__).parents[2] / 'examples' / 'archives' / 'li3ps4-active-learning.aiida'
+    with zipfile.ZipFile(archive) as file, database_of(file) as database:
+        rows = database.execute("SELECT attributes FROM db_dbnode WHERE attributes LIKE '%\"generations\"%'")
+        (history,) = {attributes for (attributes,) in rows}
+    return json.loads(history)['generations']
+
+
 def draw(folder: Path) -> None:
     """Write all figures as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +76,7 @@ def draw(folder: Path) -> None:
         plot(*figure.subplots(1, panels, squeeze=False)[0])
         figure.savefig(folder / f'{name}.png', dpi=110)
 
+    save('learning', 3, lambda *axes: plot_history(kept_history(), *axes), 3.6)
     place = 3.0 * jumps[..., None] * np.array([1.0, 0, 0])
     place = np.cumsum(np.diff(place, axis=0, prepend=place[:1]) * rng.choice([-1, 1], (FRAMES, IONS, 1)), axis=0)
     place = place + 0.3 * rng.standard_normal((FRAMES, IONS, 3))
