@@ -86,7 +86,7 @@ def measure(n_nodes: int) -> dict:
 
     from aiida_ufpnmr.tools.costs import cost_by_step
     from aiida_ufpnmr.tools.differences import differences
-    from aiida_ufpnmr.tools.outcomes import decay_times, outcomes_of_label
+    from aiida_ufpnmr.tools.outcomes import decay_times, made_of, outcomes_of_label
     from aiida_ufpnmr.tools.queries import labels_behind, settings_behind
 
     graph = Graph(get_manager().get_profile_storage())
@@ -99,6 +99,7 @@ def measure(n_nodes: int) -> dict:
         'cost by step': lambda: cost_by_step(first),
         'differences between two answers': lambda: differences(first, second),
         'decay times of a potential': lambda: decay_times(potential),
+        'all that was made of a potential': lambda: made_of([potential]),
         'results of a label': lambda: outcomes_of_label('made-up-7'),
     }
     results: dict = {'nodes': len(pks), 'links': len(graph.links), 'seconds': {}, 'found': {}}
