@@ -163,7 +163,7 @@ def test_what_cannot_be_fitted_is_refused(data):
     with pytest.raises(InputError, match='23Na is none of Li'):
         fit_efg_model(data, 'Li', EfgSettings(isotope='23Na'))
     lonely = Atoms('Li', positions=[[0, 0, 0]])
-    lonely.new_array('efg', np.zeros((1, 3, 3)))
+    lonely.new_array('efg', 0.01 * np.diag([-1.0, -1.0, 2.0])[None])
     with pytest.raises(InputError, match='has a neighbour'):
         fit_efg_model(Dataset((lonely,), 'lonely'), 'Li', SMALL)
     strange = Atoms('LiGe', positions=[[0, 0, 0], [0, 0, 2.5]])

@@ -82,6 +82,8 @@ class EfgProblem:
         masks, tensors = labelled_tensors(dataset, species)
         if not sum(map(len, tensors)):
             raise InputError(f'{dataset.source}: no {species} atom with an EFG label; label some')
+        if not any(part.any() for part in tensors):
+            raise InputError(f'{dataset.source}: every efg of {species} is zero, which says nothing; label with DFT')
         if settings.charges is not None and set(settings.charges) != set(dataset.species):
             raise InputError(
                 f'{dataset.source}: charges must be given for {", ".join(dataset.species)}, each and no other'
