@@ -26,7 +26,7 @@ from aiida.orm import AbstractCode, CalcJobNode, Data, Dict, QueryBuilder, Singl
 from aiida.plugins import CalculationFactory
 from aiida.tools.archive import import_archive
 
-from aiida_ufpnmr.calculations.join_parts import join_parts
+from aiida_ufpnmr.calculations.join_parts import join_parts, join_stopped
 from aiida_ufpnmr.data.checked_file import CheckedFileData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine.hdf5 import content_hash
@@ -36,6 +36,9 @@ from aiida_ufpnmr.engine.hdf5 import content_hash
 STEPS = ('fit_potential', 'fit_efg', 'md', 'select', 'predict_efg', 'acf', 'analyse')
 #: Outputs that say nothing about the answer.
 _ASIDE = ('remote_folder', 'retrieved', 'timing', 'figure', 'checkpoint', 'trajectory_part')
+
+#: What joins the parts of a run, and how a run in one go calls what comes out.
+_JOINING = {join_parts.__name__: {}, join_stopped.__name__: {'result': 'stopped_trajectory'}}
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def rerun(steps: Sequence[str], tolerance: float) -> list[Comparison]:
 def _calculations(step: str) -> list[CalcJobNode]:
     """Calculations of a step that gave something; of a run in parts the first, which is then run in one go."""
     query = QueryBuilder().append(
-        CalcJobNode, filters={'process_type': {'==': _process_type(step)}}, tag='job'
+        CalcJobNode, filters={'process_type': _process_type(step)}, tag='job'
     ).order_by({'job': 'id'})
     return [node for node in query.all(flat=True) if 'checkpoint' not in node.inputs and _outputs(node)]
 
@@ -149,7 +152,7 @@ class _Reruns:
 def _maker(data: Data) -> CalcJobNode:
     """The calculation to run for data to come out: its creator, or the first of those whose parts were joined."""
     made_by = data.creator
-    if made_by.process_label != join_parts.__name__:
+    if made_by.process_label not in _JOINING:
         return made_by
     parts = [link.node.creator for link in made_by.base.links.get_incoming(node_class=TrajectoryData)]
     return next(part for part in parts if 'checkpoint' not in part.inputs)
@@ -168,8 +171,9 @@ def _joined(node: CalcJobNode) -> dict[str, Data]:
     if 'trajectory_part' not in node.outputs:
         return {}
     for link in node.outputs.trajectory_part.base.links.get_outgoing(link_type=LinkType.INPUT_CALC):
-        if link.node.process_label == join_parts.__name__:
-            return {made.link_label: made.node for made in link.node.base.links.get_outgoing(link_type=LinkType.CREATE)}
+        if link.node.process_label in _JOINING:
+            made = link.node.base.links.get_outgoing(link_type=LinkType.CREATE)
+            return {_JOINING[link.node.process_label].get(one.link_label, one.link_label): one.node for one in made}
     return {}
 
 
