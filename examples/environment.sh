@@ -116,14 +116,17 @@ make_environment() {
     unset PYTHONHOME PYTHONPATH
 }
 
-# Put GPAW into the environment, unless there is one that can be used. Where something is missing to compile it, root gets that
-# from the system, or GPAW itself.
+# Put GPAW into the environment, unless there is one that can be used. Where something is missing to compile it, or to make it
+# fast, root gets that from the system; or GPAW itself.
 make_gpaw() {
     local install="$environment/bin/python -m aiida_ufpnmr.engine.dft.gpaw_install"
-    $install && return
-    [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null || return 1
-    { apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev python3-dev; } >/dev/null 2>&1 && $install && return
-    apt-get install -y --no-install-recommends gpaw >/dev/null 2>&1 && $install
+    "$environment/bin/python" -c 'from aiida_ufpnmr.engine.dft import gpaw_engine as e; e.find_gpaw()' 2>/dev/null && return
+    if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+        $install
+        return
+    fi
+    { apt-get update && apt-get install -y --no-install-recommends g++ libc6-dev python3-dev libopenblas-dev libfftw3-dev; } >/dev/null 2>&1
+    $install || { apt-get install -y --no-install-recommends gpaw >/dev/null 2>&1 && $install; }
 }
 
 # See to a Chromium, and to poppler's tools that read what it prints: root gets from the system what is not there.

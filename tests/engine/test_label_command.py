@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from ase import Atoms
 from ase.io import write
 
 from aiida_ufpnmr.engine.dataset import read_dataset
-from aiida_ufpnmr.engine.dft import gpaw_engine, gpaw_install
+from aiida_ufpnmr.engine.dft import gpaw_engine, gpaw_install, gpaw_siteconfig
 from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE, GpawEngine, GpawSettings, find_gpaw, gpaw_settings
 from aiida_ufpnmr.engine.dft.labels import LabellingError
 from aiida_ufpnmr.engine.dft.programs import Programs
@@ -298,6 +299,18 @@ def test_an_installation_without_compiler_says_what_to_install(monkeypatch):
     monkeypatch.setenv('PATH', '')
     with pytest.raises(InputError, match='no C compiler.*apt-get install gcc'):
         gpaw_install.install()
+
+
+@pytest.mark.parametrize(
+    ('linked', 'libraries', 'without_blas'), [('', [], True), ('fftw3', ['fftw3'], True), ('openblas fftw3', ['openblas', 'fftw3'], False)]
+)
+def test_gpaw_is_compiled_with_the_libraries_that_are_there(tmp_path, monkeypatch, linked, libraries, without_blas):
+    compiler = tmp_path / 'c++'
+    compiler.write_text(f'#!/bin/sh\nfor name in {linked}; do case "$*" in *-l$name*) exit 0; esac; done; exit 1\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}:/bin')
+    found = runpy.run_path(gpaw_siteconfig.__file__)
+    assert (found['libraries'], found['noblas'], found['fftw']) == (libraries, without_blas, 'fftw3' in libraries)
 
 
 def test_an_installed_gpaw_is_not_installed_again(pretender, monkeypatch):

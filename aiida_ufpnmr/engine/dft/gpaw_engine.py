@@ -93,12 +93,16 @@ class GpawSettings:
 
     @property
     def attempts(self) -> list[dict[str, Any]]:
-        """What is tried in turn until the density converges: GPAW's defaults; careful mixing; that with a wider smearing, too."""
+        """What is tried in turn until the density converges.
+
+        First the fastest eigensolver, with GPAW's mixing; then the one that GPAW itself chooses, with careful mixing; that with a wider
+        smearing, too.
+        """
         careful = {'backend': 'pulay', 'beta': 0.02, 'nmaxold': 8, 'weight': 100}
         return [
-            {'smearing_ev': self.smearing_ev, 'cycles': self.max_cycles, 'mixer': None},
-            {'smearing_ev': self.smearing_ev, 'cycles': 3 * self.max_cycles, 'mixer': careful},
-            {'smearing_ev': 2 * self.smearing_ev, 'cycles': 3 * self.max_cycles, 'mixer': careful},
+            {'smearing_ev': self.smearing_ev, 'cycles': self.max_cycles, 'eigensolver': 'rmm-diis', 'mixer': None},
+            {'smearing_ev': self.smearing_ev, 'cycles': 3 * self.max_cycles, 'eigensolver': None, 'mixer': careful},
+            {'smearing_ev': 2 * self.smearing_ev, 'cycles': 3 * self.max_cycles, 'eigensolver': None, 'mixer': careful},
         ]
 
 

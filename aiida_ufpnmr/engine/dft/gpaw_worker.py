@@ -73,6 +73,7 @@ def label(job, communicator):
     setup_paths.insert(0, job['setups_folder'])
     atoms = Atoms(job['numbers'], job['positions_angstrom'], cell=job['cell_angstrom'], pbc=True)
     for number, attempt in enumerate(job['attempts'], start=1):
+        chosen = {'eigensolver': attempt['eigensolver'], 'mixer': attempt['mixer'], 'gpts': job['gpts']}
         calculator = GPAW(
             mode=PW(job['cutoff_ev']),
             xc=job['xc'],
@@ -85,7 +86,7 @@ def label(job, communicator):
             parallel={'domain': 1, 'band': 1},
             communicator=communicator,
             txt=job['log'] if number == 1 else '{}.attempt{}'.format(job['log'], number),
-            **{name: value for name, value in (('mixer', attempt['mixer']), ('gpts', job['gpts'])) if value is not None}
+            **{name: value for name, value in chosen.items() if value is not None}
         )
         atoms.calc = calculator
         try:
