@@ -34,6 +34,13 @@ class Surroundings(NamedTuple):
     index: np.ndarray  # (m,) int32
     vector: np.ndarray  # (m, 3) Å
 
+    def of(self, rows: np.ndarray) -> Surroundings:
+        """Those of some of the atoms, given by their rows (n,) here."""
+        counts = np.diff(self.start)[rows]
+        start = np.concatenate([[0], np.cumsum(counts)])
+        chosen = np.arange(start[-1]) + np.repeat(self.start[rows] - start[:-1], counts)
+        return Surroundings(start, self.index[chosen], self.vector[chosen])
+
 
 def neighbour_list(positions: np.ndarray, cell: np.ndarray, pbc, cutoff: float) -> NeighbourList:
     """All neighbours within ``cutoff`` (Å) of each atom, periodic images and images of the atom itself included.

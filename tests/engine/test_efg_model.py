@@ -1,5 +1,6 @@
 """Claims about the EFG model as a function of a structure."""
 
+import dataclasses
 import json
 
 import h5py
@@ -13,13 +14,17 @@ from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
 from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.efg.descriptors import contraction_weights, equivariant_features, feature_count
 from aiida_ufpnmr.engine.efg.electrostatics import point_charge_components
+from aiida_ufpnmr.engine.efg.harmonics import coupling
 from aiida_ufpnmr.engine.efg.kernels import mix_channels
 from aiida_ufpnmr.engine.efg.tensors import from_irreps, to_irreps
 from aiida_ufpnmr.engine.efg.terms import LinearTerms
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash, seal
+from aiida_ufpnmr.engine.neighbours import surroundings
 
-SETTINGS = EfgSettings(cutoff=4.5, n_max=4, l_max=4, mixed_channels=6)
+SETTINGS = EfgSettings(cutoff=4.5, n_max=4, l_max=4, mixed_channels=6, message_channels=3)
+#: Species, pairs of direction and rank, radial functions, channels.
+MESSAGES = 3 * 5 * 4 * 3
 
 #: Sums of some thousand rounded terms, relative to the largest component.
 EXACT = 1e-10
@@ -27,11 +32,17 @@ EXACT = 1e-10
 
 def random_model(seed=0):
     """Weights drawn at random: every term of the model takes part."""
+    mixing, message_mixing, weights, message_weights = random_numbers(seed)
+    terms = LinearTerms(*contraction_weights(weights, 4, 6), message_weights)
+    known = 'Li', 'P', 'S'
+    return EfgModel('Li', '7Li', known, SETTINGS, 0.01, mixing, message_mixing, terms, 'no training set')
+
+
+def random_numbers(seed=0):
+    """Mixing of the density and of messages, and the weights of both."""
     rng = np.random.default_rng(seed)
-    mixing = rng.normal(size=(5, 12, 6))
-    linear, pairs = contraction_weights(rng.normal(size=feature_count(4, 6)), 4, 6)
-    terms = LinearTerms(linear, pairs)
-    return EfgModel('Li', '7Li', ('Li', 'P', 'S'), SETTINGS, 0.01, mixing, terms, 'no training set')
+    shapes = (5, 12, 6), (2, 3, 12, 3), (feature_count(4, 6),), (MESSAGES,)
+    return [rng.normal(size=shape) for shape in shapes]
 
 
 @pytest.fixture(scope='module')
@@ -59,14 +70,39 @@ def test_prediction_is_symmetric_and_traceless(model, atoms):
 
 
 def test_prediction_equals_explicit_features_times_weights(model, atoms):
-    rng = np.random.default_rng(0)
-    rng.normal(size=(5, 12, 6))  # the mixing was drawn first
-    weights = rng.normal(size=feature_count(4, 6))
-    ions = model.ions(atoms.numbers)
-    species = model.expansion.species_indices(atoms.numbers)
-    c = model.expansion.coefficients(atoms.positions, atoms.cell.array, atoms.pbc, species, ions)
-    twin = equivariant_features(mix_channels(c, model.mixing)) @ weights
+    mixing, message_mixing, weights, message_weights = random_numbers()
+    expansion, ions = model.representation.expansion, model.ions(atoms.numbers)
+    species = expansion.species_indices(atoms.numbers)
+    c = expansion.coefficients(atoms.positions, atoms.cell.array, atoms.pbc, species, ions)
+    twin = equivariant_features(mix_channels(c, mixing)) @ weights
+    twin += messages_twin(expansion, atoms, species, ions, message_mixing) @ message_weights
     np.testing.assert_allclose(to_irreps(model.predict(atoms)), twin, rtol=0, atol=1e-12 * np.abs(twin).max())
+
+
+def messages_twin(expansion, atoms, species, ions, mixing):
+    """Messages pair by pair: the expansion of a lone neighbour, coupled with that of its own surroundings."""
+    seen = surroundings(atoms.positions, atoms.cell.array, atoms.pbc, expansion.cutoff, ions)
+    everyone = expansion.coefficients(atoms.positions, atoms.cell.array, atoms.pbc, species, np.arange(len(atoms)))
+    messages = np.zeros((len(ions), 5, 3, 5, 4, 3))
+    for i in range(len(ions)):
+        for pair in range(seen.start[i], seen.start[i + 1]):
+            j = seen.index[pair]
+            lone = np.array([np.zeros(3), seen.vector[pair]])
+            c = expansion.coefficients(lone, np.zeros((3, 3)), False, np.array([0, species[j]]), np.array([0]))[0]
+            c = c.reshape(25, 3, 4)[:, species[j]]
+            for p, (l, rank) in enumerate([(1, 1), (3, 1), (0, 2), (2, 2), (4, 2)]):
+                told = everyone[j, rank**2 : (rank + 1) ** 2] @ mixing[rank - 1, species[j]]
+                pairs = np.einsum('Mab,an,bk->Mnk', coupling(l, rank), c[l * l : (l + 1) ** 2], told)
+                messages[i, :, species[j], p] += pairs
+    return messages.reshape(len(ions), 5, -1)
+
+
+def test_neighbours_tell_of_what_lies_beyond_the_cutoff(model):
+    chain = Atoms('LiSP', positions=[[0, 0, 0], [0, 0.3, 3.0], [0, 2.0, 6.0]])
+    without = model.predict(chain[:2])
+    assert np.abs(model.predict(chain) - without).max() > 1e-3 * np.abs(without).max()
+    chain.positions[2, 2] = 7.6
+    np.testing.assert_allclose(model.predict(chain), without, rtol=0, atol=EXACT * np.abs(without).max())
 
 
 def test_tensors_rotate_with_the_structure(model, atoms):
@@ -172,20 +208,28 @@ def test_saved_model_predicts_the_same_bits_and_equal_models_have_equal_hashes(m
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_files_of_the_first_format_are_read(model, atoms, tmp_path):
-    """They have neither posterior nor the settings that came later."""
+@pytest.mark.parametrize(('version', 'later'), [(1, ('zeta', 'sparse_points', 'charges', 'message_channels')), (2, ('message_channels',))])
+def test_files_of_earlier_formats_are_read(atoms, tmp_path, version, later):
+    """They lack settings that came later; in the first, there was no posterior, and in both neighbours told nothing."""
+    mixing, message_mixing, weights, _ = random_numbers()
+    terms = LinearTerms(*contraction_weights(weights, 4, 6), np.zeros(0))
+    settings = dataclasses.replace(SETTINGS, message_channels=0)
+    known = 'Li', 'P', 'S'
+    model = EfgModel('Li', '7Li', known, settings, 0.01, mixing, message_mixing[..., :0], terms, 'no training set')
     path = tmp_path / 'old.h5'
     model.save(path)
     with h5py.File(path, 'a') as file:
-        file.attrs['format_version'] = 1
-        settings = json.loads(file.attrs['settings'])
-        for name in ('zeta', 'sparse_points', 'charges'):
-            del settings[name]
-        file.attrs['settings'] = json.dumps(settings)
-        for name in ('unit', 'irreps'):
-            del file.attrs[name]
+        file.attrs['format_version'] = version
+        old = {name: value for name, value in dataclasses.asdict(settings).items() if name not in later}
+        file.attrs['settings'] = json.dumps(old)
+        del file['message_mixing'], file['message_weights']
+        if version == 1:
+            del file.attrs['unit'], file.attrs['irreps']
         seal(file)
-    np.testing.assert_array_equal(EfgModel.load(path).predict(atoms), model.predict(atoms))
+    found = EfgModel.load(path)
+    assert found.settings == settings
+    np.testing.assert_array_equal(found.predict(atoms), model.predict(atoms))
+    np.testing.assert_array_equal(found.centres(atoms.numbers), found.ions(atoms.numbers))
 
 
 def test_damaged_foreign_and_newer_model_files_are_refused(model, tmp_path):

@@ -11,6 +11,7 @@ from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
 from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.efg.descriptors import Expansion, equivariant_features, invariant_features
 from aiida_ufpnmr.engine.efg.domain import SHARE, Domain, Moments
+from aiida_ufpnmr.engine.efg.environments import Environments
 from aiida_ufpnmr.engine.efg.posterior import frequency_error_khz, variances
 from aiida_ufpnmr.engine.efg.prediction import predict_labelled
 from aiida_ufpnmr.engine.efg.problem import EfgProblem
@@ -171,14 +172,23 @@ def test_without_posterior_errors_are_refused_and_tensors_stay(fitted, some, cry
     assert (tmp_path / 'b.h5').stat().st_size < (tmp_path / 'a.h5').stat().st_size
 
 
+def test_messages_weigh_as_much_as_the_density_and_both_ranks_the_same(some):
+    problem = EfgProblem.of(some, 'Li', LINEAR)
+    density, messages = np.split(problem.design.rows(Environments.joined(problem.environments))[0], [-problem.design.messages], axis=2)
+    assert (density**2).sum(axis=2).mean() == pytest.approx(1)
+    assert (messages**2).sum(axis=2).mean() == pytest.approx(1)
+    ranks = messages.reshape(len(messages), 5, 3, 5, 4, -1)  # species, pairs, radial functions, channels
+    assert (ranks[:, :, :, :2] ** 2).sum(axis=(2, 3, 4, 5)).mean() == pytest.approx(0.5)
+
+
 def test_variance_is_that_of_the_bayesian_linear_model(some):
     problem = EfgProblem.of(some, 'Li', LINEAR)
     solution = RidgeSolution([problem.compressed(range(len(some)))], 0.05)
-    rows = np.concatenate([problem.design.rows(mixed)[0] for mixed in problem.mixed])
+    rows = np.concatenate([problem.design.rows(x)[0] for x in problem.environments])
     flat = rows.reshape(-1, rows.shape[2])
     inverse = np.linalg.inv(flat.T @ flat + 0.05 * np.eye(flat.shape[1]))
     expected = 0.05 * np.einsum('imf,fg,img->i', rows[:12], inverse, rows[:12]) / 5
-    found = variances(problem.design, solution.whitening, 0.05, problem.mixed[0])
+    found = variances(problem.design, solution.whitening, 0.05, problem.environments[0])
     np.testing.assert_allclose(found, expected, rtol=1e-4)  # single precision
 
 
@@ -194,13 +204,13 @@ def test_error_of_a_frequency_follows_from_that_of_the_components():
 
 def test_domain_is_the_regularised_mahalanobis_distance(some):
     problem = EfgProblem.of(some, 'Li', LINEAR)
-    domain = Domain.of([Moments(problem.mixed[:9]), Moments(problem.mixed[9:])])
-    features = np.concatenate([invariant_features(mixed) for mixed in problem.mixed])
+    domain = Domain.of([Moments(problem.environments[:9]), Moments(problem.environments[9:])])
+    features = np.concatenate([invariant_features(x.density) for x in problem.environments])
     covariance = np.cov(features.T, bias=True)
     covariance[np.diag_indices(len(covariance))] += SHARE * np.trace(covariance)
     apart = features - features.mean(axis=0)
     expected = np.einsum('if,fg,ig->i', apart, np.linalg.inv(covariance), apart)
-    found = np.concatenate([domain.squared_distances(mixed) for mixed in problem.mixed])
+    found = np.concatenate([domain.squared_distances(x) for x in problem.environments])
     # directions of negligible variance are taken as one
     np.testing.assert_allclose(found, expected, rtol=0.01)
 

@@ -9,6 +9,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from aiida_ufpnmr.engine.efg.harmonics import coupling, harmonic_constants
 from aiida_ufpnmr.engine.efg.kernels import expand_density
+from aiida_ufpnmr.engine.efg.messages import RANK_MAX, coupling_table, gather_messages
 from aiida_ufpnmr.engine.efg.radial import density_integrals, radial_scaling, uniform_spline
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.neighbours import Surroundings, surroundings
@@ -50,10 +51,15 @@ class Expansion:
             values *= radial_scaling(r, self.scale, self.exponent)[:, None, None]
         numbers = np.full(max(atomic_numbers.values()) + 1, -1)
         numbers[[atomic_numbers[symbol] for symbol in self.known_species]] = np.arange(len(self.known_species))
-        object.__setattr__(self, '_table', uniform_spline(values))
         object.__setattr__(self, '_spacing', r[1])
-        object.__setattr__(self, '_harmonic_constants', harmonic_constants(self.l_max))
         object.__setattr__(self, '_channel_of_number', numbers)
+        # up to the momenta that are asked for
+        tables = {l: uniform_spline(np.ascontiguousarray(values[:, : l + 1])) for l in self._momenta}
+        object.__setattr__(self, '_tables', {l: (table, harmonic_constants(l)) for l, table in tables.items()})
+
+    @property
+    def _momenta(self) -> set[int]:
+        return {self.l_max, RANK_MAX, min(self.l_max, RANK_MAX + 2)}
 
     @property
     def channels(self) -> int:
@@ -83,11 +89,23 @@ class Expansion:
         """
         return self.coefficients_from(surroundings(positions, cell, pbc, self.cutoff, ions), species)
 
-    def coefficients_from(self, around: Surroundings, species: np.ndarray) -> np.ndarray:
-        """The same, from the surroundings of the ions within the cut-off."""
-        count, constants = len(self.known_species), self._harmonic_constants
-        radial = self._table, self._spacing, self.cutoff, self.cutoff_width
-        return expand_density(*around, species, count, *radial, constants)
+    def coefficients_from(self, around: Surroundings, species: np.ndarray, l_max: int | None = None) -> np.ndarray:
+        """The same, from the surroundings of the ions within the cut-off; up to l = 2 where ``l_max`` says so."""
+        table, constants = self._tables[self.l_max if l_max is None else l_max]
+        radial = table, self._spacing, self.cutoff, self.cutoff_width
+        return expand_density(*around, species, len(self.known_species), *radial, constants)
+
+    def messages_from(self, around: Surroundings, species: np.ndarray, told: np.ndarray) -> np.ndarray:
+        """Messages to ions, (n_ions, 5, n_messages), from their surroundings within the cut-off.
+
+        Args:
+            told: (n_atoms, 8, channels), from :func:`~aiida_ufpnmr.engine.efg.messages.told_by`.
+        """
+        l_max = min(self.l_max, RANK_MAX + 2)
+        table, constants = self._tables[l_max]
+        radial = table, self._spacing, self.cutoff, self.cutoff_width
+        couplings = coupling_table(l_max)
+        return gather_messages(*around, species, len(self.known_species), told, *radial, constants, *couplings)
 
 
 def coupled_pairs(l_max: int) -> np.ndarray:

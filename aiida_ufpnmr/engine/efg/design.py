@@ -14,6 +14,7 @@ from aiida_ufpnmr.engine.efg.descriptors import (
     feature_count,
     invariant_features,
 )
+from aiida_ufpnmr.engine.efg.environments import Environments
 from aiida_ufpnmr.engine.efg.sparse import SparseKernel, farthest_points
 from aiida_ufpnmr.engine.efg.terms import KernelTerms, LinearTerms
 
@@ -25,56 +26,65 @@ class Design:
     Attributes:
         l_max: largest angular momentum.
         channels: mixed channels.
-        scale: of the features, so that their mean square norm in training is 1.
+        messages: number of messages to an ion.
+        scale: of the features of the density, so that their mean square norm in training is 1.
         kernel: the space of sparse kernels; ``None`` for the features themselves.
     """
 
     l_max: int
     channels: int
+    messages: int
     scale: float
     kernel: SparseKernel | None = None
 
     @classmethod
-    def of(cls, mixed: Sequence[np.ndarray], l_max: int, zeta: int, sparse_points: int) -> Design:
-        """The rows for training environments, (n_ions, (l_max + 1)², channels) each.
+    def of(cls, environments: Sequence[Environments], l_max: int, zeta: int, sparse_points: int) -> Design:
+        """The rows for training environments.
 
         Raises:
             ValueError: no environment has a neighbour.
         """
-        norms = [float((equivariant_features(part) ** 2).sum()) for part in mixed]
-        ions, channels = sum(map(len, mixed)), mixed[0].shape[2]
+        norms = [float((equivariant_features(part.density) ** 2).sum()) for part in environments]
+        ions, channels = sum(map(len, environments)), environments[0].density.shape[2]
         if not sum(norms):
             raise ValueError('no environment has a neighbour')
         scale = (sum(norms) / (5 * ions)) ** -0.5
+        messages = environments[0].messages.shape[2]
         if zeta == 1:
-            return cls(l_max, channels, scale)
-        invariants = np.concatenate([invariant_features(part) for part in mixed])
+            return cls(l_max, channels, messages, scale)
+        invariants = np.concatenate([invariant_features(part.density) for part in environments])
         chosen = np.sort(farthest_points(invariants, sparse_points))
-        points = np.concatenate(list(mixed))[chosen]
-        kernel = SparseKernel.of(scale * equivariant_features(points), invariants[chosen], zeta)
-        return cls(l_max, channels, scale, kernel)
+        points = Environments.joined(environments).chosen(chosen)
+        kernel = SparseKernel.of(points.features(scale), invariants[chosen], zeta)
+        return cls(l_max, channels, messages, scale, kernel)
 
     @property
     def n_columns(self) -> int:
         """Numbers to be fitted."""
-        return feature_count(self.l_max, self.channels) if self.kernel is None else self.kernel.n_columns
+        return self._density_columns + self.messages if self.kernel is None else self.kernel.n_columns
 
-    def rows(self, mixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def _density_columns(self) -> int:
+        return feature_count(self.l_max, self.channels)
+
+    def rows(self, environments: Environments) -> tuple[np.ndarray, np.ndarray]:
         """Rows (n_ions, 5, n_columns), and the prior variance (n_ions,) that they cannot express."""
-        features = self.scale * equivariant_features(mixed)
+        features = environments.features(self.scale)
         if self.kernel is None:
             return features, np.zeros(len(features))
-        rows = self.kernel.rows(features, invariant_features(mixed))
+        rows = self.kernel.rows(features, invariant_features(environments.density))
         return rows, self.kernel.unexplained(features, rows)
 
     def terms(self, weights: np.ndarray) -> LinearTerms | KernelTerms:
         """What predicts with the weights (n_columns,) of a fit."""
         if self.kernel is None:
-            terms = LinearTerms(*contraction_weights(self.scale * weights, self.l_max, self.channels))
+            density, messages = np.split(weights, [self._density_columns])
+            terms = LinearTerms(*contraction_weights(self.scale * density, self.l_max, self.channels), messages)
         else:
-            directions = self.scale * self.kernel.directions(weights)
+            directions = self.kernel.directions(weights)
+            directions[:, : self._density_columns] *= self.scale
             terms = KernelTerms(self.kernel.zeta, directions, self.kernel.invariant)
-        terms.prepare(self.l_max, self.channels)
+        terms.prepare(self.l_max, self.channels, self.messages)
         return terms
 
     def write(self, group: h5py.Group) -> None:
@@ -84,9 +94,11 @@ class Design:
             group['equivariant'], group['projection'] = self.kernel.equivariant, self.kernel.projection
 
     @classmethod
-    def read(cls, group: h5py.Group, l_max: int, channels: int, terms: LinearTerms | KernelTerms) -> Design:
+    def read(
+        cls, group: h5py.Group, l_max: int, channels: int, messages: int, terms: LinearTerms | KernelTerms
+    ) -> Design:
         """Read what :meth:`write` wrote; what it shares with the ``terms`` of the model stands there."""
         kernel = None
         if isinstance(terms, KernelTerms):
             kernel = SparseKernel(group['equivariant'][...], terms.points, terms.zeta, group['projection'][...])
-        return cls(l_max, channels, float(group.attrs['scale']), kernel)
+        return cls(l_max, channels, messages, float(group.attrs['scale']), kernel)

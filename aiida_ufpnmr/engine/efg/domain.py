@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from aiida_ufpnmr.engine.efg.descriptors import invariant_features
+from aiida_ufpnmr.engine.efg.environments import Environments
 
 #: That share. Of those tried (1e-2 to 1e-8), this one tells melts best from withheld crystals.
 SHARE = 1e-4
@@ -26,13 +27,13 @@ class Moments:
     """Sums over invariants, from which their mean and covariance follow.
 
     Args:
-        mixed: mixed expansions of ions, (n, (l_max + 1)², channels) each.
+        environments: ions of the training set.
     """
 
-    def __init__(self, mixed: Iterable[np.ndarray]):
+    def __init__(self, environments: Iterable[Environments]):
         self.count, self.sum, self.square = 0, 0.0, 0.0
-        for part in mixed:
-            features = invariant_features(part)
+        for part in environments:
+            features = invariant_features(part.density)
             self.count += len(features)
             self.sum = self.sum + features.sum(axis=0)
             self.square = self.square + features.T @ features
@@ -67,16 +68,16 @@ class Domain:
         kept = values > NEGLIGIBLE * floor
         return cls(mean, np.ascontiguousarray(vectors[:, kept]), 1 / floor - 1 / (values[kept] + floor), 1 / floor)
 
-    def squared_distances(self, mixed: np.ndarray) -> np.ndarray:
-        """Squared distance of ions from the mean, (n,), from their mixed expansions."""
-        apart = invariant_features(mixed) - self.mean
+    def squared_distances(self, environments: Environments) -> np.ndarray:
+        """Squared distance of ions from the mean, (n,)."""
+        apart = invariant_features(environments.density) - self.mean
         along = apart @ self.directions
         whole = self.other * np.einsum('ij,ij->i', apart, apart)
         return np.maximum(whole - along**2 @ self.stretch, 0.0)
 
-    def grades(self, mixed: np.ndarray) -> np.ndarray:
+    def grades(self, environments: Environments) -> np.ndarray:
         """Extrapolation grades (n,): the distance over that of grade 1."""
-        return np.sqrt(self.squared_distances(mixed) / self.limit)
+        return np.sqrt(self.squared_distances(environments) / self.limit)
 
     def write(self, group: h5py.Group) -> None:
         """Write into a group of a model's file."""

@@ -90,11 +90,12 @@ class _Withheld:
             solution = RidgeSolution([part for k, part in enumerate(parts) if k != f], penalty)
             terms, domain = problem.design.terms(solution.weights), Domain.of(moments[:f] + moments[f + 1 :])
             for k in members:
-                if len(problem.mixed[k]):
+                environments = problem.environments[k]
+                if len(environments):
                     found.tensors[k] = problem.predicted(terms, k)
-                    found.variance[k] = variances(problem.design, solution.whitening, penalty, problem.mixed[k])
-                    found.squared_distance[k] = domain.squared_distances(problem.mixed[k])
-                    found.fold[k] = np.full(len(problem.mixed[k]), f)
+                    found.variance[k] = variances(problem.design, solution.whitening, penalty, environments)
+                    found.squared_distance[k] = domain.squared_distances(environments)
+                    found.fold[k] = np.full(len(environments), f)
         return found
 
     def calibrate(self, problem: EfgProblem) -> tuple[Noise, dict[str, Any]]:
@@ -158,7 +159,9 @@ def fit_efg_model(
     solution = RidgeSolution(parts, penalty)
     posterior, calibration, noise, withheld = None, None, None, None
     if folds:
-        moments = [Moments(problem.mixed[k] for k in members if len(problem.mixed[k])) for members in folds]
+        moments = [
+            Moments(problem.environments[k] for k in members if len(problem.environments[k])) for members in folds
+        ]
         withheld = _Withheld.of(problem, folds, parts, moments, fold_penalties)
         noise, calibration = withheld.calibrate(problem)
         limit = float(np.quantile(np.concatenate(withheld.squared_distance), WITHIN))
@@ -213,7 +216,7 @@ def _check_test(problem: EfgProblem, test: Dataset) -> None:
     check_same_unit(tensors, problem.tensors, test.source, 'in the training set')
     for row, atoms in enumerate(test):
         try:
-            problem.expansion.species_indices(atoms.numbers)
+            problem.representation.expansion.species_indices(atoms.numbers)
         except InputError as error:
             raise InputError(f'{test.source}, structure {row}: {error}') from None
 

@@ -79,7 +79,7 @@ def _errors(problem: EfgProblem, weights: np.ndarray, withheld: np.ndarray, know
     """Ions, training error of ω_Q, and the withheld errors that are followed."""
     terms, found = problem.design.terms(weights), []
     for members in (known, withheld):
-        members = [k for k in members if len(problem.mixed[k])]
+        members = [k for k in members if len(problem.tensors[k])]
         predicted = np.concatenate([problem.predicted(terms, k) for k in members])
         found.append(efg_errors(predicted, np.concatenate([problem.tensors[k] for k in members]), problem.isotope))
     ions = sum(len(problem.tensors[k]) for k in known)

@@ -9,14 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import h5py
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from aiida_ufpnmr.engine.efg.descriptors import Expansion
 from aiida_ufpnmr.engine.efg.electrostatics import point_charge_components
+from aiida_ufpnmr.engine.efg.environments import Environments, Representation
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
-from aiida_ufpnmr.engine.efg.kernels import mix_channels
+from aiida_ufpnmr.engine.efg.messages import RANKS
 from aiida_ufpnmr.engine.efg.posterior import EfgPosterior, EfgPrediction
 from aiida_ufpnmr.engine.efg.settings import EfgSettings
 from aiida_ufpnmr.engine.efg.tensors import from_irreps
@@ -26,8 +28,10 @@ from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.neighbours import Surroundings, surroundings
 from aiida_ufpnmr.engine.settings import settings_from_mapping, settings_to_json
 
-KIND, FORMAT_VERSION = 'efg-model', 2
+KIND, FORMAT_VERSION = 'efg-model', 3
 CONVENTION = 'V_ij = d2V/dx_i dx_j, atomic units, Cartesian frame of the cell'
+#: Settings of models that were fitted before neighbours were asked.
+BEFORE_MESSAGES = {'message_channels': 0}
 #: Of predicted tensors and expected errors, and the order of the five components inside.
 UNIT = 'a.u.'
 IRREPS = 'orthonormal real l = 2 components xy, yz, 3z2-r2, xz, x2-y2'
@@ -68,7 +72,8 @@ class EfgModel:
         settings: those of the fit.
         penalty: that of the ridge.
         mixing: (l_max + 1, channels, mixed) combinations of channels.
-        terms: what gives the components from the mixed expansion.
+        message_mixing: (2, n_species, channels, message channels) those that neighbours tell, by rank and species.
+        terms: what gives the components from the environments of ions.
         training_sha256: content hash of the training set.
         posterior: what tells expected errors; ``None`` where nothing was withheld from the fit, or where it was left
             out.
@@ -80,22 +85,22 @@ class EfgModel:
     settings: EfgSettings
     penalty: float
     mixing: np.ndarray
+    message_mixing: np.ndarray
     terms: LinearTerms | KernelTerms
     training_sha256: str
     posterior: EfgPosterior | None = None
-    expansion: Expansion = field(init=False, repr=False)
+    representation: Representation = field(init=False, repr=False)
 
     def __post_init__(self):
         unknown = [name for name in (self.species, *self.known_species) if name not in atomic_numbers]
         if unknown:
             raise ValueError(f'{unknown[0]!r} is no element')
         expansion = expansion_of(self.settings, self.known_species)
-        object.__setattr__(self, 'expansion', expansion)
-        if self.mixing.ndim != 3 or self.mixing.shape[:2] != (self.settings.l_max + 1, expansion.channels):
-            raise ValueError('shapes of the weights do not fit the settings')
+        representation = Representation(expansion, self.mixing, self.message_mixing)
+        object.__setattr__(self, 'representation', representation)
         if self.settings.charges is not None and set(self.settings.charges) != set(self.known_species):
             raise ValueError(f'charges must be given for {", ".join(self.known_species)}, each and no other')
-        self.terms.prepare(self.settings.l_max, self.mixing.shape[2])
+        self.terms.prepare(self.settings.l_max, self.mixing.shape[2], representation.n_messages)
 
     @property
     def cutoff(self) -> float:
@@ -105,6 +110,10 @@ class EfgModel:
     def ions(self, numbers: np.ndarray) -> np.ndarray:
         """Indices of the ions among atoms of the given atomic numbers, (n_ions,)."""
         return np.flatnonzero(np.asarray(numbers) == atomic_numbers[self.species])
+
+    def centres(self, numbers: np.ndarray) -> np.ndarray:
+        """Indices of the atoms whose surroundings a prediction needs: the ions, or all where neighbours tell of theirs."""
+        return self.representation.centres(self.ions(numbers), len(numbers))
 
     def predict(self, atoms: Atoms) -> np.ndarray:
         """EFG tensors of the ions of a structure, (n_ions, 3, 3) in a.u.
@@ -117,14 +126,14 @@ class EfgModel:
     def predictor(self, numbers: np.ndarray, pbc) -> Callable[..., np.ndarray]:
         """A function (positions (n, 3) in Å, cell (3, 3) in Å) -> (n_ions, 3, 3) in a.u., for atoms that stay the same.
 
-        Who has the surroundings of the ions within the cut-off already gives them as a third argument.
+        Who has the surroundings of :meth:`centres` within the cut-off already gives them as a third argument.
 
         Raises:
             InputError: an element that the model does not know.
         """
-        mixed, baseline = self._mixed_expansion(numbers, pbc), self._baseline(numbers, pbc)
+        environments, baseline = self._environments(numbers, pbc), self._baseline(numbers, pbc)
         return lambda positions, cell, around=None: from_irreps(
-            self.terms.components(mixed(positions, cell, around)) + baseline(positions, cell)
+            self.terms.components(environments(positions, cell, around)) + baseline(positions, cell)
         )
 
     def predict_with_errors(self, atoms: Atoms) -> EfgPrediction:
@@ -142,10 +151,10 @@ class EfgModel:
             InputError: the model has no posterior, or an element that it does not know.
         """
         posterior = self._known_errors()
-        mixed, baseline = self._mixed_expansion(numbers, pbc), self._baseline(numbers, pbc)
+        environments, baseline = self._environments(numbers, pbc), self._baseline(numbers, pbc)
 
         def predict(positions: np.ndarray, cell: np.ndarray, around: Surroundings | None = None) -> EfgPrediction:
-            found = mixed(positions, cell, around)
+            found = environments(positions, cell, around)
             tensors = from_irreps(self.terms.components(found) + baseline(positions, cell))
             return EfgPrediction(tensors, *posterior.judge(found))
 
@@ -160,8 +169,8 @@ class EfgModel:
         Raises:
             InputError: the model has no posterior, or the structure holds an element that the model does not know.
         """
-        mixed = self._mixed_expansion(atoms.numbers, atoms.pbc)(atoms.positions, atoms.cell.array)
-        return self._known_errors().whitened_rows(mixed)
+        environments = self._environments(atoms.numbers, atoms.pbc)(atoms.positions, atoms.cell.array)
+        return self._known_errors().whitened_rows(environments)
 
     def _known_errors(self) -> EfgPosterior:
         if self.posterior is None:
@@ -170,16 +179,17 @@ class EfgModel:
             )
         return self.posterior
 
-    def _mixed_expansion(self, numbers: np.ndarray, pbc) -> Callable[..., np.ndarray]:
-        """A function (positions, cell, surroundings or None) -> mixed expansions, (n_ions, (l_max + 1)², mixed)."""
+    def _environments(self, numbers: np.ndarray, pbc) -> Callable[..., Environments]:
+        """A function (positions, cell, surroundings or None) -> the ions as the model sees them."""
         numbers = np.asarray(numbers, int)
-        species, ions = self.expansion.species_indices(numbers), self.ions(numbers)
+        species = self.representation.expansion.species_indices(numbers)
+        ions, centres = self.ions(numbers), self.centres(numbers)
 
-        def mixed(positions: np.ndarray, cell: np.ndarray, around: Surroundings | None = None) -> np.ndarray:
-            around = around or surroundings(positions, cell, pbc, self.cutoff, ions)
-            return mix_channels(self.expansion.coefficients_from(around, species), self.mixing)
+        def environments(positions: np.ndarray, cell: np.ndarray, around: Surroundings | None = None) -> Environments:
+            around = around or surroundings(positions, cell, pbc, self.cutoff, centres)
+            return self.representation.environments(around, species, ions)
 
-        return mixed
+        return environments
 
     def _baseline(self, numbers: np.ndarray, pbc) -> Callable[[np.ndarray, np.ndarray], np.ndarray | float]:
         """A function (positions, cell) -> components of the point charges, (n_ions, 5); zero where there are none."""
@@ -198,7 +208,7 @@ class EfgModel:
             file.attrs['penalty'] = self.penalty
             file.attrs['training_sha256'] = self.training_sha256
             file.attrs['convention'], file.attrs['unit'], file.attrs['irreps'] = CONVENTION, UNIT, IRREPS
-            file['mixing'] = self.mixing
+            file['mixing'], file['message_mixing'] = self.mixing, self.message_mixing
             self.terms.write(file)
             if self.posterior is not None:
                 self.posterior.write(file.create_group('posterior'))
@@ -211,25 +221,38 @@ class EfgModel:
             InputError: no such file, no EFG model, damaged, or of a newer format.
         """
         with read_hdf5(path, KIND, FORMAT_VERSION) as file:
-            attributes, mixing = file.attrs, file['mixing'][...]
+            attributes, mixing, message_mixing = file.attrs, file['mixing'][...], _message_mixing(file)
             terms = (KernelTerms if 'kernel' in file else LinearTerms).read(file)
             try:
-                if not all(np.isfinite(array).all() for array in (mixing, *terms.arrays)):
+                if not all(np.isfinite(array).all() for array in (mixing, message_mixing, *terms.arrays)):
                     raise ValueError('weights are NaN or infinite')
-                settings = settings_from_mapping(EfgSettings, json.loads(attributes['settings']))
-                penalty, posterior = float(attributes['penalty']), None
-                if 'posterior' in file:
-                    posterior = EfgPosterior.read(file['posterior'], settings.l_max, mixing.shape[-1], terms, penalty)
-                return cls(
+                settings = settings_from_mapping(
+                    EfgSettings, {**BEFORE_MESSAGES, **json.loads(attributes['settings'])}
+                )
+                penalty = float(attributes['penalty'])
+                model = cls(
                     species=str(attributes['species']),
                     isotope=get_isotope(attributes['isotope']).name,
                     known_species=tuple(json.loads(attributes['known_species'])),
                     settings=settings,
                     penalty=penalty,
                     mixing=mixing,
+                    message_mixing=message_mixing,
                     terms=terms,
                     training_sha256=str(attributes['training_sha256']),
-                    posterior=posterior,
                 )
+                if 'posterior' not in file:
+                    return model
+                shape = settings.l_max, mixing.shape[2], model.representation.n_messages
+                posterior = EfgPosterior.read(file['posterior'], *shape, terms, penalty)
+                return dataclasses.replace(model, posterior=posterior)
             except (ValueError, TypeError) as error:
                 raise InputError(f'{path}: incomplete or damaged efg-model file ({error})') from error
+
+
+def _message_mixing(file: h5py.File) -> np.ndarray:
+    """As written; in a file of the first versions neighbours tell nothing."""
+    if 'message_mixing' in file:
+        return file['message_mixing'][...]
+    n_species = len(json.loads(file.attrs['known_species']))
+    return np.zeros((len(RANKS), n_species, file['mixing'].shape[1], 0))

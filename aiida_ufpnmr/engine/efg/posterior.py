@@ -17,6 +17,7 @@ from scipy.linalg import blas
 
 from aiida_ufpnmr.engine.efg.design import Design
 from aiida_ufpnmr.engine.efg.domain import Domain
+from aiida_ufpnmr.engine.efg.environments import Environments
 from aiida_ufpnmr.engine.efg.isotopes import Isotope
 from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU, moment_of
 from aiida_ufpnmr.engine.efg.terms import KernelTerms, LinearTerms
@@ -47,24 +48,25 @@ class EfgPrediction:
     grade: np.ndarray
 
 
-def variances(design: Design, whitening: np.ndarray, penalty: float, mixed: np.ndarray) -> np.ndarray:
+def variances(design: Design, whitening: np.ndarray, penalty: float, environments: Environments) -> np.ndarray:
     """Posterior variance of a component, mean over the five, (n_ions,); 1 is a typical variance of the prior.
 
     Args:
         whitening: (n_columns, n_columns) float32 lower triangular W with WᵀW = A⁻¹.
-        mixed: (n_ions, (l_max + 1)², channels).
     """
-    whitened, unexplained = whitened_rows(design, whitening, mixed)
+    whitened, unexplained = whitened_rows(design, whitening, environments)
     squares = np.einsum('ij,ij->j', whitened, whitened, dtype=float).reshape(-1, 5)
     return penalty * squares.mean(axis=1) + unexplained
 
 
-def whitened_rows(design: Design, whitening: np.ndarray, mixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def whitened_rows(
+    design: Design, whitening: np.ndarray, environments: Environments
+) -> tuple[np.ndarray, np.ndarray]:
     """W xᵀ of the components of ions, (n_columns, 5 n_ions), and the variance (n_ions,) that no column explains.
 
     Their products are the covariance of what the model predicts, in units of the variance of the labels' noise.
     """
-    rows, unexplained = design.rows(mixed)
+    rows, unexplained = design.rows(environments)
     flat = np.asfortranarray(rows.reshape(-1, rows.shape[2]).T, dtype=np.float32)
     return blas.strmm(1.0, whitening, flat, lower=1, overwrite_b=1), unexplained
 
@@ -87,14 +89,14 @@ class EfgPosterior:
     noise: Noise
     domain: Domain
 
-    def judge(self, mixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Expected errors (a.u.) and grades of ions, (n_ions,) each, from their expansions."""
-        found = variances(self.design, self.whitening, self.penalty, mixed)
-        return self.noise.error(found), self.domain.grades(mixed)
+    def judge(self, environments: Environments) -> tuple[np.ndarray, np.ndarray]:
+        """Expected errors (a.u.) and grades of ions, (n_ions,) each."""
+        found = variances(self.design, self.whitening, self.penalty, environments)
+        return self.noise.error(found), self.domain.grades(environments)
 
-    def whitened_rows(self, mixed: np.ndarray) -> np.ndarray:
+    def whitened_rows(self, environments: Environments) -> np.ndarray:
         """(n_columns, 5 n_ions); see :func:`whitened_rows`."""
-        return whitened_rows(self.design, self.whitening, mixed)[0]
+        return whitened_rows(self.design, self.whitening, environments)[0]
 
     def write(self, group: h5py.Group) -> None:
         """Write into a group of a model's file: 2 n² bytes for n columns."""
@@ -109,14 +111,20 @@ class EfgPosterior:
 
     @classmethod
     def read(
-        cls, group: h5py.Group, l_max: int, channels: int, terms: LinearTerms | KernelTerms, penalty: float
+        cls,
+        group: h5py.Group,
+        l_max: int,
+        channels: int,
+        messages: int,
+        terms: LinearTerms | KernelTerms,
+        penalty: float,
     ) -> EfgPosterior:
         """Read what :meth:`write` wrote.
 
         Raises:
             ValueError: the parts do not fit each other.
         """
-        design = Design.read(group, l_max, channels, terms)
+        design = Design.read(group, l_max, channels, messages, terms)
         packed, n = group['whitening'][...], design.n_columns
         if len(packed) != n * (n + 1) // 2:
             raise ValueError('the posterior does not fit the weights')

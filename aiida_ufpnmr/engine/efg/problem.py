@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,10 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from aiida_ufpnmr.engine.dataset import Dataset
-from aiida_ufpnmr.engine.efg.descriptors import Expansion
+from aiida_ufpnmr.engine.efg.channels import represent
 from aiida_ufpnmr.engine.efg.design import Design
+from aiida_ufpnmr.engine.efg.environments import Environments, Representation
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
-from aiida_ufpnmr.engine.efg.kernels import mix_channels
 from aiida_ufpnmr.engine.efg.labels import labelled_tensors
 from aiida_ufpnmr.engine.efg.model import EfgModel, baseline_components, expansion_of
 from aiida_ufpnmr.engine.efg.posterior import EfgPosterior
@@ -22,21 +22,6 @@ from aiida_ufpnmr.engine.efg.settings import EfgSettings
 from aiida_ufpnmr.engine.efg.tensors import from_irreps, to_irreps
 from aiida_ufpnmr.engine.efg.terms import KernelTerms, LinearTerms
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.progress import progress
-
-
-def principal_channels(expansion: Expansion, coefficients: Iterable[np.ndarray], mixed: int) -> np.ndarray:
-    """For each l the combinations of channels that carry most of the density, (l_max + 1, channels, mixed).
-
-    Uncentred principal components (Goscinski, Musil, Pozdnyakov, Nigam & Ceriotti, J. Chem. Phys. 155, 104106 (2021)).
-    They see structures only, never labels.
-    """
-    covariance = np.zeros((expansion.l_max + 1, expansion.channels, expansion.channels))
-    for c in coefficients:
-        for l, target in enumerate(covariance):
-            block = c[:, l * l : (l + 1) ** 2].reshape(-1, expansion.channels)
-            target += block.T @ block
-    return np.ascontiguousarray(np.linalg.eigh(covariance)[1][:, :, ::-1][:, :, : min(mixed, expansion.channels)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +35,9 @@ class EfgProblem:
         expansion: of the density.
         masks: for each structure, which of its ions have a label.
         tensors: for each structure the labels, (n, 3, 3) in a.u.
-        mixing: (l_max + 1, channels, mixed) combinations of channels.
+        representation: how surroundings become numbers.
         baseline: for each structure the components of its point charges at those ions, (n, 5) in a.u.
-        mixed: for each structure the mixed expansions of its labelled ions, (n, (l_max + 1)², mixed).
+        environments: for each structure its labelled ions as the model sees them.
         design: how they become rows.
     """
 
@@ -60,12 +45,11 @@ class EfgProblem:
     species: str
     isotope: str
     settings: EfgSettings
-    expansion: Expansion
     masks: list[np.ndarray]
     tensors: list[np.ndarray]
-    mixing: np.ndarray
+    representation: Representation
     baseline: list[np.ndarray]
-    mixed: list[np.ndarray]
+    environments: list[Environments]
     design: Design
 
     @classmethod
@@ -88,22 +72,25 @@ class EfgProblem:
             raise InputError(
                 f'{dataset.source}: charges must be given for {", ".join(dataset.species)}, each and no other'
             )
-        expansion = expansion_of(settings, dataset.species)
-        mixing = principal_channels(
-            expansion, _coefficients(expansion, dataset, species, masks, 'channels'), settings.mixed_channels
-        )
         baseline = [
             _baseline(settings, atoms, species, mask, f'{dataset.source}, structure {row}')
             for row, (atoms, mask) in enumerate(zip(dataset, masks))
         ]
-        mixed = [mix_channels(c, mixing) for c in _coefficients(expansion, dataset, species, masks, 'features')]
+        expansion = expansion_of(settings, dataset.species)
+        representation, environments = represent(
+            expansion, dataset, species, masks, settings.mixed_channels, settings.message_channels
+        )
         try:
-            design = Design.of([c for c in mixed if len(c)], settings.l_max, settings.zeta, settings.sparse_points)
+            design = Design.of(
+                [x for x in environments if len(x)], settings.l_max, settings.zeta, settings.sparse_points
+            )
         except ValueError:
             raise InputError(
                 f'{dataset.source}: no labelled {species} atom has a neighbour; raise the cutoff'
             ) from None
-        return cls(dataset, species, isotope, settings, expansion, masks, tensors, mixing, baseline, mixed, design)
+        return cls(
+            dataset, species, isotope, settings, masks, tensors, representation, baseline, environments, design
+        )
 
     @property
     def ions(self) -> int:
@@ -115,24 +102,25 @@ class EfgProblem:
         rows = CompressedRows(self.design.n_columns)
         for k in members:
             if len(self.tensors[k]):
-                found = self.design.rows(self.mixed[k])[0]
+                found = self.design.rows(self.environments[k])[0]
                 targets = to_irreps(self.tensors[k]) - self.baseline[k]
                 rows.add(found.reshape(-1, self.design.n_columns), targets.ravel())
         return rows
 
     def predicted(self, terms: LinearTerms | KernelTerms, k: int) -> np.ndarray:
         """Tensors (n, 3, 3) in a.u. of the labelled ions of structure ``k``."""
-        return from_irreps(terms.components(self.mixed[k]) + self.baseline[k])
+        return from_irreps(terms.components(self.environments[k]) + self.baseline[k])
 
     def model(self, weights: np.ndarray, penalty: float, posterior: EfgPosterior | None = None) -> EfgModel:
         """The model with the weights of a fit."""
         return EfgModel(
             self.species,
             self.isotope,
-            self.expansion.known_species,
+            self.representation.expansion.known_species,
             self.settings,
             penalty,
-            self.mixing,
+            self.representation.mixing,
+            self.representation.message_mixing,
             self.design.terms(weights),
             self.dataset.content_hash,
             posterior,
@@ -145,15 +133,3 @@ def _baseline(settings: EfgSettings, atoms: Atoms, species: str, mask: np.ndarra
         return baseline_components(settings, atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers, ions)
     except InputError as error:
         raise InputError(f'{where}: {error}') from None
-
-
-def _coefficients(expansion, dataset: Dataset, species: str, masks, description: str) -> Iterator[np.ndarray]:
-    """The density expansion around the labelled ions, structure by structure."""
-    number = atomic_numbers[species]
-    with progress(len(dataset), description, 'structure') as bar:
-        for atoms, mask in zip(dataset, masks):
-            ions = np.flatnonzero(atoms.numbers == number)[mask]
-            yield expansion.coefficients(
-                atoms.positions, atoms.cell.array, atoms.pbc, expansion.species_indices(atoms.numbers), ions
-            )
-            bar.update()

@@ -20,6 +20,7 @@ LIMITS = {
     'scale': (0.1, 100.0),
     'exponent': (0.0, 20.0),
     'mixed_channels': (1, 200),
+    'message_channels': (0, 50),
     'zeta': (1, 6),
     'sparse_points': (2, 5000),
     'folds': (2, 1000),
@@ -39,6 +40,8 @@ class EfgSettings:
         scale: distance beyond which neighbours weigh less, Å.
         exponent: how fast they do; 0 for not at all.
         mixed_channels: combinations of (species, radial function) that are kept for each l, by principal components.
+        message_channels: combinations of channels of each rank that every neighbour tells of its own surroundings; 0 for
+            none. They bring twice the cut-off into reach.
         charges: point charges by element, in elementary charges, whose EFG (Ewald) is taken off the labels before the
             fit and added to predictions: a baseline for what lies beyond the cut-off. ``null`` for none.
         zeta: power of the kernel: 1 for a model that is linear in the features, more for SA-GPR on sparse points.
@@ -52,12 +55,13 @@ class EfgSettings:
 
     cutoff: float = 6.0
     cutoff_width: float = 0.5
-    n_max: int = 8
+    n_max: int = 6
     l_max: int = 8
     sigma: float = 0.4
-    scale: float = 2.5
+    scale: float = 2.0
     exponent: float = 3.0
-    mixed_channels: int = 14
+    mixed_channels: int = 11
+    message_channels: int = 8
     charges: dict[str, float] | None = None
     zeta: int = 1
     sparse_points: int = 300

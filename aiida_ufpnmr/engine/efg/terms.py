@@ -9,10 +9,11 @@ import numpy as np
 
 from aiida_ufpnmr.engine.efg.descriptors import (
     coupled_pairs,
-    equivariant_features,
+    feature_count,
     invariant_features,
     padded_couplings,
 )
+from aiida_ufpnmr.engine.efg.environments import Environments
 from aiida_ufpnmr.engine.efg.kernels import contract_weights
 from aiida_ufpnmr.engine.efg.sparse import sum_kernels
 
@@ -24,37 +25,46 @@ class LinearTerms:
     Attributes:
         linear_weights: (mixed,) weights of the l = 2 coefficients, a.u.
         pair_weights: (n_pairs, mixed, mixed) weights of products of two coefficients, a.u.; the channel of l2 first.
+        message_weights: (n_messages,) weights of the messages, a.u.
     """
 
     linear_weights: np.ndarray
     pair_weights: np.ndarray
+    message_weights: np.ndarray
 
-    def prepare(self, l_max: int, mixed: int) -> None:
-        """Build the couplings; :class:`ValueError` where the weights do not fit angular momenta and channels."""
+    def prepare(self, l_max: int, mixed: int, messages: int) -> None:
+        """Build the couplings; :class:`ValueError` where the weights do not fit momenta, channels and messages."""
         pairs = coupled_pairs(l_max)
-        if (self.linear_weights.shape, self.pair_weights.shape) != ((mixed,), (len(pairs), mixed, mixed)):
+        if [x.shape for x in self.arrays] != [(mixed,), (len(pairs), mixed, mixed), (messages,)]:
             raise ValueError('shapes of the weights do not fit the settings')
         object.__setattr__(self, '_couplings', (pairs, padded_couplings(l_max)))
 
-    def components(self, mixed: np.ndarray) -> np.ndarray:
-        """λ = 2 components (n_ions, 5) from the mixed expansion (n_ions, (l_max + 1)², mixed)."""
-        return contract_weights(mixed, self.linear_weights, *self._couplings, self.pair_weights)
+    def components(self, environments: Environments) -> np.ndarray:
+        """λ = 2 components, (n_ions, 5)."""
+        told = environments.messages @ self.message_weights
+        return told + contract_weights(
+            environments.density, self.linear_weights, *self._couplings, self.pair_weights
+        )
 
     def write(self, file: h5py.File) -> None:
         """Write into a model's file."""
-        for name in ('linear_weights', 'pair_weights'):
+        for name in _LINEAR:
             file[name] = getattr(self, name)
             file[name].attrs['unit'] = 'a.u.'
 
     @classmethod
     def read(cls, file: h5py.File) -> LinearTerms:
         """Read what :meth:`write` wrote."""
-        return cls(file['linear_weights'][...], file['pair_weights'][...])
+        return cls(*(file[name][...] if name in file else np.zeros(0) for name in _LINEAR))
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """All numbers."""
-        return self.linear_weights, self.pair_weights
+        return tuple(getattr(self, name) for name in _LINEAR)
+
+
+#: What a file holds of a linear model; the first versions had no messages.
+_LINEAR = ('linear_weights', 'pair_weights', 'message_weights')
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +73,7 @@ class KernelTerms:
 
     Attributes:
         zeta: power of the kernel.
-        directions: (points, features) what the equivariant features are multiplied with, a.u.
+        directions: (points, features) what the features of density and messages are multiplied with, a.u.
         points: (points, invariants) of norm 1.
     """
 
@@ -71,18 +81,17 @@ class KernelTerms:
     directions: np.ndarray
     points: np.ndarray
 
-    def prepare(self, l_max: int, mixed: int) -> None:
-        """Raise :class:`ValueError` where the points are not those of so many angular momenta and channels."""
+    def prepare(self, l_max: int, mixed: int, messages: int) -> None:
+        """Raise :class:`ValueError` where the points are not those of so many momenta, channels and messages."""
         empty = np.zeros((1, (l_max + 1) ** 2, mixed))
-        wanted = equivariant_features(empty).shape[2], invariant_features(empty).shape[1]
+        wanted = feature_count(l_max, mixed) + messages, invariant_features(empty).shape[1]
         if (self.directions.shape[1], self.points.shape[1]) != wanted or len(self.points) != len(self.directions):
             raise ValueError('shapes of the sparse points do not fit the settings')
 
-    def components(self, mixed: np.ndarray) -> np.ndarray:
-        """λ = 2 components (n_ions, 5) from the mixed expansion (n_ions, (l_max + 1)², mixed)."""
-        return sum_kernels(
-            equivariant_features(mixed), invariant_features(mixed), self.directions, self.points, self.zeta
-        )
+    def components(self, environments: Environments) -> np.ndarray:
+        """λ = 2 components, (n_ions, 5)."""
+        invariants = invariant_features(environments.density)
+        return sum_kernels(environments.features(), invariants, self.directions, self.points, self.zeta)
 
     def write(self, file: h5py.File) -> None:
         """Write into a model's file."""

@@ -11,6 +11,7 @@ import numpy as np
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.efg.descriptors import feature_count
 from aiida_ufpnmr.engine.efg.labels import labelled_tensors
+from aiida_ufpnmr.engine.efg.messages import message_count
 from aiida_ufpnmr.engine.efg.problem import EfgProblem
 from aiida_ufpnmr.engine.efg.ridge import RidgeSolution
 from aiida_ufpnmr.engine.efg.settings import PENALTIES, EfgSettings
@@ -27,6 +28,7 @@ GRID: dict[str, tuple[float, ...]] = {
     'scale': (1.5, 2.0, 2.5, 3.5),
     'n_max': (5, 6, 8, 10),
     'mixed_channels': (8, 11, 14, 18),
+    'message_channels': (0, 4, 8, 12),
     'zeta': (1, 2, 3),
     'sparse_points': (150, 300, 500),
 }
@@ -88,7 +90,11 @@ def tune(
         key = settings_to_json(trial if trial.zeta > 1 else dataclasses.replace(trial, sparse_points=2))
         if key not in trials:
             channels = min(trial.mixed_channels, elements * trial.n_max)
-            columns = feature_count(trial.l_max, channels) if trial.zeta == 1 else 5 * trial.sparse_points
+            columns = 5 * trial.sparse_points
+            if trial.zeta == 1:
+                told = min(trial.message_channels, elements * trial.n_max)
+                columns = feature_count(trial.l_max, channels)
+                columns += message_count(trial.l_max, elements, trial.n_max, told)
             error, penalty = float('inf'), 0.0
             if columns <= MOST_COLUMNS:
                 penalties = TRIED_PENALTIES if settings.penalty is None else [settings.penalty]

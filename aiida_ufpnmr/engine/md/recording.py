@@ -67,10 +67,10 @@ class EfgOutput:
         Raises:
             InputError: an element that the model does not know.
         """
-        ions = model.ions(atoms.numbers)
+        ions, centres = model.ions(atoms.numbers), model.centres(atoms.numbers)
 
         def at_present(predict: Callable) -> Callable[[Simulation], Any]:
-            return lambda s: predict(s.positions, s.cell, s.surroundings(ions, model.cutoff))
+            return lambda s: predict(s.positions, s.cell, s.surroundings(centres, model.cutoff))
 
         judge = None
         if model.posterior is not None:

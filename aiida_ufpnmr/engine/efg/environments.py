@@ -1,0 +1,106 @@
+"""What a model sees of ions: the density of their neighbours, and what these tell of their own surroundings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aiida_ufpnmr.engine.efg.descriptors import Expansion, equivariant_features
+from aiida_ufpnmr.engine.efg.kernels import mix_channels
+from aiida_ufpnmr.engine.efg.messages import RANK_MAX, RANKS, message_count, told_by
+from aiida_ufpnmr.engine.neighbours import Surroundings
+
+
+@dataclass(frozen=True, eq=False)
+class Environments:
+    """Ions as a model sees them.
+
+    Attributes:
+        density: (n_ions, (l_max + 1)², mixed) mixed expansions of the density of their neighbours.
+        messages: (n_ions, 5, n_messages) what the neighbours tell; the last is 0 where they are not asked.
+    """
+
+    density: np.ndarray
+    messages: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.density)
+
+    def features(self, scale: float = 1.0) -> np.ndarray:
+        """λ = 2 features (n_ions, 5, n_features): those of the density times ``scale``, then the messages."""
+        features = equivariant_features(self.density)
+        if scale != 1.0:
+            features *= scale
+        return np.concatenate([features, self.messages], axis=2) if self.messages.shape[2] else features
+
+    @classmethod
+    def joined(cls, parts: Sequence[Environments]) -> Environments:
+        """All ions of some parts."""
+        return cls(np.concatenate([x.density for x in parts]), np.concatenate([x.messages for x in parts]))
+
+    def chosen(self, index: np.ndarray) -> Environments:
+        """Some of the ions."""
+        return Environments(self.density[index], self.messages[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Representation:
+    """How surroundings become numbers: the same for training and for prediction.
+
+    Attributes:
+        expansion: of the density.
+        mixing: (l_max + 1, channels, mixed) combinations of the channels of an ion.
+        message_mixing: (2, n_species, channels, message channels) those that a neighbour tells, by rank and species.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+    """
+
+    expansion: Expansion
+    mixing: np.ndarray
+    message_mixing: np.ndarray
+
+    def __post_init__(self):
+        n_species, channels = len(self.expansion.known_species), self.expansion.channels
+        if (
+            (self.mixing.ndim, self.message_mixing.ndim) != (3, 4)
+            or self.mixing.shape[:2] != (self.expansion.l_max + 1, channels)
+            or self.message_mixing.shape[:3] != (len(RANKS), n_species, channels)
+        ):
+            raise ValueError('shapes of the mixing do not fit the settings')
+
+    @property
+    def message_channels(self) -> int:
+        """Combinations of channels that a neighbour tells, of each rank; 0 where none is asked."""
+        return self.message_mixing.shape[3]
+
+    @property
+    def n_messages(self) -> int:
+        """Number of messages to an ion."""
+        expansion = self.expansion
+        return message_count(
+            expansion.l_max, len(expansion.known_species), expansion.n_max, self.message_channels
+        )
+
+    def centres(self, ions: np.ndarray, n_atoms: int) -> np.ndarray:
+        """Atoms whose surroundings must be known: the ions, and every other where neighbours tell of theirs."""
+        return np.arange(n_atoms) if self.message_channels else ions
+
+    def environments(self, around: Surroundings, species: np.ndarray, ions: np.ndarray) -> Environments:
+        """Ions as the model sees them.
+
+        Args:
+            around: surroundings of :meth:`centres` within the cut-off.
+            species: (n_atoms,) index of each atom's species.
+            ions: (n_ions,) indices.
+        """
+        expansion = self.expansion
+        if not self.message_channels:
+            density = mix_channels(expansion.coefficients_from(around, species), self.mixing)
+            return Environments(density, np.zeros((len(ions), 5, 0)))
+        own = around.of(ions)
+        density = mix_channels(expansion.coefficients_from(own, species), self.mixing)
+        told = told_by(expansion.coefficients_from(around, species, RANK_MAX), species, self.message_mixing)
+        return Environments(density, expansion.messages_from(own, species, told))
