@@ -15,6 +15,24 @@ from aiida_ufpnmr.engine.efg.harmonics import real_harmonics
 _FAST = {'reassoc', 'contract', 'nsz'}
 
 
+@nb.njit(cache=True, inline='always')
+def spline_weights(r, spacing, last, cutoff, width):
+    """Where in a table of uniform cubic B-splines a distance lies, at most ``last``, and what its four coefficients weigh.
+
+    The weights fade out as a shifted cosine over the last ``width`` before ``cutoff``.
+    """
+    u = r / spacing
+    k = min(int(u), last)
+    t = u - k
+    fade = 1 / 6
+    if r > cutoff - width:
+        fade *= 0.5 + 0.5 * np.cos(np.pi * (r - cutoff + width) / width)
+    b0 = (1 - t) ** 3 * fade
+    b1 = (3 * t**3 - 6 * t**2 + 4) * fade
+    b2 = (-3 * t**3 + 3 * t**2 + 3 * t + 1) * fade
+    return k, b0, b1, b2, t**3 * fade
+
+
 @nb.njit(cache=True, nogil=True, fastmath=_FAST)
 def expand_density(start, index, vector, species, n_species, table, spacing, cutoff, width, constants):
     """Coefficients of the neighbour density around chosen ions, (n_ions, (l_max + 1)², n_species · n_max).
@@ -39,16 +57,7 @@ def expand_density(start, index, vector, species, n_species, table, spacing, cut
             x, y, z = vector[pair, 0], vector[pair, 1], vector[pair, 2]
             r = np.sqrt(x * x + y * y + z * z)
             real_harmonics(x / r, y / r, z / r, constants, harmonics)
-            u = r / spacing
-            k = min(int(u), last)
-            t = u - k
-            b0 = (1 - t) ** 3 / 6
-            b1 = (3 * t**3 - 6 * t**2 + 4) / 6
-            b2 = (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6
-            b3 = t**3 / 6
-            if r > cutoff - width:
-                fade = 0.5 + 0.5 * np.cos(np.pi * (r - cutoff + width) / width)
-                b0, b1, b2, b3 = b0 * fade, b1 * fade, b2 * fade, b3 * fade
+            k, b0, b1, b2, b3 = spline_weights(r, spacing, last, cutoff, width)
             channel = species[index[pair]]
             for l in range(n_l):
                 for n in range(n_max):

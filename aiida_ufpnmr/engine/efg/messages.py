@@ -15,6 +15,7 @@ import numba as nb
 import numpy as np
 
 from aiida_ufpnmr.engine.efg.harmonics import coupling, real_harmonics
+from aiida_ufpnmr.engine.efg.kernels import spline_weights
 
 #: Ranks of the neighbours' expansions that are told.
 RANKS = (1, 2)
@@ -92,21 +93,12 @@ def gather_messages(
             real_harmonics(x / r, y / r, z / r, constants, harmonics)
             neighbour = index[pair]
             coupled[:] = 0.0
-            for k in range(len(values)):
-                p, m, number = couplings[k, 0], couplings[k, 1], couplings[k, 3]
-                factor = values[k] * harmonics[couplings[k, 2]]
+            for entry in range(len(values)):
+                p, m, number = couplings[entry, 0], couplings[entry, 1], couplings[entry, 3]
+                factor = values[entry] * harmonics[couplings[entry, 2]]
                 for q in range(channels):
                     coupled[p, m, q] += factor * told[neighbour, number, q]
-            u = r / spacing
-            k = min(int(u), last)
-            t = u - k
-            b0 = (1 - t) ** 3 / 6
-            b1 = (3 * t**3 - 6 * t**2 + 4) / 6
-            b2 = (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6
-            b3 = t**3 / 6
-            if r > cutoff - width:
-                fade = 0.5 + 0.5 * np.cos(np.pi * (r - cutoff + width) / width)
-                b0, b1, b2, b3 = b0 * fade, b1 * fade, b2 * fade, b3 * fade
+            k, b0, b1, b2, b3 = spline_weights(r, spacing, last, cutoff, width)
             channel = species[neighbour]
             for p in range(n_pairs):
                 l = momenta[p]
