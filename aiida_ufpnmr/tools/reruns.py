@@ -139,7 +139,7 @@ class _Reruns:
                 place = place.setdefault(space, {})
             place[name] = self._there(link.node)
         if node.process_type == _process_type('fit_efg'):
-            inputs['parameters'] = Dict(_parameters_of_then(node))
+            inputs.update(_settings_of_then(node))
         return {**inputs, 'code': self.code}
 
     def _there(self, data: Data) -> Data:
@@ -152,13 +152,11 @@ class _Reruns:
         return self._remade[data.pk]
 
 
-def _parameters_of_then(node: CalcJobNode) -> dict[str, Any]:
-    """Those of a fit, with the settings that were defaults then written out: defaults may have changed since."""
-    parameters = node.inputs.parameters.get_dict()
-    if parameters.get('tune') or 'results' not in node.outputs:
-        return parameters
-    then = {**BEFORE_MESSAGES, **node.outputs.results.get_dict()['settings']}
-    return {**parameters, 'settings': {**then, **parameters.get('settings', {})}}
+def _settings_of_then(node: CalcJobNode) -> dict[str, Dict]:
+    """The settings of a fit with what were defaults then written out, for they may have changed since."""
+    if node.inputs.parameters.get_dict().get('tune') or 'results' not in node.outputs:
+        return {}
+    return {'settings': Dict({**BEFORE_MESSAGES, **node.outputs.results.get_dict()['settings']})}
 
 
 def _maker(data: Data) -> CalcJobNode:
