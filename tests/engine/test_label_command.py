@@ -302,15 +302,20 @@ def test_an_installation_without_compiler_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('linked', 'libraries', 'without_blas'), [('', [], True), ('fftw3', ['fftw3'], True), ('openblas fftw3', ['openblas', 'fftw3'], False)]
+    ('linked', 'libraries'), [('', []), ('fftw3', ['fftw3']), ('openblas fftw3', ['openblas', 'fftw3'])]
 )
-def test_gpaw_is_compiled_with_the_libraries_that_are_there(tmp_path, monkeypatch, linked, libraries, without_blas):
-    compiler = tmp_path / 'c++'
-    compiler.write_text(f'#!/bin/sh\nfor name in {linked}; do case "$*" in *-l$name*) exit 0; esac; done; exit 1\n')
-    compiler.chmod(0o755)
+@pytest.mark.parametrize('mpi', [False, True])
+def test_gpaw_is_compiled_with_what_is_there(tmp_path, monkeypatch, linked, libraries, mpi):
+    for name in ('c++', 'mpicxx') if mpi else ('c++',):
+        compiler = tmp_path / name
+        # a program without libraries needs only the compiler
+        compiler.write_text(f'#!/bin/sh\nfor name in {linked}; do case "$*" in *-l$name*) exit 0; esac; done; case "$*" in *-l*) exit 1; esac\n')
+        compiler.chmod(0o755)
     monkeypatch.setenv('PATH', f'{tmp_path}:/bin')
+    monkeypatch.setattr(sys, 'executable', str(tmp_path / 'python'))
     found = runpy.run_path(gpaw_siteconfig.__file__)
-    assert (found['libraries'], found['noblas'], found['fftw']) == (libraries, without_blas, 'fftw3' in libraries)
+    assert (found['libraries'], found['noblas'], found['fftw']) == (libraries, 'openblas' not in linked, 'fftw3' in linked)
+    assert (found['mpi'], Path(found['compiler']).name) == ((True, 'mpicxx') if mpi else (False, 'c++'))
 
 
 def test_an_installed_gpaw_is_not_installed_again(pretender, monkeypatch):

@@ -203,11 +203,13 @@ def _probe(python: Path) -> Installation | str:
     return Installation(Path(interpreter), found['gpaw'], found['mpi'])
 
 
-def environment() -> dict[str, str]:
-    """What GPAW's interpreter gets as its environment."""
+def environment(processes: int = 1) -> dict[str, str]:
+    """What GPAW's interpreter gets as its environment, one of so many processes that work together."""
+    # from version 26 on GPAW does not look for MPI by itself
+    together = {'GPAW_MPI_BACKEND': 'cgpaw'} if processes > 1 else {}
     # Open MPI does not run for root, as one is in a container, unless told to
     root = dict.fromkeys(('OMPI_ALLOW_RUN_AS_ROOT', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM'), '1') if os.geteuid() == 0 else {}
-    return {**os.environ, **THREADS, **root, 'PYTHONWARNINGS': 'ignore'}
+    return {**os.environ, **THREADS, **root, **together, 'PYTHONWARNINGS': 'ignore'}
 
 
 def _reason(text: str) -> str:
@@ -335,7 +337,7 @@ class GpawEngine:
         (folder / 'job.json').write_text(json.dumps(job))
         parallel = [self.mpiexec, '-n', str(processes)] if processes > 1 else []
         command = [*parallel, str(self.installation.python), Path(script).name, 'label', 'job.json', 'labels.json']
-        status = programs.run(command, folder, folder / 'gpaw.err', environment())
+        status = programs.run(command, folder, folder / 'gpaw.err', environment(processes))
         result = folder / 'labels.json'
         if not result.is_file():
             reason = _reason((folder / 'gpaw.err').read_text(errors='replace'))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -26,7 +25,7 @@ def requirements() -> list[str]:
 
 def missing_tools() -> str | None:
     """What GPAW cannot be compiled without here, with the remedy; ``None`` if all is there."""
-    if shutil.which(gpaw_siteconfig.compiler) is None:
+    if not gpaw_siteconfig.can_link(gpaw_siteconfig.compiler, 'int main() { return 0; }'):
         return 'no C compiler; install one (Debian: apt-get install gcc libc6-dev)'
     if not (Path(sysconfig.get_path('include')) / 'Python.h').is_file():
         return f'no Python.h of {sys.executable}; install it (Debian: apt-get install python3-dev)'
@@ -36,7 +35,7 @@ def missing_tools() -> str | None:
 
 
 def install() -> Installation:
-    """Compile GPAW into this environment, without MPI, which takes a minute.
+    """Compile GPAW into this environment, which takes a minute.
 
     Raises:
         InputError: it cannot be done; the message says what is missing, or what pip said last.
