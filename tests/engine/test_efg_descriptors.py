@@ -22,7 +22,7 @@ from aiida_ufpnmr.engine.efg.descriptors import (
 )
 from aiida_ufpnmr.engine.efg.harmonics import coupling, harmonic_constants, real_harmonics
 from aiida_ufpnmr.engine.efg.kernels import contract_weights, mix_channels
-from aiida_ufpnmr.engine.efg.radial import density_integrals, gto_basis, radial_scaling
+from aiida_ufpnmr.engine.efg.radial import density_integrals, gto_basis, laplacian_basis, radial_scaling
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.neighbours import neighbour_list
 
@@ -78,19 +78,38 @@ def test_radial_functions_are_orthonormal():
     np.testing.assert_allclose(np.trapezoid(basis[:, None] * basis * r**2, r), np.eye(8), atol=1e-7)
 
 
-def test_radial_integrals_agree_with_adaptive_quadrature():
+def test_bessel_functions_are_orthonormal_vanish_at_the_cutoff_and_solve_their_equation():
+    r = np.linspace(0, 6, 200001)
+    basis = laplacian_basis(r, 5, 4, 6.0)
+    for l, functions in enumerate(basis):
+        np.testing.assert_allclose(np.trapezoid(functions[:, None] * functions * r**2, r), np.eye(5), atol=1e-8)
+        # eigenfunctions of the Laplacian: (r² R')' − l (l + 1) R = −k² r² R
+        inner, slope = functions[:, 1:-1], np.gradient(functions, r, axis=1)
+        left = np.gradient(r**2 * slope, r, axis=1)[:, 1:-1] - l * (l + 1) * inner
+        square = -np.trapezoid(left * inner, r[1:-1], axis=1)
+        np.testing.assert_allclose(left[:, 9::999], -square[:, None] * (r[1:-1] ** 2 * inner)[:, 9::999], atol=1e-3)
+    assert np.abs(basis[:, :, -1]).max() < 1e-12
+
+
+@pytest.mark.parametrize('basis', ['gto', 'laplacian'])
+def test_radial_integrals_agree_with_adaptive_quadrature(basis):
     from scipy.special import spherical_in
 
     n_max, l_max, cutoff, sigma = 4, 3, 5.0, 0.4
     r = np.array([1.0, 2.4, 4.6])
-    ours = density_integrals(r, n_max, l_max, cutoff, sigma)
+    ours = density_integrals(r, n_max, l_max, cutoff, sigma, basis)
     for a, n, l in [(0, 0, 0), (1, 3, 2), (2, 2, 3), (1, 1, 1)]:
+
+        def radial(s):
+            s = np.array([s])
+            return (gto_basis(s, n_max, cutoff) if basis == 'gto' else laplacian_basis(s, n_max, l_max, cutoff)[l])[n, 0]
 
         def integrand(s):
             bessel = spherical_in(l, r[a] * s / sigma**2) * np.exp(-(s**2 + r[a] ** 2) / 2 / sigma**2)
-            return s**2 * gto_basis(np.array([s]), n_max, cutoff)[n, 0] * bessel
+            return s**2 * radial(s) * bessel
 
-        reference = 4 * np.pi * (np.pi * sigma**2) ** -0.75 * quad(integrand, 0, 8, epsabs=1e-12, limit=200)[0]
+        most = 8 if basis == 'gto' else cutoff
+        reference = 4 * np.pi * (np.pi * sigma**2) ** -0.75 * quad(integrand, 0, most, epsabs=1e-12, limit=200)[0]
         np.testing.assert_allclose(ours[a, l, n], reference, rtol=1e-8)
 
 

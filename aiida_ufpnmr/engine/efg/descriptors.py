@@ -30,6 +30,7 @@ class Expansion:
         n_max: number of radial functions.
         l_max: largest angular momentum.
         sigma: width of the Gaussian of one neighbour, Å.
+        radial_basis: ``gto`` or ``laplacian``.
         scale, exponent: far neighbours weigh 1/(1 + (r/scale)^exponent); exponent 0 switches this off.
     """
 
@@ -41,12 +42,13 @@ class Expansion:
     sigma: float
     scale: float
     exponent: float
+    radial_basis: str = 'gto'
 
     def __post_init__(self):
         points = int(np.ceil(POINTS_A_WIDTH * self.cutoff / self.sigma)) + 1
         # over the cut-off, so that what the end of the spline is made to be has no say below it
         r = np.arange(points + _MARGIN) * self.cutoff / (points - 1)
-        values = density_integrals(r, self.n_max, self.l_max, self.cutoff, self.sigma)
+        values = density_integrals(r, self.n_max, self.l_max, self.cutoff, self.sigma, self.radial_basis)
         if self.exponent:
             values *= radial_scaling(r, self.scale, self.exponent)[:, None, None]
         numbers = np.full(max(atomic_numbers.values()) + 1, -1)

@@ -1,10 +1,14 @@
-"""Radial part of the density expansion: overlaps of Gaussian densities with a Gaussian-type basis, as splines of r."""
+"""Radial part of the density expansion: overlaps of Gaussian densities with a radial basis, as splines of r."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import eigh, solve_banded
-from scipy.special import gamma, ive
+from scipy.optimize import brentq
+from scipy.special import gamma, ive, spherical_jn
+
+#: Names of the radial bases.
+RADIAL_BASES = ('gto', 'laplacian')
 
 
 def gto_basis(r: np.ndarray, n_max: int, cutoff: float) -> np.ndarray:
@@ -25,7 +29,32 @@ def gto_basis(r: np.ndarray, n_max: int, cutoff: float) -> np.ndarray:
     return root @ primitive
 
 
-def density_integrals(r: np.ndarray, n_max: int, l_max: int, cutoff: float, sigma: float) -> np.ndarray:
+def bessel_zeros(n_max: int, l_max: int) -> np.ndarray:
+    """The first positive zeros of the spherical Bessel functions j_l, (l_max + 1, n_max); those of l + 1 lie between those of l."""
+    zeros = np.pi * np.arange(1, n_max + l_max + 1)
+    rows = [zeros[:n_max]]
+    for l in range(1, l_max + 1):
+        zeros = np.array([brentq(lambda x: spherical_jn(l, x), *ends) for ends in zip(zeros, zeros[1:])])
+        rows.append(zeros[:n_max])
+    return np.array(rows)
+
+
+def laplacian_basis(r: np.ndarray, n_max: int, l_max: int, cutoff: float) -> np.ndarray:
+    """Eigenfunctions of the Laplacian that vanish at the cut-off, (l_max + 1, n_max, len(r)), orthonormal with r² on [0, cutoff].
+
+    j_l(z_nl r/cutoff): the smoothest functions that there are for their number (Bigi, Huguenin-Dumittan, Ceriotti &
+    Manolopoulos, J. Chem. Phys. 157, 234101 (2022)). Zero beyond.
+    """
+    zeros = bessel_zeros(n_max, l_max)
+    l = np.arange(l_max + 1)[:, None]
+    norm = np.sqrt(2 / cutoff**3) / np.abs(spherical_jn(l + 1, zeros))
+    inside = spherical_jn(l[..., None], zeros[..., None] * np.minimum(r / cutoff, 1.0))
+    return norm[..., None] * np.where(r < cutoff, inside, 0.0)
+
+
+def density_integrals(
+    r: np.ndarray, n_max: int, l_max: int, cutoff: float, sigma: float, basis: str = 'gto'
+) -> np.ndarray:
     """Coefficients of a Gaussian at distance ``r`` without its harmonic, (len(r), l_max + 1, n_max).
 
     ∫ dr' r'² R_n(r') 4π (πσ²)^(-3/4) exp(-(r² + r'²)/2σ²) i_l(r r'/σ²), i_l the modified spherical Bessel function
@@ -34,13 +63,18 @@ def density_integrals(r: np.ndarray, n_max: int, l_max: int, cutoff: float, sigm
     """
     nodes, weights = np.polynomial.legendre.leggauss(96)
     low = np.maximum(r - 9 * sigma, 0.0)
-    half = (r + 9 * sigma - low) / 2
+    high = r + 9 * sigma
+    half = ((high if basis == 'gto' else np.minimum(high, cutoff)) - low) / 2
     inner = low[:, None] + half[:, None] * (nodes + 1)  # (r, nodes)
-    basis = gto_basis(inner.ravel(), n_max, cutoff).reshape(n_max, *inner.shape)
+    if basis == 'gto':
+        values = gto_basis(inner.ravel(), n_max, cutoff)[None]
+    else:
+        values = laplacian_basis(inner.ravel(), n_max, l_max, cutoff)
+    values = np.broadcast_to(values.reshape(-1, n_max, *inner.shape), (l_max + 1, n_max, *inner.shape))
     x = np.maximum(r[:, None] * inner / sigma**2, 1e-12)
     weight = half[:, None] * weights * inner**2 * np.exp(-((r[:, None] - inner) ** 2) / (2 * sigma**2))
     bessel = np.stack([np.sqrt(np.pi / (2 * x)) * ive(l + 0.5, x) for l in range(l_max + 1)])
-    return 4 * np.pi * (np.pi * sigma**2) ** -0.75 * np.einsum('rg,lrg,nrg->rln', weight, bessel, basis)
+    return 4 * np.pi * (np.pi * sigma**2) ** -0.75 * np.einsum('rg,lrg,lnrg->rln', weight, bessel, values, optimize=True)
 
 
 def radial_scaling(r: np.ndarray, scale: float, exponent: float) -> np.ndarray:

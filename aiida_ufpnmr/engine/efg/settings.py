@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aiida_ufpnmr.engine.efg.radial import RADIAL_BASES
+
 #: A smaller penalty looks good inside a narrow training set and fails by factors on environments outside of it.
 PENALTY_FLOOR = 1e-4
 
@@ -34,6 +36,7 @@ class EfgSettings:
     Attributes:
         cutoff: neighbours up to here are seen, Å.
         cutoff_width: the last stretch over which they fade, Å.
+        radial_basis: ``gto``, Gaussian-type functions, or ``laplacian``, spherical Bessel functions that vanish at the cut-off.
         n_max: radial functions.
         l_max: largest angular momentum, at least 2. Errors fall markedly up to 8.
         sigma: width of the Gaussian that stands for an atom, Å.
@@ -55,6 +58,7 @@ class EfgSettings:
 
     cutoff: float = 6.0
     cutoff_width: float = 0.5
+    radial_basis: str = 'gto'
     n_max: int = 6
     l_max: int = 8
     sigma: float = 0.4
@@ -74,6 +78,8 @@ class EfgSettings:
         for name, (least, most) in LIMITS.items():
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f'{name} must lie between {least:g} and {most:g}, not {getattr(self, name):g}')
+        if self.radial_basis not in RADIAL_BASES:
+            raise ValueError(f'radial_basis must be one of {", ".join(RADIAL_BASES)}, not {self.radial_basis!r}')
         if self.cutoff_width > self.cutoff:
             raise ValueError('cutoff_width must not exceed cutoff')
         if self.seed < 0:

@@ -19,14 +19,15 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.settings import settings_to_json
 
-#: Values that are tried of each setting, most telling first. The penalty is chosen anew for each of them.
-GRID: dict[str, tuple[float, ...]] = {
+#: Values that are tried of each setting, in ascending order, most telling first. The penalty is chosen anew for each of them.
+GRID: dict[str, tuple] = {
     'cutoff': (4.0, 5.0, 6.0, 7.0),
     'l_max': (4, 6, 8, 10),
     'sigma': (0.25, 0.3, 0.4, 0.5),
     'exponent': (0.0, 2.0, 3.0, 4.0, 6.0),
     'scale': (1.5, 2.0, 2.5, 3.5),
     'n_max': (5, 6, 8, 10),
+    'radial_basis': ('gto', 'laplacian'),
     'mixed_channels': (8, 11, 14, 18),
     'message_channels': (0, 4, 8, 12),
     'zeta': (1, 2, 3),
@@ -59,7 +60,7 @@ def tune(
     dataset: Dataset,
     species: str,
     settings: EfgSettings,
-    grid: Mapping[str, tuple[float, ...]] = GRID,
+    grid: Mapping[str, tuple] = GRID,
     sweeps: int = 2,
 ) -> tuple[EfgSettings, dict[str, Any]]:
     """Choose settings by coordinate search: each goes along its grid as long as the withheld error falls.
