@@ -13,7 +13,7 @@ from ase.data import atomic_numbers
 
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.efg.descriptors import Expansion
-from aiida_ufpnmr.engine.efg.environments import Environments, Representation
+from aiida_ufpnmr.engine.efg.environments import Environments, Representation, centres
 from aiida_ufpnmr.engine.efg.messages import RANK_MAX, RANKS, message_pairs
 from aiida_ufpnmr.engine.neighbours import Surroundings, surroundings
 from aiida_ufpnmr.engine.progress import progress
@@ -38,8 +38,8 @@ def represent(
         with progress(len(dataset), description, 'structure') as bar:
             for atoms, mask in zip(dataset, masks):
                 ions = np.flatnonzero(atoms.numbers == number)[mask]
-                centres = np.arange(len(atoms)) if message_channels else ions
-                around = surroundings(atoms.positions, atoms.cell.array, atoms.pbc, expansion.cutoff, centres)
+                seen = centres(ions, len(atoms), message_channels)
+                around = surroundings(atoms.positions, atoms.cell.array, atoms.pbc, expansion.cutoff, seen)
                 yield around, expansion.species_indices(atoms.numbers), ions
                 bar.update()
 
@@ -79,7 +79,7 @@ def _add(target: np.ndarray, coefficients: np.ndarray, l: int) -> None:
 def normalised(
     representation: Representation, environments: list[Environments]
 ) -> tuple[Representation, list[Environments]]:
-    """The same with messages whose mean square norm is 1, as that of the other features is; each rank has its equal share."""
+    """The same with messages of mean square norm 1, as the other features have it; each rank has its equal share."""
     ions = sum(map(len, environments))
     if not representation.message_channels or not ions:
         return representation, environments

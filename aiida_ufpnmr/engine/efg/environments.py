@@ -13,6 +13,11 @@ from aiida_ufpnmr.engine.efg.messages import RANK_MAX, RANKS, message_count, tol
 from aiida_ufpnmr.engine.neighbours import Surroundings
 
 
+def centres(ions: np.ndarray, n_atoms: int, message_channels: int) -> np.ndarray:
+    """Atoms whose surroundings must be known: the ions, and every other where neighbours tell of theirs."""
+    return np.arange(n_atoms) if message_channels else ions
+
+
 @dataclass(frozen=True, eq=False)
 class Environments:
     """Ions as a model sees them.
@@ -85,8 +90,8 @@ class Representation:
         )
 
     def centres(self, ions: np.ndarray, n_atoms: int) -> np.ndarray:
-        """Atoms whose surroundings must be known: the ions, and every other where neighbours tell of theirs."""
-        return np.arange(n_atoms) if self.message_channels else ions
+        """Atoms whose surroundings must be known."""
+        return centres(ions, n_atoms, self.message_channels)
 
     def environments(self, around: Surroundings, species: np.ndarray, ions: np.ndarray) -> Environments:
         """Ions as the model sees them.

@@ -82,18 +82,22 @@ class _Withheld:
     fold: list[np.ndarray]
 
     @classmethod
-    def of(cls, problem: EfgProblem, folds: Sequence[np.ndarray], parts, moments, penalties) -> _Withheld:
-        """One fit a fold."""
+    def of(
+        cls, problem: EfgProblem, folds: Sequence[np.ndarray], parts, moments, penalties, penalty: float
+    ) -> _Withheld:
+        """One fit a fold with a penalty of its own; variances are those of the ``penalty`` that the model will have."""
         empty = [np.zeros(0)] * len(problem.dataset)
         found = cls([np.zeros((0, 3, 3))] * len(empty), list(empty), list(empty), list(empty))
-        for f, (members, penalty) in enumerate(zip(folds, penalties)):
-            solution = RidgeSolution([part for k, part in enumerate(parts) if k != f], penalty)
+        for f, (members, chosen) in enumerate(zip(folds, penalties)):
+            kept = [part for k, part in enumerate(parts) if k != f]
+            solution = RidgeSolution(kept, chosen)
+            whitening = (solution if chosen == penalty else RidgeSolution(kept, penalty)).whitening
             terms, domain = problem.design.terms(solution.weights), Domain.of(moments[:f] + moments[f + 1 :])
             for k in members:
                 environments = problem.environments[k]
                 if len(environments):
                     found.tensors[k] = problem.predicted(terms, k)
-                    found.variance[k] = variances(problem.design, solution.whitening, penalty, environments)
+                    found.variance[k] = variances(problem.design, whitening, penalty, environments)
                     found.squared_distance[k] = domain.squared_distances(environments)
                     found.fold[k] = np.full(len(environments), f)
         return found
@@ -162,7 +166,7 @@ def fit_efg_model(
         moments = [
             Moments(problem.environments[k] for k in members if len(problem.environments[k])) for members in folds
         ]
-        withheld = _Withheld.of(problem, folds, parts, moments, fold_penalties)
+        withheld = _Withheld.of(problem, folds, parts, moments, fold_penalties, penalty)
         noise, calibration = withheld.calibrate(problem)
         limit = float(np.quantile(np.concatenate(withheld.squared_distance), WITHIN))
         domain = dataclasses.replace(Domain.of(moments), limit=max(limit, 1e-12))
