@@ -4,7 +4,7 @@
     python examples/benchmarks/efg.py --environments 15000      # time and peak memory of a fit to so many Li, too
     python examples/benchmarks/efg.py --json out.json
 
-The model is fitted to the shipped labels with its default settings (6 Å, 8 radial functions, l ≤ 8). The time of a
+The model is fitted to the shipped labels with its default settings (6 Å, 6 radial functions, l ≤ 8, messages). The time of a
 tensor includes neighbours, expansion, and everything after. featomic computes the same λ = 2 SOAP without mixed
 channels (EquivariantPowerSpectrum over SphericalExpansion); its time is that of the descriptor alone, without any
 model, for the Li of the same cell. Where featomic is not installed, its time is left out.

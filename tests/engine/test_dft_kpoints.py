@@ -108,8 +108,8 @@ def test_settings_without_sense_are_refused(name, value):
 
 def test_attempts_get_more_careful_and_only_the_last_changes_the_numbers():
     first, *careful, last = GpawSettings(smearing_ev=0.05, max_cycles=10).attempts
-    assert first == {'smearing_ev': 0.05, 'cycles': 10, 'mixer': None}
-    assert all(attempt['cycles'] > 10 and attempt['mixer'] for attempt in [*careful, last])
+    assert first == {'smearing_ev': 0.05, 'cycles': 10, 'eigensolver': 'rmm-diis', 'mixer': None}
+    assert all(attempt['cycles'] > 10 and attempt['mixer'] and attempt['eigensolver'] is None for attempt in [*careful, last])
     assert all(attempt['smearing_ev'] == 0.05 for attempt in careful) and last['smearing_ev'] == 0.1
 
 

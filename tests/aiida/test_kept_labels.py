@@ -1,0 +1,47 @@
+"""Claims about the labels that are kept with the examples, and about the archive of the calculations behind the last of them."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import ase.io
+import pytest
+
+from aiida_ufpnmr.engine.dft.identity import structure_sha256
+from aiida_ufpnmr.tools.manifest import database_of
+from aiida_ufpnmr.tools.verification import verify_archive
+
+EXAMPLES = Path(__file__).parents[2] / 'examples'
+DATA = EXAMPLES / 'data'
+ARCHIVE = EXAMPLES / 'archives' / 'li3ps4-labels-v4.aiida'
+
+
+@pytest.fixture(scope='module')
+def later():
+    """The rows of the fourth version that the third does not hold."""
+    return ase.io.read(DATA / 'li3ps4-pbe-gpaw-v4.extxyz', '121:')
+
+
+@pytest.mark.parametrize(('version', 'before'), [('-v2', ''), ('-v3', '-v2'), ('-v4', '-v3')])
+def test_each_version_begins_with_the_one_before(version, before):
+    whole, start = ((DATA / f'li3ps4-pbe-gpaw{name}.extxyz').read_bytes() for name in (version, before))
+    assert whole.startswith(start) and len(whole) > len(start)
+
+
+def test_later_labels_are_of_structures_that_were_drawn_and_made_with_the_settings_of_the_others(later):
+    drawn = ase.io.read(DATA / 'li3ps4-drawn.extxyz', ':')
+    settings = ase.io.read(DATA / 'li3ps4-pbe-gpaw-v3.extxyz', '-1').info['settings_sha256']
+    assert len({atoms.info['source_sha256'] for atoms in later}) == len(later) == 80
+    for atoms in later:
+        assert atoms.info['source_sha256'] == structure_sha256(drawn[atoms.info['source_row']])
+        assert atoms.info['settings_sha256'] == settings
+
+
+def test_the_archive_holds_the_calculation_of_each_later_label(later):
+    checks, faults = verify_archive(ARCHIVE)
+    assert not faults and not [check.fault for check in checks if check.fault]
+    assert ARCHIVE.stat().st_size < 20e6
+    with zipfile.ZipFile(ARCHIVE) as file, database_of(file) as database:
+        found = {row[0] for row in database.execute("SELECT uuid FROM db_dbnode WHERE process_type LIKE '%label_gpaw%'")}
+    assert {atoms.info['calculation_uuid'] for atoms in later} <= found
