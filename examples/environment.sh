@@ -125,7 +125,7 @@ make_gpaw() {
         $install
         return
     fi
-    { apt-get update && apt-get install -y --no-install-recommends g++ libc6-dev python3-dev libopenblas-dev libfftw3-dev; } >/dev/null 2>&1
+    { apt-get update && apt-get install -y --no-install-recommends g++ libc6-dev python3-dev libopenblas-dev libfftw3-dev; } >/dev/null 2>&1 || true
     $install || { apt-get install -y --no-install-recommends gpaw >/dev/null 2>&1 && $install; }
 }
 

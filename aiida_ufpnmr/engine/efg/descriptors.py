@@ -56,12 +56,18 @@ class Expansion:
         object.__setattr__(self, '_spacing', r[1])
         object.__setattr__(self, '_channel_of_number', numbers)
         # up to the momenta that are asked for
-        tables = {l: uniform_spline(np.ascontiguousarray(values[:, : l + 1])) for l in self._momenta}
-        object.__setattr__(self, '_tables', {l: (table, harmonic_constants(l)) for l, table in tables.items()})
+        table, momenta = uniform_spline(values), {self.l_max, RANK_MAX, self._direction_max}
+        tables = {l: (np.ascontiguousarray(table[:, : l + 1]), harmonic_constants(l)) for l in momenta}
+        object.__setattr__(self, '_tables', tables)
 
     @property
-    def _momenta(self) -> set[int]:
-        return {self.l_max, RANK_MAX, min(self.l_max, RANK_MAX + 2)}
+    def _direction_max(self) -> int:
+        """Largest angular momentum of the directions in which neighbours are seen that tell something."""
+        return min(self.l_max, RANK_MAX + 2)
+
+    def _radial(self, l_max: int) -> tuple:
+        table, constants = self._tables[l_max]
+        return table, self._spacing, self.cutoff, self.cutoff_width, constants
 
     @property
     def channels(self) -> int:
@@ -93,9 +99,8 @@ class Expansion:
 
     def coefficients_from(self, around: Surroundings, species: np.ndarray, l_max: int | None = None) -> np.ndarray:
         """The same, from the surroundings of the ions within the cut-off; up to l = 2 where ``l_max`` says so."""
-        table, constants = self._tables[self.l_max if l_max is None else l_max]
-        radial = table, self._spacing, self.cutoff, self.cutoff_width
-        return expand_density(*around, species, len(self.known_species), *radial, constants)
+        radial = self._radial(self.l_max if l_max is None else l_max)
+        return expand_density(*around, species, len(self.known_species), *radial)
 
     def messages_from(self, around: Surroundings, species: np.ndarray, told: np.ndarray) -> np.ndarray:
         """Messages to ions, (n_ions, 5, n_messages), from their surroundings within the cut-off.
@@ -103,11 +108,8 @@ class Expansion:
         Args:
             told: (n_atoms, 8, channels), from :func:`~aiida_ufpnmr.engine.efg.messages.told_by`.
         """
-        l_max = min(self.l_max, RANK_MAX + 2)
-        table, constants = self._tables[l_max]
-        radial = table, self._spacing, self.cutoff, self.cutoff_width
-        couplings = coupling_table(l_max)
-        return gather_messages(*around, species, len(self.known_species), told, *radial, constants, *couplings)
+        radial, couplings = self._radial(self._direction_max), coupling_table(self._direction_max)
+        return gather_messages(*around, species, len(self.known_species), told, *radial, *couplings)
 
 
 def coupled_pairs(l_max: int) -> np.ndarray:

@@ -35,10 +35,7 @@ class Environments:
 
     def features(self, scale: float = 1.0) -> np.ndarray:
         """λ = 2 features (n_ions, 5, n_features): those of the density times ``scale``, then the messages."""
-        features = equivariant_features(self.density)
-        if scale != 1.0:
-            features *= scale
-        return np.concatenate([features, self.messages], axis=2) if self.messages.shape[2] else features
+        return np.concatenate([scale * equivariant_features(self.density), self.messages], axis=2)
 
     @classmethod
     def joined(cls, parts: Sequence[Environments]) -> Environments:

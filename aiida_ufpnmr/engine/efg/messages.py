@@ -15,14 +15,12 @@ import numba as nb
 import numpy as np
 
 from aiida_ufpnmr.engine.efg.harmonics import coupling, real_harmonics
-from aiida_ufpnmr.engine.efg.kernels import spline_weights
+from aiida_ufpnmr.engine.efg.kernels import FAST, spline_weights
 
 #: Ranks of the neighbours' expansions that are told.
 RANKS = (1, 2)
 #: Highest angular momentum of what neighbours tell.
 RANK_MAX = RANKS[-1]
-#: Sums may be reordered into vector registers; NaN and infinity keep their meaning.
-_FAST = {'reassoc', 'contract', 'nsz'}
 
 
 def message_pairs(l_max: int) -> list[tuple[int, int]]:
@@ -67,7 +65,7 @@ def told_by(coefficients: np.ndarray, species: np.ndarray, mixing: np.ndarray) -
     return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
 
-@nb.njit(cache=True, nogil=True, fastmath=_FAST)
+@nb.njit(cache=True, nogil=True, fastmath=FAST)
 def gather_messages(
     start, index, vector, species, n_species, told, table, spacing, cutoff, width, constants, momenta, couplings, values
 ):

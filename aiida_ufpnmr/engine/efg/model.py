@@ -18,7 +18,7 @@ from aiida_ufpnmr.engine.efg.descriptors import Expansion
 from aiida_ufpnmr.engine.efg.electrostatics import point_charge_components
 from aiida_ufpnmr.engine.efg.environments import Environments, Representation
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
-from aiida_ufpnmr.engine.efg.messages import RANKS
+from aiida_ufpnmr.engine.efg.messages import RANKS, message_count
 from aiida_ufpnmr.engine.efg.posterior import EfgPosterior, EfgPrediction
 from aiida_ufpnmr.engine.efg.settings import EfgSettings
 from aiida_ufpnmr.engine.efg.tensors import from_irreps
@@ -229,23 +229,25 @@ class EfgModel:
                 settings = settings_from_mapping(
                     EfgSettings, {**BEFORE_MESSAGES, **json.loads(attributes['settings'])}
                 )
-                penalty = float(attributes['penalty'])
-                model = cls(
+                known_species = tuple(json.loads(attributes['known_species']))
+                penalty, posterior = float(attributes['penalty']), None
+                if 'posterior' in file:
+                    told = message_mixing.shape[-1]
+                    messages = message_count(settings.l_max, len(known_species), settings.n_max, told)
+                    shape = settings.l_max, mixing.shape[-1], messages
+                    posterior = EfgPosterior.read(file['posterior'], *shape, terms, penalty)
+                return cls(
                     species=str(attributes['species']),
                     isotope=get_isotope(attributes['isotope']).name,
-                    known_species=tuple(json.loads(attributes['known_species'])),
+                    known_species=known_species,
                     settings=settings,
                     penalty=penalty,
                     mixing=mixing,
                     message_mixing=message_mixing,
                     terms=terms,
                     training_sha256=str(attributes['training_sha256']),
+                    posterior=posterior,
                 )
-                if 'posterior' not in file:
-                    return model
-                shape = settings.l_max, mixing.shape[2], model.representation.n_messages
-                posterior = EfgPosterior.read(file['posterior'], *shape, terms, penalty)
-                return dataclasses.replace(model, posterior=posterior)
             except (ValueError, TypeError) as error:
                 raise InputError(f'{path}: incomplete or damaged efg-model file ({error})') from error
 
