@@ -3,7 +3,7 @@
 What happens is said by a file ``plan`` in the folder that the variable STAND_IN_FOLDER names, with a line for each run
 of the command: ``ok``; ``kill N``, killed once N structures are done; or ``mixed up``, the first two structures of the
 output have changed places. A structure whose first atom is Si never converges. Each structure that is computed adds a
-line to the file ``computed`` there.
+line to the file ``computed`` there, each that finds a checkpoint one to ``gone_on_with``; the lines say where the first atom is.
 """
 
 from __future__ import annotations
@@ -45,11 +45,17 @@ class StandIn:
     def refusal(self, atoms):
         return None
 
-    def label(self, atoms, folder, programs, processes):
+    def label(self, atoms, folder, checkpoints, programs, processes):
+        first = f'{atoms.positions[0, 0]:.4f}\n'
+        density = checkpoints / 'density'
+        if density.exists():
+            with open(FOLDER / 'gone_on_with', 'a') as handle:
+                handle.write(density.read_text())
         if self.plan == f'kill {self.done}':
+            density.write_text(first)
             os.kill(os.getpid(), signal.SIGKILL)
         with open(FOLDER / 'computed', 'a') as handle:
-            handle.write(f'{atoms.positions[0, 0]:.4f}\n')
+            handle.write(first)
         if atoms.symbols[0] == 'Si':
             raise LabellingError('the SCF did not converge in three attempts')
         self.done += 1

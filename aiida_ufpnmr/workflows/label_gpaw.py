@@ -23,7 +23,7 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
     """Energy, forces, stress and EFG tensors of a set of structures from GPAW.
 
     Where the SCF of a structure does not converge, GPAW's own ladder of attempts is climbed within the job. A job that
-    was cut off goes on with the structures that it had not labelled yet.
+    was cut off goes on with the structures that it had not labelled yet, and with the last density of those it was at.
     """
 
     _process_class = LabelGpawCalculation

@@ -51,15 +51,23 @@ class GpawCode:
 
     def plan(self, *behaviours: str) -> None:
         """What the next runs do."""
-        for name in ('runs', 'computed'):
+        for name in ('runs', 'computed', 'gone_on_with'):
             (self.folder / name).unlink(missing_ok=True)
         (self.folder / 'plan').write_text('\n'.join(behaviours))
 
     @property
     def computed(self) -> int:
         """How many structures have been computed under this plan."""
-        path = self.folder / 'computed'
-        return len(path.read_text().splitlines()) if path.exists() else 0
+        return len(self._said('computed'))
+
+    @property
+    def gone_on_with(self) -> list[float]:
+        """Where the first atom is of each structure that went on from a checkpoint."""
+        return [float(line) for line in self._said('gone_on_with')]
+
+    def _said(self, name: str) -> list[str]:
+        path = self.folder / name
+        return path.read_text().splitlines() if path.exists() else []
 
 
 def install_gpaw(computer: orm.Computer, folder: Path) -> GpawCode:

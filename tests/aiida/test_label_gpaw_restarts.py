@@ -65,6 +65,7 @@ def test_a_killed_job_goes_on_with_what_is_left(gpaw):
     assert attempts[1].inputs.parent_folder.creator.pk == attempts[0].pk
     assert gpaw.computed == 3 and len(outputs['dataset'].rows) == 3
     assert outputs['results']['labelled_before'] == 2
+    assert gpaw.gone_on_with == [0.13]
 
 
 def test_a_job_without_any_label_ends_the_chain_with_the_reason(gpaw):

@@ -1,5 +1,8 @@
 """Claims about the labels that GPAW gives: real runs, small enough for a few seconds each."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -7,9 +10,10 @@ from ase.io import read
 from reference_data import FOLDER, needs
 
 from aiida_ufpnmr.engine.dataset import energy, forces, read_dataset, stress
+from aiida_ufpnmr.engine.dft import gpaw_engine
 from aiida_ufpnmr.engine.dft.gpaw_engine import GpawEngine, GpawSettings
 from aiida_ufpnmr.engine.dft.labelling import label_structures
-from aiida_ufpnmr.engine.dft.labels import read_sources
+from aiida_ufpnmr.engine.dft.labels import LabellingError, read_sources
 from aiida_ufpnmr.engine.dft.programs import Programs
 from aiida_ufpnmr.engine.dft.protocols import protocol_settings
 from aiida_ufpnmr.engine.efg import quadrupolar_coupling
@@ -29,8 +33,9 @@ def lithium_chloride(**changes):
 @pytest.fixture(scope='session')
 def compute(gpaw_installation, tmp_path_factory):
     def run(atoms, settings=TINY):
+        folder = tmp_path_factory.mktemp('gpaw')
         with Programs() as programs:
-            return GpawEngine(settings, gpaw_installation.python).label(atoms, tmp_path_factory.mktemp('gpaw'), programs)
+            return GpawEngine(settings, gpaw_installation.python).label(atoms, folder, folder, programs)
 
     return run
 
@@ -132,9 +137,52 @@ def test_more_processes_than_kpoints_do_no_harm(gpaw_installation, labels, tmp_p
     if not engine.shares_structures:
         pytest.skip('this GPAW has no MPI')
     with Programs() as programs:
-        together = engine.label(lithium_chloride(), tmp_path, programs, 3)
+        together = engine.label(lithium_chloride(), tmp_path, tmp_path, programs, 3)
     assert khz(together.efg) == pytest.approx(khz(labels.efg), abs=0.05)
     assert together.energy == pytest.approx(labels.energy, abs=1e-6)
+
+
+def cycles(log):
+    """How many cycles of self-consistency GPAW has written about."""
+    return log.read_text().count('iter:') if log.exists() else 0
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_a_killed_run_goes_on_from_its_last_density(gpaw_installation, labels, tmp_path, monkeypatch, processes):
+    monkeypatch.setenv('OMPI_MCA_rmaps_base_oversubscribe', '1')
+    monkeypatch.setattr(gpaw_engine, 'CHECKPOINT_EVERY_S', 0.0)
+    engine = GpawEngine(TINY, gpaw_installation.python)
+    if processes > 1 and not engine.shares_structures:
+        pytest.skip('this GPAW has no MPI')
+    whole, killed, resumed, checkpoints = (tmp_path / name for name in ('whole', 'killed', 'resumed', 'checkpoints'))
+    for folder in (whole, killed, resumed, checkpoints):
+        folder.mkdir()
+    with Programs() as programs:
+        engine.label(lithium_chloride(), whole, whole, programs, processes)
+    needed = cycles(whole / 'gpaw.txt')
+    with Programs() as programs, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(engine.label, lithium_chloride(), killed, checkpoints, programs, processes)
+        while cycles(killed / 'gpaw.txt') < needed * 2 // 3 and not running.done():
+            time.sleep(0.005)
+        programs.stop()
+        with pytest.raises(LabellingError):
+            running.result()
+    assert (checkpoints / 'attempt-1.gpw').is_file()
+    with Programs() as programs:
+        found = engine.label(lithium_chloride(), resumed, checkpoints, programs, processes)
+    assert cycles(resumed / 'gpaw.txt') < needed * 2 // 3
+    assert found.attempt == 1 and found.energy == pytest.approx(labels.energy, abs=1e-6)
+    assert found.forces == pytest.approx(labels.forces, abs=1e-3)
+    assert khz(found.efg) == pytest.approx(khz(labels.efg), abs=0.05)
+
+
+def test_what_cannot_be_gone_on_from_is_done_anew(gpaw_installation, labels, tmp_path):
+    (tmp_path / 'attempt-1.gpw').write_bytes(b'not of GPAW')
+    engine = GpawEngine(TINY, gpaw_installation.python)
+    with Programs() as programs:
+        found = engine.label(lithium_chloride(), tmp_path, tmp_path, programs)
+    assert found.energy == pytest.approx(labels.energy, abs=1e-6)
+    assert khz(found.efg) == pytest.approx(khz(labels.efg), abs=0.05)
 
 
 def cell_of(name, compute, **settings):

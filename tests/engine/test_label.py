@@ -39,7 +39,7 @@ class StandIn:
     def describe(self, atoms):
         return {'cutoff_ev': self.settings.cutoff_ev}
 
-    def label(self, atoms, folder, programs, processes):
+    def label(self, atoms, folder, checkpoints, programs, processes):
         self.runs.append((atoms.positions[0, 0], processes))
         (folder / 'output.txt').write_text('whatever the code said')
         if atoms.symbols[0] == 'C':
@@ -240,6 +240,27 @@ def test_labels_are_safe_when_a_later_structure_stops_the_run(structures, output
     assert [x for x, _ in engine.runs] == [0.3]
 
 
+def test_a_structure_that_was_at_work_finds_what_it_kept(structures, output):
+    class Unlucky(StandIn):
+        def label(self, atoms, folder, checkpoints, *rest):
+            (checkpoints / 'density').write_text(f'of {atoms.positions[0, 0]}')
+            if atoms.positions[0, 0] == 0.3:
+                raise KeyboardInterrupt
+            return super().label(atoms, folder, checkpoints, *rest)
+
+    class GoingOn(StandIn):
+        def label(self, atoms, folder, checkpoints, *rest):
+            found.append((atoms.positions[0, 0], [path.read_text() for path in checkpoints.iterdir()]))
+            return super().label(atoms, folder, checkpoints, *rest)
+
+    found = []
+    with pytest.raises(KeyboardInterrupt):
+        label_structures(read_sources(structures), Unlucky(), output)
+    assert len(list(pieces(output).glob('*.checkpoints'))) == 1
+    label_structures(read_sources(structures), GoingOn(), output)
+    assert found == [(0.3, ['of 0.3'])] and not pieces(output).exists()
+
+
 def test_labels_that_are_no_numbers_count_as_a_failure(structures, output):
     class Broken(StandIn):
         def label(self, atoms, *rest):
@@ -316,12 +337,12 @@ def test_an_interrupted_run_leaves_whole_pieces_and_no_program(structures, outpu
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from test_label import LabellingError, StandIn, label_structures, read_sources
         class Slow(StandIn):
-            def label(self, atoms, folder, programs, processes):
+            def label(self, atoms, folder, checkpoints, programs, processes):
                 if atoms.positions[0, 0] > 0.15:
                     print('asleep', flush=True)
                     if programs.run([sys.executable, '-c', 'import time; time.sleep(60)'], folder, folder / 'out', {{}}):
                         raise LabellingError('was stopped')
-                return super().label(atoms, folder, programs, processes)
+                return super().label(atoms, folder, checkpoints, programs, processes)
         try:
             label_structures(read_sources({str(structures)!r}), Slow(), {str(output)!r})
         except KeyboardInterrupt:

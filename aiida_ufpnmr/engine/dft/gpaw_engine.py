@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from aiida_ufpnmr.engine.dft import gpaw_worker
+from aiida_ufpnmr.engine.dft import gpaw_efg, gpaw_worker
 from aiida_ufpnmr.engine.dft.density_grid import exact_grid
 from aiida_ufpnmr.engine.dft.kpoints import kpoint_grid, needs_gamma
 from aiida_ufpnmr.engine.dft.labels import LabellingError, Labels
@@ -30,6 +30,8 @@ from aiida_ufpnmr.engine.dft.protocols import DEFAULT_PROTOCOL, protocol_setting
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_mapping
 
+#: What runs in the interpreter that has GPAW, the script first.
+WORKER_FILES = (gpaw_worker.__file__, gpaw_efg.__file__)
 XC = 'PBE'
 #: Elements whose frozen core would spoil the EFG: electrons that are treated as valence instead. With a frozen 1s shell the
 #: EFG of Li is a third too large.
@@ -38,6 +40,8 @@ VALENCE_ELECTRONS = {'Li': 3}
 PYTHON_VARIABLE = 'UFPNMR_GPAW_PYTHON'
 #: GPAW of Debian and Ubuntu belongs to this one.
 SYSTEM_PYTHON = '/usr/bin/python3'
+#: How much of a run that is cut off may have to be done again, s; a structure that takes less is not worth a file.
+CHECKPOINT_EVERY_S = 300.0
 CENTRES = ('auto', 'gamma', 'shifted')
 #: One thread a process: its k-points, or other structures, are the better use of a second core.
 THREADS = {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
@@ -190,7 +194,7 @@ def _probe(python: Path) -> Installation | str:
         return 'no such program'
     try:
         ended = subprocess.run(
-            [interpreter, gpaw_worker.__file__, 'probe'], capture_output=True, text=True, timeout=120, env=environment()
+            [interpreter, WORKER_FILES[0], 'probe'], capture_output=True, text=True, timeout=120, env=environment()
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return ' '.join(str(error).split())
@@ -308,8 +312,11 @@ class GpawEngine:
             'kpoints': f'{"x".join(map(str, grid))}-{"gamma" if centred else "shifted"}',
         }
 
-    def label(self, atoms: Atoms, folder: Path, programs: Programs, processes: int = 1) -> Labels:
+    def label(self, atoms: Atoms, folder: Path, checkpoints: Path, programs: Programs, processes: int = 1) -> Labels:
         """Run GPAW on one structure; its text output is ``gpaw.txt`` in ``folder``.
+
+        Density and wave functions are kept in the folder ``checkpoints``. Where a run that was cut off has left them, this one
+        goes on from there; its labels differ by what the tolerances of the SCF allow.
 
         Raises:
             LabellingError: it gave no labels; the message says why.
@@ -329,11 +336,13 @@ class GpawEngine:
             'density_tolerance': self.settings.density_tolerance,
             'eigenstates_tolerance': self.settings.eigenstates_tolerance,
             'attempts': self.settings.attempts,
+            'checkpoints': str(checkpoints.absolute()),
+            'checkpoint_every_s': CHECKPOINT_EVERY_S,
             'processes': processes,
             'log': 'gpaw.txt',
         }
-        # a copy, since Python looks for modules beside the script that it runs
-        script = shutil.copy(gpaw_worker.__file__, folder)
+        # copies, since Python looks for modules beside the script that it runs
+        script, *_ = (shutil.copy(file, folder) for file in WORKER_FILES)
         (folder / 'job.json').write_text(json.dumps(job))
         parallel = [self.mpiexec, '-n', str(processes)] if processes > 1 else []
         command = [*parallel, str(self.installation.python), Path(script).name, 'label', 'job.json', 'labels.json']

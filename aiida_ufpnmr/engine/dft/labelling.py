@@ -1,7 +1,8 @@
 """Labels for a batch of structures: several side by side, each safe as soon as it is done, none computed twice.
 
 Until the batch is done, finished labels lie in the folder ``NAME.pieces`` beside the output, one file for each structure, found
-again by the content of structure and settings. Then the output appears, whole, and is itself what a later run starts from.
+again by the content of structure and settings, beside the checkpoints of what is at work. Then the output appears, whole, and is
+itself what a later run starts from.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ def _run(
     def label(key: str) -> str | None:
         folder = pieces.scratch(waiting[key])
         try:
-            labels = engine.label(sources[waiting[key]].atoms, folder, programs, processes)
+            labels = engine.label(sources[waiting[key]].atoms, folder, pieces.checkpoints(key), programs, processes)
         except LabellingError as error:
             return f'{error}; see {folder}'
         pieces.save(key, labels)
@@ -239,6 +240,7 @@ class Pieces:
 
     def save(self, key: str, labels: Labels) -> None:
         write_json(self._path(key), dataclasses.asdict(labels))
+        shutil.rmtree(self._checkpoints(key), ignore_errors=True)
 
     def load(self, key: str) -> Labels:
         try:
@@ -257,11 +259,20 @@ class Pieces:
         folder.mkdir()
         return folder
 
+    def _checkpoints(self, key: str) -> Path:
+        return self.folder / f'{key}.checkpoints'
+
+    def checkpoints(self, key: str) -> Path:
+        """A folder for what a run of one structure keeps to go on from; what an earlier run has left is still there."""
+        folder = self._checkpoints(key)
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def forget(self, failed: Collection[int]) -> None:
         """Remove the labels, which are in the output now, and what runs have left but those that failed in this batch."""
         for path in self.folder.glob('*.json'):
             path.unlink()
         kept = {self._scratch(number) for number in failed}
-        for path in self.folder.glob('structure-*'):
+        for path in (*self.folder.glob('structure-*'), *self.folder.glob('*.checkpoints')):
             if path not in kept:
                 shutil.rmtree(path)

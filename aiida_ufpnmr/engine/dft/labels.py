@@ -86,8 +86,11 @@ class Engine(Protocol):
     def describe(self, atoms: Atoms) -> dict[str, Any]:
         """What the settings become for this structure, for its comment line."""
 
-    def label(self, atoms: Atoms, folder: Path, programs: Programs, processes: int) -> Labels:
-        """Run the code in ``folder``; :class:`LabellingError` where it gives no labels."""
+    def label(self, atoms: Atoms, folder: Path, checkpoints: Path, programs: Programs, processes: int) -> Labels:
+        """Run the code in ``folder``; :class:`LabellingError` where it gives no labels.
+
+        In the folder ``checkpoints`` lies what a run that was cut off has left to go on from, the same structure with the same settings.
+        """
 
 
 def read_sources(path: str | os.PathLike, index: str = ':', config_type: str | None = None) -> list[Source]:

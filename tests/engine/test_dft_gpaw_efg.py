@@ -5,7 +5,7 @@ import pytest
 from ase.cell import Cell
 from scipy.special import erfc
 
-from aiida_ufpnmr.engine.dft import gpaw_worker
+from aiida_ufpnmr.engine.dft import gpaw_efg
 
 CELLS = {
     'orthorhombic': np.diag([9.0, 7.0, 8.0]),
@@ -51,7 +51,7 @@ def ewald(points, charges, cell, sites):
 
 def multipoles_of(offsets, charges):
     """Multipoles of point charges about a centre, in the order of the harmonics."""
-    return gpaw_worker.real_harmonics(offsets) @ charges
+    return gpaw_efg.real_harmonics(offsets) @ charges
 
 
 @every_cell
@@ -61,7 +61,7 @@ def test_narrow_charges_act_as_the_ewald_sum_says(cell):
     charges = np.array([1.0, -1.7, 0.7])
     multipoles = np.zeros((3, 9))
     multipoles[:, 0] = charges / (4 * np.pi) ** 0.5  # a charge q is q Y_00 times a normalised radial part
-    found = traceless(gpaw_worker.compensation_part(multipoles, rng.uniform(NARROW, 2 * NARROW, 3), cell, fractional))
+    found = traceless(gpaw_efg.compensation_part(multipoles, rng.uniform(NARROW, 2 * NARROW, 3), cell, fractional))
     # the Gaussians' tails at 3.5 bohr are exp(-100); what is left is the cut-off of the sums
     assert found == pytest.approx(ewald(fractional @ cell, charges, cell, fractional @ cell), abs=2e-8)
 
@@ -77,7 +77,7 @@ def test_multipoles_act_as_the_charges_that_make_them(cell):
     for order, rows in ((0, slice(0, 1)), (1, slice(0, 4)), (2, slice(0, 9))):
         multipoles = np.zeros((2, 9))
         multipoles[0, rows] = multipoles_of(offsets, charges)[rows]
-        found = traceless(gpaw_worker.compensation_part(multipoles, np.full(2, NARROW), cell, fractional))[1]
+        found = traceless(gpaw_efg.compensation_part(multipoles, np.full(2, NARROW), cell, fractional))[1]
         expected = ewald(centre + offsets, charges, cell, [probe])[0]
         assert abs(found - expected).max() < abs(expected).max() * 5 * (0.05 / 3.5) ** (order + 1) * 5**order
 
@@ -97,8 +97,8 @@ def test_a_density_on_a_grid_acts_as_the_same_density_in_closed_form(cell):
             density += charge * (exponent / np.pi) ** 1.5 * np.exp(-exponent * squares)
     multipoles = np.zeros((3, 9))
     multipoles[:, 0] = charges / (4 * np.pi) ** 0.5
-    expected = gpaw_worker.compensation_part(multipoles, exponents, cell, fractional)
-    assert gpaw_worker.smooth_part(density, cell, fractional) == pytest.approx(expected, abs=1e-7)
+    expected = gpaw_efg.compensation_part(multipoles, exponents, cell, fractional)
+    assert gpaw_efg.smooth_part(density, cell, fractional) == pytest.approx(expected, abs=1e-7)
 
 
 def test_a_coarse_grid_keeps_the_symmetry_of_a_hexagonal_crystal():
@@ -112,7 +112,7 @@ def test_a_coarse_grid_keeps_the_symmetry_of_a_hexagonal_crystal():
             star = [(p, q), (-q, p + q), (-p - q, p), (-p, -q), (q, -p - q), (p + q, -p)]
             weight = rng.normal()
             density += weight * sum(np.cos(a * i + b * j + k) for a, b in star)
-    (tensor,) = traceless(gpaw_worker.smooth_part(density, cell, np.zeros((1, 3))))
+    (tensor,) = traceless(gpaw_efg.smooth_part(density, cell, np.zeros((1, 3))))
     assert abs(tensor[2, 2]) > 0.1
     assert tensor == pytest.approx(np.diag([-0.5, -0.5, 1]) * tensor[2, 2], abs=1e-12)
 
@@ -123,7 +123,7 @@ def test_harmonics_are_orthonormal():
     phi = 2 * np.pi * np.arange(8) / 8
     s = np.sqrt(1 - z**2)[:, None]
     vectors = np.stack([s * np.cos(phi), s * np.sin(phi), z[:, None] + 0 * phi], -1).reshape(-1, 3)
-    values = gpaw_worker.real_harmonics(vectors)
+    values = gpaw_efg.real_harmonics(vectors)
     overlap = (values * np.repeat(weights, 8) * 2 * np.pi / 8) @ values.T
     assert overlap == pytest.approx(np.eye(9), abs=1e-12)
 
@@ -132,4 +132,4 @@ def test_packed_matrices_are_unpacked():
     matrix = np.arange(9.0).reshape(3, 3)
     matrix = matrix + matrix.T
     packed = (2 * matrix - np.diag(np.diag(matrix)))[np.triu_indices(3)]
-    assert gpaw_worker.unpacked(packed) == pytest.approx(matrix)
+    assert gpaw_efg.unpacked(packed) == pytest.approx(matrix)
