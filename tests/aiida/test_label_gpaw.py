@@ -24,7 +24,7 @@ from aiida_ufpnmr.data import DatasetData
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, stress, write_dataset
 from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE
 from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
-from aiida_ufpnmr.engine.dft.labelling import Pieces
+from aiida_ufpnmr.engine.dft.pieces import Pieces
 from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, Labels, labelled_atoms, labels_of, read_sources
 
 LABEL = CalculationFactory('ufpnmr.label_gpaw')

@@ -8,7 +8,7 @@ from reference_data import FOLDER, needs
 from scipy.spatial.transform import Rotation
 
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
-from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings, fit_efg_model, fitting
+from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings, fit_efg_model, validation
 from aiida_ufpnmr.engine.efg.descriptors import Expansion, equivariant_features, invariant_features
 from aiida_ufpnmr.engine.efg.domain import SHARE, Domain, Moments
 from aiida_ufpnmr.engine.efg.environments import Environments
@@ -227,7 +227,7 @@ def test_expected_errors_hold_whatever_penalties_the_folds_choose(some, monkeypa
     """Variances grow with the penalty: those that calibrate must be of the penalty that the model has."""
     expected = []
     for fold_penalty in (0.01, 0.1):
-        monkeypatch.setattr(fitting, '_chosen_penalties', lambda errors, penalties, p=fold_penalty: ([p] * errors.shape[1], 0.01))
+        monkeypatch.setattr(validation, '_chosen_penalties', lambda errors, penalties, p=fold_penalty: ([p] * errors.shape[1], 0.01))
         model, _ = fit_efg_model(some, 'Li', LINEAR)
         expected.append(np.concatenate([model.predict_with_errors(atoms).error for atoms in some]))
     # the withheld errors themselves differ by some per cent between the penalties

@@ -8,33 +8,30 @@ itself what a later run starts from.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import json
 import os
 import resource
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from ase import Atoms
 
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
 from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
 from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, Engine, LabellingError, Labels, Source, labelled_atoms, labels_of
+from aiida_ufpnmr.engine.dft.pieces import Pieces
 from aiida_ufpnmr.engine.dft.programs import Programs
 from aiida_ufpnmr.engine.dft.screening import unsuitable
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.files import write_json
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.progress import progress
-
-ARRAYS = ('forces', 'stress', 'efg')
 
 
 def label_structures(
@@ -65,34 +62,17 @@ def label_structures(
         KeyboardInterrupt: Ctrl-C or SIGTERM; finished labels stay in the pieces.
     """
     output = Path(output)
-    began = time.perf_counter()
-    cpu_began = _children_cpu()
-    settings = dataclasses.asdict(engine.settings)
-    settings_hash = settings_sha256(engine.name, settings)
-    reasons = ((number, unsuitable(source.atoms)) for number, source in enumerate(sources))
-    refused = {number: reason for number, reason in reasons if reason is not None}
-    keys = {
-        number: label_sha256(structure_sha256(source.atoms), settings_hash)
-        for number, source in enumerate(sources)
-        if number not in refused
-    }
-    before = _labelled_before(output, set(keys.values()))
+    began, cpu_began = time.perf_counter(), _children_cpu()
+    batch = Batch.of(sources, engine)
+    before = _labelled_before(output, set(batch.keys.values()))
     with Pieces(output) as pieces:
-        waiting: dict[str, int] = {}
-        for number, key in keys.items():
-            if key not in before and not pieces.has(key):
-                waiting.setdefault(key, number)
+        waiting = batch.waiting(lambda key: key not in before and not pieces.has(key))
         failures = _run(sources, waiting, engine, pieces, cores, len(sources) - len(waiting))
-        failed = {number: failures[key] for number, key in keys.items() if key in failures}
-        rows, datasets = [], set()
-        for number, key in keys.items():
-            if number in failed:
-                continue
-            source = sources[number]
-            labels = before[key] if key in before else pieces.load(key)
-            datasets |= labels.datasets.items()
-            record = {'engine': engine.name, 'settings_sha256': settings_hash, LABEL_KEY: key}
-            rows.append(labelled_atoms(source, labels, engine.describe(source.atoms) | record))
+        failed = {number: failures[key] for number, key in batch.keys.items() if key in failures}
+        labels = {
+            number: before[key] if key in before else pieces.load(key) for number, key in batch.keys.items() if number not in failed
+        }
+        rows = [batch.row(number, found) for number, found in labels.items()]
         fraction = len(rows) / len(sources)
         enough = bool(rows) and fraction >= min_success_fraction
         if enough:
@@ -102,13 +82,13 @@ def label_structures(
     return {
         'engine': engine.name,
         'engine_versions': sorted({atoms.info['engine_version'] for atoms in rows}),
-        'settings': settings,
-        'settings_sha256': settings_hash,
-        'datasets': {symbol: sorted(name for s, name in datasets if s == symbol) for symbol, _ in sorted(datasets)},
+        'settings': batch.settings,
+        'settings_sha256': batch.settings_sha256,
+        'datasets': _datasets(labels.values()),
         'structures': len(sources),
         'labelled': len(rows),
-        'labelled_before': sum(key not in waiting for key in keys.values()),
-        'refused': [_entry(sources, number, reason) for number, reason in refused.items()],
+        'labelled_before': sum(key not in waiting for key in batch.keys.values()),
+        'refused': [_entry(sources, number, reason) for number, reason in batch.refused.items()],
         'failed': [_entry(sources, number, reason) for number, reason in failed.items()],
         'converged_late': sum(atoms.info['scf_attempt'] > 1 for atoms in rows),
         'success_fraction': fraction,
@@ -124,9 +104,64 @@ def label_structures(
     }
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Structures that an engine is to label, known by what decides their labels.
+
+    Attributes:
+        sources: the structures.
+        engine: what labels them.
+        settings: those of the engine, by name.
+        settings_sha256: hash of engine and settings.
+        refused: why DFT would choke on a structure, by its number.
+        keys: hash of structure and settings of all others, by their number; equal structures have one key.
+    """
+
+    sources: Sequence[Source]
+    engine: Engine
+    settings: dict[str, Any]
+    settings_sha256: str
+    refused: dict[int, str]
+    keys: dict[int, str]
+
+    @classmethod
+    def of(cls, sources: Sequence[Source], engine: Engine) -> Batch:
+        """A batch of structures, each looked at and hashed."""
+        settings = dataclasses.asdict(engine.settings)
+        settings_hash = settings_sha256(engine.name, settings)
+        reasons = ((number, unsuitable(source.atoms)) for number, source in enumerate(sources))
+        refused = {number: reason for number, reason in reasons if reason is not None}
+        keys = {
+            number: label_sha256(structure_sha256(source.atoms), settings_hash)
+            for number, source in enumerate(sources)
+            if number not in refused
+        }
+        return cls(sources, engine, settings, settings_hash, refused, keys)
+
+    def waiting(self, is_missing: Callable[[str], bool]) -> dict[str, int]:
+        """The keys whose labels are missing, each with the number of the first structure that has it."""
+        waiting: dict[str, int] = {}
+        for number, key in self.keys.items():
+            if is_missing(key):
+                waiting.setdefault(key, number)
+        return waiting
+
+    def row(self, number: int, labels: Labels) -> Atoms:
+        """A structure with its labels and the record of how they were made."""
+        source = self.sources[number]
+        record = {'engine': self.engine.name, 'settings_sha256': self.settings_sha256, LABEL_KEY: self.keys[number]}
+        return labelled_atoms(source, labels, self.engine.describe(source.atoms) | record)
+
+
 def _children_cpu() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
+
+
+def _datasets(labels: Iterable[Labels]) -> dict[str, list[str]]:
+    """The PAW data sets or pseudopotentials that were used, by element."""
+    used = sorted({item for found in labels for item in found.datasets.items()})
+    return {symbol: [name for other, name in used if other == symbol] for symbol, _ in used}
 
 
 def _entry(sources: Sequence[Source], number: int, reason: str) -> dict[str, Any]:
@@ -206,73 +241,3 @@ def _termination_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class Pieces:
-    """Finished labels beside an output, and room for runs; one run at a time may use them."""
-
-    def __init__(self, output: Path):
-        self.output = output
-        self.folder = output.with_name(output.name + '.pieces')
-
-    def __enter__(self) -> Pieces:
-        self.folder.mkdir(exist_ok=True)
-        self._lock = open(self.folder / 'lock', 'w')
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise InputError(f'{self.output}: another run is labelling into it; wait for it, or choose another name') from None
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._lock.close()
-        # nothing is left behind where nothing was done
-        with suppress(OSError):
-            if list(self.folder.iterdir()) == [self.folder / 'lock']:
-                shutil.rmtree(self.folder)
-
-    def _path(self, key: str) -> Path:
-        return self.folder / f'{key}.json'
-
-    def has(self, key: str) -> bool:
-        return self._path(key).is_file()
-
-    def save(self, key: str, labels: Labels) -> None:
-        write_json(self._path(key), dataclasses.asdict(labels))
-        shutil.rmtree(self._checkpoints(key), ignore_errors=True)
-
-    def load(self, key: str) -> Labels:
-        try:
-            found = json.loads(self._path(key).read_text())
-            return Labels(**{name: np.array(value) if name in ARRAYS else value for name, value in found.items()})
-        except (ValueError, TypeError) as error:
-            raise InputError(f'{self._path(key)}: is damaged ({error}); remove it and run again') from error
-
-    def _scratch(self, number: int) -> Path:
-        return self.folder / f'structure-{number}'
-
-    def scratch(self, number: int) -> Path:
-        """An empty folder for the run of one structure."""
-        folder = self._scratch(number)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return folder
-
-    def _checkpoints(self, key: str) -> Path:
-        return self.folder / f'{key}.checkpoints'
-
-    def checkpoints(self, key: str) -> Path:
-        """A folder for what a run of one structure keeps to go on from; what an earlier run has left is still there."""
-        folder = self._checkpoints(key)
-        folder.mkdir(exist_ok=True)
-        return folder
-
-    def forget(self, failed: Collection[int]) -> None:
-        """Remove the labels, which are in the output now, and what runs have left but those that failed in this batch."""
-        for path in self.folder.glob('*.json'):
-            path.unlink()
-        kept = {self._scratch(number) for number in failed}
-        for path in (*self.folder.glob('structure-*'), *self.folder.glob('*.checkpoints')):
-            if path not in kept:
-                shutil.rmtree(path)

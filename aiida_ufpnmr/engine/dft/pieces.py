@@ -1,0 +1,86 @@
+"""What a batch of labels has finished and kept so far, in a folder beside its output."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import shutil
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from aiida_ufpnmr.engine.dft.labels import Labels
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import write_json
+
+ARRAYS = ('forces', 'stress', 'efg')
+
+
+class Pieces:
+    """Finished labels beside an output, and room for runs; one run at a time may use them."""
+
+    def __init__(self, output: Path):
+        self.output = output
+        self.folder = output.with_name(output.name + '.pieces')
+
+    def __enter__(self) -> Pieces:
+        self.folder.mkdir(exist_ok=True)
+        self._lock = open(self.folder / 'lock', 'w')
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise InputError(f'{self.output}: another run is labelling into it; wait for it, or choose another name') from None
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._lock.close()
+        # nothing is left behind where nothing was done
+        with suppress(OSError):
+            if list(self.folder.iterdir()) == [self.folder / 'lock']:
+                shutil.rmtree(self.folder)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f'{key}.json'
+
+    def has(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def save(self, key: str, labels: Labels) -> None:
+        write_json(self._path(key), dataclasses.asdict(labels))
+        shutil.rmtree(self.checkpoints(key))
+
+    def load(self, key: str) -> Labels:
+        try:
+            found = json.loads(self._path(key).read_text())
+            return Labels(**{name: np.array(value) if name in ARRAYS else value for name, value in found.items()})
+        except (ValueError, TypeError) as error:
+            raise InputError(f'{self._path(key)}: is damaged ({error}); remove it and run again') from error
+
+    def _scratch(self, number: int) -> Path:
+        return self.folder / f'structure-{number}'
+
+    def scratch(self, number: int) -> Path:
+        """An empty folder for the run of one structure."""
+        folder = self._scratch(number)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def checkpoints(self, key: str) -> Path:
+        """A folder for what a run of one structure keeps to go on from; what an earlier run has left is still there."""
+        folder = self.folder / f'{key}.checkpoints'
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def forget(self, failed: Collection[int]) -> None:
+        """Remove the labels, which are in the output now, and what runs have left but those that failed in this batch."""
+        for path in self.folder.glob('*.json'):
+            path.unlink()
+        kept = {self._scratch(number) for number in failed}
+        for path in (*self.folder.glob('structure-*'), *self.folder.glob('*.checkpoints')):
+            if path not in kept:
+                shutil.rmtree(path)
