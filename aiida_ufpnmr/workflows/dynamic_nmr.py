@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain
-from aiida.orm import AbstractCode, Bool, Dict, StructureData, to_aiida_type
+from aiida.orm import AbstractCode, Dict, StructureData
 
 from aiida_ufpnmr.calculations.acf import AcfCalculation
 from aiida_ufpnmr.calculations.analyse import AnalyseCalculation, parameter_validator
@@ -14,6 +14,7 @@ from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.summarise import summarise
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
+from aiida_ufpnmr.workflows.cleaning import clean_input
 from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.md import MdWorkChain
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
@@ -42,13 +43,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         spec.input('structure', valid_type=StructureData, help='Where the dynamics starts.')
         spec.input('potential', valid_type=PotentialData, help='The potential that moves the atoms.')
         spec.input('efg_model', valid_type=EfgModelData, help='The model that predicts EFG tensors along the way.')
-        spec.input(
-            'clean_workdir',
-            valid_type=Bool,
-            serializer=to_aiida_type,
-            default=lambda: Bool(True),
-            help='Remove the working directories of what went well; what matters is kept as nodes.',
-        )
+        clean_input(spec)
         models = ('structure', 'potential', 'efg_model')
         expose_inputs(spec, MdCalculation, 'md', (*models, 'checkpoint'), 'Molecular dynamics.')
         expose_inputs(spec, AcfCalculation, 'acf', ('trajectory',), 'Correlation functions and their decay.')

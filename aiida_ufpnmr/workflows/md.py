@@ -7,7 +7,7 @@ from typing import Any
 
 from aiida.common import AttributeDict
 from aiida.engine import ProcessBuilder, ProcessHandlerReport, ProcessSpec, process_handler
-from aiida.orm import AbstractCode, Bool, CalcJobNode, Dict, Int, StructureData, to_aiida_type
+from aiida.orm import AbstractCode, CalcJobNode, Dict, Int, StructureData
 
 from aiida_ufpnmr.calculations.join_parts import join_parts, join_stopped
 from aiida_ufpnmr.calculations.md import MdCalculation
@@ -43,13 +43,6 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
         super().define(spec)
         expose_inputs(spec, MdCalculation, 'md', ('checkpoint',), 'Molecular dynamics.')
         spec.inputs['max_iterations'].default = lambda: Int(1000)
-        spec.input(
-            'clean_workdir',
-            valid_type=Bool,
-            serializer=to_aiida_type,
-            default=lambda: Bool(True),
-            help='Remove the working directories in the end, if all went well; what matters is kept as nodes.',
-        )
         spec.output('trajectory', valid_type=TrajectoryData, required=False, help='The whole run.')
         spec.output('results', valid_type=Dict, required=False, help='What the run reports; keys carry their units.')
         spec.output('timing', valid_type=Dict, required=False, help='Of the last job.')

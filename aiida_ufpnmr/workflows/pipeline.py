@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain
-from aiida.orm import AbstractCode, Bool, Dict, Int, StructureData, to_aiida_type
+from aiida.orm import AbstractCode, Dict, Int, StructureData, to_aiida_type
 
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.select_structure import select_structure
 from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.workflows.cleaning import clean_input
 from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain, reason
 from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
@@ -62,13 +63,7 @@ class PipelineWorkChain(ProtocolMixin, WorkChain):
             required=False,
             help='Start from this structure of `dataset` instead; counted from 0.',
         )
-        spec.input(
-            'clean_workdir',
-            valid_type=Bool,
-            serializer=to_aiida_type,
-            default=lambda: Bool(True),
-            help='Remove the working directory of a fit that went well; what matters is kept as nodes.',
-        )
+        clean_input(spec)
         labels = ('dataset', 'test_dataset')
         expose_inputs(spec, FitPotentialCalculation, 'fit_potential', labels, 'Fit of the potential.')
         expose_inputs(spec, FitEfgCalculation, 'fit_efg', labels, 'Fit of the EFG model.')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiida.common import AttributeDict
 from aiida.engine import ProcessHandlerReport, ProcessSpec, process_handler
-from aiida.orm import Bool, CalcJobNode, to_aiida_type
+from aiida.orm import CalcJobNode
 
 from aiida_ufpnmr.calculations.acf import AcfCalculation
 from aiida_ufpnmr.calculations.analyse import AnalyseCalculation
@@ -30,13 +30,6 @@ class RepeatWorkChain(RestartWorkChain):
     def define(cls, spec: ProcessSpec) -> None:
         super().define(spec)
         expose_inputs(spec, cls._process_class, 'calculation', (), 'The attempts.')
-        spec.input(
-            'clean_workdir',
-            valid_type=Bool,
-            serializer=to_aiida_type,
-            default=lambda: Bool(True),
-            help='Remove the working directories in the end, if all went well; what matters is kept as nodes.',
-        )
         spec.expose_outputs(cls._process_class, exclude=('remote_folder', 'remote_stash', 'retrieved'))
         spec.exit_code(420, 'ERROR_CUT_OFF', message=f'Cut off {MOST_ATTEMPTS} times: {{message}}')
 
