@@ -1,5 +1,6 @@
 """Claims about the labels that GPAW gives: real runs, small enough for a few seconds each."""
 
+import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -148,17 +149,18 @@ def cycles(log):
 
 
 @pytest.mark.parametrize('processes', [1, 2])
-def test_a_killed_run_goes_on_from_its_last_density(gpaw_installation, labels, tmp_path, monkeypatch, processes):
+def test_a_killed_run_goes_on_from_its_last_density(gpaw_installation, tmp_path, monkeypatch, processes):
+    """Two k-points are left by symmetry, one for each of two processes."""
     monkeypatch.setenv('OMPI_MCA_rmaps_base_oversubscribe', '1')
     monkeypatch.setattr(gpaw_engine, 'CHECKPOINT_EVERY_S', 0.0)
-    engine = GpawEngine(TINY, gpaw_installation.python)
+    engine = GpawEngine(dataclasses.replace(TINY, kpoints=(3, 1, 1)), gpaw_installation.python)
     if processes > 1 and not engine.shares_structures:
         pytest.skip('this GPAW has no MPI')
     whole, killed, resumed, checkpoints = (tmp_path / name for name in ('whole', 'killed', 'resumed', 'checkpoints'))
     for folder in (whole, killed, resumed, checkpoints):
         folder.mkdir()
     with Programs() as programs:
-        engine.label(lithium_chloride(), whole, whole, programs, processes)
+        labels = engine.label(lithium_chloride(), whole, whole, programs, processes)
     needed = cycles(whole / 'gpaw.txt')
     with Programs() as programs, ThreadPoolExecutor(1) as pool:
         running = pool.submit(engine.label, lithium_chloride(), killed, checkpoints, programs, processes)
