@@ -14,16 +14,18 @@ from aiida_ufpnmr.tools.verification import verify_archive
 
 EXAMPLES = Path(__file__).parents[2] / 'examples'
 DATA = EXAMPLES / 'data'
-ARCHIVE = EXAMPLES / 'archives' / 'li3ps4-labels-v4.aiida'
+ARCHIVE = EXAMPLES / 'archives' / 'li3ps4-labels-v5.aiida'
+#: Labels that the archive stands behind.
+LATER = 261
 
 
 @pytest.fixture(scope='module')
 def later():
-    """The rows of the fourth version that the third does not hold."""
-    return ase.io.read(DATA / 'li3ps4-pbe-gpaw-v4.extxyz', '121:')
+    """The rows of the last version that the third does not hold."""
+    return ase.io.read(DATA / 'li3ps4-pbe-gpaw-v5.extxyz', '121:')
 
 
-@pytest.mark.parametrize(('version', 'before'), [('-v2', ''), ('-v3', '-v2'), ('-v4', '-v3')])
+@pytest.mark.parametrize(('version', 'before'), [('-v2', ''), ('-v3', '-v2'), ('-v4', '-v3'), ('-v5', '-v4')])
 def test_each_version_begins_with_the_one_before(version, before):
     whole, start = ((DATA / f'li3ps4-pbe-gpaw{name}.extxyz').read_bytes() for name in (version, before))
     assert whole.startswith(start) and len(whole) > len(start)
@@ -32,7 +34,7 @@ def test_each_version_begins_with_the_one_before(version, before):
 def test_later_labels_are_of_structures_that_were_drawn_and_made_with_the_settings_of_the_others(later):
     drawn = ase.io.read(DATA / 'li3ps4-drawn.extxyz', ':')
     settings = ase.io.read(DATA / 'li3ps4-pbe-gpaw-v3.extxyz', '-1').info['settings_sha256']
-    assert len({atoms.info['source_sha256'] for atoms in later}) == len(later) == 80
+    assert len({atoms.info['source_sha256'] for atoms in later}) == len(later) == LATER
     for atoms in later:
         assert atoms.info['source_sha256'] == structure_sha256(drawn[atoms.info['source_row']])
         assert atoms.info['settings_sha256'] == settings
