@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import sys
 import time
 import warnings
@@ -71,11 +70,11 @@ def label(job, communicator):
 
     setup_paths.insert(0, job['setups_folder'])
     atoms = Atoms(job['numbers'], job['positions_angstrom'], cell=job['cell_angstrom'], pbc=True)
-    unfinished = last_checkpoint(job['checkpoints'])
-    for number, attempt in enumerate(job['attempts'], start=1):
+    checkpoints = [os.path.join(job['checkpoints'], 'attempt-{}.gpw'.format(n)) for n in range(1, len(job['attempts']) + 1)]
+    unfinished = max((n for n, path in enumerate(checkpoints, start=1) if os.path.exists(path)), default=0)
+    for number, (attempt, checkpoint) in enumerate(zip(job['attempts'], checkpoints), start=1):
         if number < unfinished:  # has failed before the run was cut off
             continue
-        checkpoint = checkpoint_file(job['checkpoints'], number)
         common = {
             # k-points alone are spread over processes: each then holds the whole density and all atoms
             'parallel': {'domain': 1, 'band': 1},
@@ -124,17 +123,6 @@ def new_calculator(job, attempt, common):
     )
 
 
-def checkpoint_file(folder, number):
-    """Where the state of an attempt is kept while its density converges."""
-    return os.path.join(folder, 'attempt-{}.gpw'.format(number))
-
-
-def last_checkpoint(folder):
-    """The number of the attempt that was cut off, 0 if it left nothing to go on from."""
-    numbers = [int(number) for name in os.listdir(folder) for number in re.findall(r'^attempt-(\d+)\.gpw$', name)]
-    return max(numbers, default=0)
-
-
 def unfinished_calculator(checkpoint, common):
     """A calculator that goes on from a checkpoint, with the settings that it had; ``None`` where the file cannot be read."""
     from gpaw import GPAW, BadParallelization
@@ -164,7 +152,7 @@ def checkpoint_regularly(calculator, checkpoint, seconds, communicator):
 
     if hasattr(calculator, 'hooks'):
         calculator.hooks['scf_step'] = keep
-    else:  # versions before 25
+    else:  # the calculator of older versions
         calculator.attach(keep, 1)
 
 

@@ -95,7 +95,7 @@ def fit_efg_model(
         'validation': {
             'folds': len(folds),
             'penalty': penalty,
-            'penalty_of_folds': fold_penalties if folds else [],
+            'penalty_of_folds': fold_penalties,
             'method': method,
         },
         'calibration': calibration,

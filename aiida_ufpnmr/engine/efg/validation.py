@@ -26,13 +26,13 @@ def choose_penalties(parts: list[CompressedRows], penalties: Sequence[float]) ->
     """For each fold the penalty that the others would choose among themselves, and the one that all choose.
 
     Args:
-        parts: the rows of each fold; one alone leaves nothing to choose by.
+        parts: the rows of each fold; one alone is no fold, and leaves nothing to choose by.
         penalties: to choose from; of one alone there is no choice.
     """
     n = len(parts)
     if len(penalties) == 1 or n == 1:
         penalty = penalties[0] if len(penalties) == 1 else DEFAULT_PENALTY
-        return [penalty] * n, penalty
+        return [penalty] * n if n > 1 else [], penalty
     with progress(len(penalties) * n * (n + 1) // 2, 'cross-validation', 'solve') as bar:
         errors = _pair_errors(parts, penalties, bar)
     return _chosen_penalties(errors, penalties)
