@@ -126,7 +126,9 @@ def test_no_file_is_too_big_to_review():
     listed = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip('not a git checkout')
-    big = [name for name in listed.stdout.splitlines() if (ROOT / name).is_file() and (ROOT / name).stat().st_size > 3e6]
+    big = [
+        name for name in listed.stdout.splitlines() if (ROOT / name).is_file() and (ROOT / name).stat().st_size > 3e6
+    ]
     assert [name for name in big if not name.startswith(('examples/data/', 'examples/archives/'))] == []
 
 

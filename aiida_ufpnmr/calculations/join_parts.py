@@ -12,8 +12,8 @@ from aiida.engine import calcfunction
 from aiida.orm import Data, Dict
 
 from aiida_ufpnmr.data.trajectory import TrajectoryData
-from aiida_ufpnmr.engine.md.chain import chain
 from aiida_ufpnmr.engine.md.statistics import log_statistics
+from aiida_ufpnmr.engine.trajectories.chain import chain
 
 
 @calcfunction

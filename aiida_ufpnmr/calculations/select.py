@@ -25,7 +25,10 @@ class SelectCalculation(UfpnmrCalculation):
         super().define(spec)
         spec.input('potential', valid_type=PotentialData, help='The potential, with its posterior.')
         spec.input(
-            'efg_model', valid_type=EfgModelData, required=False, help='The EFG model, to choose what tells it most, too.'
+            'efg_model',
+            valid_type=EfgModelData,
+            required=False,
+            help='The EFG model, to choose what tells it most, too.',
         )
         spec.input_namespace(
             'committee',

@@ -38,7 +38,10 @@ def create(node: str, path: Path, slim: bool, most_mb: float | None) -> None:
 @archive.command('verify', cls=Command, example='aiida-ufpnmr archive verify result.aiida --rerun md --rerun acf')
 @click.argument('path', type=INPUT, metavar='FILE.aiida')
 @click.option(
-    '--rerun', 'steps', multiple=True, metavar='STEP',
+    '--rerun',
+    'steps',
+    multiple=True,
+    metavar='STEP',
     help='Run these calculations again on this machine, too: fit_potential, fit_efg, md, select, predict_efg, acf, '
     'analyse, or all. What they need of what was left out is made again first.',
 )

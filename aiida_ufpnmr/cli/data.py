@@ -53,7 +53,7 @@ def show(node):
 def export(node, path):
     """Write the file of NODE (pk, UUID or label), as the command `ufpnmr` reads it."""
     from aiida_ufpnmr.data import TrajectoryData
-    from aiida_ufpnmr.engine.md.chain import in_one_file
+    from aiida_ufpnmr.engine.trajectories.chain import in_one_file
 
     loaded = _load(node)
     try:

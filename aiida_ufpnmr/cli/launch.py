@@ -65,7 +65,10 @@ def launch_options(function: Callable) -> Callable:
     """The options of workflows that run dynamics."""
     for option in (
         click.option(
-            '--temperature', type=POSITIVE, metavar='K', help="Temperature of the dynamics; the protocol's if not given."
+            '--temperature',
+            type=POSITIVE,
+            metavar='K',
+            help="Temperature of the dynamics; the protocol's if not given.",
         ),
         click.option(
             '--code', 'code_label', default='ufpnmr@localhost', show_default=True, help='The code that runs the steps.'

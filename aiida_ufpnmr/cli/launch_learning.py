@@ -21,7 +21,9 @@ from aiida_ufpnmr.engine.errors import InputError
 @click.option('--engine', type=click.Choice(ENGINES), required=True, help='The DFT code for new labels.')
 @click.option('--test', 'test', metavar='TEST', help='Labelled structures for the errors (file or node).')
 @click.option(
-    '--label-code', metavar='CODE', help='What runs the DFT code. Default: castep@localhost or gpaw@localhost.',
+    '--label-code',
+    metavar='CODE',
+    help='What runs the DFT code. Default: castep@localhost or gpaw@localhost.',
 )
 @click.option(
     '--code', 'code_label', default='ufpnmr@localhost', show_default=True, help='The code that runs everything else.'
@@ -61,7 +63,9 @@ def _named(given: tuple[str, ...]) -> dict:
     for item in given:
         name, equals, where = item.partition('=')
         if not equals or not name.isidentifier() or name in structures:
-            raise InputError(f'{item!r}: give each structure as NAME=FILE, each with a name of its own, like beta=beta.cif')
+            raise InputError(
+                f'{item!r}: give each structure as NAME=FILE, each with a name of its own, like beta=beta.cif'
+            )
         structures[name] = load_structure(where)
     return structures
 

@@ -55,7 +55,9 @@ def settings(node: str, json_path: Path | None) -> None:
     for setting in settings_behind(load_node(node)):
         values = setting.value if isinstance(setting.value, dict) else {setting.name: setting.value}
         for name, value in sorted(values.items()):
-            found.append({'step': step_name(setting.process), 'pk': setting.process.pk, 'setting': name, 'value': value})
+            found.append(
+                {'step': step_name(setting.process), 'pk': setting.process.pk, 'setting': name, 'value': value}
+            )
     rows = [(f'{row["step"]} #{row["pk"]}', row['setting'], json.dumps(row['value'])) for row in found]
     print_table([('step', 'setting', 'value'), *rows])
     report({'settings': found}, json_path)

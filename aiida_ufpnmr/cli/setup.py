@@ -24,7 +24,10 @@ GPAW_CODE = 'gpaw'
 )
 @click.option('--gpaw', is_flag=True, help='Make a code for labels from GPAW too; GPAW is found, or installed here.')
 @click.option(
-    '--gpaw-python', type=INPUT, metavar='PATH', help='The Python that has GPAW; implies --gpaw. Default: the first found.'
+    '--gpaw-python',
+    type=INPUT,
+    metavar='PATH',
+    help='The Python that has GPAW; implies --gpaw. Default: the first found.',
 )
 @click.option('--daemon/--no-daemon', default=False, help='Start the daemon too, so that workflows can be submitted.')
 def setup(name: str | None, gpaw: bool, gpaw_python: Path | None, daemon: bool) -> None:
@@ -177,7 +180,9 @@ def start_daemon() -> str:
         if is_daemon_running(client):
             return 'running'
         _forget_dead_broker()
-        if not client.is_daemon_running:  # it was stopped; where it was killed, its tasks are in the queue of its broker
+        if (
+            not client.is_daemon_running
+        ):  # it was stopped; where it was killed, its tasks are in the queue of its broker
             _queue_lost_processes()
         client.start_daemon()
     except (ConfigurationError, DaemonException) as error:

@@ -13,7 +13,6 @@ from aiida.orm.nodes.caching import NodeCaching
 
 from aiida_ufpnmr.engine.errors import InputError
 
-
 #: Extra of a node whose files an archive leaves out: a mapping with ``size_bytes``.
 LEFT_OUT = 'ufpnmr_left_out'
 

@@ -13,8 +13,8 @@ from aiida.orm import Data
 
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
 from aiida_ufpnmr.engine.hdf5 import content_hash, open_hdf5
-from aiida_ufpnmr.engine.md.chain import files_of
-from aiida_ufpnmr.engine.md.trajectory import Trajectory, efg_group
+from aiida_ufpnmr.engine.trajectories.chain import files_of
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, efg_group
 
 
 class TrajectoryData(Hdf5Data):

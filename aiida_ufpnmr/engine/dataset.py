@@ -189,7 +189,9 @@ def check_geometry(atoms: Atoms, where: str) -> None:
     if max(abs(atoms.positions).max(), abs(atoms.cell.array).max()) > FARTHEST:
         raise InputError(f'{where}: a position or the cell is beyond {FARTHEST:g} Å; correct or remove the structure')
     if atoms.numbers.min() < 1:
-        raise InputError(f'{where}, atom {int(atoms.numbers.argmin())}: X is no element; correct or remove the structure')
+        raise InputError(
+            f'{where}, atom {int(atoms.numbers.argmin())}: X is no element; correct or remove the structure'
+        )
     if not atoms.cell.array[atoms.pbc].any(axis=1).all():
         raise InputError(f'{where}: periodic but without a full cell; give a Lattice, or pbc="F F F"')
     _check_cell(atoms, where)
@@ -322,9 +324,7 @@ def _check_whole_frames(path: Path) -> None:
         raise InputError(f'{path}: holds no structure')
 
 
-def read_dataset(
-    path: str | os.PathLike, require: Sequence[str] = (), efg_species: str | None = None
-) -> Dataset:
+def read_dataset(path: str | os.PathLike, require: Sequence[str] = (), efg_species: str | None = None) -> Dataset:
     """Read labelled structures from extended XYZ and check every one.
 
     Args:

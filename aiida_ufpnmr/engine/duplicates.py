@@ -112,7 +112,9 @@ class Copies:
         lines = []
         if self.rows:
             copy, original = self.rows[0]
-            what = [f'{_count(len(self.rows), "copy", "copies")} of structures (structure {copy} is structure {original})']
+            what = [
+                f'{_count(len(self.rows), "copy", "copies")} of structures (structure {copy} is structure {original})'
+            ]
             if self.contradicting:
                 what.append(f'{self.contradicting} with another energy')
             if self.across_groups:

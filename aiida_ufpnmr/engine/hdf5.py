@@ -91,7 +91,9 @@ def read_hdf5(path: str | os.PathLike, kind: str, version: int, oldest: int = 1)
                     f'{path}: format version {found} is newer than this program knows ({version}); update aiida-ufpnmr'
                 )
             if found < oldest:
-                raise InputError(f'{path}: format version {found} is older than this program reads; make the file again')
+                raise InputError(
+                    f'{path}: format version {found} is older than this program reads; make the file again'
+                )
             if RECORD in file and file[RECORD].attrs.get(_CHECKSUM, None) not in (None, _hash_of(file)):
                 raise ValueError('its content is not what was written')
             yield file

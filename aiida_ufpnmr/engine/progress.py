@@ -7,4 +7,6 @@ from tqdm import tqdm
 
 def progress(total: int | None = None, description: str = '', unit: str = 'it', **kwargs) -> tqdm:
     """A progress bar on stderr with an estimate of the time left; nothing is printed where stderr is no terminal."""
-    return tqdm(total=total, desc=description, unit=unit, disable=None, leave=False, delay=1, dynamic_ncols=True, **kwargs)
+    return tqdm(
+        total=total, desc=description, unit=unit, disable=None, leave=False, delay=1, dynamic_ncols=True, **kwargs
+    )

@@ -291,7 +291,12 @@ def _arithmetic(symbol, method):
             return lambda a, b: apply(a, b)
 
 
-for _symbol, _method in ((operator.add, 'fadd'), (operator.sub, 'fsub'), (operator.mul, 'fmul'), (operator.truediv, 'fdiv')):
+for _symbol, _method in (
+    (operator.add, 'fadd'),
+    (operator.sub, 'fsub'),
+    (operator.mul, 'fmul'),
+    (operator.truediv, 'fdiv'),
+):
     _arithmetic(_symbol, _method)
 
 

@@ -41,7 +41,9 @@ class LabelGpawParser(UfpnmrParser):
             results = self.results()
             if results['enough']:
                 return failure
-            reasons = [f'structure {entry["number"]}: {entry["reason"]}' for entry in results['refused'] + results['failed']]
+            reasons = [
+                f'structure {entry["number"]}: {entry["reason"]}' for entry in results['refused'] + results['failed']
+            ]
         except (KeyError, TypeError, ValueError):
             return failure
         message = f'{results["labelled"]} of {results["structures"]}; {"; ".join(reasons[:3])}'

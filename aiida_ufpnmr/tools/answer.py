@@ -129,4 +129,6 @@ def sentence(tau: Mapping[str, Any]) -> str:
         return f'The correlation of the quadrupolar frequency decays in τ = {value}{bounds}{where}.'
     bound = f' τ {value}.' if value else ''
     reason = f': {tau["reason"]}' if tau.get('reason') else ''
-    return f'The correlation of the quadrupolar frequency shows no decay time within the trajectory{where}{reason}.{bound}'
+    return (
+        f'The correlation of the quadrupolar frequency shows no decay time within the trajectory{where}{reason}.{bound}'
+    )

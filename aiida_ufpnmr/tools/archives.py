@@ -77,7 +77,9 @@ def _remade(database: sqlite3.Connection, uuid: str) -> tuple[set[int], set[int]
     made = {pk for (pk,) in database.execute("SELECT output_id FROM db_dblink WHERE type = 'create'")}
     kinds = dict(database.execute('SELECT id, node_type FROM db_dbnode'))
     (about,) = database.execute('SELECT id FROM db_dbnode WHERE uuid = ?', [uuid]).fetchone()
-    outputs = database.execute("SELECT output_id FROM db_dblink WHERE input_id = ? AND type IN ('create', 'return')", [about])
+    outputs = database.execute(
+        "SELECT output_id FROM db_dblink WHERE input_id = ? AND type IN ('create', 'return')", [about]
+    )
     shown = {about, *(pk for (pk,) in outputs)}
     models = {kind.class_node_type for kind in (PotentialData, EfgModelData)}
     models = {pk for pk in made if kinds[pk] in models}

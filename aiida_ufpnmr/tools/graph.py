@@ -82,9 +82,7 @@ def layers(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> list[
     return rows
 
 
-def folded(
-    boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]
-) -> tuple[dict[int, Box], list[tuple[int, int]]]:
+def folded(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> tuple[dict[int, Box], list[tuple[int, int]]]:
     """The same with one box for all that are called the same and were made in the same way of the same, or the like."""
     stand_in: dict[int, int] = {}
     alike: dict[tuple, list[int]] = {}

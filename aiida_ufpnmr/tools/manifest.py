@@ -51,7 +51,10 @@ def faults_of(path: Path) -> list[str]:
             if name.startswith(REPOSITORY) and name != REPOSITORY and _content_hash(archive, name) != Path(name).name
         ]
         if MANIFEST not in archive.namelist():
-            return [*faults, 'the list of what should be here is missing, so that nobody can tell what was removed or added']
+            return [
+                *faults,
+                'the list of what should be here is missing, so that nobody can tell what was removed or added',
+            ]
         expected = json.loads(archive.read(MANIFEST))
         with database_of(archive) as database:
             found = manifest_of(database)

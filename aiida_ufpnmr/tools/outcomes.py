@@ -93,7 +93,9 @@ def made_of(nodes: Collection[Node]) -> list[Made]:
         edge_filters={'type': LinkType.CREATE.value, 'label': {'!in': list(_ASIDE)}},
     )
     rows = query.distinct().all()
-    return sorted((Made(pk, uuid, label, made_by, name) for made_by, name, pk, uuid, label in rows), key=lambda made: made.pk)
+    return sorted(
+        (Made(pk, uuid, label, made_by, name) for made_by, name, pk, uuid, label in rows), key=lambda made: made.pk
+    )
 
 
 def made_of_label(name: str) -> list[Made]:

@@ -93,9 +93,11 @@ def rerun(steps: Sequence[str], tolerance: float) -> list[Comparison]:
 
 def _calculations(step: str) -> list[CalcJobNode]:
     """Calculations of a step that gave something; of a run in parts the first, which is then run in one go."""
-    query = QueryBuilder().append(
-        CalcJobNode, filters={'process_type': _process_type(step)}, tag='job'
-    ).order_by({'job': 'id'})
+    query = (
+        QueryBuilder()
+        .append(CalcJobNode, filters={'process_type': _process_type(step)}, tag='job')
+        .order_by({'job': 'id'})
+    )
     return [node for node in query.all(flat=True) if 'checkpoint' not in node.inputs and _outputs(node)]
 
 
@@ -236,7 +238,12 @@ def _leaves(value: Any, name: str = ''):
 
 def main() -> None:
     """Work in the profile under AIIDA_PATH; see the top of this file."""
-    from aiida_ufpnmr.cli.setup import get_or_create_code, get_or_create_computer, get_or_create_profile, ufpnmr_executable
+    from aiida_ufpnmr.cli.setup import (
+        get_or_create_code,
+        get_or_create_computer,
+        get_or_create_profile,
+        ufpnmr_executable,
+    )
 
     path, output, tolerance, *steps = sys.argv[1:]
     get_or_create_profile('verify')

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain, while_
-from aiida.orm import AbstractCode, Bool, Dict, Float, Int, List, StructureData, to_aiida_type
+from aiida.orm import AbstractCode, Dict, Float, Int, List, StructureData, to_aiida_type
 
 from aiida_ufpnmr.calculations.learning_sets import write_history
 from aiida_ufpnmr.data.dataset import DatasetData
@@ -48,7 +48,9 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
             ('fraction_above_grade', Float, 0.05, 'Share of frames that may lie outside of what is known at the end.'),
             ('retune_every', Int, 0, 'Search the settings of both models anew every so many generations; 0 for never.'),
         ):
-            spec.input(name, valid_type=kind, serializer=to_aiida_type, default=lambda k=kind, d=default: k(d), help=text)
+            spec.input(
+                name, valid_type=kind, serializer=to_aiida_type, default=lambda k=kind, d=default: k(d), help=text
+            )
 
         spec.outline(
             cls.begin,
@@ -154,7 +156,9 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
 
     def _shared_inputs(self) -> AttributeDict:
         shared = LearningGenerationWorkChain.spec().inputs
-        return AttributeDict({name: value for name, value in self.inputs.items() if name in shared and name != 'metadata'})
+        return AttributeDict(
+            {name: value for name, value in self.inputs.items() if name in shared and name != 'metadata'}
+        )
 
     def inspect_generation(self) -> ExitCode | None:
         """Note what came out, and whether it was any better."""

@@ -82,7 +82,9 @@ class LearningGenerationWorkChain(WorkChain):
     def define(cls, spec: ProcessSpec) -> None:
         super().define(spec)
         learning_inputs(spec)
-        spec.input('number', valid_type=Int, serializer=to_aiida_type, help='Of the generation, for the seeds of its runs.')
+        spec.input(
+            'number', valid_type=Int, serializer=to_aiida_type, help='Of the generation, for the seeds of its runs.'
+        )
         spec.input('potential', valid_type=PotentialData, required=False, help='That of the generation before.')
         spec.input('efg_model', valid_type=EfgModelData, required=False, help='That of the generation before.')
 
@@ -105,7 +107,9 @@ class LearningGenerationWorkChain(WorkChain):
         spec.output('potential', valid_type=PotentialData, help='Fitted to all labels.')
         spec.output('efg_model', valid_type=EfgModelData, required=False, help='Fitted to all labels.')
         spec.output('potential_errors', valid_type=Dict, help='Errors of the potential on withheld structures.')
-        spec.output('efg_errors', valid_type=Dict, required=False, help='Errors of the EFG model on withheld structures.')
+        spec.output(
+            'efg_errors', valid_type=Dict, required=False, help='Errors of the EFG model on withheld structures.'
+        )
 
         spec.exit_code(401, 'ERROR_NO_RUN', message='No run gave a trajectory, the first because: {message}')
         spec.exit_code(402, 'ERROR_NOTHING_CHOSEN', message='Nothing could be chosen: {message}')
@@ -136,7 +140,9 @@ class LearningGenerationWorkChain(WorkChain):
                 seed = SEEDS * self.inputs.number.value + place
                 given = inputs.parameters.get_dict()
                 inputs.parameters = Dict({**given, 'temperature': float(temperature), 'seed': seed})
-                label = f'{name}_{temperature:g}K_generation{self.inputs.number.value}'.replace('.', '_').replace('-', 'm')
+                label = f'{name}_{temperature:g}K_generation{self.inputs.number.value}'.replace('.', '_').replace(
+                    '-', 'm'
+                )
                 self.ctx.runs.append(label)
                 running[label] = self.submit(MdWorkChain, md=inputs, metadata={'call_link_label': label})
         self.report(f'{len(running)} runs')
@@ -234,7 +240,9 @@ def generation_report(node) -> dict[str, Any]:
         if output in node.outputs:
             found = node.outputs[output].get_dict()
             report |= {key: found[key] for key in ERRORS if key in found}
-    calls = {link.link_label: link.node for link in node.base.links.get_outgoing() if link.link_type.value.startswith('call')}
+    calls = {
+        link.link_label: link.node for link in node.base.links.get_outgoing() if link.link_type.value.startswith('call')
+    }
     if 'chosen' in node.outputs:
         chosen = node.outputs.chosen.creator.outputs.results.get_dict()
         runs = [call for call in calls.values() if call.process_class is MdWorkChain]

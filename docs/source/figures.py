@@ -11,11 +11,17 @@ from matplotlib.figure import Figure
 from scipy.spatial.transform import Rotation
 
 from aiida_ufpnmr.engine.active.figures import plot_history
+from aiida_ufpnmr.engine.analyses.by_site import by_site
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
-from aiida_ufpnmr.engine.md.trajectory import EfgSeries
-from aiida_ufpnmr.engine.nmr.by_site import by_site
-from aiida_ufpnmr.engine.nmr.figures import plot_acf, plot_grain_sizes, plot_orientations, plot_polycrystals
-from aiida_ufpnmr.engine.nmr.figures import plot_points, plot_relaxation_times, plot_single_ions
+from aiida_ufpnmr.engine.nmr.figures import (
+    plot_acf,
+    plot_grain_sizes,
+    plot_orientations,
+    plot_points,
+    plot_polycrystals,
+    plot_relaxation_times,
+    plot_single_ions,
+)
 from aiida_ufpnmr.engine.nmr.microstructure import polycrystals
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
 from aiida_ufpnmr.engine.nmr.orientations import orientation_maps
@@ -24,6 +30,7 @@ from aiida_ufpnmr.engine.nmr.residual import residual_coupling
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.structure.figures import plot_distribution
 from aiida_ufpnmr.engine.structure.sites import Sites, SiteSettings
+from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries
 from aiida_ufpnmr.engine.transport import diffusion, find_hops
 from aiida_ufpnmr.engine.transport.figures import plot_hops, plot_msd
 from aiida_ufpnmr.tools.manifest import database_of
@@ -53,7 +60,7 @@ def kept_history() -> list[dict]:
     """The generations of the run of active learning that is kept with the examples."""
     archive = Path(__file__).parents[2] / 'examples' / 'archives' / 'li3ps4-active-learning.aiida'
     with zipfile.ZipFile(archive) as file, database_of(file) as database:
-        rows = database.execute("SELECT attributes FROM db_dbnode WHERE attributes LIKE '%\"generations\"%'")
+        rows = database.execute('SELECT attributes FROM db_dbnode WHERE attributes LIKE \'%"generations"%\'')
         (history,) = {attributes for (attributes,) in rows}
     return json.loads(history)['generations']
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from aiida_ufpnmr.engine.md.trajectory import write_efg_in_parts
 from aiida_ufpnmr.engine.nmr import autocorrelation
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
+from aiida_ufpnmr.engine.trajectories.trajectory import write_efg_in_parts
 
 PART = 5000
 

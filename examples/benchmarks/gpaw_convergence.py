@@ -121,7 +121,9 @@ def main() -> None:
     """Run the series that are asked for and print a table of each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('-o', '--output', type=Path, required=True, metavar='FOLDER', help='where the runs are kept')
-    parser.add_argument('--structures', type=Path, default=SHIPPED, help='file with the structure; default: the shipped set')
+    parser.add_argument(
+        '--structures', type=Path, default=SHIPPED, help='file with the structure; default: the shipped set'
+    )
     parser.add_argument('--index', default='0', help='which of its structures')
     parser.add_argument('--species', default='Li', help='element whose EFG is compared')
     parser.add_argument('--series', nargs='+', choices=SERIES, default=list(SERIES), help='what is varied')
@@ -140,7 +142,17 @@ def main() -> None:
             results[series][name] |= {'kpoints': atoms.info['kpoints'], 'timing': {'cpu_s': seconds}}
         print_table(
             [
-                [series, 'k-points', 'EFG rms', 'max, kHz', '|C_Q|, kHz', 'E, meV/atom', 'F rms, meV/Å', 'stress, GPa', 'CPU s'],
+                [
+                    series,
+                    'k-points',
+                    'EFG rms',
+                    'max, kHz',
+                    '|C_Q|, kHz',
+                    'E, meV/atom',
+                    'F rms, meV/Å',
+                    'stress, GPa',
+                    'CPU s',
+                ],
                 *(
                     [
                         name,

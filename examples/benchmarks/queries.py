@@ -47,7 +47,10 @@ class Graph:
         pks = self.backend.bulk_insert(EntityTypes.NODE, self.nodes, allow_defaults=True)
         self.backend.bulk_insert(
             EntityTypes.LINK,
-            [{'input_id': pks[a], 'output_id': pks[b], 'label': label, 'type': kind} for a, b, label, kind in self.links],
+            [
+                {'input_id': pks[a], 'output_id': pks[b], 'label': label, 'type': kind}
+                for a, b, label, kind in self.links
+            ],
             allow_defaults=True,
         )
         return pks
@@ -59,7 +62,10 @@ def build(graph: Graph, n_nodes: int) -> tuple[int, int, int]:
     dataset = graph.node('data.ufpnmr.dataset.DatasetData.', rows=rows, with_energy=len(rows), sha256='0')
     potentials = []
     for penalty in (0.1, 0.2):
-        settings, potential = graph.node(DATA, penalty=penalty), graph.node('data.ufpnmr.potential.PotentialData.', sha256='1')
+        settings, potential = (
+            graph.node(DATA, penalty=penalty),
+            graph.node('data.ufpnmr.potential.PotentialData.', sha256='1'),
+        )
         timing = graph.node(DATA, cpu_s=60.0, wall_s=60.0)
         graph.calculation('fit', {'dataset': dataset, 'settings': settings}, {'potential': potential, 'timing': timing})
         potentials.append(potential)
@@ -67,8 +73,14 @@ def build(graph: Graph, n_nodes: int) -> tuple[int, int, int]:
     while len(graph.nodes) < n_nodes:
         number = len(answers)
         parameters = graph.node(DATA, temperature=300.0 + number % 50, seed=number)
-        structure, trajectory = graph.node('data.core.structure.StructureData.'), graph.node('data.ufpnmr.trajectory.TrajectoryData.')
-        md, timing = graph.node(DATA, temperature_mean_K=300.0 + number % 50), graph.node(DATA, cpu_s=100.0, wall_s=100.0)
+        structure, trajectory = (
+            graph.node('data.core.structure.StructureData.'),
+            graph.node('data.ufpnmr.trajectory.TrajectoryData.'),
+        )
+        md, timing = (
+            graph.node(DATA, temperature_mean_K=300.0 + number % 50),
+            graph.node(DATA, cpu_s=100.0, wall_s=100.0),
+        )
         inputs = {'potential': potentials[number % 2], 'structure': structure, 'parameters': parameters}
         graph.calculation('md', inputs, {'trajectory': trajectory, 'results': md, 'timing': timing})
         acf, hops = graph.node(DATA, verdict='decay', tau_ns=1.0), graph.node(DATA, hop_rate_per_s=1e9)

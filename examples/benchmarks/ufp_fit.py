@@ -114,7 +114,9 @@ def measure_split(train: Dataset, tests: dict[str, Dataset]) -> dict[str, dict]:
             'forces_rmse_eV_per_angstrom': _rms(by_force),
             'energy_rmse_meV_per_atom': 1000 * _rms(by_energy),
             'energy_rmse_after_offset_meV_per_atom': 1000 * float(np.std(by_energy)),
-            'forces_rmse_eV_per_angstrom_by_species': {str(s): _rms(by_force[species == s]) for s in np.unique(species)},
+            'forces_rmse_eV_per_angstrom_by_species': {
+                str(s): _rms(by_force[species == s]) for s in np.unique(species)
+            },
             'columns': problem.basis.n_columns,
             'training_atoms': atoms,
             'cpu_s': cpu_s,
@@ -135,7 +137,10 @@ def basis_on_grid(species: tuple[str, ...]) -> Basis:
     def grid(stop, n):
         return Grid.uniform(GRID['start'] - 3 * (stop - GRID['start']) / n, stop, n + 3)
 
-    leg, third = grid(GRID['trio_cutoff'], GRID['leg_intervals']), grid(2 * GRID['trio_cutoff'], GRID['third_intervals'])
+    leg, third = (
+        grid(GRID['trio_cutoff'], GRID['leg_intervals']),
+        grid(2 * GRID['trio_cutoff'], GRID['third_intervals']),
+    )
     pair = Grid.uniform(GRID['start'], GRID['pair_cutoff'], GRID['pair_intervals'])
     return Basis.of(
         species, dict.fromkeys(pair_names(species), pair), dict.fromkeys(trio_names(species), (leg, leg, third))
@@ -175,7 +180,11 @@ def side_by_side(folder: Path, uf3_python: Path, beta: Dataset, training_atoms: 
     """Stages of both programs on one grid, and their ratios; ``total`` for a training set of so many atoms."""
     request = {**GRID, 'file': str((folder / BETA).resolve()), 'structures': [0, 100], 'species': list(beta.species)}
     answer = subprocess.run(
-        [uf3_python, HERE / 'uf3_reference.py'], input=json.dumps(request), stdout=subprocess.PIPE, text=True, check=True
+        [uf3_python, HERE / 'uf3_reference.py'],
+        input=json.dumps(request),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     there, here = json.loads(answer.stdout), our_stages(beta.subset(range(0, 200, 10)))
     for found in (here, there):
@@ -228,7 +237,9 @@ def print_splits(splits: dict[str, dict]) -> None:
             ('  CPU time of the fit, s', 'cpu_s'),
         ):
             print(f'{label:44s} {found[key]:10.3f}   {found["uf3"][key]:12.3f}')
-        print(f'{"  energy RMSE after mean offset, meV/atom":44s} {found["energy_rmse_after_offset_meV_per_atom"]:10.3f}')
+        print(
+            f'{"  energy RMSE after mean offset, meV/atom":44s} {found["energy_rmse_after_offset_meV_per_atom"]:10.3f}'
+        )
 
 
 def print_stages(found: dict) -> None:
@@ -247,7 +258,9 @@ def print_stages(found: dict) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, metavar='FOLDER', help=f'folder with {BETA} and {GLASS}')
-    parser.add_argument('--uf3-python', type=Path, metavar='PATH', help='a Python that has uf3, to measure it on one grid')
+    parser.add_argument(
+        '--uf3-python', type=Path, metavar='PATH', help='a Python that has uf3, to measure it on one grid'
+    )
     parser.add_argument('--rows', type=int, metavar='N', help='measure the memory of a fit to N force components')
     parser.add_argument('--json', type=Path, metavar='FILE')
     options = parser.parse_args()

@@ -23,7 +23,7 @@ from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, s
 from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
 from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, Labels, Source, labelled_atoms
 from aiida_ufpnmr.engine.efg import EfgSettings, fit_efg_model
-from aiida_ufpnmr.engine.md.trajectory import EDGES, POSITION, TrajectoryWriter, efg_group
+from aiida_ufpnmr.engine.trajectories.trajectory import EDGES, POSITION, TrajectoryWriter, efg_group
 from aiida_ufpnmr.engine.ufp import PotentialSettings, fit_potential
 
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'data' / 'li3ps4-pbe-gpaw.extxyz'

@@ -53,7 +53,11 @@ OVERRIDES = {
     'exploration': {'temperatures_K': [200.0, 1500.0], 'volume_strains': [0.0]},
     'fit_potential': {
         'settings': {
-            'leg_intervals': 4, 'third_intervals': 5, 'pair_intervals': 8, 'pair_cutoff': 6.0, 'trio_cutoff': 5.0,
+            'leg_intervals': 4,
+            'third_intervals': 5,
+            'pair_intervals': 8,
+            'pair_cutoff': 6.0,
+            'trio_cutoff': 5.0,
             'folds': 3,
         },
     },
@@ -100,7 +104,14 @@ def test_a_generation_lies_under_one_node_with_all_that_was_done(learned):
     assert len(generations) == 3
     assert 'chosen' in generations[1].outputs and 'chosen' not in generations[0].outputs
     calls = {link.link_label for link in generations[1].base.links.get_outgoing() if 'call' in link.link_type.value}
-    assert {'select', 'label', 'fit_potential', 'fit_efg', 'crystal_200K_generation1', 'crystal_1500K_generation1'} <= calls
+    assert {
+        'select',
+        'label',
+        'fit_potential',
+        'fit_efg',
+        'crystal_200K_generation1',
+        'crystal_1500K_generation1',
+    } <= calls
 
 
 def test_behind_the_models_are_all_labels_and_each_knows_its_calculation(learned, begin, test_set):
@@ -108,10 +119,10 @@ def test_behind_the_models_are_all_labels_and_each_knows_its_calculation(learned
     found = labels_behind(outputs['potential'])
     assert len(found) == len(outputs['dataset'].rows) + len(test_set.rows)  # each once
     new = [label.row for label in found if 'calculation_uuid' in label.row]
-    assert len(new) == len(outputs['dataset'].rows) - len(begin.rows) > 0 and all(orm.load_node(row['calculation_uuid']).is_finished_ok for row in new)
-    assert {row['group'] for row in new} <= {
-        f'crystal_{t}K_generation{g}' for t in (200, 1500) for g in (1, 2)
-    }
+    assert len(new) == len(outputs['dataset'].rows) - len(begin.rows) > 0 and all(
+        orm.load_node(row['calculation_uuid']).is_finished_ok for row in new
+    )
+    assert {row['group'] for row in new} <= {f'crystal_{t}K_generation{g}' for t in (200, 1500) for g in (1, 2)}
 
 
 def test_a_slim_archive_leaves_out_what_can_be_made_again_and_makes_it_where_it_is_needed(learned, command, tmp_path):
@@ -152,7 +163,9 @@ def test_a_second_chain_goes_on_from_where_the_first_ended(learned, code, castep
 
 def test_a_generation_goes_on_without_a_run_that_fails(code, castep, begin, test_set, tmp_path):
     script = tmp_path / 'ufpnmr'
-    script.write_text(f'#!/bin/bash\n[[ "$*" == "md "*"--temperature 1500"* ]] && exit 1\nexec {code.filepath_executable} "$@"\n')
+    script.write_text(
+        f'#!/bin/bash\n[[ "$*" == "md "*"--temperature 1500"* ]] && exit 1\nexec {code.filepath_executable} "$@"\n'
+    )
     script.chmod(0o755)
     too_cold = orm.InstalledCode(
         label='too-cold', computer=code.computer, filepath_executable=str(script), with_mpi=False
@@ -162,7 +175,7 @@ def test_a_generation_goes_on_without_a_run_that_fails(code, castep, begin, test
     last = outputs['history']['generations'][-1]
     assert (last['runs'], last['runs_failed']) == (2, 1)
     assert last['chosen'] == last['labels_new'] > 0
-    assert {row['group'] for row in outputs['dataset'].rows[-last['chosen']:]} == {'crystal_200K_generation1'}
+    assert {row['group'] for row in outputs['dataset'].rows[-last['chosen'] :]} == {'crystal_200K_generation1'}
 
 
 def test_settings_are_searched_anew_where_asked_and_cells_are_strained_by_turns(code, castep, begin, test_set):

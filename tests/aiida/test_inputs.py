@@ -167,7 +167,10 @@ def test_a_committee_comes_to_the_choice_by_name(code, potential, trajectory):
     inputs['committee'] = {'two': potential, 'one': potential}
     words, _, info = prepared('ufpnmr.select', {**inputs, 'parameters': {'method': 'committee'}})
     members = '--committee committee-one.h5 --committee committee-two.h5'
-    assert ' '.join(words) == f'select potential.h5 hot.h5 -o picked.extxyz {members} --method committee --json results.json'
+    assert (
+        ' '.join(words)
+        == f'select potential.h5 hot.h5 -o picked.extxyz {members} --method committee --json results.json'
+    )
     assert {'committee-one.h5', 'committee-two.h5'} <= {name for _, _, name in info.local_copy_list}
 
 

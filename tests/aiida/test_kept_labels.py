@@ -45,5 +45,7 @@ def test_the_archive_holds_the_calculation_of_each_later_label(later):
     assert not faults and not [check.fault for check in checks if check.fault]
     assert ARCHIVE.stat().st_size < 20e6
     with zipfile.ZipFile(ARCHIVE) as file, database_of(file) as database:
-        found = {row[0] for row in database.execute("SELECT uuid FROM db_dbnode WHERE process_type LIKE '%label_gpaw%'")}
+        found = {
+            row[0] for row in database.execute("SELECT uuid FROM db_dbnode WHERE process_type LIKE '%label_gpaw%'")
+        }
     assert {atoms.info['calculation_uuid'] for atoms in later} <= found

@@ -19,7 +19,7 @@ PAGE = PROJECT / 'docs' / 'source' / 'howto' / 'kept_run.rst'
 @pytest.fixture(scope='module')
 def generations() -> list[dict]:
     with zipfile.ZipFile(ARCHIVE) as file, database_of(file) as database:
-        rows = database.execute("SELECT attributes FROM db_dbnode WHERE attributes LIKE '%\"generations\"%'").fetchall()
+        rows = database.execute('SELECT attributes FROM db_dbnode WHERE attributes LIKE \'%"generations"%\'').fetchall()
     return json.loads(rows[0][0])['generations']
 
 

@@ -24,8 +24,8 @@ from aiida_ufpnmr.data import DatasetData
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, stress, write_dataset
 from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE
 from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
-from aiida_ufpnmr.engine.dft.pieces import Pieces
 from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, Labels, labelled_atoms, labels_of, read_sources
+from aiida_ufpnmr.engine.dft.pieces import Pieces
 
 LABEL = CalculationFactory('ufpnmr.label_gpaw')
 
@@ -34,7 +34,9 @@ COARSE = {'cutoff_ev': 200.0, 'kpoints': [1, 1, 1], 'protocol': 'fast', 'min_suc
 
 
 def lithium_chloride(x=0.1, **info):
-    atoms = Atoms('LiCl', [[x, 0.2, 0.1], [1.9, 1.7, 2.0]], cell=[[3.3, 0, 0], [0.4, 3.6, 0], [0.2, -0.3, 3.9]], pbc=True)
+    atoms = Atoms(
+        'LiCl', [[x, 0.2, 0.1], [1.9, 1.7, 2.0]], cell=[[3.3, 0, 0], [0.4, 3.6, 0], [0.2, -0.3, 3.9]], pbc=True
+    )
     atoms.info |= info
     return atoms
 
@@ -42,7 +44,10 @@ def lithium_chloride(x=0.1, **info):
 @pytest.fixture
 def unlabelled(tmp_path) -> DatasetData:
     path = tmp_path / 'frames.extxyz'
-    write(path, [lithium_chloride(config_type='run1', label_id='a'), lithium_chloride(0.2, config_type='run2', label_id='b')])
+    write(
+        path,
+        [lithium_chloride(config_type='run1', label_id='a'), lithium_chloride(0.2, config_type='run2', label_id='b')],
+    )
     return DatasetData(path).store()
 
 
@@ -104,7 +109,9 @@ def test_the_command_gets_the_structures_and_the_cores_of_the_job(code, unlabell
         'label structures.extxyz -o labels.extxyz --engine gpaw --cores 3 --cutoff-ev 200.0 --kpoints 1 1 1 '
         '--min-success-fraction 0.5 --protocol fast --json results.json'
     )
-    assert files == [] and [(uuid, name) for uuid, _, name in info.local_copy_list] == [(unlabelled.uuid, 'structures.extxyz')]
+    assert files == [] and [(uuid, name) for uuid, _, name in info.local_copy_list] == [
+        (unlabelled.uuid, 'structures.extxyz')
+    ]
     assert 'labels.extxyz' in info.retrieve_temporary_list
 
 
@@ -188,7 +195,9 @@ def the_key_of_another(rows):
 @pytest.mark.parametrize(
     'damage', [rows_swapped, one_row_twice, another_row_named, no_row_named, an_atom_moved, the_key_of_another]
 )
-def test_labels_of_another_structure_than_was_asked_for_become_no_data(parse, dataset, gpaw_labels_file, tmp_path, damage):
+def test_labels_of_another_structure_than_was_asked_for_become_no_data(
+    parse, dataset, gpaw_labels_file, tmp_path, damage
+):
     rows = list(read_dataset(gpaw_labels_file))
     damage(rows)
     write_dataset(tmp_path / 'damaged.extxyz', Dataset(tuple(rows)))
@@ -229,7 +238,9 @@ def test_setup_makes_a_code_that_knows_its_gpaw_once(tmp_path):
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.splitlines()[-1].split() == ['code', 'gpaw@localhost', expected, '(GPAW', '9.9.9)']
     show = [Path(sys.executable).with_name('verdi'), 'code', 'show', 'gpaw@localhost']
-    assert f'{PYTHON_VARIABLE}={pretender}' in subprocess.run(show, env=environment, capture_output=True, text=True).stdout
+    assert (
+        f'{PYTHON_VARIABLE}={pretender}' in subprocess.run(show, env=environment, capture_output=True, text=True).stdout
+    )
     other = tmp_path / 'other'
     other.write_bytes(pretender.read_bytes())
     other.chmod(0o755)

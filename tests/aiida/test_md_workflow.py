@@ -17,7 +17,7 @@ from aiida_ufpnmr.calculations.analyse import AnalyseCalculation
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.cli.data import data_ufpnmr
 from aiida_ufpnmr.engine.hdf5 import content_hash
-from aiida_ufpnmr.engine.md.trajectory import Trajectory
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.tools.archives import archive_result
 from aiida_ufpnmr.tools.verification import verify_archive
 from aiida_ufpnmr.workflows.md import MdWorkChain
@@ -106,7 +106,11 @@ def test_a_run_in_three_jobs_is_the_run_in_one(fragile, inputs, whole, tmp_path,
         assert trajectory.n_frames == 41
     found = [
         run_get_node(
-            AnalyseCalculation, code=code, trajectory=given, analysis='msd', parameters={'skip_ps': 0.0, 'bootstrap': 10}
+            AnalyseCalculation,
+            code=code,
+            trajectory=given,
+            analysis='msd',
+            parameters={'skip_ps': 0.0, 'bootstrap': 10},
         )[0]['results'].get_dict()
         for given in (joined, whole['trajectory'])
     ]
@@ -116,7 +120,9 @@ def test_a_run_in_three_jobs_is_the_run_in_one(fragile, inputs, whole, tmp_path,
     with Trajectory(tmp_path / 'run.h5') as trajectory:
         assert trajectory.n_frames == 41
     checks, faults = verify_archive(archive_result(node, tmp_path / 'run.aiida'))
-    assert faults == [] and [check.fault for check in checks if check.kind == 'TrajectoryData'] == [''] * 4  # the parts, and the whole
+    assert (
+        faults == [] and [check.fault for check in checks if check.kind == 'TrajectoryData'] == [''] * 4
+    )  # the parts, and the whole
 
 
 def test_a_killed_job_costs_no_more_than_what_came_after_its_checkpoint(fragile, inputs, whole):

@@ -16,7 +16,15 @@ def remains(results: dict, **changes: str) -> dict[str, str]:
 
 @pytest.fixture
 def case(
-    request, potential_file, efg_model_file, trajectory_file, dataset_file, gpaw_labels_file, dataset, trajectory, structure
+    request,
+    potential_file,
+    efg_model_file,
+    trajectory_file,
+    dataset_file,
+    gpaw_labels_file,
+    dataset,
+    trajectory,
+    structure,
 ):
     """Name, inputs, output files and output label of one kind of calculation."""
     h5 = trajectory_file.read_bytes()
@@ -43,7 +51,9 @@ def case(
 
 
 every_kind = pytest.mark.parametrize(
-    'case', ['fit_potential', 'fit_efg', 'md', 'acf', 'analyse', 'label_gpaw', 'predict_frames', 'predict_structure'], indirect=True
+    'case',
+    ['fit_potential', 'fit_efg', 'md', 'acf', 'analyse', 'label_gpaw', 'predict_frames', 'predict_structure'],
+    indirect=True,
 )
 
 

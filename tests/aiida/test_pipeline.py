@@ -333,7 +333,10 @@ def test_a_slim_archive_is_verified_by_running_it_again(pipeline, command, tmp_p
     monkeypatch.setattr(job.computer, 'label', 'cluster')
     assert command('archive', 'create', pipeline.pk, '--slim', '-o', slim).exit_code == 0
     monkeypatch.undo()
-    with zipfile.ZipFile(slim) as file, contextlib.closing(sqlite3.connect(file.extract('db.sqlite3', tmp_path))) as database:
+    with (
+        zipfile.ZipFile(slim) as file,
+        contextlib.closing(sqlite3.connect(file.extract('db.sqlite3', tmp_path))) as database,
+    ):
         assert database.execute('SELECT label FROM db_dbcomputer').fetchall() == [('cluster',)]
         assert database.execute('SELECT email FROM db_dbuser').fetchall() != [('aiida@localhost',)]
     key = pipeline.outputs.trajectory.base.repository.metadata['o']['trajectory.h5']['k']

@@ -25,7 +25,9 @@ def fit(dataset, settings):
 def run(potential, temperature):
     del potential
     tau = 1000 / temperature.value
-    return orm.Dict({'verdict': 'decay', 'tau_ns': tau, 'tau_ns_ci95': [tau / 2, 2 * tau], 'versions': {'numpy': '2.4'}})
+    return orm.Dict(
+        {'verdict': 'decay', 'tau_ns': tau, 'tau_ns_ci95': [tau / 2, 2 * tau], 'versions': {'numpy': '2.4'}}
+    )
 
 
 @calcfunction
@@ -55,7 +57,9 @@ def graph(dataset, potential):
 def test_decay_times_of_a_potential_come_by_temperature(graph):
     found = decay_times(graph.potentials[0])
     assert [one.temperature_K for one in found] == [300, 600, 900]
-    assert [one.pk for one in found] == [graph.answers[0, t].pk for t in (300, 600, 900)]  # summaries, not what they sum up
+    assert [one.pk for one in found] == [
+        graph.answers[0, t].pk for t in (300, 600, 900)
+    ]  # summaries, not what they sum up
     assert found[0].tau_ns == pytest.approx(10 / 3) and found[0].hop_rate_per_s == 1e9
     assert [one.pk for one in decay_times(graph.potentials[1])] == [graph.answers[1, 600].pk]
 
@@ -69,7 +73,9 @@ def test_results_of_a_label_are_those_of_every_model_that_it_trained(graph):
 
 def test_all_that_was_made_of_a_potential_is_found_and_nothing_of_another(graph, command):
     first, second = ({one.pk for one in made_of([potential])} for potential in graph.potentials)
-    assert len(first) == 6 and len(second) == 2 and not first & second  # a decay time and a summary for each temperature
+    assert (
+        len(first) == 6 and len(second) == 2 and not first & second
+    )  # a decay time and a summary for each temperature
     assert {graph.answers[0, t].pk for t in (300, 600, 900)} < first
     of_all = made_of([graph.dataset])
     assert {one.pk for one in of_all} == first | second | {potential.pk for potential in graph.potentials}

@@ -10,6 +10,4 @@ FOLDER = Path(os.environ.get('UFPNMR_REFERENCE_DATA', Path(__file__).parents[3] 
 
 def needs(name: str):
     """Mark of a test that reads the folder ``name`` of the reference data."""
-    return pytest.mark.skipif(
-        not (FOLDER / name).is_dir(), reason=f'UFPNMR_REFERENCE_DATA names no folder with {name}'
-    )
+    return pytest.mark.skipif(not (FOLDER / name).is_dir(), reason=f'UFPNMR_REFERENCE_DATA names no folder with {name}')

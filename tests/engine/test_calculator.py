@@ -157,7 +157,9 @@ def test_the_voigt_stress_is_the_strain_derivative_of_the_energy(potential, crys
 
 
 def test_a_molecule_has_no_stress(potential):
-    molecule = Atoms('PS4', positions=[[0, 0, 0], *(1.18 * np.array([[1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1]]))])
+    molecule = Atoms(
+        'PS4', positions=[[0, 0, 0], *(1.18 * np.array([[1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1]]))]
+    )
     molecule.calc = UltraFastCalculator(potential)
     assert molecule.get_forces().shape == (5, 3)
     with pytest.raises(PropertyNotImplementedError):
@@ -273,6 +275,8 @@ def test_force_constants_are_second_differences_of_the_energy(phonons, relaxed_l
     # ASE repeats cells in the same order here and there
     for (i, a), (cell, j, b) in [((0, 0), (0, 0, 0)), ((0, 0), (0, 1, 1)), ((1, 2), (0, 2, 2)), ((0, 1), (3, 2, 0))]:
         first, second = (i, a), (3 * cell + j, b)
-        mixed = sum(s * t * energy((*first, s), (*second, t)) for s, t in itertools.product((1, -1), repeat=2)) / (4 * h * h)
+        mixed = sum(s * t * energy((*first, s), (*second, t)) for s, t in itertools.product((1, -1), repeat=2)) / (
+            4 * h * h
+        )
         # fourth-order terms: h² times a ratio of derivatives of about 10 Å⁻²
         assert constants[cell, 3 * i + a, 3 * j + b] == pytest.approx(mixed, abs=1e-3 * scale)

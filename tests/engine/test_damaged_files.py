@@ -63,7 +63,10 @@ PAIR, TRIO = 'pairs/Li-S', 'trios/Li-P-S'
     'damage',
     [
         *(put(name, lambda value: value[..., :-1]) for name in ('one_body', 'closest_distance', f'{PAIR}/knots')),
-        *(put(f'{TRIO}/{name}', lambda value: value[..., :-1]) for name in ('knots_first', 'knots_third', 'coefficients')),
+        *(
+            put(f'{TRIO}/{name}', lambda value: value[..., :-1])
+            for name in ('knots_first', 'knots_third', 'coefficients')
+        ),
         *(without(name) for name in (PAIR, TRIO, f'{TRIO}/knots_second', f'{PAIR}/coefficients', 'closest_distance')),
         put(f'{PAIR}/coefficients', lambda value: value[:, None]),
         put(f'{PAIR}/knots', lambda value: value[:, None]),

@@ -10,7 +10,6 @@ from ase.io import write
 
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, read_structure, stress, write_dataset
 from aiida_ufpnmr.engine.duplicates import Copies, find_copies
-from aiida_ufpnmr.engine.duplicates import find_copies
 from aiida_ufpnmr.engine.errors import InputError
 
 
@@ -117,14 +116,22 @@ NO_LITHIUM = np.vstack([np.full((2, 9), np.nan), np.ones((1, 9))])
         ([labelled()], lambda text: cell(text, '6 0 0 0 6 0 0 0 1e-5'), 'opposite faces of the cell'),
         ([labelled()], lambda text: cell(text, '6 0 0 0 6 0 0 0 0'), 'without a full cell'),
         ([labelled()], lambda text: cell(text, '6 0 0 0 6 0 0 0 1e200'), 'beyond 1e+06'),
-        ([labelled(shift=np.array([[0, 0, 0], [0, 0, 1e5], [0, 0, 0]]))], None, 'atom 1: lies more than 4000 cells away'),
+        (
+            [labelled(shift=np.array([[0, 0, 0], [0, 0, 1e5], [0, 0, 0]]))],
+            None,
+            'atom 1: lies more than 4000 cells away',
+        ),
         ([labelled(efg=PARTLY_NAN)], None, 'atom 0: efg'),
         ([labelled(efg=INFINITE)], None, 'atom 0: efg'),
         ([labelled(efg=NO_LITHIUM)], None, 'no labelled Li'),
         ([labelled(efg=np.ones((3, 6)))], None, '9 numbers'),
         ([labelled(shift=np.array([[0, 0, 0], [-2.2, 0, 0], [0, 0, 0]]))], None, 'atoms 0 and 1: closer'),
         ([labelled(shift=np.array([[0, 0, 0], [-2.4, 0, 0], [0, 0, 0]]))], None, 'one atom twice'),
-        ([labelled(shift=np.array([[0, 0, 0], [-1.3, 0, 0], [0, 0, 0]]))], None, '(Li-Li): 1.10 Å apart, less than half'),
+        (
+            [labelled(shift=np.array([[0, 0, 0], [-1.3, 0, 0], [0, 0, 0]]))],
+            None,
+            '(Li-Li): 1.10 Å apart, less than half',
+        ),
         ([labelled(shift=np.array([[0, 0, 0], [0, 0, 0], [0, 2.8, 0]]))], None, '(Li-S): 0.80 Å apart, less than half'),
         ([labelled(shift=np.array([[0, 0, np.nan], [0, 0, 0], [0, 0, 0]]))], None, 'atom 0: position'),
     ],
@@ -248,4 +255,6 @@ def test_the_second_version_of_the_shipped_set_goes_on_from_the_first(example_da
     assert Dataset(second.structures[: len(first)]).content_hash == first.content_hash
     new = second.structures[len(first) :]
     assert len(new) == 18 and all(atoms.info['engine_version'] == 'gpaw-26.7.0' for atoms in new)
-    assert len({atoms.info['label_sha256'] for atoms in new}) == 18 and find_copies(second.structures).tolist() == list(range(91))
+    assert len({atoms.info['label_sha256'] for atoms in new}) == 18 and find_copies(second.structures).tolist() == list(
+        range(91)
+    )

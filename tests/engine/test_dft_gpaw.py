@@ -23,12 +23,20 @@ from aiida_ufpnmr.engine.settings import settings_from_mapping
 pytestmark = pytest.mark.slow
 
 #: Coarse, and exact where it matters here: forces and symmetry do not wait for convergence of the basis.
-TINY = GpawSettings(cutoff_ev=220.0, kpoints=(2, 1, 1), exact_grid=True, density_tolerance=1e-7, eigenstates_tolerance=1e-10)
+TINY = GpawSettings(
+    cutoff_ev=220.0, kpoints=(2, 1, 1), exact_grid=True, density_tolerance=1e-7, eigenstates_tolerance=1e-10
+)
 
 
 def lithium_chloride(**changes):
     """Two atoms in a cell without symmetry."""
-    return Atoms('LiCl', [[0.1, 0.2, 0.1], [1.9, 1.7, 2.0]], cell=[[3.3, 0, 0], [0.4, 3.6, 0], [0.2, -0.3, 3.9]], pbc=True, **changes)
+    return Atoms(
+        'LiCl',
+        [[0.1, 0.2, 0.1], [1.9, 1.7, 2.0]],
+        cell=[[3.3, 0, 0], [0.4, 3.6, 0], [0.2, -0.3, 3.9]],
+        pbc=True,
+        **changes,
+    )
 
 
 @pytest.fixture(scope='session')
@@ -117,7 +125,10 @@ def test_a_density_that_does_not_converge_is_a_failure_with_its_reason(gpaw_inst
     from ase.io import write
 
     write(tmp_path / 'frames.extxyz', [lithium_chloride()])
-    engine = GpawEngine(GpawSettings(cutoff_ev=150.0, kpoints=(1, 1, 1), max_cycles=1, density_tolerance=1e-14), gpaw_installation.python)
+    engine = GpawEngine(
+        GpawSettings(cutoff_ev=150.0, kpoints=(1, 1, 1), max_cycles=1, density_tolerance=1e-14),
+        gpaw_installation.python,
+    )
     results = label_structures(read_sources(tmp_path / 'frames.extxyz'), engine, tmp_path / 'out.extxyz')
     assert 'did not converge in 3 attempts' in results['failed'][0]['reason']
 
@@ -214,7 +225,9 @@ def test_gamma_lithium_thiophosphate_has_the_couplings_of_independent_runs(compu
 def test_the_balanced_protocol_reproduces_a_shipped_label(gpaw_installation, example_data, tmp_path):
     """Made with GPAW 26.7: another version differs by some tenths of a kHz."""
     settings = settings_from_mapping(GpawSettings, protocol_settings('gpaw', 'balanced'))
-    label_structures(read_sources(example_data, '0'), GpawEngine(settings, gpaw_installation.python), tmp_path / 'out.extxyz')
+    label_structures(
+        read_sources(example_data, '0'), GpawEngine(settings, gpaw_installation.python), tmp_path / 'out.extxyz'
+    )
     (found,) = read_dataset(tmp_path / 'out.extxyz')
     shipped = read_dataset(example_data).structures[0]
     assert energy(found) == pytest.approx(energy(shipped), abs=1e-4)

@@ -42,7 +42,9 @@ def ewald(points, charges, cell, sites):
             second = 2 * (erfc(split * d) / d + gauss) / d**2 + 2 * split**2 * gauss
             unit = r / d[:, None]
             outer = unit[:, :, None] * unit[:, None, :]
-            tensor += charge * (second[:, None, None] * outer + (first / d)[:, None, None] * (np.eye(3) - outer)).sum(axis=0)
+            tensor += charge * (second[:, None, None] * outer + (first / d)[:, None, None] * (np.eye(3) - outer)).sum(
+                axis=0
+            )
             phase = np.cos(waves @ (site - point)) * np.exp(-squares / (4 * split**2)) / squares
             tensor -= charge * 4 * np.pi / abs(np.linalg.det(cell)) * np.einsum('g,gi,gj->ij', phase, waves, waves)
         result.append(tensor)

@@ -85,7 +85,9 @@ def test_defaults_are_the_balanced_protocol():
 
 def test_protocols_get_finer_one_by_one():
     assert tuple(protocol_descriptions('gpaw')) == PROTOCOLS
-    fast, balanced, stringent = (settings_from_mapping(GpawSettings, protocol_settings('gpaw', name)) for name in PROTOCOLS)
+    fast, balanced, stringent = (
+        settings_from_mapping(GpawSettings, protocol_settings('gpaw', name)) for name in PROTOCOLS
+    )
     assert fast.cutoff_ev < balanced.cutoff_ev < stringent.cutoff_ev
     assert fast.kspacing_per_angstrom > balanced.kspacing_per_angstrom > stringent.kspacing_per_angstrom
     with pytest.raises(InputError, match='no protocol'):
@@ -99,7 +101,14 @@ def test_a_fixed_grid_stands_in_for_the_spacing():
 
 @pytest.mark.parametrize(
     ('name', 'value'),
-    [('cutoff_ev', 0.0), ('kspacing_per_angstrom', -1.0), ('kpoint_centre', 'X'), ('kpoints', [1, 2]), ('kpoints', [1, 2, 0]), ('max_cycles', 0)],
+    [
+        ('cutoff_ev', 0.0),
+        ('kspacing_per_angstrom', -1.0),
+        ('kpoint_centre', 'X'),
+        ('kpoints', [1, 2]),
+        ('kpoints', [1, 2, 0]),
+        ('max_cycles', 0),
+    ],
 )
 def test_settings_without_sense_are_refused(name, value):
     with pytest.raises(InputError, match=name):
@@ -109,7 +118,9 @@ def test_settings_without_sense_are_refused(name, value):
 def test_attempts_get_more_careful_and_only_the_last_changes_the_numbers():
     first, *careful, last = GpawSettings(smearing_ev=0.05, max_cycles=10).attempts
     assert first == {'smearing_ev': 0.05, 'cycles': 10, 'eigensolver': 'rmm-diis', 'mixer': None}
-    assert all(attempt['cycles'] > 10 and attempt['mixer'] and attempt['eigensolver'] is None for attempt in [*careful, last])
+    assert all(
+        attempt['cycles'] > 10 and attempt['mixer'] and attempt['eigensolver'] is None for attempt in [*careful, last]
+    )
     assert all(attempt['smearing_ev'] == 0.05 for attempt in careful) and last['smearing_ev'] == 0.1
 
 
@@ -119,7 +130,9 @@ def test_the_hash_of_settings_sees_each_of_them():
     changes = {'cutoff_ev': 401.0, 'kspacing_per_angstrom': 0.5, 'kpoint_centre': 'gamma', 'kpoints': (1, 1, 1), 'smearing_ev': 0.2, 'exact_grid': True,
                'density_tolerance': 1e-6, 'eigenstates_tolerance': 1e-8, 'max_cycles': 50}  # fmt: skip
     assert set(changes) == {field.name for field in dataclasses.fields(GpawSettings)}
-    hashes = {settings_sha256('gpaw', dataclasses.asdict(GpawSettings(**{name: value}))) for name, value in changes.items()}
+    hashes = {
+        settings_sha256('gpaw', dataclasses.asdict(GpawSettings(**{name: value}))) for name, value in changes.items()
+    }
     assert len(hashes | {settings_sha256('gpaw', dataclasses.asdict(GpawSettings()))}) == len(changes) + 1
 
 

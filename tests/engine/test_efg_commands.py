@@ -17,7 +17,7 @@ from aiida_ufpnmr.engine.efg.posterior import frequency_error_khz
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.main import ufpnmr
-from aiida_ufpnmr.engine.md.trajectory import EDGES, POSITION, Trajectory, TrajectoryWriter
+from aiida_ufpnmr.engine.trajectories.trajectory import EDGES, POSITION, Trajectory, TrajectoryWriter
 
 SETTINGS = 'cutoff: 4.5\nn_max: 4\nl_max: 3\nmixed_channels: 5\nfolds: 3\n'
 

@@ -102,7 +102,9 @@ def test_radial_integrals_agree_with_adaptive_quadrature(basis):
 
         def radial(s):
             s = np.array([s])
-            return (gto_basis(s, n_max, cutoff) if basis == 'gto' else laplacian_basis(s, n_max, l_max, cutoff)[l])[n, 0]
+            return (gto_basis(s, n_max, cutoff) if basis == 'gto' else laplacian_basis(s, n_max, l_max, cutoff)[l])[
+                n, 0
+            ]
 
         def integrand(s):
             bessel = spherical_in(l, r[a] * s / sigma**2) * np.exp(-(s**2 + r[a] ** 2) / 2 / sigma**2)

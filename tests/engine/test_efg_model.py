@@ -208,7 +208,9 @@ def test_saved_model_predicts_the_same_bits_and_equal_models_have_equal_hashes(m
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-@pytest.mark.parametrize(('version', 'later'), [(1, ('zeta', 'sparse_points', 'charges', 'message_channels')), (2, ('message_channels',))])
+@pytest.mark.parametrize(
+    ('version', 'later'), [(1, ('zeta', 'sparse_points', 'charges', 'message_channels')), (2, ('message_channels',))]
+)
 def test_files_of_earlier_formats_are_read(atoms, tmp_path, version, later):
     """They lack settings that came later; in the first, there was no posterior, and in both neighbours told nothing."""
     mixing, message_mixing, weights, _ = random_numbers()

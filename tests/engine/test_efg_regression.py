@@ -174,7 +174,9 @@ def test_without_posterior_errors_are_refused_and_tensors_stay(fitted, some, cry
 
 def test_messages_weigh_as_much_as_the_density_and_both_ranks_the_same(some):
     problem = EfgProblem.of(some, 'Li', LINEAR)
-    density, messages = np.split(problem.design.rows(Environments.joined(problem.environments))[0], [-problem.design.messages], axis=2)
+    density, messages = np.split(
+        problem.design.rows(Environments.joined(problem.environments))[0], [-problem.design.messages], axis=2
+    )
     assert (density**2).sum(axis=2).mean() == pytest.approx(1)
     assert (messages**2).sum(axis=2).mean() == pytest.approx(1)
     ranks = messages.reshape(len(messages), 5, 3, 5, 4, -1)  # species, pairs, radial functions, channels
@@ -227,7 +229,9 @@ def test_expected_errors_hold_whatever_penalties_the_folds_choose(some, monkeypa
     """Variances grow with the penalty: those that calibrate must be of the penalty that the model has."""
     expected = []
     for fold_penalty in (0.01, 0.1):
-        monkeypatch.setattr(validation, '_chosen_penalties', lambda errors, penalties, p=fold_penalty: ([p] * errors.shape[1], 0.01))
+        monkeypatch.setattr(
+            validation, '_chosen_penalties', lambda errors, penalties, p=fold_penalty: ([p] * errors.shape[1], 0.01)
+        )
         model, _ = fit_efg_model(some, 'Li', LINEAR)
         expected.append(np.concatenate([model.predict_with_errors(atoms).error for atoms in some]))
     # the withheld errors themselves differ by some per cent between the penalties
@@ -322,7 +326,13 @@ def test_labels_that_are_no_gradients_are_refused_by_atom(some):
         efg *= 9.717e21
 
     other = 'in another unit'
-    cases = {trace: 'atom 3: its efg has a trace', skew: 'atom 3: its efg is not symmetric', unit: other, unit_of_one: other, si: other}
+    cases = {
+        trace: 'atom 3: its efg has a trace',
+        skew: 'atom 3: its efg is not symmetric',
+        unit: other,
+        unit_of_one: other,
+        si: other,
+    }
     for change, words in cases.items():
         with pytest.raises(InputError, match=f'mine.extxyz, structure 2.*{words}') as caught:
             fit_efg_model(spoilt(change), 'Li', LINEAR)

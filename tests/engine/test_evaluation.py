@@ -120,7 +120,13 @@ def test_structures_with_atoms_closer_than_in_training_are_flagged_not_refused(t
 def test_a_potential_without_posterior_and_history_is_evaluated_all_the_same(tmp_path, labelled, fitted):
     fitted.save(tmp_path / 'p.uf3')
     write_dataset(tmp_path / 'd.extxyz', labelled.subset([0, 3]))
-    arguments = ['evaluate-potential', str(tmp_path / 'p.uf3'), str(tmp_path / 'd.extxyz'), '--json', str(tmp_path / 'e.json')]
+    arguments = [
+        'evaluate-potential',
+        str(tmp_path / 'p.uf3'),
+        str(tmp_path / 'd.extxyz'),
+        '--json',
+        str(tmp_path / 'e.json'),
+    ]
     assert CliRunner().invoke(ufpnmr, arguments).exit_code == 0
     results = json.loads((tmp_path / 'e.json').read_text())
     for name in ('calibration', 'settings', 'training_sha256', 'potential_versions'):

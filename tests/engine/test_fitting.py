@@ -119,7 +119,9 @@ def test_data_added_later_give_the_fit_of_all_data_at_once(tmp_path, labelled):
     assert continued.results['structures'] == 12
     assert continued.results['rows'] == at_once.results['rows']
     assert continued.results['training_sha256'] not in (first.content_hash, second.content_hash)
-    np.testing.assert_allclose(continued.equations.equations.vector, whole.equations(range(12)).vector, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        continued.equations.equations.vector, whole.equations(range(12)).vector, rtol=1e-6, atol=1e-6
+    )
 
 
 def test_data_that_do_not_fit_the_basis_are_refused(labelled):
@@ -326,7 +328,17 @@ def invoke(folder, *arguments):
 
 def test_command_reports_calibration_freedom_and_learning_curve(files):
     found = invoke(
-        files, 'a.extxyz', '-o', 'p.h5', '--settings', 's.yaml', '--learning-curve', '--plot', 'f.png', '--json', 'r.json'
+        files,
+        'a.extxyz',
+        '-o',
+        'p.h5',
+        '--settings',
+        's.yaml',
+        '--learning-curve',
+        '--plot',
+        'f.png',
+        '--json',
+        'r.json',
     )
     assert found.exit_code == 0, found.output
     results = json.loads((files / 'r.json').read_text())

@@ -138,9 +138,7 @@ def in_lammps(folder, potential, atoms):
             del atoms.arrays[name]
     potential.save(folder / 'pot.uf3')
     write(folder / 'data', atoms, format='lammps-data', specorder=list(potential.species), masses=False)
-    masses = [
-        f'mass {t + 1} {atomic_masses[atomic_numbers[symbol]]}' for t, symbol in enumerate(potential.species)
-    ]
+    masses = [f'mass {t + 1} {atomic_masses[atomic_numbers[symbol]]}' for t, symbol in enumerate(potential.species)]
     commands = [
         'units metal', 'atom_style atomic', 'atom_modify map yes', f'read_data {folder / "data"}', *masses,
         'pair_style uf3 3', f'pair_coeff * * {folder / "pot.uf3"} {" ".join(potential.species)}',
@@ -302,16 +300,25 @@ def fewer(text, number):
         (lambda text: 'hello\n' + text, 'line 1: expected a "#UF3 POT" header'),
         (lambda text: text + text, 'twice'),
         (lambda text: text.replace('2B P S ', '2B S P ') + text, 'twice'),
-        (lambda text: text.replace('2B Li P 0 3 uk', '2B Li P 0 3 xk'), r'Li-P .line 9.: knots are "uk" \(uniform\) or "nk"'),
+        (
+            lambda text: text.replace('2B Li P 0 3 uk', '2B Li P 0 3 xk'),
+            r'Li-P .line 9.: knots are "uk" \(uniform\) or "nk"',
+        ),
         (lambda text: text.replace('2B Li P 0 3 uk', '2B Li P uk'), 'line 9: expected "2B" or "3B"'),
         (lambda text: text.replace('3B Li P S', '4B Li P S'), 'expected "2B" or "3B"'),
-        (lambda text: with_knots(text, [1.03 ** max(0, min(k - 3, 26)) for k in range(33)]), 'Li-Li .*said to be uniform'),
+        (
+            lambda text: with_knots(text, [1.03 ** max(0, min(k - 3, 26)) for k in range(33)]),
+            'Li-Li .*said to be uniform',
+        ),
         (lambda text: with_knots(text, list(range(1, 34))), 'Li-Li .*four equal ones at either end'),
         (lambda text: with_knots(text, [1] * 4 + [2] * 25 + [9] * 4), 'Li-Li .*knots must ascend'),
         (lambda text: with_knots(text, [1] * 4 + [9] * 3), 'Li-Li .*8 or more'),
         (lambda text: fewer(text, 3), 'Li-Li .*numbers of knots are not those that the block says'),
         (lambda text: fewer(text, 5), 'Li-Li .*number of coefficients is not what the block says'),
-        (lambda text: line_changed(text, 2, '7.5 ' + text.splitlines()[2].split()[1]), 'Li-Li .*7.5 Å is not the last knot'),
+        (
+            lambda text: line_changed(text, 2, '7.5 ' + text.splitlines()[2].split()[1]),
+            'Li-Li .*7.5 Å is not the last knot',
+        ),
     ],
 )
 def test_bad_lammps_files_are_refused(tmp_path, plain, change, message):
@@ -390,9 +397,7 @@ def test_what_lammps_cannot_compute_is_refused(tmp_path, plain):
     assert not (tmp_path / 'pot.uf3').exists()
     broken = PairTerm(plain.pairs['S', 'S'].grid, plain.pairs['S', 'S'].coefficients + 1)
     short = Grid.uniform(0.5, 3.0, broken.grid.n_intervals)
-    potential = dataclasses.replace(
-        plain, pairs={**plain.pairs, ('S', 'S'): dataclasses.replace(broken, grid=short)}
-    )
+    potential = dataclasses.replace(plain, pairs={**plain.pairs, ('S', 'S'): dataclasses.replace(broken, grid=short)})
     with pytest.raises(InputError, match='the spline breaks off at 3 Å'):
         potential.save(tmp_path / 'pot.uf3')
 

@@ -78,7 +78,9 @@ def pieces(output):
 
 def test_labels_arrive_with_the_structures_they_belong_to(structures, output):
     label_structures(read_sources(structures), StandIn(), output)
-    for atoms, source in zip(read_dataset(output, ('energy', 'forces', 'stress', 'efg'), 'Li'), read_dataset(structures)):
+    for atoms, source in zip(
+        read_dataset(output, ('energy', 'forces', 'stress', 'efg'), 'Li'), read_dataset(structures)
+    ):
         assert atoms.positions == pytest.approx(source.positions)
         assert energy(atoms) == pytest.approx(source.positions.sum())
         assert atoms.calc.results['free_energy'] == pytest.approx(source.positions.sum() - 0.1)
@@ -108,7 +110,7 @@ def test_a_group_is_given_to_structures_that_name_none(tmp_path):
 
 
 def test_frames_of_a_trajectory_can_be_labelled(tmp_path, output):
-    from aiida_ufpnmr.engine.md.trajectory import EDGES, POSITION, TrajectoryWriter
+    from aiida_ufpnmr.engine.trajectories.trajectory import EDGES, POSITION, TrajectoryWriter
 
     atoms = crystal()
     writer = TrajectoryWriter(tmp_path / 'run.h5', atoms)
@@ -122,7 +124,9 @@ def test_frames_of_a_trajectory_can_be_labelled(tmp_path, output):
     assert (found[1].positions < 5).all()  # wrapped
 
 
-@pytest.mark.parametrize(('index', 'rows'), [('-1', [3]), ('0', [0]), ('::2', [0, 2]), ('1:3', [1, 2]), (':', [0, 1, 2, 3])])
+@pytest.mark.parametrize(
+    ('index', 'rows'), [('-1', [3]), ('0', [0]), ('::2', [0, 2]), ('1:3', [1, 2]), (':', [0, 1, 2, 3])]
+)
 def test_structures_are_chosen_as_in_python(structures, index, rows):
     assert [source.row for source in read_sources(structures, index)] == rows
 
@@ -194,7 +198,10 @@ def test_a_batch_goes_on_after_a_failure_and_a_refusal(tmp_path, output):
     assert '0.80 Å apart' in results['refused'][0]['reason'] and 'not periodic' in results['refused'][1]['reason']
     assert results['success_fraction'] == pytest.approx(0.4)
     # what the code said about the failure is kept, and nothing else
-    assert [p.relative_to(pieces(output)).as_posix() for p in pieces(output).rglob('*') if p.is_file()] == ['lock', 'structure-1/output.txt']
+    assert [p.relative_to(pieces(output)).as_posix() for p in pieces(output).rglob('*') if p.is_file()] == [
+        'lock',
+        'structure-1/output.txt',
+    ]
 
 
 def test_too_few_labels_give_no_output_but_are_kept(tmp_path, output):
@@ -318,7 +325,9 @@ def test_programs_do_not_outlive_the_block(tmp_path):
 
         status = []
         command = [sys.executable, '-c', 'import time; time.sleep(60)']
-        thread = threading.Thread(target=lambda: status.append(programs.run(command, tmp_path, tmp_path / 'out', os.environ)))
+        thread = threading.Thread(
+            target=lambda: status.append(programs.run(command, tmp_path, tmp_path / 'out', os.environ))
+        )
         thread.start()
         time.sleep(0.3)
         raise RuntimeError

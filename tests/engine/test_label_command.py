@@ -100,7 +100,9 @@ def labelled(pretender, tmp_path, **settings):
 
 def test_the_command_labels_a_file(pretender, frames, tmp_path):
     out, results = tmp_path / 'out.extxyz', tmp_path / 'out.json'
-    ended = ufpnmr_label(frames, '-o', out, '--python', pretender(), '--json', results, '--protocol', 'fast', '--config-type', 'test')
+    ended = ufpnmr_label(
+        frames, '-o', out, '--python', pretender(), '--json', results, '--protocol', 'fast', '--config-type', 'test'
+    )
     assert ended.returncode == 0, ended.stderr
     for atoms in read_dataset(out, ('energy', 'forces', 'stress', 'efg'), 'Li'):
         assert atoms.info['config_type'] == 'test'
@@ -116,10 +118,17 @@ def test_options_go_over_settings_and_settings_over_the_protocol(pretender, fram
     settings, results = tmp_path / 'settings.yaml', tmp_path / 'out.json'
     settings.write_text('cutoff_ev: 250\nmax_cycles: 7\n')
     words = (frames, '-o', tmp_path / 'out.extxyz', '--python', pretender(), '--json', results, '--settings', settings)
-    ended = ufpnmr_label(*words, '--protocol', 'stringent', '--cutoff-ev', 220, '--kpoints', 1, 2, 3, '--kpoint-centre', 'gamma')
+    ended = ufpnmr_label(
+        *words, '--protocol', 'stringent', '--cutoff-ev', 220, '--kpoints', 1, 2, 3, '--kpoint-centre', 'gamma'
+    )
     assert ended.returncode == 0, ended.stderr
     found = json.loads(results.read_text())['settings']
-    assert (found['cutoff_ev'], found['max_cycles'], found['kpoints'], found['kpoint_centre']) == (220, 7, [1, 2, 3], 'gamma')
+    assert (found['cutoff_ev'], found['max_cycles'], found['kpoints'], found['kpoint_centre']) == (
+        220,
+        7,
+        [1, 2, 3],
+        'gamma',
+    )
     assert found['density_tolerance'] == 1e-6
 
 
@@ -194,7 +203,10 @@ def test_a_job_holds_all_that_gpaw_needs(pretender, tmp_path, cache):
     ('label', 'reason'),
     [
         ("sys.exit('Traceback\\nMemoryError: too big')", 'status 1 .*MemoryError: too big'),
-        ("raise FileNotFoundError('no Cf.PBE\\n\\nSee there\\nfor details.')", r'status 1 \(FileNotFoundError: no Cf.PBE\)'),
+        (
+            "raise FileNotFoundError('no Cf.PBE\\n\\nSee there\\nfor details.')",
+            r'status 1 \(FileNotFoundError: no Cf.PBE\)',
+        ),
         ('os._exit(3)', 'status 3 .*said nothing'),
         ("json.dump({'failure': 'the density did not converge'}, open(argv[2], 'w'))", 'did not converge'),
         ("json.dump(labels(job, energy_ev=float('nan')), open(argv[2], 'w'))", 'NaN or infinite energy'),
@@ -261,7 +273,10 @@ def test_a_gpaw_that_cannot_make_the_dataset_is_refused(pretender):
 
 @pytest.mark.parametrize(
     ('probe', 'message'),
-    [('nothing of the kind', 'ended with status 0'), ('{"gpaw": "9.9.9", "mpi": false, "setups": false}', 'has no PAW data sets')],
+    [
+        ('nothing of the kind', 'ended with status 0'),
+        ('{"gpaw": "9.9.9", "mpi": false, "setups": false}', 'has no PAW data sets'),
+    ],
 )
 def test_an_interpreter_without_a_working_gpaw_is_refused_with_a_remedy(pretender, probe, message):
     with pytest.raises(InputError, match=f'{message}.*gpaw_install'):
@@ -310,12 +325,18 @@ def test_gpaw_is_compiled_with_what_is_there(tmp_path, monkeypatch, linked, libr
     for name in ('c++', 'mpicxx') if mpi else ('c++',):
         compiler = tmp_path / name
         # a program without libraries needs only the compiler
-        compiler.write_text(f'#!/bin/sh\nfor name in {linked}; do case "$*" in *-l$name*) exit 0; esac; done; case "$*" in *-l*) exit 1; esac\n')
+        compiler.write_text(
+            f'#!/bin/sh\nfor name in {linked}; do case "$*" in *-l$name*) exit 0; esac; done; case "$*" in *-l*) exit 1; esac\n'
+        )
         compiler.chmod(0o755)
     monkeypatch.setenv('PATH', f'{tmp_path}:/bin')
     monkeypatch.setattr(sys, 'executable', str(tmp_path / 'python'))
     found = runpy.run_path(gpaw_siteconfig.__file__)
-    assert (found['libraries'], found['noblas'], found['fftw']) == (libraries, 'openblas' not in linked, 'fftw3' in linked)
+    assert (found['libraries'], found['noblas'], found['fftw']) == (
+        libraries,
+        'openblas' not in linked,
+        'fftw3' in linked,
+    )
     assert (found['mpi'], Path(found['compiler']).name) == ((True, 'mpicxx') if mpi else (False, 'c++'))
 
 
@@ -323,5 +344,7 @@ def test_an_installed_gpaw_is_not_installed_again(pretender, monkeypatch):
     monkeypatch.setenv(PYTHON_VARIABLE, str(pretender()))
     found, new = gpaw_install.find_or_install()
     assert found.gpaw == '9.9.9' and not new
-    ended = subprocess.run([sys.executable, '-m', 'aiida_ufpnmr.engine.dft.gpaw_install'], capture_output=True, text=True, env=os.environ)
+    ended = subprocess.run(
+        [sys.executable, '-m', 'aiida_ufpnmr.engine.dft.gpaw_install'], capture_output=True, text=True, env=os.environ
+    )
     assert ended.returncode == 0 and 'GPAW 9.9.9 there' in ended.stdout

@@ -6,12 +6,12 @@ from test_md_output import argon, frames_of
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
-from aiida_ufpnmr.engine.md.chain import chain, files_of
 from aiida_ufpnmr.engine.md.checkpoint import checkpoint_path
 from aiida_ufpnmr.engine.md.guards import Stop
 from aiida_ufpnmr.engine.md.recording import Output
 from aiida_ufpnmr.engine.md.run import _Loop, run_md
-from aiida_ufpnmr.engine.md.writer import in_pieces
+from aiida_ufpnmr.engine.trajectories.chain import chain, files_of
+from aiida_ufpnmr.engine.trajectories.writer import in_pieces
 
 OUTPUT, STEPS = Output(10, log_every=3, velocities_every=7), 400
 

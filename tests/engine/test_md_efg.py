@@ -9,11 +9,11 @@ from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.efg import EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md import Simulation
-from aiida_ufpnmr.engine.md.h5md import error_series, grade_series
 from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
 from aiida_ufpnmr.engine.md.run import run_md
-from aiida_ufpnmr.engine.md.trajectory import Trajectory
 from aiida_ufpnmr.engine.neighbours import surroundings
+from aiida_ufpnmr.engine.trajectories.h5md import error_series, grade_series
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 SETTINGS = EfgSettings(cutoff=5.0, n_max=3, l_max=3, mixed_channels=4, folds=3, penalty=1e-3)
 
@@ -41,7 +41,8 @@ def test_surroundings_of_a_run_are_those_of_its_structure(crystal, small_potenti
     for k in range(len(chosen)):
         rows = slice(*found.start[k : k + 2])
         one, other = (
-            np.array(sorted(np.column_stack([a.index[rows], a.vector[rows]]).round(9).tolist())) for a in (found, wanted)
+            np.array(sorted(np.column_stack([a.index[rows], a.vector[rows]]).round(9).tolist()))
+            for a in (found, wanted)
         )
         np.testing.assert_allclose(one, other, atol=1e-8)
 

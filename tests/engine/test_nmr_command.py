@@ -10,9 +10,9 @@ from two_site import two_site_paths, two_site_tensors, write_two_site_trajectory
 from aiida_ufpnmr.engine import main as program
 from aiida_ufpnmr.engine.efg.tensors import quadrupolar_frequency
 from aiida_ufpnmr.engine.hdf5 import content_hash
-from aiida_ufpnmr.engine.md.trajectory import EfgSeries, Trajectory, write_efg
 from aiida_ufpnmr.engine.nmr import NO_DECAY, powder_directions
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
+from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, Trajectory, write_efg
 from aiida_ufpnmr.engine.transport import ion_paths
 
 RATE_PER_FRAME = 0.01

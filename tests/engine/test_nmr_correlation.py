@@ -10,8 +10,8 @@ from aiida_ufpnmr.engine.nmr import (
     powder_echo,
     spin_alignment_echo,
 )
-from aiida_ufpnmr.engine.nmr import correlation as module
-from aiida_ufpnmr.engine.nmr.lag_bins import LagBins, bin_nodes
+from aiida_ufpnmr.engine.timeseries import correlation as module
+from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins, bin_nodes
 
 
 def double_sum(x):
@@ -103,8 +103,6 @@ def test_powder_echo_does_not_change_when_the_crystal_is_turned():
     turned = q @ v @ q.T
 
     def echo(tensors):
-        return powder_echo(
-            lambda b: np.einsum('i,fnij,j->fn', b, tensors, b), *powder_directions(24), 0.1, 5.0, 8.0
-        )[1]
+        return powder_echo(lambda b: np.einsum('i,fnij,j->fn', b, tensors, b), *powder_directions(24), 0.1, 5.0, 8.0)[1]
 
     np.testing.assert_allclose(echo(v), echo(turned), atol=1e-5)  # error of the quadrature

@@ -8,9 +8,9 @@ from scipy.spatial.transform import Rotation
 
 from aiida_ufpnmr.engine.efg.tensors import from_irreps, quadrupolar_frequency
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.trajectory import EfgSeries
 from aiida_ufpnmr.engine.nmr import DECAY, NO_DECAY, autocorrelation, fit_decay, powder_directions
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
+from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries
 
 FRAMES, IONS, TAU = 2000, 48, 40.0
 

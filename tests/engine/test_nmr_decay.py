@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from aiida_ufpnmr.engine.nmr import DECAY, NO_DECAY, autocorrelation, fit_decay
-from aiida_ufpnmr.engine.nmr.curve_noise import FastPart, curve_covariance
-from aiida_ufpnmr.engine.nmr.stretched import Decay
+from aiida_ufpnmr.engine.timeseries.curve_noise import FastPart, curve_covariance
+from aiida_ufpnmr.engine.timeseries.stretched import Decay
 
 
 def jumps(seed, n_ions, n_frames, tau, offset=0.0, vibration=1.0, period=7.7, noise=5.0):

@@ -13,7 +13,6 @@ from aiida_ufpnmr.engine.commands.analyse import analyse
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
 from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.trajectory import EfgSeries, write_efg
 from aiida_ufpnmr.engine.nmr.grain_walk import GLASS, _walk, cubes, voronoi, walk
 from aiida_ufpnmr.engine.nmr.grains import (
     cube_time_to_e,
@@ -33,6 +32,7 @@ from aiida_ufpnmr.engine.nmr.microstructure import (
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
 from aiida_ufpnmr.engine.nmr.residual import CHANCE, RESIDUAL, residual_coupling
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
+from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, write_efg
 
 TIMES = np.geomspace(0.02, 1.0, 9)
 LITHIUM = get_isotope('7Li')
@@ -70,13 +70,17 @@ def plain_walk(labels, images, inside, across, outside, entering, times, walkers
             for step in steps:
                 there = labels[tuple((place + step) % m)]
                 both = (here == GLASS) + (there == GLASS)
-                rates.append((inside if here == there else across) if not both else (entering if both == 1 else outside))
+                rates.append(
+                    (inside if here == there else across) if not both else (entering if both == 1 else outside)
+                )
             t += rng.exponential() / sum(rates)
             now = (here, *(images[tuple(place % m)] + place // m))
             while i < len(times) and times[i] < t:
                 same[i] += now == start
                 i += 1
-            place = place + steps[int(np.searchsorted(np.cumsum(rates), rng.random_sample() * sum(rates), side='right'))]
+            place = (
+                place + steps[int(np.searchsorted(np.cumsum(rates), rng.random_sample() * sum(rates), side='right'))]
+            )
     return same
 
 
@@ -261,7 +265,12 @@ def test_temperature_carries_the_diffusion_by_arrhenius():
 
 @pytest.mark.parametrize(
     'options',
-    [{'structure': 'spheres'}, {'boundary_nm': -1.0}, {'glass_fraction': 0.95}, {'spread': 0.2, 'structure': 'voronoi'}],
+    [
+        {'structure': 'spheres'},
+        {'boundary_nm': -1.0},
+        {'glass_fraction': 0.95},
+        {'spread': 0.2, 'structure': 'voronoi'},
+    ],
 )
 def test_senseless_grains_are_refused(options):
     with pytest.raises(InputError):

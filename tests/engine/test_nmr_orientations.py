@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 from aiida_ufpnmr.engine.commands.analyse import analyse
 from aiida_ufpnmr.engine.efg.tensors import asymmetry, quadrupolar_coupling, quadrupolar_frequency
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.trajectory import EfgSeries, write_efg
 from aiida_ufpnmr.engine.nmr.orientations import field_angles, orientation_maps
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
+from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, write_efg
 
 
 def tensors(seed, shape, scale=5e-3):
@@ -31,8 +31,8 @@ def test_angles_give_back_the_frequency_by_equation_two(convention, sign):
     v, b = tensors(0, (300,)), (0.3, -0.5, 0.8)
     theta, phi = field_angles(v, b, convention)
     eta = asymmetry(v)
-    omega = 0.5 * quadrupolar_coupling(v) * (
-        3 * np.cos(theta) ** 2 - 1 + sign * eta * np.sin(theta) ** 2 * np.cos(2 * phi)
+    omega = (
+        0.5 * quadrupolar_coupling(v) * (3 * np.cos(theta) ** 2 - 1 + sign * eta * np.sin(theta) ** 2 * np.cos(2 * phi))
     )
     np.testing.assert_allclose(omega, quadrupolar_frequency(v, b), atol=1e-9)
 

@@ -11,10 +11,10 @@ from aiida_ufpnmr.engine.commands.analyse import analyse
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
 from aiida_ufpnmr.engine.efg.tensors import asymmetry, quadrupolar_coupling
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.trajectory import EfgSeries, write_efg
 from aiida_ufpnmr.engine.nmr.relaxation_times import inverse_laplace
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.nmr.spin_lattice import RESOLVED, TOO_COARSE, TOO_SHORT, spin_lattice_relaxation
+from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, write_efg
 
 LAG = np.geomspace(1.0, 3000.0, 60)
 
@@ -162,7 +162,9 @@ def test_the_command_gives_times_and_t1(tmp_path):
 
 def test_no_times_are_named_where_there_is_no_decay(tmp_path):
     path = tmp_path / 'run.h5'
-    write_efg(path, EfgSeries('Li', np.arange(20), 100.0 * np.arange(1000), two_site_tensors(np.zeros((1000, 20), int))))
+    write_efg(
+        path, EfgSeries('Li', np.arange(20), 100.0 * np.arange(1000), two_site_tensors(np.zeros((1000, 20), int)))
+    )
     out = tmp_path / 'out.json'
     result = CliRunner().invoke(analyse, ['relaxation', str(path), '--json', str(out)], catch_exceptions=False)
     assert result.exit_code == 0

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from two_site import TENSOR, two_site_paths, two_site_tensors, write_two_site_trajectory
 
+from aiida_ufpnmr.engine.analyses.groups import hopping_ions
 from aiida_ufpnmr.engine.commands import nmr as command
 from aiida_ufpnmr.engine.efg.tensors import asymmetry, quadrupolar_coupling
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.trajectory import EfgSeries, write_efg
 from aiida_ufpnmr.engine.nmr import observables
 from aiida_ufpnmr.engine.nmr import runs as module
-from aiida_ufpnmr.engine.nmr.groups import hopping_ions
-from aiida_ufpnmr.engine.nmr.lag_bins import bin_nodes
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
 from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
-from aiida_ufpnmr.engine.nmr.sums import CorrelationSums
+from aiida_ufpnmr.engine.timeseries.lag_bins import bin_nodes
+from aiida_ufpnmr.engine.timeseries.sums import CorrelationSums
+from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, write_efg
 
 FAST = AcfSettings(gamma=1.0, bootstrap=20, decays=1)
 

@@ -12,9 +12,9 @@ from aiida_ufpnmr.engine.commands.analyse import analyse
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
 from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.trajectory import EfgSeries, write_efg
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.nmr.spectra import averaged_tensors, quadrupolar_spectra, sites_of, transitions
+from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, write_efg
 
 LITHIUM = get_isotope('7Li')
 

@@ -5,8 +5,8 @@ import pytest
 from scipy.integrate import quad
 
 from aiida_ufpnmr.engine.nmr import DECAY, autocorrelation, fit_decay
-from aiida_ufpnmr.engine.nmr.curve_noise import crossed_overlap
-from aiida_ufpnmr.engine.nmr.stretched import Decay
+from aiida_ufpnmr.engine.timeseries.curve_noise import crossed_overlap
+from aiida_ufpnmr.engine.timeseries.stretched import Decay
 
 
 def two_rates(seed, fast, slow, n_ions=48, n_frames=3000, share=0.5, noise=5.0):

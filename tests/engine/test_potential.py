@@ -299,11 +299,11 @@ def test_features_times_coefficients_are_energy_virial_and_forces(labelled, sett
     predicted = coefficients @ features(atoms, potential.types(atoms), basis)
     assert predicted[0] == pytest.approx(found.energy, rel=1e-11)
     np.testing.assert_allclose(
-        predicted[1:N_LEADING], found.virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], atol=1e-9 * abs(found.virial).max()
+        predicted[1:N_LEADING],
+        found.virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
+        atol=1e-9 * abs(found.virial).max(),
     )
-    np.testing.assert_allclose(
-        predicted[N_LEADING:].reshape(-1, 3), found.forces, atol=1e-10 * abs(found.forces).max()
-    )
+    np.testing.assert_allclose(predicted[N_LEADING:].reshape(-1, 3), found.forces, atol=1e-10 * abs(found.forces).max())
     local = local_features(atoms, potential.types(atoms), basis)
     np.testing.assert_allclose(local @ coefficients, found.energies, rtol=1e-10)
 
@@ -335,7 +335,13 @@ def test_knots_that_leave_no_room_for_a_wall_are_refused(labelled):
 def test_fit_recovers_the_potential_that_made_the_labels(labelled):
     """Labels made by a fitted potential lie in its own basis: a fit with weak penalties must predict them."""
     settings = PotentialSettings(
-        pair_cutoff=6.0, leg_intervals=4, pair_intervals=8, ridge_pair=1e-9, ridge_trio=1e-9, curvature_pair=0, curvature_trio=0
+        pair_cutoff=6.0,
+        leg_intervals=4,
+        pair_intervals=8,
+        ridge_pair=1e-9,
+        ridge_trio=1e-9,
+        curvature_pair=0,
+        curvature_trio=0,
     )
     first, _ = fit_potential(labelled, settings)
     structures = []

@@ -37,7 +37,9 @@ def shipped(example_data):
 @pytest.fixture(scope='module')
 def crystal_potential(shipped):
     """Knows cold crystals and nothing else."""
-    return fit_potential(shipped.subset(i for i, g in enumerate(shipped.groups) if g in ('beta_300K', 'beta_600K')), SETTINGS)[0]
+    return fit_potential(
+        shipped.subset(i for i, g in enumerate(shipped.groups) if g in ('beta_300K', 'beta_600K')), SETTINGS
+    )[0]
 
 
 @pytest.fixture(scope='module')
@@ -63,7 +65,9 @@ def small_cells(n: int) -> list[Candidate]:
     rng = np.random.default_rng(0)
     corners = np.array([[0, 0, 0], [2.6, 2.5, 0], [2.5, 0, 2.6], [0, 2.5, 2.5]])
     return [
-        Candidate(Atoms('Li2PS', corners + 0.3 * rng.normal(size=(4, 3)), cell=[5.1, 5.0, 5.2], pbc=True), f's{i % 3}', i)
+        Candidate(
+            Atoms('Li2PS', corners + 0.3 * rng.normal(size=(4, 3)), cell=[5.1, 5.0, 5.2], pbc=True), f's{i % 3}', i
+        )
         for i in range(n)
     ]
 
@@ -138,7 +142,9 @@ def test_disagreement_is_the_spread_of_the_forces_on_each_atom(committee):
     np.testing.assert_allclose(disagreement(committee, one.atoms), expected, rtol=1e-12)
 
 
-def test_a_committee_chooses_where_it_disagrees_most_and_the_same_seeds_give_it_again(crystal_potential, committee, crystals):
+def test_a_committee_chooses_where_it_disagrees_most_and_the_same_seeds_give_it_again(
+    crystal_potential, committee, crystals
+):
     candidates = small_cells(8)
     found = select_structures(crystal_potential, candidates, 3, method='committee', committee=committee)
     spread = [disagreement(committee, one.atoms).max() for one in candidates]
@@ -192,7 +198,19 @@ def test_the_command_says_how_far_a_committee_disagrees(crystal_potential, commi
     for potential, name in zip((crystal_potential, *committee), ('p.h5', 'one.h5', 'two.h5')):
         potential.save(tmp_path / name)
     write_dataset(tmp_path / 'cells.extxyz', Dataset(tuple(one.atoms for one in candidates)))
-    words = ['select', 'p.h5', 'cells.extxyz', '-n', '2', '-o', 'out.extxyz', '--json', 'out.json', '--method', 'committee']
+    words = [
+        'select',
+        'p.h5',
+        'cells.extxyz',
+        '-n',
+        '2',
+        '-o',
+        'out.extxyz',
+        '--json',
+        'out.json',
+        '--method',
+        'committee',
+    ]
     words += ['--committee', 'one.h5', '--committee', 'two.h5']
     result = CliRunner().invoke(ufpnmr, [str(tmp_path / word) if '.' in word else word for word in words])
     assert result.exit_code == 0, result.exception
@@ -201,7 +219,9 @@ def test_the_command_says_how_far_a_committee_disagrees(crystal_potential, commi
     assert found['committee_sha256'] == [member.identity for member in committee[:2]]
     for one in found['chosen']:
         expected = 1000 * disagreement(committee[:2], candidates[one['row']].atoms).max()
-        assert one['disagreement_meV_per_angstrom'] == pytest.approx(expected, rel=1e-5)  # places as they stand in the file
+        assert one['disagreement_meV_per_angstrom'] == pytest.approx(
+            expected, rel=1e-5
+        )  # places as they stand in the file
 
 
 @pytest.mark.parametrize(

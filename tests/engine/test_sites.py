@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from aiida_ufpnmr.engine.commands import analyse as command
 from aiida_ufpnmr.engine.commands.nmr import acf
-from aiida_ufpnmr.engine.md.trajectory import EDGES, POSITION, Trajectory, TrajectoryWriter
 from aiida_ufpnmr.engine.structure import sites as module
 from aiida_ufpnmr.engine.structure import soft_coordination, stays
+from aiida_ufpnmr.engine.trajectories.trajectory import EDGES, POSITION, Trajectory, TrajectoryWriter
 
 TETRAHEDRON = 2.4 / np.sqrt(3) * np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
 OCTAHEDRON = 2.6 * np.vstack([np.eye(3), -np.eye(3)])
@@ -19,8 +19,17 @@ OCTAHEDRON = 2.6 * np.vstack([np.eye(3), -np.eye(3)])
 
 def plain_coordination(positions, cell, ions, anions, radius, width, images=2):
     """The definition: every image, without a cut-off."""
-    shifts = np.array([[a, b, c] for a in range(-images, images + 1) for b in range(-images, images + 1)
-                       for c in range(-images, images + 1)]) @ cell
+    shifts = (
+        np.array(
+            [
+                [a, b, c]
+                for a in range(-images, images + 1)
+                for b in range(-images, images + 1)
+                for c in range(-images, images + 1)
+            ]
+        )
+        @ cell
+    )
     d = positions[anions][None, :, None] + shifts - positions[ions][:, None, None]
     return (1 / (1 + np.exp((np.linalg.norm(d, axis=-1) - radius) / width))).sum(axis=(1, 2))
 

@@ -97,7 +97,9 @@ def test_uncertainty_follows_the_symmetries_of_the_structure(labelled, fitted):
     found = uncertainty(fitted, atoms)
     order = np.random.default_rng(0).permutation(len(atoms))
     np.testing.assert_allclose(uncertainty(fitted, atoms[order]).forces, found.forces[order], rtol=1e-4)  # float32
-    np.testing.assert_allclose(extrapolation_grade(fitted, atoms[order]), extrapolation_grade(fitted, atoms)[order], rtol=1e-9)
+    np.testing.assert_allclose(
+        extrapolation_grade(fitted, atoms[order]), extrapolation_grade(fitted, atoms)[order], rtol=1e-9
+    )
     turned = atoms.copy()
     turned.rotate(90, 'z', rotate_cell=True)
     # components x and y change places, their variances with them

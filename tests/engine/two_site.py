@@ -3,7 +3,7 @@
 import numpy as np
 from ase import Atoms
 
-from aiida_ufpnmr.engine.md.trajectory import EDGES, POSITION, TrajectoryWriter
+from aiida_ufpnmr.engine.trajectories.trajectory import EDGES, POSITION, TrajectoryWriter
 
 TENSOR = np.array([[1.0, 0.3, 0.0], [0.3, -0.5, 0.2], [0.0, 0.2, -0.5]])
 

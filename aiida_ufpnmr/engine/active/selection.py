@@ -136,7 +136,9 @@ def select_structures(
 def _check_committee(method: str, committee: Sequence[UltraFastPotential], efg_model: EfgModel | None) -> None:
     if method != 'committee':
         if committee:
-            raise InputError(f'{committee[0].source}: a committee is of use to the method committee alone, not to {method}')
+            raise InputError(
+                f'{committee[0].source}: a committee is of use to the method committee alone, not to {method}'
+            )
         return
     if len({member.identity for member in committee}) < 2:  # chance may draw some resamples twice
         raise InputError('a committee has two or more different members; fit each with another seed of --resample')

@@ -25,9 +25,9 @@ from aiida_ufpnmr.engine.efg.isotopes import get_isotope
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
-from aiida_ufpnmr.engine.md.trajectory import Trajectory
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
-from aiida_ufpnmr.engine.transport.paths import REFERENCES, IonPaths, ion_paths
+from aiida_ufpnmr.engine.trajectories.paths import REFERENCES, IonPaths, ion_paths
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # takes a while to import

@@ -41,11 +41,11 @@ from aiida_ufpnmr.engine.efg.tuning import tune
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import content_hash, versions
-from aiida_ufpnmr.engine.md.h5md import POSITION
 from aiida_ufpnmr.engine.md.replicas import available_cores
-from aiida_ufpnmr.engine.md.trajectory import Trajectory
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.settings import read_settings
+from aiida_ufpnmr.engine.trajectories.h5md import POSITION
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 #: Rows of the table: key, what to call it, how to print it.
 _ROWS = (
@@ -375,11 +375,17 @@ def _predict_along(model, trajectory, output, identity: str, errors_every: int, 
     help='Tensors as .h5 (H5MD), .extxyz (column efg) or .magres (one structure), by suffix.',
 )
 @click.option(
-    '--timestep', 'timestep_fs', type=POSITIVE, metavar='FS',
+    '--timestep',
+    'timestep_fs',
+    type=POSITIVE,
+    metavar='FS',
     help='Time between two structures in fs, for .h5 from a file that holds no times.',
 )
 @click.option(
-    '--uncertainty-every', 'errors_every', type=Count(min=0), metavar='N',
+    '--uncertainty-every',
+    'errors_every',
+    type=Count(min=0),
+    metavar='N',
     help='Expected errors and extrapolation grades at each N-th frame of a trajectory, or of all structures; 0 for '
     'none. Default 1, or 0 where the model has no posterior.',
 )
@@ -427,9 +433,7 @@ def predict_efg(
             else:
                 _check_single(output, trajectory.n_frames, structures_path)
                 structures = [trajectory.atoms(frame) for frame in range(trajectory.n_frames)]
-                summary = _predict_structures(
-                    model, structures, output, timestep_fs, structures_path, errors_every > 0
-                )
+                summary = _predict_structures(model, structures, output, timestep_fs, structures_path, errors_every > 0)
     else:
         extended = structures_path.suffix in ('.xyz', '.extxyz')
         structures = list(read_dataset(structures_path)) if extended else read_structures(structures_path)

@@ -30,36 +30,64 @@ from aiida_ufpnmr.engine.settings import read_mapping, settings_from_mapping
 
 @click.command('label', cls=Command, example='ufpnmr label frames.extxyz -o labels.extxyz --engine gpaw --cores 2')
 @click.argument('structures', type=INPUT, metavar='STRUCTURES')
-@click.option('-o', '--output', type=OUTPUT, required=True, metavar='OUT.extxyz', help='Where to write the labelled structures.')
+@click.option(
+    '-o', '--output', type=OUTPUT, required=True, metavar='OUT.extxyz', help='Where to write the labelled structures.'
+)
 @click.option('--engine', type=click.Choice(['gpaw']), default='gpaw', show_default=True, help='The DFT code.')
 @click.option(
-    '--protocol', type=click.Choice(PROTOCOLS), default=DEFAULT_PROTOCOL, show_default=True,
+    '--protocol',
+    type=click.Choice(PROTOCOLS),
+    default=DEFAULT_PROTOCOL,
+    show_default=True,
     help='Set of settings; what it costs and how accurate it is, the documentation says.',
 )
 @settings_option
 @click.option('--cutoff-ev', type=POSITIVE, metavar='EV', help='Kinetic energy of the highest plane wave in eV.')
 @click.option(
-    '--kspacing', type=POSITIVE, metavar='PER_ANGSTROM',
+    '--kspacing',
+    type=POSITIVE,
+    metavar='PER_ANGSTROM',
     help='Largest distance of k-points in 1/Å, with the factor 2π; the grid follows the cell.',
 )
-@click.option('--kpoints', type=COUNT, nargs=3, metavar='A B C', help='The same grid of k-points for all structures: --kpoints 1 2 2.')
 @click.option(
-    '--kpoint-centre', type=click.Choice(CENTRES),
+    '--kpoints',
+    type=COUNT,
+    nargs=3,
+    metavar='A B C',
+    help='The same grid of k-points for all structures: --kpoints 1 2 2.',
+)
+@click.option(
+    '--kpoint-centre',
+    type=click.Choice(CENTRES),
     help='auto: shifted (Monkhorst-Pack), but centred at Gamma where a shift would break the symmetry of the lattice.',
 )
 @click.option('--smearing-ev', type=POSITIVE, metavar='EV', help='Width of the Fermi-Dirac distribution in eV.')
-@click.option('--index', default=':', show_default=True, metavar='I', help='Which structures of the file: 0, -1, ::10, 5:20.')
+@click.option(
+    '--index', default=':', show_default=True, metavar='I', help='Which structures of the file: 0, -1, ::10, 5:20.'
+)
 @click.option('--config-type', metavar='NAME', help='Group of structures that name none.')
 @click.option(
-    '--min-success-fraction', type=Number(min=0, max=1), default=0.8, show_default=True, metavar='F',
+    '--min-success-fraction',
+    type=Number(min=0, max=1),
+    default=0.8,
+    show_default=True,
+    metavar='F',
     help='Share of the structures that must have got labels.',
 )
 @click.option(
-    '--cores', type=COUNT, default=1, show_default=True, metavar='N',
+    '--cores',
+    type=COUNT,
+    default=1,
+    show_default=True,
+    metavar='N',
     help='Processes at a time: structures side by side first, then k-points of one, where GPAW has MPI.',
 )
 @click.option(
-    '--python', 'python', type=INPUT, metavar='PATH', help=f'The Python that has GPAW; else {PYTHON_VARIABLE}, else the first found.'
+    '--python',
+    'python',
+    type=INPUT,
+    metavar='PATH',
+    help=f'The Python that has GPAW; else {PYTHON_VARIABLE}, else the first found.',
 )
 @json_option
 def label(
@@ -84,7 +112,9 @@ def label(
     changes = None
     if settings_path is not None:
         changes = read_mapping(settings_path, 'settings')
-        settings_from_mapping(GpawSettings, changes, str(settings_path))  # so that a mistake is told with the name of the file
+        settings_from_mapping(
+            GpawSettings, changes, str(settings_path)
+        )  # so that a mistake is told with the name of the file
     sources = read_sources(structures, index, config_type)
     settings = gpaw_settings(options, changes, {symbol for source in sources for symbol in source.atoms.symbols})
     results = label_structures(
@@ -97,7 +127,10 @@ def label(
         )
     report({'protocol': protocol, **results}, json_path)
     for what in ('refused', 'failed'):
-        warn(f'{entry["source_file"]}, structure {entry["source_row"]}: {what}: {entry["reason"]}' for entry in results[what])
+        warn(
+            f'{entry["source_file"]}, structure {entry["source_row"]}: {what}: {entry["reason"]}'
+            for entry in results[what]
+        )
     seconds = results['timing']['wall_s_per_structure']
     print_table(
         [

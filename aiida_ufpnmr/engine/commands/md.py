@@ -27,12 +27,12 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md.barostats import BAROSTATS
 from aiida_ufpnmr.engine.md.conditions import ENSEMBLES
-from aiida_ufpnmr.engine.md.h5md import Storage
 from aiida_ufpnmr.engine.md.recording import JUDGED, EfgOutput, Output
 from aiida_ufpnmr.engine.md.replicas import available_cores, in_processes, replica_path, summary
 from aiida_ufpnmr.engine.md.run import GradeWatch, run_md
 from aiida_ufpnmr.engine.md.simulation import PRECISIONS, Simulation
 from aiida_ufpnmr.engine.md.thermostats import THERMOSTATS
+from aiida_ufpnmr.engine.trajectories.h5md import Storage
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 #: Time between two frames where none is given, fs.
@@ -158,11 +158,20 @@ def run_options(closest_approach: float):
 @click.argument('potential', type=INPUT, metavar='POT')
 @click.argument('structure', type=INPUT, metavar='STRUCTURE')
 @click.option(
-    '-o', '--output', type=OUTPUT, required=True, metavar='TRAJ.h5', help='Where to write the trajectory (H5MD).',
+    '-o',
+    '--output',
+    type=OUTPUT,
+    required=True,
+    metavar='TRAJ.h5',
+    help='Where to write the trajectory (H5MD).',
 )
 @click.option('--steps', type=COUNT, required=True, metavar='N', help='The last step, counted from the very beginning.')
 @click.option(
-    '--equilibrate', type=click.IntRange(min=0), default=0, show_default=True, metavar='N',
+    '--equilibrate',
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar='N',
     help='Steps to take before, of which nothing is written.',
 )
 @click.option('--timestep', type=POSITIVE, default=2.0, show_default=True, metavar='FS', help='Time step in fs.')
@@ -171,56 +180,94 @@ def run_options(closest_approach: float):
     help='Temperature in K: of the first velocities, and of the thermostat.',
 )  # fmt: skip
 @click.option(
-    '--final-temperature', type=NOT_NEGATIVE, metavar='K',
+    '--final-temperature',
+    type=NOT_NEGATIVE,
+    metavar='K',
     help='Go to this temperature in a straight line until the last step.',
 )
 @click.option(
-    '--ensemble', type=click.Choice(ENSEMBLES), default='nvt', show_default=True,
+    '--ensemble',
+    type=click.Choice(ENSEMBLES),
+    default='nvt',
+    show_default=True,
     help='Constant energy, temperature, or temperature and pressure.',
 )
 @click.option(
-    '--thermostat', type=click.Choice(list(THERMOSTATS)), help='What keeps the temperature.  [default: rescaling]',
+    '--thermostat',
+    type=click.Choice(list(THERMOSTATS)),
+    help='What keeps the temperature.  [default: rescaling]',
 )
 @click.option(
     '--relaxation', type=POSITIVE, default=100.0, show_default=True, metavar='FS',
     help='Relaxation time of the thermostat in fs.',
 )  # fmt: skip
 @click.option(
-    '--pressure', type=Number(min=-1e4, max=1e4), default=0.0, show_default=True, metavar='GPa',
+    '--pressure',
+    type=Number(min=-1e4, max=1e4),
+    default=0.0,
+    show_default=True,
+    metavar='GPa',
     help='Pressure in GPa, with --ensemble npt.',
 )
 @click.option(
-    '--barostat', type=click.Choice(list(BAROSTATS)),
+    '--barostat',
+    type=click.Choice(list(BAROSTATS)),
     help='Whether the shape of the cell changes with its volume.  [default: isotropic]',
 )
 @click.option(
-    '--pressure-relaxation', type=POSITIVE, default=1000.0, show_default=True, metavar='FS',
+    '--pressure-relaxation',
+    type=POSITIVE,
+    default=1000.0,
+    show_default=True,
+    metavar='FS',
     help='Relaxation time of the volume in fs.',
 )
 @click.option(
-    '--bulk-modulus', type=POSITIVE, default=20.0, show_default=True, metavar='GPa',
+    '--bulk-modulus',
+    type=POSITIVE,
+    default=20.0,
+    show_default=True,
+    metavar='GPa',
     help='A guess, in GPa; only the relaxation time of the volume depends on it.',
 )
 @click.option(
-    '--mass', 'masses', type=Masses(), metavar='Li=6.015',
+    '--mass',
+    'masses',
+    type=Masses(),
+    metavar='Li=6.015',
     help='Masses in amu other than the usual ones: --mass Li=6.015,P=31.',
 )
 @click.option(
-    '--seed', type=click.IntRange(min=0), default=0, show_default=True,
+    '--seed',
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
     help='Seed of velocities, thermostat and barostat.',
 )
 @click.option(
-    '--index', type=int, metavar='I', help='Which structure of a file of several; 0 is the first, -1 the last.',
+    '--index',
+    type=int,
+    metavar='I',
+    help='Which structure of a file of several; 0 is the first, -1 the last.',
 )
 @click.option(
-    '--supercell', type=COUNT, nargs=3, default=(1, 1, 1), metavar='A B C', help='Repeat the cell: --supercell 1 1 2.',
+    '--supercell',
+    type=COUNT,
+    nargs=3,
+    default=(1, 1, 1),
+    metavar='A B C',
+    help='Repeat the cell: --supercell 1 1 2.',
 )
 @click.option(
-    '--replicas', type=COUNT, metavar='N',
+    '--replicas',
+    type=COUNT,
+    metavar='N',
     help='Run so many copies, TRAJ-0.h5, TRAJ-1.h5, ..., with seeds that count up from --seed.',
 )
 @click.option(
-    '--from-checkpoint', type=INPUT, metavar='C.h5',
+    '--from-checkpoint',
+    type=INPUT,
+    metavar='C.h5',
     help='Go on from this checkpoint of the same run, whose frames are elsewhere; TRAJ.h5 holds what comes after.',
 )
 @click.option('--jobs', type=COUNT, metavar='N', help='Replicas at a time; by default as many as there are cores for.')
@@ -287,9 +334,7 @@ def _run(options: dict, origin: Path | None = None) -> dict:
     return run_with_options(simulation, options['output'], options['steps'], options, origin)
 
 
-def run_with_options(
-    simulation: Simulation, path: Path, steps: int, options: dict, origin: Path | None = None
-) -> dict:
+def run_with_options(simulation: Simulation, path: Path, steps: int, options: dict, origin: Path | None = None) -> dict:
     """:func:`run_md` as the options of :func:`run_options` ask for it."""
     cadence = max(1, round(DEFAULT_CADENCE / simulation.timestep_fs))
     model = options['efg_model']

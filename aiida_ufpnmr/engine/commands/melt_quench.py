@@ -37,47 +37,86 @@ DEFAULTS = MeltQuench()
 )
 @click.argument('potential', type=INPUT, metavar='POT')
 @click.option(
-    '-o', '--output', type=OUTPUT, required=True, metavar='GLASS.extxyz',
+    '-o',
+    '--output',
+    type=OUTPUT,
+    required=True,
+    metavar='GLASS.extxyz',
     help='Where to write the glass; the trajectory of each stage goes beside it, to GLASS-melt.h5 and so on.',
 )
 @click.option('--composition', required=True, metavar='FORMULA', help='Such as Li3PS4 or (Li2S)7(P2S5)3.')
 @click.option('--atoms', 'n_atoms', type=COUNT, required=True, metavar='N', help='Number of atoms.')
 @click.option('--density', type=POSITIVE, required=True, metavar='G/CM3', help='Density of the melt in g/cm³.')
 @click.option(
-    '--melt-temperature', type=POSITIVE, default=DEFAULTS.melt_temperature_K, show_default=True, metavar='K',
+    '--melt-temperature',
+    type=POSITIVE,
+    default=DEFAULTS.melt_temperature_K,
+    show_default=True,
+    metavar='K',
     help='Where the quench begins, in K.',
 )
 @click.option(
-    '--temperature', type=POSITIVE, default=DEFAULTS.temperature_K, show_default=True, metavar='K',
+    '--temperature',
+    type=POSITIVE,
+    default=DEFAULTS.temperature_K,
+    show_default=True,
+    metavar='K',
     help='Where it ends, in K.',
 )
 @click.option(
-    '--melt-ps', type=POSITIVE, default=DEFAULTS.melt_ps, show_default=True, metavar='PS',
+    '--melt-ps',
+    type=POSITIVE,
+    default=DEFAULTS.melt_ps,
+    show_default=True,
+    metavar='PS',
     help='From random places to a liquid, at constant volume.',
 )
 @click.option(
-    '--hold-ps', type=POSITIVE, default=DEFAULTS.hold_ps, show_default=True, metavar='PS',
+    '--hold-ps',
+    type=POSITIVE,
+    default=DEFAULTS.hold_ps,
+    show_default=True,
+    metavar='PS',
     help='Until the liquid has forgotten these, at constant volume.',
 )
 @click.option(
-    '--quench-rate', type=POSITIVE, default=DEFAULTS.quench_rate_K_per_ps, show_default=True, metavar='K/PS',
+    '--quench-rate',
+    type=POSITIVE,
+    default=DEFAULTS.quench_rate_K_per_ps,
+    show_default=True,
+    metavar='K/PS',
     help='At constant pressure; 1 K/ps is 10¹² K/s.',
 )
 @click.option(
-    '--anneal-ps', type=POSITIVE, default=DEFAULTS.anneal_ps, show_default=True, metavar='PS',
+    '--anneal-ps',
+    type=POSITIVE,
+    default=DEFAULTS.anneal_ps,
+    show_default=True,
+    metavar='PS',
     help='At the final temperature and constant pressure.',
 )
 @click.option(
-    '--produce-ps', type=NOT_NEGATIVE, default=DEFAULTS.produce_ps, show_default=True, metavar='PS',
+    '--produce-ps',
+    type=NOT_NEGATIVE,
+    default=DEFAULTS.produce_ps,
+    show_default=True,
+    metavar='PS',
     help='At the final temperature and volume; EFG tensors are predicted in this stage alone.',
 )
 @click.option(
-    '--pressure', type=Number(min=-1e4, max=1e4), default=DEFAULTS.pressure_GPa, show_default=True, metavar='GPa',
+    '--pressure',
+    type=Number(min=-1e4, max=1e4),
+    default=DEFAULTS.pressure_GPa,
+    show_default=True,
+    metavar='GPa',
     help='Of quench and anneal, in GPa.',
 )
 @click.option('--timestep', type=POSITIVE, default=1.0, show_default=True, metavar='FS', help='Time step in fs.')
 @click.option(
-    '--seed', type=click.IntRange(min=0), default=0, show_default=True,
+    '--seed',
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
     help='Seed of places, velocities, thermostat and barostat.',
 )
 @run_options(closest_approach=0.8)
@@ -93,9 +132,7 @@ def melt_quench(
     """
     if output.suffix != '.extxyz':
         raise InputError(f'{output}: a glass is written as extended XYZ; choose a name that ends in .extxyz')
-    protocol = MeltQuench(
-        melt_temperature, temperature, melt_ps, hold_ps, quench_rate, anneal_ps, produce_ps, pressure
-    )
+    protocol = MeltQuench(melt_temperature, temperature, melt_ps, hold_ps, quench_rate, anneal_ps, produce_ps, pressure)
     stages = protocol.stages(timestep)
     paths = {stage.name: output.with_name(f'{output.stem}-{stage.name}.h5') for stage in stages}
     check_outputs(output, json_path, *paths.values())

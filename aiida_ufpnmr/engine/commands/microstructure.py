@@ -11,7 +11,6 @@ from aiida_ufpnmr.engine.commands.analysis import Finding, analysis_of_tensors
 from aiida_ufpnmr.engine.commands.shared import NOT_NEGATIVE, POSITIVE, Command, Number, Numbers
 from aiida_ufpnmr.engine.efg.isotopes import Isotope
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.trajectory import Trajectory
 from aiida_ufpnmr.engine.nmr.grain_walk import STRUCTURES
 from aiida_ufpnmr.engine.nmr.microstructure import (
     MEASURED_MS,
@@ -24,9 +23,10 @@ from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functio
 from aiida_ufpnmr.engine.nmr.residual import RESIDUAL, ResidualCoupling, residual_coupling
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.nmr.storage import write_polycrystals
+from aiida_ufpnmr.engine.trajectories.paths import ion_paths
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.transport.msd import DIFFUSION
 from aiida_ufpnmr.engine.transport.msd import diffusion as diffusion_of
-from aiida_ufpnmr.engine.transport.paths import ion_paths
 
 
 @click.command(
@@ -41,9 +41,7 @@ from aiida_ufpnmr.engine.transport.paths import ion_paths
     type=Numbers(),
     help='Diffusion coefficients within grains in cm²/s; default that of the trajectory, where it shows one.',
 )
-@click.option(
-    '--temperature', type=POSITIVE, default=300.0, show_default=True, help='Temperature of --diffusion in K.'
-)
+@click.option('--temperature', type=POSITIVE, default=300.0, show_default=True, help='Temperature of --diffusion in K.')
 @click.option('--activation-energy-ev', type=NOT_NEGATIVE, help='Of the diffusion, in eV; for --temperatures.')
 @click.option('--temperatures', type=Numbers(), help='Temperatures in K to which the diffusion is carried.')
 @click.option(

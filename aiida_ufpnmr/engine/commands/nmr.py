@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from aiida_ufpnmr.engine.analyses.groups import first_sites, hopping_ions, starting_sites
 from aiida_ufpnmr.engine.commands.shared import (
     INPUT,
     NOT_NEGATIVE,
@@ -23,11 +24,10 @@ from aiida_ufpnmr.engine.commands.shared import (
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
-from aiida_ufpnmr.engine.nmr.decay import DECAY
-from aiida_ufpnmr.engine.nmr.groups import first_sites, hopping_ions, starting_sites
 from aiida_ufpnmr.engine.nmr.observables import FIELDS, AcfSettings, correlation_functions
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.nmr.storage import write_curves
+from aiida_ufpnmr.engine.timeseries.decay import DECAY
 
 
 class FieldDirection(click.ParamType):
@@ -64,9 +64,7 @@ class FieldDirection(click.ParamType):
     show_default=True,
     help='Direction of the magnetic field; the powder average is always given, too.',
 )
-@click.option(
-    '--gamma', type=Number(0, 1, min_open=True), help='Fix the stretching exponent; fitted where not given.'
-)
+@click.option('--gamma', type=Number(0, 1, min_open=True), help='Fix the stretching exponent; fitted where not given.')
 @click.option(
     '--decays',
     type=click.Choice(['1', '2', 'auto']),
@@ -166,9 +164,10 @@ def acf(
     )
     if results['runs'] > 1:
         click.echo(f'averaged over {results["runs"]} runs: ' + '; '.join(' + '.join(files) for files in runs.files))
-    print_table([('observable', 'τ (ns)', '95 % interval', 'γ', 'plateau', 'amplitude', 'verdict')] + [
-        row for name, values in results['observables'].items() for row in _rows(name, values)
-    ])
+    print_table(
+        [('observable', 'τ (ns)', '95 % interval', 'γ', 'plateau', 'amplitude', 'verdict')]
+        + [row for name, values in results['observables'].items() for row in _rows(name, values)]
+    )
 
 
 def _rows(name: str, values: dict) -> list[tuple[str, ...]]:

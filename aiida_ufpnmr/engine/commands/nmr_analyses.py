@@ -5,13 +5,12 @@ from __future__ import annotations
 import click
 import numpy as np
 
+from aiida_ufpnmr.engine.analyses.groups import starting_sites
 from aiida_ufpnmr.engine.commands.analysis import Finding, analysis_of_tensors
 from aiida_ufpnmr.engine.commands.nmr import FieldDirection
 from aiida_ufpnmr.engine.commands.shared import NOT_NEGATIVE, POSITIVE, Command, Numbers
 from aiida_ufpnmr.engine.efg.isotopes import Isotope
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.nmr.decay import DECAY
-from aiida_ufpnmr.engine.nmr.groups import starting_sites
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
 from aiida_ufpnmr.engine.nmr.orientations import CONVENTIONS, orientation_maps
 from aiida_ufpnmr.engine.nmr.relaxation_times import RULES, curve_points, inverse_laplace
@@ -19,6 +18,7 @@ from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.nmr.spectra import AVERAGES, averaged_tensors, quadrupolar_spectra, sites_of
 from aiida_ufpnmr.engine.nmr.spin_lattice import RESOLVED, spin_lattice_relaxation
 from aiida_ufpnmr.engine.nmr.storage import write_orientations, write_relaxation_times, write_spectra
+from aiida_ufpnmr.engine.timeseries.decay import DECAY
 
 
 @click.command(
@@ -28,7 +28,11 @@ from aiida_ufpnmr.engine.nmr.storage import write_orientations, write_relaxation
 )
 @analysis_of_tensors
 @click.option(
-    '--field', type=FieldDirection(), default='z', show_default=True, help='Direction of the magnetic field in the cell.'
+    '--field',
+    type=FieldDirection(),
+    default='z',
+    show_default=True,
+    help='Direction of the magnetic field in the cell.',
 )
 @click.option(
     '--convention',
@@ -67,15 +71,17 @@ def orientations(runs: EfgRuns, nuclide: Isotope, field, convention, bins, by_si
                 'tensors': one.tensors,
                 'well_defined_share': one.well_defined_share,
             }
-            table.append((
-                name,
-                one.label,
-                str(one.tensors),
-                f'{theta:.0f}, {phi:.0f}',
-                f'{one.density.max():.2f}',
-                f'{one.half_area:.2f}',
-                f'{one.well_defined_share:.2f}',
-            ))
+            table.append(
+                (
+                    name,
+                    one.label,
+                    str(one.tensors),
+                    f'{theta:.0f}, {phi:.0f}',
+                    f'{one.density.max():.2f}',
+                    f'{one.half_area:.2f}',
+                    f'{one.well_defined_share:.2f}',
+                )
+            )
     results = {'maps': summary, 'field_direction': direction, 'convention': convention, 'bins': bins}
 
     def figure():
@@ -107,7 +113,9 @@ def orientations(runs: EfgRuns, nuclide: Isotope, field, convention, bins, by_si
     help='How the penalty is chosen: deviations as large as their errors, or generalised cross-validation.',
 )
 @click.option('--strength', type=POSITIVE, help='Strength of the penalty; chosen by the rule where not given.')
-@click.option('--points', type=click.IntRange(10, 500), default=60, show_default=True, help='Points of the distribution.')
+@click.option(
+    '--points', type=click.IntRange(10, 500), default=60, show_default=True, help='Points of the distribution.'
+)
 @click.option('--first-lag-ps', type=NOT_NEGATIVE, help='First lag in ps; default where noise and vibrations are over.')
 @click.option('--larmor-mhz', type=Numbers(), help='Larmor frequencies in MHz at which to give T1, such as 116.6.')
 @click.option('--bootstrap', type=click.IntRange(min=2), default=100, show_default=True, help='Resampled curves.')
@@ -219,7 +227,11 @@ def _remark(decays: bool, misfit: float) -> str:
 )
 @click.option('--field-tesla', type=POSITIVE, default=7.05, show_default=True, help='Magnetic field in T.')
 @click.option(
-    '--mas-khz', type=Numbers(zero=True), default='0', show_default=True, help='Spinning frequencies in kHz; 0 is static.'
+    '--mas-khz',
+    type=Numbers(zero=True),
+    default='0',
+    show_default=True,
+    help='Spinning frequencies in kHz; 0 is static.',
 )
 @click.option(
     '--broadening-khz',

@@ -54,7 +54,9 @@ def _setting(value: float | dict[str, float]) -> str:
 
 
 def _error_rows(columns: dict[str, dict]) -> list[list[str]]:
-    species = sorted({name for errors in columns.values() for name in errors['forces_rmse_meV_per_angstrom_by_species']})
+    species = sorted(
+        {name for errors in columns.values() for name in errors['forces_rmse_meV_per_angstrom_by_species']}
+    )
 
     def row(label, values, digits):
         return [label, *(_number(value, digits) for value in values)]
@@ -139,17 +141,25 @@ def _print_contacts(contacts: list[dict]) -> None:
 @click.option('--test', type=INPUT, metavar='TEST.extxyz', help='Structures to measure the errors on.')
 @settings_option
 @click.option('--tune', 'tuned', is_flag=True, help='Choose the settings by cross-validation first; takes minutes.')
-@click.option('--learning-curve', 'learning', is_flag=True, help='Measure withheld errors by number of structures, too.')
 @click.option(
-    '--resample', type=click.IntRange(min=0), metavar='SEED',
+    '--learning-curve', 'learning', is_flag=True, help='Measure withheld errors by number of structures, too.'
+)
+@click.option(
+    '--resample',
+    type=click.IntRange(min=0),
+    metavar='SEED',
     help='Fit to a bootstrap sample of the groups, as a member of a committee (see select); the setting of that name.',
 )
 @click.option('--no-posterior', is_flag=True, help='Leave out what tells expected errors, for a smaller file.')
-@click.option('--save-equations', type=OUTPUT, metavar='EQ.h5', help='Keep the normal equations, for more data later on.')
+@click.option(
+    '--save-equations', type=OUTPUT, metavar='EQ.h5', help='Keep the normal equations, for more data later on.'
+)
 @click.option(
     '--add-to', type=INPUT, metavar='EQ.h5', help='Add TRAIN to the data behind these equations, with their settings.'
 )
-@click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw expected against real errors, and the learning curve.')
+@click.option(
+    '--plot', type=OUTPUT, metavar='FIG.png', help='Draw expected against real errors, and the learning curve.'
+)
 @json_option
 def fit_potential(
     train, output, test, settings_path, tuned, learning, resample, no_posterior, save_equations, add_to, plot, json_path
@@ -216,7 +226,9 @@ def fit_potential(
 )
 @click.argument('potential', type=INPUT, metavar='POT.h5')
 @click.argument('data', type=INPUT, metavar='DATA.extxyz')
-@click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw predictions against labels: energies, forces by species.')
+@click.option(
+    '--plot', type=OUTPUT, metavar='FIG.png', help='Draw predictions against labels: energies, forces by species.'
+)
 @json_option
 def evaluate_potential(potential, data, plot, json_path):
     """Errors of a potential on labelled structures, by species and by group too.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from aiida_ufpnmr.engine.active.selection import METHODS, Candidate, Selection, select_structures
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
@@ -17,7 +18,6 @@ from aiida_ufpnmr.engine.commands.shared import (
     report,
     warn,
 )
-from aiida_ufpnmr.engine.active.selection import METHODS, Candidate, Selection, select_structures
 from aiida_ufpnmr.engine.dataset import Dataset, bare, write_dataset
 from aiida_ufpnmr.engine.dft.labels import read_sources
 from aiida_ufpnmr.engine.efg.model import EfgModel
@@ -34,22 +34,34 @@ MOST_OF_A_SOURCE = 60
 )
 @click.argument('potential', type=INPUT, metavar='POT')
 @click.argument('sources', type=INPUT, nargs=-1, required=True, metavar='TRAJ...')
-@click.option('-o', '--output', type=OUTPUT, required=True, metavar='PICKED.extxyz', help='Where to write what was chosen.')
+@click.option(
+    '-o', '--output', type=OUTPUT, required=True, metavar='PICKED.extxyz', help='Where to write what was chosen.'
+)
 @click.option(
     '--efg-model', type=INPUT, metavar='M.h5', help='Choose what tells this model most, too, not the potential alone.'
 )
 @click.option('-n', '--number', type=COUNT, default=10, show_default=True, metavar='N', help='How many to choose.')
 @click.option('--max-per-source', type=COUNT, metavar='N', help='No more than so many of one file.')
 @click.option(
-    '--looked-at', type=COUNT, default=MOST_OF_A_SOURCE, show_default=True, metavar='N',
+    '--looked-at',
+    type=COUNT,
+    default=MOST_OF_A_SOURCE,
+    show_default=True,
+    metavar='N',
     help='Frames of each file that are looked at, evenly spaced; the last one, where a guard may have stopped, always is.',
 )
 @click.option(
-    '--method', type=click.Choice(METHODS), default='information', show_default=True,
+    '--method',
+    type=click.Choice(METHODS),
+    default='information',
+    show_default=True,
     help='By what labels would tell, by where a committee disagrees, or at random to compare with.',
 )
 @click.option(
-    '--committee', type=INPUT, multiple=True, metavar='P.h5',
+    '--committee',
+    type=INPUT,
+    multiple=True,
+    metavar='P.h5',
     help='For --method committee: a potential fitted to a resample (fit-potential --resample); give two or more.',
 )
 @click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of the random choice.')

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import importlib
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -69,7 +69,11 @@ json_option = click.option(
     '--json', 'json_path', type=OUTPUT, metavar='FILE', help='Write the results as JSON; keys carry their units.'
 )
 settings_option = click.option(
-    '--settings', 'settings_path', type=INPUT, metavar='S.yaml', help='Settings as "name: value" lines; see the documentation.'
+    '--settings',
+    'settings_path',
+    type=INPUT,
+    metavar='S.yaml',
+    help='Settings as "name: value" lines; see the documentation.',
 )
 
 
@@ -90,7 +94,9 @@ class Command(click.Command):
         inputs = {path.resolve() for path in paths[INPUT] if path is not None}
         for path in paths[OUTPUT]:
             if path is not None and path.resolve() in inputs:
-                raise InputError(f'{path}: is an input, too, and would be written over; choose another name for the output')
+                raise InputError(
+                    f'{path}: is an input, too, and would be written over; choose another name for the output'
+                )
         return super().invoke(context)
 
     def format_epilog(self, context, formatter):

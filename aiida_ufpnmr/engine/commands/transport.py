@@ -7,19 +7,19 @@ import dataclasses
 import click
 import numpy as np
 
+from aiida_ufpnmr.engine.analyses.by_site import by_site as distributions_by_site
+from aiida_ufpnmr.engine.analyses.site_sequence import SiteAgreement, site_agreement
 from aiida_ufpnmr.engine.commands.analysis import Finding, analysis_of_paths
 from aiida_ufpnmr.engine.commands.nmr import FieldDirection
 from aiida_ufpnmr.engine.commands.shared import NOT_NEGATIVE, POSITIVE, Command, Number
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
-from aiida_ufpnmr.engine.md.trajectory import Trajectory
-from aiida_ufpnmr.engine.nmr.by_site import by_site as distributions_by_site
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.structure.sites import SiteSettings, find_sites
 from aiida_ufpnmr.engine.structure.storage import write_sites
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.transport.hops import HopSettings, find_hops, hop_rate
 from aiida_ufpnmr.engine.transport.msd import DIFFUSION, diffusion
-from aiida_ufpnmr.engine.transport.site_sequence import SiteAgreement, site_agreement
 from aiida_ufpnmr.engine.transport.storage import write_hops, write_msd
 
 
@@ -237,7 +237,9 @@ def sites(
     found = None
     if has_tensors:
         asked = AcfSettings(field=field, isotope=isotope)
-        found = distributions_by_site(EfgRuns.open([trajectory], paths.species, skip_fs), there, nuclide, asked.direction)
+        found = distributions_by_site(
+            EfgRuns.open([trajectory], paths.species, skip_fs), there, nuclide, asked.direction
+        )
     table = [('site', 'share', 'neighbours', '|C_Q| (kHz)', 'η', 'ω_Q (kHz)')]
     summary = {}
     for number, name in enumerate(there.names):

@@ -20,7 +20,9 @@ EXTRA = 'gpaw'
 def requirements() -> list[str]:
     """What the extra ``gpaw`` of this package asks for."""
     marked = [line.split(';') for line in requires('aiida-ufpnmr') or []]
-    return [entry.strip() for entry, *marker in marked if marker and f'extra == "{EXTRA}"' in marker[0].replace("'", '"')]
+    return [
+        entry.strip() for entry, *marker in marked if marker and f'extra == "{EXTRA}"' in marker[0].replace("'", '"')
+    ]
 
 
 def missing_tools() -> str | None:
@@ -42,7 +44,9 @@ def install() -> Installation:
     """
     missing = missing_tools()
     if missing is not None:
-        raise InputError(f'GPAW cannot be compiled: {missing}, or take the GPAW of the system (Debian: apt-get install gpaw)')
+        raise InputError(
+            f'GPAW cannot be compiled: {missing}, or take the GPAW of the system (Debian: apt-get install gpaw)'
+        )
     # pip may have kept a GPAW that was compiled in another way, with libraries that are not here
     options = ['--disable-pip-version-check', '--no-input', '--no-cache-dir']
     ended = subprocess.run(
@@ -54,7 +58,9 @@ def install() -> Installation:
     )
     if ended.returncode:
         said = [line for line in ended.stdout.splitlines() if 'error' in line.lower()] or ['it said nothing']
-        raise InputError(f'GPAW cannot be installed: pip says {said[0].strip()!r}; see the how-to on labelling for other ways')
+        raise InputError(
+            f'GPAW cannot be installed: pip says {said[0].strip()!r}; see the how-to on labelling for other ways'
+        )
     return find_gpaw(sys.executable)
 
 

@@ -9,7 +9,6 @@ used, so that the file can be read without them.
 """
 
 import hashlib
-import io
 import json
 import os
 import sys
@@ -70,7 +69,7 @@ def label(job, communicator):
 
     setup_paths.insert(0, job['setups_folder'])
     atoms = Atoms(job['numbers'], job['positions_angstrom'], cell=job['cell_angstrom'], pbc=True)
-    checkpoints = [os.path.join(job['checkpoints'], 'attempt-{}.gpw'.format(n)) for n in range(1, len(job['attempts']) + 1)]
+    checkpoints = [os.path.join(job['checkpoints'], f'attempt-{n}.gpw') for n in range(1, len(job['attempts']) + 1)]
     unfinished = max((n for n, path in enumerate(checkpoints, start=1) if os.path.exists(path)), default=0)
     for number, (attempt, checkpoint) in enumerate(zip(job['attempts'], checkpoints), start=1):
         if number < unfinished:  # has failed before the run was cut off
@@ -81,7 +80,9 @@ def label(job, communicator):
             'communicator': communicator,
             'txt': job['log'] if number == 1 else '{}.attempt{}'.format(job['log'], number),
         }
-        calculator = (number == unfinished and unfinished_calculator(checkpoint, common)) or new_calculator(job, attempt, common)
+        calculator = (number == unfinished and unfinished_calculator(checkpoint, common)) or new_calculator(
+            job, attempt, common
+        )
         checkpoint_regularly(calculator, checkpoint, job['checkpoint_every_s'], communicator)
         atoms.calc = calculator
         try:
@@ -119,7 +120,7 @@ def new_calculator(job, attempt, common):
         convergence={'density': job['density_tolerance'], 'eigenstates': job['eigenstates_tolerance']},
         maxiter=attempt['cycles'],
         **common,
-        **{name: value for name, value in chosen.items() if value is not None}
+        **{name: value for name, value in chosen.items() if value is not None},
     )
 
 
@@ -167,7 +168,7 @@ def describe_setups(calculator):
     from gpaw.setup_data import search_for_file
 
     names = {setup.symbol: setup.data.stdfilename for setup in calculator.setups}
-    return {symbol: '{}:{}'.format(name, hashlib.sha256(search_for_file(name)[1]).hexdigest()) for symbol, name in names.items()}
+    return {symbol: f'{name}:{hashlib.sha256(search_for_file(name)[1]).hexdigest()}' for symbol, name in names.items()}
 
 
 def main(arguments):
@@ -176,7 +177,7 @@ def main(arguments):
     if arguments[0] == 'probe':
         print(json.dumps(probe()))
         return
-    with io.open(arguments[1], encoding='utf-8') as handle:
+    with open(arguments[1], encoding='utf-8') as handle:
         job = json.load(handle)
     from gpaw.mpi import world
 
@@ -184,7 +185,7 @@ def main(arguments):
     world.barrier()
     if world.rank == 0:
         partial = arguments[2] + '.part'
-        with io.open(partial, 'w', encoding='utf-8') as handle:
+        with open(partial, 'w', encoding='utf-8') as handle:
             handle.write(json.dumps(labels))
         os.replace(partial, arguments[2])
 

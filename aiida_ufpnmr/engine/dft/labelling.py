@@ -70,7 +70,9 @@ def label_structures(
         failures = _run(sources, waiting, engine, pieces, cores, len(sources) - len(waiting))
         failed = {number: failures[key] for number, key in batch.keys.items() if key in failures}
         labels = {
-            number: before[key] if key in before else pieces.load(key) for number, key in batch.keys.items() if number not in failed
+            number: before[key] if key in before else pieces.load(key)
+            for number, key in batch.keys.items()
+            if number not in failed
         }
         rows = [batch.row(number, found) for number, found in labels.items()]
         fraction = len(rows) / len(sources)
@@ -183,7 +185,9 @@ def _labelled_before(output: Path, wanted: set[str]) -> dict[str, Labels]:
     try:
         return {key: labels_of(atoms) for key, atoms in found.items()}
     except (AttributeError, KeyError) as error:
-        raise InputError(f'{output}: a structure has lost its label or record {error}; move the file away to label anew') from error
+        raise InputError(
+            f'{output}: a structure has lost its label or record {error}; move the file away to label anew'
+        ) from error
 
 
 def _run(

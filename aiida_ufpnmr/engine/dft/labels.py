@@ -18,7 +18,7 @@ from aiida_ufpnmr.engine.dft.identity import structure_sha256
 from aiida_ufpnmr.engine.dft.programs import Programs
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
-from aiida_ufpnmr.engine.md.trajectory import POSITION, Trajectory
+from aiida_ufpnmr.engine.trajectories.trajectory import POSITION, Trajectory
 
 #: Entry of a row's comment line: from which structure and which settings its labels come, as one hash.
 LABEL_KEY = 'label_sha256'
@@ -184,9 +184,7 @@ def labels_of(atoms: Atoms) -> Labels:
         stress=stress(atoms),
         efg=atoms.arrays['efg'],
         version=atoms.info['engine_version'],
-        datasets={
-            key.removeprefix(_DATASET): value for key, value in atoms.info.items() if key.startswith(_DATASET)
-        },
+        datasets={key.removeprefix(_DATASET): value for key, value in atoms.info.items() if key.startswith(_DATASET)},
         attempt=int(atoms.info['scf_attempt']),
         smearing_ev=float(atoms.info['smearing_ev']),
     )

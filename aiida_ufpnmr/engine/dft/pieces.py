@@ -33,7 +33,9 @@ class Pieces:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise InputError(f'{self.output}: another run is labelling into it; wait for it, or choose another name') from None
+            raise InputError(
+                f'{self.output}: another run is labelling into it; wait for it, or choose another name'
+            ) from None
         return self
 
     def __exit__(self, *exception) -> None:

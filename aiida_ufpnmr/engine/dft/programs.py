@@ -33,7 +33,12 @@ class Programs:
                 if self._stopped:
                     return -15
                 program = subprocess.Popen(
-                    list(command), cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=handle, stderr=handle
+                    list(command),
+                    cwd=folder,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=handle,
+                    stderr=handle,
                 )
                 self._running.add(program)
             try:

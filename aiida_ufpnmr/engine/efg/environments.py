@@ -82,9 +82,7 @@ class Representation:
     def n_messages(self) -> int:
         """Number of messages to an ion."""
         expansion = self.expansion
-        return message_count(
-            expansion.l_max, len(expansion.known_species), expansion.n_max, self.message_channels
-        )
+        return message_count(expansion.l_max, len(expansion.known_species), expansion.n_max, self.message_channels)
 
     def centres(self, ions: np.ndarray, n_atoms: int) -> np.ndarray:
         """Atoms whose surroundings must be known."""

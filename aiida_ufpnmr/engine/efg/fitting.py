@@ -27,6 +27,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.ufp.posterior import Noise
 
+
 def fit_efg_model(
     dataset: Dataset,
     species: str,

@@ -226,9 +226,7 @@ class EfgModel:
             try:
                 if not all(np.isfinite(array).all() for array in (mixing, message_mixing, *terms.arrays)):
                     raise ValueError('weights are NaN or infinite')
-                settings = settings_from_mapping(
-                    EfgSettings, {**BEFORE_MESSAGES, **json.loads(attributes['settings'])}
-                )
+                settings = settings_from_mapping(EfgSettings, {**BEFORE_MESSAGES, **json.loads(attributes['settings'])})
                 known_species = tuple(json.loads(attributes['known_species']))
                 penalty, posterior = float(attributes['penalty']), None
                 if 'posterior' in file:

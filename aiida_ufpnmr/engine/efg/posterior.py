@@ -59,9 +59,7 @@ def variances(design: Design, whitening: np.ndarray, penalty: float, environment
     return penalty * squares.mean(axis=1) + unexplained
 
 
-def whitened_rows(
-    design: Design, whitening: np.ndarray, environments: Environments
-) -> tuple[np.ndarray, np.ndarray]:
+def whitened_rows(design: Design, whitening: np.ndarray, environments: Environments) -> tuple[np.ndarray, np.ndarray]:
     """W xᵀ of the components of ions, (n_columns, 5 n_ions), and the variance (n_ions,) that no column explains.
 
     Their products are the covariance of what the model predicts, in units of the variance of the labels' noise.

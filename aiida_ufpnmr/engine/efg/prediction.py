@@ -17,7 +17,7 @@ from aiida_ufpnmr.engine.efg.metrics import expected_and_real
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.posterior import EfgPrediction
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.trajectory import Trajectory
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 #: Frames that are read, predicted and handed on at once.
 FRAMES = 64

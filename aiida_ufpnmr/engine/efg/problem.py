@@ -88,9 +88,7 @@ class EfgProblem:
             raise InputError(
                 f'{dataset.source}: no labelled {species} atom has a neighbour; raise the cutoff'
             ) from None
-        return cls(
-            dataset, species, isotope, settings, masks, tensors, representation, baseline, environments, design
-        )
+        return cls(dataset, species, isotope, settings, masks, tensors, representation, baseline, environments, design)
 
     @property
     def ions(self) -> int:

@@ -74,7 +74,9 @@ def density_integrals(
     x = np.maximum(r[:, None] * inner / sigma**2, 1e-12)
     weight = half[:, None] * weights * inner**2 * np.exp(-((r[:, None] - inner) ** 2) / (2 * sigma**2))
     bessel = np.stack([np.sqrt(np.pi / (2 * x)) * ive(l + 0.5, x) for l in range(l_max + 1)])
-    return 4 * np.pi * (np.pi * sigma**2) ** -0.75 * np.einsum('rg,lrg,lnrg->rln', weight, bessel, values, optimize=True)
+    return (
+        4 * np.pi * (np.pi * sigma**2) ** -0.75 * np.einsum('rg,lrg,lnrg->rln', weight, bessel, values, optimize=True)
+    )
 
 
 def radial_scaling(r: np.ndarray, scale: float, exponent: float) -> np.ndarray:

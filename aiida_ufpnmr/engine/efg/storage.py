@@ -16,7 +16,7 @@ from aiida_ufpnmr.engine.efg.prediction import Part
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import open_hdf5
-from aiida_ufpnmr.engine.md.h5md import (
+from aiida_ufpnmr.engine.trajectories.h5md import (
     POSITION,
     Storage,
     create_series,
@@ -29,8 +29,8 @@ from aiida_ufpnmr.engine.md.h5md import (
     write_efg_header,
     write_header,
 )
-from aiida_ufpnmr.engine.md.pieces import PieceFolder, pieces_folder, pieces_in
-from aiida_ufpnmr.engine.md.trajectory import Trajectory
+from aiida_ufpnmr.engine.trajectories.pieces import PieceFolder, pieces_folder, pieces_in
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 #: A piece is written after so many seconds or bytes.
 SECONDS, BYTES = 10.0, 3.2e7

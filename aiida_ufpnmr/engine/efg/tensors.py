@@ -19,15 +19,18 @@ TINY = 1e-4
 _R2, _R6 = np.sqrt(2.0), np.sqrt(6.0)
 # Rows: m = -2 .. 2, in the order and phase of the real spherical harmonics xy, yz, 3z²-r², xz, x²-y².
 # Orthonormal as vectors of nine, so that V1:V2 is the dot product of the components.
-_TO_IRREPS = np.array(
-    [
-        [[0, 1, 0], [1, 0, 0], [0, 0, 0]],
-        [[0, 0, 0], [0, 0, 1], [0, 1, 0]],
-        [[-1 / np.sqrt(3), 0, 0], [0, -1 / np.sqrt(3), 0], [0, 0, 2 / np.sqrt(3)]],
-        [[0, 0, 1], [0, 0, 0], [1, 0, 0]],
-        [[1, 0, 0], [0, -1, 0], [0, 0, 0]],
-    ]
-) / _R2
+_TO_IRREPS = (
+    np.array(
+        [
+            [[0, 1, 0], [1, 0, 0], [0, 0, 0]],
+            [[0, 0, 0], [0, 0, 1], [0, 1, 0]],
+            [[-1 / np.sqrt(3), 0, 0], [0, -1 / np.sqrt(3), 0], [0, 0, 2 / np.sqrt(3)]],
+            [[0, 0, 1], [0, 0, 0], [1, 0, 0]],
+            [[1, 0, 0], [0, -1, 0], [0, 0, 0]],
+        ]
+    )
+    / _R2
+)
 
 
 def to_irreps(tensors: np.ndarray) -> np.ndarray:
@@ -101,9 +104,7 @@ def asymmetry(tensors: np.ndarray) -> np.ndarray:
         return np.where(z == 0, np.nan, (x - y) / z)
 
 
-def quadrupolar_frequency(
-    tensors: np.ndarray, field=(0.0, 0.0, 1.0), isotope: str | Isotope = '7Li'
-) -> np.ndarray:
+def quadrupolar_frequency(tensors: np.ndarray, field=(0.0, 0.0, 1.0), isotope: str | Isotope = '7Li') -> np.ndarray:
     """Quadrupolar frequencies ω_Q = (eQ/h) b·V·b in kHz, (...,), b the unit vector along ``field``.
 
     This is ½ C_Q (3 cos²θ − 1 + η sin²θ cos 2φ) with the ordering of :func:`principal_frame`, the ω_Q of Harper et al.

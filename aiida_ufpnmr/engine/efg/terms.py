@@ -42,9 +42,7 @@ class LinearTerms:
     def components(self, environments: Environments) -> np.ndarray:
         """λ = 2 components, (n_ions, 5)."""
         told = environments.messages @ self.message_weights
-        return told + contract_weights(
-            environments.density, self.linear_weights, *self._couplings, self.pair_weights
-        )
+        return told + contract_weights(environments.density, self.linear_weights, *self._couplings, self.pair_weights)
 
     def write(self, file: h5py.File) -> None:
         """Write into a model's file."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aiida_ufpnmr.engine.efg.domain import WITHIN, Domain, Moments
+from aiida_ufpnmr.engine.efg.domain import WITHIN, Domain
 from aiida_ufpnmr.engine.efg.metrics import expected_and_real
 from aiida_ufpnmr.engine.efg.posterior import variances
 from aiida_ufpnmr.engine.efg.problem import EfgProblem

@@ -12,7 +12,8 @@ from ase import Atoms
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.posterior import EfgPrediction
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.h5md import (
+from aiida_ufpnmr.engine.md.simulation import Simulation
+from aiida_ufpnmr.engine.trajectories.h5md import (
     EDGES,
     ENERGY,
     FAST_VELOCITY,
@@ -25,8 +26,7 @@ from aiida_ufpnmr.engine.md.h5md import (
     error_series,
     grade_series,
 )
-from aiida_ufpnmr.engine.md.simulation import Simulation
-from aiida_ufpnmr.engine.md.writer import TrajectoryWriter
+from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter
 
 #: Where a number of the log comes from.
 _LOG: dict[str, Callable[[Simulation], float]] = {

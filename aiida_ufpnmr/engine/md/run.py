@@ -23,13 +23,13 @@ from aiida_ufpnmr.engine.md.checkpoint import (
     write_checkpoint,
 )
 from aiida_ufpnmr.engine.md.guards import Stop
-from aiida_ufpnmr.engine.md.h5md import POSITION
 from aiida_ufpnmr.engine.md.recording import GRADE, EfgOutput, Output, Recorder
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.statistics import log_statistics
-from aiida_ufpnmr.engine.md.trajectory import Trajectory
-from aiida_ufpnmr.engine.md.writer import TrajectoryWriter, follows_step, in_pieces
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.trajectories.h5md import POSITION
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
+from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter, follows_step, in_pieces
 
 #: Wall time between checkpoints where no number of steps is given, s.
 CHECKPOINT_SECONDS = 600.0
@@ -97,7 +97,7 @@ def run_md(
         checkpoint_every: steps between checkpoints; by default one is written every ten minutes.
         max_wall_time_s: end with a checkpoint when this much time has gone by.
         origin: a checkpoint of the same run to go on from, whose frames are elsewhere; the trajectory holds what comes
-            after, and :func:`~aiida_ufpnmr.engine.md.chain.chain` makes one of them.
+            after, and :func:`~aiida_ufpnmr.engine.trajectories.chain.chain` makes one of them.
         restart: go on from the checkpoint if there is one.
         overwrite: write over a run that could be continued.
 

@@ -1,8 +1,8 @@
 """What SAE NMR sees of a trajectory: correlation functions, echoes, and their decay times."""
 
-from aiida_ufpnmr.engine.nmr.correlation import autocorrelation, autocorrelation_per_ion
-from aiida_ufpnmr.engine.nmr.decay import DECAY, NO_DECAY, DecayFit, fit_decay
 from aiida_ufpnmr.engine.nmr.echo import powder_directions, powder_echo, spin_alignment_echo
+from aiida_ufpnmr.engine.timeseries.correlation import autocorrelation, autocorrelation_per_ion
+from aiida_ufpnmr.engine.timeseries.decay import DECAY, NO_DECAY, DecayFit, fit_decay
 
 __all__ = [
     'DECAY',

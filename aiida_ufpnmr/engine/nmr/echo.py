@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from aiida_ufpnmr.engine.nmr.correlation import autocorrelation_per_ion
+from aiida_ufpnmr.engine.timeseries.correlation import autocorrelation_per_ion
 
 #: Prefactor of Harper 2024, eqn (3), for spin 3/2.
 PREFACTOR = 9 / 20

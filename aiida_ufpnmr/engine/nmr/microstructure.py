@@ -16,11 +16,11 @@ from scipy.constants import k as boltzmann
 from scipy.optimize import brentq
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.nmr.decay import DECAY
 from aiida_ufpnmr.engine.nmr.grain_walk import RESOLUTION, STRUCTURES, cubes, voronoi, walk
 from aiida_ufpnmr.engine.nmr.grains import cube_time_to_e, same_cube, stretched_fit, time_to_e
 from aiida_ufpnmr.engine.nmr.observables import Curve
 from aiida_ufpnmr.engine.nmr.residual import ResidualCoupling
+from aiida_ufpnmr.engine.timeseries.decay import DECAY
 
 #: nm²/(cm²/s) in ns.
 NS_PER_NM2_S_CM2 = 1e-14 * 1e9
@@ -238,9 +238,7 @@ def polycrystals(
     units = {  # ns
         (size, d): NS_PER_NM2_S_CM2 * size**2 / d for size in grains_nm for d in diffusion_cm2_per_s
     }
-    slowest = max(
-        exchanges[size if settings.boundary_nm > 0 else None].tau * unit for (size, _), unit in units.items()
-    )
+    slowest = max(exchanges[size if settings.boundary_nm > 0 else None].tau * unit for (size, _), unit in units.items())
     first = max(curve.fit.first_lag if np.isfinite(curve.fit.first_lag) else curve.lag[1], curve.lag[1]) * 1e-3
     lag = np.geomspace(first, max(100 * slowest, 1e3 * first), 600)
     inside, plateau = _within_grains(curve, lag * 1e3)

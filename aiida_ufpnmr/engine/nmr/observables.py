@@ -11,12 +11,12 @@ import numpy as np
 from aiida_ufpnmr.engine.efg.isotopes import Isotope, get_isotope
 from aiida_ufpnmr.engine.efg.tensors import to_irreps
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.trajectory import EfgSeries
-from aiida_ufpnmr.engine.nmr.decay import DECAY, DecayFit, fit_bin_nodes, fit_decay
 from aiida_ufpnmr.engine.nmr.echo import MICROSECOND, PREFACTOR, RAD_PER_S_PER_KHZ, powder_directions
-from aiida_ufpnmr.engine.nmr.lag_bins import LagBins
 from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, COUPLING, EfgRuns, IonBlock
-from aiida_ufpnmr.engine.nmr.sums import CorrelationSums, Group
+from aiida_ufpnmr.engine.timeseries.decay import DECAY, DecayFit, fit_bin_nodes, fit_decay
+from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins
+from aiida_ufpnmr.engine.timeseries.sums import CorrelationSums, Group
+from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries
 
 FIELDS = {'x': (1.0, 0.0, 0.0), 'y': (0.0, 1.0, 0.0), 'z': (0.0, 0.0, 1.0)}
 #: Resampled units (ions, or parts of an ion's trajectory) that a bootstrap should have at least.
@@ -315,9 +315,7 @@ def _echo(settings: AcfSettings, moments: _Moments) -> _Observable:
             if settings.pulse_us != settings.decay_us:
                 yield -PREFACTOR * share / 4, prepared - detected
 
-    return _Observable(
-        f'spin-alignment echo, t_p = {settings.pulse_us:g} µs, t_d = {settings.decay_us:g} µs', signals
-    )
+    return _Observable(f'spin-alignment echo, t_p = {settings.pulse_us:g} µs, t_d = {settings.decay_us:g} µs', signals)
 
 
 def _correlate(
@@ -352,9 +350,7 @@ def _add_products(run, ions, series, observables, groups, found) -> None:
     index = np.arange(ions.start, ions.stop)
     chosen = [(group, *_members(group, run, ions)) for group in groups]
     for name, observable in observables.items():
-        wanted = [
-            (inside, origins, found[_name(name, group)][1]) for group, inside, origins in chosen if inside.any()
-        ]
+        wanted = [(inside, origins, found[_name(name, group)][1]) for group, inside, origins in chosen if inside.any()]
         for inside, origins, sums in wanted:
             sums.count(run, index[inside], origins)
         for share, x in observable.signals(series):

@@ -16,8 +16,8 @@ import numpy as np
 from aiida_ufpnmr.engine.efg.tensors import TINY, principal_frame
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
-from aiida_ufpnmr.engine.nmr.sums import Group
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.timeseries.sums import Group
 
 #: Frames are thinned until no more tensors than this are looked at.
 MOST_TENSORS = 2_000_000
@@ -181,9 +181,7 @@ def orientation_maps(
             group.name,
             *(
                 counts.result(label, int(numbers[n]), float(defined[n] / max(numbers[n], 1)))
-                for counts, label in zip(
-                    maps[n], ('field in the principal axes', 'largest principal axis in the cell')
-                )
+                for counts, label in zip(maps[n], ('field in the principal axes', 'largest principal axis in the cell'))
             ),
         )
         for n, group in enumerate(wanted)

@@ -15,9 +15,9 @@ import numpy as np
 from aiida_ufpnmr.engine.efg.isotopes import Isotope
 from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU, to_irreps
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.trajectory import EfgSeries, Trajectory, efg_group, regular_frames
 from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, Trajectory, efg_group, regular_frames
 
 #: Upper limit on the series held at a time; each block reads, and unpacks, the files once.
 BLOCK_BYTES = 1.5e9

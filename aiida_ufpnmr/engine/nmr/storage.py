@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from aiida_ufpnmr.engine.hdf5 import write_hdf5
-from aiida_ufpnmr.engine.nmr.decay import DecayFit
 from aiida_ufpnmr.engine.nmr.microstructure import GrainSettings, Polycrystal
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, Curve
 from aiida_ufpnmr.engine.nmr.orientations import Orientations
@@ -17,6 +16,7 @@ from aiida_ufpnmr.engine.nmr.relaxation_times import RelaxationTimes
 from aiida_ufpnmr.engine.nmr.residual import ResidualCoupling
 from aiida_ufpnmr.engine.nmr.spectra import Spectrum
 from aiida_ufpnmr.engine.settings import settings_to_json
+from aiida_ufpnmr.engine.timeseries.decay import DecayFit
 
 KIND, VERSION = 'acf', 1
 
@@ -26,11 +26,11 @@ def write_curves(
 ) -> None:
     """Write correlation functions::
 
-        observables/<name>/lag_ps, c, fit            (lags,)
-        observables/<name>/band_lag_ps, band         (bins,), (bins, 2): 2.5 and 97.5 % of the bootstrap
-        observables/<name>/per_ion                   (ions, bins), in units of the mean at lag 0
-        observables/<name> attributes                label and the fit: verdict, tau_ps, tau_ps_ci95, …
-        ion_index                                    (ions,) atom indices
+    observables/<name>/lag_ps, c, fit            (lags,)
+    observables/<name>/band_lag_ps, band         (bins,), (bins, 2): 2.5 and 97.5 % of the bootstrap
+    observables/<name>/per_ion                   (ions, bins), in units of the mean at lag 0
+    observables/<name> attributes                label and the fit: verdict, tau_ps, tau_ps_ci95, …
+    ion_index                                    (ions,) atom indices
     """
     with write_hdf5(path, KIND, VERSION) as file:
         file.attrs['settings'] = settings_to_json(settings)
@@ -66,8 +66,8 @@ def write_orientations(
 ) -> None:
     """Write maps of orientations::
 
-        <ions>/field_in_axes, axis_in_cell           (bins in cos θ, bins in φ) density, 1 where isotropic
-        <ions>/… attributes                          tensors, well_defined_share, cos_theta_edges, phi_edges_rad
+    <ions>/field_in_axes, axis_in_cell           (bins in cos θ, bins in φ) density, 1 where isotropic
+    <ions>/… attributes                          tensors, well_defined_share, cos_theta_edges, phi_edges_rad
     """
     with write_hdf5(path, 'orientations', VERSION) as file:
         file.attrs['field_direction'], file.attrs['convention'] = field, convention
@@ -85,10 +85,10 @@ def write_polycrystals(
 ) -> None:
     """Write the correlation functions of polycrystals::
 
-        lag_ns                                       (lags,)
-        c                                            (polycrystals, lags), one at the first lag
-        grain_nm, diffusion_coefficient_cm2_per_s, temperature_K, tau_ms, residual_share    (polycrystals,)
-        mean_tensor_khz                              (3, 3) of the first run
+    lag_ns                                       (lags,)
+    c                                            (polycrystals, lags), one at the first lag
+    grain_nm, diffusion_coefficient_cm2_per_s, temperature_K, tau_ms, residual_share    (polycrystals,)
+    mean_tensor_khz                              (3, 3) of the first run
     """
     with write_hdf5(path, 'microstructure', VERSION) as file:
         file['lag_ns'], file['c'] = found[0].lag_ns, [one.c for one in found]
@@ -110,8 +110,8 @@ def write_relaxation_times(
 ) -> None:
     """Write a distribution of relaxation times::
 
-        tau_ps, density, band                        (n,), (n,), (n, 2): per unit of ln τ
-        lag_ps, c, error, fitted                     (points,)
+    tau_ps, density, band                        (n,), (n,), (n, 2): per unit of ln τ
+    lag_ps, c, error, fitted                     (points,)
     """
     with write_hdf5(path, 'relaxation-times', VERSION) as file:
         file['tau_ps'], file['density'], file['band'] = found.tau, found.density, found.band

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aiida_ufpnmr.engine.analyses.by_site import SiteDistributions
 from aiida_ufpnmr.engine.figure_style import GREY, finish
 from aiida_ufpnmr.engine.figure_style import SITE_COLOURS as COLOURS
-from aiida_ufpnmr.engine.nmr.by_site import SiteDistributions
 from aiida_ufpnmr.engine.structure.sites import Sites
 
 LABELS = {'c_q_khz': r'$|C_Q|$ (kHz)', 'eta': r'$\eta$', 'omega_q_khz': r'$\omega_Q$ (kHz)'}

@@ -13,8 +13,8 @@ import numba as nb
 import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.trajectory import Trajectory, regular_frames
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, regular_frames
 
 #: Sites by their number.
 FOUR, SIX = 0, 1

@@ -1,8 +1,8 @@
 """How ions move along a trajectory: diffusion and hops."""
 
+from aiida_ufpnmr.engine.trajectories.paths import IonPaths, ion_paths
 from aiida_ufpnmr.engine.transport.hops import Hops, HopSettings, find_hops, hop_rate
 from aiida_ufpnmr.engine.transport.msd import Diffusion, diffusion, mean_square_displacement
-from aiida_ufpnmr.engine.transport.paths import IonPaths, ion_paths
 
 __all__ = [
     'Diffusion',

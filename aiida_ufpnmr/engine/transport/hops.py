@@ -220,9 +220,7 @@ class HopFinder:
         """
         needed = 2 * (self.window + self.residence)
         if self.n_frames < needed:
-            raise InputError(
-                f'{self.n_frames} frames; window and residence time need at least {needed}; shorten them'
-            )
+            raise InputError(f'{self.n_frames} frames; window and residence time need at least {needed}; shorten them')
         ions = [np.full(sum(map(len, frames)), ion) for ion, (frames, _) in enumerate(self._found)]
         places = np.concatenate([part for _, anchors in self._found for part in anchors])
         return Hops(
@@ -327,9 +325,7 @@ def hop_rate(hops: Hops) -> HopRate:
     ]
     corrected = all(np.isfinite(rates))
     rate, lower, upper = rates if corrected else (counted, lower, upper)
-    return HopRate(
-        rate, (lower, upper), counted, dead_s * 1e12, back, successive_cosine(hops), burst, corrected
-    )
+    return HopRate(rate, (lower, upper), counted, dead_s * 1e12, back, successive_cosine(hops), burst, corrected)
 
 
 def _true_rate(counted: float, dead: float, back: float) -> float:

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.stats import t as student
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.nmr.correlation import lagged_products
-from aiida_ufpnmr.engine.nmr.lag_bins import LagBins, bin_nodes, hat_sums
+from aiida_ufpnmr.engine.timeseries.correlation import lagged_products
+from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins, bin_nodes, hat_sums
 
 #: Å²/ps in cm²/s.
 CM2_PER_S = 1e-4

@@ -8,9 +8,9 @@ import numpy as np
 
 from aiida_ufpnmr.engine.hdf5 import write_hdf5
 from aiida_ufpnmr.engine.settings import settings_to_json
+from aiida_ufpnmr.engine.trajectories.paths import IonPaths
 from aiida_ufpnmr.engine.transport.hops import Hops
 from aiida_ufpnmr.engine.transport.msd import Diffusion
-from aiida_ufpnmr.engine.transport.paths import IonPaths
 
 VERSION = 1
 

@@ -147,7 +147,13 @@ class Sample:
     energy_group: list[str] = field(default_factory=list)
 
     def add(
-        self, atoms: Atoms, types: np.ndarray, potential: UltraFastPotential, variances: np.ndarray, fold: int, group: str
+        self,
+        atoms: Atoms,
+        types: np.ndarray,
+        potential: UltraFastPotential,
+        variances: np.ndarray,
+        fold: int,
+        group: str,
     ) -> None:
         """Take one structure with the variances of its design rows."""
         found = potential.compute(atoms)
@@ -184,10 +190,14 @@ class Sample:
         once = 1 / sizes[index]
         energy_expected = cross_fitted(energy_error, energy_variance, np.array(self.energy_fold), once)
         energy_noise = fit_noise(energy_error, energy_variance, once)
-        return tuple(noise), energy_noise, {
-            'forces': coverage(1000 * error, 1000 * expected, np.concatenate(self.forces_group)),
-            'energy': coverage(1000 * energy_error, 1000 * energy_expected, energy_group),
-        }
+        return (
+            tuple(noise),
+            energy_noise,
+            {
+                'forces': coverage(1000 * error, 1000 * expected, np.concatenate(self.forces_group)),
+                'energy': coverage(1000 * energy_error, 1000 * energy_expected, energy_group),
+            },
+        )
 
 
 def expected_and_real(potential: UltraFastPotential, dataset: Dataset) -> dict:

@@ -51,7 +51,9 @@ def _plot_energies(predictions: Predictions, parity: Axes, difference: Axes) -> 
     parity.plot(label, found, **style)
     difference.axhline(0, color=GREY, lw=1.0)
     difference.plot(label, error, **style)
-    parity.set_title(f'energies of {len(error)} structures, RMSE {np.sqrt(np.mean(error**2)):.1f} meV/atom', fontsize=10)
+    parity.set_title(
+        f'energies of {len(error)} structures, RMSE {np.sqrt(np.mean(error**2)):.1f} meV/atom', fontsize=10
+    )
     parity.set_ylabel('predicted (eV/atom)')
     difference.set_xlabel('energy less the mean of the labels, DFT (eV/atom)')
     difference.set_ylabel('error (meV/atom)')
@@ -94,7 +96,13 @@ def plot_learning_curve(curve: dict, axis: Axes) -> None:
     axis.fill_between(structures, withheld - spread, withheld + spread, **band)
     axis.plot(structures, withheld, color=BLUE, marker='o', ms=5, lw=1.8, label='withheld groups')
     axis.plot(
-        structures, curve['train_forces_rmse_meV_per_angstrom'], color=ORANGE, marker='s', ms=4, lw=1.4, label='training'
+        structures,
+        curve['train_forces_rmse_meV_per_angstrom'],
+        color=ORANGE,
+        marker='s',
+        ms=4,
+        lw=1.4,
+        label='training',
     )
     axis.set(xscale='log', yscale='log')
     plain_ticks(axis)

@@ -90,7 +90,9 @@ def run_fit(
     species = basis.species
     if test is not None and set(test.species) - set(species):
         unknown = ', '.join(sorted(set(test.species) - set(species)))
-        raise InputError(f'{test.source}: holds {unknown}, which {dataset.source} does not; add training structures with it')
+        raise InputError(
+            f'{test.source}: holds {unknown}, which {dataset.source} does not; add training structures with it'
+        )
     folds = [] if test is not None else dataset.folds(settings.folds, settings.seed)
     members_of = folds or [np.arange(len(dataset))]
     closest = [problem.closest(members) for members in members_of]
@@ -171,7 +173,10 @@ def run_fit(
         'leg_intervals': settings.leg_intervals,
         'third_intervals': settings.third_intervals,
         'closest_distance_angstrom': {
-            f'{a}-{b}': final.closest_distance[i, j] for i, a in enumerate(species) for j, b in enumerate(species) if i <= j
+            f'{a}-{b}': final.closest_distance[i, j]
+            for i, a in enumerate(species)
+            for j, b in enumerate(species)
+            if i <= j
         },
         'settings': dataclasses.asdict(settings),
         'training_sha256': problem.sha256,

@@ -18,8 +18,6 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from aiida_ufpnmr.engine.ufp.lists import SPARE
-from aiida_ufpnmr.engine.ufp.plain import compute_plain
 from aiida_ufpnmr.engine.simd import (
     broadcast4,
     broadcast8,
@@ -40,6 +38,8 @@ from aiida_ufpnmr.engine.simd import (
     upper,
     whole,
 )
+from aiida_ufpnmr.engine.ufp.lists import SPARE
+from aiida_ufpnmr.engine.ufp.plain import compute_plain
 from aiida_ufpnmr.engine.ufp.splines import cubic_slopes, cubic_values
 
 #: No reordering that could hide a NaN, but sums may be contracted and vectorised.
@@ -171,10 +171,22 @@ def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forc
                 interval = lesser(whole(inside), broadcast8(last))
                 t = inside - interval
                 store(block, k, 4.0 * interval + base)
-                c0, c1 = load4(tables.pair_polynomials, int(block[k])), load4(tables.pair_polynomials, int(block[k + 1]))
-                c2, c3 = load4(tables.pair_polynomials, int(block[k + 2])), load4(tables.pair_polynomials, int(block[k + 3]))
-                c4, c5 = load4(tables.pair_polynomials, int(block[k + 4])), load4(tables.pair_polynomials, int(block[k + 5]))
-                c6, c7 = load4(tables.pair_polynomials, int(block[k + 6])), load4(tables.pair_polynomials, int(block[k + 7]))
+                c0, c1 = (
+                    load4(tables.pair_polynomials, int(block[k])),
+                    load4(tables.pair_polynomials, int(block[k + 1])),
+                )
+                c2, c3 = (
+                    load4(tables.pair_polynomials, int(block[k + 2])),
+                    load4(tables.pair_polynomials, int(block[k + 3])),
+                )
+                c4, c5 = (
+                    load4(tables.pair_polynomials, int(block[k + 4])),
+                    load4(tables.pair_polynomials, int(block[k + 5])),
+                )
+                c6, c7 = (
+                    load4(tables.pair_polynomials, int(block[k + 6])),
+                    load4(tables.pair_polynomials, int(block[k + 7])),
+                )
                 p1 = joined(column(c0, c1, c2, c3, 1), column(c4, c5, c6, c7, 1))
                 p2 = joined(column(c0, c1, c2, c3, 2), column(c4, c5, c6, c7, 2))
                 p3 = joined(column(c0, c1, c2, c3, 3), column(c4, c5, c6, c7, 3))
@@ -379,7 +391,12 @@ def _contract(tables, count, kind, legs, block, contracted):
     t = np.uintp(0)
     for k in range(1, count):
         row = 32 * k
-        value0, value1, value2, value3 = load8(legs, row), load8(legs, row + 8), load8(legs, row + 16), load8(legs, row + 24)
+        value0, value1, value2, value3 = (
+            load8(legs, row),
+            load8(legs, row + 8),
+            load8(legs, row + 16),
+            load8(legs, row + 24),
+        )
         for j in range(k):
             row = 32 * j
             if partners > 1:

@@ -148,7 +148,9 @@ def read_uf3(path) -> dict:
         known = {'2B': (2, pairs, _read_pair), '3B': (3, trios, _read_trio)}
         if not words or words[0] not in known or len(words) != 4 + known[words[0]][0]:
             found = ' '.join(words)[:40]
-            raise InputError(f'{path}, line {at + 2}: expected "2B" or "3B" with species, trims and knots, found {found!r}')
+            raise InputError(
+                f'{path}, line {at + 2}: expected "2B" or "3B" with species, trims and knots, found {found!r}'
+            )
         count, terms, read = known[words[0]]
         name, kind = tuple(words[1 : count + 1]), words[-1]
         where = f'{path}, {"-".join(name)} (line {at + 2})'

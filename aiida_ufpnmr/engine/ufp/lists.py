@@ -123,8 +123,10 @@ def interaction_lists(positions, cell, pbc, tables, skin):
         for q in range(start[i], start[i + 1]):
             j = packed_atom(keys[q])
             image = (
-                (packed_image(keys[q], 0) + reach[0]) * width[1] + packed_image(keys[q], 1) + reach[1]
-            ) * width[2] + packed_image(keys[q], 2) + reach[2]
+                ((packed_image(keys[q], 0) + reach[0]) * width[1] + packed_image(keys[q], 1) + reach[1]) * width[2]
+                + packed_image(keys[q], 2)
+                + reach[2]
+            )
             pair_index[q] = j
             pair_image[q] = image
             square = 0.0

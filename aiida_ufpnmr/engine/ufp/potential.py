@@ -28,7 +28,16 @@ from aiida_ufpnmr.engine.ufp.basis import Basis
 from aiida_ufpnmr.engine.ufp.lists import interaction_lists
 from aiida_ufpnmr.engine.ufp.posterior import Posterior
 from aiida_ufpnmr.engine.ufp.tables import Tables, build_tables
-from aiida_ufpnmr.engine.ufp.terms import Pair, PairTerm, Trio, TrioTerm, pair_names, read_terms, trio_names, write_terms
+from aiida_ufpnmr.engine.ufp.terms import (
+    Pair,
+    PairTerm,
+    Trio,
+    TrioTerm,
+    pair_names,
+    read_terms,
+    trio_names,
+    write_terms,
+)
 
 FORMAT_VERSION = 2
 
@@ -170,14 +179,10 @@ class UltraFastPotential:
         order = np.argsort(types, kind='stable')
         positions = np.ascontiguousarray(atoms.positions[order])
         cell = atoms.cell.array
-        lists = interaction_lists(
-            positions, complete_cell(positions, cell, atoms.pbc), atoms.pbc, self.tables, 0.0
-        )
+        lists = interaction_lists(positions, complete_cell(positions, cell, atoms.pbc), atoms.pbc, self.tables, 0.0)
         n, s = len(atoms), len(self.species)
         forces, energies, virial = np.empty((n, 3)), np.empty(n), np.empty((3, 3))
-        kernels.compute(
-            positions, types[order], lists, self.tables, forces, energies, virial, np.zeros((s, s)), True
-        )
+        kernels.compute(positions, types[order], lists, self.tables, forces, energies, virial, np.zeros((s, s)), True)
         back = np.argsort(order, kind='stable')
         stress = virial / atoms.cell.volume if atoms.cell.rank == 3 else None
         return Results(float(energies.sum()), energies[back], forces[back], virial, stress)

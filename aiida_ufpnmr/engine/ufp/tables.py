@@ -49,13 +49,19 @@ class Tables(NamedTuple):
     grid_inverse: np.ndarray  # (g,) 1/Å, intervals per length; meaningful on uniform grids
     grid_intervals: np.ndarray  # (g,)
     grid_breaks: np.ndarray  # (g, n + 1) Å, the knots from start to stop
-    grid_functions: np.ndarray  # (g, n, 4, 4): on each interval the four functions as cubics in t from 0 to 1, lowest power first
+    grid_functions: (
+        np.ndarray
+    )  # (g, n, 4, 4): on each interval the four functions as cubics in t from 0 to 1, lowest power first
     pair_grid: np.ndarray  # (s, s)
-    pair_polynomials: np.ndarray  # (s, s, n + 1, 4) eV: on each interval a cubic in t from 0 to 1, lowest power first; then zeros
+    pair_polynomials: (
+        np.ndarray
+    )  # (s, s, n + 1, 4) eV: on each interval a cubic in t from 0 to 1, lowest power first; then zeros
     leg_grid: np.ndarray  # (s, s, s or 1) by centre, neighbour, partner
     third_grid: np.ndarray  # (trios,)
     trio_index: np.ndarray  # (s, s, s) row in trio_coefficients for centre, first, second neighbour
-    trio_coefficients: np.ndarray  # (trios, a, b, c) eV, float64 or float32: leg to the first, to the second, third side
+    trio_coefficients: (
+        np.ndarray
+    )  # (trios, a, b, c) eV, float64 or float32: leg to the first, to the second, third side
     trio_cutoff: float  # Å, of the longest leg
     cutoff: float  # Å, of everything
     vectorised: bool  # take the vector form of the sums, for uniform grids, or their plain twin, for any

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE, POINTS, SITE_COLOURS, finish, time_unit
-from aiida_ufpnmr.engine.nmr.decay import CONSTANT, DECAY, DecayFit
 from aiida_ufpnmr.engine.nmr.observables import Curve
+from aiida_ufpnmr.engine.timeseries.decay import CONSTANT, DECAY, DecayFit
 
 COLUMNS = 3
 

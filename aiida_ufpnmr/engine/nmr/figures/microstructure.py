@@ -23,9 +23,7 @@ def microstructure_figure(found: Sequence[Polycrystal], measured_ms: tuple[float
     return figure
 
 
-def plot_polycrystals(
-    found: Sequence[Polycrystal], axis: Axes, measured_ms: tuple[float, float] = MEASURED_MS
-) -> None:
+def plot_polycrystals(found: Sequence[Polycrystal], axis: Axes, measured_ms: tuple[float, float] = MEASURED_MS) -> None:
     """Correlation functions from ns to s, a colour for each grain size, a line style for each diffusion coefficient."""
     sizes, rates = _values(found)
     for one in found:
@@ -46,9 +44,7 @@ def plot_polycrystals(
     finish(axis, loc='upper right' if found[0].c[len(found[0].c) // 4] < 0.5 else 'best')
 
 
-def plot_grain_sizes(
-    found: Sequence[Polycrystal], axis: Axes, measured_ms: tuple[float, float] = MEASURED_MS
-) -> None:
+def plot_grain_sizes(found: Sequence[Polycrystal], axis: Axes, measured_ms: tuple[float, float] = MEASURED_MS) -> None:
     """Decay time by exchange of grains against their size, a line for each diffusion coefficient."""
     _, rates = _values(found)
     for number, rate in enumerate(rates):

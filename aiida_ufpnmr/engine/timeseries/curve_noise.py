@@ -21,8 +21,8 @@ from scipy.integrate import trapezoid
 from scipy.signal import fftconvolve
 from scipy.special import gamma as gamma_function
 
-from aiida_ufpnmr.engine.nmr.lag_bins import LagBins
-from aiida_ufpnmr.engine.nmr.stretched import Decay
+from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins
+from aiida_ufpnmr.engine.timeseries.stretched import Decay
 
 #: Share of the trajectory whose lags are looked at for the size of the noise; beyond, hardly any pair is left.
 NOISE_RANGE = 0.9
@@ -91,9 +91,7 @@ def _shape(h: np.ndarray, decay: Decay) -> np.ndarray:
     return np.exp(-((h / decay.tau) ** decay.gamma))
 
 
-def curve_covariance(
-    lag: np.ndarray, n_frames: int, decay: Decay, fast: FastPart, shared: np.ndarray
-) -> np.ndarray:
+def curve_covariance(lag: np.ndarray, n_frames: int, decay: Decay, fast: FastPart, shared: np.ndarray) -> np.ndarray:
     """Covariance (n, n) of a correlation function at ``lag`` (in frames) for one independent signal.
 
     ``shared`` (n, n) is the sum over single lags of the weights with which they enter two points: 1/m on the diagonal

@@ -13,10 +13,10 @@ from functools import cached_property
 import numpy as np
 from scipy.stats import t as student
 
-from aiida_ufpnmr.engine.nmr.binned_fit import BinnedCurve, BinnedFit, lasting_vibration
-from aiida_ufpnmr.engine.nmr.curve_noise import FastPart, binned_covariance, noise_scale
-from aiida_ufpnmr.engine.nmr.lag_bins import LagBins
-from aiida_ufpnmr.engine.nmr.stretched import Decay
+from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve, BinnedFit, lasting_vibration
+from aiida_ufpnmr.engine.timeseries.curve_noise import FastPart, binned_covariance, noise_scale
+from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins
+from aiida_ufpnmr.engine.timeseries.stretched import Decay
 
 #: Decay times that a search looks at; the pairs of them are nearly two thousand.
 GRID = 60
@@ -133,9 +133,7 @@ def fit_two_decays(curve: BinnedCurve, first: int) -> BinnedFit:
         decay = PairSearch.all_pairs(bins.centre, covariance, *times).law(values)
         fast = FastPart.of(curve.c, decay, bins.first)
     per_signal, freedom = noise_scale(curve.c, bins.n_frames, decay, fast, bins.first)
-    return BinnedFit(
-        bins, bins.weight, values, np.array([1.0]), decay, fast, per_signal if freedom else 1.0, freedom
-    )
+    return BinnedFit(bins, bins.weight, values, np.array([1.0]), decay, fast, per_signal if freedom else 1.0, freedom)
 
 
 def errors(curve: BinnedCurve, fit: BinnedFit, per_signal: float) -> np.ndarray:
@@ -221,9 +219,7 @@ def components(
     return found[0], found[1]
 
 
-def against_one(
-    curve: BinnedCurve, fit: BinnedFit, per_signal: float, draws: np.ndarray
-) -> tuple[float, float]:
+def against_one(curve: BinnedCurve, fit: BinnedFit, per_signal: float, draws: np.ndarray) -> tuple[float, float]:
     """How two decays compare with one.
 
     Returns:
@@ -280,11 +276,13 @@ class SingleSearch:
         height, constant = (yf * oo - y1 * f1) / determinant, (y1 * ff - yf * f1) / determinant
         inside = (height >= 0) & (constant >= 0)
         alone, level = np.maximum(yf / ff, 0.0), np.maximum(y1 / oo, 0.0)
-        gains = np.stack([
-            np.where(inside, height * yf + constant * y1, -np.inf),
-            alone * yf,
-            np.broadcast_to(level * y1, yf.shape),
-        ])
+        gains = np.stack(
+            [
+                np.where(inside, height * yf + constant * y1, -np.inf),
+                alone * yf,
+                np.broadcast_to(level * y1, yf.shape),
+            ]
+        )
         best = gains.max(axis=0)
         chosen = int(best[0].argmax())
         kind = int(gains[:, 0, chosen].argmax())

@@ -12,9 +12,9 @@ import numpy as np
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.engine.hdf5 import open_hdf5
-from aiida_ufpnmr.engine.md.h5md import Storage, image, in_memory, join_series, series_names
-from aiida_ufpnmr.engine.md.pieces import Piece, link, piece_name, pieces_folder, write_index
-from aiida_ufpnmr.engine.md.writer import FOLLOWS, PIECES, follows_step
+from aiida_ufpnmr.engine.trajectories.h5md import Storage, image, in_memory, join_series, series_names
+from aiida_ufpnmr.engine.trajectories.pieces import Piece, link, piece_name, pieces_folder, write_index
+from aiida_ufpnmr.engine.trajectories.writer import FOLLOWS, PIECES, follows_step
 
 
 def chain(parts: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:

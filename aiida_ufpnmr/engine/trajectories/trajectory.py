@@ -1,4 +1,4 @@
-"""Reads trajectories; see :mod:`~aiida_ufpnmr.engine.md.h5md` for their layout."""
+"""Reads trajectories; see :mod:`~aiida_ufpnmr.engine.trajectories.h5md` for their layout."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ase.data import chemical_symbols
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import open_hdf5
-from aiida_ufpnmr.engine.md.h5md import EDGES, POSITION, VELOCITY, efg_group
-from aiida_ufpnmr.engine.md.writer import TrajectoryWriter, write_efg_in_parts
+from aiida_ufpnmr.engine.trajectories.h5md import EDGES, POSITION, VELOCITY, efg_group
+from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter, write_efg_in_parts
 
 __all__ = [
     'EDGES',

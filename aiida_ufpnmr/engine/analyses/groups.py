@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.trajectory import Trajectory
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns, Segment
-from aiida_ufpnmr.engine.nmr.sums import Group
 from aiida_ufpnmr.engine.structure.sites import SiteSettings, find_sites
+from aiida_ufpnmr.engine.timeseries.sums import Group
+from aiida_ufpnmr.engine.trajectories.paths import path_parts
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.transport.hops import HopFinder, HopSettings
-from aiida_ufpnmr.engine.transport.paths import path_parts
 
 
 def hopping_ions(runs: EfgRuns, settings: HopSettings = HopSettings()) -> Group:

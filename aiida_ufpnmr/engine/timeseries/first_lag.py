@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from aiida_ufpnmr.engine.nmr.binned_fit import BinnedCurve, BinnedFit, lasting_vibration
+from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve, BinnedFit, lasting_vibration
 
 #: A first lag is good if what follows departs from the fit by less than this share of the decaying part.
 TOLERANCE = 0.02

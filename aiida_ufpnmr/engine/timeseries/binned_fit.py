@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aiida_ufpnmr.engine.nmr.curve_noise import FastPart, binned_covariance, noise_scale
-from aiida_ufpnmr.engine.nmr.lag_bins import LagBins
-from aiida_ufpnmr.engine.nmr.stretched import Decay, fit_curve
+from aiida_ufpnmr.engine.timeseries.curve_noise import FastPart, binned_covariance, noise_scale
+from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins
+from aiida_ufpnmr.engine.timeseries.stretched import Decay, fit_curve
 
 #: The weights rise from zero over this share of τ after the first lag: a hard edge would cut a lasting vibration in the
 #: middle of a period, which shifts τ by several per cent where it is as large as the slow part.

@@ -50,4 +50,3 @@ def site_agreement(hops: Hops, sites: Sites) -> SiteAgreement:
             nearest = np.minimum(left, np.abs(hopped[np.minimum(right, len(hopped) - 1)] - there))
             with_hop += int((nearest <= reach).sum())
     return SiteAgreement(sites.names, counts, len(frame), with_hop)
-

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aiida_ufpnmr.engine.nmr.correlation import lagged_products
-from aiida_ufpnmr.engine.nmr.lag_bins import hat_sums
+from aiida_ufpnmr.engine.timeseries.correlation import lagged_products
+from aiida_ufpnmr.engine.timeseries.lag_bins import hat_sums
 
 #: Upper limit on the padded series of a transform.
 BATCH_BYTES = 256e6

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from aiida_ufpnmr.engine.nmr.binned_fit import BinnedFit
-from aiida_ufpnmr.engine.nmr.stretched import Decay, DecaySearch
+from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedFit
+from aiida_ufpnmr.engine.timeseries.stretched import Decay, DecaySearch
 
 #: Curves drawn for an interval and for the verdict.
 DRAWS = 400

@@ -21,7 +21,7 @@ from ase import Atoms
 
 from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.engine.hdf5 import open_hdf5
-from aiida_ufpnmr.engine.md.h5md import (
+from aiida_ufpnmr.engine.trajectories.h5md import (
     Storage,
     create_series,
     efg_group,
@@ -32,7 +32,7 @@ from aiida_ufpnmr.engine.md.h5md import (
     write_header,
     write_particles,
 )
-from aiida_ufpnmr.engine.md.pieces import PieceFolder, pieces_in, write_index
+from aiida_ufpnmr.engine.trajectories.pieces import PieceFolder, pieces_in, write_index
 
 #: No more than this much wall time (s) lies between two pieces.
 LONGEST_INTERVAL = 600.0

@@ -13,11 +13,11 @@ from typing import Literal
 import numpy as np
 from scipy.stats import t as student
 
-from aiida_ufpnmr.engine.nmr.binned_fit import BinnedCurve, BinnedFit
-from aiida_ufpnmr.engine.nmr.decay_interval import DRAWS, Judgement, sampled_noise, widened
-from aiida_ufpnmr.engine.nmr.first_lag import first_bin
-from aiida_ufpnmr.engine.nmr.lag_bins import LagBins, bin_nodes
-from aiida_ufpnmr.engine.nmr.two_decays import Component, against_one, components, fit_two_decays
+from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve, BinnedFit
+from aiida_ufpnmr.engine.timeseries.decay_interval import DRAWS, Judgement, sampled_noise, widened
+from aiida_ufpnmr.engine.timeseries.first_lag import first_bin
+from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins, bin_nodes
+from aiida_ufpnmr.engine.timeseries.two_decays import Component, against_one, components, fit_two_decays
 
 DECAY = 'decay'
 NO_DECAY = 'no decay within the trajectory'
@@ -223,9 +223,7 @@ def _two(
         return refuse('the slow decay time has no upper limit within the trajectory')
     amplitude = fit.decay.decaying + fit.decay.constant
     plateau = fit.decay.constant / amplitude
-    return DecayFit(
-        DECAY, slow.tau, slow.tau_ci95, np.nan, plateau, 1.0, amplitude, first, last, signals, TWO, parts
-    )
+    return DecayFit(DECAY, slow.tau, slow.tau_ci95, np.nan, plateau, 1.0, amplitude, first, last, signals, TWO, parts)
 
 
 def _fit(
@@ -311,6 +309,4 @@ def _checked(lag, c, gamma, first_lag, fit_fraction, tau_fraction):
 
 def _without_tau(reason, amplitude, first_lag, bound, last_lag, signals) -> DecayFit:
     nothing = (np.nan, np.nan)
-    return DecayFit(
-        NO_DECAY, np.nan, nothing, bound, np.nan, np.nan, amplitude, first_lag, last_lag, signals, reason
-    )
+    return DecayFit(NO_DECAY, np.nan, nothing, bound, np.nan, np.nan, amplitude, first_lag, last_lag, signals, reason)

@@ -39,9 +39,7 @@ def autocorrelation(x: np.ndarray, dt: float, *, subtract_mean: bool = False) ->
     return np.arange(n_frames) * dt, c / c[0]
 
 
-def autocorrelation_per_ion(
-    x: np.ndarray, dt: float, *, subtract_mean: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def autocorrelation_per_ion(x: np.ndarray, dt: float, *, subtract_mean: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Autocorrelation of each ion by itself, averaged over time origins and not normalised.
 
     The mean over ions, divided by its first value, is :func:`autocorrelation`.

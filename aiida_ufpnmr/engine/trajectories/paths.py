@@ -9,8 +9,8 @@ import numpy as np
 from ase.data import atomic_masses
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.trajectory import Trajectory, regular_frames
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, regular_frames
 
 REFERENCES = ('framework', 'cell', 'none')
 CHUNK_FRAMES = 2048
@@ -99,7 +99,9 @@ def path_parts(
     return PathParts(species, np.flatnonzero(chosen), step_ps, reference, frames.stop - frames.start, parts)
 
 
-def _parts(trajectory: Trajectory, frames: slice, chosen: np.ndarray, masses: np.ndarray | None) -> Iterator[np.ndarray]:
+def _parts(
+    trajectory: Trajectory, frames: slice, chosen: np.ndarray, masses: np.ndarray | None
+) -> Iterator[np.ndarray]:
     origin = None
     with progress(frames.stop - frames.start, 'positions', 'frame') as bar:
         for start in range(frames.start, frames.stop, CHUNK_FRAMES):

@@ -74,9 +74,7 @@ class DecaySearch:
         log_tau = self.log_tau[i_tau].copy()
         inside = (i_tau > 0) & (i_tau < len(self.log_tau) - 1)
         if inside.any():  # the bottom of the parabola through the best point and its neighbours in log tau
-            low, mid, high = (
-                squares[rows[inside], best[inside] + step * len(self.gamma)] for step in (-1, 0, 1)
-            )
+            low, mid, high = (squares[rows[inside], best[inside] + step * len(self.gamma)] for step in (-1, 0, 1))
             curvature = low - 2 * mid + high
             shift = np.where(curvature > 0, 0.5 * (low - high) / np.where(curvature > 0, curvature, 1.0), 0.0)
             log_tau[inside] += np.clip(shift, -0.5, 0.5) * (self.log_tau[1] - self.log_tau[0])
@@ -115,9 +113,7 @@ def fit_curve(t, weight, curve, log_tau, gamma, limit: float = 1.0) -> Decay:
         found = DecaySearch(t, weight, log_tau, gamma, limit)(curve[None])
         step = log_tau[1] - log_tau[0]
         centre = found.log_tau[0]
-        best = Decay(
-            float(np.exp(centre)), float(found.gamma[0]), float(found.decaying[0]), float(found.constant[0])
-        )
+        best = Decay(float(np.exp(centre)), float(found.gamma[0]), float(found.decaying[0]), float(found.constant[0]))
         log_tau = np.linspace(centre - 1.5 * step, centre + 1.5 * step, 13)
         if len(gamma) > 1:
             half = 1.5 * (gamma[1] - gamma[0])

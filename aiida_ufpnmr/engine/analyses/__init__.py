@@ -1,0 +1,1 @@
+"""Analyses of trajectories: one file each, listed in one place."""
