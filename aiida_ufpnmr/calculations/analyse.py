@@ -1,8 +1,9 @@
-"""Analyses of a trajectory."""
+"""Analyses of a trajectory: any that the engine lists, and the correlation functions under a name of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Dict, SinglefileData, Str, to_aiida_type
@@ -10,58 +11,15 @@ from aiida.orm import Dict, SinglefileData, Str, to_aiida_type
 from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.calculations.base import UfpnmrCalculation
 from aiida_ufpnmr.data.trajectory import TrajectoryData
+from aiida_ufpnmr.engine import analyses
 
-COMMON = ('species', 'skip_ps', 'reference')
-OF_TENSORS = ('species', 'isotope', 'skip_ps')
+#: The analyses that `ufpnmr analyse` runs.
+ANALYSES = tuple(name for name in analyses.ANALYSES if name != 'acf')
 
-#: The options of each analysis.
-ANALYSES = {
-    'msd': (*COMMON, 'window', 'bootstrap', 'seed'),
-    'hops': (*COMMON, 'window_ps', 'threshold_angstrom', 'residence_ps', 'by_site'),
-    'sites': (
-        *COMMON,
-        'anion',
-        'radius_angstrom',
-        'width_angstrom',
-        'boundary',
-        'margin',
-        'window_ps',
-        'residence_ps',
-        'isotope',
-        'field',
-    ),
-    'orientations': (*OF_TENSORS, 'field', 'convention', 'bins', 'by_site'),
-    'microstructure': (
-        *OF_TENSORS,
-        'grain_nm',
-        'diffusion',
-        'temperature',
-        'activation_energy_ev',
-        'temperatures',
-        'structure',
-        'boundary_nm',
-        'size_spread',
-        'glass_fraction',
-        'glass_diffusion_ratio',
-        'glass_tau_ns',
-        'mixing_nm',
-        'measured_ms',
-        'walkers',
-        'seed',
-    ),
-    'relaxation': (
-        *OF_TENSORS,
-        'non_negative',
-        'rule',
-        'strength',
-        'points',
-        'first_lag_ps',
-        'larmor_mhz',
-        'bootstrap',
-        'seed',
-    ),
-    'spectrum': (*OF_TENSORS, 'average', 'field_tesla', 'mas_khz', 'broadening_khz'),
-}
+
+def options_of(analysis: str) -> tuple[str, ...]:
+    """Names of the settings of an analysis, which its parameters may hold."""
+    return tuple(field.name for field in fields(analyses.get_analysis(analysis).Settings))
 
 
 def parameter_validator(analysis: str) -> Callable[[Dict, object], str | None]:
@@ -70,7 +28,7 @@ def parameter_validator(analysis: str) -> Callable[[Dict, object], str | None]:
     def validate(value: Dict, _) -> str | None:
         parameters = value.get_dict()
         arguments = ['analyse', analysis, 'TRAJECTORY', *command_line.options(parameters)]
-        return command_line.refusal(ANALYSES[analysis], parameters, arguments)
+        return command_line.refusal(options_of(analysis), parameters, arguments)
 
     return validate
 
@@ -82,14 +40,42 @@ def validate_together(inputs: Mapping, _) -> str | None:
     return parameter_validator(inputs['analysis'].value)(inputs['parameters'], None)
 
 
-class AnalyseCalculation(UfpnmrCalculation):
-    """One analysis of a trajectory: displacement, hops, sites, or what NMR sees of them (`ufpnmr analyse`)."""
+class TrajectoryAnalysis(UfpnmrCalculation):
+    """An analysis: a trajectory in, results, a figure and an HDF5 file out."""
+
+    OUTPUT_FILE = 'analysis.h5'
+    HAS_FIGURE = True
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        super().define(spec)
+        spec.input('trajectory', valid_type=TrajectoryData, help='The trajectory.')
+        spec.output(
+            'functions', valid_type=SinglefileData, required=False, help='All arrays of the analysis, as HDF5.'
+        )
+
+    def file_arguments(self) -> list[str]:
+        return ['trajectory.h5', '-o', self.OUTPUT_FILE]
+
+    def input_files(self) -> dict[str, SinglefileData]:
+        return {'trajectory.h5': self.inputs.trajectory}
+
+
+class AcfCalculation(TrajectoryAnalysis):
+    """Correlation functions along a trajectory with EFG tensors, and their decay time (`ufpnmr acf`)."""
+
+    ENTRY_POINT = 'ufpnmr.acf'
+    COMMAND = 'acf'
+    OPTIONS = options_of('acf')
+    OUTPUT_FILE = 'acf.h5'
+
+
+class AnalyseCalculation(TrajectoryAnalysis):
+    """One analysis of a trajectory: displacement, hops, sites, or NMR observables (`ufpnmr analyse`)."""
 
     ENTRY_POINT = 'ufpnmr.analyse'
     COMMAND = 'analyse'
-    OPTIONS = tuple(dict.fromkeys(name for options in ANALYSES.values() for name in options))
-    OUTPUT_FILE = 'analysis.h5'
-    HAS_FIGURE = True
+    OPTIONS = tuple(dict.fromkeys(name for analysis in ANALYSES for name in options_of(analysis)))
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
@@ -104,10 +90,6 @@ class AnalyseCalculation(UfpnmrCalculation):
             help=f'Which analysis: {", ".join(ANALYSES)}.',
         )
         spec.inputs.validator = validate_together
-        spec.input('trajectory', valid_type=TrajectoryData, help='The trajectory.')
-        spec.output(
-            'functions', valid_type=SinglefileData, required=False, help='What was computed along time, as HDF5.'
-        )
 
     @classmethod
     def validate_parameters(cls, value: Dict, _) -> str | None:
@@ -116,7 +98,4 @@ class AnalyseCalculation(UfpnmrCalculation):
         return None if None in refusals else refusals[0]
 
     def file_arguments(self) -> list[str]:
-        return [self.inputs.analysis.value, 'trajectory.h5', '-o', self.OUTPUT_FILE]
-
-    def input_files(self) -> dict[str, SinglefileData]:
-        return {'trajectory.h5': self.inputs.trajectory}
+        return [self.inputs.analysis.value, *super().file_arguments()]

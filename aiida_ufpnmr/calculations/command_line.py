@@ -19,7 +19,7 @@ def options(parameters: Mapping[str, Any]) -> list[str]:
         value = parameters[name]
         if value is None or value is False:
             continue
-        arguments.append('--' + name.replace('_', '-'))
+        arguments.append('--' + name.lower().replace('_', '-'))
         if isinstance(value, (list, tuple)):
             arguments.extend(str(item) for item in value)
         elif value is not True:
@@ -37,7 +37,7 @@ def refusal(known: Sequence[str], parameters: Mapping[str, Any], arguments: Sequ
     """
     from aiida_ufpnmr.engine.main import ufpnmr
 
-    unknown = sorted(set(parameters) - set(known))
+    unknown = sorted(set(map(str.lower, parameters)) - set(map(str.lower, known)))
     if unknown:
         return f'unknown parameter {unknown[0]!r}; known are {", ".join(sorted(known))}'
     command, rest = ufpnmr, list(arguments)

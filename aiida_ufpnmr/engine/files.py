@@ -76,14 +76,14 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Turn numpy scalars and arrays into what JSON knows; a number that is not finite becomes null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, (np.bool_, bool)):
         return bool(value)
     if isinstance(value, np.integer):
@@ -96,4 +96,4 @@ def _plain(value: Any) -> Any:
 def write_json(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
     """Write ``results`` as JSON, whole or not at all. Keys carry their units and hold no dots."""
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(_plain(results), indent=2, sort_keys=True, allow_nan=False) + '\n')
+        partial.write_text(json.dumps(plain(results), indent=2, sort_keys=True, allow_nan=False) + '\n')

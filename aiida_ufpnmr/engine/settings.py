@@ -1,4 +1,8 @@
-"""Settings of a fit or an analysis: frozen dataclasses that are read from YAML and refuse what they do not know."""
+"""Settings of a fit or an analysis: frozen dataclasses that are read from YAML and refuse what they do not know.
+
+A field of :class:`Settings` is declared once, by :func:`setting`, with its default, help, unit and bounds. The command line,
+the parameters of AiiDA and the reference pages are made of these declarations.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,9 @@ import math
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 
@@ -18,6 +22,91 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 
 S = TypeVar('S')
+
+
+@dataclasses.dataclass(frozen=True)
+class Declaration:
+    """The description of a setting beside its type and default.
+
+    Attributes:
+        help: a sentence for users.
+        above, least, most: open lower, closed lower and closed upper bound of each number.
+        parse: turns what a user wrote into the value and raises :class:`ValueError` with a reason; for values that are
+            more than numbers, words and flags.
+        metavar: for the help of the command line.
+    """
+
+    help: str
+    above: float | None = None
+    least: float | None = None
+    most: float | None = None
+    parse: Callable[[Any], Any] | None = None
+    metavar: str | None = None
+
+    def refusal(self, value: Any) -> str | None:
+        """Reason why a value lies out of bounds; ``None`` where it does not."""
+        for number in value if isinstance(value, tuple) else [value]:
+            if isinstance(number, (bool, str)) or number is None:
+                continue
+            if not math.isfinite(number):
+                return 'must be a finite number'
+            if self.above is not None and not number > self.above:
+                return 'must be above zero' if self.above == 0 else f'must be above {self.above:g}'
+            if self.least is not None and number < self.least:
+                return 'must not be negative' if self.least == 0 else f'must be at least {self.least:g}'
+            if self.most is not None and number > self.most:
+                return f'must be at most {self.most:g}'
+        return None
+
+
+def setting(default: Any, help: str, **declared: Any) -> Any:
+    """Field of a :class:`Settings` class; keywords as in :class:`Declaration`."""
+    return dataclasses.field(default=default, metadata={'setting': Declaration(help, **declared)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings whose fields check themselves; subclasses are frozen dataclasses of :func:`setting` fields."""
+
+    def __post_init__(self):
+        for name, kind, declared in declarations(type(self)):
+            value = getattr(self, name)
+            parse = declared.parse or (numbers if typing.get_origin(kind) is tuple else None)
+            if parse is not None and value is not None:
+                try:
+                    value = parse(value)
+                except ValueError as error:
+                    raise InputError(f'{name}: {error}') from error
+                object.__setattr__(self, name, value)
+            choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+            if choices and value not in choices:
+                raise InputError(f'{name} must be one of {", ".join(map(str, choices))}, not {value!r}')
+            reason = declared.refusal(value)
+            if reason:
+                raise InputError(f'{name} {reason}, not {value}')
+
+
+def declarations(cls: type[Settings]) -> list[tuple[str, Any, Declaration]]:
+    """Name, type (without ``None``) and declaration of each setting, in the order of their definition."""
+    hints = typing.get_type_hints(cls)
+    return [(field.name, required(hints[field.name]), field.metadata['setting']) for field in dataclasses.fields(cls)]
+
+
+def required(kind: Any) -> Any:
+    """The type ``kind`` without ``None``."""
+    if typing.get_origin(kind) not in (typing.Union, types.UnionType):
+        return kind
+    return next(option for option in typing.get_args(kind) if option is not type(None))
+
+
+def numbers(value: Any) -> tuple[float, ...]:
+    """Numbers with commas between, a sequence of them, or a single one, as a tuple."""
+    parts = value.split(',') if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    try:
+        return tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        raise ValueError(f'{value!r} is no list of numbers, such as 10,100,1000') from None
+
 
 _KINDS = {bool: 'true or false', int: 'a whole number', float: 'a finite number', str: 'text'}
 

@@ -1,4 +1,4 @@
-"""Parser of ``ufpnmr analyse``."""
+"""Parser of ``ufpnmr analyse`` and ``ufpnmr acf``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from pathlib import Path
 
 from aiida.orm import SinglefileData
 
-from aiida_ufpnmr.calculations.analyse import AnalyseCalculation
 from aiida_ufpnmr.engine.hdf5 import open_hdf5
 from aiida_ufpnmr.parsers.base import UfpnmrParser, existing
 
 
 class AnalyseParser(UfpnmrParser):
-    """Attaches what was computed along time."""
+    """Attaches the arrays of an analysis."""
 
     def nodes(self, folder: Path) -> dict[str, SinglefileData]:
-        path = existing(folder / AnalyseCalculation.OUTPUT_FILE)
+        path = existing(folder / self.node.process_class.OUTPUT_FILE)
         open_hdf5(path).close()
         return {'functions': SinglefileData(path)}

@@ -8,8 +8,7 @@ from typing import Any
 from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain
 from aiida.orm import AbstractCode, Dict, StructureData
 
-from aiida_ufpnmr.calculations.acf import AcfCalculation
-from aiida_ufpnmr.calculations.analyse import AnalyseCalculation, parameter_validator
+from aiida_ufpnmr.calculations.analyse import AcfCalculation, AnalyseCalculation, parameter_validator
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.summarise import summarise
 from aiida_ufpnmr.data.efg_model import EfgModelData

@@ -6,8 +6,7 @@ from aiida.common import AttributeDict
 from aiida.engine import ProcessHandlerReport, ProcessSpec, process_handler
 from aiida.orm import CalcJobNode
 
-from aiida_ufpnmr.calculations.acf import AcfCalculation
-from aiida_ufpnmr.calculations.analyse import AnalyseCalculation
+from aiida_ufpnmr.calculations.analyse import AcfCalculation, AnalyseCalculation
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.select import SelectCalculation

@@ -242,7 +242,7 @@ def test_boundaries_and_glass_and_spread_slow_or_blur_the_decay():
     barred = grain_exchange(100.0, GrainSettings(boundary_nm=1000.0))
     assert barred.tau == pytest.approx(10 / 6, rel=0.35)  # six faces of permeability d/1000 nm each, and who comes back
     assert barred.fit_gamma > 0.85 > free.fit_gamma
-    assert grain_exchange(100.0, GrainSettings(spread=0.5)).fit_gamma < free.fit_gamma
+    assert grain_exchange(100.0, GrainSettings(size_spread=0.5)).fit_gamma < free.fit_gamma
     walked = grain_exchange(100.0, GrainSettings(structure='voronoi', walkers=1600))
     assert walked.method == 'Monte Carlo' and free.method == 'analytic'
     assert walked.tau == pytest.approx(free.tau, rel=0.15)  # 5.82 and 6 are nearly the same surface
@@ -269,7 +269,7 @@ def test_temperature_carries_the_diffusion_by_arrhenius():
         {'structure': 'spheres'},
         {'boundary_nm': -1.0},
         {'glass_fraction': 0.95},
-        {'spread': 0.2, 'structure': 'voronoi'},
+        {'size_spread': 0.2, 'structure': 'voronoi'},
     ],
 )
 def test_senseless_grains_are_refused(options):

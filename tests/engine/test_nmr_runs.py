@@ -8,7 +8,7 @@ import pytest
 from two_site import TENSOR, two_site_paths, two_site_tensors, write_two_site_trajectory
 
 from aiida_ufpnmr.engine.analyses.groups import hopping_ions
-from aiida_ufpnmr.engine.commands import nmr as command
+from aiida_ufpnmr.engine.commands import analyse as command
 from aiida_ufpnmr.engine.efg.tensors import asymmetry, quadrupolar_coupling
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr import observables

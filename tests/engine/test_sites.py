@@ -8,7 +8,7 @@ from ase import Atoms
 from click.testing import CliRunner
 
 from aiida_ufpnmr.engine.commands import analyse as command
-from aiida_ufpnmr.engine.commands.nmr import acf
+from aiida_ufpnmr.engine.commands.analyse import acf
 from aiida_ufpnmr.engine.structure import sites as module
 from aiida_ufpnmr.engine.structure import soft_coordination, stays
 from aiida_ufpnmr.engine.trajectories.trajectory import EDGES, POSITION, Trajectory, TrajectoryWriter

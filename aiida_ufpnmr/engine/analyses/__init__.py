@@ -1,1 +1,26 @@
-"""Analyses of trajectories: one file each, listed in one place."""
+"""Analyses of trajectories: one file each, listed here."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiida_ufpnmr.engine.analyses.base import Analysis
+
+#: All analyses: module of this package and sub-command, with one line about each.
+ANALYSES = {
+    'acf': 'Correlation functions of ω_Q and C_Q, and their decay times.',
+    'msd': 'Mean square displacement and diffusion coefficient.',
+    'hops': 'Hops of single ions and the hop rate per ion.',
+    'sites': 'Fourfold and sixfold sites, and the EFG at each.',
+    'orientations': 'Maps of the orientations of EFG tensors on the sphere.',
+    'microstructure': 'Decay of the correlation by grains and their boundaries.',
+    'relaxation': 'Distribution of relaxation times, and T1.',
+    'spectrum': 'Static and MAS line shapes of partially averaged tensors.',
+}
+
+
+def get_analysis(name: str) -> Analysis:
+    """The analysis of this name, imported when it is asked for."""
+    return getattr(importlib.import_module(f'{__name__}.{name.replace("-", "_")}'), name.replace('-', '_'))

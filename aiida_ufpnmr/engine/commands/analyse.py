@@ -1,23 +1,91 @@
-"""``ufpnmr analyse``."""
+"""``ufpnmr analyse`` and ``ufpnmr acf``: one command for each analysis, made of what the analysis declares."""
 
 from __future__ import annotations
 
+import time
+
 import click
 
-from aiida_ufpnmr.engine.commands.shared import LazyGroup
-
-#: Where each analysis lives, and what it does.
-ANALYSES = {
-    'msd': ('transport', 'Mean square displacement and diffusion coefficient.'),
-    'hops': ('transport', 'Hops of single ions and the hop rate per ion.'),
-    'sites': ('transport', 'Fourfold and sixfold sites, and the EFG at each.'),
-    'orientations': ('nmr_analyses', 'Maps of the orientations of EFG tensors on the sphere.'),
-    'microstructure': ('microstructure', 'What grains and their boundaries make of a decay.'),
-    'relaxation': ('nmr_analyses', 'Distribution of relaxation times, and T1.'),
-    'spectrum': ('nmr_analyses', 'Static and MAS line shapes of partially averaged tensors.'),
-}
+from aiida_ufpnmr.engine.analyses import ANALYSES, get_analysis
+from aiida_ufpnmr.engine.analyses.base import Analysis
+from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options
+from aiida_ufpnmr.engine.commands.shared import INPUT, OUTPUT, Command, check_outputs, json_option, print_table, report
+from aiida_ufpnmr.engine.files import whole_file
+from aiida_ufpnmr.engine.hdf5 import versions
 
 
-@click.group('analyse', cls=LazyGroup, package='aiida_ufpnmr.engine.commands', commands=ANALYSES)
+def command_of(analysis: Analysis) -> click.Command:
+    """The sub-command of an analysis."""
+    argument = {'nargs': -1, 'metavar': 'TRAJ.h5...'} if analysis.many_files else {'nargs': 1, 'metavar': 'TRAJ.h5'}
+    decorators = [
+        click.command(analysis.name, cls=AnalysisCommand, example=analysis.example, help=analysis.__doc__),
+        click.argument('trajectory', type=INPUT, required=True, **argument),
+        click.option('-o', '--output', type=OUTPUT, metavar='OUT.h5', help='Write the result as HDF5.'),
+        *options_of(analysis.Settings),
+        click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw the result.'),
+        json_option,
+    ]
+
+    def run(trajectory, output, plot, json_path, **options):
+        check_outputs(output, plot, json_path)
+        started = time.perf_counter()
+        found = analysis.run(trajectory, settings_from_options(analysis.Settings, options))
+        timing = {'wall_s': time.perf_counter() - started}
+        if output is not None:
+            found.save(output)
+        if plot is not None:
+            with whole_file(plot) as partial:
+                found.plot().savefig(partial, dpi=150)
+        report({**found.to_dict(), 'versions': versions(), 'timing': timing}, json_path)
+        click.echo(found.headline)
+        print_table(found.table())
+        for line in found.remarks:
+            click.echo(line)
+
+    command = run
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    command.settings = analysis.Settings
+    return command
+
+
+class AnalysisCommand(Command):
+    """A command whose options are settings that may contradict each other."""
+
+    settings: type
+
+    def make_context(self, *args, **kwargs):
+        """Parse the command line and refuse options that do not go together."""
+        context = super().make_context(*args, **kwargs)
+        if not context.resilient_parsing:
+            names = self.settings.__dataclass_fields__
+            settings_from_options(self.settings, {k: v for k, v in context.params.items() if k in names})
+        return context
+
+
+class AnalysisGroup(click.Group):
+    """The analyses by name, imported when they are asked for, so that ``--help`` is quick."""
+
+    def list_commands(self, context):
+        """Names in the order of the list."""
+        return [name for name in ANALYSES if name != 'acf']
+
+    def get_command(self, context, name):
+        """The command of an analysis."""
+        return command_of(get_analysis(name)) if name in self.list_commands(context) else None
+
+    def format_commands(self, context, formatter):
+        """One line about each."""
+        with formatter.section('Commands'):
+            formatter.write_dl([(name, ANALYSES[name]) for name in self.list_commands(context)])
+
+
+@click.group('analyse', cls=AnalysisGroup)
 def analyse():
     """How ions move along a trajectory, and what NMR sees of it."""
+
+
+def __getattr__(name: str) -> click.Command:
+    if name == 'acf':
+        return command_of(get_analysis('acf'))
+    raise AttributeError(name)

@@ -20,6 +20,7 @@ from aiida_ufpnmr.engine.nmr.grain_walk import RESOLUTION, STRUCTURES, cubes, vo
 from aiida_ufpnmr.engine.nmr.grains import cube_time_to_e, same_cube, stretched_fit, time_to_e
 from aiida_ufpnmr.engine.nmr.observables import Curve
 from aiida_ufpnmr.engine.nmr.residual import ResidualCoupling
+from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.engine.timeseries.decay import DECAY
 
 #: nm²/(cm²/s) in ns.
@@ -33,50 +34,37 @@ WALK_TIMES = np.geomspace(1.5e-2, 1.0, 51)
 
 
 @dataclass(frozen=True)
-class GrainSettings:
-    """What grains look like and how ions pass from one to the next.
+class GrainSettings(Settings):
+    """Shape of the grains and passage of ions from one to the next.
 
-    Attributes:
-        structure: ``cubes``, or ``voronoi``: grains around random points (Monte Carlo).
-        boundary_nm: a grain boundary resists as this thickness of grain; 0 for boundaries that are not felt.
-        spread: standard deviation of ln d over the volume, of cubes.
-        glass_fraction: share of the volume that is glass, between the grains; its coupling averages to zero.
-        glass_ratio: diffusion coefficient in glass over that in grains.
-        glass_tau_ns: decay time of the correlation within glass.
-        mixing_nm: distance over which an ion meets all sites of its crystal.
-        walkers, seed: of Monte Carlo.
+    The grains are cubes, or Voronoi cells around random points. The coupling of a glass averages to zero.
     """
 
-    structure: Literal['cubes', 'voronoi'] = 'cubes'
-    boundary_nm: float = 0.0
-    spread: float = 0.0
-    glass_fraction: float = 0.0
-    glass_ratio: float = 1.0
-    glass_tau_ns: float = 46.0
-    mixing_nm: float = 1.0
-    walkers: int = 8000
-    seed: int = 0
+    structure: Literal['cubes', 'voronoi'] = setting(
+        'cubes', 'Shape of the grains: cubes (analytic), or Voronoi cells (Monte Carlo).'
+    )
+    boundary_nm: float = setting(0.0, 'A grain boundary resists as this thickness of grain, in nm.', least=0)
+    size_spread: float = setting(
+        0.0, 'Standard deviation of the logarithm of the grain size, over the volume.', least=0
+    )
+    glass_fraction: float = setting(0.0, 'Share of the volume that is glass, between the grains.', least=0, most=0.9)
+    glass_diffusion_ratio: float = setting(
+        1.0, 'Diffusion coefficient in the glass over that in grains (Monte Carlo where not 1).', above=0
+    )
+    glass_tau_ns: float = setting(46.0, 'Decay time of the correlation in the glass, in ns.', above=0)
+    mixing_nm: float = setting(1.0, 'Distance over which an ion meets all sites of its crystal, in nm.', above=0)
+    walkers: int = setting(8000, 'Ions of Monte Carlo.', least=STRUCTURES)
+    seed: int = setting(0, 'Seed of resampling and Monte Carlo.', least=0)
 
     def __post_init__(self):
-        if self.structure not in ('cubes', 'voronoi'):
-            raise InputError(f'structure must be cubes or voronoi, not {self.structure!r}')
-        for name in ('boundary_nm', 'spread'):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise InputError(f'{name} must not be negative, not {getattr(self, name)}')
-        for name in ('glass_ratio', 'glass_tau_ns', 'mixing_nm'):
-            if not 0 < getattr(self, name) < np.inf:
-                raise InputError(f'{name} must be above zero, not {getattr(self, name)}')
-        if not 0 <= self.glass_fraction <= 0.9:
-            raise InputError(f'glass_fraction must be between 0 and 0.9, not {self.glass_fraction}')
-        if self.spread and not self.is_analytic:
+        super().__post_init__()
+        if self.size_spread and not self.is_analytic:
             raise InputError('a spread of sizes is for cubes that fill space; Voronoi grains have one of their own')
-        if self.walkers < STRUCTURES:
-            raise InputError(f'walkers must be at least {STRUCTURES}, not {self.walkers}')
 
     @property
     def is_analytic(self) -> bool:
         """Whether no Monte Carlo is needed: cubes, with free diffusion or nothing but barriers between them."""
-        plain_glass = self.glass_fraction == 0 or (self.glass_ratio == 1 and self.boundary_nm == 0)
+        plain_glass = self.glass_fraction == 0 or (self.glass_diffusion_ratio == 1 and self.boundary_nm == 0)
         return self.structure == 'cubes' and plain_glass
 
 
@@ -117,8 +105,8 @@ def grain_exchange(grain_nm: float, settings: GrainSettings = GrainSettings()) -
     if settings.is_analytic:
         slow = 1 + 2 / permeability
         s = np.geomspace(1e-7, 300 * slow, 400)
-        chance = same_cube(s, permeability, settings.spread)
-        tau = time_to_e(s, chance) if settings.spread else cube_time_to_e(permeability)
+        chance = same_cube(s, permeability, settings.size_spread)
+        tau = time_to_e(s, chance) if settings.size_spread else cube_time_to_e(permeability)
         return GrainExchange(s, chance, np.zeros_like(s), tau, *stretched_fit(s, chance), ANALYTIC)
     rng = np.random.default_rng(settings.seed)
     if settings.structure == 'cubes':
@@ -130,7 +118,7 @@ def grain_exchange(grain_nm: float, settings: GrainSettings = GrainSettings()) -
         structures,
         s,
         permeability=permeability,
-        glass_ratio=settings.glass_ratio,
+        glass_ratio=settings.glass_diffusion_ratio,
         walkers=settings.walkers,
         seed=settings.seed,
     )
@@ -156,7 +144,7 @@ class Polycrystal:
     """The correlation function of ω_Q in a polycrystal.
 
     Attributes:
-        grain_nm, diffusion_cm2_per_s, temperature_k: of which; the temperature is NaN where it is not told.
+        grain_nm, diffusion_cm2_per_s, temperature_K: of which; the temperature is NaN where it is not told.
         lag_ns, c: (n,) the powder-averaged function, one at the first lag.
         residual_share: share of it that only the exchange of grains takes away.
         tau_ms: time after which that share is down to 1/e.
@@ -167,7 +155,7 @@ class Polycrystal:
 
     grain_nm: float
     diffusion_cm2_per_s: float
-    temperature_k: float
+    temperature_K: float
     lag_ns: np.ndarray
     c: np.ndarray
     residual_share: float
@@ -179,10 +167,10 @@ class Polycrystal:
 
 
 def diffusion_at(
-    diffusion_cm2_per_s: float, temperature_k: float, activation_energy_ev: float, other_k: float
+    diffusion_cm2_per_s: float, temperature_K: float, activation_energy_eV: float, other_K: float
 ) -> float:
     """Diffusion coefficient at another temperature, by the law of Arrhenius."""
-    return float(diffusion_cm2_per_s * np.exp(-activation_energy_ev / EV_PER_K * (1 / other_k - 1 / temperature_k)))
+    return float(diffusion_cm2_per_s * np.exp(-activation_energy_eV / EV_PER_K * (1 / other_K - 1 / temperature_K)))
 
 
 def grains_of_decay(tau_ms: float, diffusion_cm2_per_s: float, settings: GrainSettings = GrainSettings()) -> float:
@@ -209,7 +197,7 @@ def polycrystals(
     grains_nm: Sequence[float],
     diffusion_cm2_per_s: Sequence[float],
     settings: GrainSettings = GrainSettings(),
-    temperatures_k: Sequence[float] = (),
+    temperatures_K: Sequence[float] = (),
 ) -> list[Polycrystal]:
     """Correlation functions for each grain size and diffusion coefficient, from the first lag to beyond the last decay.
 
@@ -219,7 +207,7 @@ def polycrystals(
         grains_nm: grain sizes.
         diffusion_cm2_per_s: diffusion coefficients within grains.
         settings: of the grains.
-        temperatures_k: of the diffusion coefficients, where they are told.
+        temperatures_K: of the diffusion coefficients, where they are told.
 
     Raises:
         InputError: no sizes or coefficients, some that are not above zero, or a curve that is too short for a fit.
@@ -234,7 +222,7 @@ def polycrystals(
         key = size if settings.boundary_nm > 0 else None
         if key not in exchanges:
             exchanges[key] = grain_exchange(size, settings)
-    temperatures = temperatures_k if len(temperatures_k) else [np.nan] * len(diffusion_cm2_per_s)
+    temperatures = temperatures_K if len(temperatures_K) else [np.nan] * len(diffusion_cm2_per_s)
     units = {  # ns
         (size, d): NS_PER_NM2_S_CM2 * size**2 / d for size in grains_nm for d in diffusion_cm2_per_s
     }

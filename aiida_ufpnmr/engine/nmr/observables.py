@@ -12,7 +12,8 @@ from aiida_ufpnmr.engine.efg.isotopes import Isotope, get_isotope
 from aiida_ufpnmr.engine.efg.tensors import to_irreps
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.echo import MICROSECOND, PREFACTOR, RAD_PER_S_PER_KHZ, powder_directions
-from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, COUPLING, EfgRuns, IonBlock
+from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, COUPLING, EfgRuns, IonBlock, TensorSettings
+from aiida_ufpnmr.engine.settings import numbers, setting
 from aiida_ufpnmr.engine.timeseries.decay import DECAY, DecayFit, fit_bin_nodes, fit_decay
 from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins
 from aiida_ufpnmr.engine.timeseries.sums import CorrelationSums, Group
@@ -31,56 +32,59 @@ SIGNAL_BYTES = 256e6
 POWDER = 2 / 15
 
 
-@dataclass(frozen=True)
-class AcfSettings:
-    """How correlation functions are made and fitted.
+def field_direction(value: str | Sequence[float]) -> str | tuple[float, float, float]:
+    """The direction of a magnetic field: ``powder``, ``x``, ``y``, ``z``, or three numbers.
 
-    Attributes:
-        field: ``powder``, ``x``, ``y``, ``z``, or three numbers along which the magnetic field lies.
-        isotope: nuclide; the common one of the species where empty.
-        gamma: stretching exponent; fitted where ``None``.
-        first_lag_ps: first lag of the fit; found where ``None``.
-        pulse_us, decay_us: t_p and t_d of the echo, Harper 2024, eqn (3); no echo where ``None``.
-        half: the phase of the echo runs with ½ ω_Q.
-        subtract_mean: correlate deviations from the mean.
-        bootstrap: number of resampled curves.
-        tau_fraction: share of the trajectory above which a τ is refused.
-        seed: of the resampling.
-        decays: 1 or 2 decays in the fit, or ``auto``, which takes two where one does not describe the curve.
+    Raises:
+        ValueError: none of these.
     """
+    if value == 'powder' or (isinstance(value, str) and value in FIELDS):
+        return value
+    try:
+        vector = numbers(value)
+    except ValueError:
+        vector = ()
+    if len(vector) != 3 or not 0 < np.linalg.norm(vector) < np.inf:
+        raise ValueError(f'{value!r} is none of powder, x, y, z, nor a vector such as 1,1,0')
+    return vector
 
-    field: str | tuple[float, float, float] = 'powder'
-    isotope: str = ''
-    gamma: float | None = None
-    first_lag_ps: float | None = None
-    pulse_us: float | None = None
-    decay_us: float | None = None
-    half: bool = True
-    subtract_mean: bool = False
-    bootstrap: int = 200
-    tau_fraction: float = 1 / 3
-    seed: int = 0
-    decays: Literal[1, 2, 'auto'] = 'auto'
+
+def number_of_decays(value: str | int) -> str | int:
+    """One or two decays, or ``auto``, also where the number is written as text."""
+    return int(value) if str(value) in ('1', '2') else value
+
+
+@dataclass(frozen=True)
+class AcfSettings(TensorSettings):
+    """Choices in making correlation functions and fitting them; t_p and t_d of the echo as in Harper 2024, eqn (3)."""
+
+    field: str | tuple[float, float, float] = setting(
+        'powder',
+        'Direction of the magnetic field; the powder average is always given, too.',
+        parse=field_direction,
+        metavar='powder|x|y|z|bx,by,bz',
+    )
+    gamma: float | None = setting(None, 'Fix the stretching exponent; fitted where not given.', above=0, most=1)
+    decays: Literal[1, 2, 'auto'] = setting(
+        'auto',
+        'Decays in the fit; auto takes two where one does not describe the curve; τ is then the slow one.',
+        parse=number_of_decays,
+    )
+    first_lag_ps: float | None = setting(
+        None, 'First lag of the fit in ps; default where white noise and vibrations are over.', least=0
+    )
+    max_tau_fraction: float = setting(1 / 3, 'Refuse a decay time above this share of the trajectory.', above=0, most=1)
+    pulse_us: float | None = setting(None, 'Pulse time t_p of the echo in µs.', above=0)
+    decay_us: float | None = setting(None, 'Detection time t_d of the echo in µs.', above=0)
+    full_frequency: bool = setting(False, 'Let the phase of the echo run with ω_Q instead of ω_Q/2.')
+    subtract_mean: bool = setting(False, 'Correlate deviations from the mean: a plateau is lost.')
+    bootstrap: int = setting(200, 'Resampled curves.', least=2)
+    seed: int = setting(0, 'Seed of the resampling.', least=0)
 
     def __post_init__(self):
-        if self.gamma is not None and not 0 < self.gamma <= 1:
-            raise InputError(f'gamma must be above 0 and at most 1, not {self.gamma}')
-        if self.first_lag_ps is not None and not 0 <= self.first_lag_ps < np.inf:
-            raise InputError(f'first_lag_ps must not be negative, not {self.first_lag_ps}')
+        super().__post_init__()
         if (self.pulse_us is None) != (self.decay_us is None):
             raise InputError('an echo needs both pulse_us and decay_us')
-        if self.pulse_us is not None and not (0 < self.pulse_us < np.inf and 0 < self.decay_us < np.inf):
-            raise InputError('pulse_us and decay_us must be above zero')
-        if isinstance(self.field, str) and self.field != 'powder' and self.field not in FIELDS:
-            raise InputError(f'field must be powder, x, y, z or three numbers, not {self.field!r}')
-        if not isinstance(self.field, str) and not 0 < np.linalg.norm(self.field) < np.inf:
-            raise InputError('the field direction must not be zero')
-        if not 0 < self.tau_fraction <= 1:
-            raise InputError(f'tau_fraction must be above 0 and at most 1, not {self.tau_fraction}')
-        if self.decays not in (1, 2, 'auto'):
-            raise InputError(f'decays must be 1, 2 or auto, not {self.decays!r}')
-        if self.bootstrap < 2:
-            raise InputError(f'bootstrap must be at least 2, not {self.bootstrap}')
 
     @property
     def direction(self) -> tuple[float, float, float] | None:
@@ -299,7 +303,7 @@ def _observables(settings: AcfSettings, moments: _Moments) -> dict[str, _Observa
 
 def _echo(settings: AcfSettings, moments: _Moments) -> _Observable:
     """The echo at finite times: averaged over directions first, normalised last."""
-    rate = RAD_PER_S_PER_KHZ * MICROSECOND * (0.5 if settings.half else 1.0)
+    rate = RAD_PER_S_PER_KHZ * MICROSECOND * (1.0 if settings.full_frequency else 0.5)
     directions, weight = np.array([settings.direction]), np.ones(1)
     if settings.direction is None:
         # sines of a phase of up to φ rad need polynomials of a degree of about φ, and a little more
@@ -417,7 +421,7 @@ def _curve(label: str, sums: CorrelationSums, group: Group, step_ps: float, sett
         samples=samples[:, : len(fit_bin_nodes(len(c), n_frames))],
         ions=max(1, round(sum(counted) / n_frames)),
         length=n_frames * step_ps,
-        tau_fraction=settings.tau_fraction,
+        tau_fraction=settings.max_tau_fraction,
         seed=settings.seed,
         decays=settings.decays,
     )

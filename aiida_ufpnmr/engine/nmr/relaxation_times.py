@@ -9,14 +9,14 @@ it, peaks are sharper.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.optimize import nnls
 
 from aiida_ufpnmr.engine.nmr.observables import Curve
 
-RULES = ('discrepancy', 'gcv')
+Rule = Literal['discrepancy', 'gcv']
 #: Strengths of the penalty that are tried, in units of the norms of both parts.
 STRENGTHS = np.geomspace(1e-7, 1e3, 61)
 #: Areas without their signs add up to no more than this many times the curve: more is noise that cancels itself.
@@ -76,7 +76,7 @@ def inverse_laplace(
     error: np.ndarray,
     *,
     non_negative: bool = False,
-    rule: Literal['discrepancy', 'gcv'] = 'discrepancy',
+    rule: Rule = 'discrepancy',
     strength: float | None = None,
     points: int = 60,
     samples: np.ndarray | None = None,
@@ -109,8 +109,8 @@ def inverse_laplace(
         raise ValueError('lag, c or error holds values that are not finite')
     if not (lag[0] > 0 and (np.diff(lag) > 0).all() and (error > 0).all()):
         raise ValueError('lags must rise from above zero, and errors must be above zero')
-    if rule not in RULES:
-        raise ValueError(f'rule must be one of {", ".join(RULES)}, not {rule!r}')
+    if rule not in get_args(Rule):
+        raise ValueError(f'rule must be one of {", ".join(get_args(Rule))}, not {rule!r}')
     log_tau = np.linspace(np.log(0.5 * lag[0]), np.log(2 * lag[-1]), points)
     problem = _Problem(lag, error, log_tau, non_negative)
     chosen = strength if strength is not None else problem.strength(c, rule)

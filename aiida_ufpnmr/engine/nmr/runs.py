@@ -17,6 +17,7 @@ from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU, to_irreps
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, Trajectory, efg_group, regular_frames
 
 #: Upper limit on the series held at a time; each block reads, and unpacks, the files once.
@@ -25,6 +26,15 @@ BLOCK_BYTES = 1.5e9
 CHUNK_BYTES = 64e6
 #: Rows of a block: five components, then |C_Q|.
 COMPONENTS, COUPLING = slice(0, 5), 5
+
+
+@dataclass(frozen=True)
+class TensorSettings(Settings):
+    """Choice of the ions and their nuclide."""
+
+    species: str = setting('', 'Element whose EFG tensors to use, where the trajectory holds several.')
+    isotope: str = setting('', 'Nuclide, such as 6Li; default the common one of the species.')
+    skip_ps: float = setting(0.0, 'Leave out the first ps of each run.', least=0)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 
-AVERAGES = ('ion', 'cell', 'none')
+Average = Literal['ion', 'cell', 'none']
 #: Tensors that are looked at where nothing is averaged.
 MOST_TENSORS = 200_000
 #: More sites than this are gathered on a grid of C_Q and η.
@@ -46,7 +46,7 @@ class Spectrum:
         return float(np.sqrt(weight @ (self.frequency_khz - mean) ** 2))
 
 
-def averaged_tensors(runs: EfgRuns, average: Literal['ion', 'cell', 'none'] = 'ion') -> np.ndarray:
+def averaged_tensors(runs: EfgRuns, average: Average = 'ion') -> np.ndarray:
     """Tensors as motion leaves them, (n, 3, 3) in atomic units.
 
     Args:
@@ -57,8 +57,8 @@ def averaged_tensors(runs: EfgRuns, average: Literal['ion', 'cell', 'none'] = 'i
     Raises:
         ValueError: another average.
     """
-    if average not in AVERAGES:
-        raise ValueError(f'average must be one of {", ".join(AVERAGES)}, not {average!r}')
+    if average not in get_args(Average):
+        raise ValueError(f'average must be one of {", ".join(get_args(Average))}, not {average!r}')
     every = max(1, -(-sum(runs.lengths) * runs.n_ions // MOST_TENSORS))
     found = []
     for segments, length in zip(runs.runs, runs.lengths):

@@ -14,6 +14,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, regular_frames
 
 #: Sites by their number.
@@ -26,34 +27,16 @@ REACH = 7.0
 
 
 @dataclass(frozen=True)
-class SiteSettings:
-    """What is a site.
+class SiteSettings(Settings):
+    """Definition of a site."""
 
-    Attributes:
-        anion: element that surrounds the ions.
-        radius_angstrom: distance at which an anion counts one half.
-        width_angstrom: width of the soft edge.
-        boundary: number of neighbours between the two sites.
-        margin: an ion changes its site where it is this far beyond the boundary.
-        window_ps: the number of neighbours is averaged over this time.
-        residence_ps: shorter stays do not count.
-    """
-
-    anion: str = 'S'
-    radius_angstrom: float = 3.3
-    width_angstrom: float = 0.1
-    boundary: float = 5.0
-    margin: float = 0.25
-    window_ps: float = 0.5
-    residence_ps: float = 1.0
-
-    def __post_init__(self):
-        for name in ('radius_angstrom', 'width_angstrom', 'boundary'):
-            if not 0 < getattr(self, name) < np.inf:
-                raise InputError(f'{name} must be above zero, not {getattr(self, name)}')
-        for name in ('margin', 'window_ps', 'residence_ps'):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise InputError(f'{name} must not be negative, not {getattr(self, name)}')
+    anion: str = setting('S', 'Element that surrounds the ions.')
+    radius_angstrom: float = setting(3.3, 'Distance in Å at which an anion counts one half.', above=0)
+    width_angstrom: float = setting(0.1, 'Width of that soft edge in Å.', above=0)
+    boundary: float = setting(5.0, 'Number of neighbours between the fourfold and the sixfold site.', above=0)
+    margin: float = setting(0.25, 'An ion changes its site where it is this far beyond the boundary.', least=0)
+    window_ps: float = setting(0.5, 'Average the number of neighbours over this time, in ps.', least=0)
+    residence_ps: float = setting(1.0, 'Shorter stays, in ps, do not count.', least=0)
 
     def names(self, species: str) -> tuple[str, str]:
         """Names of the two sites, such as LiS4 and LiS6."""

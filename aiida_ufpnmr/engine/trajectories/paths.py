@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from ase.data import atomic_masses
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, regular_frames
 
-REFERENCES = ('framework', 'cell', 'none')
 CHUNK_FRAMES = 2048
+Reference = Literal['framework', 'cell', 'none']
+
+
+@dataclass(frozen=True)
+class PathSettings(Settings):
+    """Choice of the ions to follow."""
+
+    species: str = setting('Li', 'Element whose ions to follow.')
+    skip_ps: float = setting(0.0, 'Leave out the first ps.', least=0)
+    reference: Reference = setting(
+        'framework', 'Whose mass centre is held still: all other atoms, all atoms, or nothing.'
+    )
 
 
 @dataclass(frozen=True)
@@ -81,8 +94,6 @@ def path_parts(
     trajectory: Trajectory, species: str = 'Li', skip_fs: float = 0.0, reference: str = 'framework'
 ) -> PathParts:
     """As :func:`ion_paths`, for trajectories larger than memory; positions are read, and checked, when asked for."""
-    if reference not in REFERENCES:
-        raise InputError(f'reference must be one of {", ".join(REFERENCES)}, not {reference!r}')
     if trajectory.n_frames == 0:
         raise InputError(f'{trajectory.path}: holds no positions; give the trajectory that "ufpnmr md" wrote')
     chosen = np.array([symbol == species for symbol in trajectory.symbols])

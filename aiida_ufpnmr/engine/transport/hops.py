@@ -17,6 +17,7 @@ from scipy.stats import chi2
 from scipy.stats import t as student
 
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.settings import Settings, setting
 
 #: A window or residence of fewer frames averages nothing.
 FEWEST_FRAMES = 3
@@ -31,23 +32,18 @@ FEWEST_IONS = 8
 
 
 @dataclass(frozen=True)
-class HopSettings:
-    """What counts as a hop.
+class HopSettings(Settings):
+    """Definition of a hop."""
 
-    Attributes:
-        window_ps: the position is averaged over this time.
-        threshold_angstrom: distance from the anchor at which a hop begins.
-        residence_ps: time over which the mean position must lie beyond the threshold.
-    """
-
-    window_ps: float = 0.5
-    threshold_angstrom: float = 1.5
-    residence_ps: float = 1.0
-
-    def __post_init__(self):
-        for name in ('window_ps', 'threshold_angstrom', 'residence_ps'):
-            if not 0 < getattr(self, name) < np.inf:
-                raise InputError(f'{name} must be above zero, not {getattr(self, name)}')
+    window_ps: float = setting(0.5, 'Average positions over this time, in ps (at least three frames).', above=0)
+    threshold_angstrom: float = setting(
+        1.5, 'An ion farther than this from where it sat, in Å, may have hopped.', above=0
+    )
+    residence_ps: float = setting(
+        1.0,
+        'It has if its mean position over this time, in ps, is beyond the threshold, too (at least three frames).',
+        above=0,
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,321 @@
+"""The parts that all analyses share: results that are saved, loaded, drawn and shown, and the analysis itself.
+
+An analysis is a function of a source (:class:`PathSource` or :class:`TensorSource`) and its settings, made callable with
+files by :func:`analysis`. The command line, AiiDA and the reference pages are made of what it declares.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import inspect
+import json
+import os
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import h5py
+import numpy as np
+
+from aiida_ufpnmr.engine.efg.isotopes import Isotope, get_isotope
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import plain
+from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
+from aiida_ufpnmr.engine.nmr.runs import EfgRuns, TensorSettings
+from aiida_ufpnmr.engine.settings import Settings, required
+from aiida_ufpnmr.engine.trajectories.paths import IonPaths, PathSettings, ion_paths
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # takes a while to import
+
+#: Table for the terminal, a notebook or a page: rows of text, the heading first.
+Table = list[tuple[str, ...]]
+
+
+def quantity(unit: str, help: str, shape: str = '', **options: Any) -> Any:
+    """Field of a :class:`Record`.
+
+    Args:
+        unit: of the numbers; empty for words and numbers without one.
+        help: a phrase for the reference page.
+        shape: names of the dimensions of an array, such as ``lags, 2``; arrays stay in the file, everything else is
+            among the results.
+        options: ``default`` or ``default_factory``, for what an older file does not hold.
+    """
+    return field(metadata={'unit': unit, 'help': help, 'shape': shape}, **options)
+
+
+class Record:
+    """Numbers, words and arrays with units, each declared once by :func:`quantity`; for frozen dataclasses.
+
+    Fields may also be records, or mappings and tuples of them.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the arrays, as JSON-ready values; the keys carry their units."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if 'shape' in one.metadata}
+        return plain({name: _results(value) for name, value in values.items() if not isinstance(value, np.ndarray)})
+
+    def write(self, group: h5py.Group) -> None:
+        """Write into an HDF5 group: arrays as datasets with their unit, records as groups, the rest as attributes."""
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, np.ndarray):
+                group[one.name] = value
+                if one.metadata['unit']:
+                    group[one.name].attrs['unit'] = one.metadata['unit']
+            else:
+                _write(group, one.name, value)
+
+    @classmethod
+    def read(cls, group: h5py.Group):
+        """Read from an HDF5 group; what an older file does not hold has its default."""
+        hints = typing.get_type_hints(cls)
+        found = {one.name: _read(group, one.name, required(hints[one.name])) for one in fields(cls)}
+        return cls(**{name: value for name, value in found.items() if value is not None})
+
+
+def _results(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {name: _results(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [_results(item) for item in value]
+    return value
+
+
+def _write(group: h5py.Group, name: str, value: Any) -> None:
+    parts = list(value.values()) if isinstance(value, Mapping) else value
+    if value is None:
+        return
+    if isinstance(value, Record):
+        value.write(group.create_group(name))
+    elif isinstance(parts, (list, tuple)) and parts and all(isinstance(part, Record) for part in parts):
+        names = value if isinstance(value, Mapping) else map(str, range(len(parts)))
+        for key, part in zip(names, parts):
+            part.write(group.create_group(f'{name}/{key}'))
+    elif isinstance(value, Mapping):
+        group.attrs[name] = json.dumps(plain(value), sort_keys=True)
+    else:
+        group.attrs[name] = value
+
+
+def _read(group: h5py.Group, name: str, kind: Any) -> Any:
+    origin, options = typing.get_origin(kind), typing.get_args(kind)
+    inner = options[-1 if origin is dict else 0] if origin in (dict, tuple) else None
+    if isinstance(inner, type) and issubclass(inner, Record):
+        parts = group[name] if name in group else {}
+        if origin is dict:
+            return {key: inner.read(parts[key]) for key in parts}
+        return tuple(inner.read(parts[key]) for key in sorted(parts, key=int))
+    if isinstance(kind, type) and issubclass(kind, Record):
+        return kind.read(group[name]) if name in group else None
+    if kind is np.ndarray:
+        return group[name][...] if name in group else None
+    if name not in group.attrs:
+        return None
+    value = group.attrs[name]
+    if origin is dict or kind is dict:
+        return json.loads(value)
+    if origin is tuple or kind is tuple:
+        return tuple(value.tolist() if isinstance(value, np.ndarray) else value)
+    return kind(value) if kind in (bool, int, float, str) else value
+
+
+@dataclass(frozen=True)
+class Result(Record):
+    """Result of an analysis: named arrays with units, results, a table and a figure.
+
+    Attributes:
+        source: JSON-ready record of the trajectory: ions, frames, times, files.
+        settings: settings by name.
+    """
+
+    #: Name of the format, and its version; readers know the older ones.
+    KIND: ClassVar[str]
+    VERSION: ClassVar[int] = 2
+
+    source: dict[str, Any] = field(default_factory=dict, kw_only=True)
+    settings: dict[str, Any] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def headline(self) -> str:
+        """One line that names the ions and the time."""
+        there = {'ions': '{ions} {species} ions', 'frames': '{frames} frames', 'trajectory_ps': '{trajectory_ps:.4g} ps'}
+        parts = [text.format(**self.source) for name, text in there.items() if name in self.source]
+        return ', '.join(parts) or self.source.get('species', 'ions')
+
+    @property
+    def remarks(self) -> list[str]:
+        """Lines that a reader of the table has to know."""
+        return []
+
+    def table(self) -> Table:
+        """Rows of text, the heading first."""
+        raise NotImplementedError
+
+    def plot(self) -> Figure:
+        """The figure of the analysis."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """The results with the record of the trajectory and the settings, as JSON-ready values; see the keys page."""
+        return {**plain(self.settings), **super().to_dict(), **plain(self.source)}
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write all of it as HDF5, whole or not at all."""
+        with write_hdf5(path, self.KIND, self.VERSION) as file:
+            self.write(file)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike):
+        """Read what :meth:`save` wrote, now or in an earlier version.
+
+        Raises:
+            InputError: another kind of file, a newer version, or a damaged file.
+        """
+        with read_hdf5(path, cls.KIND, cls.VERSION) as file:
+            return cls.read_first(file) if file.attrs['format_version'] == 1 else cls.read(file)
+
+    @classmethod
+    def read_first(cls, file: h5py.File):
+        """Read a file of the first version, which held the arrays and few of the results."""
+        return cls.read(file)
+
+    def _repr_html_(self) -> str:
+        head, *rows = [''.join(f'<{{0}}>{html.escape(cell)}</{{0}}>' for cell in row) for row in self.table()]
+        body = ''.join(f'<tr>{row.format("td")}</tr>' for row in rows)
+        notes = ''.join(f'<br>{html.escape(line)}' for line in self.remarks)
+        return f'<p>{html.escape(self.headline)}</p><table><tr>{head.format("th")}</tr>{body}</table>{notes}'
+
+
+@dataclass(frozen=True)
+class PathSource:
+    """Positions of the ions of one species along one trajectory."""
+
+    path: Path
+    settings: PathSettings
+
+    @property
+    def skip_fs(self) -> float:
+        """Time that is left out at the start."""
+        return self.settings.skip_ps * 1000
+
+    @cached_property
+    def paths(self) -> IonPaths:
+        """All positions in memory, unwrapped and free of drift."""
+        with Trajectory(self.path) as source:
+            return ion_paths(source, self.settings.species, self.skip_fs, self.settings.reference)
+
+    def record(self) -> dict[str, Any]:
+        """Ions, frames and times, JSON-ready."""
+        return {
+            'species': self.paths.species,
+            'ions': len(self.paths.index),
+            'frames': len(self.paths.positions),
+            'frame_spacing_ps': self.paths.step_ps,
+            'trajectory_ps': self.paths.length_ps,
+            'reference': self.paths.reference,
+        }
+
+
+@dataclass(frozen=True)
+class TensorSource:
+    """EFG tensors of the ions of one species along one or several runs, and their nuclide."""
+
+    files: tuple[Path, ...]
+    settings: TensorSettings
+
+    @property
+    def path(self) -> Path:
+        """The first file."""
+        return self.files[0]
+
+    @cached_property
+    def runs(self) -> EfgRuns:
+        """The tensors, read when they are needed."""
+        return EfgRuns.open(self.files, self.settings.species or None, self.settings.skip_ps * 1000)
+
+    @cached_property
+    def nuclide(self) -> Isotope:
+        """The nuclide asked for, or the common one of the species."""
+        return get_isotope(self.settings.isotope or self.runs.species)
+
+    def record(self) -> dict[str, Any]:
+        """Ions, frames, runs and times, JSON-ready."""
+        return {
+            'species': self.runs.species,
+            'ions': self.runs.n_ions,
+            'frames': sum(self.runs.lengths),
+            'frame_spacing_ps': self.runs.step_ps,
+            'trajectory_ps': (max(self.runs.lengths) - 1) * self.runs.step_ps,
+            'runs': len(self.runs.lengths),
+            'run_files': self.runs.files,
+            'isotope': self.nuclide.name,
+        }
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """An analysis of trajectory files, called with their paths and settings by keyword.
+
+    Attributes:
+        name: of the sub-command.
+        function: takes a source and the settings and returns the result.
+        Settings, Result: their types.
+        source: type of the source; one of tensors takes several files.
+        example: a command line.
+    """
+
+    name: str
+    function: Callable[[Any, Any], Result]
+    Settings: type[Settings]
+    Result: type[Result]
+    source: type[PathSource] | type[TensorSource]
+    example: str
+
+    @property
+    def many_files(self) -> bool:
+        """Whether several files may be given, as pieces of a run or as runs of their own."""
+        return self.source is TensorSource
+
+    def __call__(self, trajectory: str | os.PathLike | Sequence[str | os.PathLike], **settings: Any) -> Result:
+        """Analyse a trajectory file, or several where tensors are averaged.
+
+        Raises:
+            InputError: a file or a setting that cannot be used; the message names it.
+        """
+        return self.run(trajectory, self.Settings(**settings))
+
+    def run(self, trajectory: str | os.PathLike | Sequence[str | os.PathLike], settings: Settings) -> Result:
+        """The same with settings that are made already."""
+        given = [trajectory] if isinstance(trajectory, (str, os.PathLike)) else trajectory
+        files = tuple(map(Path, given))
+        if not files or (len(files) > 1 and not self.many_files):
+            raise InputError(f'{self.name} takes one trajectory file, not {len(files)}')
+        source = self.source(files if self.many_files else files[0], settings)
+        try:
+            found = self.function(source, settings)
+        except InputError as error:
+            named = any(str(path) in str(error) for path in files)
+            raise error if named else InputError(f'{files[0]}: {error}') from error
+        return dataclasses.replace(found, source=source.record(), settings=dataclasses.asdict(settings))
+
+
+def analysis(name: str, example: str) -> Callable[[Callable], Analysis]:
+    """Make an :class:`Analysis` of a function whose parameters and result are annotated with their types."""
+
+    def make(function: Callable) -> Analysis:
+        hints = typing.get_type_hints(function)
+        source, settings = (hints[parameter] for parameter in inspect.signature(function).parameters)
+        made = Analysis(name, function, settings, hints['return'], source, example)
+        object.__setattr__(made, '__doc__', function.__doc__)
+        return made
+
+    return make

@@ -1,0 +1,207 @@
+"""Hops of single ions and their rate; Harper 2024, Fig. 2 right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from aiida_ufpnmr.engine.analyses.base import PathSource, Result, Table, analysis, quantity
+from aiida_ufpnmr.engine.analyses.site_sequence import site_agreement
+from aiida_ufpnmr.engine.settings import setting
+from aiida_ufpnmr.engine.structure.sites import find_sites
+from aiida_ufpnmr.engine.trajectories.paths import PathSettings
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
+from aiida_ufpnmr.engine.transport.hops import Hops, HopSettings, find_hops, hop_rate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Ions whose displacement is kept and drawn: those that hop most, in panels of their own.
+PANELS = 4
+
+
+@dataclass(frozen=True)
+class HopsSettings(HopSettings, PathSettings):
+    """Definition of a hop, and the comparison with sites."""
+
+    by_site: bool = setting(False, 'Compare with the sites that "analyse sites" finds with its defaults.')
+
+
+@dataclass(frozen=True)
+class HopsResult(Result):
+    """Hops, sorted by ion, then time, and the hop rate."""
+
+    KIND = 'hops'
+
+    atom: np.ndarray = quantity('', 'index of the ion', 'hops')
+    frame: np.ndarray = quantity('', 'frame in which the threshold was passed', 'hops')
+    time_ps: np.ndarray = quantity('ps', 'its time after the first frame', 'hops')
+    from_angstrom: np.ndarray = quantity('Å', 'place before', 'hops, 3')
+    to_angstrom: np.ndarray = quantity('Å', 'place after', 'hops, 3')
+    distance_angstrom: np.ndarray = quantity('Å', 'length', 'hops')
+    hops: int = quantity('', 'number of hops', default=0)
+    hopping_ions: int = quantity('', 'number of ions that hop at least once', default=0)
+    hop_distance_mean_angstrom: float | None = quantity('Å', 'mean length; null without a hop', default=None)
+    hop_rate_per_s: float = quantity('1/s', 'hops per ion and second, corrected for missed stays', default=np.nan)
+    hop_rate_per_s_ci95: tuple[float, float] = quantity('1/s', 'its 95 % interval', default=(np.nan, np.nan))
+    hop_rate_counted_per_s: float = quantity('1/s', 'as counted', default=np.nan)
+    hop_rate_corrected: bool = quantity('', 'whether the correction could be made', default=False)
+    dead_time_ps: float = quantity('ps', 'shorter stays are not seen', default=np.nan)
+    return_fraction: float = quantity('', 'share of hops that lead back', default=np.nan)
+    successive_hop_cosine: float = quantity('', 'mean cosine of the angle to the next hop', default=np.nan)
+    hop_dispersion: float = quantity('', 'width of the interval over that of a Poisson count', default=np.nan)
+    hops_between_sites: dict | None = quantity('', 'hops by site before and after', default=None)
+    site_changes: int | None = quantity('', 'changes of site', default=None)
+    site_changes_with_hop: int | None = quantity('', 'of these, with a hop of the same ion', default=None)
+    shown_atom: np.ndarray | None = quantity('', 'ions that hop most', 'shown', default=None)
+    shown_time_ps: np.ndarray | None = quantity('ps', 'times of their displacement', 'times', default=None)
+    shown_displacement_angstrom: np.ndarray | None = quantity(
+        'Å', 'distance from the start, averaged over the window', 'shown, times', default=None
+    )
+
+    @property
+    def headline(self) -> str:
+        ions = f'{self.hopping_ions} out of {self.source["ions"]} {self.source["species"]} ions'
+        return f'{self.hops} hops of {ions} in {self.source["trajectory_ps"]:.4g} ps'
+
+    @property
+    def remarks(self) -> list[str]:
+        if self.hop_rate_corrected:
+            return []
+        return ['Hops follow one another too fast for the residence time: the rate is a lower limit.']
+
+    @classmethod
+    def read_first(cls, file: h5py.File) -> HopsResult:
+        found = cls.read(file)
+        counts = {'hops': len(found.frame), 'hopping_ions': len(np.unique(found.atom))}
+        source = {name: file.attrs[name] for name in ('species', 'reference', 'ions', 'trajectory_ps')}
+        return cls(**{**vars(found), **counts, 'source': source})
+
+    def table(self) -> Table:
+        low, high = self.hop_rate_per_s_ci95
+        rows = [
+            ('quantity', 'value', '95 % interval'),
+            ('hop rate per ion (1/s)', f'{self.hop_rate_per_s:.3e}', f'{low:.3e} to {high:.3e}'),
+            ('as counted (1/s)', f'{self.hop_rate_counted_per_s:.3e}', ''),
+            ('share that leads back', f'{self.return_fraction:.2f}', ''),
+            ('cosine to the next hop', f'{self.successive_hop_cosine:.2f}', ''),
+            ('width against a Poisson count', f'{self.hop_dispersion:.1f}', ''),
+        ]
+        if self.hops_between_sites is None:
+            return rows
+        rows += [
+            (f'hops from {" to ".join(pair.split("_to_"))}', str(count), '')
+            for pair, count in self.hops_between_sites.items()
+        ]
+        changes = f'{self.site_changes}, {self.site_changes_with_hop}'
+        return [*rows, ('changes of site, of them with a hop', changes, '')]
+
+    def plot(self) -> Figure:
+        from matplotlib.figure import Figure
+
+        shown = self.shown_atom if self.shown_atom is not None else []
+        figure = Figure(figsize=(7.0, 1.0 + 2.0 * max(len(shown), 1)), layout='constrained')
+        panels = figure.subplots(max(len(shown), 1), 1, sharex=True, squeeze=False)[:, 0]
+        for number, axis in enumerate(panels[: len(shown)]):
+            plot_hops(self, number, axis)
+        if not len(shown):
+            panels[0].plot(self.time_ps, self.atom, '|')
+            panels[0].set(xlabel='time (ps)', ylabel='atom')
+        return figure
+
+
+@analysis('hops', 'ufpnmr analyse hops run.h5 -o hops.h5 --plot hops.png --json hops.json')
+def hops(source: PathSource, settings: HopsSettings) -> HopsResult:
+    """Hops of single ions and the hop rate per ion.
+
+    The rate counts every hop. 1/τ of a correlation function is another quantity: with two sites it is twice this rate.
+    """
+    paths = source.paths
+    found = find_hops(paths.positions, paths.step_ps, settings)
+    rate = hop_rate(found)
+    sites = {}
+    if settings.by_site:
+        with Trajectory(source.path) as trajectory:
+            agreement = site_agreement(found, find_sites(trajectory, paths.species, skip_fs=source.skip_fs))
+        sites = {
+            'hops_between_sites': {
+                f'{origin}_to_{target}': int(count)
+                for origin, row in zip(agreement.names, agreement.hops)
+                for target, count in zip(agreement.names, row)
+            },
+            'site_changes': agreement.changes,
+            'site_changes_with_hop': agreement.changes_with_hop,
+        }
+    busiest = busiest_ions(found)
+    time_ps, displacement = displacements(paths.positions[:, busiest], found)
+    return HopsResult(
+        atom=paths.index[found.ion] if len(found.ion) else np.zeros(0, int),
+        frame=found.frame,
+        time_ps=found.time_ps,
+        from_angstrom=found.origin,
+        to_angstrom=found.target,
+        distance_angstrom=found.distance,
+        hops=len(found.frame),
+        hopping_ions=len(np.unique(found.ion)),
+        hop_distance_mean_angstrom=float(found.distance.mean()) if len(found.frame) else None,
+        hop_rate_per_s=rate.rate_per_s,
+        hop_rate_per_s_ci95=rate.ci95_per_s,
+        hop_rate_counted_per_s=rate.counted_per_s,
+        hop_rate_corrected=rate.corrected,
+        dead_time_ps=rate.dead_time_ps,
+        return_fraction=rate.return_fraction,
+        successive_hop_cosine=rate.successive_cosine,
+        hop_dispersion=rate.dispersion,
+        shown_atom=paths.index[busiest],
+        shown_time_ps=time_ps,
+        shown_displacement_angstrom=displacement,
+        **sites,
+    )
+
+
+def busiest_ions(found: Hops) -> list[int]:
+    """Positions of the ions that hop most; of the first ion where none hops."""
+    counts = np.bincount(found.ion, minlength=found.n_ions)
+    return [int(ion) for ion in np.argsort(-counts, kind='stable')[:PANELS] if counts[ion]] or [0]
+
+
+def displacements(positions: np.ndarray, found: Hops) -> tuple[np.ndarray, np.ndarray]:
+    """Times and distances from the start, averaged over the window and thinned to what a figure shows.
+
+    Args:
+        positions: (n_frames, n_ions, 3) in Å.
+        found: hops of the same trajectory, for window, residence time and frame spacing.
+
+    Returns:
+        times (n,) in ps and distances (n_ions, n) in Å.
+    """
+    from aiida_ufpnmr.engine.figure_style import POINTS
+
+    window = found.window
+    start = positions[: found.residence].mean(axis=0)
+    total = np.concatenate([np.zeros((1, *positions.shape[1:])), np.cumsum(positions - start, axis=0)])
+    distance = np.linalg.norm(np.diff(total[::window], axis=0) / window, axis=2)
+    every = max(1, len(distance) // POINTS)
+    time_ps = (np.arange(len(distance)) + 0.5) * window * found.step_ps
+    return time_ps[::every], distance[::every].T
+
+
+def plot_hops(found: HopsResult, number: int, axis: Axes) -> None:
+    """Draw the distance of one of the shown ions from its start against time, with its hops marked."""
+    from aiida_ufpnmr.engine.figure_style import BLUE, GREEN, finish, time_unit
+
+    atom = found.shown_atom[number]
+    unit, factor = time_unit(found.source.get('trajectory_ps', found.shown_time_ps[-1]))
+    times = found.time_ps[found.atom == atom] * factor
+    for n, time in enumerate(times):
+        axis.axvline(time, color=GREEN, lw=1.2, alpha=0.7, zorder=1, label='hop' if n == 0 else None)
+    axis.plot(found.shown_time_ps * factor, found.shown_displacement_angstrom[number], color=BLUE, lw=0.9)
+    axis.set(xlabel=f'time ({unit})', ylabel='displacement (Å)')
+    axis.set_ylim(bottom=0)
+    axis.label_outer()
+    axis.set_title(f'{found.source.get("species", "")} atom {atom}: {len(times)} hops', fontsize=10, loc='left')
+    finish(axis, legend=len(times) > 0, loc='lower right', bbox_to_anchor=(1.0, 1.0), borderpad=0.0)

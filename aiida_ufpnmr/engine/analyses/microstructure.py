@@ -1,0 +1,289 @@
+"""Decay of the correlation by grains and their boundaries, from ns to s; Harper 2024, Fig. 7."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from aiida_ufpnmr.engine.analyses.base import Record, Result, Table, TensorSource, analysis, quantity
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.nmr.microstructure import (
+    MEASURED_MS,
+    GrainSettings,
+    Polycrystal,
+    diffusion_at,
+    grains_of_decay,
+    polycrystals,
+)
+from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
+from aiida_ufpnmr.engine.nmr.residual import RESIDUAL, ResidualCoupling, residual_coupling
+from aiida_ufpnmr.engine.nmr.runs import EfgRuns, TensorSettings
+from aiida_ufpnmr.engine.settings import setting
+from aiida_ufpnmr.engine.trajectories.paths import ion_paths
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
+from aiida_ufpnmr.engine.transport.msd import DIFFUSION
+from aiida_ufpnmr.engine.transport.msd import diffusion as diffusion_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LINES = ('-', '--', ':', '-.')
+
+
+@dataclass(frozen=True)
+class MicrostructureSettings(GrainSettings, TensorSettings):
+    """Grains, diffusion within them, and the decay times to compare with."""
+
+    grain_nm: tuple[float, ...] = setting((10.0, 100.0, 1000.0), 'Grain sizes in nm.', above=0)
+    diffusion: tuple[float, ...] | None = setting(
+        None,
+        'Diffusion coefficients within grains in cm²/s; default that of the trajectory, where it shows one.',
+        above=0,
+    )
+    temperature: float = setting(300.0, 'Temperature of --diffusion in K.', above=0)
+    activation_energy_eV: float | None = setting(None, 'Of the diffusion, in eV; for --temperatures.', least=0)
+    temperatures: tuple[float, ...] | None = setting(
+        None, 'Temperatures in K to which the diffusion is carried.', above=0
+    )
+    measured_ms: tuple[float, float] = setting(
+        MEASURED_MS, 'Measured range of decay times in ms, to compare with.', above=0
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.measured_ms[0] > self.measured_ms[1]:
+            raise InputError('--measured-ms takes the lower end first')
+        if self.temperatures and (self.activation_energy_eV is None or len(self.diffusion or [0]) > 1):
+            raise InputError('--temperatures needs --activation-energy-ev and one diffusion coefficient')
+
+
+@dataclass(frozen=True)
+class PolycrystalResult(Record):
+    """The correlation function of ω_Q in a polycrystal of one grain size and diffusion coefficient."""
+
+    c: np.ndarray = quantity('', 'powder-averaged function, one at the first lag', 'lags')
+    grain_nm: float = quantity('nm', 'grain size')
+    diffusion_coefficient_cm2_per_s: float = quantity('cm²/s', 'diffusion coefficient within grains')
+    temperature_K: float = quantity('K', 'its temperature')
+    tau_ms: float = quantity('ms', 'time after which the residual share is down to 1/e')
+    residual_share: float = quantity('', 'share that only the exchange of grains takes away')
+    fit_tau_ms: float = quantity('ms', 'stretched exponential through that share', default=np.nan)
+    fit_gamma: float = quantity('', 'its exponent', default=np.nan)
+    mixing_ns: float = quantity('ns', 'time until an ion has met all sites', default=np.nan)
+    method: str = quantity('', 'analytic or Monte Carlo', default='')
+    within_measured: bool = quantity('', 'whether τ is within the measured range', default=False)
+
+    @classmethod
+    def of(cls, one: Polycrystal, measured_ms: tuple[float, float]) -> PolycrystalResult:
+        """With the comparison to what was measured."""
+        names = 'c', 'grain_nm', 'temperature_K', 'tau_ms', 'residual_share', 'fit_tau_ms', 'fit_gamma', 'mixing_ns'
+        return cls(
+            **{name: getattr(one, name) for name in (*names, 'method')},
+            diffusion_coefficient_cm2_per_s=one.diffusion_cm2_per_s,
+            within_measured=bool(measured_ms[0] <= one.tau_ms <= measured_ms[1]),
+        )
+
+    @property
+    def words(self) -> str:
+        """The diffusion coefficient and its temperature."""
+        rate = f'D = {self.diffusion_coefficient_cm2_per_s:.2g} cm²/s'
+        return f'{self.temperature_K:g} K, {rate}' if np.isfinite(self.temperature_K) else rate
+
+
+@dataclass(frozen=True)
+class Residual(Record):
+    """Partially averaged tensors."""
+
+    omega_q_rms_khz: float = quantity('kHz', 'rms ω_Q of the tensors as they are')
+    omega_q_rms_ion_means_khz: float = quantity('kHz', 'of the mean tensor of each ion')
+    omega_q_rms_cell_mean_khz: float = quantity('kHz', 'of the mean tensor over all ions')
+    omega_q_rms_by_chance_khz: float = quantity('kHz', 'that so many independent ions leave by chance')
+    share_of_ion_means: float = quantity('', 'mean square of ion means over that of all tensors')
+    share_of_ion_means_error: float = quantity('', 'its standard error')
+    share_of_cell_mean: float = quantity('', 'mean square of the mean over that of all tensors')
+    share_of_cell_mean_error: float = quantity('', 'its standard error')
+    c_q_of_mean_tensor_khz: float = quantity('kHz', '|C_Q| of the mean tensor')
+    eta_of_mean_tensor: float = quantity('', 'its η')
+
+    @classmethod
+    def of(cls, found: ResidualCoupling) -> Residual:
+        """From mean squares in kHz²."""
+        return cls(
+            omega_q_rms_khz=np.sqrt(found.total),
+            omega_q_rms_ion_means_khz=np.sqrt(found.ion),
+            omega_q_rms_cell_mean_khz=np.sqrt(found.cell),
+            omega_q_rms_by_chance_khz=np.sqrt(found.chance),
+            share_of_ion_means=found.ion / found.total,
+            share_of_ion_means_error=found.ion_error / found.total,
+            share_of_cell_mean=found.cell / found.total,
+            share_of_cell_mean_error=found.cell_error / found.total,
+            c_q_of_mean_tensor_khz=found.c_q_khz,
+            eta_of_mean_tensor=found.eta,
+        )
+
+
+@dataclass(frozen=True)
+class MicrostructureResult(Result):
+    """Correlation functions of polycrystals, and the grain sizes that would make what was measured."""
+
+    KIND = 'microstructure'
+
+    lag_ns: np.ndarray = quantity('ns', 'lags of all functions', 'lags')
+    mean_tensor_khz: np.ndarray = quantity('kHz', 'mean EFG times eQ/h of the first run', '3, 3')
+    polycrystals: tuple[PolycrystalResult, ...] = quantity('', 'by diffusion coefficient, then grain size')
+    verdict: str = quantity('', 'residual coupling, or none beyond chance')
+    residual: Residual | None = quantity('', 'partially averaged tensors', default=None)
+    grain_nm_for_measured: np.ndarray | None = quantity(
+        'nm', 'grain sizes that make the measured range', 'diffusion coefficients, 2', default=None
+    )
+    diffusion_from_trajectory: bool = quantity('', 'whether D is that of the trajectory', default=False)
+
+    @property
+    def headline(self) -> str:
+        if self.residual is None:
+            return super().headline
+        return (
+            f'{super().headline}; residual ω_Q {self.residual.omega_q_rms_cell_mean_khz:.3g} kHz out of '
+            f'{self.residual.omega_q_rms_khz:.3g} kHz (rms), |C_Q| of the mean tensor '
+            f'{self.residual.c_q_of_mean_tensor_khz:.3g} kHz'
+        )
+
+    @property
+    def measured_ms(self) -> tuple[float, float]:
+        """The measured range."""
+        return tuple(self.settings.get('measured_ms', MEASURED_MS))
+
+    @property
+    def remarks(self) -> list[str]:
+        lines = []
+        if self.grain_nm_for_measured is not None:
+            rates = dict.fromkeys(one.diffusion_coefficient_cm2_per_s for one in self.polycrystals)
+            words = '; '.join(
+                f'{low:.3g} to {high:.3g} nm for D = {d:.3g} cm²/s'
+                for (low, high), d in zip(self.grain_nm_for_measured, rates)
+            )
+            low, high = self.measured_ms
+            lines.append(f'Grains that would make {low:g} to {high:g} ms: {words}.')
+        if self.verdict != RESIDUAL:
+            lines.append(f'{self.verdict.capitalize()}: in a glass there is nothing for grains to keep.')
+        if min(one.grain_nm for one in self.polycrystals) < 5 * self.settings['mixing_nm']:
+            lines.append('Grains of less than five mixing lengths: ions leave before they have met all sites.')
+        return lines
+
+    def to_dict(self) -> dict:
+        return {**super().to_dict(), 'grain_nm_for_measured': np.asarray(self.grain_nm_for_measured).tolist()}
+
+    @classmethod
+    def read_first(cls, file: h5py.File) -> MicrostructureResult:
+        names = 'grain_nm', 'diffusion_coefficient_cm2_per_s', 'temperature_K', 'tau_ms', 'residual_share'
+        columns = zip(*(file[name][...].tolist() for name in names))
+        found = [PolycrystalResult(c=c, **dict(zip(names, row))) for c, row in zip(file['c'][...], columns)]
+        return cls(
+            lag_ns=file['lag_ns'][...],
+            mean_tensor_khz=file['mean_tensor_khz'][...],
+            polycrystals=tuple(found),
+            verdict=str(file.attrs['verdict']),
+            settings=json.loads(file.attrs['settings']),
+        )
+
+    def table(self) -> Table:
+        rows = [('T (K)', 'D (cm²/s)', 'grains (nm)', 'τ (ms)', 'fitted τ (ms)', 'γ', 'by')]
+        for one in self.polycrystals:
+            rate = f'{one.diffusion_coefficient_cm2_per_s:.3g}'
+            times = f'{one.tau_ms:.4g}', f'{one.fit_tau_ms:.4g}', f'{one.fit_gamma:.2f}'
+            rows.append((f'{one.temperature_K:g}', rate, f'{one.grain_nm:g}', *times, one.method))
+        return rows
+
+    def plot(self) -> Figure:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(11.0, 4.6), layout='constrained')
+        left, right = figure.subplots(1, 2)
+        plot_polycrystals(self, left)
+        plot_grain_sizes(self, right)
+        return figure
+
+
+@analysis(
+    'microstructure',
+    'ufpnmr analyse microstructure run.h5 --grain-nm 10,100,1000 --diffusion 1e-10 --plot grains.png',
+)
+def microstructure(source: TensorSource, settings: MicrostructureSettings) -> MicrostructureResult:
+    """Decay of the correlation by grains and their boundaries: the correlation from ns to s.
+
+    The trajectory is that of one crystal. The coupling that it leaves decays as ions move to grains that lie otherwise.
+    """
+    diffusion = settings.diffusion or (_own_diffusion(source.runs),)
+    at = (settings.temperature,) * len(diffusion)
+    if settings.temperatures:
+        at = settings.temperatures
+        known = diffusion[0], settings.temperature, settings.activation_energy_eV
+        diffusion = tuple(diffusion_at(*known, other) for other in at)
+    asked = AcfSettings(isotope=source.nuclide.name, seed=settings.seed)
+    curves, _ = correlation_functions(source.runs, asked)
+    residual = residual_coupling(source.runs, source.nuclide)
+    found = polycrystals(curves['omega_q_powder'], residual, settings.grain_nm, diffusion, settings, at)
+    needed = [[grains_of_decay(tau, one, settings) for tau in settings.measured_ms] for one in diffusion]
+    return MicrostructureResult(
+        lag_ns=found[0].lag_ns,
+        mean_tensor_khz=residual.mean_tensor,
+        polycrystals=tuple(PolycrystalResult.of(one, settings.measured_ms) for one in found),
+        verdict=residual.verdict,
+        residual=Residual.of(residual),
+        grain_nm_for_measured=np.array(needed),
+        diffusion_from_trajectory=settings.diffusion is None,
+    )
+
+
+def _own_diffusion(runs: EfgRuns) -> float:
+    """D of the first run, from its positions, in cm²/s."""
+    path = runs.runs[0][0].path
+    with Trajectory(path) as source:
+        if not source.n_frames:
+            raise InputError(f'{path}: holds no positions to tell the diffusion coefficient; give --diffusion')
+        paths = ion_paths(source, runs.species, runs.runs[0][0].time_fs[0] - source.time_fs[0])
+    found = diffusion_of(paths.positions, paths.step_ps)
+    if found.verdict != DIFFUSION:
+        raise InputError(f'{path}: shows {found.verdict}; give the coefficient with --diffusion')
+    return found.coefficient_cm2_per_s
+
+
+def plot_polycrystals(found: MicrostructureResult, axis: Axes) -> None:
+    """Draw the functions from ns to s: a colour for each grain size, a line style for each diffusion coefficient."""
+    from aiida_ufpnmr.engine.figure_style import COLOURS, GREY, finish
+
+    sizes = list(dict.fromkeys(one.grain_nm for one in found.polycrystals))
+    rates = list(dict.fromkeys(one.diffusion_coefficient_cm2_per_s for one in found.polycrystals))
+    for one in found.polycrystals:
+        style = LINES[rates.index(one.diffusion_coefficient_cm2_per_s) % len(LINES)]
+        colour = COLOURS[sizes.index(one.grain_nm) % len(COLOURS)]
+        axis.plot(found.lag_ns, one.c, color=colour, ls=style, lw=1.8, label=f'{one.grain_nm:g} nm, {one.words}')
+    low, high = found.measured_ms
+    axis.axvspan(1e6 * low, 1e6 * high, color=GREY, alpha=0.25, lw=0, label=f'measured: {low:g} to {high:g} ms')
+    axis.axhline(0.0, color=GREY, lw=0.8)
+    axis.set(xscale='log', xlabel='mixing time (ns)', ylabel=r'$\omega_Q$ correlation, 1 at the first lag')
+    axis.set_xlim(found.lag_ns[0], max(found.lag_ns[-1], 2e6 * high))
+    first = found.polycrystals[0].c
+    finish(axis, loc='upper right' if first[len(first) // 4] < 0.5 else 'best')
+
+
+def plot_grain_sizes(found: MicrostructureResult, axis: Axes) -> None:
+    """Draw the decay time by exchange of grains against their size, a line for each diffusion coefficient."""
+    from aiida_ufpnmr.engine.figure_style import COLOURS, GREY, finish
+
+    rates = dict.fromkeys(one.diffusion_coefficient_cm2_per_s for one in found.polycrystals)
+    for number, rate in enumerate(rates):
+        chosen = [one for one in found.polycrystals if one.diffusion_coefficient_cm2_per_s == rate]
+        chosen.sort(key=lambda one: one.grain_nm)
+        style = {'color': COLOURS[number % len(COLOURS)], 'ls': LINES[number % len(LINES)]}
+        sizes, times = [one.grain_nm for one in chosen], [one.tau_ms for one in chosen]
+        axis.plot(sizes, times, 'o', lw=1.8, label=chosen[0].words, **style)
+    low, high = found.measured_ms
+    axis.axhspan(low, high, color=GREY, alpha=0.25, lw=0, label=f'measured: {low:g} to {high:g} ms')
+    axis.set(xscale='log', yscale='log', xlabel='grain size (nm)', ylabel=r'$\tau_\mathrm{SAE}$ (ms)')
+    finish(axis)
