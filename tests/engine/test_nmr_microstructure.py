@@ -219,7 +219,7 @@ def polycrystal_inputs():
 
 def test_the_decay_of_a_polycrystal_scales_with_size_and_diffusion(polycrystal_inputs):
     found = polycrystals(*polycrystal_inputs, [100.0, 1000.0], [1e-10, 1e-9])
-    tau = {(one.grain_nm, one.diffusion_cm2_per_s): one.tau_ms for one in found}
+    tau = {(one.grain_nm, one.diffusion_coefficient_cm2_per_s): one.tau_ms for one in found}
     # 0.0634 d²/D: 1e-10 cm² over 1e-10 cm²/s is a second
     assert tau[100.0, 1e-10] == pytest.approx(63.34, rel=1e-3)
     assert tau[1000.0, 1e-10] == pytest.approx(100 * tau[100.0, 1e-10])

@@ -38,7 +38,7 @@ def test_angles_give_back_the_frequency_by_equation_two(convention, sign):
 
 
 def test_an_isotropic_sample_fills_all_bins_alike():
-    found = orientation_maps(series(tensors(1, (800, 400))), bins=8)[0]
+    found = orientation_maps(series(tensors(1, (800, 400))), bins=8)['all']
     for one in (found.field_in_axes, found.axis_in_cell):
         expected = one.tensors / one.density.size
         # counts of independent tensors: the largest of some hundred bins within 4.5 standard deviations
@@ -52,8 +52,8 @@ def test_an_isotropic_sample_fills_all_bins_alike():
 def test_a_turned_crystal_in_a_turned_field_has_the_same_map_of_the_field():
     v, b = tensors(2, (50, 40)) + 8e-3 * np.diag([0.2, -1.2, 1.0]), np.array([0.1, 0.7, -0.4])
     turn = Rotation.random(random_state=0).as_matrix()
-    one = orientation_maps(series(v), tuple(b))[0].field_in_axes
-    other = orientation_maps(series(turn @ v @ turn.T), tuple(turn @ b))[0].field_in_axes
+    one = orientation_maps(series(v), tuple(b))['all'].field_in_axes
+    other = orientation_maps(series(turn @ v @ turn.T), tuple(turn @ b))['all'].field_in_axes
     # a tensor on the edge of a bin may fall to the other side by rounding
     assert np.abs(one.density - other.density).sum() <= 2 * one.density.size / one.tensors
 
@@ -61,11 +61,11 @@ def test_a_turned_crystal_in_a_turned_field_has_the_same_map_of_the_field():
 def test_one_orientation_is_found_where_it_is():
     turn = Rotation.from_euler('ZY', [40, 65], degrees=True).as_matrix()  # z goes to θ = 65°, φ = 40°
     v = np.broadcast_to(turn @ (1e-2 * np.diag([-0.3, -0.7, 1.0])) @ turn.T, (20, 3, 3, 3))
-    found = orientation_maps(series(v), bins=45)[0]
+    found = orientation_maps(series(v), bins=45)['all']
     assert found.axis_in_cell.mode == pytest.approx((65, 40), abs=2)
     # the field along Z of the cell lies in the xz plane of the tensor: 90° from its y axis
     assert found.field_in_axes.mode == pytest.approx((65, 90), abs=2)
-    assert orientation_maps(series(v), convention='ordered')[0].field_in_axes.mode == pytest.approx((65, 0), abs=3)
+    assert orientation_maps(series(v), convention='ordered')['all'].field_in_axes.mode == pytest.approx((65, 0), abs=3)
     assert found.axis_in_cell.half_area < 1e-3
 
 

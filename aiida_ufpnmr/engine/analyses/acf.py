@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from aiida_ufpnmr.engine.analyses.base import Record, Result, Table, TensorSource, analysis, quantity
+from aiida_ufpnmr.engine.analyses.base import Result, Table, TensorSource, analysis
 from aiida_ufpnmr.engine.analyses.groups import first_sites, hopping_ions, starting_sites
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, Curve, correlation_functions
+from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.timeseries.decay import CONSTANT, DECAY
 

@@ -11,6 +11,7 @@ from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU, to_irreps
 from aiida_ufpnmr.engine.nmr.echo import powder_directions
 from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
+from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.structure.sites import Sites
 
 BINS = 120
@@ -21,40 +22,17 @@ POWDER_ORDER = 6
 
 
 @dataclass(frozen=True)
-class Distribution:
-    """Values at one site.
+class Densities(Record):
+    """Values of one quantity at each site, over frames and ions; NaN and zero where no ion sits there."""
 
-    Attributes:
-        mean, std: over frames and ions; NaN where no ion sits there.
-        density: (n_bins,) probability density.
-    """
-
-    mean: float
-    std: float
-    density: np.ndarray
+    edges: np.ndarray = quantity('of the quantity', 'bin edges', 'bins + 1')
+    density: np.ndarray = quantity('per unit of the quantity', 'probability density', 'sites, bins')
+    mean: np.ndarray = quantity('of the quantity', 'mean', 'sites')
+    std: np.ndarray = quantity('of the quantity', 'standard deviation', 'sites')
 
 
-@dataclass(frozen=True)
-class SiteDistributions:
-    """|C_Q| (kHz), η and ω_Q (kHz) by site.
-
-    Attributes:
-        names: of the sites.
-        share: (n_sites,) share of frames of ions.
-        edges: bin edges by quantity: ``c_q_khz``, ``eta``, ``omega_q_khz``.
-        values: by quantity, one distribution a site.
-        frames_used: number of frames that went into them.
-    """
-
-    names: tuple[str, ...]
-    share: np.ndarray
-    edges: dict[str, np.ndarray]
-    values: dict[str, list[Distribution]]
-    frames_used: int
-
-
-def by_site(runs: EfgRuns, sites: Sites, isotope: Isotope, direction=None) -> SiteDistributions:
-    """Distributions of the parameters of the ions of one run, by site.
+def by_site(runs: EfgRuns, sites: Sites, isotope: Isotope, direction=None) -> dict[str, Densities]:
+    """Distributions of |C_Q| (``c_q_khz``), ``eta`` and ω_Q (``omega_q_khz``) of the ions of one run, by site.
 
     Args:
         runs: tensors; of the first run only.
@@ -85,22 +63,23 @@ def by_site(runs: EfgRuns, sites: Sites, isotope: Isotope, direction=None) -> Si
         'eta': [(1.0, eta)],
         'omega_q_khz': [(w, irreps @ to_irreps(np.outer(b, b))) for b, w in zip(directions, weight)],
     }
-    edges, values = {}, {}
+    found = {}
     for name, parts in quantities.items():
         low = min(float(np.nanmin(x)) for _, x in parts)
         high = max(float(np.nanmax(x)) for _, x in parts)
-        edges[name] = np.linspace(0.0, 1.0, BINS + 1) if name == 'eta' else np.linspace(min(low, 0.0), high, BINS + 1)
-        values[name] = [_distribution(parts, where == site, edges[name]) for site in range(len(sites.names))]
-    share = np.bincount(where.ravel(), minlength=len(sites.names)) / where.size
-    return SiteDistributions(sites.names, share, edges, values, len(chosen))
+        edges = np.linspace(0.0, 1.0, BINS + 1) if name == 'eta' else np.linspace(min(low, 0.0), high, BINS + 1)
+        at_sites = [_distribution(parts, where == site, edges) for site in range(len(sites.names))]
+        found[name] = Densities(edges, *(np.array(column) for column in zip(*at_sites)))
+    return found
 
 
-def _distribution(parts: list[tuple[float, np.ndarray]], here: np.ndarray, edges: np.ndarray) -> Distribution:
+def _distribution(parts: list[tuple[float, np.ndarray]], here: np.ndarray, edges: np.ndarray) -> tuple:
+    """Density, mean and standard deviation."""
     if not here.any():
-        return Distribution(np.nan, np.nan, np.zeros(len(edges) - 1))
+        return np.zeros(len(edges) - 1), np.nan, np.nan
     # over all directions of the field the mean is exactly zero
     mean = 0.0 if len(parts) > 1 else np.nanmean(parts[0][1][here])
     square = sum(share * np.nanmean(x[here] ** 2) for share, x in parts)
     counts = sum(share * np.histogram(x[here], edges)[0] for share, x in parts)
     density = counts / max(counts.sum(), 1e-300) / np.diff(edges)
-    return Distribution(float(mean), float(np.sqrt(max(square - mean**2, 0.0))), density)
+    return density, mean, np.sqrt(max(square - mean**2, 0.0))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from aiida_ufpnmr.engine.analyses.base import PathSource, Result, Table, analysis, quantity
+from aiida_ufpnmr.engine.analyses.base import PathSource, Result, Table, analysis
 from aiida_ufpnmr.engine.analyses.site_sequence import site_agreement
+from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.structure.sites import find_sites
 from aiida_ufpnmr.engine.trajectories.paths import PathSettings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from aiida_ufpnmr.engine.analyses.base import Record, Result, Table, TensorSource, analysis, quantity
+from aiida_ufpnmr.engine.analyses.base import Result, Table, TensorSource, analysis
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.microstructure import (
     MEASURED_MS,
@@ -22,6 +22,7 @@ from aiida_ufpnmr.engine.nmr.microstructure import (
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
 from aiida_ufpnmr.engine.nmr.residual import RESIDUAL, ResidualCoupling, residual_coupling
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns, TensorSettings
+from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.trajectories.paths import ion_paths
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
@@ -63,39 +64,6 @@ class MicrostructureSettings(GrainSettings, TensorSettings):
 
 
 @dataclass(frozen=True)
-class PolycrystalResult(Record):
-    """The correlation function of ω_Q in a polycrystal of one grain size and diffusion coefficient."""
-
-    c: np.ndarray = quantity('', 'powder-averaged function, one at the first lag', 'lags')
-    grain_nm: float = quantity('nm', 'grain size')
-    diffusion_coefficient_cm2_per_s: float = quantity('cm²/s', 'diffusion coefficient within grains')
-    temperature_K: float = quantity('K', 'its temperature')
-    tau_ms: float = quantity('ms', 'time after which the residual share is down to 1/e')
-    residual_share: float = quantity('', 'share that only the exchange of grains takes away')
-    fit_tau_ms: float = quantity('ms', 'stretched exponential through that share', default=np.nan)
-    fit_gamma: float = quantity('', 'its exponent', default=np.nan)
-    mixing_ns: float = quantity('ns', 'time until an ion has met all sites', default=np.nan)
-    method: str = quantity('', 'analytic or Monte Carlo', default='')
-    within_measured: bool = quantity('', 'whether τ is within the measured range', default=False)
-
-    @classmethod
-    def of(cls, one: Polycrystal, measured_ms: tuple[float, float]) -> PolycrystalResult:
-        """With the comparison to what was measured."""
-        names = 'c', 'grain_nm', 'temperature_K', 'tau_ms', 'residual_share', 'fit_tau_ms', 'fit_gamma', 'mixing_ns'
-        return cls(
-            **{name: getattr(one, name) for name in (*names, 'method')},
-            diffusion_coefficient_cm2_per_s=one.diffusion_cm2_per_s,
-            within_measured=bool(measured_ms[0] <= one.tau_ms <= measured_ms[1]),
-        )
-
-    @property
-    def words(self) -> str:
-        """The diffusion coefficient and its temperature."""
-        rate = f'D = {self.diffusion_coefficient_cm2_per_s:.2g} cm²/s'
-        return f'{self.temperature_K:g} K, {rate}' if np.isfinite(self.temperature_K) else rate
-
-
-@dataclass(frozen=True)
 class Residual(Record):
     """Partially averaged tensors."""
 
@@ -133,9 +101,8 @@ class MicrostructureResult(Result):
 
     KIND = 'microstructure'
 
-    lag_ns: np.ndarray = quantity('ns', 'lags of all functions', 'lags')
     mean_tensor_khz: np.ndarray = quantity('kHz', 'mean EFG times eQ/h of the first run', '3, 3')
-    polycrystals: tuple[PolycrystalResult, ...] = quantity('', 'by diffusion coefficient, then grain size')
+    polycrystals: tuple[Polycrystal, ...] = quantity('', 'by diffusion coefficient, then grain size')
     verdict: str = quantity('', 'residual coupling, or none beyond chance')
     residual: Residual | None = quantity('', 'partially averaged tensors', default=None)
     grain_nm_for_measured: np.ndarray | None = quantity(
@@ -176,15 +143,17 @@ class MicrostructureResult(Result):
         return lines
 
     def to_dict(self) -> dict:
-        return {**super().to_dict(), 'grain_nm_for_measured': np.asarray(self.grain_nm_for_measured).tolist()}
+        found, (low, high) = super().to_dict(), self.measured_ms
+        for one in found['polycrystals']:
+            one['within_measured'] = low <= one['tau_ms'] <= high
+        return {**found, 'grain_nm_for_measured': np.asarray(self.grain_nm_for_measured).tolist()}
 
     @classmethod
     def read_first(cls, file: h5py.File) -> MicrostructureResult:
         names = 'grain_nm', 'diffusion_coefficient_cm2_per_s', 'temperature_K', 'tau_ms', 'residual_share'
-        columns = zip(*(file[name][...].tolist() for name in names))
-        found = [PolycrystalResult(c=c, **dict(zip(names, row))) for c, row in zip(file['c'][...], columns)]
+        columns, lags = zip(*(file[name][...].tolist() for name in names)), file['lag_ns'][...]
+        found = [Polycrystal(lag_ns=lags, c=c, **dict(zip(names, row))) for c, row in zip(file['c'][...], columns)]
         return cls(
-            lag_ns=file['lag_ns'][...],
             mean_tensor_khz=file['mean_tensor_khz'][...],
             polycrystals=tuple(found),
             verdict=str(file.attrs['verdict']),
@@ -230,9 +199,8 @@ def microstructure(source: TensorSource, settings: MicrostructureSettings) -> Mi
     found = polycrystals(curves['omega_q_powder'], residual, settings.grain_nm, diffusion, settings, at)
     needed = [[grains_of_decay(tau, one, settings) for tau in settings.measured_ms] for one in diffusion]
     return MicrostructureResult(
-        lag_ns=found[0].lag_ns,
         mean_tensor_khz=residual.mean_tensor,
-        polycrystals=tuple(PolycrystalResult.of(one, settings.measured_ms) for one in found),
+        polycrystals=tuple(found),
         verdict=residual.verdict,
         residual=Residual.of(residual),
         grain_nm_for_measured=np.array(needed),
@@ -262,12 +230,19 @@ def plot_polycrystals(found: MicrostructureResult, axis: Axes) -> None:
     for one in found.polycrystals:
         style = LINES[rates.index(one.diffusion_coefficient_cm2_per_s) % len(LINES)]
         colour = COLOURS[sizes.index(one.grain_nm) % len(COLOURS)]
-        axis.plot(found.lag_ns, one.c, color=colour, ls=style, lw=1.8, label=f'{one.grain_nm:g} nm, {one.words}')
+        axis.plot(
+            found.polycrystals[0].lag_ns,
+            one.c,
+            color=colour,
+            ls=style,
+            lw=1.8,
+            label=f'{one.grain_nm:g} nm, {_words(one)}',
+        )
     low, high = found.measured_ms
     axis.axvspan(1e6 * low, 1e6 * high, color=GREY, alpha=0.25, lw=0, label=f'measured: {low:g} to {high:g} ms')
     axis.axhline(0.0, color=GREY, lw=0.8)
     axis.set(xscale='log', xlabel='mixing time (ns)', ylabel=r'$\omega_Q$ correlation, 1 at the first lag')
-    axis.set_xlim(found.lag_ns[0], max(found.lag_ns[-1], 2e6 * high))
+    axis.set_xlim(found.polycrystals[0].lag_ns[0], max(found.polycrystals[0].lag_ns[-1], 2e6 * high))
     first = found.polycrystals[0].c
     finish(axis, loc='upper right' if first[len(first) // 4] < 0.5 else 'best')
 
@@ -282,8 +257,13 @@ def plot_grain_sizes(found: MicrostructureResult, axis: Axes) -> None:
         chosen.sort(key=lambda one: one.grain_nm)
         style = {'color': COLOURS[number % len(COLOURS)], 'ls': LINES[number % len(LINES)]}
         sizes, times = [one.grain_nm for one in chosen], [one.tau_ms for one in chosen]
-        axis.plot(sizes, times, 'o', lw=1.8, label=chosen[0].words, **style)
+        axis.plot(sizes, times, 'o', lw=1.8, label=_words(chosen[0]), **style)
     low, high = found.measured_ms
     axis.axhspan(low, high, color=GREY, alpha=0.25, lw=0, label=f'measured: {low:g} to {high:g} ms')
     axis.set(xscale='log', yscale='log', xlabel='grain size (nm)', ylabel=r'$\tau_\mathrm{SAE}$ (ms)')
     finish(axis)
+
+
+def _words(one: Polycrystal) -> str:
+    rate = f'D = {one.diffusion_coefficient_cm2_per_s:.2g} cm²/s'
+    return f'{one.temperature_K:g} K, {rate}' if np.isfinite(one.temperature_K) else rate

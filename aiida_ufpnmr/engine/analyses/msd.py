@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aiida_ufpnmr.engine.analyses.base import PathSource, Result, Table, analysis, quantity
+from aiida_ufpnmr.engine.analyses.base import PathSource, Result, Table, analysis
+from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.trajectories.paths import PathSettings
 from aiida_ufpnmr.engine.transport.msd import DIFFUSION, diffusion

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 import h5py
 import numpy as np
 
-from aiida_ufpnmr.engine.analyses.base import Record, Result, Table, TensorSource, analysis, quantity
+from aiida_ufpnmr.engine.analyses.base import Result, Table, TensorSource, analysis
 from aiida_ufpnmr.engine.analyses.groups import starting_sites
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, field_direction
-from aiida_ufpnmr.engine.nmr.orientations import OrientationMap, orientation_maps
+from aiida_ufpnmr.engine.nmr.orientations import OrientationMap, Orientations, orientation_maps
 from aiida_ufpnmr.engine.nmr.runs import TensorSettings
+from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
 
 if TYPE_CHECKING:
@@ -45,51 +46,12 @@ class OrientationsSettings(TensorSettings):
 
 
 @dataclass(frozen=True)
-class MapResult(Record):
-    """Density of directions over bins of equal area; 1 where directions are isotropic."""
-
-    density: np.ndarray = quantity('', 'relative density', 'bins in cos θ, bins in φ')
-    cos_theta_edges: np.ndarray = quantity('', 'edges of the bins', 'bins + 1')
-    phi_edges_rad: np.ndarray = quantity('rad', 'edges of the bins', 'bins + 1')
-    mode_theta_degrees: float = quantity('°', 'θ of the fullest bin')
-    mode_phi_degrees: float = quantity('°', 'φ of the fullest bin')
-    mode_density: float = quantity('', 'its density')
-    half_area_share: float = quantity('', 'smallest share of the area that holds half of the directions')
-    tensors: int = quantity('', 'number of tensors counted')
-    well_defined_share: float = quantity('', 'share of them with η between 0.1 and 0.9')
-
-    @classmethod
-    def of(cls, found: OrientationMap) -> MapResult:
-        """With the numbers that sum a map up."""
-        theta, phi = found.mode
-        return cls(
-            density=found.density,
-            cos_theta_edges=found.cos_edges,
-            phi_edges_rad=found.phi_edges,
-            mode_theta_degrees=theta,
-            mode_phi_degrees=phi,
-            mode_density=float(found.density.max()),
-            half_area_share=found.half_area,
-            tensors=found.tensors,
-            well_defined_share=found.well_defined_share,
-        )
-
-
-@dataclass(frozen=True)
-class MapPair(Record):
-    """Both maps of some ions."""
-
-    field_in_axes: MapResult = quantity('', 'direction of the field in the principal axes')
-    axis_in_cell: MapResult = quantity('', 'direction of the largest principal axis in the cell')
-
-
-@dataclass(frozen=True)
 class OrientationsResult(Result):
     """Maps of all ions and, where asked, by site."""
 
     KIND = 'orientations'
 
-    maps: dict[str, MapPair] = quantity('', 'by ions: all, and names of sites')
+    maps: dict[str, Orientations] = quantity('', 'by ions: all, and names of sites')
     field_direction: tuple[float, float, float] = quantity('', 'unit vector of the field, Cartesian')
 
     @property
@@ -100,13 +62,8 @@ class OrientationsResult(Result):
     def read_first(cls, file: h5py.File) -> OrientationsResult:
         maps = {}
         for name in (name for name in file if name != 'record'):
-            pair = {}
-            for key, label in LABELS.items():
-                data = file[name][key]
-                edges = data.attrs['cos_theta_edges'], data.attrs['phi_edges_rad']
-                share = float(data.attrs['well_defined_share'])
-                pair[key] = MapResult.of(OrientationMap(label, *edges, data[...], int(data.attrs['tensors']), share))
-            maps[name] = MapPair(**pair)
+            pair = [(file[name][key][...], dict(file[name][key].attrs)) for key in LABELS]
+            maps[name] = Orientations(*(OrientationMap(density=density, **others) for density, others in pair))
         convention = {'convention': file.attrs['convention']}
         return cls(maps=maps, field_direction=tuple(file.attrs['field_direction'].tolist()), settings=convention)
 
@@ -120,9 +77,9 @@ class OrientationsResult(Result):
                         name,
                         label,
                         str(one.tensors),
-                        f'{one.mode_theta_degrees:.0f}, {one.mode_phi_degrees:.0f}',
-                        f'{one.mode_density:.2f}',
-                        f'{one.half_area_share:.2f}',
+                        f'{one.mode[0]:.0f}, {one.mode[1]:.0f}',
+                        f'{one.density.max():.2f}',
+                        f'{one.half_area:.2f}',
                         f'{one.well_defined_share:.2f}',
                     )
                 )
@@ -146,20 +103,17 @@ def orientations(source: TensorSource, settings: OrientationsSettings) -> Orient
     One is of the field in the principal axes of the tensors, the other of their largest principal axis in the cell.
     """
     direction = AcfSettings(field=settings.field).direction
-    found = orientation_maps(
+    maps = orientation_maps(
         source.runs,
         direction,
         convention=settings.convention,
         bins=settings.bins,
         groups=starting_sites(source.runs) if settings.by_site else (),
     )
-    maps = {
-        one.name or 'all': MapPair(MapResult.of(one.field_in_axes), MapResult.of(one.axis_in_cell)) for one in found
-    }
     return OrientationsResult(maps=maps, field_direction=direction)
 
 
-def plot_orientations(found: MapResult, axis: Axes, title: str) -> None:
+def plot_orientations(found: OrientationMap, axis: Axes, title: str) -> None:
     """Draw the density of directions in a projection of equal areas (cos θ against φ).
 
     A quarter of a turn in φ, which is all that axes without a sign have, is drawn with its mirror images.

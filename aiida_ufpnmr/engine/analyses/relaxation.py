@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from aiida_ufpnmr.engine.analyses.base import Record, Result, Table, TensorSource, analysis, quantity
+from aiida_ufpnmr.engine.analyses.base import Result, Table, TensorSource, analysis
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
 from aiida_ufpnmr.engine.nmr.relaxation_times import Rule, curve_points, inverse_laplace
 from aiida_ufpnmr.engine.nmr.runs import TensorSettings
 from aiida_ufpnmr.engine.nmr.spin_lattice import RESOLVED, spin_lattice_relaxation
+from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.timeseries.decay import DECAY
 

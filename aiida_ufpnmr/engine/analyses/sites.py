@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from aiida_ufpnmr.engine.analyses.base import PathSource, Record, Result, Table, analysis, quantity
-from aiida_ufpnmr.engine.analyses.by_site import by_site
+from aiida_ufpnmr.engine.analyses.base import PathSource, Result, Table, analysis
+from aiida_ufpnmr.engine.analyses.by_site import Densities, by_site
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, field_direction
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
+from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.structure.sites import SiteSettings, find_sites
 from aiida_ufpnmr.engine.trajectories.paths import PathSettings
@@ -54,18 +55,17 @@ class SiteSummary(Record):
     omega_q_mean_khz: float | None = quantity('kHz', 'mean ω_Q', default=None)
     omega_q_std_khz: float | None = quantity('kHz', 'its standard deviation', default=None)
 
-    def of(self, name: str) -> tuple[float | None, float | None]:
-        """Mean and standard deviation of a quantity by its name, such as ``c_q_khz``."""
-        stem, unit = name.removesuffix('_khz'), '_khz' if name.endswith('_khz') else ''
-        return getattr(self, f'{stem}_mean{unit}'), getattr(self, f'{stem}_std{unit}')
-
-
-@dataclass(frozen=True)
-class Densities(Record):
-    """Probability densities of one quantity at each site."""
-
-    edges: np.ndarray = quantity('of the quantity', 'bin edges', 'bins + 1')
-    density: np.ndarray = quantity('per unit of the quantity', 'one row a site', 'sites, bins')
+    @classmethod
+    def at(
+        cls, number: int, site: np.ndarray, coordination: np.ndarray, densities: dict[str, Densities]
+    ) -> SiteSummary:
+        """Of the site with this number."""
+        here, means = site == number, {}
+        for name, one in densities.items():
+            stem, unit = name.removesuffix('_khz'), '_khz' if name.endswith('_khz') else ''
+            means |= {f'{stem}_mean{unit}': float(one.mean[number]), f'{stem}_std{unit}': float(one.std[number])}
+        neighbours = float(coordination[here].mean()) if here.any() else None
+        return cls(share=float(here.mean()), coordination_mean=neighbours, **means)
 
 
 @dataclass(frozen=True)
@@ -101,29 +101,20 @@ class SitesResult(Result):
 
     @classmethod
     def read_first(cls, file: h5py.File) -> SitesResult:
-        names, site = [str(name) for name in file.attrs['sites']], file['site'][...]
-        densities = {
-            quantity: Densities(group['edges'][...], np.array([group[name][...] for name in names]))
-            for quantity, group in file.get('distributions', {}).items()
-        }
-        summaries = {}
-        for number, name in enumerate(names):
-            here = site == number
-            means = {}
-            for quantity in densities:
-                stem, unit = quantity.removesuffix('_khz'), '_khz' if quantity.endswith('_khz') else ''
-                attributes = file[f'distributions/{quantity}/{name}'].attrs
-                means |= {f'{stem}_{which}{unit}': float(attributes[which]) for which in ('mean', 'std')}
-            neighbours = float(file['coordination'][...][here].mean()) if here.any() else None
-            summaries[name] = SiteSummary(share=float(here.mean()), coordination_mean=neighbours, **means)
+        names, site, coordination = list(map(str, file.attrs['sites'])), file['site'][...], file['coordination'][...]
+        densities = {}
+        for which, group in file.get('distributions', {}).items():
+            means = [[group[name].attrs[key] for name in names] for key in ('mean', 'std')]
+            rows = [group[name][...] for name in names]
+            densities[which] = Densities(group['edges'][...], *map(np.array, (rows, *means)))
         times = file['time_ps'][...]
         changes = int((np.diff(site, axis=0) != 0).sum())
         return cls(
             atom=file['atom'][...],
             time_ps=times,
             site=site,
-            coordination=file['coordination'][...],
-            sites=summaries,
+            coordination=coordination,
+            sites={name: SiteSummary.at(n, site, coordination, densities) for n, name in enumerate(names)},
             distributions=densities,
             site_changes=changes,
             site_change_rate_per_s=_rate(changes, site, times),
@@ -133,12 +124,11 @@ class SitesResult(Result):
 
     def table(self) -> Table:
         rows = [('site', 'share', 'neighbours', '|C_Q| (kHz)', 'η', 'ω_Q (kHz)')]
-        for name, one in self.sites.items():
+        for number, (name, one) in enumerate(self.sites.items()):
             neighbours = '-' if one.coordination_mean is None else f'{one.coordination_mean:.2f}'
-            cells = []
-            for quantity in QUANTITIES:
-                mean, spread = one.of(quantity)
-                cells.append(f'{mean:.3g} ± {spread:.3g}' if mean is not None and np.isfinite(mean) else '-')
+            at = [self.distributions.get(which) for which in QUANTITIES]
+            means = [(np.nan, np.nan) if there is None else (there.mean[number], there.std[number]) for there in at]
+            cells = [f'{mean:.3g} ± {spread:.3g}' if np.isfinite(mean) else '-' for mean, spread in means]
             rows.append((name, f'{one.share:.3f}', neighbours, *cells))
         return rows
 
@@ -149,8 +139,8 @@ class SitesResult(Result):
         figure = Figure(figsize=(4.6 * columns, 3.8 * rows), layout='constrained')
         first, *others = figure.subplots(rows, columns, squeeze=False).ravel()
         plot_coordination(self, first)
-        for axis, quantity in zip(others, QUANTITIES):
-            plot_distribution(self, quantity, axis)
+        for axis, which in zip(others, QUANTITIES):
+            plot_distribution(self, which, axis)
         return figure
 
 
@@ -161,31 +151,19 @@ def sites(source: PathSource, settings: SitesSettings) -> SitesResult:
     with Trajectory(source.path) as trajectory:
         there = find_sites(trajectory, settings.species, settings, source.skip_fs)
         has_tensors = settings.species in trajectory.efg_species
-    found = None
+    densities = {}
     if has_tensors:
         runs = EfgRuns.open([source.path], settings.species, source.skip_fs)
-        found = by_site(runs, there, nuclide, AcfSettings(field=settings.field).direction)
-    summaries = {}
-    for number, name in enumerate(there.names):
-        here = there.site == number
-        means = {}
-        for quantity in QUANTITIES if found else ():
-            at = found.values[quantity][number]
-            stem, unit = quantity.removesuffix('_khz'), '_khz' if quantity.endswith('_khz') else ''
-            means |= {f'{stem}_mean{unit}': at.mean, f'{stem}_std{unit}': at.std}
-        neighbours = float(there.coordination[here].mean()) if here.any() else None
-        summaries[name] = SiteSummary(share=float(here.mean()), coordination_mean=neighbours, **means)
+        densities = by_site(runs, there, nuclide, AcfSettings(field=settings.field).direction)
     times, changes = there.time_fs * 1e-3, there.changes()
-    densities = {
-        quantity: Densities(edges, np.array([one.density for one in found.values[quantity]]))
-        for quantity, edges in (found.edges if found else {}).items()
-    }
     return SitesResult(
         atom=there.index,
         time_ps=times,
         site=there.site,
         coordination=there.coordination,
-        sites=summaries,
+        sites={
+            name: SiteSummary.at(n, there.site, there.coordination, densities) for n, name in enumerate(there.names)
+        },
         distributions=densities,
         site_changes=changes,
         site_change_rate_per_s=_rate(changes, there.site, times),
@@ -216,17 +194,16 @@ def plot_coordination(found: SitesResult, axis: Axes) -> None:
     _finish(axis, f'soft number of {found.settings["anion"]} neighbours')
 
 
-def plot_distribution(found: SitesResult, quantity: str, axis: Axes) -> None:
-    """Draw the probability density of one quantity at each site, with its mean."""
+def plot_distribution(found: SitesResult, which: str, axis: Axes) -> None:
+    """Draw the probability density of one quantity, such as ``c_q_khz``, at each site, with its mean."""
     from aiida_ufpnmr.engine.figure_style import SITE_COLOURS
 
-    symbol, unit, digits = QUANTITIES[quantity]
-    there = found.distributions[quantity]
-    for name, colour, density in zip(found.sites, SITE_COLOURS, there.density):
-        mean, spread = found.sites[name].of(quantity)
-        if mean is not None and np.isfinite(mean):
+    symbol, unit, digits = QUANTITIES[which]
+    at = found.distributions[which]
+    for name, colour, density, mean, spread in zip(found.sites, SITE_COLOURS, at.density, at.mean, at.std):
+        if np.isfinite(mean):
             words = f'{name}: {mean:.{digits}f} ± {spread:.{digits}f} {unit}'.rstrip()
-            _stairs(axis, density, there.edges, colour, words)
+            _stairs(axis, density, at.edges, colour, words)
     _finish(axis, f'{symbol} ({unit})' if unit else symbol)
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from aiida_ufpnmr.engine.analyses.base import Record, Result, Table, TensorSource, analysis, quantity
+from aiida_ufpnmr.engine.analyses.base import Result, Table, TensorSource, analysis
 from aiida_ufpnmr.engine.nmr.runs import TensorSettings
 from aiida_ufpnmr.engine.nmr.spectra import Average, Spectrum, averaged_tensors, quadrupolar_spectra, sites_of
+from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
 
 if TYPE_CHECKING:
@@ -31,22 +32,12 @@ class SpectrumSettings(TensorSettings):
 
 
 @dataclass(frozen=True)
-class SpectrumWidth(Record):
-    """Width of a spectrum."""
-
-    mas_khz: float = quantity('kHz', 'spinning frequency; 0 is static')
-    rms_width_khz: float = quantity('kHz', 'root of the second moment')
-
-
-@dataclass(frozen=True)
 class SpectrumResult(Result):
     """Spectra of a powder, one for each spinning frequency."""
 
     KIND = 'spectra'
 
-    frequency_khz: np.ndarray = quantity('kHz', 'frequency from the Larmor frequency', 'points')
-    intensity_per_khz: np.ndarray = quantity('1/kHz', 'intensity with area 1', 'spectra, points')
-    spectra: tuple[SpectrumWidth, ...] = quantity('', 'in the order of the spinning frequencies')
+    spectra: tuple[Spectrum, ...] = quantity('', 'in the order of the spinning frequencies')
     c_q_mean_khz: float = quantity('kHz', 'mean |C_Q| of the averaged tensors', default=np.nan)
     eta_mean: float = quantity('', 'their mean η', default=np.nan)
 
@@ -60,9 +51,8 @@ class SpectrumResult(Result):
 
     @classmethod
     def read_first(cls, file: h5py.File) -> SpectrumResult:
-        frequency, intensity = file['frequency_khz'][...], file['intensity_per_khz'][...]
-        spectra = [Spectrum(float(mas), frequency, one) for mas, one in zip(file['mas_khz'][...], intensity)]
-        return cls(frequency, intensity, _widths(spectra))
+        frequency, rows = file['frequency_khz'][...], zip(file['mas_khz'][...], file['intensity_per_khz'][...])
+        return cls(tuple(Spectrum(float(mas), frequency, intensity) for mas, intensity in rows))
 
     def table(self) -> Table:
         rows = [(f'{one.mas_khz:g}', f'{one.rms_width_khz:.3f}') for one in self.spectra]
@@ -74,7 +64,7 @@ class SpectrumResult(Result):
         figure = Figure(figsize=(6.4, 0.8 + 2.6 * len(self.spectra)), layout='constrained')
         panels = figure.subplots(len(self.spectra), 1, sharex=True, squeeze=False)[:, 0]
         for number, axis in enumerate(panels):
-            plot_spectrum(self, number, axis)
+            plot_spectrum(self.spectra[number], axis, number)
             axis.label_outer()
         panels[0].set_title(self.headline.split(';')[0], fontsize=10)
         return figure
@@ -93,26 +83,20 @@ def spectrum(source: TensorSource, settings: SpectrumSettings) -> SpectrumResult
     )
     coupling, eta, share = sites_of(tensors, source.nuclide)
     return SpectrumResult(
-        frequency_khz=found[0].frequency_khz,
-        intensity_per_khz=np.array([one.intensity for one in found]),
-        spectra=_widths(found),
+        spectra=tuple(found),
         c_q_mean_khz=float(coupling @ share),
         eta_mean=float(eta @ share),
     )
 
 
-def _widths(found: list[Spectrum]) -> tuple[SpectrumWidth, ...]:
-    return tuple(SpectrumWidth(one.mas_khz, one.rms_width_khz) for one in found)
-
-
-def plot_spectrum(found: SpectrumResult, number: int, axis: Axes) -> None:
+def plot_spectrum(found: Spectrum, axis: Axes, number: int = 0) -> None:
     """Draw intensity against the frequency from the Larmor frequency, which rises to the left as spectroscopists draw it.
 
     The central line is cut off where it is far higher than the satellites.
     """
     from aiida_ufpnmr.engine.figure_style import COLOURS, finish
 
-    frequency, intensity, mas = found.frequency_khz, found.intensity_per_khz[number], found.spectra[number].mas_khz
+    frequency, intensity, mas = found.frequency_khz, found.intensity_per_khz, found.mas_khz
     words = f'MAS at {mas:g} kHz' if mas else 'static'
     axis.plot(frequency, intensity, color=COLOURS[number % len(COLOURS)], lw=1.2, label=words)
     away = abs(frequency) > 0.06 * frequency[-1]

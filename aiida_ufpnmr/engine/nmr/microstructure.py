@@ -20,6 +20,7 @@ from aiida_ufpnmr.engine.nmr.grain_walk import RESOLUTION, STRUCTURES, cubes, vo
 from aiida_ufpnmr.engine.nmr.grains import cube_time_to_e, same_cube, stretched_fit, time_to_e
 from aiida_ufpnmr.engine.nmr.observables import Curve
 from aiida_ufpnmr.engine.nmr.residual import ResidualCoupling
+from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.engine.timeseries.decay import DECAY
 
@@ -140,30 +141,20 @@ def _with_onset(s: np.ndarray, chance: np.ndarray, error: np.ndarray) -> tuple[n
 
 
 @dataclass(frozen=True)
-class Polycrystal:
-    """The correlation function of ω_Q in a polycrystal.
+class Polycrystal(Record):
+    """The correlation function of ω_Q in a polycrystal of one grain size and diffusion coefficient."""
 
-    Attributes:
-        grain_nm, diffusion_cm2_per_s, temperature_K: of which; the temperature is NaN where it is not told.
-        lag_ns, c: (n,) the powder-averaged function, one at the first lag.
-        residual_share: share of it that only the exchange of grains takes away.
-        tau_ms: time after which that share is down to 1/e.
-        fit_tau_ms, fit_gamma: stretched exponential through that share.
-        mixing_ns: decay time of what an ion keeps of its site until it has met all sites.
-        method: how the exchange was computed.
-    """
-
-    grain_nm: float
-    diffusion_cm2_per_s: float
-    temperature_K: float
-    lag_ns: np.ndarray
-    c: np.ndarray
-    residual_share: float
-    tau_ms: float
-    fit_tau_ms: float
-    fit_gamma: float
-    mixing_ns: float
-    method: str
+    lag_ns: np.ndarray = quantity('ns', 'lags', 'lags')
+    c: np.ndarray = quantity('', 'powder-averaged function, one at the first lag', 'lags')
+    grain_nm: float = quantity('nm', 'grain size')
+    diffusion_coefficient_cm2_per_s: float = quantity('cm²/s', 'diffusion coefficient within grains')
+    temperature_K: float = quantity('K', 'its temperature; NaN where it is not told')
+    residual_share: float = quantity('', 'share that only the exchange of grains takes away')
+    tau_ms: float = quantity('ms', 'time after which that share is down to 1/e')
+    fit_tau_ms: float = quantity('ms', 'stretched exponential through that share', default=np.nan)
+    fit_gamma: float = quantity('', 'its exponent', default=np.nan)
+    mixing_ns: float = quantity('ns', 'decay time of the memory of a site, until all sites are met', default=np.nan)
+    method: str = quantity('', 'analytic or Monte Carlo', default='')
 
 
 def diffusion_at(
@@ -242,17 +233,17 @@ def polycrystals(
             c = (1 - settings.glass_fraction) * crystal + settings.glass_fraction * glass
             found.append(
                 Polycrystal(
-                    size,
-                    d,
-                    float(temperature),
-                    lag,
-                    c / c[0],
-                    (1 - settings.glass_fraction) * kept / c[0],
-                    exchange.tau * unit * 1e-6,
-                    exchange.fit_tau * unit * 1e-6,
-                    exchange.fit_gamma,
-                    mixing,
-                    exchange.method,
+                    lag_ns=lag,
+                    c=c / c[0],
+                    grain_nm=size,
+                    diffusion_coefficient_cm2_per_s=d,
+                    temperature_K=float(temperature),
+                    residual_share=(1 - settings.glass_fraction) * kept / c[0],
+                    tau_ms=exchange.tau * unit * 1e-6,
+                    fit_tau_ms=exchange.fit_tau * unit * 1e-6,
+                    fit_gamma=exchange.fit_gamma,
+                    mixing_ns=mixing,
+                    method=exchange.method,
                 )
             )
     return found

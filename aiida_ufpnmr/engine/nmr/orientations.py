@@ -17,6 +17,7 @@ from aiida_ufpnmr.engine.efg.tensors import TINY, principal_frame
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.timeseries.sums import Group
 
 #: Frames are thinned until no more tensors than this are looked at.
@@ -27,31 +28,26 @@ CONVENTIONS = ('harper', 'ordered')
 
 
 @dataclass(frozen=True)
-class OrientationMap:
-    """Density of directions on the sphere.
+class OrientationMap(Record):
+    """Density of directions on the sphere, over bins of equal area; 1 where directions are isotropic."""
 
-    Attributes:
-        label: in words.
-        cos_edges: (n + 1,) edges of the bins in cos θ, equally spaced.
-        phi_edges: (m + 1,) edges in φ, rad, equally spaced: all bins have the same area.
-        density: (n, m), 1 where directions are isotropic.
-        tensors: number of tensors counted.
-        well_defined_share: share of them whose axes all mean something: η between 0.1 and 0.9.
-    """
+    density: np.ndarray = quantity('', 'relative density', 'bins in cos θ, bins in φ')
+    cos_theta_edges: np.ndarray = quantity('', 'edges of the bins, equally spaced', 'bins + 1')
+    phi_edges_rad: np.ndarray = quantity('rad', 'edges of the bins, equally spaced', 'bins + 1')
+    tensors: int = quantity('', 'number of tensors counted')
+    well_defined_share: float = quantity('', 'share of them whose axes all mean something: η between 0.1 and 0.9')
 
-    label: str
-    cos_edges: np.ndarray
-    phi_edges: np.ndarray
-    density: np.ndarray
-    tensors: int
-    well_defined_share: float
+    def to_dict(self) -> dict:
+        theta, phi = self.mode
+        numbers = {'mode_density': float(self.density.max()), 'half_area_share': self.half_area}
+        return {'mode_theta_degrees': theta, 'mode_phi_degrees': phi, **numbers, **super().to_dict()}
 
     @property
     def mode(self) -> tuple[float, float]:
         """θ and φ in degrees at the centre of the fullest bin."""
         i, j = np.unravel_index(int(self.density.argmax()), self.density.shape)
-        cosine = 0.5 * (self.cos_edges[i] + self.cos_edges[i + 1])
-        phi = 0.5 * (self.phi_edges[j] + self.phi_edges[j + 1])
+        cosine = 0.5 * (self.cos_theta_edges[i] + self.cos_theta_edges[i + 1])
+        phi = 0.5 * (self.phi_edges_rad[j] + self.phi_edges_rad[j + 1])
         return float(np.degrees(np.arccos(cosine))), float(np.degrees(phi))
 
     @property
@@ -63,18 +59,11 @@ class OrientationMap:
 
 
 @dataclass(frozen=True)
-class Orientations:
-    """Both maps of some ions.
+class Orientations(Record):
+    """Both maps of some ions."""
 
-    Attributes:
-        name: of the group of ions or the site; empty for all.
-        field_in_axes: direction of the field in the principal axes: θ from z, φ from x or y, see :func:`field_angles`.
-        axis_in_cell: direction of the principal axis z in Cartesian axes: θ from z, φ from x.
-    """
-
-    name: str
-    field_in_axes: OrientationMap
-    axis_in_cell: OrientationMap
+    field_in_axes: OrientationMap = quantity('', 'field in the principal axes; angles as in field_angles')
+    axis_in_cell: OrientationMap = quantity('', 'largest principal axis in Cartesian axes: θ from z, φ from x')
 
 
 def field_angles(
@@ -115,9 +104,9 @@ class _Counts:
     def add(self, cosine: np.ndarray, phi: np.ndarray) -> None:
         self.counts += np.histogram2d(cosine, phi, (self.cos_edges, self.phi_edges))[0]
 
-    def result(self, label: str, tensors: int, share: float) -> OrientationMap:
+    def result(self, tensors: int, share: float) -> OrientationMap:
         density = self.counts / max(self.counts.mean(), 1e-300)
-        return OrientationMap(label, self.cos_edges, self.phi_edges, density, tensors, share)
+        return OrientationMap(density, self.cos_edges, self.phi_edges, tensors, share)
 
 
 def orientation_maps(
@@ -127,8 +116,8 @@ def orientation_maps(
     convention: Literal['harper', 'ordered'] = 'harper',
     bins: int = 30,
     groups: Sequence[Group] = (),
-) -> list[Orientations]:
-    """Maps of the orientations of all ions, and of groups of them, over all runs.
+) -> dict[str, Orientations]:
+    """Maps of the orientations of all ions (``all``), and of groups of them by name, over all runs.
 
     Tensors below 1 kHz (in 7Li) have no direction and are left out.
 
@@ -176,14 +165,10 @@ def orientation_maps(
                     bar.update(len(part))
     if not numbers[0]:
         raise InputError(f'the EFG tensors of {runs.species} are too small to have a direction')
-    return [
-        Orientations(
-            group.name,
-            *(
-                counts.result(label, int(numbers[n]), float(defined[n] / max(numbers[n], 1)))
-                for counts, label in zip(maps[n], ('field in the principal axes', 'largest principal axis in the cell'))
-            ),
+    return {
+        group.name or 'all': Orientations(
+            *(counts.result(int(numbers[n]), float(defined[n] / max(numbers[n], 1))) for counts in maps[n])
         )
         for n, group in enumerate(wanted)
         if numbers[n]
-    ]
+    }

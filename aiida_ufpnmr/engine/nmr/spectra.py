@@ -13,6 +13,7 @@ from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU, from_irreps, to_irrep
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
+from aiida_ufpnmr.engine.records import Record, quantity
 
 Average = Literal['ion', 'cell', 'none']
 #: Tensors that are looked at where nothing is averaged.
@@ -25,23 +26,20 @@ POINTS, MARGIN = 4096, 1.3
 
 
 @dataclass(frozen=True)
-class Spectrum:
-    """A spectrum of a powder.
+class Spectrum(Record):
+    """A spectrum of a powder."""
 
-    Attributes:
-        mas_khz: spinning frequency; 0 for a static sample.
-        frequency_khz: (n,) from the Larmor frequency.
-        intensity: (n,) per kHz, with area 1.
-    """
+    mas_khz: float = quantity('kHz', 'spinning frequency; 0 for a static sample')
+    frequency_khz: np.ndarray = quantity('kHz', 'frequency from the Larmor frequency', 'points')
+    intensity_per_khz: np.ndarray = quantity('1/kHz', 'intensity, with area 1', 'points')
 
-    mas_khz: float
-    frequency_khz: np.ndarray
-    intensity: np.ndarray
+    def to_dict(self) -> dict:
+        return {**super().to_dict(), 'rms_width_khz': self.rms_width_khz}
 
     @property
     def rms_width_khz(self) -> float:
         """Root of the second moment about the mean."""
-        weight = self.intensity / self.intensity.sum()
+        weight = self.intensity_per_khz / self.intensity_per_khz.sum()
         mean = weight @ self.frequency_khz
         return float(np.sqrt(weight @ (self.frequency_khz - mean) ** 2))
 

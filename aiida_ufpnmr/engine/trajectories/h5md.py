@@ -23,9 +23,11 @@ positions, so whatever has another cadence or unit sorts after it or lies outsid
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -35,6 +37,9 @@ from ase.data import atomic_numbers
 from aiida_ufpnmr import __version__
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import RECORD, versions
+
+#: Version of the layout; it stands in the record, which no content hash covers.
+FORMAT_VERSION = 1
 
 POSITION = 'particles/all/position'
 VELOCITY = 'particles/all/velocity'
@@ -133,7 +138,17 @@ def write_header(file: h5py.File) -> None:
     creator = header.create_group('creator')
     creator.attrs['name'] = 'aiida-ufpnmr'
     creator.attrs['version'] = __version__
-    file.create_group(RECORD).attrs.update(versions())
+    record = file.create_group(RECORD)
+    record.attrs.update({**versions(), 'format': 'ufpnmr-trajectory', 'format_version': FORMAT_VERSION})
+
+
+def check_version(file: h5py.File, path: str | os.PathLike | BinaryIO) -> None:
+    """Refuse a file of a newer format than this program knows; files of before 0.2 and of other programs name none."""
+    version = int(file[RECORD].attrs.get('format_version', 1)) if RECORD in file else 1
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f'{path}: format version {version} is newer than this program knows ({FORMAT_VERSION}); update aiida-ufpnmr'
+        )
 
 
 def write_particles(file: h5py.File, atoms: Atoms) -> None:

@@ -1,0 +1,187 @@
+"""Claims about all analyses: results come back from files as they were, also from those of version 0.1."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+import h5py
+import numpy as np
+import pytest
+from two_site import two_site_paths, write_two_site_trajectory
+
+from aiida_ufpnmr.engine.analyses import ANALYSES, get_analysis
+from aiida_ufpnmr.engine.commands.analyse import command_of
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.records import Record
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
+
+OLD = Path(__file__).parent / 'fixtures' / 'v0.1'
+#: Fast settings, and what an analysis cannot do without on these trajectories.
+SETTINGS = {
+    'acf': {'bootstrap': 10, 'hopping': True, 'field': (1, 1, 0), 'pulse_us': 10.0, 'decay_us': 10.0},
+    'hops': {'by_site': False},
+    'msd': {'bootstrap': 20},
+    'microstructure': {'diffusion': '1e-10,1e-9', 'grain_nm': 100},
+    'orientations': {'bins': 4},
+    'relaxation': {'bootstrap': 10, 'larmor_MHz': [100.0]},
+    'spectrum': {'mas_khz': (0, 10)},
+}
+
+
+@pytest.fixture(scope='module')
+def trajectories(tmp_path_factory):
+    """One of two-site jumps, and for sites one with anions."""
+    path = tmp_path_factory.mktemp('run') / 'run.h5'
+    write_two_site_trajectory(path, *two_site_paths(seed=1, n_ions=12, n_frames=1500))
+    return dict.fromkeys(ANALYSES, path) | {'sites': OLD / 'trajectory.h5'}
+
+
+@pytest.fixture(scope='module')
+def results(trajectories):
+    return {name: get_analysis(name)(trajectories[name], **SETTINGS.get(name, {})) for name in ANALYSES}
+
+
+def arrays(record: Record, path: str = '') -> dict[str, np.ndarray]:
+    """All arrays of a record and of those in it."""
+    found = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        parts = value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, tuple) else [value])
+        for key, part in parts:
+            here = f'{path}{field.name}/{key}'
+            if isinstance(part, np.ndarray):
+                found[here] = part
+            elif isinstance(part, Record):
+                found |= arrays(part, f'{here}/')
+    return found
+
+
+@pytest.mark.parametrize('name', ANALYSES)
+def test_a_result_comes_back_as_it_was_saved(results, tmp_path, name):
+    result = results[name]
+    path = tmp_path / 'result.h5'
+    result.save(path)
+    again = type(result).load(path)
+    assert json.dumps(again.to_dict(), sort_keys=True) == json.dumps(result.to_dict(), sort_keys=True)
+    saved = arrays(result)
+    assert saved and saved.keys() == arrays(again).keys()
+    for key, value in arrays(again).items():
+        np.testing.assert_array_equal(value, saved[key])
+    again.save(tmp_path / 'again.h5')
+    assert content_hash(path) == content_hash(tmp_path / 'again.h5')
+    assert again.table() == result.table() and again.headline == result.headline
+
+
+@pytest.mark.parametrize('name', ANALYSES)
+def test_a_result_shows_itself_as_a_table_and_a_figure(results, tmp_path, name):
+    result = results[name]
+    heading, *rows = result.table()
+    assert rows and all(len(row) == len(heading) for row in rows)
+    shown = result._repr_html_()
+    assert shown.count('<tr>') == len(rows) + 1 and all(f'<th>{cell}</th>' in shown for cell in heading)
+    result.plot().savefig(tmp_path / 'figure.png')
+    assert (tmp_path / 'figure.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize('name', ANALYSES)
+def test_every_array_has_a_unit_or_is_a_pure_number_and_all_fields_explain_themselves(name):
+    def check(record):
+        for field in dataclasses.fields(record):
+            if field.name not in ('source', 'settings'):
+                assert field.metadata['help'], f'{record.__name__}.{field.name}'
+                if field.type.startswith('np.ndarray'):
+                    assert field.metadata['shape'], f'{record.__name__}.{field.name}: no shape'
+
+    check(get_analysis(name).Result)
+
+
+@pytest.mark.parametrize('name', ANALYSES)
+def test_a_file_of_version_0_1_gives_the_numbers_it_was_written_with(name, tmp_path):
+    """Where the old file holds a number at all, it is the one that the old command printed as JSON."""
+    before = json.loads((OLD / 'results.json').read_text())[name]
+    result = get_analysis(name).Result.load(OLD / f'{name}.h5')
+    compared = []
+
+    def compare(new, old, path):
+        if isinstance(new, dict):
+            for key in new.keys() & old.keys():
+                compare(new[key], old[key], f'{path}/{key}')
+        elif isinstance(new, list) and new and len(new) == len(old):
+            for i, pair in enumerate(zip(new, old)):
+                compare(*pair, f'{path}/{i}')
+        elif isinstance(new, (int, float)) and old is not None:
+            assert new == pytest.approx(old, rel=1e-12), path
+            compared.append(path)
+
+    compare(result.to_dict(), before, name)
+    # settings and default numbers alone would not do
+    assert len(compared) >= {'spectrum': 2, 'msd': 5, 'relaxation': 4}.get(name, 6), compared
+    assert arrays(result)
+    result.table()
+    result.plot().savefig(tmp_path / 'figure.png')
+
+
+@pytest.mark.parametrize('name', ANALYSES)
+def test_a_file_of_a_newer_version_or_another_kind_is_refused(results, tmp_path, name):
+    path = tmp_path / 'result.h5'
+    results[name].save(path)
+    with h5py.File(path, 'r+') as file:
+        file.attrs['format_version'] = 99
+    with pytest.raises(InputError, match='newer than this program knows'):
+        type(results[name]).load(path)
+    other = get_analysis('hops' if name == 'msd' else 'msd').Result
+    with pytest.raises(InputError, match='not a ufpnmr'):
+        other.load(path)
+
+
+def test_a_trajectory_of_version_0_1_is_read_and_a_newer_one_refused(tmp_path):
+    assert content_hash(OLD / 'trajectory.h5') == '80e62958494213032afb43e0e609acdff79ae3514418cb9a42de875c4b9fc25b'
+    with Trajectory(OLD / 'trajectory.h5') as source:
+        assert source.positions().shape == (21, 32, 3) and source.efg_species == ['Li']
+    newer = tmp_path / 'newer.h5'
+    newer.write_bytes((OLD / 'trajectory.h5').read_bytes())
+    with h5py.File(newer, 'r+') as file:
+        file['record'].attrs['format_version'] = 2
+    with pytest.raises(InputError, match='newer than this program knows'):
+        Trajectory(newer)
+
+
+@pytest.mark.parametrize('name', ANALYSES)
+def test_settings_make_the_options_of_the_command_with_their_defaults(name):
+    analysis = get_analysis(name)
+    context = command_of(analysis).make_context(name, ['run.h5'])
+    given = {field.name: context.params[field.name] for field in dataclasses.fields(analysis.Settings)}
+    assert analysis.Settings(**given) == analysis.Settings()
+    assert all(option.help for option in command_of(analysis).params if isinstance(option, click.Option))
+
+
+@pytest.mark.parametrize(
+    'name, settings, words',
+    [
+        ('msd', {'window': (0.5, 2)}, 'window must be at most 1'),
+        ('msd', {'reference': 'moon'}, 'reference must be one of framework, cell, none'),
+        ('acf', {'gamma': 0}, 'gamma must be above zero'),
+        ('acf', {'field': '1,1'}, 'none of powder, x, y, z'),
+        ('acf', {'pulse_us': 3.0}, 'needs both pulse_us and decay_us'),
+        ('relaxation', {'points': 3}, 'points must be at least 10'),
+        ('relaxation', {'larmor_MHz': 'fast'}, 'no list of numbers'),
+        ('spectrum', {'mas_khz': (-1,)}, 'mas_khz must not be negative'),
+        ('orientations', {'field': 'powder'}, 'direction of the field'),
+        ('microstructure', {'measured_ms': (50, 30)}, 'lower end first'),
+        ('hops', {'window_ps': float('nan')}, 'window_ps must be a finite number'),
+    ],
+)
+def test_settings_out_of_bounds_are_refused_by_name(trajectories, name, settings, words):
+    with pytest.raises(InputError, match=words):
+        get_analysis(name)(trajectories[name], **settings)
+
+
+def test_an_error_names_the_file(tmp_path):
+    with pytest.raises(InputError, match=r'nowhere\.h5'):
+        get_analysis('acf')(tmp_path / 'nowhere.h5')
+    with pytest.raises(InputError, match='msd takes one trajectory file, not 2'):
+        get_analysis('msd')([tmp_path / 'a.h5', tmp_path / 'b.h5'])
