@@ -1,3 +1,49 @@
-"""Dynamic solid-state NMR of ion conductors from first principles."""
+"""Dynamic solid-state NMR of ion conductors from first principles.
 
-__version__ = '0.1.0'
+In a notebook, ``import aiida_ufpnmr as un`` has the way from labels to a decay time in a few calls; AiiDA is not imported::
+
+    labels = un.read_labels('labels.extxyz')
+    potential = un.fit_potential(labels)
+    efg_model = un.fit_efg(labels, species='Li')
+    run = un.run_md(potential, labels[0], 'run.h5', steps=100_000, timestep_fs=2, temperature_K=900, efg_model=efg_model)
+    acf = un.acf(run)
+    acf.plot()
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = '0.2.0'
+
+#: Public names and the modules of the engine that hold them, imported when they are asked for.
+_NAMES = {
+    'read_labels': 'dataset',
+    'fit_potential': 'notebook',
+    'fit_efg': 'notebook',
+    'run_md': 'notebook',
+    'UltraFastPotential': 'ufp',
+    'UltraFastCalculator': 'ufp',
+    'EfgModel': 'efg',
+    'Trajectory': 'trajectories.trajectory',
+    'InputError': 'errors',
+}
+#: What a name is called in its module, where that is another.
+_ORIGINAL = {'read_labels': 'read_dataset'}
+
+
+def __getattr__(name: str) -> Any:
+    from aiida_ufpnmr.engine.analyses import ANALYSES, get_analysis
+
+    if name in ANALYSES:
+        return get_analysis(name)
+    if name not in _NAMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(f'{__name__}.engine.{_NAMES[name]}'), _ORIGINAL.get(name, name))
+
+
+def __dir__() -> list[str]:
+    from aiida_ufpnmr.engine.analyses import ANALYSES
+
+    return sorted([*globals(), *_NAMES, *ANALYSES])

@@ -58,10 +58,12 @@ def add_example(app, context, lines):
 
 
 def draw_figures(app):
-    """Draw the figures of the topics with the functions that the commands use."""
+    """Draw the figures of the topics with the functions that the commands use, and write the page of the analyses."""
+    import analyses
     import figures
 
     figures.draw(Path(app.srcdir) / 'images' / 'drawn')
+    analyses.write(Path(app.srcdir) / 'reference')
 
 
 def setup(app):

@@ -11,28 +11,22 @@ from matplotlib.figure import Figure
 from scipy.spatial.transform import Rotation
 
 from aiida_ufpnmr.engine.active.figures import plot_history
+from aiida_ufpnmr.engine.analyses import get_analysis
+from aiida_ufpnmr.engine.analyses.acf import plot_acf, plot_single_ions
+from aiida_ufpnmr.engine.analyses.base import PathSource, Result, TensorSource
 from aiida_ufpnmr.engine.analyses.by_site import by_site
+from aiida_ufpnmr.engine.analyses.hops import plot_hops
+from aiida_ufpnmr.engine.analyses.microstructure import plot_grain_sizes, plot_polycrystals
+from aiida_ufpnmr.engine.analyses.msd import plot_msd
+from aiida_ufpnmr.engine.analyses.orientations import plot_orientations
+from aiida_ufpnmr.engine.analyses.relaxation import plot_points, plot_relaxation_times
+from aiida_ufpnmr.engine.analyses.sites import SitesResult, SiteSummary, plot_distribution
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
-from aiida_ufpnmr.engine.nmr.figures import (
-    plot_acf,
-    plot_grain_sizes,
-    plot_orientations,
-    plot_points,
-    plot_polycrystals,
-    plot_relaxation_times,
-    plot_single_ions,
-)
-from aiida_ufpnmr.engine.nmr.microstructure import polycrystals
-from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
 from aiida_ufpnmr.engine.nmr.orientations import orientation_maps
-from aiida_ufpnmr.engine.nmr.relaxation_times import curve_points, inverse_laplace
-from aiida_ufpnmr.engine.nmr.residual import residual_coupling
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
-from aiida_ufpnmr.engine.structure.figures import plot_distribution
 from aiida_ufpnmr.engine.structure.sites import Sites, SiteSettings
+from aiida_ufpnmr.engine.trajectories.paths import IonPaths
 from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries
-from aiida_ufpnmr.engine.transport import diffusion, find_hops
-from aiida_ufpnmr.engine.transport.figures import plot_hops, plot_msd
 from aiida_ufpnmr.tools.manifest import database_of
 
 IONS, FRAMES, STEP_FS = 40, 6000, 1000.0
@@ -56,6 +50,15 @@ def _noise(rng: np.random.Generator) -> np.ndarray:
     return v - np.eye(3) * np.trace(v, axis1=-2, axis2=-1)[..., None, None] / 3
 
 
+def _analyse(name: str, made: EfgRuns | IonPaths, **settings) -> Result:
+    """The result of an analysis of what is in memory."""
+    analysis = get_analysis(name)
+    chosen = analysis.Settings(**settings)
+    source = (TensorSource if isinstance(made, EfgRuns) else PathSource)((), chosen)
+    vars(source)['runs' if isinstance(made, EfgRuns) else 'paths'] = made
+    return analysis.function(source, chosen)
+
+
 def kept_history() -> list[dict]:
     """The generations of the run of active learning that is kept with the examples."""
     archive = Path(__file__).parents[2] / 'examples' / 'archives' / 'li3ps4-active-learning.aiida'
@@ -75,8 +78,9 @@ def draw(folder: Path) -> None:
     turns = Rotation.random(int(jumps.max() + 1) * IONS, random_state=0).as_matrix()
     here = turns[jumps * IONS + np.arange(IONS)]
     glass = _runs(here @ SITES[0] @ here.swapaxes(-1, -2) + _noise(rng))
-    settings = AcfSettings(bootstrap=50, decays=1, gamma=1.0)
-    in_crystal, in_glass = (correlation_functions(runs, settings)[0] for runs in (crystal, glass))
+    in_crystal, in_glass = (
+        _analyse('acf', runs, bootstrap=50, decays=1, gamma=1.0).observables for runs in (crystal, glass)
+    )
 
     def save(name: str, panels: int, plot, height: float = 4.0) -> None:
         figure = Figure(figsize=(5.2 * panels, height), layout='constrained')
@@ -87,9 +91,9 @@ def draw(folder: Path) -> None:
     place = 3.0 * jumps[..., None] * np.array([1.0, 0, 0])
     place = np.cumsum(np.diff(place, axis=0, prepend=place[:1]) * rng.choice([-1, 1], (FRAMES, IONS, 1)), axis=0)
     place = place + 0.3 * rng.standard_normal((FRAMES, IONS, 3))
-    hops = find_hops(place, STEP_FS * 1e-3)
-    moved = diffusion(place, STEP_FS * 1e-3)
-    save('motion', 2, lambda one, two: (plot_msd(moved, 'Li', one), plot_hops(place[:, 0], hops, 0, two)))
+    paths = IonPaths('Li', np.arange(IONS), STEP_FS * 1e-3, place, 'framework')
+    moved, hops = _analyse('msd', paths), _analyse('hops', paths)
+    save('motion', 2, lambda one, two: (plot_msd(moved, one), plot_hops(hops, 0, two)))
     powder = in_crystal['omega_q_powder'], in_glass['omega_q_powder']
     save('correlation', 2, lambda one, two: (plot_acf(in_crystal['c_q'], one), plot_acf(powder[1], two)), 4.4)
     names = SiteSettings().names('Li')
@@ -98,21 +102,21 @@ def draw(folder: Path) -> None:
     coordination = (4.1 + 1.8 * site + 0.2 * rng.standard_normal(site.shape)).astype(np.float32)
     times = STEP_FS * np.arange(FRAMES)
     sites = Sites('Li', np.arange(IONS), times, coordination, site.astype(np.int8), SiteSettings())
-    found = by_site(crystal, sites, LITHIUM, (0.0, 0.8, 0.6))
+    densities = by_site(crystal, sites, LITHIUM, (0.0, 0.8, 0.6))
+    shares = {name: SiteSummary(share=float((site == number).mean())) for number, name in enumerate(names)}
+    found = SitesResult(sites.index, times, sites.site, coordination, shares, densities, 0, 0.0)
     save(
         'sites',
         2,
         lambda one, two: (plot_distribution(found, 'omega_q_khz', one), plot_distribution(found, 'c_q_khz', two)),
     )
-    maps = [orientation_maps(runs, (0.0, 0.8, 0.6))[0].field_in_axes for runs in (crystal, glass)]
+    maps = [orientation_maps(runs, (0.0, 0.8, 0.6))['all'].field_in_axes for runs in (crystal, glass)]
     save(
         'orientations',
         2,
         lambda one, two: (plot_orientations(maps[0], one, 'crystal'), plot_orientations(maps[1], two, 'glass')),
     )
-    grains = polycrystals(powder[0], residual_coupling(crystal, LITHIUM), [10, 100, 1000], [1e-10, 1e-8])
+    grains = _analyse('microstructure', crystal, grain_nm=(10, 100, 1000), diffusion=(1e-10, 1e-8), isotope='7Li')
     save('grains', 2, lambda one, two: (plot_polycrystals(grains, one), plot_grain_sizes(grains, two)), 4.4)
-    lag, c, samples = curve_points(powder[1])
-    error = samples.std(axis=0)
-    times = inverse_laplace(lag, c, error, non_negative=True, samples=samples)
-    save('relaxation', 2, lambda one, two: (plot_points(times, c, error, one), plot_relaxation_times(times, two)))
+    distribution = _analyse('relaxation', glass, non_negative=True)
+    save('relaxation', 2, lambda one, two: (plot_points(distribution, one), plot_relaxation_times(distribution, two)))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import click
 import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from two_site import two_site_paths, write_two_site_trajectory
 
 from aiida_ufpnmr.engine.analyses import ANALYSES, get_analysis
-from aiida_ufpnmr.engine.commands.analyse import command_of
+from aiida_ufpnmr.engine.commands.analyse import analyse, command_of
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.records import Record
@@ -185,3 +188,24 @@ def test_an_error_names_the_file(tmp_path):
         get_analysis('acf')(tmp_path / 'nowhere.h5')
     with pytest.raises(InputError, match='msd takes one trajectory file, not 2'):
         get_analysis('msd')([tmp_path / 'a.h5', tmp_path / 'b.h5'])
+
+
+def test_the_analysis_of_the_developer_page_is_whole_and_finds_the_line_of_an_oscillator(tmp_path, monkeypatch):
+    page = Path(__file__).parents[2] / 'docs' / 'source' / 'developer' / 'vdos.py'
+    assert len(page.read_text().splitlines()) < 80
+    specification = importlib.util.spec_from_file_location('aiida_ufpnmr.engine.analyses.vdos', page)
+    module = importlib.util.module_from_spec(specification)
+    monkeypatch.setitem(sys.modules, specification.name, module)
+    monkeypatch.setitem(ANALYSES, 'vdos', 'Vibrational density of states.')
+    specification.loader.exec_module(module)
+    time_ps, frequency_THz = 0.01 * np.arange(2000), 6.0
+    place = 0.1 * np.sin(2 * np.pi * frequency_THz * time_ps)[:, None, None] * np.ones((1, 3, 3))
+    path, out = tmp_path / 'run.h5', tmp_path / 'vdos.h5'
+    write_two_site_trajectory(path, np.zeros((2000, 3), int), 5.0 + place, step_fs=10.0, drift=0.0)
+    arguments = ['vdos', str(path), '--width-per-cm', '5', '-o', str(out), '--plot', str(tmp_path / 'vdos.png')]
+    assert CliRunner().invoke(analyse, arguments, catch_exceptions=False).exit_code == 0
+    found = module.VdosResult.load(out)
+    # 1 THz = 33.356 cm⁻¹; the spectrum resolves 1/20 ps
+    peak = found.wavenumber_per_cm[found.density.argmax()]
+    assert peak == pytest.approx(33.356 * frequency_THz, abs=33.356 / 20)
+    assert CliRunner().invoke(analyse, [*arguments, '--width-per-cm', '0']).exit_code == 2

@@ -26,6 +26,7 @@ from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns, TensorSettings
 from aiida_ufpnmr.engine.records import Record
 from aiida_ufpnmr.engine.settings import Settings
+from aiida_ufpnmr.engine.tables import html_table
 from aiida_ufpnmr.engine.trajectories.paths import IonPaths, PathSettings, ion_paths
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
@@ -101,10 +102,7 @@ class Result(Record):
         return cls.read(file)
 
     def _repr_html_(self) -> str:
-        head, *rows = [''.join(f'<{{0}}>{html.escape(cell)}</{{0}}>' for cell in row) for row in self.table()]
-        body = ''.join(f'<tr>{row.format("td")}</tr>' for row in rows)
-        notes = ''.join(f'<br>{html.escape(line)}' for line in self.remarks)
-        return f'<p>{html.escape(self.headline)}</p><table><tr>{head.format("th")}</tr>{body}</table>{notes}'
+        return html_table(self.table(), self.headline, self.remarks)
 
 
 @dataclass(frozen=True)

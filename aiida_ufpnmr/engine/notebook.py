@@ -1,0 +1,168 @@
+"""The way from labels to a trajectory in a few calls, with results that show themselves."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Generic, TypeVar
+
+from ase import Atoms
+
+from aiida_ufpnmr.engine.dataset import Dataset
+from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings, fit_efg_model
+from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.md import Simulation
+from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
+from aiida_ufpnmr.engine.md.run import FRAME_SPACING_FS, GradeWatch
+from aiida_ufpnmr.engine.md.run import run_md as run
+from aiida_ufpnmr.engine.settings import settings_from_mapping
+from aiida_ufpnmr.engine.tables import html_table
+from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential
+from aiida_ufpnmr.engine.ufp import fit_potential as fit_ultra_fast_potential
+
+M = TypeVar('M', UltraFastPotential, EfgModel)
+
+#: Errors that a fitted model shows, with decimals: key of the results, words.
+ERRORS = {
+    'energy_rmse_meV_per_atom': 'energy, RMSE (meV/atom)',
+    'forces_rmse_meV_per_angstrom': 'forces, RMSE (meV/Å)',
+    'stress_rmse_GPa': 'stress, RMSE (GPa)',
+    'omega_q_mae_khz': 'ω_Q, MAE (kHz)',
+    'c_q_mae_khz': '|C_Q|, MAE (kHz)',
+    'eta_mae': 'η, MAE',
+    'quaternion_dot_fraction_above_0_9': 'axes with q·q′ ≥ 0.9',
+}
+
+
+@dataclass(frozen=True)
+class Fitted(Generic[M]):
+    """A fitted model and its errors on withheld structures.
+
+    Attributes:
+        model: the potential or the EFG model.
+        results: errors on withheld structures at the top level, training errors under ``train``.
+    """
+
+    model: M
+    results: dict[str, Any]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the model; see the formats page for the suffixes."""
+        self.model.save(path)
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Errors on withheld and on training structures."""
+        number = lambda values, key: '-' if values.get(key) is None else f'{values[key]:.3g}'  # noqa: E731
+        there = [key for key in ERRORS if key in self.results]
+        rows = [(ERRORS[key], number(self.results, key), number(self.results['train'], key)) for key in there]
+        return [('error', 'withheld', 'training'), *rows]
+
+    def _repr_html_(self) -> str:
+        return html_table(self.table(), type(self.model).__name__)
+
+
+@dataclass(frozen=True)
+class Run(os.PathLike):
+    """A run of molecular dynamics; analyses take it as they take the path of its trajectory.
+
+    Attributes:
+        path: the trajectory.
+        results: statistics of the run; see the page of keys.
+    """
+
+    path: Path
+    results: dict[str, Any]
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Length, temperature and end of the run."""
+        found = self.results
+        temperature = f'{found["temperature_mean_K"]:.0f} ± {found["temperature_std_K"]:.0f}'
+        return [
+            ('quantity', 'value'),
+            ('simulated (ps)', f'{found["simulated_ps"]:g}'),
+            ('temperature (K)', temperature),
+            ('speed (atom-steps/s)', f'{found["timing"]["atom_steps_per_second"]:.3g}'),
+            ('end', found['stop_message'] or found['stop_reason']),
+        ]
+
+    def _repr_html_(self) -> str:
+        return html_table(self.table(), str(self.path))
+
+
+def fit_potential(
+    labels: Dataset, *, test: Dataset | None = None, **settings: Any
+) -> Fitted[UltraFastPotential]:
+    """Fit an ultra-fast potential to energies, forces and stresses.
+
+    Args:
+        labels: structures with energy and forces.
+        test: structures on which to report errors; whole groups of ``labels`` are withheld where not given.
+        settings: by name, as in :class:`~aiida_ufpnmr.engine.ufp.PotentialSettings`.
+
+    Raises:
+        InputError: an unknown setting, or labels that cannot be fitted.
+    """
+    return Fitted(*fit_ultra_fast_potential(labels, settings_from_mapping(PotentialSettings, settings), test))
+
+
+def fit_efg(labels: Dataset, species: str, *, test: Dataset | None = None, **settings: Any) -> Fitted[EfgModel]:
+    """Fit a model of the EFG at the ions of a species.
+
+    Args:
+        labels: structures with ``efg``.
+        species: chemical symbol of the ions.
+        test: structures on which to report errors; whole groups of ``labels`` are withheld where not given.
+        settings: by name, as in :class:`~aiida_ufpnmr.engine.efg.EfgSettings`.
+
+    Raises:
+        InputError: an unknown setting, or labels that cannot be fitted.
+    """
+    return Fitted(*fit_efg_model(labels, species, settings_from_mapping(EfgSettings, settings), test))
+
+
+def run_md(
+    potential: Fitted | UltraFastPotential,
+    structure: Atoms,
+    path: str | os.PathLike,
+    *,
+    steps: int,
+    efg_model: Fitted | EfgModel | None = None,
+    every: int | None = None,
+    overwrite: bool = False,
+    **conditions: Any,
+) -> Run:
+    """Run molecular dynamics and write the trajectory.
+
+    Args:
+        potential: moves the atoms.
+        structure: start; the potential must know its elements.
+        path: the trajectory, H5MD.
+        steps: number of time steps.
+        efg_model: predicts EFG tensors at each frame.
+        every: steps between frames; by default 100 fs worth of them.
+        overwrite: write over a run that could be continued.
+        conditions: ``timestep_fs``, ``temperature_K``, ``ensemble``, ``seed``, … of
+            :class:`~aiida_ufpnmr.engine.md.Simulation`.
+
+    Raises:
+        InputError: a structure or conditions that cannot be run; the message names them.
+    """
+    potential, model = (one.model if isinstance(one, Fitted) else one for one in (potential, efg_model))
+    atoms = structure.copy()
+    simulation = Simulation(atoms, potential, **conditions)
+    efg = None if model is None else EfgOutput.of(model, atoms, _identity(model))
+    output = Output(every or max(1, round(FRAME_SPACING_FS / simulation.timestep_fs)))
+    watch = None if potential.posterior is None else GradeWatch()
+    return Run(Path(path), run(simulation, path, steps, output, efg=efg, grade_watch=watch, overwrite=overwrite))
+
+
+def _identity(model: EfgModel) -> str:
+    """Hash of the content that a file of the model would have."""
+    with TemporaryDirectory() as folder:
+        model.save(Path(folder) / 'model.h5')
+        return content_hash(Path(folder) / 'model.h5')
