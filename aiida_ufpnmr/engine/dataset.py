@@ -23,6 +23,7 @@ from ase.io.extxyz import read_xyz
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input, whole_file
 from aiida_ufpnmr.engine.neighbours import complete_cell, neighbour_list
+from aiida_ufpnmr.engine.tables import html_table
 
 #: Two atoms closer than this (Å) are a mistake in the input: the shortest bond there is, H–H, has 0.74 Å.
 OVERLAP = 0.5
@@ -54,6 +55,15 @@ class Dataset:
 
     def __iter__(self):
         return iter(self.structures)
+
+    def __getitem__(self, index: int) -> Atoms:
+        return self.structures[index]
+
+    def _repr_html_(self) -> str:
+        found = self.summary()
+        labels = ', '.join(f'{found[f"with_{name}"]} with {name}' for name in ('energy', 'forces', 'stress', 'efg'))
+        rows = [('group', 'structures'), *((name, str(count)) for name, count in found['groups'].items())]
+        return html_table(rows, f'{self.source}: {len(self)} structures of {", ".join(self.species)}; {labels}')
 
     def subset(self, indices: Iterable[int]) -> Dataset:
         """The structures with the given indices, in that order."""

@@ -29,17 +29,12 @@ from aiida_ufpnmr.engine.md.barostats import BAROSTATS
 from aiida_ufpnmr.engine.md.conditions import ENSEMBLES
 from aiida_ufpnmr.engine.md.recording import JUDGED, EfgOutput, Output
 from aiida_ufpnmr.engine.md.replicas import available_cores, in_processes, replica_path, summary
-from aiida_ufpnmr.engine.md.run import GradeWatch, run_md
+from aiida_ufpnmr.engine.md.run import FRAME_SPACING_FS, GradeWatch, run_md
 from aiida_ufpnmr.engine.md.simulation import PRECISIONS, Simulation
 from aiida_ufpnmr.engine.md.thermostats import THERMOSTATS
 from aiida_ufpnmr.engine.trajectories.h5md import Storage
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
-#: Time between two frames where none is given, fs.
-DEFAULT_CADENCE = 100.0
-#: Steps between two looks at the extrapolation grade: they cost about one part in a hundred.
-DEFAULT_GRADE_EVERY = 1000
-DEFAULT_GRADE_LIMIT = 3.0
 #: Exit status of a run that a guard stopped, and of one that ran out of wall time.
 GUARD, WALL_TIME = 3, 4
 
@@ -67,7 +62,7 @@ def run_options(closest_approach: float):
     options = [
         click.option(
             '--every', type=COUNT, metavar='N',
-            help=f'Steps between frames; by default {DEFAULT_CADENCE:g} fs worth of them.',
+            help=f'Steps between frames; by default {FRAME_SPACING_FS:g} fs worth of them.',
         ),
         click.option(
             '--log-every', type=COUNT, metavar='N',
@@ -109,13 +104,13 @@ def run_options(closest_approach: float):
         click.option(
             '--grade-every', type=click.IntRange(min=0), metavar='N',
             help=(
-                f'Steps between two looks at the extrapolation grade; by default {DEFAULT_GRADE_EVERY} where the '
+                f'Steps between two looks at the extrapolation grade; by default {GradeWatch.every} where the '
                 'potential has a posterior, 0 for none.'
             ),
         ),
         click.option(
             '--grade-limit', type=POSITIVE, metavar='G',
-            help=f'Stop where an atom has an extrapolation grade above this.  [default: {DEFAULT_GRADE_LIMIT:g}]',
+            help=f'Stop where an atom has an extrapolation grade above this.  [default: {GradeWatch.limit:g}]',
         ),
         click.option(
             '--closest-approach', type=Number(min=0, max=1), default=closest_approach, show_default=True,
@@ -336,7 +331,7 @@ def _run(options: dict, origin: Path | None = None) -> dict:
 
 def run_with_options(simulation: Simulation, path: Path, steps: int, options: dict, origin: Path | None = None) -> dict:
     """:func:`run_md` as the options of :func:`run_options` ask for it."""
-    cadence = max(1, round(DEFAULT_CADENCE / simulation.timestep_fs))
+    cadence = max(1, round(FRAME_SPACING_FS / simulation.timestep_fs))
     model = options['efg_model']
     output = Output(
         options['every'] or cadence,
@@ -383,7 +378,7 @@ def _grade_watch(potential: UltraFastPotential, every: int | None, limit: float 
                 'and --grade-limit, or fit it again without --no-posterior'
             )
         return None
-    return None if every == 0 else GradeWatch(every or DEFAULT_GRADE_EVERY, limit or DEFAULT_GRADE_LIMIT)
+    return None if every == 0 else GradeWatch(every or GradeWatch.every, limit or GradeWatch.limit)
 
 
 def _print(results: dict) -> None:

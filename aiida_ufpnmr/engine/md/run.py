@@ -35,12 +35,16 @@ from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter, follows_st
 CHECKPOINT_SECONDS = 600.0
 
 
+#: Time between frames where none is asked for, fs.
+FRAME_SPACING_FS = 100.0
+
+
 @dataclass(frozen=True)
 class GradeWatch:
-    """Looks every ``every`` steps whether an atom's extrapolation grade is above ``limit``."""
+    """Look every ``every`` steps, at a cost of about one part in a hundred, whether a grade is above ``limit``."""
 
-    every: int
-    limit: float
+    every: int = 1000
+    limit: float = 3.0
 
     def look(self, simulation: Simulation) -> tuple[float, Stop | None]:
         """The largest grade, and a :class:`Stop` where it is too large."""
