@@ -204,7 +204,7 @@ class Analysis:
         return self.run(trajectory, self.Settings(**settings))
 
     def run(self, trajectory: str | os.PathLike | Sequence[str | os.PathLike], settings: Settings) -> Result:
-        """The same with settings that are made already."""
+        """Analyse with settings that are made already."""
         given = [trajectory] if isinstance(trajectory, (str, os.PathLike)) else trajectory
         files = tuple(map(Path, given))
         if not files or (len(files) > 1 and not self.many_files):

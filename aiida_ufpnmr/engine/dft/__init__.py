@@ -1,4 +1,4 @@
-"""What runs beside a DFT code: reading its results."""
+"""Labels from DFT codes: running them and reading their results."""
 
 from aiida_ufpnmr.engine.dft.castep import CastepRun, read_castep
 from aiida_ufpnmr.engine.dft.magres import read_magres, write_magres

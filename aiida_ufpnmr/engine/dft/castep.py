@@ -1,4 +1,4 @@
-"""What a CASTEP run says in its .castep file: how it ended, energy, forces and stress.
+"""Reader of .castep files: end of the run, energy, forces and stress.
 
 CASTEP appends to a .castep file that is there already, so a file may hold several runs; the last one counts. Ions stand
 there species by species, numbered within each, whatever their order was in the .cell file: each row of forces is kept

@@ -97,7 +97,7 @@ def normalised(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[st
 
 
 def refusal(parameters: Mapping[str, Any]) -> str | None:
-    """Why these keywords cannot be used, or ``None``."""
+    """Reason for refusing these keywords, or ``None``."""
     for section, keywords in parameters.items():
         if str(section).upper() not in OWN:
             return f'unknown section {section!r}; keywords stand under PARAM or CELL'

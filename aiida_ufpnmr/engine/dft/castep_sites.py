@@ -1,4 +1,4 @@
-"""Which site of a structure an ion of a CASTEP file is.
+"""Assignment of the ions of a CASTEP file to the sites of a structure.
 
 CASTEP sorts the ions by species and numbers them within each, in the order of the .cell file. Names and numbers say
 whose a row is; its place in the file does not. The coordinates that stand beside the names must then agree, so that the
@@ -56,7 +56,7 @@ def site_of_each_ion(
 
 
 def _namings(species: Sequence[str]) -> list[list[str]]:
-    """How a file may call the species of the sites: in full as CASTEP does, by their tags, or by element alone."""
+    """Names that a file may give the species of the sites: in full as CASTEP does, by their tags, or by element alone."""
     return [
         list(species),
         [name.partition(':')[2] or name for name in species],

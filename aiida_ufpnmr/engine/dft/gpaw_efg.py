@@ -93,7 +93,7 @@ def smooth_part(density, cell, fractional):
 
 
 def compensation_part(multipoles, exponents, cell, fractional):
-    """The same for Gaussian charges at the atoms: multipoles (n, 9), exponents (n,) in 1/bohr²."""
+    """EFG of Gaussian charges at the atoms: multipoles (n, 9), exponents (n,) in 1/bohr²."""
     longest = (4 * exponents.max() * GAUSSIAN_EXPONENT) ** 0.5
     reach = [int(longest * np.linalg.norm(vector) / (2 * np.pi)) for vector in cell]
     reciprocal = 2 * np.pi * np.linalg.inv(cell).T

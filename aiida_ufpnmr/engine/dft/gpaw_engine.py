@@ -49,7 +49,7 @@ THREADS = {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'MKL_NUM_THREADS
 
 @dataclass(frozen=True)
 class GpawSettings:
-    """What decides the numbers.
+    """Settings that decide the numbers.
 
     Attributes:
         cutoff_ev: kinetic energy of the highest plane wave, eV.
@@ -97,7 +97,7 @@ class GpawSettings:
 
     @property
     def attempts(self) -> list[dict[str, Any]]:
-        """What is tried in turn until the density converges.
+        """Mixers and solvers that are tried in turn until the density converges.
 
         First the fastest eigensolver, with GPAW's mixing; then the one that GPAW itself chooses, with careful mixing; that with a wider
         smearing, too.
@@ -154,7 +154,7 @@ class Installation:
 
 
 def cache_folder() -> Path:
-    """Where what is made once for all runs is kept."""
+    """Folder of what is made once for all runs."""
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache').absolute() / 'aiida-ufpnmr'
 
 
@@ -188,7 +188,7 @@ def find_gpaw(python: str | os.PathLike | None = None) -> Installation:
 
 
 def _probe(python: Path) -> Installation | str:
-    """What an interpreter has, or why it cannot be used."""
+    """Versions that an interpreter has, or the reason why it cannot be used."""
     interpreter = os.path.abspath(python) if os.path.isfile(python) else shutil.which(python)
     if interpreter is None:
         return 'no such program'
@@ -208,7 +208,7 @@ def _probe(python: Path) -> Installation | str:
 
 
 def environment(processes: int = 1) -> dict[str, str]:
-    """What GPAW's interpreter gets as its environment, one of so many processes that work together."""
+    """Environment of GPAW's interpreter, one of so many processes that work together."""
     # from version 26 on GPAW does not look for MPI by itself
     together = {'GPAW_MPI_BACKEND': 'cgpaw'} if processes > 1 else {}
     # Open MPI does not run for root, as one is in a container, unless told to
@@ -244,7 +244,7 @@ def setups_folder(installation: Installation) -> Path:
 
 
 def _checksum_file(path: Path) -> Path:
-    """Where the SHA-256 of a PAW data set is kept, as ``sha256sum`` writes it."""
+    """File of the SHA-256 of a PAW data set, as ``sha256sum`` writes it."""
     return path.with_name(f'{path.name}.sha256')
 
 
@@ -300,11 +300,11 @@ class GpawEngine:
 
     @property
     def mpiexec(self) -> str | None:
-        """What starts several processes: the one beside GPAW's interpreter, which is likely to be of the same MPI, or that on PATH."""
+        """Starter of several processes: the one beside GPAW's interpreter, which is likely to be of the same MPI, or that on PATH."""
         return shutil.which('mpiexec', path=self.installation.python.parent) or shutil.which('mpiexec')
 
     def describe(self, atoms: Atoms) -> dict[str, Any]:
-        """What the settings become for this structure."""
+        """Settings as they become for this structure."""
         grid, centred = self.settings.kpoint_grid(atoms.cell.array)
         return {
             'xc': XC,

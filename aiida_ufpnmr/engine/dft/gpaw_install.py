@@ -18,7 +18,7 @@ EXTRA = 'gpaw'
 
 
 def requirements() -> list[str]:
-    """What the extra ``gpaw`` of this package asks for."""
+    """Requirements of the extra ``gpaw`` of this package."""
     marked = [line.split(';') for line in requires('aiida-ufpnmr') or []]
     return [
         entry.strip() for entry, *marker in marked if marker and f'extra == "{EXTRA}"' in marker[0].replace("'", '"')
@@ -26,7 +26,7 @@ def requirements() -> list[str]:
 
 
 def missing_tools() -> str | None:
-    """What GPAW cannot be compiled without here, with the remedy; ``None`` if all is there."""
+    """Tools that are missing to compile GPAW, with the remedy; ``None`` if all are there."""
     if not gpaw_siteconfig.can_link(gpaw_siteconfig.compiler, 'int main() { return 0; }'):
         return 'no C compiler; install one (Debian: apt-get install gcc libc6-dev)'
     if not (Path(sysconfig.get_path('include')) / 'Python.h').is_file():

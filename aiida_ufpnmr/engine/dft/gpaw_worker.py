@@ -1,4 +1,4 @@
-"""What runs inside the interpreter that has GPAW: energy, forces, stress and EFG tensors of one structure.
+"""Script for the interpreter that has GPAW: energy, forces, stress and EFG tensors of one structure.
 
 A script of its own, fed by files, because that interpreter may be another one than that of this package. It needs numpy, ASE and
 GPAW (tried: 22.8 and 26.7), ``gpaw_efg.py`` beside it, and nothing else of this package. These are imported where they are

@@ -1,4 +1,4 @@
-"""What tells two labels apart: the structure and the settings behind them, each as one hash."""
+"""Identity of a label: the structure and the settings behind it, each as one hash."""
 
 from __future__ import annotations
 

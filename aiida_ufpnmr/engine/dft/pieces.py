@@ -1,4 +1,4 @@
-"""What a batch of labels has finished and kept so far, in a folder beside its output."""
+"""Finished labels of a batch, kept in a folder beside its output."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def protocol_settings(engine: str, protocol: str, elements: Iterable[str] = ()) 
 
 
 def protocol_descriptions(engine: str) -> dict[str, str]:
-    """What each protocol of an engine is for."""
+    """One line about each protocol of an engine."""
     return {name: entry['description'] for name, entry in _load(engine).items()}
 
 

@@ -1,4 +1,4 @@
-"""Why the output of a DFT code cannot be used: kinds of :class:`InputError` that call for different remedies."""
+"""Kinds of :class:`InputError` about the output of a DFT code that call for different remedies."""
 
 from __future__ import annotations
 

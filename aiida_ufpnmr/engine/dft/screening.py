@@ -9,7 +9,7 @@ from aiida_ufpnmr.engine.errors import InputError
 
 
 def unsuitable(atoms: Atoms) -> str | None:
-    """Why a plane-wave code should not be given this structure, in one line, or ``None``."""
+    """Reason for not giving this structure to a plane-wave code, in one line, or ``None``."""
     try:
         check_geometry(atoms, '')
         check_bonds(atoms, '')

@@ -1,4 +1,4 @@
-"""Where ions sit: sites by their coordination."""
+"""Sites of ions by their coordination."""
 
 from aiida_ufpnmr.engine.structure.sites import Sites, SiteSettings, find_sites, soft_coordination, stays
 

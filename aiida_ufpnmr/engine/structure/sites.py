@@ -80,7 +80,7 @@ class Sites:
         return self.site[row]
 
     def changes(self) -> int:
-        """How many times an ion changes its site."""
+        """Number of changes of site."""
         return int((np.diff(self.site, axis=0) != 0).sum())
 
 

@@ -79,7 +79,7 @@ def grade_series(species: str) -> str:
 
 @dataclass(frozen=True)
 class Storage:
-    """How numbers are kept.
+    """Precision and compression of stored numbers.
 
     Attributes:
         double: 64 bits a number instead of 32.
@@ -152,7 +152,7 @@ def check_version(file: h5py.File, path: str | os.PathLike | BinaryIO) -> None:
 
 
 def write_particles(file: h5py.File, atoms: Atoms) -> None:
-    """What does not change: species, masses and boundary conditions."""
+    """Write what does not change: species, masses and boundary conditions."""
     particles = file.create_group('particles/all')
     particles['species'] = atoms.numbers.astype(np.int32)
     particles['mass'] = atoms.get_masses()
@@ -163,7 +163,7 @@ def write_particles(file: h5py.File, atoms: Atoms) -> None:
 
 
 def write_efg_header(file: h5py.File, species: str, index: np.ndarray) -> None:
-    """Which atoms of a species have EFG tensors, and what these mean."""
+    """Write the atoms of a species that have EFG tensors, and the convention of these."""
     group = file.create_group(efg_group(species))
     group['id'] = np.asarray(index, np.int64)
     group['species'] = np.full(len(index), atomic_numbers[species], np.int32)

@@ -42,7 +42,7 @@ class Piece:
 
     @property
     def level(self) -> int:
-        """How often it was joined."""
+        """Number of times that it was joined."""
         count, level = self.last - self.first + 1, 0
         while count >= FANOUT:
             count, level = count // FANOUT, level + 1
@@ -50,7 +50,7 @@ class Piece:
 
 
 def pieces_folder(trajectory: Path) -> Path:
-    """Where the pieces of a trajectory lie until they are joined."""
+    """Folder of the pieces of a trajectory until they are joined."""
     return trajectory.with_name(trajectory.name + '.pieces')
 
 

@@ -122,7 +122,7 @@ class TrajectoryWriter:
 
     @property
     def pieces_folder(self) -> Path:
-        """Where the pieces lie until they are joined."""
+        """Folder of the pieces until they are joined."""
         return self._folder.path
 
     def _take_up(self, last_step: int) -> None:
