@@ -302,8 +302,9 @@ def _words(curve: CurveResult, unit: str, factor: float) -> str:
         return f'constant; τ above {bound:.3g} {unit}' if np.isfinite(bound) else 'constant'
     shown = [(part, f', {part.weight:.0%}') for part in curve.components] or [(curve, '')]
     lines = [
-        f'τ = {one.tau_ns * scale:.3g} {unit} ({one.tau_ns_ci95[0] * scale:.3g} to {one.tau_ns_ci95[1] * scale:.3g}){share}'
+        f'τ = {one.tau_ns * scale:.3g} {unit} ({low * scale:.3g} to {high * scale:.3g}){share}'
         for one, share in shown
+        for low, high in [one.tau_ns_ci95]
     ]
     gamma = '' if curve.components else f'γ = {curve.gamma:.2f}, '
     return '\n'.join([*lines, f'{gamma}plateau {curve.plateau:.2f}'])

@@ -1,13 +1,12 @@
 """The parts that all analyses share: results that are saved, loaded, drawn and shown, and the analysis itself.
 
-An analysis is a function of a source (:class:`PathSource` or :class:`TensorSource`) and its settings, made callable with
-files by :func:`analysis`. The command line, AiiDA and the reference pages are made of what it declares.
+An analysis is a function of a source (:class:`PathSource` or :class:`TensorSource`) and its settings, made callable
+with files by :func:`analysis`. The command line, AiiDA and the reference pages are made of what it declares.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import html
 import inspect
 import os
 import typing
@@ -224,7 +223,14 @@ def analysis(name: str, example: str) -> Callable[[Callable], Analysis]:
     def make(function: Callable) -> Analysis:
         hints = typing.get_type_hints(function)
         source, settings = (hints[parameter] for parameter in inspect.signature(function).parameters)
-        made = Analysis(name, function, settings, hints['return'], source, example)
+        made = Analysis(
+            name=name,
+            function=function,
+            Settings=settings,
+            Result=hints['return'],
+            source=source,
+            example=example,
+        )
         object.__setattr__(made, '__doc__', function.__doc__)
         return made
 

@@ -90,7 +90,8 @@ def spectrum(source: TensorSource, settings: SpectrumSettings) -> SpectrumResult
 
 
 def plot_spectrum(found: Spectrum, axis: Axes, number: int = 0) -> None:
-    """Draw intensity against the frequency from the Larmor frequency, which rises to the left as spectroscopists draw it.
+    """Draw intensity against the frequency from the Larmor frequency, which rises to the left as spectroscopists draw
+    it.
 
     The central line is cut off where it is far higher than the satellites.
     """

@@ -11,8 +11,8 @@ from ase.units import Bohr, Hartree
 def exact_grid(cell: np.ndarray, cutoff_ev: float) -> tuple[int, int, int]:
     """The smallest even grid, quick for Fourier transforms, that holds all components of the density.
 
-    The density of waves up to the wave number g has components up to 2g; a grid of n points along a vector of length a tells
-    apart those up to π n / a.
+    The density of waves up to the wave number g has components up to 2g; a grid of n points along a vector of length a
+    tells apart those up to π n / a.
 
     Args:
         cell: cell vectors, (3, 3) in Å.

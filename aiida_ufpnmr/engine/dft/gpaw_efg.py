@@ -34,7 +34,8 @@ def efg_tensors(calculator):
 
 
 def on_site(density, setup, a):
-    """Tensor of an atom's own sphere, multipoles of its compensation charge up to l = 2 (9,), and the Gaussian's exponent."""
+    """Tensor of an atom's own sphere, multipoles of its compensation charge up to l = 2 (9,), and the Gaussian's
+    exponent."""
     from gpaw.hyperfine import Y2_m, Y2_mvv, expand
 
     shape = setup.data.shape_function
@@ -72,8 +73,8 @@ def unpacked(packed):
 def smooth_part(density, cell, fractional):
     """Second derivatives at the atoms of the potential of a density on a grid, (n, 3, 3), up to their trace.
 
-    A grid cannot tell vectors apart that differ by its own reciprocal lattice. Each Fourier coefficient goes to the shortest
-    of them, in equal shares where several are shortest, which keeps the symmetry of the crystal.
+    A grid cannot tell vectors apart that differ by its own reciprocal lattice. Each Fourier coefficient goes to the
+    shortest of them, in equal shares where several are shortest, which keeps the symmetry of the crystal.
     """
     shape = np.array(density.shape)
     reciprocal = 2 * np.pi * np.linalg.inv(cell).T
@@ -125,7 +126,8 @@ def half_of(index):
 
 
 def curvature(index, transform, cell, fractional, phases=None):
-    """Second derivatives at the atoms of the potential of a charge given by half of its Fourier coefficients, (n, 3, 3)."""
+    """Second derivatives at the atoms of the potential of a charge given by half of its Fourier coefficients, (n, 3,
+    3)."""
     reciprocal = 2 * np.pi * np.linalg.inv(cell).T
     tensors = np.zeros((len(fractional), 3, 3))
     for start in range(0, len(index), BLOCK):

@@ -33,8 +33,8 @@ from aiida_ufpnmr.engine.settings import settings_from_mapping
 #: What runs in the interpreter that has GPAW, the script first.
 WORKER_FILES = (gpaw_worker.__file__, gpaw_efg.__file__)
 XC = 'PBE'
-#: Elements whose frozen core would spoil the EFG: electrons that are treated as valence instead. With a frozen 1s shell the
-#: EFG of Li is a third too large.
+#: Elements whose frozen core would spoil the EFG: electrons that are treated as valence instead. With a frozen 1s shell
+#: the EFG of Li is a third too large.
 VALENCE_ELECTRONS = {'Li': 3}
 #: Where users say which Python has GPAW.
 PYTHON_VARIABLE = 'UFPNMR_GPAW_PYTHON'
@@ -57,8 +57,8 @@ class GpawSettings:
         kpoint_centre: ``gamma``, ``shifted`` (Monkhorst–Pack: even grids leave Γ out), or ``auto``: shifted, but
             Γ-centred where a shift would break the symmetry of the lattice.
         kpoints: a fixed grid in place of the spacing, such as [1, 2, 2].
-        exact_grid: whether the density lies on a grid without aliases, so that a translation of the crystal changes nothing; half
-            as long again. GPAW's own grid is coarser.
+        exact_grid: whether the density lies on a grid without aliases, so that a translation of the crystal changes
+            nothing; half as long again. GPAW's own grid is coarser.
         smearing_ev: width of the Fermi–Dirac distribution, eV.
         density_tolerance: electrons per valence electron by which the density may still change.
         eigenstates_tolerance: residual of the wave functions, eV² per valence electron.
@@ -99,8 +99,8 @@ class GpawSettings:
     def attempts(self) -> list[dict[str, Any]]:
         """Mixers and solvers that are tried in turn until the density converges.
 
-        First the fastest eigensolver, with GPAW's mixing; then the one that GPAW itself chooses, with careful mixing; that with a wider
-        smearing, too.
+        First the fastest eigensolver, with GPAW's mixing; then the one that GPAW itself chooses, with careful mixing;
+        that with a wider smearing, too.
         """
         careful = {'backend': 'pulay', 'beta': 0.02, 'nmaxold': 8, 'weight': 100}
         return [
@@ -126,9 +126,11 @@ def gpaw_settings(
     """The settings of a protocol, changed by some of a file, changed by options.
 
     Args:
-        options: of ``ufpnmr label`` by name, ``protocol`` among them; what is no setting is not looked at, nor is ``None``.
+        options: of ``ufpnmr label`` by name, ``protocol`` among them; what is no setting is not looked at, nor is
+            ``None``.
         changes: settings by name.
-        elements: of all that is to be labelled together; the cut-off of a protocol is the largest that one of them needs.
+        elements: of all that is to be labelled together; the cut-off of a protocol is the largest that one of them
+            needs.
 
     Raises:
         InputError: an unknown protocol, or a setting that is unknown or makes no sense.
@@ -168,8 +170,8 @@ def find_gpaw(python: str | os.PathLike | None = None) -> Installation:
     """The interpreter that has GPAW.
 
     Args:
-        python: the one to use; else the one that the environment variable ``UFPNMR_GPAW_PYTHON`` names; else this very one,
-            or the system's.
+        python: the one to use; else the one that the environment variable ``UFPNMR_GPAW_PYTHON`` names; else this
+            very one, or the system's.
 
     Raises:
         InputError: none has a GPAW that works; the message says what to do.
@@ -182,7 +184,8 @@ def find_gpaw(python: str | os.PathLike | None = None) -> Installation:
             return found
         reasons.append(f'{interpreter}: {found}')
     raise InputError(
-        f'no GPAW that can be used ({"; ".join(reasons)}); install it with "python -m aiida_ufpnmr.engine.dft.gpaw_install", or '
+        f'no GPAW that can be used ({"; ".join(reasons)}); install it with '
+        '"python -m aiida_ufpnmr.engine.dft.gpaw_install", or '
         f'name the Python that has it with --python or {PYTHON_VARIABLE}'
     )
 
@@ -217,7 +220,8 @@ def environment(processes: int = 1) -> dict[str, str]:
 
 
 def _reason(text: str) -> str:
-    """The line that says what went wrong: of a traceback that which names the error (its message may go on), else the last."""
+    """The line that says what went wrong: of a traceback that which names the error (its message may go on), else the
+    last."""
     lines = [line for line in text.splitlines() if line.strip()]
     last = max((number for number, line in enumerate(lines) if line.startswith('Traceback')), default=len(lines))
     named = [line for line in lines[last + 1 :] if not line[0].isspace()]
@@ -238,7 +242,8 @@ def setups_folder(installation: Installation) -> Path:
                 _generate_setup(installation, symbol, folder)
     except OSError as error:
         raise InputError(
-            f'{folder}: cannot keep PAW data sets there ({error.strerror or error}); set XDG_CACHE_HOME to a folder that can be written'
+            f'{folder}: cannot keep PAW data sets there ({error.strerror or error}); '
+            'set XDG_CACHE_HOME to a folder that can be written'
         ) from error
     return folder
 
@@ -263,7 +268,8 @@ def _tag(symbol: str) -> str:
 
 
 def _generate_setup(installation: Installation, symbol: str, folder: Path) -> None:
-    """Generate a scalar-relativistic PAW data set with more valence electrons; it appears in ``folder`` whole, with its SHA-256."""
+    """Generate a scalar-relativistic PAW data set with more valence electrons; it appears in ``folder`` whole, with its
+    SHA-256."""
     program = [installation.python, '-m', 'gpaw', 'dataset']
     electrons = str(VALENCE_ELECTRONS[symbol])
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -300,7 +306,8 @@ class GpawEngine:
 
     @property
     def mpiexec(self) -> str | None:
-        """Starter of several processes: the one beside GPAW's interpreter, which is likely to be of the same MPI, or that on PATH."""
+        """Starter of several processes: the one beside GPAW's interpreter, which is likely to be of the same MPI, or
+        that on PATH."""
         return shutil.which('mpiexec', path=self.installation.python.parent) or shutil.which('mpiexec')
 
     def describe(self, atoms: Atoms) -> dict[str, Any]:
@@ -315,8 +322,8 @@ class GpawEngine:
     def label(self, atoms: Atoms, folder: Path, checkpoints: Path, programs: Programs, processes: int = 1) -> Labels:
         """Run GPAW on one structure; its text output is ``gpaw.txt`` in ``folder``.
 
-        Density and wave functions are kept in the folder ``checkpoints``. Where a run that was cut off has left them, this one
-        goes on from there; its labels differ by what the tolerances of the SCF allow.
+        Density and wave functions are kept in the folder ``checkpoints``. Where a run that was cut off has left them,
+        this one goes on from there; its labels differ by what the tolerances of the SCF allow.
 
         Raises:
             LabellingError: it gave no labels; the message says why.

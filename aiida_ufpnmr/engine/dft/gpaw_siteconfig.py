@@ -1,7 +1,10 @@
 # How GPAW is compiled with what is at hand: give the path of this file as GPAW_CONFIG to pip.
-# A C compiler is all that it needs: GPAW has PBE of its own, and takes linear algebra and Fourier transforms from numpy and scipy.
-# With OpenBLAS and FFTW (Debian: libopenblas-dev, libfftw3-dev), used where they are, a label takes a fifth less time. With MPI,
-# looked for beside this Python and then on PATH, as mpiexec is when it runs, several processes share the k-points of a label.
+# A C compiler is all that it needs: GPAW has PBE of its own, and takes linear algebra and Fourier transforms from numpy
+# and scipy.
+# With OpenBLAS and FFTW (Debian: libopenblas-dev, libfftw3-dev), used where they are, a label takes a fifth less time.
+# With MPI,
+# looked for beside this Python and then on PATH, as mpiexec is when it runs, several processes share the k-points of a
+# label.
 import os
 import shutil
 import subprocess

@@ -1,8 +1,8 @@
 """Script for the interpreter that has GPAW: energy, forces, stress and EFG tensors of one structure.
 
-A script of its own, fed by files, because that interpreter may be another one than that of this package. It needs numpy, ASE and
-GPAW (tried: 22.8 and 26.7), ``gpaw_efg.py`` beside it, and nothing else of this package. These are imported where they are
-used, so that the file can be read without them.
+A script of its own, fed by files, because that interpreter may be another one than that of this package. It needs
+numpy, ASE and GPAW (tried: 22.8 and 26.7), ``gpaw_efg.py`` beside it, and nothing else of this package. These are
+imported where they are used, so that the file can be read without them.
 
     python gpaw_worker.py probe                    print which GPAW this is, as JSON
     python gpaw_worker.py label JOB.json OUT.json  label one structure
@@ -46,9 +46,8 @@ def label_together(job):
 
     if world.size != job['processes']:
         raise RuntimeError(
-            'mpiexec was to start {} processes that work together, not {}; it is that of another MPI than GPAW was built with'.format(
-                job['processes'], world.size
-            )
+            'mpiexec was to start {} processes that work together, not {}; '
+            'it is that of another MPI than GPAW was built with'.format(job['processes'], world.size)
         )
     # all at once, because every process must take part in making each
     communicators = [world.new_communicator(np.arange(size)) for size in range(world.size, 0, -1)]
@@ -125,7 +124,8 @@ def new_calculator(job, attempt, common):
 
 
 def unfinished_calculator(checkpoint, common):
-    """A calculator that goes on from a checkpoint, with the settings that it had; ``None`` where the file cannot be read."""
+    """A calculator that goes on from a checkpoint, with the settings that it had; ``None`` where the file cannot be
+    read."""
     from gpaw import GPAW, BadParallelization
 
     try:
@@ -137,7 +137,8 @@ def unfinished_calculator(checkpoint, common):
 
 
 def checkpoint_regularly(calculator, checkpoint, seconds, communicator):
-    """Have density and wave functions written after any cycle of self-consistency by which so many seconds have gone."""
+    """Have density and wave functions written after any cycle of self-consistency by which so many seconds have
+    gone."""
     calculator_now = weakref.ref(calculator)  # lest it keeps itself alive through its own hook
     written = time.time()
 

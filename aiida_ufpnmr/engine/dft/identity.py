@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-#: Decimals of lengths (Å) that count: those that extended XYZ keeps of a position, so that a structure is the same before
+#: Decimals of lengths (Å) that count: those that extended XYZ keeps of a position, so that a structure is the same
+#: before
 #: and after it went through a file.
 DECIMALS = 8
 

@@ -15,7 +15,8 @@ def kpoint_grid(cell: np.ndarray, spacing_per_angstrom: float) -> tuple[int, int
 
     Args:
         cell: cell vectors, (3, 3) in Å.
-        spacing_per_angstrom: largest distance of neighbouring points along a reciprocal lattice vector, 1/Å, 2π included.
+        spacing_per_angstrom: largest distance of neighbouring points along a reciprocal lattice vector, 1/Å, 2π
+            included.
     """
     lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(cell), axis=0)
     # a cell that is what the spacing asks for but for its last digit must not jump to the next grid
@@ -25,7 +26,8 @@ def kpoint_grid(cell: np.ndarray, spacing_per_angstrom: float) -> tuple[int, int
 def needs_gamma(cell: np.ndarray) -> bool:
     """Whether a shifted grid would break the symmetry of the lattice: two equal vectors at 60° or 120°.
 
-    So in hexagonal cells and in primitive cells of face-centred and rhombohedral lattices (Γ-centred grids keep the symmetry there).
+    So in hexagonal cells and in primitive cells of face-centred and rhombohedral lattices (Γ-centred grids keep the
+    symmetry there).
     """
     lengths = np.linalg.norm(cell, axis=1)
     for first, second in ((0, 1), (1, 2), (2, 0)):

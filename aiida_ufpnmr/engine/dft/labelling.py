@@ -1,8 +1,8 @@
 """Labels for a batch of structures: several side by side, each safe as soon as it is done, none computed twice.
 
-Until the batch is done, finished labels lie in the folder ``NAME.pieces`` beside the output, one file for each structure, found
-again by the content of structure and settings, beside the checkpoints of what is at work. Then the output appears, whole, and is
-itself what a later run starts from.
+Until the batch is done, finished labels lie in the folder ``NAME.pieces`` beside the output, one file for each
+structure, found again by the content of structure and settings, beside the checkpoints of what is at work. Then the
+output appears, whole, and is itself what a later run starts from.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def label_structures(
 ) -> dict[str, Any]:
     """Label ``sources`` and write ``output`` (extended XYZ), in their order and without those that gave no labels.
 
-    Labels that ``output`` or its pieces hold already, of the same structures with the same settings, are taken from there.
+    Labels that ``output`` or its pieces hold already, of the same structures with the same settings, are taken from
+    there.
 
     Args:
         sources: the structures.
@@ -179,7 +180,8 @@ def _labelled_before(output: Path, wanted: set[str]) -> dict[str, Labels]:
     lost = sum(atoms.info.get(LABEL_KEY) not in wanted for atoms in rows)
     if lost:
         raise InputError(
-            f'{output}: holds {lost} of {len(rows)} structures that are not asked for now, or were labelled with other settings, '
+            f'{output}: holds {lost} of {len(rows)} structures that are not asked for now, or were labelled with '
+            'other settings, '
             'and would be lost; choose another name'
         )
     try:

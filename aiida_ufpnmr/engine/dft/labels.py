@@ -89,7 +89,8 @@ class Engine(Protocol):
     def label(self, atoms: Atoms, folder: Path, checkpoints: Path, programs: Programs, processes: int) -> Labels:
         """Run the code in ``folder``; :class:`LabellingError` where it gives no labels.
 
-        In the folder ``checkpoints`` lies what a run that was cut off has left to go on from, the same structure with the same settings.
+        In the folder ``checkpoints`` lies what a run that was cut off has left to go on from, the same structure with
+        the same settings.
         """
 
 
@@ -102,7 +103,8 @@ def read_sources(path: str | os.PathLike, index: str = ':', config_type: str | N
         config_type: group of structures that name none.
 
     Raises:
-        InputError: the file cannot be read, or holds no such structure. Whether a structure can be used is not looked at.
+        InputError: the file cannot be read, or holds no such structure. Whether a structure can be used is not
+            looked at.
     """
     chosen = _as_slice(index)
     path = check_input(path, 'structure')

@@ -79,7 +79,8 @@ class Pieces:
         return folder
 
     def forget(self, failed: Collection[int]) -> None:
-        """Remove the labels, which are in the output now, and what runs have left but those that failed in this batch."""
+        """Remove the labels, which are in the output now, and what runs have left but those that failed in this
+        batch."""
         for path in self.folder.glob('*.json'):
             path.unlink()
         kept = {self._scratch(number) for number in failed}

@@ -20,9 +20,10 @@ from aiida_ufpnmr.engine.trajectories.writer import FOLLOWS, PIECES, follows_ste
 def chain(parts: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:
     """Write a trajectory that reads as the parts of one run read one after the other.
 
-    Rows stay in the files where they are: these get second names in the folder ``NAME.pieces``. What a part holds beyond
-    the step from which the next one goes on was made again there, and is left out. The content, and so its hash, is that
-    of the same run in one go.
+    Rows stay in the files where they are: these get second names in the folder ``NAME.pieces``. What a part holds
+        beyond
+    the step from which the next one goes on was made again there, and is left out. The content, and so its hash, is
+    that of the same run in one go.
 
     Args:
         parts: the first part of a run, and those that go on from its checkpoints, in order.
