@@ -54,10 +54,11 @@ class Fitted(Generic[M]):
 
     def table(self) -> list[tuple[str, ...]]:
         """Errors on withheld and on training structures."""
-        number = lambda values, key: '-' if values.get(key) is None else f'{values[key]:.3g}'  # noqa: E731
-        there = [key for key in ERRORS if key in self.results]
-        rows = [(ERRORS[key], number(self.results, key), number(self.results['train'], key)) for key in there]
-        return [('error', 'withheld', 'training'), *rows]
+        rows: list[tuple[str, ...]] = [('error', 'withheld', 'training')]
+        for key in (key for key in ERRORS if key in self.results):
+            values = self.results[key], self.results['train'].get(key)
+            rows.append((ERRORS[key], *('-' if value is None else f'{value:.3g}' for value in values)))
+        return rows
 
     def _repr_html_(self) -> str:
         return html_table(self.table(), type(self.model).__name__)
@@ -94,9 +95,7 @@ class Run(os.PathLike):
         return html_table(self.table(), str(self.path))
 
 
-def fit_potential(
-    labels: Dataset, *, test: Dataset | None = None, **settings: Any
-) -> Fitted[UltraFastPotential]:
+def fit_potential(labels: Dataset, *, test: Dataset | None = None, **settings: Any) -> Fitted[UltraFastPotential]:
     """Fit an ultra-fast potential to energies, forces and stresses.
 
     Args:
@@ -152,12 +151,13 @@ def run_md(
     Raises:
         InputError: a structure or conditions that cannot be run; the message names them.
     """
-    potential, model = (one.model if isinstance(one, Fitted) else one for one in (potential, efg_model))
+    mover = potential.model if isinstance(potential, Fitted) else potential
+    model = efg_model.model if isinstance(efg_model, Fitted) else efg_model
     atoms = structure.copy()
-    simulation = Simulation(atoms, potential, **conditions)
+    simulation = Simulation(atoms, mover, **conditions)
     efg = None if model is None else EfgOutput.of(model, atoms, _identity(model))
     output = Output(every or max(1, round(FRAME_SPACING_FS / simulation.timestep_fs)))
-    watch = None if potential.posterior is None else GradeWatch()
+    watch = None if mover.posterior is None else GradeWatch()
     return Run(Path(path), run(simulation, path, steps, output, efg=efg, grade_watch=watch, overwrite=overwrite))
 
 

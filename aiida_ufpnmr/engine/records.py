@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import typing
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import h5py
@@ -28,6 +28,7 @@ def quantity(unit: str, help: str, shape: str = '', **options: Any) -> Any:
     return field(metadata={'unit': unit, 'help': help, 'shape': shape}, **options)
 
 
+@dataclass(frozen=True)
 class Record:
     """Numbers, words and arrays with units, each declared once by :func:`quantity`; for frozen dataclasses.
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure  # takes a while to import
 
 #: Table for the terminal, a notebook or a page: rows of text, the heading first.
-Table = list[tuple[str, ...]]
+Table = Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -183,9 +183,9 @@ class Analysis:
     """
 
     name: str
-    function: Callable[[Any, Any], Result]
-    Settings: type[Settings]
-    Result: type[Result]
+    function: Callable[[Any, Any], Any]
+    Settings: type[Any]
+    Result: type[Any]
     source: type[PathSource] | type[TensorSource]
     example: str
 
@@ -194,7 +194,7 @@ class Analysis:
         """Whether several files may be given, as pieces of a run or as runs of their own."""
         return self.source is TensorSource
 
-    def __call__(self, trajectory: str | os.PathLike | Sequence[str | os.PathLike], **settings: Any) -> Result:
+    def __call__(self, trajectory: str | os.PathLike | Sequence[str | os.PathLike], **settings: Any) -> Any:
         """Analyse a trajectory file, or several where tensors are averaged.
 
         Raises:
@@ -202,13 +202,15 @@ class Analysis:
         """
         return self.run(trajectory, self.Settings(**settings))
 
-    def run(self, trajectory: str | os.PathLike | Sequence[str | os.PathLike], settings: Settings) -> Result:
+    def run(self, trajectory: str | os.PathLike | Sequence[str | os.PathLike], settings: Any) -> Any:
         """Analyse with settings that are made already."""
         given = [trajectory] if isinstance(trajectory, (str, os.PathLike)) else trajectory
         files = tuple(map(Path, given))
         if not files or (len(files) > 1 and not self.many_files):
             raise InputError(f'{self.name} takes one trajectory file, not {len(files)}')
-        source = self.source(files if self.many_files else files[0], settings)
+        source: PathSource | TensorSource = (
+            TensorSource(files, settings) if self.many_files else PathSource(files[0], settings)
+        )
         try:
             found = self.function(source, settings)
         except InputError as error:

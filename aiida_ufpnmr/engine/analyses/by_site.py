@@ -45,20 +45,20 @@ def by_site(runs: EfgRuns, sites: Sites, isotope: Isotope, direction=None) -> di
     column = np.searchsorted(sites.index, runs.index)
     chosen = np.arange(0, length, every)
     where = sites.at(runs.time_fs(0)[chosen])[:, column]
-    tensors, frame = [], 0
+    parts_of_time, frame = [], 0
     for segment in runs.runs[0]:
         for part in segment.chunks(runs.species):
             rows = np.arange(-frame % every, len(part), every)
-            tensors.append(np.asarray(part[rows], float))
+            parts_of_time.append(np.asarray(part[rows], float))
             frame += len(part)
-    tensors = np.concatenate(tensors)
+    tensors = np.concatenate(parts_of_time)
     khz = KHZ_PER_MB_AU * isotope.moment_mb
     coupling, eta = coupling_and_asymmetry(tensors)
     irreps = khz * to_irreps(tensors)
     directions, weight = np.array([direction]), np.ones(1)
     if direction is None:
         directions, weight = powder_directions(POWDER_ORDER)
-    quantities = {
+    quantities: dict[str, list[tuple[float, np.ndarray]]] = {
         'c_q_khz': [(1.0, abs(khz) * coupling)],
         'eta': [(1.0, eta)],
         'omega_q_khz': [(w, irreps @ to_irreps(np.outer(b, b))) for b, w in zip(directions, weight)],
@@ -80,6 +80,6 @@ def _distribution(parts: list[tuple[float, np.ndarray]], here: np.ndarray, edges
     # over all directions of the field the mean is exactly zero
     mean = 0.0 if len(parts) > 1 else np.nanmean(parts[0][1][here])
     square = sum(share * np.nanmean(x[here] ** 2) for share, x in parts)
-    counts = sum(share * np.histogram(x[here], edges)[0] for share, x in parts)
+    counts = np.sum([share * np.histogram(x[here], edges)[0] for share, x in parts], axis=0)
     density = counts / max(counts.sum(), 1e-300) / np.diff(edges)
     return density, mean, np.sqrt(max(square - mean**2, 0.0))

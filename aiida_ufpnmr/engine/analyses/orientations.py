@@ -68,7 +68,9 @@ class OrientationsResult(Result):
         return cls(maps=maps, field_direction=tuple(file.attrs['field_direction'].tolist()), settings=convention)
 
     def table(self) -> Table:
-        rows = [('ions', 'map', 'tensors', 'fullest bin θ, φ (°)', 'its density', 'area of half', 'axes well defined')]
+        rows: list[tuple[str, ...]] = [
+            ('ions', 'map', 'tensors', 'fullest bin θ, φ (°)', 'its density', 'area of half', 'axes well defined')
+        ]
         for name, pair in self.maps.items():
             for key, label in LABELS.items():
                 one = getattr(pair, key)
@@ -102,7 +104,7 @@ def orientations(source: TensorSource, settings: OrientationsSettings) -> Orient
 
     One is of the field in the principal axes of the tensors, the other of their largest principal axis in the cell.
     """
-    direction = AcfSettings(field=settings.field).direction
+    direction = AcfSettings(field=settings.field).direction or (0.0, 0.0, 1.0)
     maps = orientation_maps(
         source.runs,
         direction,

@@ -60,7 +60,8 @@ class SiteSummary(Record):
         cls, number: int, site: np.ndarray, coordination: np.ndarray, densities: dict[str, Densities]
     ) -> SiteSummary:
         """Of the site with this number."""
-        here, means = site == number, {}
+        here = site == number
+        means: dict[str, float] = {}
         for name, one in densities.items():
             stem, unit = name.removesuffix('_khz'), '_khz' if name.endswith('_khz') else ''
             means |= {f'{stem}_mean{unit}': float(one.mean[number]), f'{stem}_std{unit}': float(one.std[number])}
@@ -123,7 +124,7 @@ class SitesResult(Result):
         )
 
     def table(self) -> Table:
-        rows = [('site', 'share', 'neighbours', '|C_Q| (kHz)', 'η', 'ω_Q (kHz)')]
+        rows: list[tuple[str, ...]] = [('site', 'share', 'neighbours', '|C_Q| (kHz)', 'η', 'ω_Q (kHz)')]
         for number, (name, one) in enumerate(self.sites.items()):
             neighbours = '-' if one.coordination_mean is None else f'{one.coordination_mean:.2f}'
             at = [self.distributions.get(which) for which in QUANTITIES]

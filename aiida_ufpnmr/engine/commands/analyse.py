@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import click
 
@@ -12,14 +13,17 @@ from aiida_ufpnmr.engine.commands.options import options_of, settings_from_optio
 from aiida_ufpnmr.engine.commands.shared import INPUT, OUTPUT, Command, check_outputs, json_option, print_table, report
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
+from aiida_ufpnmr.engine.settings import Settings, declarations
 
 
 def command_of(analysis: Analysis) -> click.Command:
     """The sub-command of an analysis."""
-    argument = {'nargs': -1, 'metavar': 'TRAJ.h5...'} if analysis.many_files else {'nargs': 1, 'metavar': 'TRAJ.h5'}
+    many = analysis.many_files
+    files = click.argument(
+        'trajectory', type=INPUT, required=True, nargs=-1 if many else 1, metavar='TRAJ.h5...' if many else 'TRAJ.h5'
+    )
     decorators = [
-        click.command(analysis.name, cls=AnalysisCommand, example=analysis.example, help=analysis.__doc__),
-        click.argument('trajectory', type=INPUT, required=True, **argument),
+        files,
         click.option('-o', '--output', type=OUTPUT, metavar='OUT.h5', help='Write the result as HDF5.'),
         *options_of(analysis.Settings),
         click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw the result.'),
@@ -42,9 +46,12 @@ def command_of(analysis: Analysis) -> click.Command:
         for line in found.remarks:
             click.echo(line)
 
-    command = run
+    function: Any = run
     for decorate in reversed(decorators):
-        command = decorate(command)
+        function = decorate(function)
+    command = click.command(analysis.name, cls=AnalysisCommand, example=analysis.example, help=analysis.__doc__)(
+        function
+    )
     command.settings = analysis.Settings
     return command
 
@@ -52,13 +59,13 @@ def command_of(analysis: Analysis) -> click.Command:
 class AnalysisCommand(Command):
     """A command whose options are settings that may contradict each other."""
 
-    settings: type
+    settings: type[Settings]
 
     def make_context(self, *args, **kwargs):
         """Parse the command line and refuse options that do not go together."""
         context = super().make_context(*args, **kwargs)
         if not context.resilient_parsing:
-            names = self.settings.__dataclass_fields__
+            names = [name for name, _, _ in declarations(self.settings)]
             settings_from_options(self.settings, {k: v for k, v in context.params.items() if k in names})
         return context
 

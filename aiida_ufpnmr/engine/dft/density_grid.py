@@ -19,7 +19,8 @@ def exact_grid(cell: np.ndarray, cutoff_ev: float) -> tuple[int, int, int]:
         cutoff_ev: kinetic energy of the highest plane wave, eV.
     """
     highest = 2 * math.sqrt(2 * cutoff_ev / Hartree)
-    return tuple(_quick(highest * np.linalg.norm(vector) / Bohr / math.pi + 1) for vector in cell)
+    a, b, c = (_quick(highest * float(np.linalg.norm(vector)) / Bohr / math.pi + 1) for vector in cell)
+    return a, b, c
 
 
 def _quick(least: float) -> int:

@@ -153,6 +153,7 @@ def _tensors(rows: Sequence[tuple[int, list[str]]], names: list[tuple[str, int]]
     for index, (label, number) in enumerate(names):
         run_together.setdefault(f'{label}{number}', []).append(index)
     efg = np.full((len(names), 3, 3), np.nan)
+    index: int | None
     for number, words in rows:
         where = f'{source}, line {number}'
         if len(words) == 12 and words[2].isdigit():

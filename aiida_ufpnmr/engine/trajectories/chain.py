@@ -32,12 +32,12 @@ def chain(parts: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:
     Raises:
         InputError: a part is no trajectory, or does not go on from the one before.
     """
-    path, parts = check_output(path), [Path(part) for part in parts]
-    last_steps = _last_steps(parts)
+    path, files = check_output(path), [Path(part) for part in parts]
+    last_steps = _last_steps(files)
     folder = pieces_folder(path)
     folder.mkdir()
     pieces: list[Piece] = []
-    for part, last_step in zip(parts, last_steps):
+    for part, last_step in zip(files, last_steps):
         for file in files_of(part):
             rows = _rows_until(file, last_step)
             if any(rows.values()):

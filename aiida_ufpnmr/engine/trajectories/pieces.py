@@ -164,7 +164,7 @@ class PieceFolder:
     @staticmethod
     def join(pieces: list[Piece], path: Path, storage: Storage, write_static=lambda file: None) -> dict[str, int]:
         """Write the rows of some pieces into one file, whole or not at all; returns how many each series has."""
-        rows = {}
+        rows: dict[str, int] = {}
         for piece in pieces:
             for name, count in piece.rows.items():
                 rows[name] = rows.get(name, 0) + count
