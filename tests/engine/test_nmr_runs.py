@@ -19,6 +19,7 @@ from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.timeseries.lag_bins import bin_nodes
 from aiida_ufpnmr.engine.timeseries.sums import CorrelationSums
 from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, write_efg
+from aiida_ufpnmr.engine.trajectories.writer import FOLLOWS
 
 FAST = AcfSettings(gamma=1.0, bootstrap=20, decays=1)
 
@@ -33,6 +34,32 @@ def tensors(seed, n_frames, n_ions=3):
 def write(path, v, start_fs=0.0, step_fs=100.0):
     write_efg(path, EfgSeries('Li', np.arange(v.shape[1]), start_fs + step_fs * np.arange(len(v)), v))
     return path
+
+
+def test_a_run_given_twice_is_refused_by_name_and_replicas_from_one_start_are_not(tmp_path):
+    v, other = tensors(0, 60), tensors(1, 60)
+    other[0] = v[0]
+    run, replica = write(tmp_path / 'run.h5', v), write(tmp_path / 'replica.h5', other)
+    copy = write(tmp_path / 'copy.h5', v)
+    end = write(tmp_path / 'end.h5', v[20:50], 2000.0)
+    for files in ([run, run], [run, copy], [run, replica, copy], [run, end]):
+        with pytest.raises(
+            InputError, match=rf'{files[-1].name}: holds the same frames as .*run\.h5, which would count'
+        ):
+            EfgRuns.open(files)
+    assert EfgRuns.open([run, replica]).lengths == (60, 60)
+
+
+def test_parts_of_two_runs_join_their_own(tmp_path):
+    one, other = tensors(0, 60), tensors(1, 60)
+    files = []
+    for name, v in (('a', one), ('b', other)):
+        files += [write(tmp_path / f'{name}1.h5', v[:30]), write(tmp_path / f'{name}2.h5', v[25:], 2500.0)]
+        with h5py.File(files[-1], 'r+') as file:
+            file.attrs[FOLLOWS] = 25
+    runs = EfgRuns.open([files[0], files[2], files[1], files[3]])
+    assert runs.lengths == (60, 60)
+    assert runs.files == [['a1.h5', 'a2.h5'], ['b1.h5', 'b2.h5']]
 
 
 def test_closed_form_equals_the_eigenvalue_solver():
@@ -64,10 +91,12 @@ def test_a_restart_goes_on_where_the_file_before_ended(tmp_path, overlap):
     v = tensors(0, 100)
     whole = EfgRuns.open([write(tmp_path / 'whole.h5', v)])
     parts = [write(tmp_path / 'a.h5', v[:40]), write(tmp_path / 'b.h5', v[40 - overlap :], 100.0 * (40 - overlap))]
+    if overlap > 1:  # only a part that says so may share frames with the one before
+        with pytest.raises(InputError, match=r'b\.h5: holds the same frames as .*a\.h5, which would count twice'):
+            EfgRuns.open(parts)
+        with h5py.File(parts[1], 'r+') as file:
+            file.attrs[FOLLOWS] = 33
     joined = EfgRuns.open(parts)
-    if overlap > 1:  # more than the frame at the seam: rather a run of its own than frames counted twice
-        assert joined.lengths == (40, 67)
-        return
     assert joined.lengths == (100,)
     a, b = (correlation_functions(runs, FAST)[0]['c_q'].c for runs in (whole, joined))
     np.testing.assert_allclose(a, b, atol=1e-12)

@@ -1,8 +1,8 @@
 """How long ions stay in their grain: the correlation of NMR frequencies between grains of random orientation.
 
 Grains turned at random have no correlation of their mean tensors: averaged over orientations <V(R):V(R')> is zero. So
-what is left of the correlation after a time t is the chance that an ion is in the grain in which it began, having stayed
-or come back. Times are in units of d²/D, the grain size squared over the diffusion coefficient within grains.
+what is left of the correlation after a time t is the chance that an ion is in the grain in which it began, having
+stayed or come back. Times are in units of d²/D, the grain size squared over the diffusion coefficient within grains.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def same_interval(s: np.ndarray) -> np.ndarray:
 def same_interval_of_barriers(s: np.ndarray, permeability: float) -> np.ndarray:
     """The same in a periodic chain of intervals with a barrier at each end of each.
 
-    The flux through a barrier is ``permeability`` times the step of the concentration. Bloch waves of wave number q have
-    decay rates k² with cos q = cos k − k/(2h) sin k (Tanner, J. Chem. Phys. 69, 1748 (1978)).
+    The flux through a barrier is ``permeability`` times the step of the concentration. Bloch waves of wave number q
+    have decay rates k² with cos q = cos k − k/(2h) sin k (Tanner, J. Chem. Phys. 69, 1748 (1978)).
 
     Args:
         s: times, in units of d²/D.
@@ -87,8 +87,8 @@ def same_cube(s: np.ndarray, permeability: float = np.inf, spread: float = 0.0) 
     Args:
         s: times, in units of d²/D.
         permeability: h = κ d/D of the faces; in slow exchange (h → 0) exp(−2hs) I₀(2hs) cubed.
-        spread: standard deviation of ln d, if sizes vary: a log-normal share of the volume around the median d. Neighbours
-            of a cube count as its equals in size.
+        spread: standard deviation of ln d, if sizes vary: a log-normal share of the volume around the median d.
+            Neighbours of a cube count as its equals in size.
     """
     s = np.asarray(s, float)
     if spread == 0:

@@ -1,7 +1,8 @@
 """From one crystal to a polycrystal and a glass ceramic: the decay that grains add, Harper 2024, Discussion and Fig. 7.
 
-Within a grain the correlation function is that of the trajectory; what it leaves is averaged over the sites of the grain
-while ions diffuse through a cell, and the residual coupling that then remains lasts as long as ions stay in their grain.
+Within a grain the correlation function is that of the trajectory; what it leaves is averaged over the sites of the
+grain while ions diffuse through a cell, and the residual coupling that then remains lasts as long as ions stay in their
+grain.
 """
 
 from __future__ import annotations

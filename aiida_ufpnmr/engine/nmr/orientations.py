@@ -1,8 +1,8 @@
 """Orientations of EFG tensors on the sphere, with bins of equal area; Harper 2024, Fig. 6.
 
-The principal axes x, y, z are those of |V_zz| ≥ |V_yy| ≥ |V_xx|. They have no sign, so that eight directions are one, and
-the maps show the part of the sphere that is left. Bins are equal in cos θ and in φ, which makes their areas equal: an
-isotropic sample has density 1 everywhere.
+The principal axes x, y, z are those of |V_zz| ≥ |V_yy| ≥ |V_xx|. They have no sign, so that eight directions are one,
+and the maps show the part of the sphere that is left. Bins are equal in cos θ and in φ, which makes their areas equal:
+an isotropic sample has density 1 everywhere.
 """
 
 from __future__ import annotations

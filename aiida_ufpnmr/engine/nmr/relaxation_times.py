@@ -1,9 +1,9 @@
 """Distribution of relaxation times of a correlation function: a regularised inverse Laplace transform.
 
 c(t) = ∫ g(ln τ) exp(−t/τ) d ln τ + P is solved for g by least squares, weighted by the errors of the points, with a
-penalty on the second derivative of g with respect to ln τ (Tikhonov). Without the constraint g ≥ 0 the solution is linear
-in the data and shows growth of a correlation, too (Granwehr and Roberts, J. Chem. Theory Comput. 8, 3473 (2012)); with
-it, peaks are sharper.
+penalty on the second derivative of g with respect to ln τ (Tikhonov). Without the constraint g ≥ 0 the solution is
+linear in the data and shows growth of a correlation, too (Granwehr and Roberts, J. Chem. Theory Comput. 8, 3473
+(2012)); with it, peaks are sharper.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ def inverse_laplace(
 ) -> RelaxationTimes:
     """Distribution of relaxation times behind a curve.
 
-    The strength of the penalty is the largest with which the deviations are no larger than their errors (``discrepancy``,
-    Morozov's principle; where none gets there, the largest with which their squares are at most a tenth above those of the
-    best non-negative density), or that of the smallest generalised cross-validation score (``gcv``, for errors that are
-    independent but of unknown size). Densities whose areas, without their signs, add up to more than three times the curve
-    are not considered.
+    The strength of the penalty is the largest with which the deviations are no larger than their errors
+    (``discrepancy``, Morozov's principle; where none gets there, the largest with which their squares are at most a
+    tenth above those of the best non-negative density), or that of the smallest generalised cross-validation score
+    (``gcv``, for errors that are independent but of unknown size). Densities whose areas, without their signs, add
+    up to more than three times the curve are not considered.
 
     Args:
         lag: (m,) times of the points, above zero, rising.
@@ -199,7 +199,8 @@ class _Problem:
 
 
 def _peaks(log_tau: np.ndarray, density: np.ndarray, refits: np.ndarray | None) -> tuple[Peak, ...]:
-    """Maxima of what is above zero, minima of what is below, each with its area between the turning points beside it."""
+    """Maxima of what is above zero, minima of what is below, each with its area between the turning points beside
+    it."""
     step = log_tau[1] - log_tau[0]
     size = np.abs(density)
     change = np.flatnonzero(np.diff(np.sign(density)) != 0) + 1

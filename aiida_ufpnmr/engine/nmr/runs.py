@@ -1,7 +1,10 @@
 """EFG tensors of one or several runs, read a block of ions at a time, so that memory does not grow with them.
 
-Files whose times go on where those of the file before end are one run (a restart); any other file is a run of its own
-(a replica). Averages are taken over all runs; no pair of times spans two of them.
+Files whose times go on where those of a file before end are one run (a restart), and so are parts that say which step
+they go on from and share some frames with it. Any other file is a run of its own (a replica), unless it holds frames of
+another
+one: counted twice, they would make intervals narrower than they are. Averages are taken over all runs; no pair of times
+spans two of them.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, Trajectory, efg_group, regular_frames
+from aiida_ufpnmr.engine.trajectories.writer import follows_step
 
 #: Upper limit on the series held at a time; each block reads, and unpacks, the files once.
 BLOCK_BYTES = 1.5e9
@@ -122,9 +126,9 @@ class EfgRuns:
 
         Raises:
             InputError: no EFG tensors, several species and none named, other ions or another time between frames than
-                in the first file, frames not equally spaced, or too few.
+                in the first file, frames not equally spaced or too few, or frames that two files share.
         """
-        found: list[list[tuple[Path, np.ndarray, slice]]] = []
+        found: list[list[_Piece]] = []
         index, step_fs = None, np.nan
         for path in paths:
             with Trajectory(path) as source:
@@ -142,16 +146,7 @@ class EfgRuns:
             if not np.isclose(time_fs[1] - time_fs[0], step_fs, rtol=1e-6):
                 step = time_fs[1] - time_fs[0]
                 raise InputError(f'{path}: has a frame every {step:g} fs, {paths[0]} every {step_fs:g} fs')
-            last = found[-1][-1][1][-1] if found else np.inf
-            goes_on = time_fs[0] > 0.5 * step_fs and abs(time_fs[0] - last) < 1.001 * step_fs and time_fs[-1] > last
-            if goes_on:
-                first = frames.start + int(np.searchsorted(time_fs, last + 0.5 * step_fs))
-                time_fs = time_fs[first - frames.start :]
-                if abs(time_fs[0] - last - step_fs) > 1e-3 * step_fs:
-                    raise InputError(f'{path}: goes on from the file before it, but not in step; frames are missing')
-                found[-1].append((path, time_fs, slice(first, frames.stop)))
-            else:
-                found.append([(path, time_fs, frames)])
+            _place(found, path, time_fs, frames, species)
         return cls(species, index, step_fs * 1e-3, tuple(_without_start(run, skip_fs) for run in found))
 
     @property
@@ -203,7 +198,52 @@ class EfgRuns:
                 yield block
 
 
-def _without_start(run: list[tuple[Path, np.ndarray, slice]], skip_fs: float) -> tuple[Segment, ...]:
+#: Frames of one file: path, times in fs, and which frames they are.
+_Piece = tuple[Path, np.ndarray, slice]
+
+
+def _place(found: list[list[_Piece]], path: Path, time_fs: np.ndarray, frames: slice, species: str) -> None:
+    """Append a file to the run that it goes on from, or as a run of its own."""
+    step_fs = float(time_fs[1] - time_fs[0])
+    for run in reversed(found):
+        before, last = run[-1][0], run[-1][1][-1]
+        follows = time_fs[0] > 0.5 * step_fs and time_fs[-1] > last
+        at_seam = run is found[-1] and abs(time_fs[0] - last) < 1.001 * step_fs
+        first = int(np.searchsorted(time_fs, last + 0.5 * step_fs))
+        if follows and at_seam:  # the next frame, or the last one once more
+            if abs(time_fs[first] - last - step_fs) > 1e-3 * step_fs:
+                raise InputError(f'{path}: goes on from {before}, but not in step; frames are missing')
+        elif not (shared := _shared_with(run, path, time_fs, frames, species)):
+            continue
+        elif not follows or follows_step(path) is None:
+            raise InputError(
+                f'{path}: holds the same frames as {shared}, which would count twice; leave out one of them'
+            )
+        run.append((path, time_fs[first:], slice(frames.start + first, frames.stop)))
+        return
+    found.append([(path, time_fs, frames)])
+
+
+def _shared_with(run: list[_Piece], path: Path, time_fs: np.ndarray, frames: slice, species: str) -> Path | None:
+    """The file of a run that holds the same tensors at the latest time that is in both; ``None`` if none does.
+
+    Runs that start from one structure part later on: it is the latest common frame that tells.
+    """
+    for other, times, others in reversed(run):
+        _, mine, theirs = np.intersect1d(np.round(time_fs, 3), np.round(times, 3), return_indices=True)
+        if len(mine) > 1:
+            pairs = ((path, frames.start + mine[-1]), (other, others.start + theirs[-1]))
+            one, two = (_tensors(file, species, int(frame)) for file, frame in pairs)
+            return other if np.array_equal(one, two) else None
+    return None
+
+
+def _tensors(path: Path, species: str, frame: int) -> np.ndarray:
+    with Trajectory(path) as source:
+        return source.series(f'{efg_group(species)}/efg')['value'][frame]
+
+
+def _without_start(run: list[_Piece], skip_fs: float) -> tuple[Segment, ...]:
     begin = run[0][1][0] + skip_fs - 1e-6
     segments = []
     for path, time_fs, frames in run:

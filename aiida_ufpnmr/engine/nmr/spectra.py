@@ -49,8 +49,9 @@ def averaged_tensors(runs: EfgRuns, average: Average = 'ion') -> np.ndarray:
 
     Args:
         runs: tensors.
-        average: the mean of each ion over each run (``ion``), the mean of all ions of each run (``cell``: exchange that is
-            fast against the line width), or single tensors (``none``: no motion), thinned to 200 000.
+        average: the mean of each ion over each run (``ion``), the mean of all ions of each run (``cell``: exchange
+            that is fast against the line width), or single tensors (``none``: no motion), thinned to 200
+            000.
 
     Raises:
         ValueError: another average.
@@ -101,7 +102,8 @@ def quadrupolar_spectra(
 ) -> list[Spectrum]:
     """Spectra of all transitions of the nuclei in a powder, to second order, one for each spinning frequency.
 
-    Orientations of tensors to one another do not matter in a powder: each gives a pattern of its C_Q and η, by mrsimulator
+    Orientations of tensors to one another do not matter in a powder: each gives a pattern of its C_Q and η, by
+        mrsimulator
     (Srivastava et al., J. Chem. Phys. 161, 212501 (2024)).
 
     Args:
@@ -112,8 +114,8 @@ def quadrupolar_spectra(
         broadening_khz: full width at half maximum of a Gaussian; 0 for none.
 
     Raises:
-        InputError: mrsimulator is not installed or does not know the nucleus, spin ½, tensors that vanish, or numbers out
-            of range.
+        InputError: mrsimulator is not installed or does not know the nucleus, spin ½, tensors that vanish, or
+            numbers out of range.
     """
     try:
         from mrsimulator import Simulator, Site, SpinSystem
@@ -175,7 +177,8 @@ def quadrupolar_spectra(
 def transitions(spin: float) -> list[tuple[tuple[int, ...], float]]:
     """Single-quantum transitions m → m − 1 of one splitting each, with their share of the intensity.
 
-    Named by (m − 1)² − m², which is 0 for the central one; intensities go with I(I + 1) − m(m − 1): 3 : 4 : 3 for I = 3/2.
+    Named by (m − 1)² − m², which is 0 for the central one; intensities go with I(I + 1) − m(m − 1): 3 : 4 : 3 for I =
+    3/2.
     """
     found = {}
     for m in np.arange(spin, -spin, -1):
