@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
-from two_site import two_site_paths
+from scipy.signal import lfilter
+from two_site import two_site_paths, write_two_site_trajectory
 
+from aiida_ufpnmr.engine.analyses import get_analysis
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.transport import HopSettings, find_hops, hop_rate
 from aiida_ufpnmr.engine.transport.hops import HopFinder, _find_hops
@@ -134,3 +136,18 @@ def test_a_short_trajectory_and_senseless_settings_are_refused():
         find_hops(np.zeros((20, 2, 3)), STEP_PS)
     with pytest.raises(InputError):
         HopSettings(window_ps=-1.0)
+
+
+@pytest.mark.parametrize('amplitude, warned', [(0.5, True), (0.2, False)])
+def test_swings_in_a_wide_cage_are_said_to_pass_for_hops(tmp_path, amplitude, warned):
+    """Ornstein–Uhlenbeck ions never hop; where their swings reach the threshold, the count is doubted in words."""
+    rng, keep = np.random.default_rng(0), np.exp(-0.05)
+    drive = rng.standard_normal((1000, 24, 3))
+    drive[1:] *= np.sqrt(1 - keep**2)
+    cage = amplitude * lfilter([1.0], [1.0, -keep], drive, axis=0)
+    hop = 3.0 * (np.arange(1000) > 500)[:, None, None] * np.array([1.0, 0, 0]) * (np.arange(24) == 0)[:, None]
+    path = tmp_path / 'run.h5'
+    write_two_site_trajectory(path, np.zeros((1000, 24), int), 10 + cage + hop)
+    found = get_analysis('hops')(path)
+    assert found.hops >= 1
+    assert any('pass the threshold without a hop' in line for line in found.remarks) == warned

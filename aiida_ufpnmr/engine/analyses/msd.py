@@ -47,6 +47,9 @@ class MsdResult(Result):
     diffusion_coefficient_cm2_per_s_ci95: tuple[float, float] = quantity('cm²/s', 'its 95 % interval')
     verdict: str = quantity('', 'diffusion, or what speaks against it')
     msd_exponent: float = quantity('', 'd ln MSD / d ln t over the window', default=np.nan)
+    msd_exponent_ci95: tuple[float, float] = quantity('', 'its 95 % interval', default=(np.nan, np.nan))
+    confinement: float = quantity('', 'pull towards the mean place: 1 for diffusion, more in a cage', default=np.nan)
+    confinement_ci95: tuple[float, float] = quantity('', 'its 95 % interval', default=(np.nan, np.nan))
     binned_angstrom2: np.ndarray | None = quantity('Å²', 'averages over the bins', 'bins', default=None)
 
     @property
@@ -64,10 +67,13 @@ class MsdResult(Result):
 
     def table(self) -> Table:
         low, high = self.diffusion_coefficient_cm2_per_s_ci95
+        rows = [('exponent of the MSD', self.msd_exponent, self.msd_exponent_ci95)]
+        rows.append(('confinement (1: free)', self.confinement, self.confinement_ci95))
+        value = f'{self.diffusion_coefficient_cm2_per_s:.3e}' if self.diffusive else '-'
         return [
             ('quantity', 'value', '95 % interval'),
-            ('D (cm²/s)', f'{self.diffusion_coefficient_cm2_per_s:.3e}', f'{low:.3e} to {high:.3e}'),
-            ('exponent of the MSD', f'{self.msd_exponent:.2f}', ''),
+            ('D (cm²/s)', value, f'{low:.3e} to {high:.3e}' if self.diffusive else f'below {max(high, 0.0):.1e}'),
+            *((words, f'{value:.2f}', '{:.2f} to {:.2f}'.format(*limits)) for words, value, limits in rows),
         ]
 
     def plot(self) -> Figure:
@@ -99,6 +105,9 @@ def msd(source: PathSource, settings: MsdSettings) -> MsdResult:
         diffusion_coefficient_cm2_per_s_ci95=found.ci95_cm2_per_s,
         verdict=found.verdict,
         msd_exponent=found.exponent,
+        msd_exponent_ci95=found.exponent_ci95,
+        confinement=found.confinement,
+        confinement_ci95=found.confinement_ci95,
     )
 
 

@@ -1,8 +1,19 @@
-"""Mean square displacement by FFT, and the diffusion coefficient with its interval."""
+"""Mean square displacement by FFT, the diffusion coefficient with its interval, and whether the motion is diffusion.
+
+Ions in a cage have a slope, too: their displacement rises as long as the run is not much longer than the memory of the cage.
+So a verdict asks for more than a slope. Positions are averaged over eighths of the run, which removes vibrations, and with
+x the path of an ion through these averages, x̄ its mean and Δ its steps,
+
+    confinement = − Σ (x − x̄)·Δ / Σ |x − x̄|², in units of its value for free diffusion.
+
+It depends on second moments alone, so it is 1 for any walk of independent steps, be they small or rare and long. A cage pulls
+back: 1.3 where the run is 1.3 times as long as its memory, 3 where it is much longer. A drift has less than 1.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.stats import t as student
@@ -15,10 +26,19 @@ from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins, bin_nodes, hat_sums
 CM2_PER_S = 1e-4
 DIFFUSION = 'diffusion'
 NO_DIFFUSION = 'no diffusion within the trajectory'
+CAGE = 'no diffusion: ions are drawn back, as in a cage'
+PERHAPS_CAGE = 'no diffusion told: ions move less than a hop, which a cage could do as well'
+DRIFT = 'no diffusion: ions move faster than a walk, as in a drift'
+TOO_FEW = 'no diffusion told: too few paths to know from a drift or a cage'
 UNITS = 16
+#: Averages of positions along a path in which a cage is told from free motion.
+AVERAGES = 8
+#: Confinement in a cage whose memory is three quarters of the run: what free motion is told from where ions move little.
+CAGED = 1.28
+#: Ions that move farther than this in half of the run, Å, leave any cage that a solid has.
+HOP = 1.5
 FEWEST_FRAMES = 16
-#: Rise of the displacement over the window, in units of that at its start, below which ions are said to rattle in
-#: place.
+#: Rise of the displacement over the window, in units of that at its start, below which ions rattle in place.
 LEAST_RISE = 0.1
 
 
@@ -34,8 +54,10 @@ class Diffusion:
         slope, offset: of the fitted line, Å²/ps and Å².
         coefficient_cm2_per_s: D = slope/6.
         ci95_cm2_per_s: its 95 % interval.
-        exponent: d ln MSD / d ln t over the window: 1 for diffusion, 0 for rattling.
-        verdict: ``diffusion``, or ``no diffusion within the trajectory``.
+        exponent, exponent_ci95: d ln MSD / d ln t over the window, 1 for diffusion without vibrations, 0 for rattling;
+            and its 95 % interval.
+        confinement, confinement_ci95: pull towards the mean place, 1 for diffusion and more in a cage; and its interval.
+        verdict: ``diffusion``, or what speaks against it.
     """
 
     lag_ps: np.ndarray
@@ -49,6 +71,9 @@ class Diffusion:
     coefficient_cm2_per_s: float
     ci95_cm2_per_s: tuple[float, float]
     exponent: float
+    exponent_ci95: tuple[float, float]
+    confinement: float
+    confinement_ci95: tuple[float, float]
     verdict: str
 
 
@@ -140,20 +165,81 @@ def diffusion(
     # the spread of resamples of n units is short by (n − 1)/n; Student's factor for their small number
     error = np.nanstd(slopes) * np.sqrt(units / max(units - 1, 1)) * student.ppf(0.975, max(units - 1, 1))
     interval = ((slope - error) * CM2_PER_S / 6, (slope + error) * CM2_PER_S / 6)
+    ratio = np.log(t[-1] / t[0])
     first, last = mean[chosen][0], mean[chosen][-1]
-    exponent = float(np.log(last / first) / np.log(t[-1] / t[0])) if first > 0 and last > 0 else 0.0
+    exponent = float(np.log(last / first) / ratio) if first > 0 and last > 0 else 0.0
+    with np.errstate(divide='ignore', invalid='ignore'):
+        exponents = np.log(resampled[:, chosen][:, -1] / resampled[:, chosen][:, 0]) / ratio
+    exponents = exponents[np.isfinite(exponents)]
+    spread = np.quantile(exponents, [0.025, 0.975]).tolist() if len(exponents) else [np.nan, np.nan]
+    bent, bent_error = confinement(positions, blocks)
     moves = interval[0] > 0 and slope * (t[-1] - t[0]) > LEAST_RISE * first
+    far = len(msd) > 1 and msd[len(msd) // 2] > HOP**2
     return Diffusion(
-        lag,
-        msd,
-        bins.centre * step_ps,
-        mean,
-        np.nanquantile(resampled, [0.025, 0.975], axis=0).T,
-        (float(t[0]), float(t[-1])),
-        slope,
-        offset,
-        slope * CM2_PER_S / 6,
-        interval,
-        exponent,
-        DIFFUSION if moves else NO_DIFFUSION,
+        lag_ps=lag,
+        msd=msd,
+        band_lag_ps=bins.centre * step_ps,
+        binned=mean,
+        band=np.nanquantile(resampled, [0.025, 0.975], axis=0).T,
+        window_ps=(float(t[0]), float(t[-1])),
+        slope=slope,
+        offset=offset,
+        coefficient_cm2_per_s=slope * CM2_PER_S / 6,
+        ci95_cm2_per_s=interval,
+        exponent=exponent,
+        exponent_ci95=(spread[0], spread[1]),
+        confinement=bent,
+        confinement_ci95=(bent - bent_error, bent + bent_error),
+        verdict=_verdict(bent, bent_error, far) if moves else NO_DIFFUSION,
     )
+
+
+def _verdict(bent: float, error: float, far: bool) -> str:
+    """Words for a displacement that rises; ``error`` is half a 95 % interval of the confinement ``bent``."""
+    if not np.isfinite(error):
+        return TOO_FEW
+    doubt = 1.25 * error if far else error  # two and a half standard errors where only a surprise speaks against diffusion
+    if bent + doubt < 1:
+        return DRIFT
+    if bent - doubt > 1:
+        return CAGE
+    # one-sided: a cage would show at least this much
+    return DIFFUSION if far or bent + 0.84 * error < CAGED else PERHAPS_CAGE
+
+
+def confinement(positions: np.ndarray, segments: int = 1) -> tuple[float, float]:
+    """Pull of paths towards their mean place, in units of that of free diffusion, and half of its 95 % interval.
+
+    Args:
+        positions: (n_frames, n_ions, 3).
+        segments: parts of the time that count as paths of their own, where ions are few.
+
+    Returns:
+        The number, and the half width by a jackknife over paths; NaN where there are fewer than three.
+    """
+    pull, spread = [], []
+    for part in np.array_split(positions, max(1, min(segments, len(positions) // (2 * AVERAGES)))):
+        edges = np.linspace(0, len(part), AVERAGES + 1).astype(int)
+        x = np.add.reduceat(part, edges[:-1], axis=0) / np.diff(edges)[:, None, None]
+        x = x - x.mean(axis=0)
+        pull.append(-(x[:-1] * np.diff(x, axis=0)).sum(axis=(0, 2)))
+        spread.append((x**2).sum(axis=(0, 2)))
+    a, b = np.concatenate(pull), np.concatenate(spread)
+    n = len(a)
+    if n < 3 or not b.sum() > 0:
+        return float(a.sum() / b.sum() / _free_pull()) if b.sum() > 0 else np.nan, np.nan
+    without = (a.sum() - a) / (b.sum() - b) / _free_pull()
+    error = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()) * student.ppf(0.975, n - 1)
+    return float(a.sum() / b.sum() / _free_pull()), float(error)
+
+
+@lru_cache(maxsize=1)
+def _free_pull(points: int = 64) -> float:
+    """Pull over spread of averages of free diffusion, from the covariance min(t, t') of its places."""
+    t = np.arange(1, AVERAGES * points + 1) / (AVERAGES * points)
+    average = np.kron(np.eye(AVERAGES), np.full((1, points), 1 / points))
+    covariance = average @ np.minimum.outer(t, t) @ average.T
+    centred = np.eye(AVERAGES) - 1 / AVERAGES
+    steps = np.diff(np.eye(AVERAGES), axis=0)
+    pull = -np.trace(steps @ covariance @ centred[:-1].T)
+    return float(pull / np.trace(centred @ covariance @ centred))
