@@ -178,7 +178,7 @@ def test_a_killed_run_goes_on_from_its_last_density(gpaw_installation, tmp_path,
         while cycles(killed / 'gpaw.txt') < needed * 2 // 3 and not running.done():
             time.sleep(0.005)
         programs.stop()
-        with pytest.raises(LabellingError):
+        with pytest.raises(LabellingError, match='GPAW ended with status -?15'):
             running.result()
     assert (checkpoints / 'attempt-1.gpw').is_file()
     with Programs() as programs:

@@ -271,7 +271,7 @@ def test_couplings_are_orthonormal_and_give_an_l2_object(pair):
 
 
 def test_odd_couplings_are_refused():
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match='no coupling of 1 and 2'):
         coupling(1, 2)
 
 

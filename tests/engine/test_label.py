@@ -252,7 +252,7 @@ def test_a_structure_that_was_at_work_finds_what_it_kept(structures, output):
         def label(self, atoms, folder, checkpoints, *rest):
             (checkpoints / 'density').write_text(f'of {atoms.positions[0, 0]}')
             if atoms.positions[0, 0] == 0.3:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt('at 0.3')
             return super().label(atoms, folder, checkpoints, *rest)
 
     class GoingOn(StandIn):
@@ -261,7 +261,7 @@ def test_a_structure_that_was_at_work_finds_what_it_kept(structures, output):
             return super().label(atoms, folder, checkpoints, *rest)
 
     found = []
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match='at 0.3'):
         label_structures(read_sources(structures), Unlucky(), output)
     assert len(list(pieces(output).glob('*.checkpoints'))) == 1
     label_structures(read_sources(structures), GoingOn(), output)
@@ -319,7 +319,7 @@ def test_two_runs_cannot_write_one_output(structures, output):
 
 
 def test_programs_do_not_outlive_the_block(tmp_path):
-    with pytest.raises(RuntimeError), Programs() as programs:
+    with pytest.raises(RuntimeError, match='while a program runs'), Programs() as programs:
         started = time.monotonic()
         import threading
 
@@ -330,7 +330,7 @@ def test_programs_do_not_outlive_the_block(tmp_path):
         )
         thread.start()
         time.sleep(0.3)
-        raise RuntimeError
+        raise RuntimeError('while a program runs')
     thread.join()
     assert status == [-15] and time.monotonic() - started < 30
     assert programs.run(command, tmp_path, tmp_path / 'out', os.environ) == -15  # nor does anything start after it

@@ -273,7 +273,7 @@ def test_temperature_carries_the_diffusion_by_arrhenius():
     ],
 )
 def test_senseless_grains_are_refused(options):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match='structure must|boundary_nm must|glass_fraction must|spread of sizes'):
         GrainSettings(**options)
 
 
