@@ -1,16 +1,54 @@
-"""What all tests share: AiiDA keeps its files in a folder that goes away."""
+"""Shared by all tests: a folder for AiiDA that goes away, signals that arrive, groups of tests in one process."""
 
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 
 import pytest
 
-# Set before anything imports AiiDA, which would make a folder in the home otherwise.
-if 'AIIDA_PATH' not in os.environ:
-    os.environ['AIIDA_PATH'] = tempfile.mkdtemp(prefix='ufpnmr-tests-')
-    atexit.register(shutil.rmtree, os.environ['AIIDA_PATH'], ignore_errors=True)
+# Set before anything imports AiiDA, which would make a folder in the home otherwise. Each process has its own.
+os.environ['AIIDA_PATH'] = tempfile.mkdtemp(prefix='ufpnmr-tests-')
+atexit.register(shutil.rmtree, os.environ['AIIDA_PATH'], ignore_errors=True)
+
+# A shell lets what it starts in the background ignore SIGINT, and so would all programs that the tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LEFT_OUT = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items):
+    """Keep the tests of a file in one process, and likewise all that share the one whole run of the pipeline."""
+    for item in items:
+        if not item.get_closest_marker('xdist_group'):
+            item.add_marker(pytest.mark.xdist_group('pipeline' if 'launched' in item.fixturenames else item.path.stem))
+
+
+def pytest_deselected(items):
+    config = items[0].config
+    config.stash[LEFT_OUT] = config.stash.get(LEFT_OUT, 0) + sum(1 for i in items if i.get_closest_marker('slow'))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Each process of pytest-xdist collects all tests, and so knows how many were left out."""
+    node.config.stash[LEFT_OUT] = getattr(node, 'workeroutput', {}).get('left_out', 0)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, 'workeroutput'):
+        session.config.workeroutput['left_out'] = session.config.stash.get(LEFT_OUT, 0)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if number := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(
+            f'Left out: {number} tests marked slow, which "bash tests/run.sh --all" runs as well '
+            '(docs/source/developer/tests.rst says what they are).'
+        )
 
 
 @pytest.fixture(scope='session')

@@ -1,4 +1,4 @@
-"""Claims about labelling a batch: what is refused, what is safe, what is done twice. A stand-in takes the place of the DFT code."""
+"""Claims about labelling a batch: what is refused, safe, done twice. A stand-in takes the place of the DFT code."""
 
 import json
 import os
@@ -48,8 +48,8 @@ class StandIn:
         tensor = np.arange(9.0).reshape(3, 3) + np.arange(9.0).reshape(3, 3).T
         return Labels(
             energy=atoms.positions.sum(), free_energy=atoms.positions.sum() - 0.1, forces=forces, stress=tensor / 100,
-            efg=np.array([tensor * x for x in atoms.positions[:, 0]]), version='stand-in-1.0', datasets={s: f'{s}.PBE:00' for s in set(atoms.get_chemical_symbols())},
-            attempt=1, smearing_ev=0.1,
+            efg=np.array([tensor * x for x in atoms.positions[:, 0]]), version='stand-in-1.0',
+            datasets={s: f'{s}.PBE:00' for s in set(atoms.get_chemical_symbols())}, attempt=1, smearing_ev=0.1,
         )  # fmt: skip
 
 
@@ -349,7 +349,8 @@ def test_an_interrupted_run_leaves_whole_pieces_and_no_program(structures, outpu
             def label(self, atoms, folder, checkpoints, programs, processes):
                 if atoms.positions[0, 0] > 0.15:
                     print('asleep', flush=True)
-                    if programs.run([sys.executable, '-c', 'import time; time.sleep(60)'], folder, folder / 'out', {{}}):
+                    sleep = [sys.executable, '-c', 'import time; time.sleep(60)']
+                    if programs.run(sleep, folder, folder / 'out', {{}}):
                         raise LabellingError('was stopped')
                 return super().label(atoms, folder, checkpoints, programs, processes)
         try:
