@@ -21,9 +21,13 @@ LEFT_OUT = pytest.StashKey[int]()
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Keep the tests of a file in one process, and likewise all that share the one whole run of the pipeline."""
+    """Keep the tests of a file in one process, and likewise all that share the one whole run of the pipeline.
+
+    A slow test without fixtures shares nothing, and goes to any process that is free.
+    """
     for item in items:
-        if not item.get_closest_marker('xdist_group'):
+        parameters = item.callspec.params if hasattr(item, 'callspec') else ()
+        if set(item.fixturenames) - set(parameters) or not item.get_closest_marker('slow'):
             item.add_marker(pytest.mark.xdist_group('pipeline' if 'launched' in item.fixturenames else item.path.stem))
 
 
@@ -44,7 +48,8 @@ def pytest_sessionfinish(session):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    if number := config.stash.get(LEFT_OUT, 0):
+    number = config.stash.get(LEFT_OUT, 0)
+    if number and config.option.markexpr == 'not slow':
         terminalreporter.write_line(
             f'Left out: {number} tests marked slow, which "bash tests/run.sh --all" runs as well '
             '(docs/source/developer/tests.rst says what they are).'
