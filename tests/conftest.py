@@ -18,17 +18,23 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 LEFT_OUT = pytest.StashKey[int]()
 
+#: Files whose tests look at the whole run of the pipeline that those of another file look at.
+SAME_RUN = {'tests/aiida/test_report_browser.py': 'tests/aiida/test_pipeline.py'}
+#: Files of long tests that share nothing.
+NOTHING_SHARED = {f'tests/engine/test_nmr_{name}.py' for name in ('coverage', 'decay', 'two_decays')}
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """Keep the tests of a file in one process, and likewise all that share the one whole run of the pipeline.
 
-    A slow test without fixtures shares nothing, and goes to any process that is free.
-    """
-    for item in items:
-        parameters = item.callspec.params if hasattr(item, 'callspec') else ()
-        if set(item.fixturenames) - set(parameters) or not item.get_closest_marker('slow'):
-            item.add_marker(pytest.mark.xdist_group('pipeline' if 'launched' in item.fixturenames else item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Deal out the tests of a file together, with those that look at its run; where nothing is shared, one by one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return nodeid if file in NOTHING_SHARED else SAME_RUN.get(file, file)
+
+    return Scheduling(config, log) if config.option.dist == 'loadfile' else None
 
 
 def pytest_deselected(items):

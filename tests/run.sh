@@ -18,7 +18,7 @@ if [[ -z ${UFPNMR_WITHOUT_CHROMIUM:-} ]] && ! make_chromium; then
 fi
 
 # One process more than there are cores, since tests of daemons wait. The files are begun in their order, these first.
-side_by_side=(-n "$(($(nproc) + 1))" --dist loadgroup --no-loadscope-reorder)
+side_by_side=(-n "$(($(nproc) + 1))" --dist loadfile --no-loadscope-reorder)
 case ${1:-} in
     '') arguments=("${side_by_side[@]}" -m 'not slow') ;;
     --all) arguments=("${side_by_side[@]}" "${@:2}") ;;
