@@ -3,7 +3,8 @@
 What happens is said by a file ``plan`` in the folder that the variable STAND_IN_FOLDER names, with a line for each run
 of the command: ``ok``; ``kill N``, killed once N structures are done; or ``mixed up``, the first two structures of the
 output have changed places. A structure whose first atom is Si never converges. Each structure that is computed adds a
-line to the file ``computed`` there, each that finds a checkpoint one to ``gone_on_with``; the lines say where the first atom is.
+line to the file ``computed`` there, each that finds a checkpoint one to ``gone_on_with``; the lines say where the
+first atom is.
 """
 
 from __future__ import annotations

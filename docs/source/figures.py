@@ -1,4 +1,4 @@
-"""Draws the figures of these pages with the functions of the commands, from processes made up here and a run that is kept."""
+"""Draws the figures of these pages as the commands do, from made-up processes and a run that is kept."""
 
 from __future__ import annotations
 

@@ -4,10 +4,10 @@
     python examples/benchmarks/efg.py --environments 15000      # time and peak memory of a fit to so many Li, too
     python examples/benchmarks/efg.py --json out.json
 
-The model is fitted to the shipped labels with its default settings (6 Å, 6 radial functions, l ≤ 8, messages). The time of a
-tensor includes neighbours, expansion, and everything after. featomic computes the same λ = 2 SOAP without mixed
-channels (EquivariantPowerSpectrum over SphericalExpansion); its time is that of the descriptor alone, without any
-model, for the Li of the same cell. Where featomic is not installed, its time is left out.
+The model is fitted to the shipped labels with its default settings (6 Å, 6 radial functions, l ≤ 8, messages). The
+time of a tensor includes neighbours, expansion, and everything after. featomic computes the same λ = 2 SOAP without
+mixed channels (EquivariantPowerSpectrum over SphericalExpansion); its time is that of the descriptor alone, without
+any model, for the Li of the same cell. Where featomic is not installed, its time is left out.
 
 The large fit takes the shipped structures again and again, rattled by 0.02 Å with their labels as they are: its errors
 mean nothing, its time and memory do.
@@ -17,8 +17,13 @@ from __future__ import annotations
 
 import os
 
-for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS', 'RAYON_NUM_THREADS'):
-    os.environ[name] = '1'
+os.environ.update(
+    OMP_NUM_THREADS='1',
+    OPENBLAS_NUM_THREADS='1',
+    MKL_NUM_THREADS='1',
+    NUMBA_NUM_THREADS='1',
+    RAYON_NUM_THREADS='1',
+)
 
 import argparse
 import dataclasses
@@ -91,7 +96,7 @@ def measure_prediction() -> dict:
     for name, model in (('linear', linear), ('kernel', kernel)):
         plain, judge = (f(atoms.numbers, atoms.pbc) for f in (model.predictor, model.predictor_with_errors))
         for key, call in (('tensors', plain), ('tensors_and_errors', judge)):
-            time_ms = cpu_ms_per_ion(lambda: call(atoms.positions, atoms.cell.array), len(ions))
+            time_ms = cpu_ms_per_ion(lambda call=call: call(atoms.positions, atoms.cell.array), len(ions))
             found[f'{name}_{key}_ms_per_ion'] = time_ms
     found['featomic_descriptor_ms_per_ion'] = featomic_ms_per_ion(atoms, linear.settings, ions)
     found['cpu_h_for_2_16_million_ions'] = found['linear_tensors_ms_per_ion'] * 2.16e6 / 3.6e6

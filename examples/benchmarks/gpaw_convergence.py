@@ -1,13 +1,14 @@
 """How far the labels of GPAW are from convergence: cut-off, k-points, grid, self-consistency and vacuum, one at a time.
 
-    python examples/benchmarks/gpaw_convergence.py -o FOLDER                  # one shipped frame of β-Li3PS4, 25 min of CPU
+    python examples/benchmarks/gpaw_convergence.py -o FOLDER              # one shipped frame of β-Li3PS4, 25 min of CPU
     python examples/benchmarks/gpaw_convergence.py -o FOLDER --series grid scf
-    python examples/benchmarks/gpaw_convergence.py -o FOLDER --structures mine.extxyz --index 5 --species Na --json out.json
+    python examples/benchmarks/gpaw_convergence.py -o FOLDER --structures mine.extxyz --index 5 --species Na
 
-Every run is kept in FOLDER, so an interrupted check goes on where it was. Each row of the table is compared with the last one
-of its series, which has the finest setting. Errors of the EFG are those of all components of the tensors of one element, in
-kHz of its isotope (one component of C_Q); beside them the mean error of |C_Q|. Two series have structures of their own: cut-offs
-up to 1400 eV a crystal of two atoms, and the vacuum a molecule whose strong dipole is hard to keep away from its images.
+Every run is kept in FOLDER, so an interrupted check goes on where it was. Each row of the table is compared with the
+last one of its series, which has the finest setting. Errors of the EFG are those of all components of the tensors of
+one element, in kHz of its isotope (one component of C_Q); beside them the mean error of |C_Q|. Two series have
+structures of their own: cut-offs up to 1400 eV a crystal of two atoms, and the vacuum a molecule whose strong dipole
+is hard to keep away from its images.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
 GAMMA_ONLY = {'kspacing_per_angstrom': 1.2}
 #: The same for structures that need no other, on a grid without aliases, so that nothing but what is varied changes.
 GAMMA_EXACT = {'kspacing_per_angstrom': 3.0, 'kpoint_centre': 'gamma', 'exact_grid': True}
-#: Changes to the balanced protocol; the last of each series is its reference. The error of the cut-off hardly depends on the
-#: k-points, so one will do to measure it.
+#: Changes to the balanced protocol; the last of each series is its reference. The error of the cut-off hardly depends
+#: on the k-points, so one will do to measure it.
 SERIES: dict[str, dict[str, dict[str, Any]]] = {
     'cutoff': {f'{cutoff} eV': {'cutoff_ev': float(cutoff), **GAMMA_ONLY} for cutoff in (300, 400, 500, 600, 800)},
     'crystal': {f'{cutoff} eV': {'cutoff_ev': float(cutoff), **GAMMA_EXACT} for cutoff in (400, 600, 800, 1000, 1400)},
@@ -83,7 +84,7 @@ def source_of(series: str, run: str, arguments: argparse.Namespace) -> tuple[Pat
 
 
 def labelled(series: str, run: str, arguments: argparse.Namespace):
-    """The structure with the labels of these settings, and the CPU seconds that it took; from the folder where it is there."""
+    """The structure with the labels of these settings, and the CPU seconds that it took; kept ones from the folder."""
     source, index, prefix = source_of(series, run, arguments)
     changes = SERIES[series][run]
     settings = gpaw_settings({'protocol': 'balanced'}, changes)

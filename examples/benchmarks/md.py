@@ -146,7 +146,7 @@ def measure(case: Case, model: Path, rounds: int) -> dict:
                 runs['lammps'] = Runner(LAMMPS, lammps)
             for run in runs.values():
                 run.seconds(FRAME_STEPS)
-            seconds, on_output = {what: [] for what in runs}, {what: 0.0 for what in runs}
+            seconds, on_output = {what: [] for what in runs}, dict.fromkeys(runs, 0.0)
             for _ in range(rounds):
                 for what, run in runs.items():
                     total, *parts = run.answer(case.steps)

@@ -3,8 +3,8 @@
     python examples/benchmarks/queries.py                    # a minute; in a profile of its own, which is removed again
     python examples/benchmarks/queries.py --nodes 10000 --json out.json
 
-The profile keeps its nodes in SQLite. They are made up: one data set, two potentials, and as many runs as it takes, each with a
-structure, a trajectory, correlation, hops and a summary. Only their links and keys are as in real ones.
+The profile keeps its nodes in SQLite. They are made up: one data set, two potentials, and as many runs as it takes,
+each with a structure, a trajectory, correlation, hops and a summary. Only their links and keys are as in real ones.
 """
 
 from __future__ import annotations

@@ -4,20 +4,21 @@
     python examples/benchmarks/selection.py --json out.json
 
 A known potential, fitted to the shipped labels, stands in for DFT. Frames to choose from are of its runs, most of them
-of a cold crystal. Four frames of that are labelled to begin with; then each method chooses four at a time, until forces on
-other frames of a crystal, a hot one, another phase and a glass are within the target. A seed gives all methods the same runs.
+of a cold crystal. Four frames of that are labelled to begin with; then each method chooses four at a time, until
+forces on other frames of a crystal, a hot one, another phase and a glass are within the target. A seed gives all
+methods the same runs.
 
-The committee is five potentials fitted to resamples of the labels, as ``fit-potential --resample`` draws them, without what
-the command measures besides. Times are CPU seconds; those of the committee hold its fits. Every choice tells the expected
-error and the grade of each frame, too, and at random that is all its time; the posterior behind them comes with any fit.
+The committee is five potentials fitted to resamples of the labels, as ``fit-potential --resample`` draws them, without
+what the command measures besides. Times are CPU seconds; those of the committee hold its fits. Every choice tells the
+expected error and the grade of each frame, too, and at random that is all its time; the posterior behind them comes
+with any fit.
 """
 
 from __future__ import annotations
 
 import os
 
-for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
-    os.environ[name] = '1'
+os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1', MKL_NUM_THREADS='1')
 
 import argparse
 import dataclasses
@@ -47,7 +48,7 @@ TARGET_EV_PER_ANGSTROM, AT_A_TIME, MOST = 0.11, 4, 40
 
 
 class Toy:
-    """A known potential in the place of DFT, runs of it to choose frames from, and frames to test on, as many of each."""
+    """A known potential in the place of DFT, its runs to choose frames from, and as many frames to test on."""
 
     def __init__(self, truth: UltraFastPotential, shipped: Dataset, seed: int):
         self.truth, self.seed = truth, seed

@@ -1,20 +1,19 @@
-"""CPU time of the UF3 package on labelled structures: run by a Python of its own, which ``ufp_fit.py --uf3-python`` names.
+"""CPU time of the UF3 package on labelled structures: run by the Python that ``ufp_fit.py --uf3-python`` names.
 
 The release on PyPI needs numpy 1.26::
 
     python -m venv uf3 && uf3/bin/pip install uf3==0.4.0 numpy==1.26.4
 
-Nothing of this project is imported. The request is JSON on standard input: ``file``, ``structures`` (indices), ``species``, and the
-grid (``start``, ``pair_cutoff``, ``trio_cutoff``, ``pair_intervals``, ``leg_intervals``, ``third_intervals``). The answer is JSON
-on standard output.
+Nothing of this project is imported. The request is JSON on standard input: ``file``, ``structures`` (indices),
+``species``, and the grid (``start``, ``pair_cutoff``, ``trio_cutoff``, ``pair_intervals``, ``leg_intervals``,
+``third_intervals``). The answer is JSON on standard output.
 """
 
 from __future__ import annotations
 
 import os
 
-for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS'):
-    os.environ[name] = '1'
+os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1', MKL_NUM_THREADS='1', NUMBA_NUM_THREADS='1')
 
 import json
 import sys

@@ -1,31 +1,31 @@
 """Fit of a potential to labels of hot Li3PS4, beside what the UF3 package needs and reaches on the same labels.
 
-    python examples/benchmarks/ufp_fit.py --data FOLDER                       # FOLDER holds the extended XYZ files below
-    python examples/benchmarks/ufp_fit.py --data FOLDER --uf3-python PATH     # measures the release of UF3, too
-    python examples/benchmarks/ufp_fit.py --rows 1000000                      # memory of a fit to so many force components
+    python examples/benchmarks/ufp_fit.py --data FOLDER                    # FOLDER holds the extended XYZ files below
+    python examples/benchmarks/ufp_fit.py --data FOLDER --uf3-python PATH  # measures the release of UF3, too
+    python examples/benchmarks/ufp_fit.py --rows 1000000                   # memory of a fit to so many force components
     python examples/benchmarks/ufp_fit.py --data FOLDER --json out.json
 
 The labels (Chen et al., Nat. Commun. 16, 1057 (2025), CP2K, 3000 K) carry no licence, so they are not part of this
 project. Without them only the memory is measured, on the labels that the project ships, rattled.
 
-Errors. The numbers of UF3 (its master branch, which has features thirty times as fast as those of its release) were measured
-on one core, with pairs of 1.5 to 6.5 Å (24 intervals), legs of 1.5 to 4.25 Å (6) and third sides of 1.5 to 8.5 Å (12). Here
-the cut-offs are the same and stresses are left out, as there. The other settings are those that cross-validation over five
-blocks of the training frames bears out; errors on the withheld frames must not choose them. UF3 fits the energies more closely:
-its training errors of energies are lower, its withheld ones are not. An energy error of some 0.3 meV/atom comes near them here, and
-raises the forces by 2 %, in cross-validation as on the withheld frames.
+Errors. The numbers of UF3 (its master branch, which has features thirty times as fast as those of its release) were
+measured on one core, with pairs of 1.5 to 6.5 Å (24 intervals), legs of 1.5 to 4.25 Å (6) and third sides of 1.5 to
+8.5 Å (12). Here the cut-offs are the same and stresses are left out, as there. The other settings are those that
+cross-validation over five blocks of the training frames bears out; errors on the withheld frames must not choose them.
+UF3 fits the energies more closely: its training errors of energies are lower, its withheld ones are not. An energy
+error of some 0.3 meV/atom comes near them here, and raises the forces by 2 %, in cross-validation as on the withheld
+frames.
 
-Times are CPU seconds of one core, without reading files and compiling. With --uf3-python, both sides work with the same
-splines: features and normal equations of a few frames, and one solution. Here products that no triangle can reach have no
-column. PATH is a Python that has uf3 (``uf3_reference.py`` says how).
+Times are CPU seconds of one core, without reading files and compiling. With --uf3-python, both sides work with the
+same splines: features and normal equations of a few frames, and one solution. Here products that no triangle can reach
+have no column. PATH is a Python that has uf3 (``uf3_reference.py`` says how).
 """
 
 from __future__ import annotations
 
 import os
 
-for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
-    os.environ[name] = '1'
+os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1', MKL_NUM_THREADS='1')
 
 import argparse
 import dataclasses
@@ -200,7 +200,7 @@ def side_by_side(folder: Path, uf3_python: Path, beta: Dataset, training_atoms: 
 
 
 def measure_memory(rows: int) -> dict:
-    """Peak memory of a fit to so many force components, as ``ufpnmr fit-potential`` makes it: shipped labels, rattled."""
+    """Peak memory of a fit to so many force components, as ``ufpnmr fit-potential`` makes it: rattled labels."""
     shipped = read_dataset(SHIPPED, ('energy', 'forces'))
     rng = np.random.default_rng(0)
     structures, count = [], 0
@@ -273,7 +273,8 @@ def main() -> int:
         # first, since the peak of a process never falls
         results['memory'] = found = measure_memory(options.rows)
         print(
-            f'{found["force_rows"]} force components, {found["columns"]} columns: peak memory {found["peak_memory_GB"]:.2f} GB '
+            f'{found["force_rows"]} force components, {found["columns"]} columns: '
+            f'peak memory {found["peak_memory_GB"]:.2f} GB '
             f'(the design matrix alone would be {found["design_matrix_GB"]:.1f} GB), {found["cpu_s"]:.0f} CPU s'
         )
     if labels_there:

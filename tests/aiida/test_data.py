@@ -12,11 +12,11 @@ from aiida_ufpnmr.engine.errors import InputError
 
 
 @pytest.mark.parametrize('kind', [DatasetData, PotentialData, EfgModelData, TrajectoryData])
-@pytest.mark.parametrize('content', [b'', b'nonsense\n'])
-def test_a_file_of_another_kind_is_refused(kind, content, tmp_path):
+@pytest.mark.parametrize(('content', 'message'), [(b'', 'is empty'), (b'nonsense\n', 'damaged')])
+def test_a_file_of_another_kind_is_refused(kind, content, message, tmp_path):
     path = tmp_path / 'file'
     path.write_bytes(content)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=f'^{path}.*{message}'):
         kind(path)
 
 
@@ -39,7 +39,7 @@ def test_a_model_of_a_newer_format_is_refused(potential_file, tmp_path):
 def test_a_truncated_dataset_is_refused(dataset_file, tmp_path):
     path = tmp_path / 'cut.extxyz'
     path.write_text(dataset_file.read_text()[:-200])
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match='cut.extxyz, line 306 .structure 8.: 4 columns, but Properties names 16'):
         DatasetData(path)
 
 

@@ -30,8 +30,8 @@ WORKFLOWS = [
     'ufpnmr.active_learning', 'ufpnmr.learning_generation',
 ]  # fmt: skip
 
-#: Options that name files or programs, choose a frame of a file, say how to go on after a kill or how much to do at a time: the
-#: calculation's own business.
+#: Options that name files or programs, choose a frame of a file, say how to go on after a kill or how much to do at a
+#: time: the calculation's own business.
 NO_PHYSICS = {
     'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'committee', 'index', 'checkpoint_every', 'restart',
     'save_equations', 'add_to', 'engine', 'cores', 'python', 'from_checkpoint',

@@ -1,4 +1,4 @@
-"""Claims about the labels that are kept with the examples, and about the archive of the calculations behind the last of them."""
+"""Claims about the labels that are kept with the examples, and the archive of the calculations behind the last."""
 
 from __future__ import annotations
 

@@ -552,7 +552,7 @@ def test_a_real_chain_reaches_labels_over_a_ladder_and_a_kill(castep, shuffled):
     assert last.inputs.parent_folder.creator.exit_status == 400
     assert last.outputs.results['scf_cycles'] == 1  # the ground state was there
     # working directories go away after success
-    assert not [path for path in Path(last.outputs.remote_folder.get_remote_path()).glob('*')]
+    assert not list(Path(last.outputs.remote_folder.get_remote_path()).glob('*'))
 
 
 def test_a_real_chain_makes_two_runs_where_it_must(castep, shuffled):

@@ -13,7 +13,8 @@ from own_profile import PATIENCE, OwnProfile
 
 pytest.importorskip('aiida_castep')  # tests/run.sh installs it
 
-#: What the runs of a chain do, one after the other; then, for each, its exit status and whether it goes on from a check file.
+#: What the runs of a chain do, one after the other; then, for each, its exit status and whether it goes on from a
+#: check file.
 RECOVERIES = {
     'second': (('unconverged', 'ok'), [410, 0], [False, False]),
     'killed': (('killed', 'ok'), [400, 0], [False, True]),

@@ -155,7 +155,8 @@ def test_structures_that_are_no_crystals_are_refused(code):
 def test_too_few_labels_have_an_exit_code_that_names_the_first(parse):
     results = {
         'enough': False, 'labelled': 1, 'structures': 3,
-        'refused': [{'number': 0, 'reason': 'not periodic'}], 'failed': [{'number': 2, 'reason': 'the density did not converge'}],
+        'refused': [{'number': 0, 'reason': 'not periodic'}],
+        'failed': [{'number': 2, 'reason': 'the density did not converge'}],
     }  # fmt: skip
     files = {'exit-status': '1', 'results.json': json.dumps(results), 'ufpnmr.err': 'ufpnmr: error: not written\n'}
     found, status, message = parse('ufpnmr.label_gpaw', files, {})

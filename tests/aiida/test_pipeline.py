@@ -21,8 +21,6 @@ from aiida_ufpnmr.tools.costs import cost_by_step, dynamics_cost
 from aiida_ufpnmr.tools.graph import layers, provenance
 from aiida_ufpnmr.tools.queries import calculations_behind, labels_behind, settings_behind, step_name
 
-pytestmark = pytest.mark.slow
-
 STEPS = ['acf', 'fit_efg', 'fit_potential', 'hops', 'md', 'msd', 'select_structure', 'summarise']
 
 

@@ -12,8 +12,6 @@ from matplotlib.image import imread
 from aiida_ufpnmr.tools.answer import sentence
 from aiida_ufpnmr.tools.queries import calculations_behind
 
-pytestmark = pytest.mark.slow
-
 #: Least contrast of text that WCAG 2 asks for.
 CONTRAST = 4.5
 

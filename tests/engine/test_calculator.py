@@ -162,7 +162,7 @@ def test_a_molecule_has_no_stress(potential):
     )
     molecule.calc = UltraFastCalculator(potential)
     assert molecule.get_forces().shape == (5, 3)
-    with pytest.raises(PropertyNotImplementedError):
+    with pytest.raises(PropertyNotImplementedError, match='stress'):
         molecule.get_stress()
 
 

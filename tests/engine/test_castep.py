@@ -186,7 +186,7 @@ def test_a_file_cut_anywhere_is_never_taken_for_a_whole_one(castep, keep):
     text, magres = castep()
     with suppress(InputError):
         assert not parse_castep(text[: int(keep * len(text))]).finished
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match='truncated'):
         parse_magres(magres[: int(keep * len(magres))])
 
 
@@ -197,8 +197,8 @@ def test_output_of_another_structure_is_refused(structure, castep):
     moved.positions[3, 0] += 0.05
     swapped.positions[[1, 4]] = swapped.positions[[4, 1]]
     grown.set_cell(CELL * 1.01)
-    for other in (moved, swapped, grown):
-        with pytest.raises(WrongStructure):
+    for other, message in ((moved, 'Li 1 lies 0.050 Å'), (swapped, 'Li:Li1 1 lies 3.567 Å'), (grown, 'another cell')):
+        with pytest.raises(WrongStructure, match=message):
             castep_label(other, SPECIES, run, tensors)
     with pytest.raises(WrongStructure, match='Li:Li1'):
         castep_label(structure, SYMBOLS, run, tensors)
@@ -326,7 +326,7 @@ def test_a_damaged_magres_file_is_refused_in_one_line(castep, old, new, message)
 def test_a_file_with_shieldings_only_says_what_to_do(castep):
     with pytest.raises(MissingLabel, match='magres_task : efg'):
         parse_magres(castep('shieldings')[1])
-    with pytest.raises(TruncatedOutput):
+    with pytest.raises(TruncatedOutput, match='ends inside its block .magres.'):
         parse_magres(castep('cut magres')[1])
 
 

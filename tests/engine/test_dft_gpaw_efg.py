@@ -23,7 +23,7 @@ def traceless(tensors):
 
 
 def ewald(points, charges, cell, sites):
-    """Second derivatives at the sites of the potential of point charges and all their images, traceless; points on sites are left out."""
+    """Traceless second derivatives at sites of the potential of point charges and their images, but those on sites."""
     split = 0.6
     shifts = np.stack(np.meshgrid(*3 * [np.arange(-3, 4)], indexing='ij'), -1).reshape(-1, 3)
     waves = np.stack(np.meshgrid(*3 * [np.arange(-7, 8)], indexing='ij'), -1).reshape(-1, 3)
@@ -70,7 +70,7 @@ def test_narrow_charges_act_as_the_ewald_sum_says(cell):
 
 @every_cell
 def test_multipoles_act_as_the_charges_that_make_them(cell):
-    """A cloud of charges much smaller than the distance to the probe: what is left is the next multipole, (0.05/3.5)³."""
+    """A cloud of charges much smaller than the distance to the probe: the next multipole is left, (0.05/3.5)³."""
     rng = np.random.default_rng(1)
     offsets, charges = rng.normal(size=(6, 3)), rng.normal(size=6)
     offsets *= 0.05 / np.linalg.norm(offsets, axis=1).max()
@@ -86,7 +86,7 @@ def test_multipoles_act_as_the_charges_that_make_them(cell):
 
 @every_cell
 def test_a_density_on_a_grid_acts_as_the_same_density_in_closed_form(cell):
-    """Wide Gaussians, so that the grid holds all of their Fourier components: exp(-G²/4α) at its edge is below 1e-12."""
+    """Wide Gaussians, so that the grid holds all of their Fourier components: exp(-G²/4α) < 1e-12 at its edge."""
     rng = np.random.default_rng(2)
     fractional, exponents = rng.random((3, 3)), np.array([0.6, 0.7, 0.8])
     charges = np.array([1.0, 0.5, -1.5])
@@ -104,7 +104,7 @@ def test_a_density_on_a_grid_acts_as_the_same_density_in_closed_form(cell):
 
 
 def test_a_coarse_grid_keeps_the_symmetry_of_a_hexagonal_crystal():
-    """A density with the full symmetry, on a grid so coarse that the shortest vectors are ambiguous: the tensor stays axial."""
+    """A density with the full symmetry, on a grid whose shortest vectors are ambiguous: the tensor stays axial."""
     cell, n = CELLS['hexagonal'], 6
     i, j, k = np.meshgrid(*3 * [2 * np.pi * np.arange(n) / n], indexing='ij')
     density = np.zeros((n, n, n))

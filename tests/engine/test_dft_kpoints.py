@@ -127,8 +127,11 @@ def test_attempts_get_more_careful_and_only_the_last_changes_the_numbers():
 def test_the_hash_of_settings_sees_each_of_them():
     from aiida_ufpnmr.engine.dft.identity import settings_sha256
 
-    changes = {'cutoff_ev': 401.0, 'kspacing_per_angstrom': 0.5, 'kpoint_centre': 'gamma', 'kpoints': (1, 1, 1), 'smearing_ev': 0.2, 'exact_grid': True,
-               'density_tolerance': 1e-6, 'eigenstates_tolerance': 1e-8, 'max_cycles': 50}  # fmt: skip
+    changes = {
+        'cutoff_ev': 401.0, 'kspacing_per_angstrom': 0.5, 'kpoint_centre': 'gamma', 'kpoints': (1, 1, 1),
+        'smearing_ev': 0.2, 'exact_grid': True, 'max_cycles': 50,
+        'density_tolerance': 1e-6, 'eigenstates_tolerance': 1e-8,
+    }  # fmt: skip
     assert set(changes) == {field.name for field in dataclasses.fields(GpawSettings)}
     hashes = {
         settings_sha256('gpaw', dataclasses.asdict(GpawSettings(**{name: value}))) for name, value in changes.items()

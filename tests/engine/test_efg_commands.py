@@ -133,7 +133,7 @@ def test_structures_go_to_h5_with_the_time_step_that_is_given_and_without_one_ca
     with Trajectory(tmp_path / 'a.h5') as trajectory:
         assert trajectory.efg().time_fs.tolist() == [0, 2, 4]
     run('predict-efg', folder / 'model.h5', tmp_path / 'three.extxyz', '-o', tmp_path / 'b.h5')
-    with Trajectory(tmp_path / 'b.h5') as trajectory, pytest.raises(InputError):
+    with Trajectory(tmp_path / 'b.h5') as trajectory, pytest.raises(InputError, match='not equally spaced in time'):
         trajectory.efg()
     sulphur_first = atoms[np.argsort(-atoms.numbers)]
     write_dataset(tmp_path / 'mixed.extxyz', Dataset((atoms, sulphur_first)))
@@ -210,7 +210,7 @@ def test_a_prediction_that_was_cut_off_goes_on_to_the_same_file(folder, tmp_path
         add(writer, part)
 
     monkeypatch.setattr(storage.PredictionWriter, 'add', interrupted)
-    with pytest.raises((KeyboardInterrupt, click.exceptions.Abort)):
+    with pytest.raises((KeyboardInterrupt, click.exceptions.Abort), match='^$'):
         run(*command, tmp_path / 'cut.h5')
     assert not (tmp_path / 'cut.h5').exists() and (tmp_path / 'cut.h5.pieces').is_dir()
 
@@ -234,7 +234,7 @@ def test_a_prediction_is_not_continued_with_another_trajectory(folder, tmp_path,
     atoms = read_dataset(folder / 'one.extxyz').structures[0]
     write_trajectory(tmp_path / 'a.h5', atoms, 3)
     write_trajectory(tmp_path / 'b.h5', atoms, 4)
-    with monkeypatch.context() as patch, pytest.raises((KeyboardInterrupt, click.exceptions.Abort)):
+    with monkeypatch.context() as patch, pytest.raises((KeyboardInterrupt, click.exceptions.Abort), match='^$'):
         patch.setattr(storage.PredictionWriter, 'close', lambda writer: (_ for _ in ()).throw(KeyboardInterrupt()))
         run('predict-efg', folder / 'model.h5', tmp_path / 'a.h5', '-o', tmp_path / 'out.h5')
     with pytest.raises(InputError, match='begun with another'):
@@ -322,9 +322,9 @@ def test_structures_that_cannot_be_used_are_refused_by_name_and_nothing_is_writt
 
 
 def test_outputs_that_cannot_be_written_are_refused_before_anything_is_read(tmp_path):
-    for output in (tmp_path / 'missing' / 'out.h5', tmp_path / 'out.txt', tmp_path / 'out'):
-        with pytest.raises(InputError):
-            run('predict-efg', 'no-model.h5', 'no-structure.cif', '-o', output)
+    for output, message in (('missing/out.h5', 'does not exist'), ('out.txt', 'suffix'), ('out', 'suffix')):
+        with pytest.raises(InputError, match=message):
+            run('predict-efg', 'no-model.h5', 'no-structure.cif', '-o', tmp_path / output)
     with pytest.raises(InputError, match='does not exist'):
         run('fit-efg', 'no-data.extxyz', '-o', tmp_path / 'missing' / 'm.h5', '--species', 'Li')
 

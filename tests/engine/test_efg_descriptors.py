@@ -98,21 +98,17 @@ def test_radial_integrals_agree_with_adaptive_quadrature(basis):
     n_max, l_max, cutoff, sigma = 4, 3, 5.0, 0.4
     r = np.array([1.0, 2.4, 4.6])
     ours = density_integrals(r, n_max, l_max, cutoff, sigma, basis)
+
+    def integrand(s, a, n, l):
+        at = np.array([s])
+        radial = gto_basis(at, n_max, cutoff) if basis == 'gto' else laplacian_basis(at, n_max, l_max, cutoff)[l]
+        bessel = spherical_in(l, r[a] * s / sigma**2) * np.exp(-(s**2 + r[a] ** 2) / 2 / sigma**2)
+        return s**2 * radial[n, 0] * bessel
+
+    most = 8 if basis == 'gto' else cutoff
     for a, n, l in [(0, 0, 0), (1, 3, 2), (2, 2, 3), (1, 1, 1)]:
-
-        def radial(s):
-            s = np.array([s])
-            return (gto_basis(s, n_max, cutoff) if basis == 'gto' else laplacian_basis(s, n_max, l_max, cutoff)[l])[
-                n, 0
-            ]
-
-        def integrand(s):
-            bessel = spherical_in(l, r[a] * s / sigma**2) * np.exp(-(s**2 + r[a] ** 2) / 2 / sigma**2)
-            return s**2 * radial(s) * bessel
-
-        most = 8 if basis == 'gto' else cutoff
-        reference = 4 * np.pi * (np.pi * sigma**2) ** -0.75 * quad(integrand, 0, most, epsabs=1e-12, limit=200)[0]
-        np.testing.assert_allclose(ours[a, l, n], reference, rtol=1e-8)
+        integral = quad(integrand, 0, most, args=(a, n, l), epsabs=1e-12, limit=200)[0]
+        np.testing.assert_allclose(ours[a, l, n], 4 * np.pi * (np.pi * sigma**2) ** -0.75 * integral, rtol=1e-8)
 
 
 def test_expansion_equals_its_plain_twin_in_a_cell_narrower_than_the_cutoff():
@@ -271,7 +267,7 @@ def test_couplings_are_orthonormal_and_give_an_l2_object(pair):
 
 
 def test_odd_couplings_are_refused():
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match='no coupling of 1 and 2'):
         coupling(1, 2)
 
 

@@ -188,7 +188,7 @@ def test_what_cannot_be_fitted_is_refused(data):
     ],
 )
 def test_impossible_settings_are_refused(values):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=f'^{next(iter(values))} must'):
         EfgSettings(**values)
 
 

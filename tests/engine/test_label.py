@@ -1,4 +1,4 @@
-"""Claims about labelling a batch: what is refused, what is safe, what is done twice. A stand-in takes the place of the DFT code."""
+"""Claims about labelling a batch: what is refused, safe, done twice. A stand-in takes the place of the DFT code."""
 
 import json
 import os
@@ -48,8 +48,8 @@ class StandIn:
         tensor = np.arange(9.0).reshape(3, 3) + np.arange(9.0).reshape(3, 3).T
         return Labels(
             energy=atoms.positions.sum(), free_energy=atoms.positions.sum() - 0.1, forces=forces, stress=tensor / 100,
-            efg=np.array([tensor * x for x in atoms.positions[:, 0]]), version='stand-in-1.0', datasets={s: f'{s}.PBE:00' for s in set(atoms.get_chemical_symbols())},
-            attempt=1, smearing_ev=0.1,
+            efg=np.array([tensor * x for x in atoms.positions[:, 0]]), version='stand-in-1.0',
+            datasets={s: f'{s}.PBE:00' for s in set(atoms.get_chemical_symbols())}, attempt=1, smearing_ev=0.1,
         )  # fmt: skip
 
 
@@ -252,7 +252,7 @@ def test_a_structure_that_was_at_work_finds_what_it_kept(structures, output):
         def label(self, atoms, folder, checkpoints, *rest):
             (checkpoints / 'density').write_text(f'of {atoms.positions[0, 0]}')
             if atoms.positions[0, 0] == 0.3:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt('at 0.3')
             return super().label(atoms, folder, checkpoints, *rest)
 
     class GoingOn(StandIn):
@@ -261,7 +261,7 @@ def test_a_structure_that_was_at_work_finds_what_it_kept(structures, output):
             return super().label(atoms, folder, checkpoints, *rest)
 
     found = []
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match='at 0.3'):
         label_structures(read_sources(structures), Unlucky(), output)
     assert len(list(pieces(output).glob('*.checkpoints'))) == 1
     label_structures(read_sources(structures), GoingOn(), output)
@@ -319,7 +319,7 @@ def test_two_runs_cannot_write_one_output(structures, output):
 
 
 def test_programs_do_not_outlive_the_block(tmp_path):
-    with pytest.raises(RuntimeError), Programs() as programs:
+    with pytest.raises(RuntimeError, match='while a program runs'), Programs() as programs:
         started = time.monotonic()
         import threading
 
@@ -330,7 +330,7 @@ def test_programs_do_not_outlive_the_block(tmp_path):
         )
         thread.start()
         time.sleep(0.3)
-        raise RuntimeError
+        raise RuntimeError('while a program runs')
     thread.join()
     assert status == [-15] and time.monotonic() - started < 30
     assert programs.run(command, tmp_path, tmp_path / 'out', os.environ) == -15  # nor does anything start after it
@@ -349,7 +349,8 @@ def test_an_interrupted_run_leaves_whole_pieces_and_no_program(structures, outpu
             def label(self, atoms, folder, checkpoints, programs, processes):
                 if atoms.positions[0, 0] > 0.15:
                     print('asleep', flush=True)
-                    if programs.run([sys.executable, '-c', 'import time; time.sleep(60)'], folder, folder / 'out', {{}}):
+                    sleep = [sys.executable, '-c', 'import time; time.sleep(60)']
+                    if programs.run(sleep, folder, folder / 'out', {{}}):
                         raise LabellingError('was stopped')
                 return super().label(atoms, folder, checkpoints, programs, processes)
         try:

@@ -1,4 +1,4 @@
-"""Claims about ``ufpnmr label`` and about running another interpreter; a small program pretends to be a Python with GPAW."""
+"""Claims about ``ufpnmr label`` and about running another interpreter; a small program plays a Python with GPAW."""
 
 import json
 import os
@@ -326,7 +326,8 @@ def test_gpaw_is_compiled_with_what_is_there(tmp_path, monkeypatch, linked, libr
         compiler = tmp_path / name
         # a program without libraries needs only the compiler
         compiler.write_text(
-            f'#!/bin/sh\nfor name in {linked}; do case "$*" in *-l$name*) exit 0; esac; done; case "$*" in *-l*) exit 1; esac\n'
+            f'#!/bin/sh\nfor name in {linked}; do case "$*" in *-l$name*) exit 0; esac; done\n'
+            'case "$*" in *-l*) exit 1; esac\n'
         )
         compiler.chmod(0o755)
     monkeypatch.setenv('PATH', f'{tmp_path}:/bin')

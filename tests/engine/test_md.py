@@ -10,6 +10,7 @@ import pytest
 from ase import Atoms, units
 from ase.io import write
 
+from aiida_ufpnmr.engine import main
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md import Simulation
@@ -147,9 +148,14 @@ def test_guard_stops_when_atoms_come_closer_than_the_data(potential, crystal):
     direction = state['positions'][j] - state['positions'][i]
     state['velocities'][i] = 0.2 * direction / np.linalg.norm(direction)  # 1500 eV: nothing stops it but the guard
     simulation.restore(state)
+    closest = simulation._limits.closest
+    simulation._limits = simulation._limits._replace(kinetic=np.inf, force=np.inf, speed=np.inf)
     stop = simulation.run(2000)
-    assert stop is not None and stop.reason in ('closest_approach', 'temperature')
-    assert simulation.step < 2000
+    assert stop.reason == 'closest_approach' and 0 < simulation.step < 2000
+    apart = simulation.atoms.get_all_distances(mic=True) + 99 * np.eye(len(atoms))
+    types = simulation._system.types
+    too_close = np.argwhere(apart < closest[np.ix_(types, types)])
+    assert sorted(map(sorted, too_close.tolist())) == [sorted((i, j))] * 2
 
 
 def test_guard_names_the_pair(potential):
@@ -200,10 +206,13 @@ def test_nothing_goes_below_the_first_knot_even_without_a_guard_on_the_training_
         (('--steps', 'many'), "'many'"),
     ],
 )
-def test_bad_options_give_one_line_and_status_2(files, arguments, message):
-    done = subprocess.run(command(files, *arguments), capture_output=True, text=True)
-    assert done.returncode == 2
-    assert message in done.stderr and done.stderr.count('\n') == 1
+def test_bad_options_give_one_line_and_status_2(files, arguments, message, monkeypatch, capsys):
+    _, _, _, *words = command(files, *arguments)
+    monkeypatch.setattr('sys.argv', ['ufpnmr', *words])
+    with pytest.raises(SystemExit, match='2'):
+        main.main()
+    stderr = capsys.readouterr().err
+    assert message in stderr and stderr.count('\n') == 1
     assert not (files / 'run.h5').exists() and not (files / 'run.h5.pieces').exists()
 
 

@@ -25,8 +25,11 @@ def cut_run(tmp_path, monkeypatch):
         for number, stop in enumerate([*stops, STEPS]):
             path = tmp_path / f'{number}' / 'run.h5'
             path.parent.mkdir()
-            over = Stop('wall_time', '')
-            monkeypatch.setattr(_Loop, '_end_of_time', lambda self, _: over if self.simulation.step >= stop else None)
+
+            def end_of_time(loop, _, stop=stop):
+                return Stop('wall_time', '') if loop.simulation.step >= stop else None
+
+            monkeypatch.setattr(_Loop, '_end_of_time', end_of_time)
             run_md(argon(), path, STEPS, OUTPUT, origin=origin)
             parts.append(path)
             origin = checkpoint_path(path)

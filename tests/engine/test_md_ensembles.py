@@ -75,21 +75,21 @@ def plain_chain(chain, kinetic, degrees, relaxation, interval):
     for weight in (outer, 1 - 2 * outer, outer):
         step = weight * interval
 
-        def force(k):
+        def force(k, factor):
             drive = 2 * kinetic * factor**2 - degrees if k == 0 else masses[k - 1] * v[k - 1] ** 2 - 1
             return drive / masses[k]
 
-        v[2] += force(2) * step / 2
+        v[2] += force(2, factor) * step / 2
         for k in (1, 0):
             v[k] *= np.exp(-v[k + 1] * step / 4)
-            v[k] += force(k) * step / 2
+            v[k] += force(k, factor) * step / 2
             v[k] *= np.exp(-v[k + 1] * step / 4)
         factor *= np.exp(-v[0] * step)
         for k in (0, 1):
             v[k] *= np.exp(-v[k + 1] * step / 4)
-            v[k] += force(k) * step / 2
+            v[k] += force(k, factor) * step / 2
             v[k] *= np.exp(-v[k + 1] * step / 4)
-        v[2] += force(2) * step / 2
+        v[2] += force(2, factor) * step / 2
     return factor, v
 
 

@@ -306,7 +306,7 @@ def test_pieces_read_like_the_final_file(tmp_path, monkeypatch):
 def test_pieces_that_were_joined_but_not_removed_before_a_kill_do_not_count_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(pieces, 'FANOUT', 3)
     kept = {}
-    for step, writer in enumerate(filled_writer(tmp_path / 'run.h5', 3)):
+    for writer in filled_writer(tmp_path / 'run.h5', 3):
         writer.write()
         kept |= {path.name: path.read_bytes() for path in writer.pieces_folder.iterdir()}
     writer.__exit__()

@@ -31,7 +31,7 @@ def trajectory(tmp_path_factory):
 def ufpnmr(monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr('sys.argv', ['ufpnmr', *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_status:
+        with pytest.raises(SystemExit, match=r'\d') as exit_status:
             program.main()
         return exit_status.value.code, capsys.readouterr()
 

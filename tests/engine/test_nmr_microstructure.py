@@ -39,7 +39,7 @@ LITHIUM = get_isotope('7Li')
 
 
 def finite_volumes(s, permeability, cells=9, points=80):
-    """A chain of intervals with barriers, each cut into many volumes: the master equation, by its matrix exponential."""
+    """A chain of intervals with barriers, each cut into many volumes: the matrix exponential of the master equation."""
     n = cells * points
     bond = np.full(n, points**2, float)
     bond[points - 1 :: points] = points / (1 / points + 1 / permeability)
@@ -273,7 +273,7 @@ def test_temperature_carries_the_diffusion_by_arrhenius():
     ],
 )
 def test_senseless_grains_are_refused(options):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match='structure must|boundary_nm must|glass_fraction must|spread of sizes'):
         GrainSettings(**options)
 
 

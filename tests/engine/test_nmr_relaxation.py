@@ -31,8 +31,8 @@ def test_two_times_come_back_with_their_weights(rule, non_negative):
     found = inverse_laplace(LAG, points, error, rule=rule, non_negative=non_negative)
     main = sorted(found.peaks, key=lambda peak: -peak.weight)[:2]
     fast, slow = sorted(main, key=lambda peak: peak.tau)
-    # broadening by the penalty leaves the mean of ln τ and the area nearly as they are; without the constraint there are
-    # side lobes of opposite sign, which the main peaks make up for
+    # broadening by the penalty leaves the mean of ln τ and the area nearly as they are; without the constraint there
+    # are side lobes of opposite sign, which the main peaks make up for
     assert fast.tau == pytest.approx(10, rel=0.15) and slow.tau == pytest.approx(300, rel=0.15)
     assert (fast.weight, slow.weight) == pytest.approx((0.3, 0.5), abs=0.04 if non_negative else 0.12)
     assert found.plateau == pytest.approx(0.2, abs=0.02 if non_negative else 0.06)
@@ -92,7 +92,7 @@ def test_bands_hold_the_weight_of_a_single_time():
     ],
 )
 def test_points_that_cannot_be_transformed_are_refused(lag, c, error, options):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match='at least 8|not finite|above zero|rule must'):
         inverse_laplace(lag, c, error, **options)
 
 

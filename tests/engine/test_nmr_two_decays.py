@@ -24,7 +24,7 @@ def two_rates(seed, fast, slow, n_ions=48, n_frames=3000, share=0.5, noise=5.0):
 def test_overlap_of_two_exponentials_equals_the_integral():
     one, other = Decay(7.0, 1.0, 1.0, 0.0), Decay(20.0, 1.0, 1.0, 0.0)
     for h in (0.0, 3.0, 50.0):
-        expected = quad(lambda v: np.exp(-abs(v) / 7 - abs(v + h) / 20), -600, 600, points=[-h, 0.0], limit=200)[0]
+        expected = quad(lambda v, h=h: np.exp(-abs(v) / 7 - abs(v + h) / 20), -600, 600, points=[-h, 0.0], limit=200)[0]
         assert crossed_overlap(np.array([h]), one, other)[0] == pytest.approx(expected, rel=1e-6)
 
 

@@ -47,7 +47,7 @@ def trimmed(rng, scale, *grids, begins=True):
 def random_potential(seed=0, species=('Li', 'P', 'S'), shared=True, uniform=True):
     """A potential of random coefficients: nothing cancels, so every term shows in a gradient test.
 
-    Grids differ between pairs and between trios; where they are not ``shared``, those of the legs with the partner, too.
+    Grids differ between pairs and between trios; where they are not ``shared``, those of legs with the partner, too.
     """
     rng = np.random.default_rng(seed)
     starts = {pair: rng.uniform(0.8, 1.3) for pair in pair_names(species)}
@@ -76,7 +76,7 @@ def random_potential(seed=0, species=('Li', 'P', 'S'), shared=True, uniform=True
 
 
 def triclinic_cell(n=14, seed=1, species=('Li', 'P', 'S')):
-    """A triclinic cell narrower than the cut-off, so that several images of an atom count; atoms at least 1.6 Å apart."""
+    """A triclinic cell narrower than the cut-off, so that some images of an atom count; atoms at least 1.6 Å apart."""
     rng = np.random.default_rng(seed)
     cell = np.array([[6.0, 0.2, 0.0], [1.5, 5.5, 0.3], [-0.8, 0.6, 5.0]])
     atoms = Atoms(cell=cell, pbc=True)
@@ -185,7 +185,7 @@ def test_forces_are_minus_the_gradient(shared, uniform):
             moved.positions[i, a] += step * h
             energies.append(potential.compute(moved).energy)
         numerical[i, a] = -(energies[0] - 8 * energies[1] + 8 * energies[2] - energies[3]) / (12 * h)
-    # the spline's third derivative jumps at knots, so the four-point formula errs by h³ times that jump where one is crossed
+    # the spline's third derivative jumps at knots; across one, the four-point formula errs by h³ times that jump
     np.testing.assert_allclose(found, numerical, atol=1e-7 * abs(found).max())
 
 
@@ -259,7 +259,7 @@ def test_pairs_fade_out_smoothly_at_their_cutoffs(uniform):
 
 @pytest.mark.parametrize('uniform', [True, False])
 def test_three_body_energy_does_not_jump_where_its_grids_begin_and_end(uniform):
-    """A trimer is taken apart and pushed together: no two points that lie close differ by more than the slope allows."""
+    """A trimer is taken apart and pushed together: no two points close by differ by more than the slope allows."""
     potential = without_pairs(random_potential(2, shared=False, uniform=uniform))
     atoms, h = Atoms('LiSP', positions=np.zeros((3, 3))), 2e-3
     for angle in (0.4, 1.5):
@@ -384,7 +384,7 @@ def test_no_atom_can_be_pushed_through_another(labelled):
     potential, _ = fit_potential(labelled, PotentialSettings())
     rng = np.random.default_rng(0)
     for atoms in labelled.subset([0, 9, 11]):
-        for i, direction in zip(rng.choice(32, 6, replace=False), rng.normal(size=(6, 3))):
+        for i in rng.choice(32, 6, replace=False):
             close = atoms.get_distances(i, range(32), mic=True)
             j = int(np.argsort(close)[1])
             towards = atoms.get_distance(i, j, mic=True, vector=True) / close[j]

@@ -249,7 +249,7 @@ def test_a_committee_that_is_none_is_refused(crystal_potential, committee, tmp_p
 
 @pytest.fixture(scope='module')
 def compared(tmp_path_factory):
-    """Labels that each method needs over five seeds: 110 meV/Å in forces of a crystal, a hot one, another phase and a glass."""
+    """Labels that each method needs over five seeds: 110 meV/Å in a crystal, a hot one, another phase and a glass."""
     results = tmp_path_factory.mktemp('compared') / 'out.json'
     benchmark = Path(__file__).parents[2] / 'examples' / 'benchmarks' / 'selection.py'
     subprocess.run([sys.executable, benchmark, '--json', results], check=True)

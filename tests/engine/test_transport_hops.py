@@ -132,9 +132,9 @@ def test_ions_that_only_rattle_do_not_hop_and_the_upper_limit_says_how_rarely():
 
 
 def test_a_short_trajectory_and_senseless_settings_are_refused():
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match='need at least 30'):
         find_hops(np.zeros((20, 2, 3)), STEP_PS)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match='window_ps must be above zero'):
         HopSettings(window_ps=-1.0)
 
 

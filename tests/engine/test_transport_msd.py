@@ -144,10 +144,10 @@ def test_confinement_is_one_for_walks_and_that_of_noise_in_a_narrow_cage():
 
 @pytest.mark.parametrize('window', [(0.3, 0.1), (0.0, 0.2), (0.1, 1.5), (np.nan, np.nan), (0.1, 0.1001)])
 def test_a_senseless_window_is_refused(window):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match='window'):
         diffusion(random_walk(0, 200, 3), 0.1, window=window)
 
 
 def test_a_handful_of_frames_is_refused():
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match='at least 16'):
         diffusion(random_walk(0, 5, 3), 0.1)
