@@ -16,6 +16,7 @@ from aiida_ufpnmr.engine.structure.sites import find_sites
 from aiida_ufpnmr.engine.trajectories.paths import PathSettings
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.transport.hops import Hops, HopSettings, find_hops, hop_rate
+from aiida_ufpnmr.engine.transport.msd import CAGED, confinement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 #: Ions whose displacement is kept and drawn: those that hop most, in panels of their own.
 PANELS = 4
 #: Swings of an ion about its place reach this many times their median distance in one frame out of a hundred or two.
-FARTHEST_RATTLE = 2.4
+FARTHEST_RATTLE = 2.5
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,10 @@ class HopsResult(Result):
     return_fraction: float = quantity('', 'share of hops that lead back', default=np.nan)
     successive_hop_cosine: float = quantity('', 'mean cosine of the angle to the next hop', default=np.nan)
     hop_dispersion: float = quantity('', 'width of the interval over that of a Poisson count', default=np.nan)
-    rattle_angstrom: float = quantity('Å', 'median distance from where an ion sits', default=np.nan)
+    rattle_angstrom: float = quantity(
+        'Å', 'median distance from the mean place over ten residence times', default=np.nan
+    )
+    confinement: float = quantity('', 'as of msd: 1 for diffusion, more in a cage', default=np.nan)
     hops_between_sites: dict | None = quantity('', 'hops by site before and after', default=None)
     site_changes: int | None = quantity('', 'changes of site', default=None)
     site_changes_with_hop: int | None = quantity('', 'of these, with a hop of the same ion', default=None)
@@ -77,7 +81,8 @@ class HopsResult(Result):
         lines = []
         if not self.hop_rate_corrected:
             lines.append('Hops follow one another too fast for the residence time: the rate is a lower limit.')
-        if self.hops and self.settings['threshold_angstrom'] < FARTHEST_RATTLE * self.rattle_angstrom:
+        wide = self.settings['threshold_angstrom'] < FARTHEST_RATTLE * self.rattle_angstrom
+        if self.hops and wide and self.confinement > CAGED:
             words = 'such swings pass the threshold without a hop; raise --threshold-angstrom'
             lines.append(f'Ions rattle by {self.rattle_angstrom:.2f} Å: {words}.')
         return lines
@@ -165,6 +170,7 @@ def hops(source: PathSource, settings: HopsSettings) -> HopsResult:
         successive_hop_cosine=rate.successive_cosine,
         hop_dispersion=rate.dispersion,
         rattle_angstrom=rattle(paths.positions, 10 * found.residence),
+        confinement=confinement(paths.positions)[0],
         shown_atom=paths.index[busiest],
         shown_time_ps=time_ps,
         shown_displacement_angstrom=displacement,
