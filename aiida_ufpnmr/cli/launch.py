@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.shared import is_daemon_running, load_code, load_node, with_profile
+from aiida_ufpnmr.cli.shared import load_code, load_node, with_profile
 from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, LazyGroup, print_table
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.settings import read_mapping
+from aiida_ufpnmr.tools.profile import is_daemon_running
 
 PROTOCOLS = ('fast', 'balanced', 'stringent')
 
@@ -190,7 +191,7 @@ def run_or_submit(workflow, daemon: bool, **inputs):
 
 def stop_if_failed(node) -> None:
     """Leave with exit status 1 and the reason where a workflow did not end well."""
-    from aiida_ufpnmr.workflows.dynamic_nmr import reason
+    from aiida_ufpnmr.workflows.subprocesses import reason
 
     if not node.is_finished_ok:
         raise click.ClickException(f'{reason(node)}; see "verdi process report {node.pk}"')

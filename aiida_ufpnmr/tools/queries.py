@@ -115,26 +115,6 @@ def _gives_labels(dataset: DatasetData, calculations: Collection[int]) -> bool:
     )
 
 
-def find_labels(hashes: Collection[str]) -> dict[str, tuple[int, int]]:
-    """Where labels are in this profile, each told by the hash of its structure and settings.
-
-    Returns:
-        pk of the oldest data set that holds a label and its row there, for each hash that was found.
-    """
-    wanted = set(hashes)
-    found: dict[str, tuple[int, int]] = {}
-    query = QueryBuilder()
-    query.append(
-        DatasetData, tag='set', filters={'attributes.with_energy': {'>': 0}}, project=['id', 'attributes.rows']
-    ).order_by({'set': 'id'})
-    for pk, rows in query.iterall():
-        for row in rows:
-            label = row.get(LABEL_KEY)
-            if label in wanted:
-                found.setdefault(label, (pk, row['index']))
-    return found
-
-
 def settings_behind(node: Node) -> list[Setting]:
     """Every parameter and setting that went into the calculations behind ``node``."""
     settings = []

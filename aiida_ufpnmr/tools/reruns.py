@@ -31,6 +31,12 @@ from aiida_ufpnmr.data.checked_file import CheckedFileData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine.efg.model import BEFORE_MESSAGES
 from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.tools.profile import (
+    get_or_create_code,
+    get_or_create_computer,
+    get_or_create_profile,
+    ufpnmr_executable,
+)
 
 #: What can be run again: each by the name of its plug-in, in the order of a pipeline. Labels are not among them, for they
 #: take days.
@@ -238,13 +244,6 @@ def _leaves(value: Any, name: str = ''):
 
 def main() -> None:
     """Work in the profile under AIIDA_PATH; see the top of this file."""
-    from aiida_ufpnmr.cli.setup import (
-        get_or_create_code,
-        get_or_create_computer,
-        get_or_create_profile,
-        ufpnmr_executable,
-    )
-
     path, output, tolerance, *steps = sys.argv[1:]
     get_or_create_profile('verify')
     get_or_create_computer()

@@ -11,7 +11,6 @@ from aiida.orm import AbstractCode, Dict, Float, Int, List, StructureData, to_ai
 
 from aiida_ufpnmr.calculations.learning_sets import write_history
 from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.workflows.dynamic_nmr import reason
 from aiida_ufpnmr.workflows.label import LabelWorkChain
 from aiida_ufpnmr.workflows.learning_generation import (
     ERRORS,
@@ -21,6 +20,7 @@ from aiida_ufpnmr.workflows.learning_generation import (
 )
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
 from aiida_ufpnmr.workflows.protocols.mixin import merged
+from aiida_ufpnmr.workflows.subprocesses import reason
 
 #: Outputs of the last generation that ended well.
 OUTPUTS = ('dataset', 'potential', 'efg_model', 'potential_errors', 'efg_errors')
@@ -103,7 +103,7 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         below = overrides.pop('label', None)
         inputs = cls.get_protocol_inputs(protocol, overrides)
         common = {'code': code, 'metadata': {'options': dict(options or {})}}
-        inputs = merged({name: common for name in ('fit_potential', 'fit_efg', 'md', 'select')}, inputs)
+        inputs = merged(dict.fromkeys(('fit_potential', 'fit_efg', 'md', 'select'), common), inputs)
         inputs |= {'dataset': dataset, 'structures': dict(structures)}
         if test_dataset is not None:
             inputs['test_dataset'] = test_dataset

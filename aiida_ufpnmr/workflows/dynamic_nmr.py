@@ -14,12 +14,11 @@ from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.summarise import summarise
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
-from aiida_ufpnmr.workflows.cleaning import clean_input
-from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.md import MdWorkChain
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
 from aiida_ufpnmr.workflows.protocols.mixin import merged
 from aiida_ufpnmr.workflows.repeat import AcfWorkChain, AnalyseWorkChain
+from aiida_ufpnmr.workflows.subprocesses import clean_input, expose_inputs, reason
 from aiida_ufpnmr.workflows.supercell import repetitions
 
 #: What each analysis gives to the outputs of the WorkChain.
@@ -121,7 +120,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         height = inputs.pop('min_cell_height_angstrom')
         inputs = merged({'md': {'parameters': {'supercell': repetitions(cell, height)}}}, inputs)
         common = {'code': code, 'metadata': {'options': dict(options or {})}}
-        return merged({name: common for name in ('md', 'acf', 'msd', 'hops')}, inputs)
+        return merged(dict.fromkeys(('md', 'acf', 'msd', 'hops'), common), inputs)
 
     def simulate(self) -> ToContext:
         """Molecular dynamics with EFG tensors on the fly."""
@@ -179,8 +178,3 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         """Put the numbers side by side."""
         results = {name: self.ctx[name].outputs.results for name in ('md', 'acf', 'msd', 'hops')}
         self.out('tau', summarise(**results))
-
-
-def reason(node) -> str:
-    """Why a process failed, for the message of its caller."""
-    return f'{node.process_label}<{node.pk}> {node.exit_message or node.process_state}'

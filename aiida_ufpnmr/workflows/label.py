@@ -11,14 +11,12 @@ from aiida.orm import AbstractCode, Bool, Dict, Float, Int, List, Node, Str, Str
 
 from aiida_ufpnmr.calculations.label_sets import collect_labels, gather_structures, select_structures
 from aiida_ufpnmr.calculations.select_structure import select_structure
-from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.data.dataset import DatasetData, find_labels
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
 from aiida_ufpnmr.engine.dft.screening import unsuitable
-from aiida_ufpnmr.tools.queries import find_labels
-from aiida_ufpnmr.workflows.dynamic_nmr import reason
-from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.label_engines import ENGINES, LabelEngine
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
+from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
 
 
 def validate_together(inputs: Mapping[str, Any], _) -> str | None:

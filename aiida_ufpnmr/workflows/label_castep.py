@@ -13,10 +13,10 @@ from aiida_ufpnmr.calculations.label_castep import SEED, LabelCastepCalculation,
 from aiida_ufpnmr.engine.dft.castep import CastepRun, parse_castep
 from aiida_ufpnmr.engine.dft.castep_settings import LADDER, normalised, rung_parameters, with_extra_bands
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.kpoints import castep_kpoints
 from aiida_ufpnmr.workflows.label_restart import LabelRestartWorkChain
 from aiida_ufpnmr.workflows.protocols.mixin import merged
+from aiida_ufpnmr.workflows.subprocesses import expose_inputs
 
 CODES = LabelCastepCalculation.exit_codes
 

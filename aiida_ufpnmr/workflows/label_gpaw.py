@@ -12,9 +12,9 @@ from aiida.orm import AbstractCode, CalcJobNode, StructureData
 from aiida_ufpnmr.calculations.label_gpaw import LabelGpawCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft.gpaw_engine import gpaw_settings
-from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.label_restart import LabelRestartWorkChain
 from aiida_ufpnmr.workflows.protocols.mixin import merged
+from aiida_ufpnmr.workflows.subprocesses import expose_inputs
 
 CODES = LabelGpawCalculation.exit_codes
 

@@ -16,11 +16,10 @@ from aiida_ufpnmr.calculations.select import SelectCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
-from aiida_ufpnmr.workflows.dynamic_nmr import reason
-from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.label import LabelWorkChain, validate_engine
 from aiida_ufpnmr.workflows.md import MdWorkChain
 from aiida_ufpnmr.workflows.repeat import FitEfgWorkChain, FitPotentialWorkChain, RepeatWorkChain, SelectWorkChain
+from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
 
 #: Errors on withheld structures that a generation reports, from either fit.
 ERRORS = ('energy_rmse_meV_per_atom', 'forces_rmse_meV_per_angstrom', 'omega_q_mae_khz')

@@ -14,10 +14,10 @@ from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
-from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
 from aiida_ufpnmr.workflows.protocols.mixin import merged
 from aiida_ufpnmr.workflows.restart import RestartWorkChain
+from aiida_ufpnmr.workflows.subprocesses import expose_inputs
 from aiida_ufpnmr.workflows.supercell import repetitions
 
 CODES = MdCalculation.exit_codes

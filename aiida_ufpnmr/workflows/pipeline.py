@@ -12,12 +12,11 @@ from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.select_structure import select_structure
 from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.workflows.cleaning import clean_input
-from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain, reason
-from aiida_ufpnmr.workflows.exposing import expose_inputs
+from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
 from aiida_ufpnmr.workflows.protocols.mixin import merged
 from aiida_ufpnmr.workflows.repeat import FitEfgWorkChain, FitPotentialWorkChain
+from aiida_ufpnmr.workflows.subprocesses import clean_input, expose_inputs, reason
 
 
 def validate_start(inputs: Mapping[str, Any], _) -> str | None:

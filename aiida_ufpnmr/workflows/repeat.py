@@ -11,8 +11,8 @@ from aiida_ufpnmr.calculations.analyse import AnalyseCalculation
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.select import SelectCalculation
-from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.restart import RestartWorkChain
+from aiida_ufpnmr.workflows.subprocesses import expose_inputs
 
 #: Exit codes that all of these calculations share.
 CODES = SelectCalculation.exit_codes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, ProcessSpec, WorkChain, while_
 from aiida.orm import CalcJobNode
 
-from aiida_ufpnmr.workflows.cleaning import clean_input, clean_working_directories
+from aiida_ufpnmr.workflows.subprocesses import clean_input, clean_working_directories
 
 
 class RestartWorkChain(BaseRestartWorkChain):

@@ -19,10 +19,11 @@ from ase import Atoms
 from ase.io import write
 
 from aiida_ufpnmr.data import DatasetData
+from aiida_ufpnmr.data.dataset import find_labels
 from aiida_ufpnmr.engine.dataset import energy, forces, read_dataset
 from aiida_ufpnmr.engine.dft.gpaw_engine import gpaw_settings
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.tools.queries import find_labels, labels_behind
+from aiida_ufpnmr.tools.queries import labels_behind
 
 WORKFLOW = WorkflowFactory('ufpnmr.label')
 

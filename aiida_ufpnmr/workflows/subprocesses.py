@@ -1,0 +1,56 @@
+"""Processes that a workflow calls: their inputs as its own, the reason of a failure, and their working directories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from aiida.engine import Process, ProcessSpec
+from aiida.engine.processes.ports import PortNamespace
+from aiida.orm import Bool, CalcJobNode, ProcessNode, to_aiida_type
+
+
+def expose_inputs(
+    spec: ProcessSpec, process: type[Process], namespace: str, exclude: Sequence[str], help: str, required: bool = True
+) -> None:
+    """Expose the inputs of ``process`` under ``namespace``, without ``exclude``; it may stay empty if not ``required``.
+
+    AiiDA opens an exposed namespace to any name, since it sets its valid type anew; here each keeps what it was.
+    """
+    options = {'help': help} if required else {'help': help, 'required': False, 'populate_defaults': False}
+    spec.expose_inputs(process, namespace=namespace, exclude=exclude, namespace_options=options)
+    _close(spec.inputs[namespace], process.spec().inputs)
+
+
+def _close(exposed: PortNamespace, original: PortNamespace) -> None:
+    exposed.dynamic = original.dynamic
+    for name, port in exposed.items():
+        if isinstance(port, PortNamespace):
+            _close(port, original[name])
+
+
+def reason(node: ProcessNode) -> str:
+    """The reason why a process failed, for the message of its caller."""
+    return f'{node.process_label}<{node.pk}> {node.exit_message or node.process_state}'
+
+
+def clean_input(spec: ProcessSpec) -> None:
+    """Let a workflow be asked whether working directories are to go."""
+    spec.input(
+        'clean_workdir',
+        valid_type=Bool,
+        serializer=to_aiida_type,
+        default=lambda: Bool(True),
+        help='Remove the working directories of what went well in the end; what matters is kept as nodes.',
+    )
+
+
+def clean_working_directories(calculations: Iterable[CalcJobNode]) -> list[int]:
+    """Clean the working directories of ``calculations``; return their pks. What cannot be reached is left alone."""
+    cleaned = []
+    for calculation in calculations:
+        try:
+            calculation.outputs.remote_folder._clean()
+        except (OSError, AttributeError, KeyError):
+            continue
+        cleaned.append(calculation.pk)
+    return cleaned
