@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiida.engine import CalcJobProcessSpec
+from aiida.orm import Data
 
 from aiida_ufpnmr.calculations.base import UfpnmrCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
@@ -26,7 +29,7 @@ class FitCalculation(UfpnmrCalculation):
         test = ['--test', 'test.extxyz'] if 'test_dataset' in self.inputs else []
         return ['dataset.extxyz', '-o', self.OUTPUT_FILE, *test]
 
-    def input_files(self) -> dict[str, DatasetData]:
+    def input_files(self) -> Mapping[str, Data]:
         files = {'dataset.extxyz': self.inputs.dataset}
         if 'test_dataset' in self.inputs:
             files['test.extxyz'] = self.inputs.test_dataset

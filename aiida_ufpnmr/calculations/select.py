@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiida.engine import CalcJobProcessSpec
-from aiida.orm import SinglefileData
+from aiida.orm import Data
 
 from aiida_ufpnmr.calculations.base import UfpnmrCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
@@ -17,7 +19,6 @@ class SelectCalculation(UfpnmrCalculation):
 
     ENTRY_POINT = 'ufpnmr.select'
     COMMAND = 'select'
-    OPTIONS = ('number', 'max_per_source', 'looked_at', 'method', 'seed')
     OUTPUT_FILE = 'picked.extxyz'
 
     @classmethod
@@ -55,7 +56,7 @@ class SelectCalculation(UfpnmrCalculation):
         committee = [word for name in self._committee() for word in ('--committee', name)]
         return ['potential.h5', *trajectories, '-o', self.OUTPUT_FILE, *efg, *committee]
 
-    def input_files(self) -> dict[str, SinglefileData]:
+    def input_files(self) -> Mapping[str, Data]:
         trajectories = {f'{name}.h5': node for name, node in self.inputs.trajectories.items()}
         efg = {'efg-model.h5': self.inputs.efg_model} if 'efg_model' in self.inputs else {}
         return {'potential.h5': self.inputs.potential, **efg, **self._committee(), **trajectories}

@@ -112,7 +112,7 @@ class LabelCastepParser(Parser):
             run = None if text is None else parse_castep(text, name)
         except InputError as error:
             # a file without its banner, or with half a number, was cut off in the middle
-            cut = 'Total time' not in text
+            cut = 'Total time' not in (text or '')
             raise (Failure(self.exit_codes.ERROR_INTERRUPTED, is_cut=True) if cut else self.failure(error)) from error
         if run is not None and not run.converged or _SCF_TRACE in errors:
             cycles = 'the allowed' if run is None or run.scf_cycles is None else run.scf_cycles
