@@ -1,4 +1,4 @@
-"""What all CalcJobs of this package share: each runs one sub-command of ``ufpnmr``, files in, files out."""
+"""The base of the CalcJobs: each runs one sub-command of ``ufpnmr``, files in, files out."""
 
 from __future__ import annotations
 

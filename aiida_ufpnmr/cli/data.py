@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from aiida.cmdline.utils import decorators, echo
 
+from aiida_ufpnmr.engine.commands.shared import print_table
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_output, whole_file
 
@@ -22,15 +23,14 @@ def data_ufpnmr():
 @decorators.with_dbenv()
 def list_nodes():
     """List all nodes, newest last."""
-    import tabulate
     from aiida.orm import QueryBuilder
 
     query = QueryBuilder().append(_kinds(), tag='node').order_by({'node': 'id'})
     rows = [
-        (node.pk, type(node).__name__, node.label, _description(node), node.sha256[:12])
+        (str(node.pk), type(node).__name__, node.label, _description(node), node.sha256[:12])
         for node in query.all(flat=True)
     ]
-    echo.echo(tabulate.tabulate(rows, headers=('PK', 'Type', 'Label', 'Holds', 'SHA-256')))
+    print_table([('PK', 'Type', 'Label', 'Holds', 'SHA-256'), *rows])
 
 
 @data_ufpnmr.command('show')

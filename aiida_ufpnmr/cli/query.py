@@ -75,19 +75,14 @@ def results(name: str, everything: bool, json_path: Path | None) -> None:
     check_outputs(json_path)
     try:
         node = load_node(name)
-    except InputError:
-        found = made_of_label(name) if everything else outcomes_of_label(name)
-    else:
-        found = made_of([node]) if everything else outcomes_of(node)
+    except InputError:  # not a node: a label
+        node = None
     if not everything:
-        _show_outcomes(found, json_path)
+        _show_outcomes(outcomes_of_label(name) if node is None else outcomes_of(node), json_path)
         return
-    print_table(
-        [
-            ('made', 'what', 'by', 'calculation'),
-            *((f'#{one.pk}', one.output, one.calculation, f'#{one.calculation_pk}') for one in found),
-        ]
-    )
+    found = made_of_label(name) if node is None else made_of([node])
+    rows = [(f'#{one.pk}', one.output, one.calculation, f'#{one.calculation_pk}') for one in found]
+    print_table([('made', 'what', 'by', 'calculation'), *rows])
     report({'results': [dataclasses.asdict(one) for one in found]}, json_path)
 
 

@@ -44,7 +44,7 @@ class CheckedFileData(SinglefileData):
 
     def set_file(self, file: str | Path | t.IO, filename: str | Path | None = None) -> None:
         """Check the file, copy it into the repository and set the attributes that describe it."""
-        if hasattr(file, 'read'):
+        if not isinstance(file, (str, Path)):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / self.DEFAULT_FILENAME
                 with open(path, 'wb') as copy:
@@ -76,7 +76,7 @@ class CheckedFileData(SinglefileData):
             )
 
     @contextmanager
-    def open(self, path: str | Path | None = None, mode: str = 'r') -> t.Iterator[t.IO]:
+    def open(self, path: t.Any = None, mode: t.Any = 'r') -> t.Iterator[t.Any]:
         """As of any single file; an :class:`InputError` where it was left out of an archive."""
         self._must_be_there()
         with super().open(path, mode=mode) as handle:
@@ -90,7 +90,7 @@ class CheckedFileData(SinglefileData):
             yield path
 
 
-def _binary(handle: t.IO) -> t.BinaryIO:
+def _binary(handle: t.IO) -> t.IO[bytes]:
     """The binary handle behind ``handle``; text is refused, since it has been decoded already."""
     if isinstance(handle.read(0), str):
         raise InputError('a handle opened as text cannot be stored; open the file in binary mode')

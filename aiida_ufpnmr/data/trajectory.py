@@ -30,7 +30,7 @@ class TrajectoryData(Hdf5Data):
         super()._set_path(path, filename)
         for piece in files_of(path):
             if piece != path:
-                self.base.repository.put_object_from_file(piece.absolute(), str(piece.relative_to(path.parent)))
+                self.base.repository.put_object_from_file(str(piece.absolute()), str(piece.relative_to(path.parent)))
 
     def _validate(self) -> bool:
         """One file, and the folder of its pieces where it has some."""

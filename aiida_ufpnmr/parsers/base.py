@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -22,7 +23,8 @@ from aiida_ufpnmr.calculations.base import (
 #: Exit status of ``ufpnmr`` for bad input.
 BAD_INPUT = 2
 
-#: The status that a shell gives a command that got SIGKILL (the kernel's, when memory runs out) or SIGTERM (a scheduler's).
+#: The status that a shell gives a command that got SIGKILL, the kernel's when memory runs out, or SIGTERM, a
+#: scheduler's.
 KILLED = (128 + 9, 128 + 15)
 
 
@@ -52,7 +54,7 @@ class UfpnmrParser(Parser):
         except ValueError as error:
             return self.exit_codes.ERROR_NO_RESULTS.format(message=str(error))
         try:
-            nodes = self.nodes(folder)
+            nodes = {**self.nodes(folder)}
             if self.calculation.HAS_FIGURE:
                 nodes['figure'] = SinglefileData(existing(folder / FIGURE_FILE))
         except (ValueError, ValidationError) as error:
@@ -62,7 +64,7 @@ class UfpnmrParser(Parser):
             self.out(name, node)
         return None
 
-    def nodes(self, folder: Path) -> dict[str, Data]:
+    def nodes(self, folder: Path) -> Mapping[str, Data]:
         """The output nodes made of the files in ``folder``; :class:`ValueError` where one is missing or unusable."""
         return {self.OUTPUT: self.KIND(existing(folder / self.calculation.OUTPUT_FILE))}
 

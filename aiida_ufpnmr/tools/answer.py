@@ -64,11 +64,10 @@ def with_unit(value: float | None, unit: str) -> str:
     return '–' if value is None else f'{rounded(value)} {unit}'.strip()
 
 
-def interval(bounds: Sequence[float] | None) -> str:
+def interval(bounds: Sequence[float | None] | None) -> str:
     """A confidence interval; empty where there is none."""
-    if not bounds or any(bound is None for bound in bounds):
-        return ''
-    return f'{rounded(bounds[0])} to {rounded(bounds[1])}'
+    known = [bound for bound in bounds or () if bound is not None]
+    return f'{rounded(known[0])} to {rounded(known[1])}' if len(known) == 2 else ''
 
 
 def in_readable_time(ns: float) -> tuple[float, str]:

@@ -1,4 +1,4 @@
-"""A profile of AiiDA with this computer, the codes and the daemon: made where they are missing, left as they are if not.
+"""A profile of AiiDA with this computer, the codes and the daemon: made where missing, left as they are if not.
 
 AiiDA is imported where it is needed only, since its mere import makes a folder in the user's home.
 """
@@ -10,8 +10,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiida_ufpnmr.engine.errors import InputError
+
+if TYPE_CHECKING:
+    from aiida.manage import Profile
 
 PROFILE, COMPUTER, CODE = 'ufpnmr', 'localhost', 'ufpnmr'
 #: The same command, told which Python has GPAW.
@@ -33,6 +37,15 @@ def load_profile(name: str | None) -> None:
         aiida.load_profile(name)
     except ConfigurationError as error:
         raise InputError(f'AiiDA profile {name or ""}: {error}; make one with "aiida-ufpnmr setup"') from error
+
+
+def loaded_profile() -> Profile:
+    """The profile that is loaded."""
+    from aiida.manage import get_manager
+
+    profile = get_manager().get_profile()
+    assert profile is not None  # as all commands that come here have loaded one
+    return profile
 
 
 def is_daemon_running(client) -> bool:
@@ -80,13 +93,13 @@ def get_or_create_profile(name: str | None) -> tuple[str, bool]:
 def get_or_create_computer() -> bool:
     """Make sure that there is a configured computer for this machine; whether it is new."""
     from aiida.common.exceptions import NotExistent
-    from aiida.manage import get_config, get_manager
+    from aiida.manage import get_config
     from aiida.orm import Computer
 
     try:
         computer, new = Computer.collection.get(label=COMPUTER), False
     except NotExistent:
-        workdir = Path(get_config().dirpath) / 'scratch' / get_manager().get_profile().name
+        workdir = Path(get_config().dirpath) / 'scratch' / loaded_profile().name
         computer = Computer(
             label=COMPUTER,
             hostname='localhost',
@@ -172,7 +185,7 @@ def ufpnmr_executable() -> Path:
 
 
 def start_daemon() -> str:
-    """Start the daemon of the loaded profile, if it does not run; what was done."""
+    """Start the daemon of the loaded profile, if it does not run; ``started`` or ``running``."""
     from aiida.common.exceptions import ConfigurationError
     from aiida.engine.daemon.client import DaemonException, get_daemon_client
 
@@ -181,9 +194,8 @@ def start_daemon() -> str:
         if is_daemon_running(client):
             return 'running'
         _forget_dead_broker()
-        if (
-            not client.is_daemon_running
-        ):  # it was stopped; where it was killed, its tasks are in the queue of its broker
+        # where the daemon was killed and not stopped, its tasks are in the queue of its broker
+        if not client.is_daemon_running:
             _queue_lost_processes()
         client.start_daemon()
     except (ConfigurationError, DaemonException) as error:
@@ -192,20 +204,19 @@ def start_daemon() -> str:
 
 
 def _queue_lost_processes() -> None:
-    """Hand those processes to the daemon again that it lost because it was stopped between storing and queueing them."""
+    """Queue those processes again that the daemon lost because it was stopped between storing and queueing them."""
     from aiida.engine.processes.control import get_active_processes
-    from aiida.manage import get_manager
 
     if get_active_processes(project='id'):
         verdi = Path(sys.executable).with_name('verdi')
-        repair = [verdi, '-p', get_manager().get_profile().name, 'process', 'repair']
+        repair = [verdi, '-p', loaded_profile().name, 'process', 'repair']
         subprocess.run(repair, check=True, capture_output=True)
 
 
 def _forget_dead_broker() -> None:
-    """Remove the address of a broker that was killed: a worker that is ready before the new one would wait there for ever."""
+    """Remove the address of a broker that was killed: a worker that starts before the new one would wait there."""
     from aiida.manage import get_config, get_manager
 
-    profile = get_manager().get_profile()
-    if profile.process_control_backend == 'core.zeromq' and not get_manager().get_broker().check_service_reachable():
+    profile, broker = loaded_profile(), get_manager().get_broker()
+    if profile.process_control_backend == 'core.zeromq' and broker is not None and not broker.check_service_reachable():
         (Path(get_config().filepaths(profile)['broker_service']['dir']) / 'broker.sockets').unlink(missing_ok=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, ProcessSpec, ToContext, WorkChain, if_
-from aiida.orm import Dict, Float, Int, StructureData, to_aiida_type
+from aiida.engine import ExitCode, ProcessSpec, ToContext, if_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida.orm import Dict, Float, Int, StructureData
 
+from aiida_ufpnmr.calculations.base import plain_input
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.learning_sets import merge_labels, strained
@@ -16,9 +18,9 @@ from aiida_ufpnmr.calculations.select import SelectCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
-from aiida_ufpnmr.workflows.label import LabelWorkChain, validate_engine
+from aiida_ufpnmr.workflows.label import LabelWorkChain, validate_dft_code
 from aiida_ufpnmr.workflows.md import MdWorkChain
-from aiida_ufpnmr.workflows.repeat import FitEfgWorkChain, FitPotentialWorkChain, RepeatWorkChain, SelectWorkChain
+from aiida_ufpnmr.workflows.repeat import FitsModels, SelectWorkChain
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
 
 #: Errors on withheld structures that a generation reports, from either fit.
@@ -40,13 +42,8 @@ def learning_inputs(spec: ProcessSpec) -> None:
     spec.input_namespace(
         'structures', valid_type=StructureData, dynamic=True, help='Where exploration starts: crystals, glasses, melts.'
     )
-    spec.input(
-        'exploration',
-        valid_type=Dict,
-        serializer=to_aiida_type,
-        validator=_validate_exploration,
-        help='`temperatures_K`: of the runs from each structure; `volume_strains`: taken by turns, 0 if not given.',
-    )
+    text = '`temperatures_K`: of the runs from each structure; `volume_strains`: taken by turns, 0 if not given.'
+    plain_input(spec, 'exploration', Dict, text, validator=_validate_exploration)
     labels = ('dataset', 'test_dataset')
     expose_inputs(spec, FitPotentialCalculation, 'fit_potential', labels, 'Fit of the potential.')
     expose_inputs(spec, FitEfgCalculation, 'fit_efg', labels, 'Fit of the EFG model, where wanted.', required=False)
@@ -55,7 +52,7 @@ def learning_inputs(spec: ProcessSpec) -> None:
     offered = ('potential', 'efg_model', 'committee', 'trajectories')
     expose_inputs(spec, SelectCalculation, 'select', offered, 'The choice of what to label.')
     expose_inputs(spec, LabelWorkChain, 'label', ('dataset', 'structures'), 'The labels.')
-    spec.inputs['label'].validator = validate_engine
+    spec.inputs['label'].validator = validate_dft_code
 
 
 def _validate_exploration(value: Dict, _) -> str | None:
@@ -70,7 +67,7 @@ def _validate_exploration(value: Dict, _) -> str | None:
     return None
 
 
-class LearningGenerationWorkChain(WorkChain):
+class LearningGenerationWorkChain(FitsModels):
     """Explores with a potential, labels what it knows least, and fits anew to all labels.
 
     Without a potential it only fits: that is how the first generation begins. A run that a guard stopped is what is
@@ -78,12 +75,10 @@ class LearningGenerationWorkChain(WorkChain):
     """
 
     @classmethod
-    def define(cls, spec: ProcessSpec) -> None:
+    def define(cls: Any, spec: WorkChainSpec) -> None:
         super().define(spec)
         learning_inputs(spec)
-        spec.input(
-            'number', valid_type=Int, serializer=to_aiida_type, help='Of the generation, for the seeds of its runs.'
-        )
+        plain_input(spec, 'number', Int, 'Of the generation, for the seeds of its runs.')
         spec.input('potential', valid_type=PotentialData, required=False, help='That of the generation before.')
         spec.input('efg_model', valid_type=EfgModelData, required=False, help='That of the generation before.')
 
@@ -199,32 +194,14 @@ class LearningGenerationWorkChain(WorkChain):
 
     def fit(self) -> ToContext:
         """Both models, side by side."""
-        running = {}
-        for name, chain in self._fits():
-            inputs = AttributeDict(self.exposed_inputs(chain._process_class, name))
-            inputs.dataset = self.ctx.dataset
-            if 'test_dataset' in self.inputs:
-                inputs.test_dataset = self.inputs.test_dataset
-            running[name] = self.submit(chain, calculation=inputs, metadata={'call_link_label': name})
-        return ToContext(**running)
+        return ToContext(**self.submit_fits(self.ctx.dataset))
 
     def inspect_fits(self) -> ExitCode | None:
         """Attach the models, their errors, and what they were fitted to."""
         self.out('dataset', self.ctx.dataset)
-        for name, _ in self._fits():
-            node = self.ctx[name]
-            if not node.is_finished_ok:
-                return self.exit_codes.ERROR_FIT_FAILED.format(message=reason(node))
-            model, errors = {
-                'fit_potential': ('potential', 'potential_errors'), 'fit_efg': ('efg_model', 'efg_errors'),
-            }[name]  # fmt: skip
-            self.out(model, node.outputs[model])
-            self.out(errors, node.outputs.results)
+        for why in self.attach_fits().values():
+            return self.exit_codes.ERROR_FIT_FAILED.format(message=why)
         return None
-
-    def _fits(self) -> list[tuple[str, type[RepeatWorkChain]]]:
-        fits: list[tuple[str, type[RepeatWorkChain]]] = [('fit_potential', FitPotentialWorkChain)]
-        return [*fits, ('fit_efg', FitEfgWorkChain)] if self.inputs.get('fit_efg') else fits
 
 
 def generation_report(node) -> dict[str, Any]:

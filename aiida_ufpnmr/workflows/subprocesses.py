@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
 
 from aiida.engine import Process, ProcessSpec
-from aiida.engine.processes.ports import PortNamespace
-from aiida.orm import Bool, CalcJobNode, ProcessNode, to_aiida_type
+from aiida.orm import Bool, CalcJobNode, ProcessNode
+from plumpy.ports import PortNamespace
+
+from aiida_ufpnmr.calculations.base import plain_input
 
 
 def expose_inputs(
@@ -18,10 +22,11 @@ def expose_inputs(
     """
     options = {'help': help} if required else {'help': help, 'required': False, 'populate_defaults': False}
     spec.expose_inputs(process, namespace=namespace, exclude=exclude, namespace_options=options)
-    _close(spec.inputs[namespace], process.spec().inputs)
+    exposed: Any = spec.inputs[namespace]
+    _close(exposed, process.spec().inputs)
 
 
-def _close(exposed: PortNamespace, original: PortNamespace) -> None:
+def _close(exposed: PortNamespace, original: Any) -> None:
     exposed.dynamic = original.dynamic
     for name, port in exposed.items():
         if isinstance(port, PortNamespace):
@@ -35,22 +40,12 @@ def reason(node: ProcessNode) -> str:
 
 def clean_input(spec: ProcessSpec) -> None:
     """Let a workflow be asked whether working directories are to go."""
-    spec.input(
-        'clean_workdir',
-        valid_type=Bool,
-        serializer=to_aiida_type,
-        default=lambda: Bool(True),
-        help='Remove the working directories of what went well in the end; what matters is kept as nodes.',
-    )
+    text = 'Remove the working directories of what went well in the end; what matters is kept as nodes.'
+    plain_input(spec, 'clean_workdir', Bool, text, default=True)
 
 
-def clean_working_directories(calculations: Iterable[CalcJobNode]) -> list[int]:
-    """Clean the working directories of ``calculations``; return their pks. What cannot be reached is left alone."""
-    cleaned = []
+def clean_working_directories(calculations: Iterable[CalcJobNode]) -> None:
+    """Clean the working directories of ``calculations``; one that cannot be reached is left alone."""
     for calculation in calculations:
-        try:
+        with suppress(OSError, AttributeError, KeyError):
             calculation.outputs.remote_folder._clean()
-        except (OSError, AttributeError, KeyError):
-            continue
-        cleaned.append(calculation.pk)
-    return cleaned
