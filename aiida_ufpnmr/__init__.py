@@ -1,3 +1,5 @@
 """Dynamic solid-state NMR of ion conductors from first principles."""
 
-__version__ = '0.1.0'
+from aiida_ufpnmr.version import __version__
+
+__all__ = ('__version__',)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from aiida_ufpnmr import __version__
 from aiida_ufpnmr.engine.commands.shared import LazyGroup, run
+from aiida_ufpnmr.version import __version__
 
 #: Where each sub-command lives, and what it does.
 COMMANDS = {

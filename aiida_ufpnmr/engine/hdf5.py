@@ -17,9 +17,9 @@ import numba
 import numpy as np
 import scipy
 
-from aiida_ufpnmr import __version__
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input, whole_file
+from aiida_ufpnmr.version import __version__
 
 #: Groups that say with what a file was made; they are not part of its content.
 RECORD = 'record'

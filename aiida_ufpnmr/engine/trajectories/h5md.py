@@ -32,9 +32,9 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from aiida_ufpnmr import __version__
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import RECORD, versions
+from aiida_ufpnmr.version import __version__
 
 POSITION = 'particles/all/position'
 VELOCITY = 'particles/all/velocity'
