@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import typing as t
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import yaml
 from aiida.common import CalcInfo, CodeInfo
@@ -38,10 +38,10 @@ def plain_input(
     spec.input(name, valid_type=kind, serializer=to_aiida_type, help=help, **options)
 
 
-def optional_outputs(spec: ProcessSpec, outputs: Iterable[tuple[str, type[Data], str]]) -> None:
-    """Declare outputs that a process may lack, each by its name, type and help."""
-    for name, kind, help in outputs:
-        spec.output(name, valid_type=kind, required=False, help=help)
+def optional(declare: Callable[..., None], *ports: tuple[str, type[Data], str]) -> None:
+    """Declare inputs or outputs that may be missing, each by name, type and help; ``declare`` is a method of a spec."""
+    for name, kind, help in ports:
+        declare(name, valid_type=kind, required=False, help=help)
 
 
 def job_defaults(spec: CalcJobProcessSpec, **defaults: t.Any) -> None:
@@ -51,7 +51,7 @@ def job_defaults(spec: CalcJobProcessSpec, **defaults: t.Any) -> None:
         metadata['options'][name].default = value
 
 
-def failures(spec: CalcJobProcessSpec, codes: Iterable[tuple[int, str, str]]) -> None:
+def failures(spec: CalcJobProcessSpec, *codes: tuple[int, str, str]) -> None:
     """Declare exit codes, each by its status, label and message, of runs that caching must not use again."""
     for status, label, message in codes:
         spec.exit_code(status, label, message=message, invalidates_cache=True)
@@ -88,34 +88,28 @@ class UfpnmrCalculation(CalcJob):
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input('code', valid_type=AbstractCode, help='The command `ufpnmr` on the computer that shall run it.')
-        plain_input(
-            spec,
-            'parameters',
-            Dict,
-            f'Options of `ufpnmr {cls.COMMAND}`, with underscores for hyphens: {", ".join(cls.OPTIONS) or "none"}.',
-            default=None if cls.PARAMETERS_REQUIRED else {},
-            validator=cls.validate_parameters,
-        )
+        text = f'Options of `ufpnmr {cls.COMMAND}`, with underscores for hyphens: {", ".join(cls.OPTIONS) or "none"}.'
+        default: dict | None = None if cls.PARAMETERS_REQUIRED else {}
+        plain_input(spec, 'parameters', Dict, text, default=default, validator=cls.validate_parameters)
         if cls.SETTINGS:
             text = 'Settings of the fit, by name; what is not given keeps its default.'
             plain_input(spec, 'settings', Dict, text, required=False, validator=cls.validate_settings)
         job_defaults(spec, withmpi=False, parser_name=cls.ENTRY_POINT, environment_variables=dict(ENVIRONMENT))
-        outputs = (
+        optional(
+            spec.output,
             ('results', Dict, 'What the command reports; keys carry their units.'),
             ('timing', Dict, 'Wall and CPU time and speeds; no content hash covers them.'),
-            ('figure', SinglefileData, 'The figure, as PNG.'),
         )
-        optional_outputs(spec, outputs if cls.HAS_FIGURE else outputs[:-1])
+        if cls.HAS_FIGURE:
+            optional(spec.output, ('figure', SinglefileData, 'The figure, as PNG.'))
         spec.default_output_node = 'results'
         failures(
             spec,
-            (
-                (210, 'ERROR_INPUT_REFUSED', 'The command refused its input: {message}'),
-                (310, 'ERROR_COMMAND_FAILED', 'The command failed: {message}'),
-                (320, 'ERROR_NO_RESULTS', 'The command ended well but left no readable results: {message}'),
-                (330, 'ERROR_OUTPUT_UNUSABLE', 'An output file is missing or unusable: {message}'),
-                (400, 'ERROR_INTERRUPTED', 'The command was cut off before it ended; run it again, with more time.'),
-            ),
+            (210, 'ERROR_INPUT_REFUSED', 'The command refused its input: {message}'),
+            (310, 'ERROR_COMMAND_FAILED', 'The command failed: {message}'),
+            (320, 'ERROR_NO_RESULTS', 'The command ended well but left no readable results: {message}'),
+            (330, 'ERROR_OUTPUT_UNUSABLE', 'An output file is missing or unusable: {message}'),
+            (400, 'ERROR_INTERRUPTED', 'The command was cut off before it ended; run it again, with more time.'),
         )
 
     @classmethod

@@ -28,7 +28,7 @@ def options(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def refusal(known: Sequence[str], parameters: Mapping[str, Any], arguments: Sequence[str]) -> str | None:
-    """Why ``ufpnmr`` would refuse this command line, or ``None``; nothing is run.
+    """The reason why ``ufpnmr`` would refuse this command line, or ``None``; nothing is run.
 
     Args:
         known: names that ``parameters`` may hold.

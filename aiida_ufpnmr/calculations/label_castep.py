@@ -13,7 +13,7 @@ from aiida.common.warnings import AiidaDeprecationWarning
 from aiida.engine import CalcJob, CalcJobProcessSpec
 from aiida.orm import AbstractCode, Bool, Dict, KpointsData, RemoteData, StructureData
 
-from aiida_ufpnmr.calculations.base import failures, job_defaults, optional_outputs, plain_input
+from aiida_ufpnmr.calculations.base import failures, job_defaults, optional, plain_input
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft import castep_settings
 
@@ -80,49 +80,30 @@ class LabelCastepCalculation(CalcJob):
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input('code', valid_type=AbstractCode, help='CASTEP on the computer that shall run it.')
-        spec.input(
-            'structure',
-            valid_type=StructureData,
-            validator=validate_structure,
-            help='What to label. Kinds with names of their own become species of their own.',
-        )
-        plain_input(
-            spec,
-            'parameters',
-            Dict,
-            'Keywords of CASTEP under PARAM and CELL, as aiida-castep has them.',
-            validator=validate_parameters,
-        )
+        text = 'The structure to label. Kinds with names of their own become species of their own.'
+        spec.input('structure', valid_type=StructureData, validator=validate_structure, help=text)
+        text = 'Keywords of CASTEP under PARAM and CELL, as aiida-castep has them.'
+        plain_input(spec, 'parameters', Dict, text, validator=validate_parameters)
         spec.input('kpoints', valid_type=KpointsData, help='k-points of the SCF.')
-        plain_input(
-            spec,
-            'pseudopotentials',
-            Dict,
-            'By element or kind: the name of an on-the-fly library such as C19, or the text that generates one.',
-            validator=validate_pseudopotentials,
-        )
+        text = 'By element or kind: the name of an on-the-fly library such as C19, or the text that generates one.'
+        plain_input(spec, 'pseudopotentials', Dict, text, validator=validate_pseudopotentials)
         plain_input(spec, 'efg', Bool, 'Whether to compute EFG tensors.', default=True)
         text = 'Two runs in one job: a single point, then EFG tensors from its check file.'
         plain_input(spec, 'separate_efg', Bool, text, default=False)
-        spec.input(
-            'parent_folder',
-            valid_type=RemoteData,
-            required=False,
-            help='Working directory of an earlier attempt whose check file is continued.',
-        )
+        text = 'Working directory of an earlier attempt whose check file is continued.'
+        optional(spec.input, ('parent_folder', RemoteData, text))
         spec.inputs.validator = validate_together
         job_defaults(spec, withmpi=True, parser_name='ufpnmr.label_castep')
-        optional_outputs(
-            spec,
-            (
-                ('dataset', DatasetData, 'The structure with its labels.'),
-                ('results', Dict, 'What the run reports; keys carry their units.'),
-                ('timing', Dict, 'Wall time; no content hash covers it.'),
-            ),
+        optional(
+            spec.output,
+            ('dataset', DatasetData, 'The structure with its labels.'),
+            ('results', Dict, 'What the run reports; keys carry their units.'),
+            ('timing', Dict, 'Wall time; no content hash covers it.'),
         )
         spec.default_output_node = 'results'
 
-        codes = (
+        failures(
+            spec,
             (210, 'ERROR_INPUT_REFUSED', 'CASTEP refused its input: {message}'),
             (310, 'ERROR_CASTEP_FAILED', 'CASTEP stopped with an error: {message}'),
             (320, 'ERROR_LABELS_MISSING', 'CASTEP ended well, but its output lacks what was asked for: {message}'),
@@ -136,7 +117,6 @@ class LabelCastepCalculation(CalcJob):
             (450, 'ERROR_OUTPUT_MIXED_UP', 'The output is mixed up with another: {message}'),
             (460, 'ERROR_NO_STRESS', 'This CASTEP gives no stress beside EFG tensors; ask for them separately.'),
         )
-        failures(spec, codes)
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         parent = f'{PARENT}/{SEED}.check' if 'parent_folder' in self.inputs else None

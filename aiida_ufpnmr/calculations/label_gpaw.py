@@ -9,7 +9,7 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Data, RemoteData, StructureData
 
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional_outputs
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional
 from aiida_ufpnmr.data.dataset import DatasetData
 
 STRUCTURES_FILE = 'structures.extxyz'
@@ -37,7 +37,7 @@ class LabelGpawCalculation(UfpnmrCalculation):
     NO_PARAMETERS = ('engine', 'index', 'cores')
     SETTINGS = 'aiida_ufpnmr.engine.dft.gpaw_engine:GpawSettings'
     OUTPUT_FILE = 'labels.extxyz'
-    #: What is done before the job ends, and what GPAW said about structures that failed.
+    #: The folder of labels that are done before the job ends, and of the output of GPAW for structures that failed.
     PIECES = f'{OUTPUT_FILE}.pieces'
 
     @classmethod
@@ -47,20 +47,13 @@ class LabelGpawCalculation(UfpnmrCalculation):
             'The command `ufpnmr` on the computer that shall run it. Its prepend text says which Python there has '
             'GPAW: `export UFPNMR_GPAW_PYTHON=...`.'
         )
-        spec.input(
-            'structures',
-            valid_type=(DatasetData, StructureData),
-            validator=validate_structures,
-            help='What to label: one structure, or all of a set; labels that the set has already are not looked at.',
-        )
-        spec.input(
-            'parent_folder',
-            valid_type=RemoteData,
-            required=False,
-            help='Working directory of an earlier run that was cut off; what it had labelled is not labelled again.',
-        )
-        optional_outputs(spec, (('dataset', DatasetData, 'The structures with their labels.'),))
-        failures(spec, ((410, 'ERROR_TOO_FEW_LABELLED', 'Too few structures got labels: {message}'),))
+        text = 'The structures to label: one, or all of a set; labels that the set has already are not looked at.'
+        kinds = (DatasetData, StructureData)
+        spec.input('structures', valid_type=kinds, validator=validate_structures, help=text)
+        text = 'Working directory of an earlier run that was cut off; what it had labelled is not labelled again.'
+        optional(spec.input, ('parent_folder', RemoteData, text))
+        optional(spec.output, ('dataset', DatasetData, 'The structures with their labels.'))
+        failures(spec, (410, 'ERROR_TOO_FEW_LABELLED', 'Too few structures got labels: {message}'))
 
     @classmethod
     def example_arguments(cls) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Data, SinglefileData, StructureData
 
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional_outputs
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
@@ -35,49 +35,26 @@ class MdCalculation(UfpnmrCalculation):
         super().define(spec)
         spec.input('structure', valid_type=StructureData, help='Where the run starts.')
         spec.input('potential', valid_type=PotentialData, help='The potential that moves the atoms.')
-        spec.input(
-            'efg_model',
-            valid_type=EfgModelData,
-            required=False,
-            help='Predicts EFG tensors along the run, where given.',
+        optional(
+            spec.input,
+            ('efg_model', EfgModelData, 'Predicts EFG tensors along the run, where given.'),
+            ('checkpoint', SinglefileData, 'Go on from here: the checkpoint of an earlier part of the same run.'),
         )
-        spec.input(
-            'checkpoint',
-            valid_type=SinglefileData,
-            required=False,
-            help='Go on from here: the checkpoint that an earlier part of the same run left.',
-        )
-        optional_outputs(
-            spec,
-            (
-                ('trajectory', TrajectoryData, 'Positions, and EFG tensors where asked.'),
-                (
-                    'stopped_trajectory',
-                    TrajectoryData,
-                    'What had been simulated when a guard stopped the run: frames to label, no result.',
-                ),
-                (
-                    'trajectory_part',
-                    TrajectoryData,
-                    'What had been simulated when the run was cut off, for the rest to be joined to.',
-                ),
-                (
-                    'checkpoint',
-                    SinglefileData,
-                    'The state to go on from; its attribute `step` says at which step that is.',
-                ),
-            ),
+        optional(
+            spec.output,
+            ('trajectory', TrajectoryData, 'Positions, and EFG tensors where asked.'),
+            ('stopped_trajectory', TrajectoryData, 'A run up to the stop by a guard: frames to label, no result.'),
+            ('trajectory_part', TrajectoryData, 'A run up to where it was cut off, for the rest to be joined to.'),
+            ('checkpoint', SinglefileData, 'The state to go on from, at the step of its attribute `step`.'),
         )
         failures(
             spec,
-            (
-                (401, 'ERROR_OUT_OF_TIME', 'Ended {message}; the checkpoint goes on from there.'),
-                (410, 'ERROR_ATOMS_TOO_CLOSE', 'Two atoms came closer than the potential has seen: {message}'),
-                (411, 'ERROR_TEMPERATURE_RAN_AWAY', 'The temperature ran away: {message}'),
-                (412, 'ERROR_FORCE_RAN_AWAY', 'A force ran away: {message}'),
-                (413, 'ERROR_ATOM_MOVED_TOO_FAR', 'An atom moved too far in one step: {message}'),
-                (414, 'ERROR_EXTRAPOLATION', 'Surroundings unlike any that the potential has seen: {message}'),
-            ),
+            (401, 'ERROR_OUT_OF_TIME', 'Ended {message}; the checkpoint goes on from there.'),
+            (410, 'ERROR_ATOMS_TOO_CLOSE', 'Two atoms came closer than the potential has seen: {message}'),
+            (411, 'ERROR_TEMPERATURE_RAN_AWAY', 'The temperature ran away: {message}'),
+            (412, 'ERROR_FORCE_RAN_AWAY', 'A force ran away: {message}'),
+            (413, 'ERROR_ATOM_MOVED_TOO_FAR', 'An atom moved too far in one step: {message}'),
+            (414, 'ERROR_EXTRAPOLATION', 'Surroundings unlike any that the potential has seen: {message}'),
         )
 
     @classmethod

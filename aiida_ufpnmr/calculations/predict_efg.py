@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Data, SinglefileData, StructureData
 
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation, optional_outputs
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation, optional
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
@@ -36,17 +36,18 @@ class PredictEfgCalculation(UfpnmrCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input('efg_model', valid_type=EfgModelData, help='The EFG model.')
-        spec.input('structure', valid_type=StructureData, required=False, help='Predict for this structure.')
-        spec.input('dataset', valid_type=DatasetData, required=False, help='Predict for all structures of this set.')
-        spec.input(
-            'trajectory', valid_type=TrajectoryData, required=False, help='Predict for all frames of this trajectory.'
+        optional(
+            spec.input,
+            ('structure', StructureData, 'Predict for this structure.'),
+            ('dataset', DatasetData, 'Predict for all structures of this set.'),
+            ('trajectory', TrajectoryData, 'Predict for all frames of this trajectory.'),
         )
         spec.inputs.validator = validate_source
-        outputs = (
+        optional(
+            spec.output,
             ('predictions', SinglefileData, 'The structures with tensors, as extended XYZ.'),
             ('trajectory', TrajectoryData, 'The tensors along the trajectory.'),
         )
-        optional_outputs(spec, outputs)
 
     @classmethod
     def example_arguments(cls) -> list[str]:

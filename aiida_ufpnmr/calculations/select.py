@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Data
 
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation, optional
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
@@ -25,26 +25,12 @@ class SelectCalculation(UfpnmrCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input('potential', valid_type=PotentialData, help='The potential, with its posterior.')
-        spec.input(
-            'efg_model',
-            valid_type=EfgModelData,
-            required=False,
-            help='The EFG model, to choose what tells it most, too.',
-        )
-        spec.input_namespace(
-            'committee',
-            valid_type=PotentialData,
-            dynamic=True,
-            required=False,
-            help='Potentials fitted to resamples of the labels, for the method committee.',
-        )
-        spec.input_namespace(
-            'trajectories',
-            valid_type=TrajectoryData,
-            dynamic=True,
-            help='Where to choose from; the names become groups of the structures.',
-        )
-        spec.output('dataset', valid_type=DatasetData, required=False, help='What was chosen, without labels.')
+        optional(spec.input, ('efg_model', EfgModelData, 'The EFG model, to choose what tells it most, too.'))
+        text = 'Potentials fitted to resamples of the labels, for the method committee.'
+        spec.input_namespace('committee', valid_type=PotentialData, dynamic=True, required=False, help=text)
+        text = 'Trajectories to choose from; the names become groups of the structures.'
+        spec.input_namespace('trajectories', valid_type=TrajectoryData, dynamic=True, help=text)
+        optional(spec.output, ('dataset', DatasetData, 'The structures that were chosen, without labels.'))
 
     @classmethod
     def example_arguments(cls) -> list[str]:

@@ -119,21 +119,12 @@ def common_options(function: Callable) -> Callable:
     return with_profile(wrapped)
 
 
-def launch_options(function: Callable) -> Callable:
-    """The options of workflows that run dynamics."""
-    for option in (
-        click.option(
-            '--temperature',
-            type=POSITIVE,
-            metavar='K',
-            help="Temperature of the dynamics; the protocol's if not given.",
-        ),
-        click.option(
-            '--code', 'code_label', default='ufpnmr@localhost', show_default=True, help='The code that runs the steps.'
-        ),
-    ):
-        function = option(function)
-    return common_options(function)
+temperature_option = click.option(
+    '--temperature', type=POSITIVE, metavar='K', help="Temperature of the dynamics; the protocol's if not given."
+)
+code_option = click.option(
+    '--code', 'code_label', default='ufpnmr@localhost', show_default=True, help='The command `ufpnmr` as a code.'
+)
 
 
 @click.command(
@@ -151,7 +142,9 @@ def launch_options(function: Callable) -> Callable:
 @click.option(
     '--structure', 'structure_path', type=INPUT, metavar='FILE', help='Start the dynamics from this structure instead.'
 )
-@launch_options
+@code_option
+@temperature_option
+@common_options
 def pipeline(
     dataset: str,
     structure_index: int | None,
@@ -183,7 +176,9 @@ def pipeline(
 @click.argument('structure')
 @click.option('--potential', required=True, metavar='NODE', help='The potential: pk, UUID or label.')
 @click.option('--efg-model', required=True, metavar='NODE', help='The EFG model: pk, UUID or label.')
-@launch_options
+@code_option
+@temperature_option
+@common_options
 def dynamic_nmr(
     structure: str, potential: str, efg_model: str, temperature: float | None, code_label: str, launch: Launch
 ) -> None:

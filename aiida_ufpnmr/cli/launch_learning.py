@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, common_options, load_dataset, load_structure
+from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, code_option, common_options, load_dataset, load_structure
 from aiida_ufpnmr.cli.shared import load_code
 from aiida_ufpnmr.engine.commands.shared import Command, print_table
 from aiida_ufpnmr.engine.errors import InputError
@@ -26,9 +26,7 @@ from aiida_ufpnmr.engine.errors import InputError
     metavar='CODE',
     help='What runs the DFT code. Default: castep@localhost or gpaw@localhost.',
 )
-@click.option(
-    '--code', 'code_label', default='ufpnmr@localhost', show_default=True, help='The code that runs everything else.'
-)
+@code_option
 @common_options
 def active_learning(
     dataset: str,

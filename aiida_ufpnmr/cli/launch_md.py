@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.launch import Launch, launch_options, load_structure, stop_if_failed
+from aiida_ufpnmr.cli.launch import (
+    Launch,
+    code_option,
+    common_options,
+    load_structure,
+    stop_if_failed,
+    temperature_option,
+)
 from aiida_ufpnmr.cli.shared import load_code, load_node
 from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
 
@@ -20,7 +27,9 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
 @click.option('--potential', required=True, metavar='NODE', help='The potential: pk, UUID or label.')
 @click.option('--efg-model', metavar='NODE', help='Predict EFG tensors on the way with this model: pk, UUID or label.')
 @click.option('--steps', type=COUNT, metavar='N', help="Length of the run; the protocol's if not given.")
-@launch_options
+@code_option
+@temperature_option
+@common_options
 def md(
     structure: str,
     potential: str,

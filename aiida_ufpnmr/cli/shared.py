@@ -1,4 +1,4 @@
-"""What the commands of ``aiida-ufpnmr`` share: the profile, nodes by identifier, numbers for reading."""
+"""The profile, and nodes and codes by their identifiers, for the commands of ``aiida-ufpnmr``."""
 
 from __future__ import annotations
 

@@ -17,6 +17,11 @@ from aiida_ufpnmr.engine.errors import InputError
 LEFT_OUT = 'ufpnmr_left_out'
 
 
+def attribute(name: str, text: str) -> t.Any:
+    """A property of a node that reads the attribute ``name``; ``text`` describes it."""
+    return property(lambda node: node.base.attributes.get(name), doc=text)
+
+
 class ContentCaching(NodeCaching):
     """Takes the node's hash over the content of its file: names, bytes on disk and versions do not count."""
 
@@ -58,10 +63,7 @@ class CheckedFileData(SinglefileData):
         super().set_file(path.absolute(), filename=filename or self.DEFAULT_FILENAME)
         self.base.attributes.set_many(attributes)
 
-    @property
-    def sha256(self) -> str:
-        """Hash of the content: equal for equal numbers, however the bytes lie on disk."""
-        return self.base.attributes.get('sha256')
+    sha256 = attribute('sha256', 'Hash of the content: equal for equal numbers, however the bytes lie on disk.')
 
     @property
     def left_out_bytes(self) -> int | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from aiida.orm import QueryBuilder, StructureData
 from ase import Atoms
 
-from aiida_ufpnmr.data.checked_file import CheckedFileData
+from aiida_ufpnmr.data.checked_file import CheckedFileData, attribute
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
 from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
 
@@ -44,13 +44,12 @@ class DatasetData(CheckedFileData):
         with self.as_path() as path:
             return Dataset(read_dataset(path).structures, f'DatasetData<{self.pk}>')
 
-    @property
-    def rows(self) -> list[dict[str, t.Any]]:
-        """One entry a structure: ``index``, ``group``, ``formula``, ``atoms``, and what its comment line says."""
-        return self.base.attributes.get('rows')
+    rows = attribute(
+        'rows', 'One entry a structure: ``index``, ``group``, ``formula``, ``atoms``, and its comment line.'
+    )
 
     def row(self, index: int) -> dict[str, t.Any]:
-        """Where structure ``index`` came from; :class:`IndexError` if there is no such structure."""
+        """Origin of structure ``index``; :class:`IndexError` if there is no such structure."""
         return self.rows[index]
 
     def get_structure(self, index: int) -> StructureData:
@@ -59,7 +58,7 @@ class DatasetData(CheckedFileData):
 
 
 def find_labels(hashes: Collection[str]) -> dict[str, tuple[int, int]]:
-    """Where labels are in this profile, each told by the hash of its structure and settings.
+    """Places of labels in this profile, each label told by the hash of its structure and settings.
 
     Returns:
         pk of the oldest data set that holds a label and its row there, for each hash that was found.

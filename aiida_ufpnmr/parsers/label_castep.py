@@ -81,7 +81,7 @@ class LabelCastepParser(Parser):
         return label, run
 
     def record(self, structure: StructureData, run: CastepRun) -> dict[str, str | float | int]:
-        """Where the labels come from, for the comment line of the structure."""
+        """The origin of the labels, for the comment line of the structure."""
         inputs = self.node.inputs
         param = castep_settings.normalised(inputs.parameters.get_dict())['PARAM']
         structure_hash = structure_sha256(structure.get_ase())
@@ -155,7 +155,7 @@ class LabelCastepParser(Parser):
         return Failure(codes.get(type(error), self.exit_codes.ERROR_OUTPUT_UNUSABLE).format(message=str(error)))
 
     def errors(self) -> str:
-        """What CASTEP wrote to its .err files."""
+        """The text of the .err files of CASTEP."""
         names = self.retrieved.base.repository.list_object_names()
         return '\n'.join(self.text(name) or '' for name in names if name.endswith('.err')).strip()
 

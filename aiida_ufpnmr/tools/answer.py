@@ -111,7 +111,7 @@ def error_rows(node: WorkChainNode) -> list[tuple[str, str, str]]:
 
 
 def _reported(node: WorkChainNode, output: str, link: str) -> Mapping[str, Any]:
-    """What the fit of a model reported: an output of a pipeline; otherwise with the fit that made the model, if any."""
+    """The report of the fit of a model: an output of a pipeline, or else of the fit that made the model, if any."""
     if output in node.outputs:
         return node.outputs[output].get_dict()
     fit = node.inputs[link].creator if link in node.inputs else None

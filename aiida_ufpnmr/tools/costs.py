@@ -25,8 +25,8 @@ class Step:
     cpu_s: float | None
 
 
-#: What Harper and co-workers report: CPU hours of 1 µs of dynamics, for cells of two sizes that they do not tell apart,
-#: and CPU hours of the tensors of 216 ions in 10⁴ snapshots.
+#: The costs that Harper and co-workers report: CPU hours of 1 µs of dynamics, for cells of two sizes that they do not
+#: tell apart, and CPU hours of the tensors of 216 ions in 10⁴ snapshots.
 HARPER_MD_CPU_HOURS, HARPER_MD_NS, HARPER_ATOMS = 40_000, 1000, (384, 576)
 HARPER_EFG_CPU_HOURS, HARPER_TENSORS = 500, 10_000 * 216
 

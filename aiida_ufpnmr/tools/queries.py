@@ -96,7 +96,7 @@ def labels_behind(node: Node) -> list[Label]:
 
 
 def _identity(row: dict[str, Any]) -> tuple | None:
-    """What tells one label from another: its hash, or else the name that it was given, if any."""
+    """The identity of a label: its hash, or else the name that it was given, if any."""
     if LABEL_KEY in row:
         return (row[LABEL_KEY],)
     return (row['label_id'], row['group'], row['formula']) if 'label_id' in row else None

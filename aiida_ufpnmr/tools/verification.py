@@ -1,4 +1,4 @@
-"""Whether an archive still says what it said when it was made."""
+"""The check that an archive still says what it said when it was made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = (DatasetData, PotentialData, EfgModelData, TrajectoryData)
 
 @dataclass(frozen=True)
 class Check:
-    """What was found about one node of an archive: ``fault`` says what is wrong, and is empty where nothing is.
+    """The check of one node of an archive: ``fault`` says what is wrong, and is empty where nothing is.
 
     What a slim archive leaves out has ``left_out_bytes``.
     """

@@ -65,9 +65,8 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
             spec.outputs[name].required = False
         spec.output('history', valid_type=Dict, required=False, help='Errors, labels and runs by generation.')
         spec.exit_code(401, 'ERROR_GENERATION_FAILED', message='A generation failed, after what is given: {message}')
-        spec.exit_code(
-            501, 'ERROR_NOT_CONVERGED', message='Errors still fell, or much was unknown, in the last generation.'
-        )
+        text = 'Errors still fell, or much was unknown, in the last generation.'
+        spec.exit_code(501, 'ERROR_NOT_CONVERGED', message=text)
 
     @classmethod
     def get_builder_from_protocol(

@@ -19,7 +19,7 @@ from aiida_ufpnmr.workflows.md import MdWorkChain
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.repeat import AcfWorkChain, AnalyseWorkChain, RepeatWorkChain
 from aiida_ufpnmr.workflows.subprocesses import clean_input, expose_inputs, reason
-from aiida_ufpnmr.workflows.supercell import repetitions
+from aiida_ufpnmr.workflows.supercell import with_supercell
 
 #: Analyses of the trajectory by the names of their inputs and outputs: the chain of each, and its name in messages.
 ANALYSES: dict[str, tuple[type[RepeatWorkChain], str]] = {
@@ -27,12 +27,12 @@ ANALYSES: dict[str, tuple[type[RepeatWorkChain], str]] = {
     'msd': (AnalyseWorkChain, 'mean square displacement'),
     'hops': (AnalyseWorkChain, 'count of hops'),
 }
-#: What each gives to the outputs of the WorkChain.
+#: Outputs of each that the WorkChain passes on.
 ANALYSIS_OUTPUTS = ('results', 'timing', 'functions', 'figure')
 
 
 class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
-    """How fast do the ions hop, as NMR would see it?
+    """From a structure and two models to the rate at which the ions hop, as NMR would see it.
 
     Runs molecular dynamics with EFG tensors on the fly, correlates the quadrupolar frequency, counts hops and measures
     diffusion along the same trajectory, and puts the numbers side by side.
@@ -67,11 +67,8 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             cls.summarise,
         )
 
-        spec.output(
-            'tau',
-            valid_type=Dict,
-            help='The answer: decay time or its lower bound, hop rate and diffusion coefficient, with intervals.',
-        )
+        answer = 'The answer: decay time or its lower bound, hop rate and diffusion coefficient, with intervals.'
+        spec.output('tau', valid_type=Dict, help=answer)
         spec.expose_outputs(MdWorkChain, include=('trajectory',))
         text = {'help': 'Of the dynamics.'}
         spec.expose_outputs(MdWorkChain, namespace='md', include=('results', 'timing'), namespace_options=text)
@@ -110,9 +107,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     @classmethod
     def inputs_for_cell(cls, cell, code, protocol, overrides, options) -> dict[str, Any]:
         """The inputs of a protocol for a structure with this (3, 3) cell (Å): all but the structure and the models."""
-        inputs = cls.get_protocol_inputs(protocol, overrides)
-        height = inputs.pop('min_cell_height_angstrom')
-        inputs = merged({'md': {'parameters': {'supercell': repetitions(cell, height)}}}, inputs)
+        inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), cell)
         return merged(of_all(('md', *ANALYSES), code, options), inputs)
 
     def simulate(self) -> ToContext:

@@ -59,13 +59,8 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
     def define(cls: Any, spec: WorkChainSpec) -> None:
         super().define(spec)
         spec.input('dataset', valid_type=DatasetData, required=False, help='Structures to label.')
-        spec.input_namespace(
-            'structures',
-            valid_type=StructureData,
-            dynamic=True,
-            required=False,
-            help='Structures to label, instead of `dataset` or after it, in the order of their names.',
-        )
+        text = 'Structures to label, instead of `dataset` or after it, in the order of their names.'
+        spec.input_namespace('structures', valid_type=StructureData, dynamic=True, required=False, help=text)
         text = 'Group of structures that name none, for splitting.'
         plain_input(spec, 'config_type', Str, text, required=False)
         text = 'Take labels that this profile has already of the same structure with the same settings.'
@@ -95,9 +90,8 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
 
         spec.exit_code(210, 'ERROR_ALL_REFUSED', message='Every structure was refused, the first because: {message}')
         spec.exit_code(401, 'ERROR_NO_LABELS', message='No structure could be labelled, the first because: {message}')
-        spec.exit_code(
-            501, 'ERROR_TOO_FEW_LABELS', message='Only {message} structures were labelled; the data set holds those.'
-        )
+        text = 'Only {message} structures were labelled; the data set holds those.'
+        spec.exit_code(501, 'ERROR_TOO_FEW_LABELS', message=text)
 
     @classmethod
     def get_builder_from_protocol(
@@ -225,20 +219,17 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         """One data set of all labels, and a report of what has none."""
         items = self.ctx.entries
         labelled = [item for item in items if self._is_labelled(item)]
+        without = [
+            ({'index': i, 'name': item['name']}, item) for i, item in enumerate(items) if not self._is_labelled(item)
+        ]
         report = {
             'engine': self.dft_code.name,
             'structures': len(items),
             'labelled': len(labelled),
             'labelled_before': sum(item['sha256'] in self.ctx.before for item in labelled),
-            'refused': [
-                {'index': i, 'name': item['name'], 'reason': item['refused']}
-                for i, item in enumerate(items)
-                if item['refused']
-            ],
+            'refused': [{**where, 'reason': item['refused']} for where, item in without if item['refused']],
             'failed': [
-                {'index': i, 'name': item['name'], 'reason': self.ctx.failed[item['sha256']]}
-                for i, item in enumerate(items)
-                if not item['refused'] and not self._is_labelled(item)
+                {**where, 'reason': self.ctx.failed[item['sha256']]} for where, item in without if not item['refused']
             ],
             'success_fraction': len(labelled) / len(items),
             'min_success_fraction': self.inputs.min_success_fraction.value,
@@ -263,7 +254,7 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         return not item['refused'] and item['sha256'] in self.ctx.labels
 
     def _row(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        """What :func:`collect_labels` needs to know of one structure."""
+        """The entry of one structure in the plan of :func:`collect_labels`."""
         pk, row = self.ctx.labels[item['sha256']]
         creator = load_node(pk).creator
         info = {'source_uuid': item['uuid'], 'calculation_uuid': creator.uuid if creator else ''}
@@ -290,7 +281,7 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         return [i for i in batch if (self.ctx.entries[i]['row'] is not None) == from_dataset]
 
     def _subject(self, batch: Sequence[int]) -> StructureData | DatasetData:
-        """What one job labels, as a node whose origin is on record."""
+        """The structures of one job, as a node whose origin is on record."""
         entries = [self.ctx.entries[i] for i in batch]
         if entries[0]['row'] is not None:
             rows = [entry['row'] for entry in entries]

@@ -9,7 +9,7 @@ from aiida.engine import ExitCode, ProcessSpec, ToContext, if_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import Dict, Float, Int, StructureData
 
-from aiida_ufpnmr.calculations.base import plain_input
+from aiida_ufpnmr.calculations.base import optional, plain_input
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.learning_sets import merge_labels, strained
@@ -32,16 +32,10 @@ SEEDS = 1000
 def learning_inputs(spec: ProcessSpec) -> None:
     """The inputs that a generation and the loop over generations share."""
     spec.input('dataset', valid_type=DatasetData, help='Labels to begin with.')
-    spec.input(
-        'test_dataset',
-        valid_type=DatasetData,
-        required=False,
-        help='Labelled structures for the errors of the models, the same in all generations; without them whole groups '
-        'of the growing set are withheld.',
-    )
-    spec.input_namespace(
-        'structures', valid_type=StructureData, dynamic=True, help='Where exploration starts: crystals, glasses, melts.'
-    )
+    text = 'Labelled structures for the errors in all generations; without them groups of the growing set are withheld.'
+    optional(spec.input, ('test_dataset', DatasetData, text))
+    text = 'Structures from which exploration starts: crystals, glasses, melts.'
+    spec.input_namespace('structures', valid_type=StructureData, dynamic=True, help=text)
     text = '`temperatures_K`: of the runs from each structure; `volume_strains`: taken by turns, 0 if not given.'
     plain_input(spec, 'exploration', Dict, text, validator=_validate_exploration)
     labels = ('dataset', 'test_dataset')
@@ -79,8 +73,11 @@ class LearningGenerationWorkChain(FitsModels):
         super().define(spec)
         learning_inputs(spec)
         plain_input(spec, 'number', Int, 'Of the generation, for the seeds of its runs.')
-        spec.input('potential', valid_type=PotentialData, required=False, help='That of the generation before.')
-        spec.input('efg_model', valid_type=EfgModelData, required=False, help='That of the generation before.')
+        optional(
+            spec.input,
+            ('potential', PotentialData, 'That of the generation before.'),
+            ('efg_model', EfgModelData, 'That of the generation before.'),
+        )
 
         spec.outline(
             cls.begin,
@@ -101,9 +98,7 @@ class LearningGenerationWorkChain(FitsModels):
         spec.output('potential', valid_type=PotentialData, help='Fitted to all labels.')
         spec.output('efg_model', valid_type=EfgModelData, required=False, help='Fitted to all labels.')
         spec.output('potential_errors', valid_type=Dict, help='Errors of the potential on withheld structures.')
-        spec.output(
-            'efg_errors', valid_type=Dict, required=False, help='Errors of the EFG model on withheld structures.'
-        )
+        optional(spec.output, ('efg_errors', Dict, 'Errors of the EFG model on withheld structures.'))
 
         spec.exit_code(401, 'ERROR_NO_RUN', message='No run gave a trajectory, the first because: {message}')
         spec.exit_code(402, 'ERROR_NOTHING_CHOSEN', message='Nothing could be chosen: {message}')
@@ -205,7 +200,7 @@ class LearningGenerationWorkChain(FitsModels):
 
 
 def generation_report(node) -> dict[str, Any]:
-    """What happened in a generation that ended well, as plain numbers."""
+    """Summary of a generation that ended well, as plain numbers."""
     report: dict[str, Any] = {
         'generation': node.inputs.number.value,
         'uuid': node.uuid,

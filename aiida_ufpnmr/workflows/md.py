@@ -18,7 +18,7 @@ from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.restart import RestartWorkChain
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs
-from aiida_ufpnmr.workflows.supercell import repetitions
+from aiida_ufpnmr.workflows.supercell import with_supercell
 
 CODES = MdCalculation.exit_codes
 #: Attempts that bring no step forward before the run is given up.
@@ -76,13 +76,10 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
                 supercell.
             options: ``metadata.options`` of all jobs; ``max_wallclock_seconds`` is the time of each.
         """
-        inputs = cls.get_protocol_inputs(protocol, overrides)
-        height = inputs.pop('min_cell_height_angstrom')
-        supercell = repetitions(structure.get_ase().cell.array, height)
+        inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), structure.get_ase().cell.array)
         nodes: dict[str, Data] = {'structure': structure, 'potential': potential}
         if efg_model is not None:
             nodes['efg_model'] = efg_model
-        inputs = merged({'md': {'parameters': {'supercell': supercell}}}, inputs)
         return cls.filled_builder(merged(merged(of_all(('md',), code, options), {'md': nodes}), inputs))
 
     def setup(self) -> None:
