@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 from aiida.engine import Process, ProcessSpec
+from aiida.engine.processes.ports import PortNamespace
 from aiida.orm import Bool, CalcJobNode, ProcessNode
-from plumpy.ports import PortNamespace
 
 from aiida_ufpnmr.calculations.base import plain_input
 

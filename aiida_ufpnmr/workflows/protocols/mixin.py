@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import yaml
 from aiida.engine import Process, ProcessBuilder
+from aiida.engine.processes.ports import PortNamespace
 from aiida.orm import AbstractCode
-from plumpy.ports import PortNamespace
 
 
 class ProtocolMixin(Process):
