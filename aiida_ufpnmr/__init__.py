@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__version__ = '0.2.0'
+from aiida_ufpnmr.version import __version__ as __version__
 
 #: Public names and the modules of the engine that hold them, imported when they are asked for.
 _NAMES = {

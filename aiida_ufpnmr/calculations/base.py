@@ -1,15 +1,18 @@
-"""What all CalcJobs of this package share: each runs one sub-command of ``ufpnmr``, files in, files out."""
+"""The base of the CalcJobs: each runs one sub-command of ``ufpnmr``, files in, files out."""
 
 from __future__ import annotations
 
 import importlib
 import typing as t
+from collections.abc import Callable, Mapping
 
 import yaml
 from aiida.common import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
-from aiida.engine import CalcJob, CalcJobProcessSpec
-from aiida.orm import AbstractCode, Dict, SinglefileData, to_aiida_type
+from aiida.common.lang import classproperty
+from aiida.engine import CalcJob, CalcJobProcessSpec, ProcessSpec
+from aiida.orm import AbstractCode, Data, Dict, SinglefileData, StructureData, to_aiida_type
+from ase.io import write
 
 from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.engine.errors import InputError
@@ -26,6 +29,34 @@ STATUS_FILE = 'exit-status'
 ENVIRONMENT = {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'NUMBA_NUM_THREADS': '1'}
 
 
+def plain_input(
+    spec: ProcessSpec, name: str, kind: type[Data], help: str, default: t.Any = None, **options: t.Any
+) -> None:
+    """Declare an input that may be given as a plain value, which becomes a node of ``kind``."""
+    if default is not None:
+        options['default'] = lambda: kind(default)
+    spec.input(name, valid_type=kind, serializer=to_aiida_type, help=help, **options)
+
+
+def optional(declare: Callable[..., None], *ports: tuple[str, type[Data], str]) -> None:
+    """Declare inputs or outputs that may be missing, each by name, type and help; ``declare`` is a method of a spec."""
+    for name, kind, help in ports:
+        declare(name, valid_type=kind, required=False, help=help)
+
+
+def job_defaults(spec: CalcJobProcessSpec, **defaults: t.Any) -> None:
+    """Set defaults of ``metadata.options``, beside one process on one machine."""
+    metadata: t.Any = spec.inputs['metadata']
+    for name, value in {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, **defaults}.items():
+        metadata['options'][name].default = value
+
+
+def failures(spec: CalcJobProcessSpec, *codes: tuple[int, str, str]) -> None:
+    """Declare exit codes, each by its status, label and message, of runs that caching must not use again."""
+    for status, label, message in codes:
+        spec.exit_code(status, label, message=message, invalidates_cache=True)
+
+
 class UfpnmrCalculation(CalcJob):
     """Runs one sub-command of ``ufpnmr`` with fixed file names."""
 
@@ -35,68 +66,50 @@ class UfpnmrCalculation(CalcJob):
     ENTRY_POINT: t.ClassVar[str]
     #: The sub-command.
     COMMAND: t.ClassVar[str]
-    #: Options of the sub-command that may stand in ``parameters``: all that change a number, none that name a file.
-    OPTIONS: t.ClassVar[tuple[str, ...]] = ()
+    #: Options of the sub-command that are no ``parameters``, beside those that name a file: the way to run, not what.
+    NO_PARAMETERS: t.ClassVar[tuple[str, ...]] = ()
     #: Whether the sub-command cannot do without some of them.
     PARAMETERS_REQUIRED: t.ClassVar[bool] = False
-    #: The dataclass of the ``settings`` input, as ``module:class``; ``None`` if there is none.
-    SETTINGS: t.ClassVar[str | None] = None
+    #: The dataclass of the ``settings`` input, as ``module:class``; empty if there is none.
+    SETTINGS: t.ClassVar[str] = ''
     #: The file that the sub-command writes with ``-o``.
     OUTPUT_FILE: t.ClassVar[str]
+    #: Other files that become nodes, where they are.
+    MORE_OUTPUT: t.ClassVar[tuple[str | tuple[str, str, int], ...]] = ()
     #: Whether the sub-command draws a figure.
     HAS_FIGURE: t.ClassVar[bool] = False
+
+    @classproperty
+    def OPTIONS(cls) -> tuple[str, ...]:
+        """The options of the sub-command that may stand in ``parameters``: all that change a number."""
+        return tuple(name for name in command_line.parameters_of(cls.COMMAND) if name not in cls.NO_PARAMETERS)
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input('code', valid_type=AbstractCode, help='The command `ufpnmr` on the computer that shall run it.')
-        spec.input(
-            'parameters',
-            valid_type=Dict,
-            serializer=to_aiida_type,
-            validator=cls.validate_parameters,
-            help=f'Options of `ufpnmr {cls.COMMAND}`, with underscores for hyphens: {", ".join(cls.OPTIONS) or "none"}.',
-            **({} if cls.PARAMETERS_REQUIRED else {'default': lambda: Dict({})}),
-        )
-        if cls.SETTINGS is not None:
-            spec.input(
-                'settings',
-                valid_type=Dict,
-                serializer=to_aiida_type,
-                required=False,
-                validator=cls.validate_settings,
-                help='Settings of the fit, by name; what is not given keeps its default.',
-            )
-        options = spec.inputs['metadata']['options']
-        options['resources'].default = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
-        options['withmpi'].default = False
-        options['parser_name'].default = cls.ENTRY_POINT
-        options['environment_variables'].default = dict(ENVIRONMENT)
-
-        spec.output(
-            'results', valid_type=Dict, required=False, help='What the command reports; keys carry their units.'
-        )
-        spec.output(
-            'timing', valid_type=Dict, required=False, help='Wall and CPU time and speeds; no content hash covers them.'
+        text = f'Options of `ufpnmr {cls.COMMAND}`, with underscores for hyphens: {", ".join(cls.OPTIONS) or "none"}.'
+        default: dict | None = None if cls.PARAMETERS_REQUIRED else {}
+        plain_input(spec, 'parameters', Dict, text, default=default, validator=cls.validate_parameters)
+        if cls.SETTINGS:
+            text = 'Settings of the fit, by name; what is not given keeps its default.'
+            plain_input(spec, 'settings', Dict, text, required=False, validator=cls.validate_settings)
+        job_defaults(spec, withmpi=False, parser_name=cls.ENTRY_POINT, environment_variables=dict(ENVIRONMENT))
+        optional(
+            spec.output,
+            ('results', Dict, 'What the command reports; keys carry their units.'),
+            ('timing', Dict, 'Wall and CPU time and speeds; no content hash covers them.'),
         )
         if cls.HAS_FIGURE:
-            spec.output('figure', valid_type=SinglefileData, required=False, help='The figure, as PNG.')
+            optional(spec.output, ('figure', SinglefileData, 'The figure, as PNG.'))
         spec.default_output_node = 'results'
-
-        fails = {'invalidates_cache': True}
-        spec.exit_code(210, 'ERROR_INPUT_REFUSED', message='The command refused its input: {message}', **fails)
-        spec.exit_code(310, 'ERROR_COMMAND_FAILED', message='The command failed: {message}', **fails)
-        spec.exit_code(
-            320, 'ERROR_NO_RESULTS', message='The command ended well but left no readable results: {message}', **fails
-        )
-        spec.exit_code(
-            330, 'ERROR_OUTPUT_UNUSABLE', message='An output file is missing or unusable: {message}', **fails
-        )
-        spec.exit_code(
-            400,
-            'ERROR_INTERRUPTED',
-            message='The command was cut off before it ended; run it again, with more time.',
-            **fails,
+        failures(
+            spec,
+            (210, 'ERROR_INPUT_REFUSED', 'The command refused its input: {message}'),
+            (310, 'ERROR_COMMAND_FAILED', 'The command failed: {message}'),
+            (320, 'ERROR_NO_RESULTS', 'The command ended well but left no readable results: {message}'),
+            (330, 'ERROR_OUTPUT_UNUSABLE', 'An output file is missing or unusable: {message}'),
+            (400, 'ERROR_INTERRUPTED', 'The command was cut off before it ended; run it again, with more time.'),
         )
 
     @classmethod
@@ -125,13 +138,13 @@ class UfpnmrCalculation(CalcJob):
         """The files of this run as the command line names them, after the sub-command."""
         raise NotImplementedError
 
-    def input_files(self) -> dict[str, SinglefileData]:
-        """Nodes whose file goes into the working directory, by the name it gets there."""
+    def input_files(self) -> Mapping[str, Data]:
+        """Nodes that become files of the working directory, by name: the file of a node, or a structure as XYZ."""
         raise NotImplementedError
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         arguments = [*self.file_arguments(), *command_line.options(self.inputs.parameters.get_dict())]
-        if self.SETTINGS is not None and 'settings' in self.inputs:
+        if 'settings' in self.inputs:
             with folder.open(SETTINGS_FILE, 'w') as handle:
                 yaml.safe_dump(self.inputs.settings.get_dict(), handle)
             arguments += ['--settings', SETTINGS_FILE]
@@ -147,13 +160,15 @@ class UfpnmrCalculation(CalcJob):
         calcinfo = CalcInfo()
         calcinfo.codes_info = [codeinfo]
         calcinfo.append_text = f'echo $? > {STATUS_FILE}'  # AiiDA does not say how a command ended
-        calcinfo.local_copy_list = [
-            (node.uuid, source, name if source == node.filename else source)
-            for name, node in self.input_files().items()
-            for source in node.base.repository.list_object_names()  # a trajectory may have a folder of pieces
-        ]
+        calcinfo.local_copy_list = []
+        for name, node in self.input_files().items():
+            if isinstance(node, StructureData):
+                write(folder.get_abs_path(name), node.get_ase(), format='extxyz')
+                continue
+            for source in node.base.repository.list_object_names():  # a trajectory may have a folder of pieces
+                target = name if source == node.base.attributes.get('filename') else source
+                calcinfo.local_copy_list.append((node.uuid, source, target))
         calcinfo.retrieve_list = [RESULTS_FILE, STDOUT_FILE, STDERR_FILE, STATUS_FILE]
-        calcinfo.retrieve_temporary_list = [self.OUTPUT_FILE]  # becomes a node: kept once
-        if self.HAS_FIGURE:
-            calcinfo.retrieve_temporary_list.append(FIGURE_FILE)
+        figure = [FIGURE_FILE] if self.HAS_FIGURE else []
+        calcinfo.retrieve_temporary_list = [self.OUTPUT_FILE, *self.MORE_OUTPUT, *figure]  # become nodes: kept once
         return calcinfo

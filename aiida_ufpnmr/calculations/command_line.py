@@ -28,23 +28,44 @@ def options(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def refusal(known: Sequence[str], parameters: Mapping[str, Any], arguments: Sequence[str]) -> str | None:
-    """Why ``ufpnmr`` would refuse this command line, or ``None``; nothing is run.
+    """The reason why ``ufpnmr`` would refuse this command line, or ``None``; nothing is run.
 
     Args:
         known: names that ``parameters`` may hold.
         parameters: see :func:`options`.
         arguments: the whole command line, starting with the sub-command.
     """
-    from aiida_ufpnmr.engine.main import ufpnmr
-
     unknown = sorted(set(map(str.lower, parameters)) - set(map(str.lower, known)))
     if unknown:
         return f'unknown parameter {unknown[0]!r}; known are {", ".join(sorted(known))}'
-    command, rest = ufpnmr, list(arguments)
     try:
-        while isinstance(command, click.Group):
-            name, command, rest = command.resolve_command(click.Context(command), rest)
+        name, command, rest = _resolved(arguments)
         command.make_context(name, rest)
     except click.UsageError as error:
         return ' '.join(error.format_message().split())
     return None
+
+
+def parameters_of(command: str) -> tuple[str, ...]:
+    """Names of the options of a sub-command that name no file, in the order of its help."""
+    _, found, _ = _resolved(command.split())
+    named = [option for option in found.params if isinstance(option, click.Option)]
+    words = (
+        next(word for word in option.opts if word.startswith('--'))
+        for option in named
+        if not isinstance(option.type, click.Path) and not option.hidden
+    )
+    return tuple(word.removeprefix('--').replace('-', '_') for word in words)
+
+
+def _resolved(arguments: Sequence[str]) -> tuple[str, click.Command, list[str]]:
+    """The sub-command that a command line calls, its name and the arguments after it."""
+    from aiida_ufpnmr.engine.main import ufpnmr
+
+    name: str | None = None
+    command: click.Command | None = ufpnmr
+    rest = list(arguments)
+    while isinstance(command, click.Group):
+        name, command, rest = command.resolve_command(click.Context(command), rest)
+    assert command is not None  # an unknown name is a usage error
+    return str(name), command, rest

@@ -13,7 +13,6 @@ class FitEfgCalculation(FitCalculation):
 
     ENTRY_POINT = 'ufpnmr.fit_efg'
     COMMAND = 'fit-efg'
-    OPTIONS = ('species', 'tune', 'learning_curve', 'no_posterior')
     PARAMETERS_REQUIRED = True
     SETTINGS = 'aiida_ufpnmr.engine.efg:EfgSettings'
     OUTPUT_FILE = 'efg-model.h5'

@@ -13,7 +13,6 @@ class FitPotentialCalculation(FitCalculation):
 
     ENTRY_POINT = 'ufpnmr.fit_potential'
     COMMAND = 'fit-potential'
-    OPTIONS = ('tune', 'learning_curve', 'resample', 'no_posterior')
     SETTINGS = 'aiida_ufpnmr.engine.ufp:PotentialSettings'
     OUTPUT_FILE = 'potential.h5'
 

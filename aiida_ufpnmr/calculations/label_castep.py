@@ -11,8 +11,9 @@ from aiida.common import AttributeDict, CalcInfo, CodeInfo, CodeRunMode
 from aiida.common.folders import Folder
 from aiida.common.warnings import AiidaDeprecationWarning
 from aiida.engine import CalcJob, CalcJobProcessSpec
-from aiida.orm import AbstractCode, Bool, Dict, KpointsData, RemoteData, StructureData, to_aiida_type
+from aiida.orm import AbstractCode, Bool, Dict, KpointsData, RemoteData, StructureData
 
+from aiida_ufpnmr.calculations.base import failures, job_defaults, optional, plain_input
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft import castep_settings
 
@@ -23,7 +24,7 @@ PARENT = 'parent'
 
 
 def missing_extra() -> str | None:
-    """What to do where aiida-castep is not installed, or ``None`` where it is."""
+    """The remedy where aiida-castep is not installed, or ``None`` where it is."""
     if importlib.util.find_spec('aiida_castep') is not None:
         return None
     return (
@@ -79,59 +80,30 @@ class LabelCastepCalculation(CalcJob):
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input('code', valid_type=AbstractCode, help='CASTEP on the computer that shall run it.')
-        spec.input(
-            'structure',
-            valid_type=StructureData,
-            validator=validate_structure,
-            help='What to label. Kinds with names of their own become species of their own.',
-        )
-        spec.input(
-            'parameters',
-            valid_type=Dict,
-            serializer=to_aiida_type,
-            validator=validate_parameters,
-            help='Keywords of CASTEP under PARAM and CELL, as aiida-castep has them.',
-        )
+        text = 'The structure to label. Kinds with names of their own become species of their own.'
+        spec.input('structure', valid_type=StructureData, validator=validate_structure, help=text)
+        text = 'Keywords of CASTEP under PARAM and CELL, as aiida-castep has them.'
+        plain_input(spec, 'parameters', Dict, text, validator=validate_parameters)
         spec.input('kpoints', valid_type=KpointsData, help='k-points of the SCF.')
-        spec.input(
-            'pseudopotentials',
-            valid_type=Dict,
-            serializer=to_aiida_type,
-            validator=validate_pseudopotentials,
-            help='By element or kind: the name of an on-the-fly library such as C19, or the text that generates one.',
-        )
-        spec.input(
-            'efg',
-            valid_type=Bool,
-            serializer=to_aiida_type,
-            default=lambda: Bool(True),
-            help='Whether to compute EFG tensors.',
-        )
-        spec.input(
-            'separate_efg',
-            valid_type=Bool,
-            serializer=to_aiida_type,
-            default=lambda: Bool(False),
-            help='Two runs in one job: a single point, then EFG tensors from its check file.',
-        )
-        spec.input(
-            'parent_folder',
-            valid_type=RemoteData,
-            required=False,
-            help='Working directory of an earlier attempt whose check file is continued.',
-        )
+        text = 'By element or kind: the name of an on-the-fly library such as C19, or the text that generates one.'
+        plain_input(spec, 'pseudopotentials', Dict, text, validator=validate_pseudopotentials)
+        plain_input(spec, 'efg', Bool, 'Whether to compute EFG tensors.', default=True)
+        text = 'Two runs in one job: a single point, then EFG tensors from its check file.'
+        plain_input(spec, 'separate_efg', Bool, text, default=False)
+        text = 'Working directory of an earlier attempt whose check file is continued.'
+        optional(spec.input, ('parent_folder', RemoteData, text))
         spec.inputs.validator = validate_together
-        options = spec.inputs['metadata']['options']
-        options['resources'].default = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
-        options['withmpi'].default = True
-        options['parser_name'].default = 'ufpnmr.label_castep'
-
-        spec.output('dataset', valid_type=DatasetData, required=False, help='The structure with its labels.')
-        spec.output('results', valid_type=Dict, required=False, help='What the run reports; keys carry their units.')
-        spec.output('timing', valid_type=Dict, required=False, help='Wall time; no content hash covers it.')
+        job_defaults(spec, withmpi=True, parser_name='ufpnmr.label_castep')
+        optional(
+            spec.output,
+            ('dataset', DatasetData, 'The structure with its labels.'),
+            ('results', Dict, 'What the run reports; keys carry their units.'),
+            ('timing', Dict, 'Wall time; no content hash covers it.'),
+        )
         spec.default_output_node = 'results'
 
-        for status, label, message in (
+        failures(
+            spec,
             (210, 'ERROR_INPUT_REFUSED', 'CASTEP refused its input: {message}'),
             (310, 'ERROR_CASTEP_FAILED', 'CASTEP stopped with an error: {message}'),
             (320, 'ERROR_LABELS_MISSING', 'CASTEP ended well, but its output lacks what was asked for: {message}'),
@@ -144,8 +116,7 @@ class LabelCastepCalculation(CalcJob):
             (440, 'ERROR_OUTPUT_TRUNCATED', 'An output file is cut off: {message}'),
             (450, 'ERROR_OUTPUT_MIXED_UP', 'The output is mixed up with another: {message}'),
             (460, 'ERROR_NO_STRESS', 'This CASTEP gives no stress beside EFG tensors; ask for them separately.'),
-        ):
-            spec.exit_code(status, label, message=message, invalidates_cache=True)
+        )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         parent = f'{PARENT}/{SEED}.check' if 'parent_folder' in self.inputs else None
@@ -180,7 +151,7 @@ class LabelCastepCalculation(CalcJob):
         from aiida_castep.data.otfg import OTFGData
 
         parameters = castep_settings.normalised(self.inputs.parameters.get_dict())
-        run = {'task': 'magres', 'magres_task': 'efg'} if efg else {'task': 'singlepoint'}
+        run: dict[str, Any] = {'task': 'magres', 'magres_task': 'efg'} if efg else {'task': 'singlepoint'}
         if stress:
             run['calculate_stress'] = True
         if continuation is not None:

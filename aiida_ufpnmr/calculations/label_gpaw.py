@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
-from aiida.orm import RemoteData, SinglefileData, StructureData
-from ase.io import write
+from aiida.orm import Data, RemoteData, StructureData
 
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional
 from aiida_ufpnmr.data.dataset import DatasetData
 
 STRUCTURES_FILE = 'structures.extxyz'
@@ -29,53 +28,32 @@ def validate_structures(value: DatasetData | StructureData, _) -> str | None:
 class LabelGpawCalculation(UfpnmrCalculation):
     """Labels structures with GPAW: energy, forces, stress and EFG tensors (`ufpnmr label`).
 
-    One job labels many structures, as many at a time as it has processes. Rows that fail are named in the results, and the
-    others go on.
+    One job labels many structures, as many at a time as it has processes. Rows that fail are named in the results, and
+    the others go on.
     """
 
     ENTRY_POINT = 'ufpnmr.label_gpaw'
     COMMAND = 'label'
-    OPTIONS = (
-        'protocol',
-        'cutoff_ev',
-        'kspacing',
-        'kpoints',
-        'kpoint_centre',
-        'smearing_ev',
-        'config_type',
-        'min_success_fraction',
-    )
+    NO_PARAMETERS = ('engine', 'index', 'cores')
     SETTINGS = 'aiida_ufpnmr.engine.dft.gpaw_engine:GpawSettings'
     OUTPUT_FILE = 'labels.extxyz'
-    #: What is done before the job ends, and what GPAW said about structures that failed.
+    #: The folder of labels that are done before the job ends, and of the output of GPAW for structures that failed.
     PIECES = f'{OUTPUT_FILE}.pieces'
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.inputs['code'].help = (
-            'The command `ufpnmr` on the computer that shall run it. Its prepend text says which Python there has GPAW: '
-            '`export UFPNMR_GPAW_PYTHON=...`.'
+            'The command `ufpnmr` on the computer that shall run it. Its prepend text says which Python there has '
+            'GPAW: `export UFPNMR_GPAW_PYTHON=...`.'
         )
-        spec.input(
-            'structures',
-            valid_type=(DatasetData, StructureData),
-            validator=validate_structures,
-            help='What to label: one structure, or all of a set; labels that the set has already are not looked at.',
-        )
-        spec.input(
-            'parent_folder',
-            valid_type=RemoteData,
-            required=False,
-            help='Working directory of an earlier run that was cut off; what it had labelled is not labelled again.',
-        )
-        spec.output('dataset', valid_type=DatasetData, required=False, help='The structures with their labels.')
-        spec.exit_code(
-            410,
-            'ERROR_TOO_FEW_LABELLED',
-            invalidates_cache=True,
-            message='Too few structures got labels: {message}',
-        )
+        text = 'The structures to label: one, or all of a set; labels that the set has already are not looked at.'
+        kinds = (DatasetData, StructureData)
+        spec.input('structures', valid_type=kinds, validator=validate_structures, help=text)
+        text = 'Working directory of an earlier run that was cut off; what it had labelled is not labelled again.'
+        optional(spec.input, ('parent_folder', RemoteData, text))
+        optional(spec.output, ('dataset', DatasetData, 'The structures with their labels.'))
+        failures(spec, (410, 'ERROR_TOO_FEW_LABELLED', 'Too few structures got labels: {message}'))
 
     @classmethod
     def example_arguments(cls) -> list[str]:
@@ -85,15 +63,12 @@ class LabelGpawCalculation(UfpnmrCalculation):
         cores = processes_on_one_machine(self.inputs.metadata.options.resources)
         return [STRUCTURES_FILE, '-o', self.OUTPUT_FILE, '--engine', 'gpaw', '--cores', str(cores)]
 
-    def input_files(self) -> dict[str, SinglefileData]:
-        structures = self.inputs.structures
-        return {STRUCTURES_FILE: structures} if isinstance(structures, DatasetData) else {}
+    def input_files(self) -> Mapping[str, Data]:
+        return {STRUCTURES_FILE: self.inputs.structures}
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        if isinstance(self.inputs.structures, StructureData):
-            write(folder.get_abs_path(STRUCTURES_FILE), self.inputs.structures.get_ase(), format='extxyz')
         calcinfo = super().prepare_for_submission(folder)
-        calcinfo.retrieve_list.append((f'{self.PIECES}/*/gpaw.*', '.', 3))
+        calcinfo.retrieve_list = [*(calcinfo.retrieve_list or ()), (f'{self.PIECES}/*/gpaw.*', '.', 3)]
         if 'parent_folder' in self.inputs:
             parent = self.inputs.parent_folder
             pieces = f'{parent.get_remote_path()}/{self.PIECES}'
@@ -102,7 +77,7 @@ class LabelGpawCalculation(UfpnmrCalculation):
 
 
 def processes_on_one_machine(resources: Mapping[str, int]) -> int:
-    """How many processes the command may run, by what the job asks of the scheduler."""
+    """The number of processes that the command may run, by what the job asks of the scheduler."""
     processes = resources.get('num_mpiprocs_per_machine')
     if not processes:
         processes = resources.get('tot_num_mpiprocs', 1) // resources.get('num_machines', 1)

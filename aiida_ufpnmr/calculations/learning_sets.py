@@ -1,4 +1,4 @@
-"""What active learning does to structures and labels between its calculations, on record."""
+"""Changes that active learning makes to structures and labels between its calculations, on record."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def merge_labels(before: DatasetData, new: DatasetData) -> DatasetData:
 
 @calcfunction
 def write_history(reports: List) -> Dict:
-    """What happened in each generation, in order."""
+    """The reports of all generations, in order."""
     return Dict({'generations': reports.get_list()})

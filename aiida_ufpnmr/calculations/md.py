@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from aiida.common import CalcInfo
-from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
-from aiida.orm import SinglefileData, StructureData
-from ase.io import write
+from aiida.orm import Data, SinglefileData, StructureData
 
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
@@ -25,109 +23,38 @@ class MdCalculation(UfpnmrCalculation):
 
     ENTRY_POINT = 'ufpnmr.md'
     COMMAND = 'md'
-    OPTIONS = (
-        'steps',
-        'equilibrate',
-        'timestep',
-        'temperature',
-        'final_temperature',
-        'ensemble',
-        'thermostat',
-        'relaxation',
-        'pressure',
-        'barostat',
-        'pressure_relaxation',
-        'bulk_modulus',
-        'mass',
-        'seed',
-        'supercell',
-        'every',
-        'log_every',
-        'efg_every',
-        'efg_uncertainty_every',
-        'velocities',
-        'velocities_every',
-        'forces_every',
-        'energies_every',
-        'stored_precision',
-        'position_rounding',
-        'compression',
-        'grade_every',
-        'grade_limit',
-        'closest_approach',
-        'precision',
-        'threads',
-    )
+    NO_PARAMETERS = ('index', 'replicas', 'jobs', 'checkpoint_every', 'max_wall_time', 'restart', 'overwrite')
     PARAMETERS_REQUIRED = True
     OUTPUT_FILE = 'trajectory.h5'
     CHECKPOINT_FILE = 'trajectory.checkpoint.h5'
     ORIGIN_FILE = 'origin.h5'
+    MORE_OUTPUT = (CHECKPOINT_FILE, (f'{pieces_folder(Path(OUTPUT_FILE))}/*.h5', '.', 2))
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input('structure', valid_type=StructureData, help='Where the run starts.')
         spec.input('potential', valid_type=PotentialData, help='The potential that moves the atoms.')
-        spec.input(
-            'efg_model',
-            valid_type=EfgModelData,
-            required=False,
-            help='Predicts EFG tensors along the run, where given.',
+        optional(
+            spec.input,
+            ('efg_model', EfgModelData, 'Predicts EFG tensors along the run, where given.'),
+            ('checkpoint', SinglefileData, 'Go on from here: the checkpoint of an earlier part of the same run.'),
         )
-        spec.input(
-            'checkpoint',
-            valid_type=SinglefileData,
-            required=False,
-            help='Go on from here: the checkpoint that an earlier part of the same run left.',
+        optional(
+            spec.output,
+            ('trajectory', TrajectoryData, 'Positions, and EFG tensors where asked.'),
+            ('stopped_trajectory', TrajectoryData, 'A run up to the stop by a guard: frames to label, no result.'),
+            ('trajectory_part', TrajectoryData, 'A run up to where it was cut off, for the rest to be joined to.'),
+            ('checkpoint', SinglefileData, 'The state to go on from, at the step of its attribute `step`.'),
         )
-        spec.output(
-            'trajectory', valid_type=TrajectoryData, required=False, help='Positions, and EFG tensors where asked.'
-        )
-        spec.output(
-            'stopped_trajectory',
-            valid_type=TrajectoryData,
-            required=False,
-            help='What had been simulated when a guard stopped the run: frames to label, no result.',
-        )
-        spec.output(
-            'trajectory_part',
-            valid_type=TrajectoryData,
-            required=False,
-            help='What had been simulated when the run was cut off, for the rest to be joined to.',
-        )
-        spec.output(
-            'checkpoint',
-            valid_type=SinglefileData,
-            required=False,
-            help='From where to go on; its attribute `step` says at which step that is.',
-        )
-        spec.exit_code(
-            401,
-            'ERROR_OUT_OF_TIME',
-            invalidates_cache=True,
-            message='Ended {message}; the checkpoint goes on from there.',
-        )
-        spec.exit_code(
-            410,
-            'ERROR_ATOMS_TOO_CLOSE',
-            invalidates_cache=True,
-            message='Two atoms came closer than the potential has seen: {message}',
-        )
-        spec.exit_code(
-            411, 'ERROR_TEMPERATURE_RAN_AWAY', invalidates_cache=True, message='The temperature ran away: {message}'
-        )
-        spec.exit_code(412, 'ERROR_FORCE_RAN_AWAY', invalidates_cache=True, message='A force ran away: {message}')
-        spec.exit_code(
-            413,
-            'ERROR_ATOM_MOVED_TOO_FAR',
-            invalidates_cache=True,
-            message='An atom moved too far in one step: {message}',
-        )
-        spec.exit_code(
-            414,
-            'ERROR_EXTRAPOLATION',
-            invalidates_cache=True,
-            message='Surroundings unlike any that the potential has seen: {message}',
+        failures(
+            spec,
+            (401, 'ERROR_OUT_OF_TIME', 'Ended {message}; the checkpoint goes on from there.'),
+            (410, 'ERROR_ATOMS_TOO_CLOSE', 'Two atoms came closer than the potential has seen: {message}'),
+            (411, 'ERROR_TEMPERATURE_RAN_AWAY', 'The temperature ran away: {message}'),
+            (412, 'ERROR_FORCE_RAN_AWAY', 'A force ran away: {message}'),
+            (413, 'ERROR_ATOM_MOVED_TOO_FAR', 'An atom moved too far in one step: {message}'),
+            (414, 'ERROR_EXTRAPOLATION', 'Surroundings unlike any that the potential has seen: {message}'),
         )
 
     @classmethod
@@ -146,17 +73,10 @@ class MdCalculation(UfpnmrCalculation):
             return []
         return ['--max-wall-time', f'{limit - min(TIME_LEFT * limit, LONGEST_TIME_LEFT):g}']
 
-    def input_files(self) -> dict[str, SinglefileData]:
-        files = {'potential.h5': self.inputs.potential}
+    def input_files(self) -> Mapping[str, Data]:
+        files = {'potential.h5': self.inputs.potential, 'structure.extxyz': self.inputs.structure}
         if 'efg_model' in self.inputs:
             files['efg-model.h5'] = self.inputs.efg_model
         if 'checkpoint' in self.inputs:
             files[self.ORIGIN_FILE] = self.inputs.checkpoint
         return files
-
-    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        write(folder.get_abs_path('structure.extxyz'), self.inputs.structure.get_ase(), format='extxyz')
-        calcinfo = super().prepare_for_submission(folder)
-        pieces = pieces_folder(Path(self.OUTPUT_FILE))
-        calcinfo.retrieve_temporary_list += [self.CHECKPOINT_FILE, (f'{pieces}/*.h5', '.', 2)]
-        return calcinfo

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aiida.common import CalcInfo
-from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
-from aiida.orm import SinglefileData, StructureData
-from ase.io import write
+from aiida.orm import Data, SinglefileData, StructureData
 
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation, optional
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
@@ -29,28 +26,28 @@ class PredictEfgCalculation(UfpnmrCalculation):
 
     ENTRY_POINT = 'ufpnmr.predict_efg'
     COMMAND = 'predict-efg'
-    OPTIONS = ('uncertainty_every',)
+    NO_PARAMETERS = ('timestep', 'cores', 'restart')
     OUTPUT_FILE = 'prediction.extxyz'
     #: A trajectory of tensors is written instead where a trajectory was given.
     TRAJECTORY_FILE = 'prediction.h5'
+    MORE_OUTPUT = (TRAJECTORY_FILE,)
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input('efg_model', valid_type=EfgModelData, help='The EFG model.')
-        spec.input('structure', valid_type=StructureData, required=False, help='Predict for this structure.')
-        spec.input('dataset', valid_type=DatasetData, required=False, help='Predict for all structures of this set.')
-        spec.input(
-            'trajectory', valid_type=TrajectoryData, required=False, help='Predict for all frames of this trajectory.'
+        optional(
+            spec.input,
+            ('structure', StructureData, 'Predict for this structure.'),
+            ('dataset', DatasetData, 'Predict for all structures of this set.'),
+            ('trajectory', TrajectoryData, 'Predict for all frames of this trajectory.'),
         )
         spec.inputs.validator = validate_source
-        spec.output(
-            'predictions',
-            valid_type=SinglefileData,
-            required=False,
-            help='The structures with tensors, as extended XYZ.',
+        optional(
+            spec.output,
+            ('predictions', SinglefileData, 'The structures with tensors, as extended XYZ.'),
+            ('trajectory', TrajectoryData, 'The tensors along the trajectory.'),
         )
-        spec.output('trajectory', valid_type=TrajectoryData, required=False, help='The tensors along the trajectory.')
 
     @classmethod
     def example_arguments(cls) -> list[str]:
@@ -61,17 +58,7 @@ class PredictEfgCalculation(UfpnmrCalculation):
             return ['efg-model.h5', 'trajectory.h5', '-o', self.TRAJECTORY_FILE]
         return ['efg-model.h5', 'structures.extxyz', '-o', self.OUTPUT_FILE]
 
-    def input_files(self) -> dict[str, SinglefileData]:
-        files = {'efg-model.h5': self.inputs.efg_model}
-        if 'trajectory' in self.inputs:
-            files['trajectory.h5'] = self.inputs.trajectory
-        if 'dataset' in self.inputs:
-            files['structures.extxyz'] = self.inputs.dataset
-        return files
-
-    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        if 'structure' in self.inputs:
-            write(folder.get_abs_path('structures.extxyz'), self.inputs.structure.get_ase(), format='extxyz')
-        calcinfo = super().prepare_for_submission(folder)
-        calcinfo.retrieve_temporary_list.append(self.TRAJECTORY_FILE)
-        return calcinfo
+    def input_files(self) -> Mapping[str, Data]:
+        source = next(name for name in SOURCES if name in self.inputs)
+        name = 'trajectory.h5' if source == 'trajectory' else 'structures.extxyz'
+        return {'efg-model.h5': self.inputs.efg_model, name: self.inputs[source]}

@@ -7,22 +7,9 @@ from aiida.orm import Dict
 
 DYNAMICS = ('temperature_mean_K', 'temperature_std_K', 'simulated_ps', 'atoms')
 CORRELATION = (
-    'tau_ns',
-    'tau_ns_ci95',
-    'tau_ns_lower_bound',
-    'verdict',
-    'reason',
-    'decay_rate_per_s',
-    'decay_rate_per_s_ci95',
-    'gamma',
-    'plateau',
-    'amplitude',
-    'first_lag_ps',
-    'c_q_mean_khz',
-    'eta_mean',
-    'omega_q_std_khz',
-    'ions',
-)
+    'tau_ns', 'tau_ns_ci95', 'tau_ns_lower_bound', 'verdict', 'reason', 'decay_rate_per_s', 'decay_rate_per_s_ci95',
+    'gamma', 'plateau', 'amplitude', 'first_lag_ps', 'c_q_mean_khz', 'eta_mean', 'omega_q_std_khz', 'ions',
+)  # fmt: skip
 HOPS = ('hop_rate_per_s', 'hop_rate_per_s_ci95', 'hops')
 MSD = ('diffusion_coefficient_cm2_per_s', 'diffusion_coefficient_cm2_per_s_ci95')
 

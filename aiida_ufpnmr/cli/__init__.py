@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
-from aiida_ufpnmr import __version__
 from aiida_ufpnmr.engine.commands.shared import LazyGroup, run
+from aiida_ufpnmr.version import __version__
 
-#: Where each sub-command lives, and what it does.
+#: The module of each sub-command, and its help.
 COMMANDS = {
     'setup': ('setup', 'Make a profile, this computer and the code ready; does nothing where they are.'),
     'launch': ('launch', 'Run or submit a workflow.'),
-    'query': ('query', 'What stands behind a result: labels, settings.'),
+    'query': ('query', 'Ask for the origin of a result, or for what rests on a label.'),
     'report': ('report', 'Write a result as one HTML page.'),
     'archive': ('archive', 'Put a result with all that it rests on into one file.'),
 }

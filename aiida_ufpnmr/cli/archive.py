@@ -23,8 +23,8 @@ def archive():
     'hashes and sizes stay, and so does how to make them again.',
 )  # fmt: skip
 @click.option(
-    '--most-mb', type=Number(min=0.1), metavar='MB', help='Slim, and where that is still larger, without models that are '
-    'outputs of NODE, the largest first.',
+    '--most-mb', type=Number(min=0.1), metavar='MB', help='Slim, and where that is still larger, without models that '
+    'are outputs of NODE, the largest first.',
 )  # fmt: skip
 @with_profile
 def create(node: str, path: Path, slim: bool, most_mb: float | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from aiida.cmdline.utils import decorators, echo
 
+from aiida_ufpnmr.engine.commands.shared import print_table
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_output, whole_file
 
@@ -22,15 +23,16 @@ def data_ufpnmr():
 @decorators.with_dbenv()
 def list_nodes():
     """List all nodes, newest last."""
-    import tabulate
     from aiida.orm import QueryBuilder
 
-    query = QueryBuilder().append(_kinds(), tag='node').order_by({'node': 'id'})
+    from aiida_ufpnmr.data import KINDS
+
+    query = QueryBuilder().append(KINDS, tag='node').order_by({'node': 'id'})
     rows = [
-        (node.pk, type(node).__name__, node.label, _description(node), node.sha256[:12])
+        (str(node.pk), type(node).__name__, node.label, _description(node), node.sha256[:12])
         for node in query.all(flat=True)
     ]
-    echo.echo(tabulate.tabulate(rows, headers=('PK', 'Type', 'Label', 'Holds', 'SHA-256')))
+    print_table([('PK', 'Type', 'Label', 'Holds', 'SHA-256'), *rows])
 
 
 @data_ufpnmr.command('show')
@@ -69,23 +71,19 @@ def export(node, path):
     echo.echo_success(f'wrote {path}')
 
 
-def _kinds():
-    from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
-
-    return (DatasetData, PotentialData, EfgModelData, TrajectoryData)
-
-
 def _load(identifier):
     from aiida.common.exceptions import MultipleObjectsError, NotExistent
     from aiida.orm import load_node
+
+    from aiida_ufpnmr.data import KINDS
 
     try:
         node = load_node(identifier)
     except (NotExistent, MultipleObjectsError, ValueError) as error:
         echo.echo_critical(str(error))
-    if not isinstance(node, _kinds()):
+    if not isinstance(node, KINDS):
         echo.echo_critical(
-            f'{identifier}: is a {type(node).__name__}; give one of {", ".join(k.__name__ for k in _kinds())}'
+            f'{identifier}: is a {type(node).__name__}; give one of {", ".join(k.__name__ for k in KINDS)}'
         )
     return node
 

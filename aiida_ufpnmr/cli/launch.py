@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from aiida_ufpnmr.cli.shared import is_daemon_running, load_code, load_node, with_profile
+from aiida_ufpnmr.cli.shared import load_code, load_node, with_profile
 from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, LazyGroup, print_table
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.settings import read_mapping
+from aiida_ufpnmr.tools.profile import is_daemon_running, loaded_profile
+
+if TYPE_CHECKING:
+    from aiida.orm import WorkChainNode
 
 PROTOCOLS = ('fast', 'balanced', 'stringent')
+#: Codes that label structures.
+DFT_CODES = ('castep', 'gpaw')
 
-
-#: Where each workflow's command lives, and what it does.
+#: The module of each command, and its help.
 COMMANDS = {
     'pipeline': ('launch', 'Labelled structures to models, a trajectory, and a decay time.'),
     'dynamic-nmr': ('launch', 'A structure and two models to a trajectory and a decay time.'),
@@ -32,50 +39,92 @@ def launch():
     """Run a workflow here, or hand it to the daemon."""
 
 
+@dataclass(frozen=True)
+class Launch:
+    """The way a workflow is to run, which all commands ask for alike.
+
+    Attributes:
+        protocol: name of a set of inputs.
+        overrides: inputs that differ from the protocol, nested as the inputs are.
+        options: ``metadata.options`` of all calculations.
+        daemon: submit to the daemon instead of running here.
+    """
+
+    protocol: str
+    overrides: dict[str, Any]
+    options: dict[str, Any]
+    daemon: bool
+
+    def with_values(self, path: tuple[str, ...], **values: Any) -> Launch:
+        """The same with those ``values`` that are not ``None`` among the overrides, at a nested place."""
+        from aiida_ufpnmr.workflows.protocols import merged
+
+        nested = {name: value for name, value in values.items() if value is not None}
+        for name in reversed(path if nested else ()):
+            nested = {name: nested}
+        return replace(self, overrides=merged(self.overrides, nested))
+
+    def run(self, workflow: Any, **inputs: Any) -> WorkChainNode | None:
+        """Build the inputs, then submit and print the pk, or run: the workflow that ran to its end, well or not.
+
+        Raises:
+            InputError: an override or a value that the workflow refuses.
+        """
+        try:
+            builder = workflow.get_builder_from_protocol(
+                **inputs, protocol=self.protocol, overrides=self.overrides, options=self.options
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        if self.daemon:
+            click.echo(submit_to_daemon(builder).pk)
+            return None
+        from aiida_ufpnmr.cli.progress import run_with_progress
+
+        return run_with_progress(builder)
+
+
 def common_options(function: Callable) -> Callable:
-    """The options that all workflows share."""
-    for option in reversed(
-        (
-            click.option(
-                '--protocol', type=click.Choice(PROTOCOLS), default='balanced', show_default=True, help='Set of inputs.'
-            ),
-            click.option(
-                '--overrides',
-                'overrides_path',
-                type=INPUT,
-                metavar='FILE.yaml',
-                help='Inputs that differ from the protocol, nested as the inputs are.',
-            ),
-            click.option(
-                '--max-wallclock-hours',
-                type=POSITIVE,
-                metavar='H',
-                help='Time limit of each calculation in hours, for a scheduler.',
-            ),
-            click.option(
-                '--daemon', is_flag=True, help='Submit to the daemon and return; without it the workflow runs here.'
-            ),
-        )
-    ):
-        function = option(function)
-    return with_profile(function)
+    """The options that all workflows share, as the argument ``launch``: a :class:`Launch`."""
 
+    @functools.wraps(function)
+    def wrapped(*args, protocol, overrides_path, max_wallclock_hours, daemon, **kwargs):
+        overrides = {} if overrides_path is None else read_mapping(overrides_path, 'overrides')
+        seconds = None if max_wallclock_hours is None else round(max_wallclock_hours * 3600)
+        options = {} if seconds is None else {'max_wallclock_seconds': seconds}
+        return function(*args, launch=Launch(protocol, overrides, options, daemon), **kwargs)
 
-def launch_options(function: Callable) -> Callable:
-    """The options of workflows that run dynamics."""
     for option in (
         click.option(
-            '--temperature',
-            type=POSITIVE,
-            metavar='K',
-            help="Temperature of the dynamics; the protocol's if not given.",
+            '--daemon', is_flag=True, help='Submit to the daemon and return; without it the workflow runs here.'
         ),
         click.option(
-            '--code', 'code_label', default='ufpnmr@localhost', show_default=True, help='The code that runs the steps.'
+            '--max-wallclock-hours',
+            type=POSITIVE,
+            metavar='H',
+            help='Time limit of each calculation in hours, for a scheduler.',
+        ),
+        click.option(
+            '--overrides',
+            'overrides_path',
+            type=INPUT,
+            metavar='FILE.yaml',
+            help='Inputs that differ from the protocol, nested as the inputs are.',
+        ),
+        click.option(
+            '--protocol', type=click.Choice(PROTOCOLS), default='balanced', show_default=True, help='Set of inputs.'
         ),
     ):
-        function = option(function)
-    return common_options(function)
+        wrapped = option(wrapped)
+    return with_profile(wrapped)
+
+
+temperature_option = click.option(
+    '--temperature', type=POSITIVE, metavar='K', help="Temperature of the dynamics; the protocol's if not given."
+)
+code_option = click.option(
+    '--code', 'code_label', default='ufpnmr@localhost', show_default=True, help='The command `ufpnmr` as a code.'
+)
 
 
 @click.command(
@@ -93,37 +142,30 @@ def launch_options(function: Callable) -> Callable:
 @click.option(
     '--structure', 'structure_path', type=INPUT, metavar='FILE', help='Start the dynamics from this structure instead.'
 )
-@launch_options
+@code_option
+@temperature_option
+@common_options
 def pipeline(
-    dataset,
-    structure_index,
-    structure_path,
-    protocol,
-    temperature,
-    overrides_path,
-    code_label,
-    max_wallclock_hours,
-    daemon,
-):
+    dataset: str,
+    structure_index: int | None,
+    structure_path: Path | None,
+    temperature: float | None,
+    code_label: str,
+    launch: Launch,
+) -> None:
     """Labelled structures DATASET (extended XYZ, or the pk of a data set) to models, a trajectory, and a decay time."""
     from aiida_ufpnmr.workflows.pipeline import PipelineWorkChain
 
-    overrides = read_overrides(overrides_path)
-    if temperature is not None:
-        overrides = with_value(overrides, ('dynamic_nmr', 'md', 'parameters', 'temperature'), temperature)
     if (structure_index is None) == (structure_path is None):
         raise InputError('give either --structure-index or --structure, to say where the dynamics starts')
-    start(
+    node = launch.with_values(('dynamic_nmr', 'md', 'parameters'), temperature=temperature).run(
         PipelineWorkChain,
-        daemon,
         code=load_code(code_label),
         dataset=load_dataset(dataset),
         structure=None if structure_path is None else load_structure(str(structure_path)),
         structure_index=structure_index,
-        protocol=protocol,
-        overrides=overrides,
-        options=options(max_wallclock_hours),
     )
+    show_answer(node)
 
 
 @click.command(
@@ -134,63 +176,29 @@ def pipeline(
 @click.argument('structure')
 @click.option('--potential', required=True, metavar='NODE', help='The potential: pk, UUID or label.')
 @click.option('--efg-model', required=True, metavar='NODE', help='The EFG model: pk, UUID or label.')
-@launch_options
+@code_option
+@temperature_option
+@common_options
 def dynamic_nmr(
-    structure, potential, efg_model, protocol, temperature, overrides_path, code_label, max_wallclock_hours, daemon
-):
+    structure: str, potential: str, efg_model: str, temperature: float | None, code_label: str, launch: Launch
+) -> None:
     """STRUCTURE (a file that ASE reads, or the pk of a structure) and two models to a trajectory and a decay time."""
     from aiida_ufpnmr.data import EfgModelData, PotentialData
     from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
 
-    overrides = read_overrides(overrides_path)
-    if temperature is not None:
-        overrides = with_value(overrides, ('md', 'parameters', 'temperature'), temperature)
-    start(
+    node = launch.with_values(('md', 'parameters'), temperature=temperature).run(
         DynamicNmrWorkChain,
-        daemon,
         code=load_code(code_label),
         structure=load_structure(structure),
         potential=load_node(potential, PotentialData),
         efg_model=load_node(efg_model, EfgModelData),
-        protocol=protocol,
-        overrides=overrides,
-        options=options(max_wallclock_hours),
     )
+    show_answer(node)
 
 
-def start(workflow, daemon: bool, **inputs) -> None:
-    """Build the inputs, then submit, or run and print the answer.
-
-    Raises:
-        InputError: an override or a value that the workflow refuses.
-    """
-    node = run_or_submit(workflow, daemon, **inputs)
-    if node is not None:
-        stop_if_failed(node)
-        print_answer(node)
-
-
-def run_or_submit(workflow, daemon: bool, **inputs):
-    """Build the inputs, then submit and print the pk, or run: the workflow that ran to its end, well or not.
-
-    Raises:
-        InputError: an override or a value that the workflow refuses.
-    """
-    try:
-        builder = workflow.get_builder_from_protocol(**inputs)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    if daemon:
-        click.echo(submit_to_daemon(builder).pk)
-        return None
-    from aiida_ufpnmr.cli.progress import run_with_progress
-
-    return run_with_progress(builder)
-
-
-def stop_if_failed(node) -> None:
+def stop_if_failed(node: WorkChainNode) -> None:
     """Leave with exit status 1 and the reason where a workflow did not end well."""
-    from aiida_ufpnmr.workflows.dynamic_nmr import reason
+    from aiida_ufpnmr.workflows.subprocesses import reason
 
     if not node.is_finished_ok:
         raise click.ClickException(f'{reason(node)}; see "verdi process report {node.pk}"')
@@ -200,46 +208,27 @@ def submit_to_daemon(builder):
     """Submit to the daemon of the profile; :class:`InputError` if there is no broker, or no daemon runs."""
     from aiida.engine import submit
     from aiida.engine.daemon.client import get_daemon_client
-    from aiida.manage import get_manager
 
-    if get_manager().get_profile().process_control_backend is None:
+    if loaded_profile().process_control_backend is None:
         raise InputError('this profile has no broker, so it cannot submit; leave --daemon out')
     if not is_daemon_running(get_daemon_client()):
         raise InputError('the daemon does not run; start it with "aiida-ufpnmr setup --daemon"')
     return submit(builder)
 
 
-def print_answer(node) -> None:
-    """The errors of the models on withheld structures, where there are some, and what was found."""
+def show_answer(node: WorkChainNode | None) -> None:
+    """Print the errors of the models on withheld structures, where there are some, and the answer."""
     from aiida_ufpnmr.tools.answer import answer_rows, error_rows
 
+    if node is None:
+        return
+    stop_if_failed(node)
     errors = error_rows(node)
     if errors:
         print_table([('model', 'error on withheld structures', 'value'), *errors])
         click.echo()
     print_table([('quantity', 'value', '95 % interval'), *answer_rows(node.outputs.tau.get_dict())])
     click.echo(f'\nOpen it as a page with "aiida-ufpnmr report {node.pk} -o report".')
-
-
-def read_overrides(path: Path | None) -> dict[str, Any]:
-    """Overrides from a YAML file; :class:`InputError` if it is none."""
-    if path is None:
-        return {}
-    return read_mapping(path, 'overrides')
-
-
-def with_value(mapping: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
-    """``mapping`` with ``value`` at a nested place; the argument is not changed."""
-    from aiida_ufpnmr.workflows.protocols.mixin import merged
-
-    for name in reversed(path):
-        value = {name: value}
-    return merged(mapping, value)
-
-
-def options(max_wallclock_hours: float | None) -> dict[str, Any]:
-    """``metadata.options`` of all calculations."""
-    return {} if max_wallclock_hours is None else {'max_wallclock_seconds': round(max_wallclock_hours * 3600)}
 
 
 def load_dataset(given: str):

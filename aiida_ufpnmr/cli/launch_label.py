@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.launch import common_options, options, read_overrides, run_or_submit, stop_if_failed, stored_once
+from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, common_options, stop_if_failed, stored_once
 from aiida_ufpnmr.cli.shared import load_code, load_node
 from aiida_ufpnmr.engine.commands.shared import COUNT, OUTPUT, Command, Number, check_outputs, print_table, warn
 from aiida_ufpnmr.engine.errors import InputError
-
-ENGINES = ('castep', 'gpaw')
+from aiida_ufpnmr.engine.files import whole_file
 
 
 @click.command(
     'label', cls=Command, example='aiida-ufpnmr launch label frames.extxyz --engine castep --code castep@cluster'
 )
 @click.argument('structures')
-@click.option('--engine', type=click.Choice(ENGINES), required=True, help='The DFT code.')
+@click.option('--engine', type=click.Choice(DFT_CODES), required=True, help='The DFT code.')
 @click.option(
     '--code',
     'code_label',
@@ -43,9 +43,15 @@ ENGINES = ('castep', 'gpaw')
 )
 @common_options
 def label(
-    structures, engine, code_label, index, config_type, min_success_fraction, max_concurrent, batch_size, label_again,
-    output, protocol, overrides_path, max_wallclock_hours, daemon,
-):  # fmt: skip
+    structures: str,
+    engine: str,
+    code_label: str | None,
+    index: str,
+    label_again: bool,
+    output: Path | None,
+    launch: Launch,
+    **chosen: Any,
+) -> None:
     """Label STRUCTURES (a file that ASE reads, an H5MD trajectory, or the pk of a data set or structure) with DFT.
 
     Energy, forces, stress and EFG tensors. Structures that DFT would choke on are left out with a reason; those that
@@ -53,39 +59,24 @@ def label(
     """
     from aiida_ufpnmr.workflows.label import LabelWorkChain
 
-    if daemon and output is not None:
+    if launch.daemon and output is not None:
         raise InputError(
             '--output needs the labels, which the daemon has not made yet; leave it out, and export them later'
         )
     check_outputs(output)
-    chosen = {
-        'config_type': config_type,
-        'min_success_fraction': min_success_fraction,
-        'max_concurrent': max_concurrent,
-        'batch_size': batch_size,
-        'reuse': False if label_again else None,
-    }
-    overrides = {
-        **read_overrides(overrides_path),
-        **{name: value for name, value in chosen.items() if value is not None},
-    }
-    node = run_or_submit(
+    node = launch.with_values((), reuse=False if label_again else None, **chosen).run(
         LabelWorkChain,
-        daemon,
         code=load_code(code_label or f'{engine}@localhost'),
         engine=engine,
         **load_subjects(structures, index),
-        protocol=protocol,
-        overrides=overrides,
-        options=options(max_wallclock_hours),
     )
     if node is not None:
         print_labels(node, output)
         stop_if_failed(node)
 
 
-def load_subjects(given: str, index: str) -> dict:
-    """What to label: a stored node, or the structures of a file, of which those that DFT would choke on stay apart."""
+def load_subjects(given: str, index: str) -> dict[str, Any]:
+    """The structures to label: a stored node, or those of a file, of which those that DFT would choke on stay apart."""
     from aiida.orm import StructureData
 
     from aiida_ufpnmr.data import DatasetData
@@ -123,27 +114,23 @@ def _as_it_is(atoms):
         ) from error
 
 
-def print_labels(node, output: Path | None) -> None:
-    """How many structures got labels, and why others did not."""
+def print_labels(node: Any, output: Path | None) -> None:
+    """Print the number of structures that got labels, and the reasons of the others."""
     if 'results' in node.outputs:
         results = node.outputs.results.get_dict()
         for what in ('refused', 'failed'):
             warn(f'structure {entry["index"]} ({entry["name"]}): {what}: {entry["reason"]}' for entry in results[what])
-        print_table(
-            [
-                ('quantity', 'value'),
-                ('structures', results['structures']),
-                ('labelled', results['labelled']),
-                ('of these, before', results['labelled_before']),
-                ('refused', len(results['refused'])),
-                ('failed', len(results['failed'])),
-            ]
-        )
+        counts = {
+            'structures': results['structures'],
+            'labelled': results['labelled'],
+            'of these, before': results['labelled_before'],
+            'refused': len(results['refused']),
+            'failed': len(results['failed']),
+        }
+        print_table([('quantity', 'value'), *((name, str(count)) for name, count in counts.items())])
     if 'dataset' in node.outputs:
         pk = node.outputs.dataset.pk
         click.echo(f'\nData set #{pk}; "aiida-ufpnmr launch pipeline {pk} --structure-index 0" fits to it.')
         if output is not None:
-            from aiida_ufpnmr.engine.files import whole_file
-
             with whole_file(output) as partial, node.outputs.dataset.open(mode='rb') as source:
                 partial.write_bytes(source.read())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from aiida_ufpnmr.cli.launch import common_options, load_dataset, load_structure, options, read_overrides, run_or_submit
-from aiida_ufpnmr.cli.launch_label import ENGINES
+from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, code_option, common_options, load_dataset, load_structure
 from aiida_ufpnmr.cli.shared import load_code
 from aiida_ufpnmr.engine.commands.shared import Command, print_table
 from aiida_ufpnmr.engine.errors import InputError
@@ -18,20 +19,24 @@ from aiida_ufpnmr.engine.errors import InputError
 )
 @click.argument('dataset')
 @click.argument('structures', nargs=-1, required=True, metavar='NAME=STRUCTURE...')
-@click.option('--engine', type=click.Choice(ENGINES), required=True, help='The DFT code for new labels.')
+@click.option('--engine', type=click.Choice(DFT_CODES), required=True, help='The DFT code for new labels.')
 @click.option('--test', 'test', metavar='TEST', help='Labelled structures for the errors (file or node).')
 @click.option(
     '--label-code',
     metavar='CODE',
     help='What runs the DFT code. Default: castep@localhost or gpaw@localhost.',
 )
-@click.option(
-    '--code', 'code_label', default='ufpnmr@localhost', show_default=True, help='The code that runs everything else.'
-)
+@code_option
 @common_options
 def active_learning(
-    dataset, structures, engine, test, label_code, code_label, protocol, overrides_path, max_wallclock_hours, daemon
-):
+    dataset: str,
+    structures: tuple[str, ...],
+    engine: str,
+    test: str | None,
+    label_code: str | None,
+    code_label: str,
+    launch: Launch,
+) -> None:
     """Improve models fitted to DATASET (extended XYZ, or a node) by new labels of what they know least.
 
     Exploration starts from each STRUCTURE (a file that ASE reads, or a node); its NAME becomes that of a group of
@@ -39,18 +44,14 @@ def active_learning(
     """
     from aiida_ufpnmr.workflows.active_learning import ActiveLearningWorkChain
 
-    node = run_or_submit(
+    node = launch.run(
         ActiveLearningWorkChain,
-        daemon,
         code=load_code(code_label),
         label_code=load_code(label_code or f'{engine}@localhost'),
         engine=engine,
         dataset=load_dataset(dataset),
         structures=_named(structures),
         test_dataset=None if test is None else load_dataset(test),
-        protocol=protocol,
-        overrides=read_overrides(overrides_path),
-        options=options(max_wallclock_hours),
     )
     if node is not None:
         print_history(node)
@@ -70,8 +71,8 @@ def _named(given: tuple[str, ...]) -> dict:
     return structures
 
 
-def print_history(node) -> None:
-    """Labels and errors by generation, and where the models are."""
+def print_history(node: Any) -> None:
+    """Print labels and errors by generation, and the pks of the models."""
     if 'history' not in node.outputs:
         return
     keys = {

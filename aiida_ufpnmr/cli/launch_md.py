@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from aiida_ufpnmr.cli.launch import (
-    launch_options,
+    Launch,
+    code_option,
+    common_options,
     load_structure,
-    options,
-    read_overrides,
-    run_or_submit,
     stop_if_failed,
-    with_value,
+    temperature_option,
 )
 from aiida_ufpnmr.cli.shared import load_code, load_node
 from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
@@ -26,11 +27,18 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
 @click.option('--potential', required=True, metavar='NODE', help='The potential: pk, UUID or label.')
 @click.option('--efg-model', metavar='NODE', help='Predict EFG tensors on the way with this model: pk, UUID or label.')
 @click.option('--steps', type=COUNT, metavar='N', help="Length of the run; the protocol's if not given.")
-@launch_options
+@code_option
+@temperature_option
+@common_options
 def md(
-    structure, potential, efg_model, steps, protocol, temperature, overrides_path, code_label, max_wallclock_hours,
-    daemon,
-):  # fmt: skip
+    structure: str,
+    potential: str,
+    efg_model: str | None,
+    steps: int | None,
+    temperature: float | None,
+    code_label: str,
+    launch: Launch,
+) -> None:
     """STRUCTURE (a file that ASE reads, or the pk of a structure) and a potential to a trajectory.
 
     A job that comes to the end of its time leaves a checkpoint, from which the next one goes on. The trajectory is the
@@ -39,36 +47,28 @@ def md(
     from aiida_ufpnmr.data import EfgModelData, PotentialData
     from aiida_ufpnmr.workflows.md import MdWorkChain
 
-    overrides = read_overrides(overrides_path)
-    for name, value in (('temperature', temperature), ('steps', steps)):
-        if value is not None:
-            overrides = with_value(overrides, ('md', 'parameters', name), value)
-    node = run_or_submit(
+    node = launch.with_values(('md', 'parameters'), temperature=temperature, steps=steps).run(
         MdWorkChain,
-        daemon,
         code=load_code(code_label),
         structure=load_structure(structure),
         potential=load_node(potential, PotentialData),
         efg_model=None if efg_model is None else load_node(efg_model, EfgModelData),
-        protocol=protocol,
-        overrides=overrides,
-        options=options(max_wallclock_hours),
     )
     if node is not None:
         stop_if_failed(node)
         print_run(node)
 
 
-def print_run(node) -> None:
-    """What was run, and where its trajectory is."""
+def print_run(node: Any) -> None:
+    """Print a summary of the run, and the pk of its trajectory."""
     results = node.outputs.results.get_dict()
     print_table(
         [
             ('quantity', 'value'),
             ('simulated, ps', f'{results["simulated_ps"]:g}'),
-            ('frames', results['frames']),
+            ('frames', f'{results["frames"]}'),
             ('temperature, K', f'{results["temperature_mean_K"]:.0f} ± {results["temperature_std_K"]:.0f}'),
-            ('jobs', len([called for called in node.called if called.process_label == 'MdCalculation'])),
+            ('jobs', f'{sum(called.process_label == "MdCalculation" for called in node.called)}'),
         ]
     )
     pk = node.outputs.trajectory.pk

@@ -12,7 +12,7 @@ from aiida.engine import ProcessBuilder
 from aiida.manage import get_manager
 from aiida.orm import CalcJobNode, ProcessNode, WorkChainNode
 
-from aiida_ufpnmr.tools.queries import step_name
+from aiida_ufpnmr.tools.queries import pk_of, step_name
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -44,9 +44,9 @@ async def _watch(root: ProcessNode) -> None:
         finished = root.is_terminated  # looked at first: what ends meanwhile is still printed
         jobs = [node for node in root.called_descendants if isinstance(node, CalcJobNode)]
         for node in jobs:
-            begin = started.setdefault(node.pk, time.monotonic())
+            begin = started.setdefault(pk_of(node), time.monotonic())
             if node.is_terminated and node.pk not in ended:
-                ended.add(node.pk)
+                ended.add(pk_of(node))
                 _clear(live)
                 verdict = 'done' if node.is_finished_ok else f'failed: {node.exit_message}'
                 click.echo(f'  {step_name(node):<16}#{node.pk:<8}{time.monotonic() - begin:>7.0f} s  {verdict}')
@@ -54,7 +54,9 @@ async def _watch(root: ProcessNode) -> None:
             _clear(live)
             return
         if live:
-            running = [f'{step_name(n)} {time.monotonic() - started[n.pk]:.0f} s' for n in jobs if n.pk not in ended]
+            running = [
+                f'{step_name(n)} {time.monotonic() - started[pk_of(n)]:.0f} s' for n in jobs if n.pk not in ended
+            ]
             _clear(live)
             click.echo('  running: ' + (', '.join(running) or 'preparing'), nl=False, err=True)
         await asyncio.sleep(SECONDS_BETWEEN_LOOKS)

@@ -15,7 +15,7 @@ from aiida_ufpnmr.engine.errors import InputError
 
 @click.group('query')
 def query():
-    """What stands behind a result, what rests on a label or a model, what differs, what it cost."""
+    """Ask for the origin of a result, for all that rests on a label or a model, for differences and costs."""
 
 
 @query.command('labels', cls=Command, example='aiida-ufpnmr query labels 123')
@@ -23,7 +23,7 @@ def query():
 @json_option
 @with_profile
 def labels(node: str, json_path: Path | None) -> None:
-    """Every labelled structure that NODE (pk, UUID or label) rests on."""
+    """List every labelled structure that NODE (pk, UUID or label) rests on."""
     from aiida_ufpnmr.tools.queries import labels_behind
 
     check_outputs(json_path)
@@ -47,7 +47,7 @@ def labels(node: str, json_path: Path | None) -> None:
 @json_option
 @with_profile
 def settings(node: str, json_path: Path | None) -> None:
-    """Every parameter and setting that went into NODE (pk, UUID or label)."""
+    """List every parameter and setting that went into NODE (pk, UUID or label)."""
     from aiida_ufpnmr.tools.queries import settings_behind, step_name
 
     check_outputs(json_path)
@@ -69,25 +69,20 @@ def settings(node: str, json_path: Path | None) -> None:
 @json_option
 @with_profile
 def results(name: str, everything: bool, json_path: Path | None) -> None:
-    """Every decay time that rests on NAME: a node (pk, UUID or label), or one labelled structure (label_id or hash)."""
+    """List decay times that rest on NAME: a node (pk, UUID or label), or a labelled structure (label_id or hash)."""
     from aiida_ufpnmr.tools.outcomes import made_of, made_of_label, outcomes_of, outcomes_of_label
 
     check_outputs(json_path)
     try:
         node = load_node(name)
-    except InputError:
-        found = made_of_label(name) if everything else outcomes_of_label(name)
-    else:
-        found = made_of([node]) if everything else outcomes_of(node)
+    except InputError:  # not a node: a label
+        node = None
     if not everything:
-        _show_outcomes(found, json_path)
+        _show_outcomes(outcomes_of_label(name) if node is None else outcomes_of(node), json_path)
         return
-    print_table(
-        [
-            ('made', 'what', 'by', 'calculation'),
-            *((f'#{one.pk}', one.output, one.calculation, f'#{one.calculation_pk}') for one in found),
-        ]
-    )
+    found = made_of_label(name) if node is None else made_of([node])
+    rows = [(f'#{one.pk}', one.output, one.calculation, f'#{one.calculation_pk}') for one in found]
+    print_table([('made', 'what', 'by', 'calculation'), *rows])
     report({'results': [dataclasses.asdict(one) for one in found]}, json_path)
 
 
@@ -96,7 +91,7 @@ def results(name: str, everything: bool, json_path: Path | None) -> None:
 @json_option
 @with_profile
 def decay_times(potential: str, json_path: Path | None) -> None:
-    """All decay times found with POTENTIAL (pk, UUID or label), by temperature."""
+    """List all decay times found with POTENTIAL (pk, UUID or label), by temperature."""
     from aiida_ufpnmr.data import PotentialData
     from aiida_ufpnmr.tools import outcomes
 
@@ -109,7 +104,7 @@ def decay_times(potential: str, json_path: Path | None) -> None:
 @json_option
 @with_profile
 def cost(node: str, json_path: Path | None) -> None:
-    """What every calculation behind NODE (pk, UUID or label) has cost."""
+    """Print the cost of every calculation behind NODE (pk, UUID or label)."""
     from aiida_ufpnmr.tools.costs import cost_by_step
 
     check_outputs(json_path)
@@ -126,7 +121,7 @@ def cost(node: str, json_path: Path | None) -> None:
 @json_option
 @with_profile
 def differences(first: str, second: str, json_path: Path | None) -> None:
-    """What differs between FIRST and SECOND (pk, UUID or label): inputs, settings, codes, versions, results."""
+    """Compare FIRST and SECOND (pk, UUID or label): inputs, settings, codes, versions, results."""
     from aiida_ufpnmr.tools import differences as tools
 
     check_outputs(json_path)

@@ -1,17 +1,15 @@
-"""What the commands of ``aiida-ufpnmr`` share: the profile, nodes by identifier, numbers for reading."""
+"""The profile, and nodes and codes by their identifiers, for the commands of ``aiida-ufpnmr``."""
 
 from __future__ import annotations
 
 import functools
-import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.tools.profile import load_profile
 
 
 def with_profile(function: Callable) -> Callable:
@@ -24,38 +22,6 @@ def with_profile(function: Callable) -> Callable:
         return function(*args, **kwargs)
 
     return wrapped
-
-
-def load_profile(name: str | None) -> None:
-    """Load a profile of AiiDA; :class:`InputError` if there is none, or none of that name."""
-    at_home = 'AIIDA_PATH' not in os.environ and 'aiida' not in sys.modules
-    if at_home and not (Path.home() / '.aiida').exists():  # the mere import of AiiDA would make it
-        raise InputError('no AiiDA profile yet; make one with "aiida-ufpnmr setup", or set AIIDA_PATH to where it is')
-    import aiida
-    from aiida.common.exceptions import ConfigurationError
-    from aiida.manage import get_manager
-
-    if name is None and get_manager().get_profile() is not None:
-        return
-    try:
-        aiida.load_profile(name)
-    except ConfigurationError as error:
-        raise InputError(f'AiiDA profile {name or ""}: {error}; make one with "aiida-ufpnmr setup"') from error
-
-
-def is_daemon_running(client) -> bool:
-    """Whether there is a daemon; AiiDA goes by a file, which a daemon that was killed leaves behind."""
-    from aiida.engine.daemon.client import DaemonException, DaemonStalePidException
-
-    if not client.is_daemon_running:
-        return False
-    try:
-        client.get_status()
-    except DaemonStalePidException:
-        return False
-    except DaemonException:  # too busy to answer
-        pass
-    return True
 
 
 def load_node(identifier: str, kind: Any = None):

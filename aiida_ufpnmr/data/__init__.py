@@ -5,4 +5,7 @@ from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 
-__all__ = ('DatasetData', 'EfgModelData', 'PotentialData', 'TrajectoryData')
+__all__ = ('KINDS', 'DatasetData', 'EfgModelData', 'PotentialData', 'TrajectoryData')
+
+#: All of them.
+KINDS = (DatasetData, PotentialData, EfgModelData, TrajectoryData)

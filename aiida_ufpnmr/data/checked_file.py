@@ -17,6 +17,11 @@ from aiida_ufpnmr.engine.errors import InputError
 LEFT_OUT = 'ufpnmr_left_out'
 
 
+def attribute(name: str, text: str) -> t.Any:
+    """A property of a node that reads the attribute ``name``; ``text`` describes it."""
+    return property(lambda node: node.base.attributes.get(name), doc=text)
+
+
 class ContentCaching(NodeCaching):
     """Takes the node's hash over the content of its file: names, bytes on disk and versions do not count."""
 
@@ -44,7 +49,7 @@ class CheckedFileData(SinglefileData):
 
     def set_file(self, file: str | Path | t.IO, filename: str | Path | None = None) -> None:
         """Check the file, copy it into the repository and set the attributes that describe it."""
-        if hasattr(file, 'read'):
+        if not isinstance(file, (str, Path)):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / self.DEFAULT_FILENAME
                 with open(path, 'wb') as copy:
@@ -58,10 +63,7 @@ class CheckedFileData(SinglefileData):
         super().set_file(path.absolute(), filename=filename or self.DEFAULT_FILENAME)
         self.base.attributes.set_many(attributes)
 
-    @property
-    def sha256(self) -> str:
-        """Hash of the content: equal for equal numbers, however the bytes lie on disk."""
-        return self.base.attributes.get('sha256')
+    sha256 = attribute('sha256', 'Hash of the content: equal for equal numbers, however the bytes lie on disk.')
 
     @property
     def left_out_bytes(self) -> int | None:
@@ -76,7 +78,7 @@ class CheckedFileData(SinglefileData):
             )
 
     @contextmanager
-    def open(self, path: str | Path | None = None, mode: str = 'r') -> t.Iterator[t.IO]:
+    def open(self, path: t.Any = None, mode: t.Any = 'r') -> t.Iterator[t.Any]:
         """As of any single file; an :class:`InputError` where it was left out of an archive."""
         self._must_be_there()
         with super().open(path, mode=mode) as handle:
@@ -90,7 +92,7 @@ class CheckedFileData(SinglefileData):
             yield path
 
 
-def _binary(handle: t.IO) -> t.BinaryIO:
+def _binary(handle: t.IO) -> t.IO[bytes]:
     """The binary handle behind ``handle``; text is refused, since it has been decoded already."""
     if isinstance(handle.read(0), str):
         raise InputError('a handle opened as text cannot be stored; open the file in binary mode')

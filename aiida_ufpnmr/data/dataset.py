@@ -6,14 +6,15 @@ import math
 import numbers
 import tempfile
 import typing as t
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from aiida.orm import StructureData
+from aiida.orm import QueryBuilder, StructureData
 from ase import Atoms
 
-from aiida_ufpnmr.data.checked_file import CheckedFileData
+from aiida_ufpnmr.data.checked_file import CheckedFileData, attribute
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
+from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
 
 
 class DatasetData(CheckedFileData):
@@ -43,18 +44,37 @@ class DatasetData(CheckedFileData):
         with self.as_path() as path:
             return Dataset(read_dataset(path).structures, f'DatasetData<{self.pk}>')
 
-    @property
-    def rows(self) -> list[dict[str, t.Any]]:
-        """One entry a structure: ``index``, ``group``, ``formula``, ``atoms``, and what its comment line says."""
-        return self.base.attributes.get('rows')
+    rows = attribute(
+        'rows', 'One entry a structure: ``index``, ``group``, ``formula``, ``atoms``, and its comment line.'
+    )
 
     def row(self, index: int) -> dict[str, t.Any]:
-        """Where structure ``index`` came from; :class:`IndexError` if there is no such structure."""
+        """Origin of structure ``index``; :class:`IndexError` if there is no such structure."""
         return self.rows[index]
 
     def get_structure(self, index: int) -> StructureData:
         """Structure ``index`` as an unstored node, without its labels; :class:`IndexError` if there is none."""
         return StructureData(ase=self.get_dataset().structures[index])
+
+
+def find_labels(hashes: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Places of labels in this profile, each label told by the hash of its structure and settings.
+
+    Returns:
+        pk of the oldest data set that holds a label and its row there, for each hash that was found.
+    """
+    wanted = set(hashes)
+    found: dict[str, tuple[int, int]] = {}
+    query = QueryBuilder()
+    query.append(
+        DatasetData, tag='set', filters={'attributes.with_energy': {'>': 0}}, project=['id', 'attributes.rows']
+    ).order_by({'set': 'id'})
+    for pk, rows in query.iterall():
+        for row in rows:
+            label = row.get(LABEL_KEY)
+            if label in wanted:
+                found.setdefault(label, (pk, row['index']))
+    return found
 
 
 def _rows(dataset: Dataset) -> list[dict[str, t.Any]]:

@@ -1,4 +1,4 @@
-"""What all nodes that hold an HDF5 file share."""
+"""The base of all nodes that hold an HDF5 file."""
 
 from __future__ import annotations
 

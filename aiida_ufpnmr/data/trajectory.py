@@ -11,6 +11,7 @@ import h5py
 from aiida.common.exceptions import ValidationError
 from aiida.orm import Data
 
+from aiida_ufpnmr.data.checked_file import attribute
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
 from aiida_ufpnmr.engine.hdf5 import content_hash, open_hdf5
 from aiida_ufpnmr.engine.trajectories.chain import files_of
@@ -30,7 +31,7 @@ class TrajectoryData(Hdf5Data):
         super()._set_path(path, filename)
         for piece in files_of(path):
             if piece != path:
-                self.base.repository.put_object_from_file(piece.absolute(), str(piece.relative_to(path.parent)))
+                self.base.repository.put_object_from_file(str(piece.absolute()), str(piece.relative_to(path.parent)))
 
     def _validate(self) -> bool:
         """One file, and the folder of its pieces where it has some."""
@@ -54,7 +55,7 @@ class TrajectoryData(Hdf5Data):
 
     @contextmanager
     def _readable(self) -> Iterator[Path | t.BinaryIO]:
-        """What the engine can open: the file where it lies, or a copy of it with its pieces."""
+        """A source that the engine can open: the file where it lies, or a copy of it with its pieces."""
         if self.is_in_pieces:
             with self.as_path() as path:
                 yield path
@@ -92,22 +93,7 @@ class TrajectoryData(Hdf5Data):
         with self._readable() as source, Trajectory(source) as trajectory:
             yield trajectory
 
-    @property
-    def n_frames(self) -> int:
-        """Number of frames with positions."""
-        return self.base.attributes.get('n_frames')
-
-    @property
-    def n_atoms(self) -> int:
-        """Number of atoms; 0 where the file holds EFG tensors only."""
-        return self.base.attributes.get('n_atoms')
-
-    @property
-    def time_ps(self) -> float:
-        """Time from the first frame to the last, in ps."""
-        return self.base.attributes.get('time_ps')
-
-    @property
-    def species(self) -> list[str]:
-        """Chemical symbols of the atoms, sorted."""
-        return self.base.attributes.get('species')
+    n_frames = attribute('n_frames', 'Number of frames with positions.')
+    n_atoms = attribute('n_atoms', 'Number of atoms; 0 where the file holds EFG tensors only.')
+    time_ps = attribute('time_ps', 'Time from the first frame to the last, in ps.')
+    species = attribute('species', 'Chemical symbols of the atoms, sorted.')

@@ -20,8 +20,8 @@ SAME_ENERGY = 1e-3
 def find_copies(structures: Sequence[Atoms]) -> np.ndarray:
     """First structure (n,) that each structure equals; its own index where there is none before it.
 
-    Equal are structures of the same atoms in the same order and places, whichever cell an atom was wrapped into. Labels and
-    groups do not count. Structures that were turned, shifted or sorted anew are not recognised.
+    Equal are structures of the same atoms in the same order and places, whichever cell an atom was wrapped into. Labels
+    and groups do not count. Structures that were turned, shifted or sorted anew are not recognised.
     """
     first = np.arange(len(structures))
     kinds: dict[bytes, list[int]] = {}
@@ -87,13 +87,14 @@ class Copies:
         everything = (*dataset, *(() if test is None else test))
         first = find_copies(everything)
         rows = [(int(copy), int(first[copy])) for copy in range(n) if first[copy] < copy]
+        test_rows = ((number - n, int(first[number])) for number in range(n, len(everything)) if first[number] < n)
         return cls(
-            tuple(rows),
-            sum(_contradict(everything[copy], everything[original]) for copy, original in rows),
-            sum(groups[copy] != groups[original] for copy, original in rows),
-            tuple((number - n, int(first[number])) for number in range(n, len(everything)) if first[number] < n),
-            dataset.source,
-            '' if test is None else test.source,
+            rows=tuple(rows),
+            contradicting=sum(_contradict(everything[copy], everything[original]) for copy, original in rows),
+            across_groups=sum(groups[copy] != groups[original] for copy, original in rows),
+            test_rows=tuple(test_rows),
+            source=dataset.source,
+            test_source='' if test is None else test.source,
         )
 
     def results(self) -> dict:
@@ -122,10 +123,10 @@ class Copies:
             lines.append(f'{self.source}: {", ".join(what)}; remove them, since each counts once more in the fit')
         if self.test_rows:
             number, original = self.test_rows[0]
-            what = f'{_count(len(self.test_rows), "structure", "structures")} of {self.source}'
+            copies = f'{_count(len(self.test_rows), "structure", "structures")} of {self.source}'
             lines.append(
-                f'{self.test_source}: holds {what} (structure {number} is structure {original} there), which makes the '
-                'errors too small; remove them'
+                f'{self.test_source}: holds {copies} (structure {number} is structure {original} there), which makes '
+                'the errors too small; remove them'
             )
         return lines
 

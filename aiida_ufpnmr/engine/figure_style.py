@@ -1,4 +1,4 @@
-"""One look for all figures: colours that the colour-blind can tell apart, axes without a box, a fitting unit of time."""
+"""One look for all figures: colours that the colour-blind can tell apart, axes without a box, a unit of time."""
 
 from __future__ import annotations
 

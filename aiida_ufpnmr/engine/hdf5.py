@@ -17,9 +17,9 @@ import numba
 import numpy as np
 import scipy
 
-from aiida_ufpnmr import __version__
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input, whole_file
+from aiida_ufpnmr.version import __version__
 
 #: Groups that say with what a file was made; they are not part of its content.
 RECORD = 'record'
@@ -74,11 +74,12 @@ def open_hdf5(path: str | os.PathLike | BinaryIO) -> h5py.File:
 def read_hdf5(path: str | os.PathLike, kind: str, version: int, oldest: int = 1) -> Iterator[h5py.File]:
     """Open a file of ``kind`` for reading and check its format and its content.
 
-    What goes wrong while its parts are read and put together counts as damage to the file, so the block should do no more.
+    What goes wrong while its parts are read and put together counts as damage to the file, so the block should do no
+    more.
 
     Raises:
-        InputError: the file is no HDF5 file, is of another kind, is of a newer format than ``version`` or an older one than
-            ``oldest``, holds other content than was written, or lacks a part.
+        InputError: the file is no HDF5 file, is of another kind, is of a newer format than ``version`` or an older one
+            than ``oldest``, holds other content than was written, or lacks a part.
     """
     with open_hdf5(path) as file:
         named = str(file.attrs.get('format', None))
@@ -104,7 +105,7 @@ def read_hdf5(path: str | os.PathLike, kind: str, version: int, oldest: int = 1)
 
 
 def recorded_versions(path: str | os.PathLike) -> dict[str, str]:
-    """With what an HDF5 file of this package was made: the :func:`versions` of that time."""
+    """The :func:`versions` with which an HDF5 file of this package was made."""
     with open_hdf5(path) as file:
         record = sorted(file[RECORD].attrs.items()) if RECORD in file else []
         return {name: str(value) for name, value in record if name != _CHECKSUM}

@@ -7,8 +7,8 @@ import sys
 try:
     import click
 
-    from aiida_ufpnmr import __version__
     from aiida_ufpnmr.engine.commands.shared import LazyGroup, run
+    from aiida_ufpnmr.version import __version__
 except KeyboardInterrupt:  # while the program loads, when there is nothing yet to end cleanly
     sys.exit('ufpnmr: error: interrupted')
 

@@ -114,7 +114,8 @@ _KINDS = {bool: 'true or false', int: 'a whole number', float: 'a finite number'
 def settings_from_mapping(cls: type[S], values: Mapping[str, Any] | None, source: str = 'settings') -> S:
     """Build the settings dataclass ``cls`` from ``values``; unknown names and wrong types raise :class:`InputError`."""
     values = dict(values or {})
-    fields = {field.name: field for field in dataclasses.fields(cls)}
+    declared: Any = cls
+    fields = {field.name: field for field in dataclasses.fields(declared)}
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise InputError(f'{source}: unknown setting {unknown[0]!r}; known are {", ".join(sorted(fields))}')
@@ -128,7 +129,7 @@ def settings_from_mapping(cls: type[S], values: Mapping[str, Any] | None, source
 
 
 def _converted(value: Any, kind: Any, where: str) -> Any:
-    options = typing.get_args(kind)
+    options: Any = typing.get_args(kind)
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         if value is None and type(None) in options:
             return None
@@ -184,7 +185,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_mapping(path: str | os.PathLike, what: str) -> dict[str, Any]:
-    """Read a YAML file of "name: value" lines; :class:`InputError` if it is none, with ``what`` saying what it was for."""
+    """Read a YAML file of "name: value" lines; :class:`InputError` if it is none, which names it by ``what``."""
     path = check_input(path, f'{what} file')
     try:
         values = yaml.load(path.read_text(encoding='utf-8'), _Loader)

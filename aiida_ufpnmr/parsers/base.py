@@ -1,22 +1,30 @@
-"""What all parsers share: how a command ended, its JSON results, and nodes only where all is well."""
+"""The base of all parsers: the way a command ended, its JSON results, and nodes only where all is well."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from aiida.common.exceptions import ValidationError
 from aiida.engine import ExitCode
 from aiida.orm import Data, Dict, SinglefileData
 from aiida.parsers import Parser
 
-from aiida_ufpnmr.calculations.base import FIGURE_FILE, RESULTS_FILE, STATUS_FILE, STDERR_FILE
+from aiida_ufpnmr.calculations.base import (
+    FIGURE_FILE,
+    RESULTS_FILE,
+    STATUS_FILE,
+    STDERR_FILE,
+    UfpnmrCalculation,
+)
 
 #: Exit status of ``ufpnmr`` for bad input.
 BAD_INPUT = 2
 
-#: What a shell says of a command that got SIGKILL (the kernel's, when memory runs out) or SIGTERM (a scheduler's).
+#: The status that a shell gives a command that got SIGKILL, the kernel's when memory runs out, or SIGTERM, a
+#: scheduler's.
 KILLED = (128 + 9, 128 + 15)
 
 
@@ -24,6 +32,15 @@ class UfpnmrParser(Parser):
     """Turns the files that a ``ufpnmr`` sub-command left into output nodes; a failed run leaves none."""
 
     CACHE_VERSION = 1
+
+    #: Name and type of the node that the output file becomes.
+    OUTPUT: ClassVar[str]
+    KIND: ClassVar[type[SinglefileData]]
+
+    @property
+    def calculation(self) -> type[UfpnmrCalculation]:
+        """The class of the calculation whose files are parsed."""
+        return cast(type[UfpnmrCalculation], self.node.process_class)
 
     def parse(self, retrieved_temporary_folder: str | None = None, **_) -> ExitCode | None:
         folder = Path(retrieved_temporary_folder or '.')
@@ -37,8 +54,8 @@ class UfpnmrParser(Parser):
         except ValueError as error:
             return self.exit_codes.ERROR_NO_RESULTS.format(message=str(error))
         try:
-            nodes = self.nodes(folder)
-            if self.node.process_class.HAS_FIGURE:
+            nodes = {**self.nodes(folder)}
+            if self.calculation.HAS_FIGURE:
                 nodes['figure'] = SinglefileData(existing(folder / FIGURE_FILE))
         except (ValueError, ValidationError) as error:
             return self.exit_codes.ERROR_OUTPUT_UNUSABLE.format(message=str(error).replace(f'{folder}/', ''))
@@ -47,9 +64,9 @@ class UfpnmrParser(Parser):
             self.out(name, node)
         return None
 
-    def nodes(self, folder: Path) -> dict[str, Data]:
+    def nodes(self, folder: Path) -> Mapping[str, Data]:
         """The output nodes made of the files in ``folder``; :class:`ValueError` where one is missing or unusable."""
-        raise NotImplementedError
+        return {self.OUTPUT: self.KIND(existing(folder / self.calculation.OUTPUT_FILE))}
 
     def failure(self, folder: Path) -> ExitCode | None:
         """The exit code that says how the command failed; ``None`` if it ended well or the scheduler has spoken."""
@@ -65,7 +82,7 @@ class UfpnmrParser(Parser):
 
     @property
     def last_words(self) -> str:
-        """The line with which the command said what was wrong."""
+        """The line that the command gave as its error."""
         lines = [line for line in self._text(STDERR_FILE).splitlines() if line.strip()]
         return lines[-1].removeprefix('ufpnmr: error: ') if lines else 'it said nothing'
 
@@ -84,7 +101,7 @@ class UfpnmrParser(Parser):
 
     def _text(self, name: str) -> str:
         try:
-            return self.retrieved.base.repository.get_object_content(name)
+            return self.retrieved.base.repository.get_object_content(name, mode='r')
         except FileNotFoundError:
             return ''
 

@@ -81,7 +81,7 @@ class LabelCastepParser(Parser):
         return label, run
 
     def record(self, structure: StructureData, run: CastepRun) -> dict[str, str | float | int]:
-        """Where the labels come from, for the comment line of the structure."""
+        """The origin of the labels, for the comment line of the structure."""
         inputs = self.node.inputs
         param = castep_settings.normalised(inputs.parameters.get_dict())['PARAM']
         structure_hash = structure_sha256(structure.get_ase())
@@ -112,7 +112,7 @@ class LabelCastepParser(Parser):
             run = None if text is None else parse_castep(text, name)
         except InputError as error:
             # a file without its banner, or with half a number, was cut off in the middle
-            cut = 'Total time' not in text
+            cut = 'Total time' not in (text or '')
             raise (Failure(self.exit_codes.ERROR_INTERRUPTED, is_cut=True) if cut else self.failure(error)) from error
         if run is not None and not run.converged or _SCF_TRACE in errors:
             cycles = 'the allowed' if run is None or run.scf_cycles is None else run.scf_cycles
@@ -155,7 +155,7 @@ class LabelCastepParser(Parser):
         return Failure(codes.get(type(error), self.exit_codes.ERROR_OUTPUT_UNUSABLE).format(message=str(error)))
 
     def errors(self) -> str:
-        """What CASTEP wrote to its .err files."""
+        """The text of the .err files of CASTEP."""
         names = self.retrieved.base.repository.list_object_names()
         return '\n'.join(self.text(name) or '' for name in names if name.endswith('.err')).strip()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aiida.engine import ExitCode
+from aiida.orm import Data
 from ase import Atoms
 
 from aiida_ufpnmr.calculations.label_gpaw import LabelGpawCalculation
@@ -20,7 +21,7 @@ from aiida_ufpnmr.parsers.base import UfpnmrParser, existing
 class LabelGpawParser(UfpnmrParser):
     """Attaches the labelled structures, each with its origin."""
 
-    def nodes(self, folder: Path) -> dict[str, DatasetData]:
+    def nodes(self, folder: Path) -> dict[str, Data]:
         path = existing(folder / LabelGpawCalculation.OUTPUT_FILE)
         dataset = DatasetData(path)
         structures = self.node.inputs.structures
@@ -51,10 +52,10 @@ class LabelGpawParser(UfpnmrParser):
 
 
 def is_label_of(asked: Sequence[Atoms], row: Any, labelled: Atoms) -> bool:
-    """Whether ``labelled`` is structure ``row`` of those that were asked for, and its record speaks of that one, too."""
+    """Whether ``labelled`` is structure ``row`` of those that were asked for, and its record says so, too."""
     if not isinstance(row, numbers.Integral) or row not in range(len(asked)):
         return False
-    wanted = structure_sha256(asked[row])
+    wanted = structure_sha256(asked[int(row)])
     key = label_sha256(wanted, str(labelled.info.get('settings_sha256')))
     recorded = (labelled.info.get('source_sha256'), labelled.info.get(LABEL_KEY))
     return structure_sha256(labelled) == wanted and recorded == (wanted, key)

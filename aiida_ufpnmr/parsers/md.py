@@ -20,8 +20,8 @@ class MdParser(UfpnmrParser):
     off, with the checkpoint from which the run can go on.
     """
 
-    def nodes(self, folder: Path) -> dict[str, TrajectoryData]:
-        return {'trajectory': TrajectoryData(existing(folder / MdCalculation.OUTPUT_FILE))}
+    OUTPUT = 'trajectory'
+    KIND = TrajectoryData
 
     def failure(self, folder: Path) -> ExitCode | None:
         failure = super().failure(folder)

@@ -1,1 +1,1 @@
-"""What one does with finished runs: queries along their provenance, reports, archives."""
+"""Work on finished runs: queries along their provenance, reports, archives; and the profile that holds them."""

@@ -64,11 +64,10 @@ def with_unit(value: float | None, unit: str) -> str:
     return '–' if value is None else f'{rounded(value)} {unit}'.strip()
 
 
-def interval(bounds: Sequence[float] | None) -> str:
+def interval(bounds: Sequence[float | None] | None) -> str:
     """A confidence interval; empty where there is none."""
-    if not bounds or any(bound is None for bound in bounds):
-        return ''
-    return f'{rounded(bounds[0])} to {rounded(bounds[1])}'
+    known = [bound for bound in bounds or () if bound is not None]
+    return f'{rounded(known[0])} to {rounded(known[1])}' if len(known) == 2 else ''
 
 
 def in_readable_time(ns: float) -> tuple[float, str]:
@@ -112,7 +111,7 @@ def error_rows(node: WorkChainNode) -> list[tuple[str, str, str]]:
 
 
 def _reported(node: WorkChainNode, output: str, link: str) -> Mapping[str, Any]:
-    """What the fit of a model reported: an output of a pipeline; otherwise with the fit that made the model, if any."""
+    """The report of the fit of a model: an output of a pipeline, or else of the fit that made the model, if any."""
     if output in node.outputs:
         return node.outputs[output].get_dict()
     fit = node.inputs[link].creator if link in node.inputs else None

@@ -15,7 +15,7 @@ from aiida.tools.archive import create_archive
 from aiida_ufpnmr.data import EfgModelData, PotentialData, TrajectoryData
 from aiida_ufpnmr.data.checked_file import LEFT_OUT
 from aiida_ufpnmr.engine.files import check_output, whole_file
-from aiida_ufpnmr.tools.manifest import DATABASE, MANIFEST, REPOSITORY, database_of, manifest_of
+from aiida_ufpnmr.tools.manifest import DATABASE, MANIFEST, REPOSITORY, content_of, database_of, manifest_of
 
 
 def archive_result(node: Node, path: str | Path, slim: bool = False, most_mb: float | None = None) -> Path:
@@ -25,8 +25,8 @@ def archive_result(node: Node, path: str | Path, slim: bool = False, most_mb: fl
     which a reader can tell whether it is still whole.
 
     Args:
-        slim: leave out what calculations of the archive make again: the files of trajectories, and of models that are no
-            output of ``node``. Their nodes stay, with the hash and size of what was left out.
+        slim: leave out what calculations of the archive make again: the files of trajectories, and of models that are
+            no output of ``node``. Their nodes stay, with the hash and size of what was left out.
         most_mb: where that leaves more than so many megabytes, leave out models that are outputs of ``node``, too, the
             largest first.
 
@@ -54,7 +54,7 @@ def _with_manifest(source: Path, target: Path, slim_for: str | None, most_mb: fl
             manifest = manifest_of(database)
             for entry in old.infolist():  # in the order in which AiiDA wants to find them
                 if entry.filename == DATABASE and slim_for:
-                    new.writestr(entry.filename, database.serialize())
+                    new.writestr(entry.filename, content_of(database))
                 elif entry.filename.removeprefix(REPOSITORY) not in dropped:
                     _copy(old, entry, new)
         new.writestr(MANIFEST, json.dumps(manifest, sort_keys=True))
@@ -72,7 +72,7 @@ def _copy(old: zipfile.ZipFile, entry: zipfile.ZipInfo, new: zipfile.ZipFile) ->
 def _remade(database: sqlite3.Connection, uuid: str) -> tuple[set[int], set[int]]:
     """Ids of data that calculations of an archive make again: those to leave out, and those to keep if there is room.
 
-    To keep are models that are the node that it is about, or its outputs. Trajectories are most of it, and are left out.
+    To keep are models that are the node that it is about, or its outputs. Trajectories, most of it, are left out.
     """
     made = {pk for (pk,) in database.execute("SELECT output_id FROM db_dblink WHERE type = 'create'")}
     kinds = dict(database.execute('SELECT id, node_type FROM db_dbnode'))
@@ -81,8 +81,8 @@ def _remade(database: sqlite3.Connection, uuid: str) -> tuple[set[int], set[int]
         "SELECT output_id FROM db_dblink WHERE input_id = ? AND type IN ('create', 'return')", [about]
     )
     shown = {about, *(pk for (pk,) in outputs)}
-    models = {kind.class_node_type for kind in (PotentialData, EfgModelData)}
-    models = {pk for pk in made if kinds[pk] in models}
+    of_models = {kind.class_node_type for kind in (PotentialData, EfgModelData)}
+    models = {pk for pk in made if kinds[pk] in of_models}
     trajectories = {pk for pk in made if kinds[pk] == TrajectoryData.class_node_type}
     return trajectories | models - shown, models & shown
 
@@ -95,7 +95,7 @@ def _leave_out(database: sqlite3.Connection, archive: zipfile.ZipFile, uuid: str
     left_out, if_room = _remade(database, uuid)
     size = {pk: sum(sizes.get(key, 0) for key in keys) for pk, keys in files.items()}
     packed = {entry.filename.removeprefix(REPOSITORY): entry.compress_size for entry in archive.infolist()}
-    for pk in sorted(if_room, key=size.get, reverse=True):
+    for pk in sorted(if_room, key=lambda made: size[made], reverse=True):
         gone = set().union(*(files[other] for other in left_out))
         if most_mb is not None and sum(packed[key] for key in packed if key not in gone) > 1e6 * most_mb:
             left_out.add(pk)

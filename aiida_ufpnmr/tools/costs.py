@@ -1,4 +1,4 @@
-"""What a result has cost, step by step."""
+"""Cost of a result, step by step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiida.orm import CalculationNode, Dict, Node, QueryBuilder, WorkChainNode
 
 from aiida_ufpnmr.data import TrajectoryData
 from aiida_ufpnmr.tools.answer import rounded
-from aiida_ufpnmr.tools.queries import calculations_behind, step_name
+from aiida_ufpnmr.tools.queries import calculations_behind, pk_of, step_name
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class Step:
     cpu_s: float | None
 
 
-#: What Harper and co-workers report: CPU hours of 1 µs of dynamics, for cells of two sizes that they do not tell apart,
-#: and CPU hours of the tensors of 216 ions in 10⁴ snapshots.
+#: The costs that Harper and co-workers report: CPU hours of 1 µs of dynamics, for cells of two sizes that they do not
+#: tell apart, and CPU hours of the tensors of 216 ions in 10⁴ snapshots.
 HARPER_MD_CPU_HOURS, HARPER_MD_NS, HARPER_ATOMS = 40_000, 1000, (384, 576)
 HARPER_EFG_CPU_HOURS, HARPER_TENSORS = 500, 10_000 * 216
 
 
 @dataclass(frozen=True)
 class DynamicsCost:
-    """What the dynamics of a workflow has cost, with the EFG tensors along the way.
+    """Cost of the dynamics of a workflow, with the EFG tensors along the way.
 
     Attributes:
         cpu_s: CPU time of all its jobs.
@@ -59,32 +59,33 @@ def dynamics_jobs(trajectory: TrajectoryData) -> list[CalculationNode]:
     """The calculations that simulated a trajectory: one, or one for each of its parts."""
     creator = trajectory.creator
     parts = creator.base.links.get_incoming(node_class=TrajectoryData, link_type=LinkType.INPUT_CALC).all_nodes()
-    return [part.creator for part in sorted(parts, key=lambda part: part.pk)] or [creator]
+    return [part.creator for part in sorted(parts, key=pk_of)] or [creator]
 
 
 def dynamics_cost(node: WorkChainNode) -> DynamicsCost | None:
-    """What the dynamics of a workflow has cost; ``None`` where that was not recorded."""
+    """Cost of the dynamics of a workflow; ``None`` where that was not recorded."""
     jobs = dynamics_jobs(node.outputs.trajectory)
-    timings = _timings([job.pk for job in jobs])
+    timings = _timings([pk_of(job) for job in jobs])
     if len(timings) < len(jobs):
         return None
     results = node.outputs.md.results.get_dict()
     steps = results['steps'] + jobs[0].inputs.parameters.get_dict().get('equilibrate', 0)
+    frames = sum(node.outputs.trajectory.base.attributes.get('efg_frames').values())
     return DynamicsCost(
-        sum(timing['cpu_s'] for timing in timings.values()),
-        results['atoms'],
-        steps,
-        results['timestep_fs'],
-        node.outputs.acf.results['ions'] * sum(node.outputs.trajectory.base.attributes.get('efg_frames').values()),
+        cpu_s=sum(timing['cpu_s'] for timing in timings.values()),
+        atoms=results['atoms'],
+        steps=steps,
+        timestep_fs=results['timestep_fs'],
+        tensors=node.outputs.acf.results['ions'] * frames,
     )
 
 
 def beside_harper(cost: DynamicsCost) -> list[tuple[str, str, str]]:
-    """What is compared, what it has cost here, and what Harper and co-workers report of the same.
+    """Rows of a table: the quantity, its cost here, and the cost that Harper and co-workers report of the same.
 
     Sizes differ, so what counts are the costs of an atom and of a tensor. Theirs of an atom has bounds: the least, if
-    they paid for 1 µs of both cells, and the most, if for that of the smaller one alone. Ours of a tensor is a bound, as
-    if the tensors had taken all the time of the dynamics.
+    they paid for 1 µs of both cells, and the most, if for that of the smaller one alone. Ours of a tensor is a bound,
+    as if the tensors had taken all the time of the dynamics.
     """
     hours, theirs = cost.cpu_s / 3600, HARPER_MD_CPU_HOURS / HARPER_MD_NS
     smaller, larger = HARPER_ATOMS
@@ -118,23 +119,23 @@ def beside_harper(cost: DynamicsCost) -> list[tuple[str, str, str]]:
 
 def cost_by_step(node: Node) -> list[Step]:
     """All calculations behind ``node``, in order, with the time they took."""
-    calculations = calculations_behind(node)
-    timings = _timings([calculation.pk for calculation in calculations])
+    calculations = {pk_of(calculation): calculation for calculation in calculations_behind(node)}
+    timings = _timings(calculations)
     return [
         Step(
-            step_name(calculation),
-            calculation.pk,
-            calculation.uuid,
-            calculation.mtime.strftime('%Y-%m-%d %H:%M'),
-            timings.get(calculation.pk, {}).get('wall_s'),
-            timings.get(calculation.pk, {}).get('cpu_s', timings.get(calculation.pk, {}).get('wall_s')),
+            name=step_name(calculation),
+            pk=pk,
+            uuid=calculation.uuid,
+            finished=calculation.mtime.strftime('%Y-%m-%d %H:%M'),
+            wall_s=timings.get(pk, {}).get('wall_s'),
+            cpu_s=timings.get(pk, {}).get('cpu_s', timings.get(pk, {}).get('wall_s')),
         )
-        for calculation in calculations
+        for pk, calculation in calculations.items()
     ]
 
 
 def _timings(pks: Collection[int]) -> dict[int, dict]:
     """The ``timing`` output of each calculation that has one."""
-    query = QueryBuilder().append(Node, filters={'id': {'in': pks}}, tag='calculation', project='id')
+    query = QueryBuilder().append(Node, filters={'id': {'in': list(pks)}}, tag='calculation', project='id')
     query.append(Dict, with_incoming='calculation', edge_filters={'label': 'timing'}, project='attributes')
     return dict(query.iterall())

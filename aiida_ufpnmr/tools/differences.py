@@ -1,4 +1,4 @@
-"""What differs between two results, from what went into them to what came out."""
+"""Differences between two results: inputs, settings, codes, versions, and the results themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiida.orm import AbstractCode, BaseType, CalculationNode, Dict, Node
 
 from aiida_ufpnmr.tools.queries import calculations_behind, step_name
 
-#: What stands for something that one of the two does not have.
+#: The value of something that one of the two does not have.
 NOTHING = None
 
 

@@ -1,4 +1,4 @@
-"""The provenance of a result as a small picture: what was computed from what."""
+"""The provenance of a result as a small picture: boxes for data and calculations, arrows from input to output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiida.common.links import LinkType
 from aiida.orm import Node, StructureData
 
 from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
-from aiida_ufpnmr.tools.queries import calculations_behind, step_name
+from aiida_ufpnmr.tools.queries import calculations_behind, pk_of, step_name
 
 #: Data that the picture shows, with what it calls them; other data become plain arrows.
 SHOWN = {
@@ -34,22 +34,25 @@ class Box:
 
 def provenance(result: Node) -> tuple[dict[int, Box], list[tuple[int, int]]]:
     """Boxes by pk, and arrows between them, for everything behind ``result``."""
-    boxes = {result.pk: Box('answer', f'#{result.pk}', 'answer')}
+    boxes = {pk_of(result): Box('answer', f'#{result.pk}', 'answer')}
     arrows = set()
+
+    def arrow(start: Node | None, end: Node) -> None:
+        if start is not None:
+            arrows.add((pk_of(start), pk_of(end)))
+
     for calculation in calculations_behind(result):
         name = step_name(calculation).replace('_', ' ')
-        boxes[calculation.pk] = Box(name, f'#{calculation.pk}', 'calculation')
+        boxes[pk_of(calculation)] = Box(name, f'#{calculation.pk}', 'calculation')
         incoming = calculation.base.links.get_incoming(link_type=LinkType.INPUT_CALC)
         for link in incoming:
             if isinstance(link.node, tuple(SHOWN)):
-                boxes[link.node.pk] = Box(_name(link.node), _note(link.node), 'data')
-                arrows.add((link.node.pk, calculation.pk))
-                if link.node.creator is not None:
-                    arrows.add((link.node.creator.pk, link.node.pk))
-            elif link.node.creator is not None:
-                arrows.add((link.node.creator.pk, calculation.pk))
-    if result.creator is not None:
-        arrows.add((result.creator.pk, result.pk))
+                boxes[pk_of(link.node)] = Box(_name(link.node), _note(link.node), 'data')
+                arrow(link.node, calculation)
+                arrow(link.node.creator, link.node)
+            else:
+                arrow(link.node.creator, calculation)
+    arrow(result.creator, result)
     return boxes, sorted(arrow for arrow in arrows if arrow[0] in boxes and arrow[1] in boxes)
 
 

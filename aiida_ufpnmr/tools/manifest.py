@@ -1,7 +1,7 @@
-"""What an archive should hold: a list of its nodes, with a hash of each and one of all links, kept within the file.
+"""The list of what an archive holds, kept within it: its nodes with a hash of each, and one hash of all links.
 
-AiiDA names a file in an archive by the hash of its content, so a changed file is found by its name; a changed, added or removed
-node or link by the list.
+AiiDA names a file in an archive by the hash of its content, so a changed file is found by its name; a changed, added or
+removed node or link by the list.
 """
 
 from __future__ import annotations
@@ -27,6 +27,15 @@ def database_of(archive: zipfile.ZipFile) -> Iterator[sqlite3.Connection]:
             yield database
 
 
+def content_of(database: sqlite3.Connection) -> bytes:
+    """The database as the content of a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / DATABASE
+        with closing(sqlite3.connect(path)) as copy:
+            database.backup(copy)
+        return path.read_bytes()
+
+
 def manifest_of(database: sqlite3.Connection) -> dict:
     """Hashes of all nodes by UUID, and of all links."""
     nodes = {
@@ -43,7 +52,7 @@ def manifest_of(database: sqlite3.Connection) -> dict:
 
 
 def faults_of(path: Path) -> list[str]:
-    """What is not as it was when an archive was made; a line for each node, file or set of links."""
+    """Differences from the archive as it was made; a line for each node, file or set of links."""
     with zipfile.ZipFile(path) as archive:
         faults = [
             f'file {name.removeprefix(REPOSITORY)[:12]}: its content has changed'

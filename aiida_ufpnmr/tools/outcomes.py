@@ -92,10 +92,9 @@ def made_of(nodes: Collection[Node]) -> list[Made]:
         edge_project=['label'],
         edge_filters={'type': LinkType.CREATE.value, 'label': {'!in': list(_ASIDE)}},
     )
-    rows = query.distinct().all()
-    return sorted(
-        (Made(pk, uuid, label, made_by, name) for made_by, name, pk, uuid, label in rows), key=lambda made: made.pk
-    )
+    names = ('calculation_pk', 'calculation', 'pk', 'uuid', 'output')
+    found = [Made(**dict(zip(names, row))) for row in query.distinct().all()]
+    return sorted(found, key=lambda made: made.pk)
 
 
 def made_of_label(name: str) -> list[Made]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from aiida.common.links import LinkType
 from aiida.orm import AbstractCode, BaseType, CalculationNode, Dict, Node, ProcessNode, QueryBuilder
 
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
+
+N = TypeVar('N', bound=Node)
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,20 @@ class Setting:
     value: Any
 
 
+def pk_of(node: Node) -> int:
+    """The pk of a node that is stored, as all nodes of a provenance are."""
+    assert node.pk is not None
+    return node.pk
+
+
 def calculations_behind(node: Node) -> list[CalculationNode]:
     """All calculations that led to ``node``, in the order in which they were made; to its outputs for a workflow."""
     found: dict[int, CalculationNode] = {}
     for start in _starts(node):
-        if isinstance(start, CalculationNode):
-            found[start.pk] = start
-        for calculation in _ancestors(start, CalculationNode):
-            found[calculation.pk] = calculation
+        itself = [start] if isinstance(start, CalculationNode) else []
+        found |= {pk_of(calculation): calculation for calculation in (*itself, *_ancestors(start, CalculationNode))}
     # not by pk alone: those of nodes that were imported are in no order
-    return sorted(found.values(), key=lambda calculation: (calculation.ctime, calculation.pk))
+    return sorted(found.values(), key=lambda calculation: (calculation.ctime, pk_of(calculation)))
 
 
 def step_name(node: ProcessNode) -> str:
@@ -64,10 +70,9 @@ def step_name(node: ProcessNode) -> str:
     """
     links = node.base.links.get_incoming(link_type=(LinkType.CALL_CALC, LinkType.CALL_WORK)).all()
     called_as = links[0].link_label if links else ''
-    if called_as.startswith('iteration_'):
-        caller = links[0].node
-        called_as = step_name(caller).removeprefix(caller.process_label)
-    return node.process_label if called_as in ('', 'CALL') else called_as
+    if called_as.startswith('iteration_') and node.caller is not None:
+        called_as = step_name(node.caller).removeprefix(node.caller.process_label or '')
+    return str(node.process_label) if called_as in ('', 'CALL') else called_as
 
 
 def labels_behind(node: Node) -> list[Label]:
@@ -75,12 +80,12 @@ def labels_behind(node: Node) -> list[Label]:
 
     A label that went from set to set is listed once, where it came last.
     """
-    datasets = {dataset.pk: dataset for start in _starts(node) for dataset in _ancestors(start, DatasetData)}
+    datasets = {pk_of(dataset): dataset for start in _starts(node) for dataset in _ancestors(start, DatasetData)}
     if isinstance(node, DatasetData):
-        datasets[node.pk] = node
+        datasets[pk_of(node)] = node
     found: list[Label] = []
-    seen: set[str] = set()
-    behind = {calculation.pk for calculation in calculations_behind(node)}
+    seen: set[tuple | None] = set()
+    behind = {pk_of(calculation) for calculation in calculations_behind(node)}
     for pk in sorted(datasets, reverse=True):
         if pk != node.pk and not _gives_labels(datasets[pk], behind):
             continue
@@ -91,7 +96,7 @@ def labels_behind(node: Node) -> list[Label]:
 
 
 def _identity(row: dict[str, Any]) -> tuple | None:
-    """What tells one label from another: its hash, or else the name that it was given, if any."""
+    """The identity of a label: its hash, or else the name that it was given, if any."""
     if LABEL_KEY in row:
         return (row[LABEL_KEY],)
     return (row['label_id'], row['group'], row['formula']) if 'label_id' in row else None
@@ -113,26 +118,6 @@ def _gives_labels(dataset: DatasetData, calculations: Collection[int]) -> bool:
         link.node.pk in calculations and (link.node.process_label, link.link_label) not in _STRUCTURES_ONLY
         for link in links
     )
-
-
-def find_labels(hashes: Collection[str]) -> dict[str, tuple[int, int]]:
-    """Where labels are in this profile, each told by the hash of its structure and settings.
-
-    Returns:
-        pk of the oldest data set that holds a label and its row there, for each hash that was found.
-    """
-    wanted = set(hashes)
-    found: dict[str, tuple[int, int]] = {}
-    query = QueryBuilder()
-    query.append(
-        DatasetData, tag='set', filters={'attributes.with_energy': {'>': 0}}, project=['id', 'attributes.rows']
-    ).order_by({'set': 'id'})
-    for pk, rows in query.iterall():
-        for row in rows:
-            label = row.get(LABEL_KEY)
-            if label in wanted:
-                found.setdefault(label, (pk, row['index']))
-    return found
 
 
 def settings_behind(node: Node) -> list[Setting]:
@@ -164,6 +149,6 @@ def _starts(node: Node) -> list[Node]:
     return [node]
 
 
-def _ancestors(node: Node, kind: type[Node]) -> list[Node]:
+def _ancestors(node: Node, kind: type[N]) -> list[N]:
     query = QueryBuilder().append(Node, filters={'id': node.pk}, tag='result').append(kind, with_descendants='result')
     return query.distinct().all(flat=True)

@@ -18,7 +18,14 @@ from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.tools.answer import SUPERSCRIPT, answer_rows, error_rows, rounded, sentence
 from aiida_ufpnmr.tools.costs import beside_harper, cost_by_step, dynamics_cost, dynamics_jobs
 from aiida_ufpnmr.tools.graph import folded, provenance, svg
-from aiida_ufpnmr.tools.queries import calculations_behind, codes_behind, labels_behind, settings_behind, step_name
+from aiida_ufpnmr.tools.queries import (
+    calculations_behind,
+    codes_behind,
+    labels_behind,
+    pk_of,
+    settings_behind,
+    step_name,
+)
 
 #: Output namespace, file name beside the page, and what the figure shows.
 FIGURES = (
@@ -104,25 +111,25 @@ def render(node: WorkChainNode) -> str:
         codes=codes_behind(node.outputs.tau),
         costs=beside_harper(dynamics) if dynamics else [],
         cpu_s=sum(step.cpu_s or 0 for step in steps),
-        labelled=any('Label' in calculation.process_label for calculation in calculations_behind(node)),
+        labelled=any('Label' in str(calculation.process_label) for calculation in calculations_behind(node)),
     )
 
 
 def _datasets(answer: Node) -> list[tuple[Data, Counter]]:
     """Each data set behind the answer with the number of structures in its groups."""
     labels = labels_behind(answer)
-    nodes = {label.dataset.pk: label.dataset for label in labels}
+    nodes = {pk_of(label.dataset): label.dataset for label in labels}
     return [
         (nodes[pk], Counter(label.row['group'] for label in labels if label.dataset.pk == pk)) for pk in sorted(nodes)
     ]
 
 
 def _data(answer: Node) -> list[tuple[str, Data, str]]:
-    """What the picture shows besides calculations: what it is called, the node, and the hash of its content."""
+    """Data of the picture, the oldest first: the name there, the node, and the hash of its content."""
     boxes, _ = provenance(answer)
-    nodes = [load_node(pk) for pk, box in boxes.items() if box.kind != 'calculation']
-    nodes.sort(key=lambda data: (data.ctime, data.pk))
-    return [(boxes[data.pk].text, data, getattr(data, 'sha256', '')) for data in nodes]
+    nodes: list[tuple[str, Any]] = [(box.text, load_node(pk)) for pk, box in boxes.items() if box.kind != 'calculation']
+    nodes.sort(key=lambda named: (named[1].ctime, pk_of(named[1])))
+    return [(name, data, getattr(data, 'sha256', '')) for name, data in nodes]
 
 
 def _formula(structure: StructureData) -> str:

@@ -26,20 +26,25 @@ from aiida.orm import AbstractCode, CalcJobNode, Data, Dict, QueryBuilder, Singl
 from aiida.plugins import CalculationFactory
 from aiida.tools.archive import import_archive
 
-from aiida_ufpnmr.calculations.join_parts import join_parts, join_stopped
 from aiida_ufpnmr.data.checked_file import CheckedFileData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine.efg.model import BEFORE_MESSAGES
 from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.tools.profile import (
+    get_or_create_code,
+    get_or_create_computer,
+    get_or_create_profile,
+    ufpnmr_executable,
+)
 
-#: What can be run again: each by the name of its plug-in, in the order of a pipeline. Labels are not among them, for they
-#: take days.
+#: Calculations that can be run again, by the names of their plug-ins, in the order of a pipeline. Labels are not among
+#: them, for they take days.
 STEPS = ('fit_potential', 'fit_efg', 'md', 'select', 'predict_efg', 'acf', 'analyse')
 #: Outputs that say nothing about the answer.
 _ASIDE = ('remote_folder', 'retrieved', 'timing', 'figure', 'checkpoint', 'trajectory_part')
 
-#: What joins the parts of a run, and how a run in one go calls what comes out.
-_JOINING = {join_parts.__name__: {}, join_stopped.__name__: {'result': 'stopped_trajectory'}}
+#: The functions that join parts of a run, and the names that a run in one go gives to their outputs.
+_JOINING: dict[str | None, dict[str, str]] = {'join_parts': {}, 'join_stopped': {'result': 'stopped_trajectory'}}
 
 
 @dataclass(frozen=True)
@@ -111,21 +116,22 @@ class _Reruns:
     def __init__(self, code: AbstractCode, tolerance: float):
         self.code, self.tolerance = code, tolerance
         self.found: list[Comparison] = []
-        self._remade: dict[int, Data] = {}
-        self._done: set[int] = set()
+        self._remade: dict[str, Data] = {}
+        self._done: set[str] = set()
 
     def run(self, node: CalcJobNode) -> None:
         """Run a calculation again, and compare what comes out."""
-        if node.pk in self._done:
+        if node.uuid in self._done:
             return
-        self._done.add(node.pk)
-        step = node.process_type.removeprefix(_process_type(''))
+        self._done.add(node.uuid)
+        step = str(node.process_type).removeprefix(_process_type(''))
         inputs = self._inputs(node)
         print(f'{step} {node.uuid} ...', file=sys.stderr, flush=True)
-        made, again = run_get_node(CalculationFactory(f'ufpnmr.{step}'), **inputs)
+        calculation: Any = CalculationFactory(f'ufpnmr.{step}')
+        made, again = run_get_node(calculation, **inputs)
         for label, expected in sorted(_outputs(node).items()):
             if label in made:
-                self._remade[expected.pk] = made[label]
+                self._remade[expected.uuid] = made[label]
                 verdict = compare(expected, made[label], self.tolerance)
             else:
                 verdict = 'differs', f'is not there: {again.exit_message or "it ended well this time"}'
@@ -144,14 +150,14 @@ class _Reruns:
             inputs.update(_settings_of_then(node))
         return {**inputs, 'code': self.code}
 
-    def _there(self, data: Data) -> Data:
+    def _there(self, data: Any) -> Data:
         if not isinstance(data, CheckedFileData) or data.left_out_bytes is None:
             return data
-        if data.pk not in self._remade:
+        if data.uuid not in self._remade:
             self.run(_maker(data))
-        if data.pk not in self._remade:
+        if data.uuid not in self._remade:
             raise RuntimeError(f'{type(data).__name__} {data.uuid}: was left out, and could not be made again')
-        return self._remade[data.pk]
+        return self._remade[data.uuid]
 
 
 def _settings_of_then(node: CalcJobNode) -> dict[str, Dict]:
@@ -170,16 +176,16 @@ def _maker(data: Data) -> CalcJobNode:
     return next(part for part in parts if 'checkpoint' not in part.inputs)
 
 
-def _outputs(node: CalcJobNode) -> dict[str, Data]:
-    """What came out of a calculation that ended well, or of which a guard kept what there was."""
+def _outputs(node: CalcJobNode) -> dict[str, Any]:
+    """Outputs of a calculation that ended well, or that a guard stopped and that left a trajectory."""
     if not node.is_finished_ok and 'stopped_trajectory' not in node.outputs:
         return _joined(node)
     links = node.base.links.get_outgoing(link_type=LinkType.CREATE)
     return {link.link_label: link.node for link in links if link.link_label not in _ASIDE}
 
 
-def _joined(node: CalcJobNode) -> dict[str, Data]:
-    """What was joined from the parts of a run of which this is one."""
+def _joined(node: CalcJobNode) -> dict[str, Any]:
+    """Data that were joined from the parts of a run of which this is one."""
     if 'trajectory_part' not in node.outputs:
         return {}
     for link in node.outputs.trajectory_part.base.links.get_outgoing(link_type=LinkType.INPUT_CALC):
@@ -189,7 +195,7 @@ def _joined(node: CalcJobNode) -> dict[str, Data]:
     return {}
 
 
-def compare(expected: Data, found: Data, tolerance: float) -> tuple[str, str]:
+def compare(expected: Data, found: Any, tolerance: float) -> tuple[str, str]:
     """The verdict on an output, and what differs."""
     if isinstance(expected, CheckedFileData):
         same = expected.sha256 == found.sha256
@@ -218,8 +224,8 @@ def _compare_values(expected: Any, found: Any, tolerance: float) -> tuple[str, s
         a, b = one.get(name), other.get(name)
         if a == b and type(a) is type(b):
             continue
-        numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (a, b))
-        if not numbers or not np.isclose(a, b, rtol=tolerance, atol=0):
+        numbers = [float(value) for value in (a, b) if isinstance(value, (int, float)) and not isinstance(value, bool)]
+        if len(numbers) < 2 or not np.isclose(numbers[0], numbers[1], rtol=tolerance, atol=0):
             return 'differs', f'{name}: {b}, not {a}'
         verdict = 'equal numbers'
     return verdict, ''
@@ -238,13 +244,6 @@ def _leaves(value: Any, name: str = ''):
 
 def main() -> None:
     """Work in the profile under AIIDA_PATH; see the top of this file."""
-    from aiida_ufpnmr.cli.setup import (
-        get_or_create_code,
-        get_or_create_computer,
-        get_or_create_profile,
-        ufpnmr_executable,
-    )
-
     path, output, tolerance, *steps = sys.argv[1:]
     get_or_create_profile('verify')
     get_or_create_computer()

@@ -1,4 +1,4 @@
-"""Whether an archive still says what it said when it was made."""
+"""The check that an archive still says what it said when it was made."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from aiida.common.exceptions import CorruptStorage, IncompatibleStorageSchema, U
 from aiida.orm import QueryBuilder
 from aiida.storage.sqlite_zip.backend import SqliteZipBackend
 
-from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
+from aiida_ufpnmr.data import KINDS, DatasetData
+from aiida_ufpnmr.data.checked_file import CheckedFileData
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.tools.manifest import faults_of
 
-KINDS = (DatasetData, PotentialData, EfgModelData, TrajectoryData)
-
 
 @dataclass(frozen=True)
 class Check:
-    """What was found about one node of an archive: ``fault`` says what is wrong, and is empty where nothing is.
+    """The check of one node of an archive: ``fault`` says what is wrong, and is empty where nothing is.
 
     What a slim archive leaves out has ``left_out_bytes``.
     """
@@ -56,14 +55,14 @@ def verify_archive(path: str | Path) -> tuple[list[Check], list[str]]:
     return checks, faults_of(path)
 
 
-def _check(node: DatasetData | PotentialData | EfgModelData | TrajectoryData, datasets: set[str]) -> Check:
+def _check(node: CheckedFileData, datasets: set[str]) -> Check:
     known = (type(node).__name__, node.uuid, node.sha256)
     if node.left_out_bytes is not None:
         return Check(*known, '', node.left_out_bytes)
     return Check(*known, _fault(node, datasets))
 
 
-def _fault(node: DatasetData | PotentialData | EfgModelData | TrajectoryData, datasets: set[str]) -> str:
+def _fault(node: CheckedFileData, datasets: set[str]) -> str:
     try:
         with node.as_path() as file:
             found = node.describe(file)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain, while_
-from aiida.orm import AbstractCode, Dict, Float, Int, List, StructureData, to_aiida_type
+from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida.orm import AbstractCode, Dict, Float, Int, List, StructureData
 
+from aiida_ufpnmr.calculations.base import plain_input
 from aiida_ufpnmr.calculations.learning_sets import write_history
 from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.workflows.dynamic_nmr import reason
 from aiida_ufpnmr.workflows.label import LabelWorkChain
 from aiida_ufpnmr.workflows.learning_generation import (
     ERRORS,
@@ -19,8 +20,8 @@ from aiida_ufpnmr.workflows.learning_generation import (
     generation_report,
     learning_inputs,
 )
-from aiida_ufpnmr.workflows.protocols import ProtocolMixin
-from aiida_ufpnmr.workflows.protocols.mixin import merged
+from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
+from aiida_ufpnmr.workflows.subprocesses import reason
 
 #: Outputs of the last generation that ended well.
 OUTPUTS = ('dataset', 'potential', 'efg_model', 'potential_errors', 'efg_errors')
@@ -38,7 +39,7 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
     PROTOCOL_ARGUMENTS = ('dataset', 'test_dataset', 'structures')
 
     @classmethod
-    def define(cls, spec: ProcessSpec) -> None:
+    def define(cls: Any, spec: WorkChainSpec) -> None:
         super().define(spec)
         learning_inputs(spec)
         for name, kind, default, text in (
@@ -48,9 +49,7 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
             ('fraction_above_grade', Float, 0.05, 'Share of frames that may lie outside of what is known at the end.'),
             ('retune_every', Int, 0, 'Search the settings of both models anew every so many generations; 0 for never.'),
         ):
-            spec.input(
-                name, valid_type=kind, serializer=to_aiida_type, default=lambda k=kind, d=default: k(d), help=text
-            )
+            plain_input(spec, name, kind, text, default=default)
 
         spec.outline(
             cls.begin,
@@ -66,9 +65,8 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
             spec.outputs[name].required = False
         spec.output('history', valid_type=Dict, required=False, help='Errors, labels and runs by generation.')
         spec.exit_code(401, 'ERROR_GENERATION_FAILED', message='A generation failed, after what is given: {message}')
-        spec.exit_code(
-            501, 'ERROR_NOT_CONVERGED', message='Errors still fell, or much was unknown, in the last generation.'
-        )
+        text = 'Errors still fell, or much was unknown, in the last generation.'
+        spec.exit_code(501, 'ERROR_NOT_CONVERGED', message=text)
 
     @classmethod
     def get_builder_from_protocol(
@@ -83,38 +81,29 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> ProcessBuilder:
-        """A builder with the inputs of a protocol.
+        """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
         Args:
             code: the command ``ufpnmr``.
-            label_code: what runs the DFT engine.
-            engine: its name, ``castep`` or ``gpaw``.
+            label_code: what runs the DFT code.
+            engine: the DFT code, ``castep`` or ``gpaw``.
             dataset: labels to begin with.
             structures: where exploration starts, by names that become groups of structures.
             test_dataset: labelled structures for the errors.
-            protocol: ``fast``, ``balanced`` or ``stringent``.
-            overrides: nested as the inputs are, on top of the protocol; those of labelling under ``label``.
-            options: ``metadata.options`` of all calculations.
-
-        Raises:
-            ValueError: an unknown engine, protocol, override or value; the message names it.
         """
-        overrides = dict(overrides or {})
-        below = overrides.pop('label', None)
-        inputs = cls.get_protocol_inputs(protocol, overrides)
-        common = {'code': code, 'metadata': {'options': dict(options or {})}}
-        inputs = merged({name: common for name in ('fit_potential', 'fit_efg', 'md', 'select')}, inputs)
+        elements = {*dataset.base.attributes.get('species')}.union(*(s.get_symbols_set() for s in structures.values()))
+        inputs = cls.get_protocol_inputs(
+            protocol,
+            overrides,
+            label=lambda below: LabelWorkChain.inputs_for_elements(
+                elements, label_code, engine, protocol, below, options
+            ),
+        )
+        inputs = merged(of_all(('fit_potential', 'fit_efg', 'md', 'select'), code, options), inputs)
         inputs |= {'dataset': dataset, 'structures': dict(structures)}
         if test_dataset is not None:
             inputs['test_dataset'] = test_dataset
-        elements = {*dataset.base.attributes.get('species')}.union(*(s.get_symbols_set() for s in structures.values()))
-        try:
-            inputs['label'] = LabelWorkChain.inputs_for_elements(elements, label_code, engine, protocol, below, options)
-        except ValueError as error:
-            raise ValueError(f'label: {error}') from error
-        builder = cls.get_builder()
-        cls.fill_builder(builder, inputs)
-        return builder
+        return cls.filled_builder(inputs)
 
     def begin(self) -> None:
         """Nothing is known yet."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain
+from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, Dict, StructureData
 
 from aiida_ufpnmr.calculations.analyse import AcfCalculation, AnalyseCalculation, parameter_validator
@@ -13,20 +14,24 @@ from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.summarise import summarise
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
-from aiida_ufpnmr.workflows.cleaning import clean_input
-from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.md import MdWorkChain
-from aiida_ufpnmr.workflows.protocols import ProtocolMixin
-from aiida_ufpnmr.workflows.protocols.mixin import merged
-from aiida_ufpnmr.workflows.repeat import AcfWorkChain, AnalyseWorkChain
-from aiida_ufpnmr.workflows.supercell import repetitions
+from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
+from aiida_ufpnmr.workflows.repeat import AcfWorkChain, AnalyseWorkChain, RepeatWorkChain
+from aiida_ufpnmr.workflows.subprocesses import clean_input, expose_inputs, reason
+from aiida_ufpnmr.workflows.supercell import with_supercell
 
-#: What each analysis gives to the outputs of the WorkChain.
+#: Analyses of the trajectory by the names of their inputs and outputs: the chain of each, and its name in messages.
+ANALYSES: dict[str, tuple[type[RepeatWorkChain], str]] = {
+    'acf': (AcfWorkChain, 'correlation functions'),
+    'msd': (AnalyseWorkChain, 'mean square displacement'),
+    'hops': (AnalyseWorkChain, 'count of hops'),
+}
+#: Outputs of each that the WorkChain passes on.
 ANALYSIS_OUTPUTS = ('results', 'timing', 'functions', 'figure')
 
 
 class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
-    """How fast do the ions hop, as NMR would see it?
+    """From a structure and two models to the rate at which the ions hop, as NMR would see it.
 
     Runs molecular dynamics with EFG tensors on the fly, correlates the quadrupolar frequency, counts hops and measures
     diffusion along the same trajectory, and puts the numbers side by side.
@@ -37,7 +42,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     PROTOCOL_ARGUMENTS = ('structure', 'potential', 'efg_model')
 
     @classmethod
-    def define(cls, spec: ProcessSpec) -> None:
+    def define(cls: Any, spec: WorkChainSpec) -> None:
         super().define(spec)
         spec.input('structure', valid_type=StructureData, help='Where the dynamics starts.')
         spec.input('potential', valid_type=PotentialData, help='The potential that moves the atoms.')
@@ -49,8 +54,9 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         analysis = ('trajectory', 'analysis')
         expose_inputs(spec, AnalyseCalculation, 'msd', analysis, 'Mean square displacement and diffusion.')
         expose_inputs(spec, AnalyseCalculation, 'hops', analysis, 'Hops between sites.')
+        inputs: Any = spec.inputs
         for name in ('msd', 'hops'):
-            spec.inputs[name]['parameters'].validator = parameter_validator(name)
+            inputs[name]['parameters'].validator = parameter_validator(name)
 
         spec.outline(
             cls.simulate,
@@ -60,27 +66,18 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             cls.summarise,
         )
 
-        spec.output(
-            'tau',
-            valid_type=Dict,
-            help='The answer: decay time or its lower bound, hop rate and diffusion coefficient, with intervals.',
-        )
+        answer = 'The answer: decay time or its lower bound, hop rate and diffusion coefficient, with intervals.'
+        spec.output('tau', valid_type=Dict, help=answer)
         spec.expose_outputs(MdWorkChain, include=('trajectory',))
-        spec.expose_outputs(
-            MdWorkChain, namespace='md', include=('results', 'timing'), namespace_options={'help': 'Of the dynamics.'}
-        )
-        spec.expose_outputs(
-            AcfWorkChain, namespace='acf', include=ANALYSIS_OUTPUTS, namespace_options={'help': 'Of the correlation.'}
-        )
-        for name in ('msd', 'hops'):
-            spec.expose_outputs(
-                AnalyseWorkChain, namespace=name, include=ANALYSIS_OUTPUTS, namespace_options={'help': f'Of {name}.'}
-            )
-
+        text = {'help': 'Of the dynamics.'}
+        spec.expose_outputs(MdWorkChain, namespace='md', include=('results', 'timing'), namespace_options=text)
+        for name, (chain, what) in ANALYSES.items():
+            text = {'help': f'Of the {what}.'}
+            spec.expose_outputs(chain, namespace=name, include=ANALYSIS_OUTPUTS, namespace_options=text)
         spec.exit_code(401, 'ERROR_SUB_PROCESS_FAILED_MD', message='The molecular dynamics failed: {message}')
-        spec.exit_code(402, 'ERROR_SUB_PROCESS_FAILED_ACF', message='The correlation functions failed: {message}')
-        spec.exit_code(403, 'ERROR_SUB_PROCESS_FAILED_MSD', message='The mean square displacement failed: {message}')
-        spec.exit_code(404, 'ERROR_SUB_PROCESS_FAILED_HOPS', message='The count of hops failed: {message}')
+        for status, (name, (_, what)) in enumerate(ANALYSES.items(), 402):
+            label = f'ERROR_SUB_PROCESS_FAILED_{name.upper()}'
+            spec.exit_code(status, label, message=f'The {what} failed: {{message}}')
 
     @classmethod
     def get_builder_from_protocol(
@@ -93,34 +90,24 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> ProcessBuilder:
-        """A builder with the inputs of a protocol.
+        """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
         Args:
             code: the command ``ufpnmr``.
             structure: where the dynamics starts.
             potential: moves the atoms.
             efg_model: predicts EFG tensors.
-            protocol: ``fast``, ``balanced`` or ``stringent``.
             overrides: nested as the inputs are, on top of the protocol; ``min_cell_height_angstrom`` sets the
                 supercell.
-            options: ``metadata.options`` of all calculations.
-
-        Raises:
-            ValueError: an unknown protocol, override or value; the message names it.
         """
-        builder = cls.get_builder()
         inputs = cls.inputs_for_cell(structure.get_ase().cell.array, code, protocol, overrides, options)
-        cls.fill_builder(builder, {**inputs, 'structure': structure, 'potential': potential, 'efg_model': efg_model})
-        return builder
+        return cls.filled_builder({**inputs, 'structure': structure, 'potential': potential, 'efg_model': efg_model})
 
     @classmethod
     def inputs_for_cell(cls, cell, code, protocol, overrides, options) -> dict[str, Any]:
         """The inputs of a protocol for a structure with this (3, 3) cell (Å): all but the structure and the models."""
-        inputs = cls.get_protocol_inputs(protocol, overrides)
-        height = inputs.pop('min_cell_height_angstrom')
-        inputs = merged({'md': {'parameters': {'supercell': repetitions(cell, height)}}}, inputs)
-        common = {'code': code, 'metadata': {'options': dict(options or {})}}
-        return merged({name: common for name in ('md', 'acf', 'msd', 'hops')}, inputs)
+        inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), cell)
+        return merged(of_all(('md', *ANALYSES), code, options), inputs)
 
     def simulate(self) -> ToContext:
         """Molecular dynamics with EFG tensors on the fly."""
@@ -145,7 +132,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     def correlate_and_count(self) -> ToContext:
         """Correlation functions, mean square displacement and hops, all at once."""
         running = {}
-        for name, chain in (('acf', AcfWorkChain), ('msd', AnalyseWorkChain), ('hops', AnalyseWorkChain)):
+        for name, (chain, _) in ANALYSES.items():
             inputs = self.exposed_inputs(chain._process_class, name)
             inputs.trajectory = self.ctx.md.outputs.trajectory
             if chain is AnalyseWorkChain:
@@ -162,24 +149,16 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     def inspect_analyses(self) -> ExitCode | None:
         """Attach what the analyses gave; the first that failed names the exit code."""
         failure = None
-        for name, chain, code in (
-            ('acf', AcfWorkChain, self.exit_codes.ERROR_SUB_PROCESS_FAILED_ACF),
-            ('msd', AnalyseWorkChain, self.exit_codes.ERROR_SUB_PROCESS_FAILED_MSD),
-            ('hops', AnalyseWorkChain, self.exit_codes.ERROR_SUB_PROCESS_FAILED_HOPS),
-        ):
+        for name, (chain, _) in ANALYSES.items():
             node = self.ctx[name]
             if node.is_finished_ok:
                 self.out_many(self.exposed_outputs(node, chain, namespace=name, agglomerate=False))
             elif failure is None:
+                code = self.exit_codes[f'ERROR_SUB_PROCESS_FAILED_{name.upper()}']
                 failure = code.format(message=reason(node))
         return failure
 
     def summarise(self) -> None:
         """Put the numbers side by side."""
-        results = {name: self.ctx[name].outputs.results for name in ('md', 'acf', 'msd', 'hops')}
+        results = {name: self.ctx[name].outputs.results for name in ('md', *ANALYSES)}
         self.out('tau', summarise(**results))
-
-
-def reason(node) -> str:
-    """Why a process failed, for the message of its caller."""
-    return f'{node.process_label}<{node.pk}> {node.exit_message or node.process_state}'

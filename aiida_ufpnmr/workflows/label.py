@@ -6,32 +6,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain, while_
-from aiida.orm import AbstractCode, Bool, Dict, Float, Int, List, Node, Str, StructureData, load_node, to_aiida_type
+from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida.orm import AbstractCode, Bool, Dict, Float, Int, List, Str, StructureData, load_node
 
+from aiida_ufpnmr.calculations.base import plain_input
 from aiida_ufpnmr.calculations.label_sets import collect_labels, gather_structures, select_structures
 from aiida_ufpnmr.calculations.select_structure import select_structure
-from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.data.dataset import DatasetData, find_labels
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
 from aiida_ufpnmr.engine.dft.screening import unsuitable
-from aiida_ufpnmr.tools.queries import find_labels
-from aiida_ufpnmr.workflows.dynamic_nmr import reason
-from aiida_ufpnmr.workflows.exposing import expose_inputs
-from aiida_ufpnmr.workflows.label_engines import ENGINES, LabelEngine
+from aiida_ufpnmr.workflows.dft_codes import DFT_CODES, DftCode
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
+from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
 
 
 def validate_together(inputs: Mapping[str, Any], _) -> str | None:
-    """Something to label, and one engine."""
+    """Something to label, and one DFT code."""
     if not inputs.get('structures') and 'dataset' not in inputs:
         return 'give `dataset` or `structures`'
-    return validate_engine(inputs, None)
+    return validate_dft_code(inputs, None)
 
 
-def validate_engine(inputs: Mapping[str, Any], _) -> str | None:
-    """One engine."""
-    given = [name for name in ENGINES if inputs.get(name)]
-    return None if len(given) == 1 else f'give the inputs of exactly one engine: {", ".join(ENGINES)}'
+def validate_dft_code(inputs: Mapping[str, Any], _) -> str | None:
+    """One DFT code."""
+    given = [name for name in DFT_CODES if inputs.get(name)]
+    return None if len(given) == 1 else f'give the inputs of exactly one DFT code: {", ".join(DFT_CODES)}'
 
 
 def validate_fraction(value: Float, _) -> str | None:
@@ -56,57 +56,24 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
     PROTOCOL_ARGUMENTS = ('dataset', 'structures')
 
     @classmethod
-    def define(cls, spec: ProcessSpec) -> None:
+    def define(cls: Any, spec: WorkChainSpec) -> None:
         super().define(spec)
         spec.input('dataset', valid_type=DatasetData, required=False, help='Structures to label.')
-        spec.input_namespace(
-            'structures',
-            valid_type=StructureData,
-            dynamic=True,
-            required=False,
-            help='Structures to label, instead of `dataset` or after it, in the order of their names.',
-        )
-        spec.input(
-            'config_type',
-            valid_type=Str,
-            serializer=to_aiida_type,
-            required=False,
-            help='Group of structures that name none, for splitting.',
-        )
-        spec.input(
-            'reuse',
-            valid_type=Bool,
-            serializer=to_aiida_type,
-            default=lambda: Bool(True),
-            help='Take labels that this profile has already of the same structure with the same settings.',
-        )
-        spec.input(
-            'min_success_fraction',
-            valid_type=Float,
-            serializer=to_aiida_type,
-            default=lambda: Float(0.8),
-            validator=validate_fraction,
-            help='Share of the structures that must get labels for the workflow to count as successful.',
-        )
-        spec.input(
-            'max_concurrent',
-            valid_type=Int,
-            serializer=to_aiida_type,
-            default=lambda: Int(20),
-            validator=validate_count,
-            help='How many jobs run at a time.',
-        )
-        spec.input(
-            'batch_size',
-            valid_type=Int,
-            serializer=to_aiida_type,
-            default=lambda: Int(8),
-            validator=validate_count,
-            help='How many structures one job labels, where the engine takes many.',
-        )
-        for engine in ENGINES.values():
-            described = f'Labelling with {engine.name}.'
-            expose_inputs(spec, engine.chain, engine.name, (engine.subject,), described, required=False)
+        text = 'Structures to label, instead of `dataset` or after it, in the order of their names.'
+        spec.input_namespace('structures', valid_type=StructureData, dynamic=True, required=False, help=text)
+        text = 'Group of structures that name none, for splitting.'
+        plain_input(spec, 'config_type', Str, text, required=False)
+        text = 'Take labels that this profile has already of the same structure with the same settings.'
+        plain_input(spec, 'reuse', Bool, text, default=True)
+        text = 'Share of the structures that must get labels for the workflow to count as successful.'
+        plain_input(spec, 'min_success_fraction', Float, text, default=0.8, validator=validate_fraction)
+        text = 'The number of jobs that run at a time.'
+        plain_input(spec, 'max_concurrent', Int, text, default=20, validator=validate_count)
+        text = 'The number of structures that one job labels, where the DFT code takes many.'
+        plain_input(spec, 'batch_size', Int, text, default=8, validator=validate_count)
+        for name, dft_code in DFT_CODES.items():
+            described = f'Labelling with {name}.'
+            expose_inputs(spec, dft_code.chain, name, (dft_code.subject,), described, required=False)
         spec.inputs.validator = validate_together
 
         spec.outline(
@@ -123,9 +90,8 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
 
         spec.exit_code(210, 'ERROR_ALL_REFUSED', message='Every structure was refused, the first because: {message}')
         spec.exit_code(401, 'ERROR_NO_LABELS', message='No structure could be labelled, the first because: {message}')
-        spec.exit_code(
-            501, 'ERROR_TOO_FEW_LABELS', message='Only {message} structures were labelled; the data set holds those.'
-        )
+        text = 'Only {message} structures were labelled; the data set holds those.'
+        spec.exit_code(501, 'ERROR_TOO_FEW_LABELS', message=text)
 
     @classmethod
     def get_builder_from_protocol(
@@ -138,19 +104,16 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> ProcessBuilder:
-        """A builder with the inputs of a protocol.
+        """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
         Args:
-            code: what runs the engine.
-            engine: its name.
+            code: what runs the DFT code.
+            engine: the name of the DFT code, ``castep`` or ``gpaw``.
             dataset: structures to label.
             structures: more of them, or instead: a list, or a mapping with names.
-            protocol: ``fast``, ``balanced`` or ``stringent``.
-            overrides: nested as the inputs are, on top of the protocol; those of the engine under its name.
-            options: ``metadata.options`` of all calculations.
 
         Raises:
-            ValueError: an unknown engine, protocol, override or value, or nothing to label; the message names it.
+            ValueError: nothing to label.
         """
         if dataset is None and not structures:
             raise ValueError('give `dataset` or `structures`')
@@ -162,46 +125,38 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         if structures:
             subjects['structures'] = structures if isinstance(structures, Mapping) else _named(structures)
             elements.update(*(structure.get_symbols_set() for structure in subjects['structures'].values()))
-        builder = cls.get_builder()
-        cls.fill_builder(
-            builder, {**cls.inputs_for_elements(elements, code, engine, protocol, overrides, options), **subjects}
-        )
-        return builder
+        inputs = cls.inputs_for_elements(elements, code, engine, protocol, overrides, options)
+        return cls.filled_builder({**inputs, **subjects})
 
     @classmethod
     def inputs_for_elements(cls, elements, code, engine, protocol, overrides, options) -> dict[str, Any]:
         """The inputs of a protocol for structures of these elements: all but the structures."""
-        if engine not in ENGINES:
-            raise ValueError(f'unknown engine {engine!r}; known are {", ".join(ENGINES)}')
-        overrides = dict(overrides or {})
-        other = next((name for name in ENGINES if name in overrides and name != engine), None)
+        if engine not in DFT_CODES:
+            raise ValueError(f'unknown DFT code {engine!r}; known are {", ".join(DFT_CODES)}')
+        other = next((name for name in DFT_CODES if name in (overrides or {}) and name != engine), None)
         if other is not None:
-            raise ValueError(f'override {other!r} is of another engine than {engine}')
-        below = overrides.pop(engine, None)
-        inputs = cls.get_protocol_inputs(protocol, overrides)
-        try:
-            inputs[engine] = ENGINES[engine].chain.inputs_for_elements(elements, code, protocol, below, options)
-        except ValueError as error:
-            raise ValueError(f'{engine}: {error}') from error
-        return inputs
+            raise ValueError(f'override {other!r} is of another DFT code than {engine}')
+
+        def inputs_of_code(below: Mapping[str, Any] | None) -> dict[str, Any]:
+            return DFT_CODES[engine].chain.inputs_for_elements(elements, code, protocol, below, options)
+
+        return cls.get_protocol_inputs(protocol, overrides, **{engine: inputs_of_code})
 
     @property
-    def engine(self) -> LabelEngine:
-        """The engine whose inputs were given."""
-        return next(engine for name, engine in ENGINES.items() if self.inputs.get(name))
+    def dft_code(self) -> DftCode:
+        """The DFT code whose inputs were given."""
+        return next(dft_code for name, dft_code in DFT_CODES.items() if self.inputs.get(name))
 
     def screen(self) -> None:
         """Tell what cannot be labelled, what is labelled already, and what waits."""
         self.ctx.entries = []
-        engine, inputs = self.engine, self.inputs[self.engine.name]
+        dft_code, inputs = self.dft_code, self.inputs[self.dft_code.name]
         hashes: list[list[str]] = []
         seen: set[str] = set()
         for structure, where in self._structures():
-            refused = engine.refusal(structure, inputs)
-            atoms = None if refused else structure.get_ase()
-            refused = refused or unsuitable(atoms)
-            sha256 = '' if refused else structure_sha256(atoms)
-            hashes.append([] if refused else engine.label_hashes(structure, inputs))
+            refused = dft_code.refusal(structure, inputs) or unsuitable(structure.get_ase())
+            sha256 = '' if refused else structure_sha256(structure.get_ase())
+            hashes.append([] if refused else dft_code.label_hashes(structure, inputs))
             self.ctx.entries.append({**where, 'sha256': sha256, 'refused': refused})
         known = find_labels({h for per_structure in hashes for h in per_structure}) if self.inputs.reuse else {}
         self.ctx.labels, self.ctx.failed, self.ctx.waiting = {}, {}, []
@@ -213,11 +168,10 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
                 self.ctx.waiting.append(i)
                 seen.add(item['sha256'])
         self.ctx.before = list(self.ctx.labels)
-        refused = [item['refused'] for item in self.ctx.entries if item['refused']]
         self.report(
-            f'{len(self.ctx.entries)} structures: {len(refused)} refused, '
+            f'{len(self.ctx.entries)} structures: {sum(bool(item["refused"]) for item in self.ctx.entries)} refused, '
             f'{sum(item["sha256"] in self.ctx.labels for item in self.ctx.entries)} labelled before, '
-            f'{len(self.ctx.waiting)} to label with {engine.name}'
+            f'{len(self.ctx.waiting)} to label with {dft_code.name}'
         )
 
     def is_waiting(self) -> bool:
@@ -226,20 +180,20 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
 
     def label(self) -> ToContext:
         """As many jobs as may run at a time."""
-        engine = self.engine
-        size = self.inputs.batch_size.value if engine.many else 1
+        dft_code = self.dft_code
+        size = self.inputs.batch_size.value if dft_code.many else 1
         self.ctx.running = []
-        jobs = {}
+        jobs: dict[str, Any] = {}
         while self.ctx.waiting and len(jobs) < self.inputs.max_concurrent.value:
             batch = self._next_batch(size)
             self.ctx.waiting = self.ctx.waiting[len(batch) :]
-            inputs = AttributeDict(self.exposed_inputs(engine.chain, engine.name))
-            inputs[engine.subject] = self._subject(batch)
+            inputs = AttributeDict(self.exposed_inputs(dft_code.chain, dft_code.name))
+            inputs[dft_code.subject] = self._subject(batch)
             inputs.setdefault('metadata', {})['call_link_label'] = f'label_{batch[0]:05d}'
             name = f'job_{batch[0]:05d}'
-            jobs[name] = self.submit(engine.chain, **inputs)
+            jobs[name] = self.submit(dft_code.chain, **inputs)
             self.ctx.running.append([name, batch])
-        self.report(f'{len(jobs)} jobs with {engine.name}, {len(self.ctx.waiting)} structures wait')
+        self.report(f'{len(jobs)} jobs with {dft_code.name}, {len(self.ctx.waiting)} structures wait')
         return ToContext(**jobs)
 
     def inspect_labels(self) -> None:
@@ -265,26 +219,23 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         """One data set of all labels, and a report of what has none."""
         items = self.ctx.entries
         labelled = [item for item in items if self._is_labelled(item)]
+        without = [
+            ({'index': i, 'name': item['name']}, item) for i, item in enumerate(items) if not self._is_labelled(item)
+        ]
         report = {
-            'engine': self.engine.name,
+            'engine': self.dft_code.name,
             'structures': len(items),
             'labelled': len(labelled),
             'labelled_before': sum(item['sha256'] in self.ctx.before for item in labelled),
-            'refused': [
-                {'index': i, 'name': item['name'], 'reason': item['refused']}
-                for i, item in enumerate(items)
-                if item['refused']
-            ],
+            'refused': [{**where, 'reason': item['refused']} for where, item in without if item['refused']],
             'failed': [
-                {'index': i, 'name': item['name'], 'reason': self.ctx.failed[item['sha256']]}
-                for i, item in enumerate(items)
-                if not item['refused'] and not self._is_labelled(item)
+                {**where, 'reason': self.ctx.failed[item['sha256']]} for where, item in without if not item['refused']
             ],
             'success_fraction': len(labelled) / len(items),
             'min_success_fraction': self.inputs.min_success_fraction.value,
         }
         pks = sorted({self.ctx.labels[item['sha256']][0] for item in labelled})
-        datasets: dict[str, Node] = {f'labels_{pk}': load_node(pk) for pk in pks}
+        datasets: dict[str, Any] = {f'labels_{pk}': load_node(pk) for pk in pks}
         rows = [self._row(item) for item in labelled]
         if 'dataset' in self.inputs:
             datasets['source'] = self.inputs.dataset
@@ -303,7 +254,7 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         return not item['refused'] and item['sha256'] in self.ctx.labels
 
     def _row(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        """What :func:`collect_labels` needs to know of one structure."""
+        """The entry of one structure in the plan of :func:`collect_labels`."""
         pk, row = self.ctx.labels[item['sha256']]
         creator = load_node(pk).creator
         info = {'source_uuid': item['uuid'], 'calculation_uuid': creator.uuid if creator else ''}
@@ -330,15 +281,15 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         return [i for i in batch if (self.ctx.entries[i]['row'] is not None) == from_dataset]
 
     def _subject(self, batch: Sequence[int]) -> StructureData | DatasetData:
-        """What one job labels, as a node whose origin is on record."""
+        """The structures of one job, as a node whose origin is on record."""
         entries = [self.ctx.entries[i] for i in batch]
         if entries[0]['row'] is not None:
             rows = [entry['row'] for entry in entries]
-            if self.engine.many:
+            if self.dft_code.many:
                 return select_structures(self.inputs.dataset, List(rows))
             return select_structure(self.inputs.dataset, Int(rows[0]))
         chosen = {entry['name']: self.inputs.structures[entry['name']] for entry in entries}
-        return gather_structures(**chosen) if self.engine.many else next(iter(chosen.values()))
+        return gather_structures(**chosen) if self.dft_code.many else next(iter(chosen.values()))
 
 
 def _named(structures: Sequence[StructureData]) -> dict[str, StructureData]:

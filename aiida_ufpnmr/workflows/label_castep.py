@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import ProcessBuilder, ProcessHandlerReport, ProcessSpec, process_handler
-from aiida.orm import AbstractCode, CalcJobNode, Float, StructureData, to_aiida_type
+from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida.orm import AbstractCode, CalcJobNode, Float, StructureData
 
+from aiida_ufpnmr.calculations.base import plain_input
 from aiida_ufpnmr.calculations.label_castep import SEED, LabelCastepCalculation, missing_extra
 from aiida_ufpnmr.engine.dft.castep import CastepRun, parse_castep
 from aiida_ufpnmr.engine.dft.castep_settings import LADDER, normalised, rung_parameters, with_extra_bands
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.kpoints import castep_kpoints
 from aiida_ufpnmr.workflows.label_restart import LabelRestartWorkChain
-from aiida_ufpnmr.workflows.protocols.mixin import merged
+from aiida_ufpnmr.workflows.protocols import merged, of_all
+from aiida_ufpnmr.workflows.subprocesses import expose_inputs
 
 CODES = LabelCastepCalculation.exit_codes
 
@@ -44,19 +46,15 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
     PROTOCOL_ARGUMENTS = ('structure',)
 
     @classmethod
-    def define(cls, spec: ProcessSpec) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
         spec.input('structure', valid_type=StructureData, help='What to label.')
-        spec.input(
-            'kpoints_distance',
-            valid_type=Float,
-            serializer=to_aiida_type,
-            required=False,
-            help='Largest distance of k-points in 1/Å, with the factor 2π; the grid follows the cell.',
-        )
+        text = 'Largest distance of k-points in 1/Å, with the factor 2π; the grid follows the cell.'
+        plain_input(spec, 'kpoints_distance', Float, text, required=False)
         left_out = ('structure', 'parent_folder')
         expose_inputs(spec, LabelCastepCalculation, 'calculation', left_out, 'The attempts.')
-        spec.inputs['calculation']['kpoints'].required = False
+        calculation: Any = spec.inputs['calculation']
+        calculation['kpoints'].required = False
         spec.inputs.validator = validate_together
 
     @classmethod
@@ -68,24 +66,17 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> ProcessBuilder:
-        """A builder with the inputs of a protocol.
+        """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
         Args:
             code: CASTEP.
             structure: what to label.
-            protocol: ``fast``, ``balanced`` or ``stringent``.
             overrides: nested as the inputs are, on top of the protocol; ``pseudopotentials`` is the name of an
                 on-the-fly library, or a mapping by element with ``default`` for the others; ``cutoff_eV`` a number, or
                 a mapping by element with ``default`` for the others, of which the largest that is needed is taken.
-            options: ``metadata.options`` of all attempts.
-
-        Raises:
-            ValueError: an unknown protocol, override or value; the message names it.
         """
-        builder = cls.get_builder()
         inputs = cls.inputs_for_elements(structure.get_symbols_set(), code, protocol, overrides, options)
-        cls.fill_builder(builder, {**inputs, 'structure': structure})
-        return builder
+        return cls.filled_builder({**inputs, 'structure': structure})
 
     @classmethod
     def inputs_for_elements(cls, elements, code, protocol, overrides, options) -> dict[str, Any]:
@@ -101,8 +92,7 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
                 'PARAM': {'cut_off_energy': max(_of_element(cutoff, element, 'cutoff_eV') for element in elements)}
             },
         }
-        common = {'code': code, 'metadata': {'options': dict(options or {})}}
-        return merged({'calculation': merged(common, by_element)}, inputs)
+        return merged(merged(of_all(('calculation',), code, options), {'calculation': by_element}), inputs)
 
     def setup(self) -> None:
         """Begin with the inputs as they were given, and k-points that follow the cell."""
@@ -124,11 +114,6 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
             return None
         return self.try_again(node, 'the same from the beginning')
 
-    @process_handler(priority=600, exit_codes=[CODES.ERROR_INPUT_REFUSED])
-    def handle_refused_input(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The same input would be refused again."""
-        return self.give_up(node, self.exit_codes.ERROR_INPUT_REFUSED)
-
     @process_handler(
         priority=590,
         exit_codes=[
@@ -141,11 +126,6 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
     def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Nothing to change that could help."""
         return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)
-
-    @process_handler(priority=580, exit_codes=[CODES.ERROR_SCHEDULER_OUT_OF_MEMORY])
-    def handle_out_of_memory(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The same machines would run out of it again."""
-        return self.give_up(node, self.exit_codes.ERROR_OUT_OF_MEMORY)
 
     @process_handler(priority=500, exit_codes=[CODES.ERROR_SCF_NOT_CONVERGED])
     def handle_scf_not_converged(self, node: CalcJobNode) -> ProcessHandlerReport:
@@ -221,7 +201,7 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
 
 
 def output_of(node: CalcJobNode) -> CastepRun | None:
-    """What the .castep file of an attempt says, if there is one."""
+    """The content of the .castep file of an attempt, if there is one."""
     try:
         text = node.outputs.retrieved.base.repository.get_object_content(f'{SEED}.castep', mode='rb')
         return parse_castep(text.decode('utf-8', 'replace'))

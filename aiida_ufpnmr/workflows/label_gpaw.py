@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import ProcessBuilder, ProcessHandlerReport, ProcessSpec, process_handler
+from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, StructureData
 
 from aiida_ufpnmr.calculations.label_gpaw import LabelGpawCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft.gpaw_engine import gpaw_settings
-from aiida_ufpnmr.workflows.exposing import expose_inputs
 from aiida_ufpnmr.workflows.label_restart import LabelRestartWorkChain
-from aiida_ufpnmr.workflows.protocols.mixin import merged
+from aiida_ufpnmr.workflows.protocols import merged, of_all
+from aiida_ufpnmr.workflows.subprocesses import expose_inputs
 
 CODES = LabelGpawCalculation.exit_codes
 
@@ -32,7 +33,7 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
     PROTOCOL_ARGUMENTS = ('structures',)
 
     @classmethod
-    def define(cls, spec: ProcessSpec) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
         spec.input('structures', valid_type=(DatasetData, StructureData), help='What to label.')
         left_out = ('structures', 'parent_folder')
@@ -48,38 +49,30 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> ProcessBuilder:
-        """A builder with the inputs of a protocol.
+        """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
         Args:
             code: the command ``ufpnmr``, where there is a Python with GPAW.
             structures: what to label.
-            protocol: ``fast``, ``balanced`` or ``stringent``.
-            overrides: nested as the inputs are, on top of the protocol.
-            options: ``metadata.options`` of all attempts.
-
-        Raises:
-            ValueError: an unknown protocol, override or value; the message names it.
         """
-        builder = cls.get_builder()
         if isinstance(structures, DatasetData):
             elements = structures.base.attributes.get('species')
         else:
             elements = structures.get_symbols_set()
         inputs = cls.inputs_for_elements(elements, code, protocol, overrides, options)
-        cls.fill_builder(builder, {**inputs, 'structures': structures})
-        return builder
+        return cls.filled_builder({**inputs, 'structures': structures})
 
     @classmethod
     def inputs_for_elements(cls, elements, code, protocol, overrides, options) -> dict[str, Any]:
         """The inputs of a protocol for structures of these elements: all but the structures."""
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        common = {'code': code, 'metadata': {'options': dict(options or {})}}
         asked = (inputs['calculation']['parameters'], inputs['calculation'].get('settings'))
         cutoff = gpaw_settings(*asked, elements).cutoff_ev
+        common = of_all(('calculation',), code, options)
         if cutoff != gpaw_settings(*asked).cutoff_ev:
             # each job sees the elements of its own structures only, but all jobs shall have the same cut-off
-            common['parameters'] = {'cutoff_ev': cutoff}
-        return merged({'calculation': common}, inputs)
+            common['calculation']['parameters'] = {'cutoff_ev': cutoff}
+        return merged(common, inputs)
 
     def setup(self) -> None:
         """Begin with the inputs as they were given."""
@@ -88,20 +81,10 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
         self.ctx.inputs.structures = self.inputs.structures
         self.ctx.cut_at = 0
 
-    @process_handler(priority=600, exit_codes=[CODES.ERROR_INPUT_REFUSED])
-    def handle_refused_input(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The same input would be refused again."""
-        return self.give_up(node, self.exit_codes.ERROR_INPUT_REFUSED)
-
     @process_handler(priority=590, exit_codes=[CODES.ERROR_COMMAND_FAILED, CODES.ERROR_SCHEDULER_INVALID_ACCOUNT])
     def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Nothing to change that could help."""
         return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)
-
-    @process_handler(priority=580, exit_codes=[CODES.ERROR_SCHEDULER_OUT_OF_MEMORY])
-    def handle_out_of_memory(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The same machines would run out of it again."""
-        return self.give_up(node, self.exit_codes.ERROR_OUT_OF_MEMORY)
 
     @process_handler(priority=500, exit_codes=[CODES.ERROR_TOO_FEW_LABELLED])
     def handle_too_few_labels(self, node: CalcJobNode) -> ProcessHandlerReport:

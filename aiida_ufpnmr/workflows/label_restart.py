@@ -1,9 +1,12 @@
-"""What the restart chains of all DFT engines share: how often, with what change, and when to give up."""
+"""The base of the restart chains of all DFT codes: the number of attempts, the change before each, and the end."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiida.common import AttributeDict
-from aiida.engine import ProcessHandlerReport, ProcessSpec
+from aiida.engine import CalcJob, ProcessHandlerReport, process_handler
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import CalcJobNode, Dict
 
 from aiida_ufpnmr.data.dataset import DatasetData
@@ -18,7 +21,7 @@ class LabelRestartWorkChain(ProtocolMixin, RestartWorkChain):
     """Runs one labelling calculation until it ends well, or until another attempt cannot help."""
 
     @classmethod
-    def define(cls, spec: ProcessSpec) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
         spec.output('dataset', valid_type=DatasetData, required=False, help='What was asked for, with its labels.')
         spec.output('results', valid_type=Dict, required=False, help='What the last attempt reports.')
@@ -37,11 +40,16 @@ class LabelRestartWorkChain(ProtocolMixin, RestartWorkChain):
         self.ctx.lost_at = 0
         self.ctx.time_factor = 1
 
+    @classmethod
+    def inputs_for_elements(cls, elements, code, protocol, overrides, options) -> dict[str, Any]:
+        """The inputs of a protocol for structures of these elements: all but the structures."""
+        raise NotImplementedError
+
     def get_outputs(self, node: CalcJobNode) -> AttributeDict:
         """The labels and the report of the attempt that ended well."""
         return AttributeDict({name: node.outputs[name] for name in ('dataset', 'results') if name in node.outputs})
 
-    def try_again_once(self, node: CalcJobNode, remedy: str = 'the same once more') -> ProcessHandlerReport:
+    def try_again_once(self, node: CalcJobNode, remedy: str = 'the same again') -> ProcessHandlerReport:
         """Another attempt, unless the one before it was lost as well."""
         again = self.ctx.lost_at == self.ctx.iteration - 1 and self.ctx.iteration > 1
         self.ctx.lost_at = self.ctx.iteration
@@ -58,3 +66,8 @@ class LabelRestartWorkChain(ProtocolMixin, RestartWorkChain):
         self.ctx.time_factor *= 2
         options['max_wallclock_seconds'] = 2 * seconds
         return self.try_again(node, f'{remedy}a time limit of {2 * seconds} s')
+
+    @process_handler(priority=580, exit_codes=[CalcJob.exit_codes.ERROR_SCHEDULER_OUT_OF_MEMORY])
+    def handle_out_of_memory(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """The same machines would run out of it again."""
+        return self.give_up(node, self.exit_codes.ERROR_OUT_OF_MEMORY)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, ProcessSpec, ToContext, WorkChain, if_
-from aiida.orm import Dict, Float, Int, StructureData, to_aiida_type
+from aiida.engine import ExitCode, ProcessSpec, ToContext, if_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida.orm import Dict, Float, Int, StructureData
 
+from aiida_ufpnmr.calculations.base import optional, plain_input
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.learning_sets import merge_labels, strained
@@ -16,11 +18,10 @@ from aiida_ufpnmr.calculations.select import SelectCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
-from aiida_ufpnmr.workflows.dynamic_nmr import reason
-from aiida_ufpnmr.workflows.exposing import expose_inputs
-from aiida_ufpnmr.workflows.label import LabelWorkChain, validate_engine
+from aiida_ufpnmr.workflows.label import LabelWorkChain, validate_dft_code
 from aiida_ufpnmr.workflows.md import MdWorkChain
-from aiida_ufpnmr.workflows.repeat import FitEfgWorkChain, FitPotentialWorkChain, RepeatWorkChain, SelectWorkChain
+from aiida_ufpnmr.workflows.repeat import FitsModels, SelectWorkChain
+from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
 
 #: Errors on withheld structures that a generation reports, from either fit.
 ERRORS = ('energy_rmse_meV_per_atom', 'forces_rmse_meV_per_angstrom', 'omega_q_mae_khz')
@@ -31,23 +32,12 @@ SEEDS = 1000
 def learning_inputs(spec: ProcessSpec) -> None:
     """The inputs that a generation and the loop over generations share."""
     spec.input('dataset', valid_type=DatasetData, help='Labels to begin with.')
-    spec.input(
-        'test_dataset',
-        valid_type=DatasetData,
-        required=False,
-        help='Labelled structures for the errors of the models, the same in all generations; without them whole groups '
-        'of the growing set are withheld.',
-    )
-    spec.input_namespace(
-        'structures', valid_type=StructureData, dynamic=True, help='Where exploration starts: crystals, glasses, melts.'
-    )
-    spec.input(
-        'exploration',
-        valid_type=Dict,
-        serializer=to_aiida_type,
-        validator=_validate_exploration,
-        help='`temperatures_K`: of the runs from each structure; `volume_strains`: taken by turns, 0 if not given.',
-    )
+    text = 'Labelled structures for the errors in all generations; without them groups of the growing set are withheld.'
+    optional(spec.input, ('test_dataset', DatasetData, text))
+    text = 'Structures from which exploration starts: crystals, glasses, melts.'
+    spec.input_namespace('structures', valid_type=StructureData, dynamic=True, help=text)
+    text = '`temperatures_K`: of the runs from each structure; `volume_strains`: taken by turns, 0 if not given.'
+    plain_input(spec, 'exploration', Dict, text, validator=_validate_exploration)
     labels = ('dataset', 'test_dataset')
     expose_inputs(spec, FitPotentialCalculation, 'fit_potential', labels, 'Fit of the potential.')
     expose_inputs(spec, FitEfgCalculation, 'fit_efg', labels, 'Fit of the EFG model, where wanted.', required=False)
@@ -56,7 +46,7 @@ def learning_inputs(spec: ProcessSpec) -> None:
     offered = ('potential', 'efg_model', 'committee', 'trajectories')
     expose_inputs(spec, SelectCalculation, 'select', offered, 'The choice of what to label.')
     expose_inputs(spec, LabelWorkChain, 'label', ('dataset', 'structures'), 'The labels.')
-    spec.inputs['label'].validator = validate_engine
+    spec.inputs['label'].validator = validate_dft_code
 
 
 def _validate_exploration(value: Dict, _) -> str | None:
@@ -71,7 +61,7 @@ def _validate_exploration(value: Dict, _) -> str | None:
     return None
 
 
-class LearningGenerationWorkChain(WorkChain):
+class LearningGenerationWorkChain(FitsModels):
     """Explores with a potential, labels what it knows least, and fits anew to all labels.
 
     Without a potential it only fits: that is how the first generation begins. A run that a guard stopped is what is
@@ -79,14 +69,15 @@ class LearningGenerationWorkChain(WorkChain):
     """
 
     @classmethod
-    def define(cls, spec: ProcessSpec) -> None:
+    def define(cls: Any, spec: WorkChainSpec) -> None:
         super().define(spec)
         learning_inputs(spec)
-        spec.input(
-            'number', valid_type=Int, serializer=to_aiida_type, help='Of the generation, for the seeds of its runs.'
+        plain_input(spec, 'number', Int, 'Of the generation, for the seeds of its runs.')
+        optional(
+            spec.input,
+            ('potential', PotentialData, 'That of the generation before.'),
+            ('efg_model', EfgModelData, 'That of the generation before.'),
         )
-        spec.input('potential', valid_type=PotentialData, required=False, help='That of the generation before.')
-        spec.input('efg_model', valid_type=EfgModelData, required=False, help='That of the generation before.')
 
         spec.outline(
             cls.begin,
@@ -107,9 +98,7 @@ class LearningGenerationWorkChain(WorkChain):
         spec.output('potential', valid_type=PotentialData, help='Fitted to all labels.')
         spec.output('efg_model', valid_type=EfgModelData, required=False, help='Fitted to all labels.')
         spec.output('potential_errors', valid_type=Dict, help='Errors of the potential on withheld structures.')
-        spec.output(
-            'efg_errors', valid_type=Dict, required=False, help='Errors of the EFG model on withheld structures.'
-        )
+        optional(spec.output, ('efg_errors', Dict, 'Errors of the EFG model on withheld structures.'))
 
         spec.exit_code(401, 'ERROR_NO_RUN', message='No run gave a trajectory, the first because: {message}')
         spec.exit_code(402, 'ERROR_NOTHING_CHOSEN', message='Nothing could be chosen: {message}')
@@ -200,36 +189,18 @@ class LearningGenerationWorkChain(WorkChain):
 
     def fit(self) -> ToContext:
         """Both models, side by side."""
-        running = {}
-        for name, chain in self._fits():
-            inputs = AttributeDict(self.exposed_inputs(chain._process_class, name))
-            inputs.dataset = self.ctx.dataset
-            if 'test_dataset' in self.inputs:
-                inputs.test_dataset = self.inputs.test_dataset
-            running[name] = self.submit(chain, calculation=inputs, metadata={'call_link_label': name})
-        return ToContext(**running)
+        return ToContext(**self.submit_fits(self.ctx.dataset))
 
     def inspect_fits(self) -> ExitCode | None:
         """Attach the models, their errors, and what they were fitted to."""
         self.out('dataset', self.ctx.dataset)
-        for name, _ in self._fits():
-            node = self.ctx[name]
-            if not node.is_finished_ok:
-                return self.exit_codes.ERROR_FIT_FAILED.format(message=reason(node))
-            model, errors = {
-                'fit_potential': ('potential', 'potential_errors'), 'fit_efg': ('efg_model', 'efg_errors'),
-            }[name]  # fmt: skip
-            self.out(model, node.outputs[model])
-            self.out(errors, node.outputs.results)
+        for why in self.attach_fits().values():
+            return self.exit_codes.ERROR_FIT_FAILED.format(message=why)
         return None
-
-    def _fits(self) -> list[tuple[str, type[RepeatWorkChain]]]:
-        fits: list[tuple[str, type[RepeatWorkChain]]] = [('fit_potential', FitPotentialWorkChain)]
-        return [*fits, ('fit_efg', FitEfgWorkChain)] if self.inputs.get('fit_efg') else fits
 
 
 def generation_report(node) -> dict[str, Any]:
-    """What happened in a generation that ended well, as plain numbers."""
+    """Summary of a generation that ended well, as plain numbers."""
     report: dict[str, Any] = {
         'generation': node.inputs.number.value,
         'uuid': node.uuid,

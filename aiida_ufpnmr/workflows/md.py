@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import ProcessBuilder, ProcessHandlerReport, ProcessSpec, process_handler
-from aiida.orm import AbstractCode, CalcJobNode, Dict, Int, StructureData
+from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida.orm import AbstractCode, CalcJobNode, Data, Dict, Int, StructureData
 
 from aiida_ufpnmr.calculations.join_parts import join_parts, join_stopped
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
-from aiida_ufpnmr.workflows.exposing import expose_inputs
-from aiida_ufpnmr.workflows.protocols import ProtocolMixin
-from aiida_ufpnmr.workflows.protocols.mixin import merged
+from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.restart import RestartWorkChain
-from aiida_ufpnmr.workflows.supercell import repetitions
+from aiida_ufpnmr.workflows.subprocesses import expose_inputs
+from aiida_ufpnmr.workflows.supercell import with_supercell
 
 CODES = MdCalculation.exit_codes
 #: Attempts that bring no step forward before the run is given up.
@@ -39,10 +39,11 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
     PROTOCOL_ARGUMENTS = ('structure', 'potential', 'efg_model')
 
     @classmethod
-    def define(cls, spec: ProcessSpec) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
         expose_inputs(spec, MdCalculation, 'md', ('checkpoint',), 'Molecular dynamics.')
-        spec.inputs['max_iterations'].default = lambda: Int(1000)
+        most: Any = spec.inputs['max_iterations']
+        most.default = lambda: Int(1000)
         spec.output('trajectory', valid_type=TrajectoryData, required=False, help='The whole run.')
         spec.output('results', valid_type=Dict, required=False, help='What the run reports; keys carry their units.')
         spec.output('timing', valid_type=Dict, required=False, help='Of the last job.')
@@ -64,31 +65,22 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> ProcessBuilder:
-        """A builder with the inputs of a protocol.
+        """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
         Args:
             code: the command ``ufpnmr``.
             structure: where the dynamics starts.
             potential: moves the atoms.
             efg_model: predicts EFG tensors along the way, where given.
-            protocol: ``fast``, ``balanced`` or ``stringent``.
             overrides: nested as the inputs are, on top of the protocol; ``min_cell_height_angstrom`` sets the
                 supercell.
             options: ``metadata.options`` of all jobs; ``max_wallclock_seconds`` is the time of each.
-
-        Raises:
-            ValueError: an unknown protocol, override or value; the message names it.
         """
-        inputs = cls.get_protocol_inputs(protocol, overrides)
-        height = inputs.pop('min_cell_height_angstrom')
-        supercell = repetitions(structure.get_ase().cell.array, height)
-        nodes = {'code': code, 'structure': structure, 'potential': potential}
+        inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), structure.get_ase().cell.array)
+        nodes: dict[str, Data] = {'structure': structure, 'potential': potential}
         if efg_model is not None:
             nodes['efg_model'] = efg_model
-        inputs = merged({'md': {'parameters': {'supercell': supercell}}}, inputs)
-        builder = cls.get_builder()
-        cls.fill_builder(builder, merged({'md': {**nodes, 'metadata': {'options': dict(options or {})}}}, inputs))
-        return builder
+        return cls.filled_builder(merged(merged(of_all(('md',), code, options), {'md': nodes}), inputs))
 
     def setup(self) -> None:
         """Begin with the inputs as they were given."""
@@ -120,7 +112,7 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
         ],
     )
     def handle_cut_off(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Go on from the checkpoint; from the last one where there is no newer, but not for ever."""
+        """Go on from the newest checkpoint; give up after :data:`MOST_IDLE` attempts that bring no newer one."""
         step = node.outputs.checkpoint.base.attributes.get('step') if 'checkpoint' in node.outputs else None
         # nothing goes on from the last step: a job that was killed after it is run again
         is_on_its_way = step is not None and step < self.ctx.inputs.parameters['steps']
@@ -132,7 +124,7 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
         self.ctx.idle += 1
         if self.ctx.idle >= MOST_IDLE:
             return self.give_up(node, self.exit_codes.ERROR_NO_PROGRESS)
-        return self.try_again(node, 'the same once more')
+        return self.try_again(node, 'the same again')
 
     @process_handler(
         priority=400,
@@ -150,11 +142,6 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
             stopped = node.outputs.stopped_trajectory
             self.out('stopped_trajectory', join_stopped(**self._parts_and(stopped)) if self.ctx.parts else stopped)
         return self.give_up(node, self.exit_codes.ERROR_STOPPED_BY_GUARD)
-
-    @process_handler(priority=300, exit_codes=[CODES.ERROR_INPUT_REFUSED])
-    def handle_refused_input(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The same input would be refused again."""
-        return self.give_up(node, self.exit_codes.ERROR_INPUT_REFUSED)
 
     @process_handler(priority=200, exit_codes=[CODES.ERROR_COMMAND_FAILED, CODES.ERROR_SCHEDULER_OUT_OF_MEMORY])
     def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain
-from aiida.orm import AbstractCode, Dict, Int, StructureData, to_aiida_type
+from aiida.engine import ExitCode, ProcessBuilder, ToContext
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida.orm import AbstractCode, Dict, Int, StructureData
 
+from aiida_ufpnmr.calculations.base import optional, plain_input
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.select_structure import select_structure
 from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.workflows.cleaning import clean_input
-from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain, reason
-from aiida_ufpnmr.workflows.exposing import expose_inputs
-from aiida_ufpnmr.workflows.protocols import ProtocolMixin
-from aiida_ufpnmr.workflows.protocols.mixin import merged
-from aiida_ufpnmr.workflows.repeat import FitEfgWorkChain, FitPotentialWorkChain
+from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
+from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
+from aiida_ufpnmr.workflows.repeat import FitEfgWorkChain, FitPotentialWorkChain, FitsModels
+from aiida_ufpnmr.workflows.subprocesses import clean_input, expose_inputs, reason
 
 
 def validate_start(inputs: Mapping[str, Any], _) -> str | None:
@@ -32,11 +32,14 @@ def validate_start(inputs: Mapping[str, Any], _) -> str | None:
         labelled = inputs['dataset'].base.attributes.get('species')
         unknown = sorted(inputs['structure'].get_symbols_set() - set(labelled))
         if unknown:
-            return f'the structure holds {", ".join(unknown)}, of which the data set has no labels, only of {", ".join(labelled)}'
+            return (
+                f'the structure holds {", ".join(unknown)}, of which the data set has no labels, '
+                f'only of {", ".join(labelled)}'
+            )
     return None
 
 
-class PipelineWorkChain(ProtocolMixin, WorkChain):
+class PipelineWorkChain(ProtocolMixin, FitsModels):
     """From labelled structures to a decay time.
 
     Fits a potential and an EFG model to the same labels, side by side, and hands them to the dynamic NMR workflow.
@@ -46,23 +49,14 @@ class PipelineWorkChain(ProtocolMixin, WorkChain):
     PROTOCOL_ARGUMENTS = ('dataset', 'structure', 'structure_index')
 
     @classmethod
-    def define(cls, spec: ProcessSpec) -> None:
+    def define(cls: Any, spec: WorkChainSpec) -> None:
         super().define(spec)
         spec.input('dataset', valid_type=DatasetData, help='Structures with energies, forces and EFG tensors.')
-        spec.input(
-            'test_dataset',
-            valid_type=DatasetData,
-            required=False,
-            help='Labelled structures for the errors of both models; otherwise groups of `dataset` are withheld.',
-        )
-        spec.input('structure', valid_type=StructureData, required=False, help='Where the dynamics starts.')
-        spec.input(
-            'structure_index',
-            valid_type=Int,
-            serializer=to_aiida_type,
-            required=False,
-            help='Start from this structure of `dataset` instead; counted from 0.',
-        )
+        text = 'Labelled structures for the errors of both models; otherwise groups of `dataset` are withheld.'
+        optional(spec.input, ('test_dataset', DatasetData, text))
+        optional(spec.input, ('structure', StructureData, 'The structure from which the dynamics starts.'))
+        text = 'Start from this structure of `dataset` instead; counted from 0.'
+        plain_input(spec, 'structure_index', Int, text, required=False)
         clean_input(spec)
         labels = ('dataset', 'test_dataset')
         expose_inputs(spec, FitPotentialCalculation, 'fit_potential', labels, 'Fit of the potential.')
@@ -85,13 +79,12 @@ class PipelineWorkChain(ProtocolMixin, WorkChain):
         spec.output('efg_errors', valid_type=Dict, help='Errors of the EFG model on withheld structures.')
         spec.expose_outputs(DynamicNmrWorkChain)
 
-        spec.exit_code(
-            401, 'ERROR_SUB_PROCESS_FAILED_FIT_POTENTIAL', message='The fit of the potential failed: {message}'
-        )
-        spec.exit_code(402, 'ERROR_SUB_PROCESS_FAILED_FIT_EFG', message='The fit of the EFG model failed: {message}')
-        spec.exit_code(
-            403, 'ERROR_SUB_PROCESS_FAILED_DYNAMIC_NMR', message='The dynamic NMR workflow failed: {message}'
-        )
+        for status, name, what in (
+            (401, 'FIT_POTENTIAL', 'fit of the potential'),
+            (402, 'FIT_EFG', 'fit of the EFG model'),
+            (403, 'DYNAMIC_NMR', 'dynamic NMR workflow'),
+        ):
+            spec.exit_code(status, f'ERROR_SUB_PROCESS_FAILED_{name}', message=f'The {what} failed: {{message}}')
 
     @classmethod
     def get_builder_from_protocol(
@@ -104,41 +97,33 @@ class PipelineWorkChain(ProtocolMixin, WorkChain):
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> ProcessBuilder:
-        """A builder with the inputs of a protocol.
+        """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
         Args:
             code: the command ``ufpnmr``.
             dataset: labelled structures.
             structure: where the dynamics starts, or
             structure_index: the row of ``dataset`` to start from.
-            protocol: ``fast``, ``balanced`` or ``stringent``.
-            overrides: nested as the inputs are, on top of the protocol.
-            options: ``metadata.options`` of all calculations.
 
         Raises:
-            ValueError: an unknown protocol, override or value, or not exactly one start; the message names it.
+            ValueError: not exactly one start.
         """
         start = {'structure': structure, 'structure_index': None if structure_index is None else Int(structure_index)}
         start = {name: value for name, value in start.items() if value is not None}
         problem = validate_start({'dataset': dataset, **start}, None)
         if problem:
             raise ValueError(problem)
-        first = structure if structure is not None else dataset.get_structure(structure_index)
-
-        overrides = dict(overrides or {})
-        below = overrides.pop('dynamic_nmr', None)
-        inputs = cls.get_protocol_inputs(protocol, overrides)
-        try:
-            inputs['dynamic_nmr'] = DynamicNmrWorkChain.inputs_for_cell(
-                first.get_ase().cell.array, code, protocol, below, options
-            )
-        except ValueError as error:
-            raise ValueError(f'dynamic_nmr: {error}') from error
-        common = {'code': code, 'metadata': {'options': dict(options or {})}}
-        inputs = merged({'fit_potential': common, 'fit_efg': common}, inputs)
-        builder = cls.get_builder()
-        cls.fill_builder(builder, {**inputs, **start, 'dataset': dataset})
-        return builder
+        if structure_index is not None:
+            structure = dataset.get_structure(structure_index)
+        assert structure is not None  # as validate_start has seen
+        cell = structure.get_ase().cell.array
+        inputs = cls.get_protocol_inputs(
+            protocol,
+            overrides,
+            dynamic_nmr=lambda below: DynamicNmrWorkChain.inputs_for_cell(cell, code, protocol, below, options),
+        )
+        inputs = merged(of_all(('fit_potential', 'fit_efg'), code, options), inputs)
+        return cls.filled_builder({**inputs, **start, 'dataset': dataset})
 
     def select_structure(self) -> None:
         """Take the starting structure, from the set where it is given by index."""
@@ -149,38 +134,16 @@ class PipelineWorkChain(ProtocolMixin, WorkChain):
 
     def fit_models(self) -> ToContext:
         """Fit both models, side by side."""
-        running = {}
-        for name, chain in (('fit_potential', FitPotentialWorkChain), ('fit_efg', FitEfgWorkChain)):
-            inputs = self.exposed_inputs(chain._process_class, name)
-            inputs.dataset = self.inputs.dataset
-            if 'test_dataset' in self.inputs:
-                inputs.test_dataset = self.inputs.test_dataset
-            running[name] = self.submit(
-                chain,
-                calculation=inputs,
-                clean_workdir=self.inputs.clean_workdir,
-                metadata={'call_link_label': name},
-            )
-        fit_potential, fit_efg = running['fit_potential'], running['fit_efg']
-        self.report(
-            f'fits to {len(self.inputs.dataset.rows)} structures: potential <{fit_potential.pk}>, EFG <{fit_efg.pk}>'
-        )
+        running = self.submit_fits(self.inputs.dataset, clean_workdir=self.inputs.clean_workdir)
+        fits = ', '.join(f'{name} <{node.pk}>' for name, node in running.items())
+        self.report(f'fits to {len(self.inputs.dataset.rows)} structures: {fits}')
         return ToContext(**running)
 
     def inspect_fits(self) -> ExitCode | None:
         """Attach the models and their errors; the first that failed names the exit code."""
-        failure = None
-        for name, output, errors, code in (
-            ('fit_potential', 'potential', 'potential_errors', self.exit_codes.ERROR_SUB_PROCESS_FAILED_FIT_POTENTIAL),
-            ('fit_efg', 'efg_model', 'efg_errors', self.exit_codes.ERROR_SUB_PROCESS_FAILED_FIT_EFG),
-        ):
-            node = self.ctx[name]
-            if node.is_finished_ok:
-                self.out(output, node.outputs[output])
-                self.out(errors, node.outputs.results)
-            elif failure is None:
-                failure = code.format(message=reason(node))
-        return failure
+        for name, why in self.attach_fits().items():
+            return self.exit_codes[f'ERROR_SUB_PROCESS_FAILED_{name.upper()}'].format(message=why)
+        return None
 
     def run_dynamic_nmr(self) -> ToContext:
         """Dynamics with both models, and its analyses."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from aiida.common import AttributeDict
-from aiida.engine import ProcessHandlerReport, ProcessSpec, process_handler
+from aiida.engine import ProcessHandlerReport, WorkChain, process_handler
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import CalcJobNode
 
 from aiida_ufpnmr.calculations.analyse import AcfCalculation, AnalyseCalculation
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.select import SelectCalculation
-from aiida_ufpnmr.workflows.exposing import expose_inputs
+from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.workflows.restart import RestartWorkChain
+from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
 
 #: Exit codes that all of these calculations share.
 CODES = SelectCalculation.exit_codes
@@ -26,7 +30,7 @@ class RepeatWorkChain(RestartWorkChain):
     """
 
     @classmethod
-    def define(cls, spec: ProcessSpec) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
         expose_inputs(spec, cls._process_class, 'calculation', (), 'The attempts.')
         spec.expose_outputs(cls._process_class, exclude=('remote_folder', 'remote_stash', 'retrieved'))
@@ -48,15 +52,10 @@ class RepeatWorkChain(RestartWorkChain):
         ],
     )
     def handle_cut_off(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The job was killed, or its files were lost: the same once more, but not for ever."""
+        """The job was killed, or its files were lost: the same again, up to :data:`MOST_ATTEMPTS` times."""
         if self.ctx.iteration >= MOST_ATTEMPTS:
             return self.give_up(node, self.exit_codes.ERROR_CUT_OFF)
-        return self.try_again(node, 'the same once more')
-
-    @process_handler(priority=200, exit_codes=[CODES.ERROR_INPUT_REFUSED])
-    def handle_refused_input(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The same input would be refused again."""
-        return self.give_up(node, self.exit_codes.ERROR_INPUT_REFUSED)
+        return self.try_again(node, 'the same again')
 
     @process_handler(priority=100)
     def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport | None:
@@ -92,3 +91,40 @@ class AnalyseWorkChain(RepeatWorkChain):
     """One analysis of a trajectory, again where that was cut off."""
 
     _process_class = AnalyseCalculation
+
+
+class FitsModels(WorkChain):
+    """For WorkChains that fit models to labels, side by side: their steps."""
+
+    #: Chain of each fit by its name, and the outputs for the model and its errors on withheld structures.
+    FITS: ClassVar[dict[str, tuple[type[RepeatWorkChain], str, str]]] = {
+        'fit_potential': (FitPotentialWorkChain, 'potential', 'potential_errors'),
+        'fit_efg': (FitEfgWorkChain, 'efg_model', 'efg_errors'),
+    }
+
+    def submit_fits(self, dataset: DatasetData, **inputs: Any) -> dict[str, Any]:
+        """Submit the fits that are asked for, with ``inputs`` of the chains; the running processes by name."""
+        running = {}
+        for name, (chain, _, _) in self.FITS.items():
+            if self.inputs.get(name):
+                calculation = AttributeDict(self.exposed_inputs(chain._process_class, name))
+                calculation.dataset = dataset
+                if 'test_dataset' in self.inputs:
+                    calculation.test_dataset = self.inputs.test_dataset
+                metadata = {'call_link_label': name}
+                running[name] = self.submit(chain, calculation=calculation, metadata=metadata, **inputs)
+        return running
+
+    def attach_fits(self) -> dict[str, str]:
+        """Attach the models of the fits that ended well, and their errors; the reasons of the others by name."""
+        failures = {}
+        for name, (_, model, errors) in self.FITS.items():
+            node = self.ctx.get(name)
+            if node is None:
+                continue
+            if node.is_finished_ok:
+                self.out(model, node.outputs[model])
+                self.out(errors, node.outputs.results)
+            else:
+                failures[name] = reason(node)
+        return failures

@@ -1,11 +1,25 @@
-"""What all restarting chains share: attempts one after the other, words about each, and what is cleaned in the end."""
+"""The base of all restarting chains: attempts one after the other, words about each, and cleaning in the end."""
 
 from __future__ import annotations
 
-from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, ProcessSpec, WorkChain, while_
+from typing import Any
+
+from aiida.engine import (
+    BaseRestartWorkChain,
+    CalcJob,
+    ExitCode,
+    ProcessHandlerReport,
+    WorkChain,
+    process_handler,
+    while_,
+)
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import CalcJobNode
 
-from aiida_ufpnmr.workflows.cleaning import clean_input, clean_working_directories
+from aiida_ufpnmr.workflows.subprocesses import clean_input, clean_working_directories
+
+#: The status with which each calculation refuses its input.
+INPUT_REFUSED = ExitCode(210)
 
 
 class RestartWorkChain(BaseRestartWorkChain):
@@ -14,8 +28,10 @@ class RestartWorkChain(BaseRestartWorkChain):
     A failed attempt never gives results: the outputs are those of the attempt that ended well.
     """
 
+    _process_class: type[CalcJob]
+
     @classmethod
-    def define(cls, spec: ProcessSpec) -> None:
+    def define(cls: Any, spec: WorkChainSpec) -> None:
         super().define(spec)
         clean_input(spec)
         spec.outline(
@@ -37,9 +53,14 @@ class RestartWorkChain(BaseRestartWorkChain):
     def give_up(self, node: CalcJobNode, exit_code: ExitCode) -> ProcessHandlerReport:
         """End with ``exit_code``, whose message may hold what the attempt says."""
         self.report(f'{node.process_label}<{node.pk}> {node.exit_message} Giving up.')
-        if '{message}' in exit_code.message:
-            exit_code = exit_code.format(message=node.exit_message)
+        if '{message}' in (exit_code.message or ''):
+            exit_code = exit_code.format(message=node.exit_message or 'it did not say why')
         return ProcessHandlerReport(do_break=True, exit_code=exit_code)
+
+    @process_handler(priority=600, exit_codes=[INPUT_REFUSED])
+    def handle_refused_input(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """The same input would be refused again."""
+        return self.give_up(node, self.exit_codes.ERROR_INPUT_REFUSED)
 
     def on_terminated(self) -> None:
         """Remove the working directories, if asked for and if all went well."""

@@ -17,7 +17,6 @@ from click.testing import CliRunner, Result
 from stand_ins import CastepCode, GpawCode, install_castep, install_gpaw
 
 from aiida_ufpnmr.cli import aiida_ufpnmr
-from aiida_ufpnmr.cli.setup import get_or_create_code, get_or_create_computer, ufpnmr_executable
 from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, stress, write_dataset
 from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
@@ -25,6 +24,7 @@ from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, Labels, Source, labelled_a
 from aiida_ufpnmr.engine.efg import EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.trajectories.trajectory import EDGES, POSITION, TrajectoryWriter, efg_group
 from aiida_ufpnmr.engine.ufp import PotentialSettings, fit_potential
+from aiida_ufpnmr.tools.profile import get_or_create_code, get_or_create_computer, ufpnmr_executable
 
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'data' / 'li3ps4-pbe-gpaw.extxyz'
 

@@ -19,13 +19,13 @@ from ase import Atoms
 from ase.io import write
 
 from aiida_ufpnmr.calculations.label_gpaw import processes_on_one_machine
-from aiida_ufpnmr.cli.setup import get_or_create_code, ufpnmr_executable
 from aiida_ufpnmr.data import DatasetData
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, stress, write_dataset
 from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE
 from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
 from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, Labels, labelled_atoms, labels_of, read_sources
 from aiida_ufpnmr.engine.dft.pieces import Pieces
+from aiida_ufpnmr.tools.profile import get_or_create_code, ufpnmr_executable
 
 LABEL = CalculationFactory('ufpnmr.label_gpaw')
 

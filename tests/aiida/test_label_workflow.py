@@ -19,10 +19,11 @@ from ase import Atoms
 from ase.io import write
 
 from aiida_ufpnmr.data import DatasetData
+from aiida_ufpnmr.data.dataset import find_labels
 from aiida_ufpnmr.engine.dataset import energy, forces, read_dataset
 from aiida_ufpnmr.engine.dft.gpaw_engine import gpaw_settings
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.tools.queries import find_labels, labels_behind
+from aiida_ufpnmr.tools.queries import labels_behind
 
 WORKFLOW = WorkflowFactory('ufpnmr.label')
 
@@ -245,11 +246,11 @@ def test_every_protocol_fills_every_input(castep, gpaw, frames, engine, protocol
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ({'engine': 'vasp'}, "unknown engine 'vasp'"),
+        ({'engine': 'vasp'}, "unknown DFT code 'vasp'"),
         ({'dataset': None}, 'give `dataset` or `structures`'),
         ({'overrides': {'min_success_fraction': 2.0}}, 'between 0 and 1'),
         ({'overrides': {'max_concurrent': 0}}, 'must be positive'),
-        ({'overrides': {'gpaw': {}}}, "'gpaw' is of another engine"),
+        ({'overrides': {'gpaw': {}}}, "'gpaw' is of another DFT code"),
         ({'overrides': {'castep': {'kpoints': 1}}}, "castep: unknown override 'kpoints'"),
         ({'overrides': {'castep': {'calculation': {'parameters': {'PARAM': {'task': 'md'}}}}}}, 'task cannot be'),
         ({'protocol': 'quick'}, "unknown protocol 'quick'"),
@@ -266,7 +267,7 @@ def test_exactly_one_engine_must_be_given(castep, gpaw, frames):
     inputs['gpaw'] = WORKFLOW.get_builder_from_protocol(gpaw.code, 'gpaw', dataset=frames)._inputs(prune=True)['gpaw']
     runner = get_manager().create_runner(communicator=None)
     for given in (inputs, {name: value for name, value in inputs.items() if name not in ('castep', 'gpaw')}):
-        with pytest.raises(ValueError, match='exactly one engine'):
+        with pytest.raises(ValueError, match='exactly one DFT code'):
             instantiate_process(runner, WORKFLOW, **given)
 
 

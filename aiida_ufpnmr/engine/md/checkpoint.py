@@ -8,12 +8,12 @@ import json
 import os
 from pathlib import Path
 
-from aiida_ufpnmr import __version__
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.system import STATE_ARRAYS
+from aiida_ufpnmr.version import __version__
 
 KIND, FORMAT_VERSION = 'md-checkpoint', 2
 #: Another version may round otherwise, and would not go on bit for bit.

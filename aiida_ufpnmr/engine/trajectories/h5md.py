@@ -34,9 +34,9 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from aiida_ufpnmr import __version__
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import RECORD, versions
+from aiida_ufpnmr.version import __version__
 
 #: Version of the layout; it stands in the record, which no content hash covers.
 FORMAT_VERSION = 1

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
+from aiida.engine import Process, ProcessBuilder
 from aiida.engine.processes.ports import PortNamespace
+from aiida.orm import AbstractCode
 
 
-class ProtocolMixin:
+class ProtocolMixin(Process):
     """For WorkChains whose inputs come from a YAML file of protocols.
 
     The file holds ``default_inputs`` (for all protocols), ``default_protocol``, and ``protocols``: by name, a
-    ``description`` and the inputs that differ.
+    ``description`` and the inputs that differ. ``get_builder_from_protocol`` of each WorkChain gives a builder with
+    these inputs; it takes what the WorkChain is about, and of each the same:
+
+    Args:
+        protocol: ``fast``, ``balanced`` or ``stringent``.
+        overrides: nested as the inputs are, on top of the protocol; those of a workflow that it calls under its name.
+        options: ``metadata.options`` of all calculations.
+
+    Raises:
+        ValueError: an unknown protocol, override or value; the message names it.
     """
 
     #: Name of the protocol file, without its suffix.
@@ -37,9 +48,17 @@ class ProtocolMixin:
 
     @classmethod
     def get_protocol_inputs(
-        cls, protocol: str | None = None, overrides: Mapping[str, Any] | None = None
+        cls,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        **called: Callable[[Mapping[str, Any] | None], dict[str, Any]],
     ) -> dict[str, Any]:
         """The inputs of a protocol as plain values, with ``overrides`` on top.
+
+        Args:
+            protocol: its name; the default one if not given.
+            overrides: nested as the inputs are.
+            called: for a workflow that this one calls, the function that makes its inputs of the overrides of its name.
 
         Raises:
             ValueError: no such protocol, or an override that is no input; the message names it.
@@ -48,22 +67,36 @@ class ProtocolMixin:
         protocol = protocol or content['default_protocol']
         if protocol not in content['protocols']:
             raise ValueError(f'unknown protocol {protocol!r}; known are {", ".join(content["protocols"])}')
-        overrides = overrides or {}
+        overrides = dict(overrides or {})
+        below = {name: overrides.pop(name, None) for name in called}
         _check_overrides(cls.spec().inputs, overrides, cls.PROTOCOL_ENTRIES)
         for name in cls.PROTOCOL_ARGUMENTS:
             if name in overrides:
                 raise ValueError(f'override {name!r} is an argument of its own; give it there')
         chosen = {key: value for key, value in content['protocols'][protocol].items() if key != 'description'}
-        return merged(merged(content['default_inputs'], chosen), overrides)
+        inputs = merged(merged(content['default_inputs'], chosen), overrides)
+        for name, inputs_of in called.items():
+            try:
+                inputs[name] = inputs_of(below[name])
+            except ValueError as error:
+                raise ValueError(f'{name}: {error}') from error
+        return inputs
 
     @classmethod
-    def fill_builder(cls, builder, inputs: Mapping[str, Any]) -> None:
-        """Put plain values and nodes into ``builder``.
+    def filled_builder(cls, inputs: Mapping[str, Any]) -> ProcessBuilder:
+        """A builder with these plain values and nodes.
 
         Raises:
             ValueError: a value that its port refuses; the message names the port.
         """
+        builder = cls.get_builder()
         _fill(builder, cls.spec().inputs, inputs, ())
+        return builder
+
+
+def of_all(names: Iterable[str], code: AbstractCode, options: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """Code and ``metadata.options`` as inputs of all calculations of these names."""
+    return {name: {'code': code, 'metadata': {'options': dict(options or {})}} for name in names}
 
 
 @cache
@@ -96,17 +129,18 @@ def _check_overrides(
             raise ValueError(
                 f'unknown override {".".join(here)!r}; known here are {", ".join(sorted([*namespace, *entries]))}'
             )
-        if isinstance(namespace[key], PortNamespace) and not namespace[key].dynamic:
-            _check_overrides(namespace[key], value, (), here)
+        port = namespace[key]
+        if isinstance(port, PortNamespace) and not port.dynamic:
+            _check_overrides(port, value, (), here)
 
 
-def _fill(builder, namespace: PortNamespace, inputs: Mapping[str, Any], path: tuple[str, ...]) -> None:
+def _fill(builder: Any, namespace: PortNamespace, inputs: Mapping[str, Any], path: tuple[str, ...]) -> None:
     for key, value in inputs.items():
         here = (*path, key)
         if key not in namespace:  # of a namespace that takes any name
             builder[key] = value
             continue
-        port = namespace[key]
+        port: Any = namespace[key]
         if isinstance(port, PortNamespace) and isinstance(value, Mapping):
             _fill(builder[key], port, value, here)
             continue

@@ -1,4 +1,4 @@
-"""How each DFT engine takes part in the labelling workflow: one interface, whatever runs below."""
+"""DFT codes as the labelling workflow sees them: one interface, whatever runs below."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from aiida_ufpnmr.workflows.label_gpaw import LabelGpawWorkChain
 from aiida_ufpnmr.workflows.label_restart import LabelRestartWorkChain
 
 
-class LabelEngine(Protocol):
-    """A DFT engine as the labelling workflow sees it; ``inputs`` are those of its restart chain."""
+class DftCode(Protocol):
+    """A DFT code as the labelling workflow sees it; ``inputs`` are those of its restart chain."""
 
-    #: Under which name its inputs stand.
+    #: The name under which its inputs stand.
     name: str
-    #: What labels structures and restarts where that helps.
+    #: The chain that labels structures and restarts where that helps.
     chain: type[LabelRestartWorkChain]
     #: The input of ``chain`` that takes what is to be labelled.
     subject: str
@@ -32,13 +32,13 @@ class LabelEngine(Protocol):
     many: bool
 
     def refusal(self, structure: StructureData, inputs: Mapping[str, Any]) -> str | None:
-        """Why this engine cannot label a structure, or ``None``."""
+        """The reason why this code cannot label a structure, or ``None``."""
 
     def label_hashes(self, structure: StructureData, inputs: Mapping[str, Any]) -> list[str]:
         """Hashes of labels of this structure that these inputs would give, the likeliest first."""
 
 
-class CastepLabels:
+class Castep(DftCode):
     """CASTEP: one run a structure."""
 
     name = 'castep'
@@ -72,7 +72,7 @@ class CastepLabels:
         return [label_sha256(where, hashed) for hashed in dict.fromkeys(settings)]
 
 
-class GpawLabels:
+class Gpaw(DftCode):
     """GPAW: many structures a job."""
 
     name = 'gpaw'
@@ -94,4 +94,4 @@ class GpawLabels:
         ]
 
 
-ENGINES: dict[str, LabelEngine] = {engine.name: engine for engine in (CastepLabels(), GpawLabels())}
+DFT_CODES: dict[str, DftCode] = {dft_code.name: dft_code for dft_code in (Castep(), Gpaw())}

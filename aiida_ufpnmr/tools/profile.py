@@ -1,0 +1,222 @@
+"""A profile of AiiDA with this computer, the codes and the daemon: made where missing, left as they are if not.
+
+AiiDA is imported where it is needed only, since its mere import makes a folder in the user's home.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiida_ufpnmr.engine.errors import InputError
+
+if TYPE_CHECKING:
+    from aiida.manage import Profile
+
+PROFILE, COMPUTER, CODE = 'ufpnmr', 'localhost', 'ufpnmr'
+#: The same command, told which Python has GPAW.
+GPAW_CODE = 'gpaw'
+
+
+def load_profile(name: str | None) -> None:
+    """Load a profile of AiiDA; :class:`InputError` if there is none, or none of that name."""
+    at_home = 'AIIDA_PATH' not in os.environ and 'aiida' not in sys.modules
+    if at_home and not (Path.home() / '.aiida').exists():  # the mere import of AiiDA would make it
+        raise InputError('no AiiDA profile yet; make one with "aiida-ufpnmr setup", or set AIIDA_PATH to where it is')
+    import aiida
+    from aiida.common.exceptions import ConfigurationError
+    from aiida.manage import get_manager
+
+    if name is None and get_manager().get_profile() is not None:
+        return
+    try:
+        aiida.load_profile(name)
+    except ConfigurationError as error:
+        raise InputError(f'AiiDA profile {name or ""}: {error}; make one with "aiida-ufpnmr setup"') from error
+
+
+def loaded_profile() -> Profile:
+    """The profile that is loaded."""
+    from aiida.manage import get_manager
+
+    profile = get_manager().get_profile()
+    assert profile is not None  # as all commands that come here have loaded one
+    return profile
+
+
+def is_daemon_running(client) -> bool:
+    """Whether there is a daemon; AiiDA goes by a file, which a daemon that was killed leaves behind."""
+    from aiida.engine.daemon.client import DaemonException, DaemonStalePidException
+
+    if not client.is_daemon_running:
+        return False
+    try:
+        client.get_status()
+    except DaemonStalePidException:
+        return False
+    except DaemonException:  # too busy to answer
+        pass
+    return True
+
+
+def get_or_create_profile(name: str | None) -> tuple[str, bool]:
+    """Load a profile, made with SQLite and the bundled broker if there is none; its name, and whether it is new."""
+    from aiida.manage import get_config
+    from aiida.manage.configuration import create_profile
+    from aiida.plugins import BrokerFactory
+
+    config = get_config(create=True)
+    name = name or config.default_profile_name or PROFILE
+    new = name not in config.profile_names
+    if new:
+        create_profile(
+            config,
+            name=name,
+            email='aiida@localhost',
+            storage_backend='core.sqlite_dos',
+            storage_config={},
+            broker_backend='core.zeromq',
+            broker_config=BrokerFactory('core.zeromq').get_default_config(),
+        )
+        config.set_option('runner.poll.interval', 1, scope=name)
+        if config.default_profile_name is None:
+            config.set_default_profile(name)
+        config.store()
+    load_profile(name)
+    return name, new
+
+
+def get_or_create_computer() -> bool:
+    """Make sure that there is a configured computer for this machine; whether it is new."""
+    from aiida.common.exceptions import NotExistent
+    from aiida.manage import get_config
+    from aiida.orm import Computer
+
+    try:
+        computer, new = Computer.collection.get(label=COMPUTER), False
+    except NotExistent:
+        workdir = Path(get_config().dirpath) / 'scratch' / loaded_profile().name
+        computer = Computer(
+            label=COMPUTER,
+            hostname='localhost',
+            description='This machine.',
+            transport_type='core.local',
+            scheduler_type='core.direct',
+            workdir=str(workdir),
+        ).store()
+        computer.set_default_mpiprocs_per_machine(1)
+        computer.set_minimum_job_poll_interval(1)
+        new = True
+    if not computer.is_configured:
+        computer.configure(safe_interval=0)
+    return new
+
+
+def get_or_create_code(
+    executable: Path,
+    label: str = CODE,
+    description: str = 'Dynamic solid-state NMR, one sub-command a calculation.',
+    prepend_text: str = '',
+) -> bool:
+    """Make sure that the code is there; whether it is new.
+
+    Raises:
+        InputError: there is a code of that name for another program, or one that is prepared in another way.
+    """
+    from aiida.common.exceptions import NotExistent
+    from aiida.orm import Computer, InstalledCode, load_code
+
+    try:
+        code = load_code(f'{label}@{COMPUTER}')
+    except NotExistent:
+        InstalledCode(
+            label=label,
+            description=description,
+            computer=Computer.collection.get(label=COMPUTER),
+            filepath_executable=str(executable),
+            prepend_text=prepend_text,
+            with_mpi=False,
+        ).store()
+        return True
+    for wanted, found in ((str(executable), str(code.filepath_executable)), (prepend_text, code.prepend_text)):
+        if found != wanted:
+            raise InputError(
+                f'{label}@{COMPUTER}: runs {found}, not {wanted}; '
+                f'rename it with "verdi code relabel {label}@{COMPUTER} NEW-LABEL" and run setup again'
+            )
+    return False
+
+
+def get_or_create_gpaw_code(python: Path | None = None) -> tuple[str, bool]:
+    """Make sure that there is a code for labels from GPAW; the version of GPAW, and whether the code is new.
+
+    Args:
+        python: the Python that has GPAW; else the first found, else GPAW is installed into this environment.
+
+    Raises:
+        InputError: there is no GPAW, and it cannot be installed; or there is a code of that name with another one.
+    """
+    from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE, find_gpaw
+    from aiida_ufpnmr.engine.dft.gpaw_install import find_or_install
+
+    if python is not None:
+        found = find_gpaw(python)
+    else:
+        found, _ = find_or_install()
+    new = get_or_create_code(
+        ufpnmr_executable(),
+        GPAW_CODE,
+        'Labels from GPAW: energy, forces, stress and EFG tensors.',
+        f'export {PYTHON_VARIABLE}={shlex.quote(str(found.python))}',
+    )
+    return found.gpaw, new
+
+
+def ufpnmr_executable() -> Path:
+    """The command ``ufpnmr`` that belongs to this Python."""
+    executable = Path(sys.executable).parent / 'ufpnmr'
+    if not executable.is_file():
+        raise InputError(f'{executable}: no such command; install aiida-ufpnmr into this environment')
+    return executable
+
+
+def start_daemon() -> str:
+    """Start the daemon of the loaded profile, if it does not run; ``started`` or ``running``."""
+    from aiida.common.exceptions import ConfigurationError
+    from aiida.engine.daemon.client import DaemonException, get_daemon_client
+
+    try:
+        client = get_daemon_client()
+        if is_daemon_running(client):
+            return 'running'
+        _forget_dead_broker()
+        # where the daemon was killed and not stopped, its tasks are in the queue of its broker
+        if not client.is_daemon_running:
+            _queue_lost_processes()
+        client.start_daemon()
+    except (ConfigurationError, DaemonException) as error:
+        raise InputError(f'the daemon cannot be started: {error}; see "verdi daemon start"') from error
+    return 'started'
+
+
+def _queue_lost_processes() -> None:
+    """Queue those processes again that the daemon lost because it was stopped between storing and queueing them."""
+    from aiida.engine.processes.control import get_active_processes
+
+    if get_active_processes(project='id'):
+        verdi = Path(sys.executable).with_name('verdi')
+        repair = [verdi, '-p', loaded_profile().name, 'process', 'repair']
+        subprocess.run(repair, check=True, capture_output=True)
+
+
+def _forget_dead_broker() -> None:
+    """Remove the address of a broker that was killed: a worker that starts before the new one would wait there."""
+    from aiida.manage import get_config, get_manager
+
+    profile, broker = loaded_profile(), get_manager().get_broker()
+    if profile.process_control_backend == 'core.zeromq' and broker is not None and not broker.check_service_reachable():
+        (Path(get_config().filepaths(profile)['broker_service']['dir']) / 'broker.sockets').unlink(missing_ok=True)
