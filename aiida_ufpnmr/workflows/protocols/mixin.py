@@ -67,17 +67,17 @@ class ProtocolMixin(Process):
         protocol = protocol or content['default_protocol']
         if protocol not in content['protocols']:
             raise ValueError(f'unknown protocol {protocol!r}; known are {", ".join(content["protocols"])}')
-        overrides = dict(overrides or {})
-        below = {name: overrides.pop(name, None) for name in called}
-        _check_overrides(cls.spec().inputs, overrides, cls.PROTOCOL_ENTRIES)
+        given: Any = overrides or {}
+        own = {key: value for key, value in given.items() if key not in called} if isinstance(given, Mapping) else given
+        _check_overrides(cls.spec().inputs, own, cls.PROTOCOL_ENTRIES)
         for name in cls.PROTOCOL_ARGUMENTS:
-            if name in overrides:
+            if name in own:
                 raise ValueError(f'override {name!r} is an argument of its own; give it there')
         chosen = {key: value for key, value in content['protocols'][protocol].items() if key != 'description'}
-        inputs = merged(merged(content['default_inputs'], chosen), overrides)
+        inputs = merged(merged(content['default_inputs'], chosen), own)
         for name, inputs_of in called.items():
             try:
-                inputs[name] = inputs_of(below[name])
+                inputs[name] = inputs_of(given.get(name))
             except ValueError as error:
                 raise ValueError(f'{name}: {error}') from error
         return inputs
