@@ -19,6 +19,9 @@ from aiida_ufpnmr.engine.files import check_input
 
 S = TypeVar('S')
 
+#: The name in a mapping that stands for all that have no entry of their own.
+DEFAULT = 'default'
+
 _KINDS = {bool: 'true or false', int: 'a whole number', float: 'a finite number', str: 'text'}
 
 

@@ -13,15 +13,17 @@ from click.testing import CliRunner
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
+from aiida_ufpnmr.engine.regression.learning import FRACTIONS
+from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
+from aiida_ufpnmr.engine.regression.tuning import Coordinate
 from aiida_ufpnmr.engine.settings import read_settings
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
-from aiida_ufpnmr.engine.ufp.equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
-from aiida_ufpnmr.engine.ufp.learning import FRACTIONS, learning_curve
+from aiida_ufpnmr.engine.ufp.learning import learning_curve
 from aiida_ufpnmr.engine.ufp.problem import Problem, closest_distances
 from aiida_ufpnmr.engine.ufp.splines import Grid
-from aiida_ufpnmr.engine.ufp.tuning import Coordinate, cross_validate, tune
+from aiida_ufpnmr.engine.ufp.tuning import cross_validate, tune
 
 SETTINGS = PotentialSettings(leg_intervals=4, third_intervals=6, pair_intervals=10)
 
@@ -370,7 +372,7 @@ def test_command_records_a_resample_and_the_same_seed_gives_the_same_potential(f
         found = invoke(files, 'a.extxyz', '-o', name, '--settings', 's.yaml', '--resample', seed, '--no-posterior')
         assert found.exit_code == 0, found.output
     p, q, r = (UltraFastPotential.load(files / name) for name in ('p.h5', 'q.h5', 'r.h5'))
-    assert json.loads(p.settings)['resample'] == 1 and json.loads(r.settings)['resample'] == 2
+    assert (p.settings.resample, r.settings.resample) == (1, 2)
     assert p.identity == q.identity != r.identity
     assert p.training_sha256 == r.training_sha256  # of all labels, from which the seed draws
 

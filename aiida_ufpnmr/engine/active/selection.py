@@ -15,22 +15,22 @@ are alike the second adds little.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from scipy.linalg import blas
 
 from aiida_ufpnmr.engine.dft.screening import unsuitable
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.regression.posterior import squared_lengths, whiten
 from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
-from aiida_ufpnmr.engine.ufp.posterior import Posterior, extrapolation_grade
+from aiida_ufpnmr.engine.ufp.posterior import Posterior
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+from aiida_ufpnmr.engine.ufp.uncertainty import extrapolation_grade
 
 METHODS = ('information', 'committee', 'random')
 #: Directions that are kept of each structure: those of which most would be learned.
@@ -185,11 +185,9 @@ def _whitened_forces(
 
     The error is the one by which the fit weighs forces.
     """
-    rows = np.asfortranarray(features(atoms, types, potential.basis)[:, N_LEADING:], dtype=np.float32)
-    whitened = blas.strmm(1.0, posterior.whitening, rows, lower=1)
-    variance = np.einsum('ij,ij->j', whitened, whitened, dtype=float).reshape(-1, 3)
-    error = json.loads(potential.settings)['forces_error_meV_per_angstrom'] / 1000
-    return whitened / np.float32(error), variance
+    whitened = whiten(posterior.whitening, features(atoms, types, potential.basis)[:, N_LEADING:])
+    error = potential.settings.forces_error_meV_per_angstrom / 1000
+    return whitened / np.float32(error), squared_lengths(whitened).reshape(-1, 3)
 
 
 def _sketch(rows: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 
 import click
@@ -250,7 +249,7 @@ def evaluate_potential(potential, data, plot, json_path):
         'atoms': atoms,
         'data_sha256': dataset.content_hash,
         'training_sha256': loaded.training_sha256 or None,
-        'settings': json.loads(loaded.settings) or None,
+        'settings': None if loaded.settings is None else dataclasses.asdict(loaded.settings),
         'potential_versions': recorded_versions(potential) if potential.suffix == '.h5' else None,
         'versions': versions(),
         'timing': {

@@ -20,12 +20,13 @@ from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.posterior import EfgPosterior, frequency_error_khz
 from aiida_ufpnmr.engine.efg.prediction import predict_labelled
 from aiida_ufpnmr.engine.efg.problem import EfgProblem
-from aiida_ufpnmr.engine.efg.ridge import RidgeSolution
 from aiida_ufpnmr.engine.efg.settings import EfgSettings, penalties_of
-from aiida_ufpnmr.engine.efg.validation import Withheld, choose_penalties
+from aiida_ufpnmr.engine.efg.validation import Withheld
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
-from aiida_ufpnmr.engine.ufp.posterior import Noise
+from aiida_ufpnmr.engine.regression.calibration import Noise
+from aiida_ufpnmr.engine.regression.compressed_rows import RidgeSolution
+from aiida_ufpnmr.engine.regression.penalties import choose_penalties
 
 
 def fit_efg_model(

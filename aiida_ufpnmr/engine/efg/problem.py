@@ -17,11 +17,11 @@ from aiida_ufpnmr.engine.efg.isotopes import get_isotope
 from aiida_ufpnmr.engine.efg.labels import labelled_tensors
 from aiida_ufpnmr.engine.efg.model import EfgModel, baseline_components, expansion_of
 from aiida_ufpnmr.engine.efg.posterior import EfgPosterior
-from aiida_ufpnmr.engine.efg.ridge import CompressedRows
 from aiida_ufpnmr.engine.efg.settings import EfgSettings
 from aiida_ufpnmr.engine.efg.tensors import from_irreps, to_irreps
 from aiida_ufpnmr.engine.efg.terms import KernelTerms, LinearTerms
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.regression.compressed_rows import CompressedRows
 
 
 @dataclass(frozen=True, eq=False)

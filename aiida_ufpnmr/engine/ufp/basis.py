@@ -11,9 +11,9 @@ import scipy.sparse as sparse
 from ase.data import atomic_numbers, covalent_radii
 
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.ufp.layout import Layout, lay_out, padded
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 from aiida_ufpnmr.engine.ufp.splines import TRIM, Grid
-from aiida_ufpnmr.engine.ufp.tables import Layout, lay_out, padded
 from aiida_ufpnmr.engine.ufp.terms import Pair, PairTerm, Trio, TrioGrids, TrioTerm, pair_names, trio_names
 
 #: Intervals of a pair that must lie below the data, so that the coefficients of the wall there are its own.

@@ -12,9 +12,9 @@ from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
+from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
 from aiida_ufpnmr.engine.settings import settings_from_mapping, settings_to_json
 from aiida_ufpnmr.engine.ufp.basis import Basis
-from aiida_ufpnmr.engine.ufp.equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 from aiida_ufpnmr.engine.ufp.terms import read_grids, write_grids
 

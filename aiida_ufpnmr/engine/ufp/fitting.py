@@ -11,12 +11,13 @@ import numpy as np
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
+from aiida_ufpnmr.engine.regression.calibration import Noise
+from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.calibration import Sample
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.environments import leverage_limit, mean_environments
-from aiida_ufpnmr.engine.ufp.equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.metrics import potential_errors
-from aiida_ufpnmr.engine.ufp.posterior import Noise, Posterior
+from aiida_ufpnmr.engine.ufp.posterior import Posterior
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.problem import Problem
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
-from aiida_ufpnmr.engine.ufp.formats import (
+from aiida_ufpnmr.engine.ufp.clamped import (
     LOST_EVERYWHERE,
     assemble,
     clamped_pair,
@@ -24,18 +23,16 @@ from aiida_ufpnmr.engine.ufp.formats import (
     trio_term,
     with_walls,
 )
+from aiida_ufpnmr.engine.ufp.content import PotentialContent
 from aiida_ufpnmr.engine.ufp.splines import Grid
 from aiida_ufpnmr.engine.ufp.terms import PairTerm, TrioTerm
-
-if TYPE_CHECKING:
-    from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 _HEADER = '#UF3 POT UNITS: metal DATE: - AUTHOR: aiida-ufpnmr CITATION: -'
 #: Cut-offs that agree within this are equal, Å.
 _EQUAL = 1e-9
 
 
-def write_uf3(potential: UltraFastPotential, path) -> list[str]:
+def write_uf3(potential: PotentialContent, path) -> list[str]:
     """Write a potential for LAMMPS; returns what the format cannot carry.
 
     Raises:
@@ -73,7 +70,7 @@ def _text(values) -> str:
     return ' '.join(repr(float(v)) for v in values)
 
 
-def _for_lammps(potential: UltraFastPotential, path) -> tuple[dict, dict, str]:
+def _for_lammps(potential: PotentialContent, path) -> tuple[dict, dict, str]:
     """The terms in the form that LAMMPS can compute, and what is said of their walls."""
     pairs, wall = with_walls(potential)
     trios = {}
@@ -123,8 +120,8 @@ def _ending_at(term: TrioTerm, axis: int, stop: float) -> TrioTerm:
     return dataclasses.replace(term, grids=tuple(grids))
 
 
-def read_uf3(path) -> dict:
-    """Parts of an :class:`UltraFastPotential` from a LAMMPS ``.uf3`` file.
+def read_uf3(path) -> PotentialContent:
+    """The content of a LAMMPS ``.uf3`` file.
 
     Raises:
         InputError: not such a file, other units, knots that cannot be represented, a missing or broken block.

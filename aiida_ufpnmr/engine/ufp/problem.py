@@ -14,14 +14,12 @@ from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.neighbours import neighbour_list
 from aiida_ufpnmr.engine.progress import progress
-from aiida_ufpnmr.engine.settings import settings_to_json
+from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations, Solution
 from aiida_ufpnmr.engine.ufp.basis import Basis, make_basis
 from aiida_ufpnmr.engine.ufp.calibration import Sample
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.equations import (
     EquationsBuilder,
-    NormalEquations,
-    Solution,
     design_rows,
     reference_energies,
     species_numbers,
@@ -186,7 +184,7 @@ class Problem:
             pairs=pairs,
             trios=trios,
             closest_distance=np.min([*closest, *([] if self.base is None else [self.base.closest_distance])], axis=0),
-            settings=settings_to_json(self.settings),
+            settings=self.settings,
             training_sha256=self.sha256,
         )
         return extend_wall(potential)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.neighbours import neighbour_list
-
-if TYPE_CHECKING:
-    from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 #: Distances may fall short by this share, so that the training set itself has none, whatever the last digit.
 _SLACK = 1e-6

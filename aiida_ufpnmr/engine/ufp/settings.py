@@ -10,10 +10,9 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.settings import DEFAULT
 from aiida_ufpnmr.engine.ufp.terms import Pair, Trio, pair_names, trio_names
 
-#: The name in a mapping that stands for all pairs or trios without an entry of their own.
-DEFAULT = 'default'
 _BY_PAIR = ('pair_cutoff', 'ridge_pair', 'curvature_pair')
 _BY_TRIO = ('trio_cutoff', 'ridge_trio', 'curvature_trio')
 

@@ -11,13 +11,13 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
-from aiida_ufpnmr.engine.ufp.formats import (
+from aiida_ufpnmr.engine.ufp.clamped import (
     LOST_EVERYWHERE,
     assemble,
     clamped_pair,
@@ -26,13 +26,11 @@ from aiida_ufpnmr.engine.ufp.formats import (
     trio_term,
     with_walls,
 )
+from aiida_ufpnmr.engine.ufp.content import PotentialContent
 from aiida_ufpnmr.engine.ufp.splines import TRIM
 
-if TYPE_CHECKING:
-    from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
-
-def write_json(potential: UltraFastPotential, path) -> list[str]:
+def write_json(potential: PotentialContent, path) -> list[str]:
     """Write a potential in the JSON form of the UF3 package; returns what the format cannot carry."""
     pairs, wall = with_walls(potential)
     coefficients: dict[str, Any] = {s: float(e) for s, e in zip(potential.species, potential.one_body)}
@@ -59,8 +57,8 @@ def write_json(potential: UltraFastPotential, path) -> list[str]:
     return [LOST_EVERYWHERE, wall]
 
 
-def read_json(path) -> dict:
-    """Parts of an :class:`UltraFastPotential` from a JSON file of the UF3 package.
+def read_json(path) -> PotentialContent:
+    """The content of a JSON file of the UF3 package.
 
     Raises:
         InputError: not such a file, or an interaction that is broken or missing.

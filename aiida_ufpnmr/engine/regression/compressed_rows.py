@@ -14,6 +14,8 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from aiida_ufpnmr.engine.regression.posterior import inverse_factor
+
 #: Steps of refinement; one gives the digits of a QR decomposition, the second shows in none of them but the last.
 CORRECTIONS = 2
 
@@ -96,6 +98,4 @@ class RidgeSolution:
     @cached_property
     def whitening(self) -> np.ndarray:
         """Lower triangular W (n_columns, n_columns), float32; WᵀW is the inverse of XᵀX + penalty."""
-        from scipy.linalg.lapack import dtrtri
-
-        return np.asfortranarray(np.tril(dtrtri(self._factor[0], lower=1)[0]), dtype=np.float32)
+        return np.asfortranarray(inverse_factor(self._factor[0]), dtype=np.float32)
