@@ -10,7 +10,7 @@ from aiida.common.links import LinkType
 from aiida.orm import AbstractCode, BaseType, CalculationNode, Dict, Node, ProcessNode, QueryBuilder
 
 from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,10 @@ def labels_behind(node: Node) -> list[Label]:
 
 def _identity(row: dict[str, Any]) -> tuple | None:
     """What tells one label from another: its hash, or else the name that it was given, if any."""
-    if LABEL_KEY in row:
-        return (row[LABEL_KEY],)
-    return (row['label_id'], row['group'], row['formula']) if 'label_id' in row else None
+    record = LabelRecord.of(row)
+    if record.label_sha256 is not None:
+        return (record.label_sha256,)
+    return None if record.label_id is None else (record.label_id, row['group'], row['formula'])
 
 
 #: Calculations, and the input of each, that look at the structures of a set and not at their labels.
@@ -129,7 +130,7 @@ def find_labels(hashes: Collection[str]) -> dict[str, tuple[int, int]]:
     ).order_by({'set': 'id'})
     for pk, rows in query.iterall():
         for row in rows:
-            label = row.get(LABEL_KEY)
+            label = LabelRecord.of(row).label_sha256
             if label in wanted:
                 found.setdefault(label, (pk, row['index']))
     return found

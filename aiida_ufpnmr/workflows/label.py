@@ -13,6 +13,7 @@ from aiida_ufpnmr.calculations.label_sets import collect_labels, gather_structur
 from aiida_ufpnmr.calculations.select_structure import select_structure
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 from aiida_ufpnmr.engine.dft.screening import unsuitable
 from aiida_ufpnmr.tools.queries import find_labels
 from aiida_ufpnmr.workflows.dynamic_nmr import reason
@@ -306,9 +307,8 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         """What :func:`collect_labels` needs to know of one structure."""
         pk, row = self.ctx.labels[item['sha256']]
         creator = load_node(pk).creator
-        info = {'source_uuid': item['uuid'], 'calculation_uuid': creator.uuid if creator else ''}
-        if item['row'] is not None:
-            info['source_row'] = item['row']
+        made_by = creator.uuid if creator else ''
+        info = LabelRecord(source_uuid=item['uuid'], calculation_uuid=made_by, source_row=item['row']).entries()
         if item['group'] is None and 'config_type' in self.inputs:
             info['config_type'] = self.inputs.config_type.value
         return {'dataset': f'labels_{pk}', 'row': row, 'source_row': item['row'], 'info': info}
