@@ -360,7 +360,7 @@ def read_dataset(path: str | os.PathLike, require: Sequence[str] = (), efg_speci
 
 
 def _reason(error: Exception) -> str:
-    """What a reader of ASE says in one line; its type where it says nothing, or only a name."""
+    """Message of an error in ASE in one line; its type where it says nothing, or only a name."""
     text = ' '.join(str(error).split())
     return f'{type(error).__name__} {text}'.strip() if not text or isinstance(error, KeyError) else text
 

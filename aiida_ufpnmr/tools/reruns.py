@@ -31,6 +31,7 @@ from aiida_ufpnmr.data.checked_file import CheckedFileData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine.efg.model import BEFORE_MESSAGES
 from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.ufp import PotentialSettings
 
 #: What can be run again: each by the name of its plug-in, in the order of a pipeline. Labels are not among them, for they
 #: take days.
@@ -205,7 +206,15 @@ def compare(expected: Data, found: Data, tolerance: float) -> tuple[str, str]:
 
 
 def _results(node: Dict) -> dict[str, Any]:
-    return {name: value for name, value in node.get_dict().items() if name not in ('versions', 'timing')}
+    """Results of a calculation, with settings under the names that they have today."""
+    values = {name: value for name, value in node.get_dict().items() if name not in ('versions', 'timing')}
+    if isinstance(values.get('settings'), dict):
+        values['settings'] = _with_names_of_today(values['settings'])
+    return _with_names_of_today(values)
+
+
+def _with_names_of_today(values: dict[str, Any]) -> dict[str, Any]:
+    return {PotentialSettings.OLD_NAMES.get(name, name): value for name, value in values.items()}
 
 
 def _compare_values(expected: Any, found: Any, tolerance: float) -> tuple[str, str]:

@@ -33,7 +33,7 @@ EXAMPLE = Path(__file__).parents[2] / 'examples' / 'data' / 'li3ps4-pbe-gpaw.ext
 ROWS = (0, 1, 2, 7, 8, 9, 65, 66, 67)
 
 #: Settings with which a fit takes a second.
-POTENTIAL_SETTINGS = {'leg_intervals': 4, 'third_intervals': 6, 'pair_intervals': 10, 'folds': 3}
+POTENTIAL_SETTINGS = {'bond_intervals': 4, 'third_intervals': 6, 'pair_intervals': 10, 'folds': 3}
 EFG_SETTINGS = {'n_max': 4, 'l_max': 3, 'mixed_channels': 6, 'folds': 3, 'penalty': 0.1}
 
 

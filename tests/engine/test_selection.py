@@ -22,7 +22,7 @@ from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential, fit_p
 from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
 
 #: Fits that take half a second.
-SETTINGS = PotentialSettings(leg_intervals=4, third_intervals=6, pair_intervals=10, folds=3)
+SETTINGS = PotentialSettings(bond_intervals=4, third_intervals=6, pair_intervals=10, folds=3)
 
 
 def bare(atoms) -> Atoms:

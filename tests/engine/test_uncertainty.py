@@ -22,7 +22,7 @@ from aiida_ufpnmr.engine.ufp.features import features, local_features
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
 from aiida_ufpnmr.engine.ufp.problem import Problem
 
-SETTINGS = PotentialSettings(leg_intervals=5, third_intervals=7, pair_intervals=12)
+SETTINGS = PotentialSettings(bond_intervals=5, third_intervals=7, pair_intervals=12)
 
 
 @pytest.fixture(scope='module')

@@ -56,7 +56,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen of some candidates.
+    """The choice among some candidates.
 
     Attributes:
         index: candidates in the order in which they were chosen.
@@ -199,7 +199,7 @@ def _sketch(rows: np.ndarray) -> np.ndarray:
 
 
 class _Knowledge:
-    """What a model knows of some structures, and what their labels would add to it.
+    """Knowledge that a model has of some structures, and would gain from their labels.
 
     Args:
         sketches: of the structures, (n_columns, up to _DIRECTIONS) each.
@@ -213,7 +213,7 @@ class _Knowledge:
         self._parts = [slice(i * _DIRECTIONS, (i + 1) * _DIRECTIONS) for i in range(len(sketches))]
 
     def gains(self) -> np.ndarray:
-        """What each structure would add, nats."""
+        """Information that the labels of each structure would add, nats."""
         blocks = np.array([self._covariance[part, part] for part in self._parts])
         return 0.5 * np.linalg.slogdet(np.eye(_DIRECTIONS) + blocks)[1]
 

@@ -46,7 +46,7 @@ def _number(value: float | None, digits: int = 1) -> str:
 
 
 def _setting(value: float | dict[str, float]) -> str:
-    """A setting that is a number, or a mapping by pair or trio."""
+    """A setting that is a number, or a mapping by pair or triplet."""
     if isinstance(value, dict):
         return ' '.join(f'{name} {number:g}' for name, number in value.items())
     return f'{value:g}'

@@ -21,7 +21,7 @@ from aiida_ufpnmr.engine.efg.terms import KernelTerms, LinearTerms
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """How environments become rows.
+    """The map from environments to design rows.
 
     Attributes:
         l_max: largest angular momentum.
@@ -76,7 +76,7 @@ class Design:
         return rows, self.kernel.unexplained(features, rows)
 
     def terms(self, weights: np.ndarray) -> LinearTerms | KernelTerms:
-        """What predicts with the weights (n_columns,) of a fit."""
+        """The terms that predict with the weights (n_columns,) of a fit."""
         if self.kernel is None:
             density, messages = np.split(weights, [self._density_columns])
             terms = LinearTerms(*contraction_weights(self.scale * density, self.l_max, self.channels), messages)

@@ -116,7 +116,7 @@ def fit_efg_model(
 
 
 def _no_errors(train: dict[str, Any], ions: int) -> dict[str, Any]:
-    """What stands in place of errors where nothing could be withheld."""
+    """Stand-ins for errors where nothing could be withheld: NaN."""
     return {
         **dict.fromkeys(train, float('nan')),
         'ions': ions,

@@ -161,7 +161,7 @@ class EfgModel:
         return predict
 
     def whitened_rows(self, atoms: Atoms) -> np.ndarray:
-        """What labels of all ions of a structure would tell, (n_columns, 5 n_ions).
+        """Whitened rows of the components of all ions of a structure, (n_columns, 5 n_ions).
 
         Products of the columns are the covariance of the predicted components in units of the variance of the labels'
         noise.

@@ -1,4 +1,4 @@
-"""What an EFG model does not know: the Gaussian posterior of its weights, as expected errors and as a grade.
+"""The Gaussian posterior of an EFG model's weights, as expected errors and as a grade.
 
 The rows have a Gaussian prior of unit width and the labels Gaussian noise of the penalty's width, so the mean variance
 of the five components of an ion with rows x is v = penalty · tr(x A⁻¹ xᵀ)/5, A = XᵀX + penalty (Bishop, Pattern

@@ -26,7 +26,7 @@ from aiida_ufpnmr.engine.regression.compressed_rows import CompressedRows
 
 @dataclass(frozen=True, eq=False)
 class EfgProblem:
-    """What a fit of one species starts from.
+    """The problem of one species, from which a fit starts.
 
     Attributes:
         dataset: the labelled structures.

@@ -24,9 +24,9 @@ def gto_basis(r: np.ndarray, n_max: int, cutoff: float) -> np.ndarray:
     overlap = 0.5 * (exponents[:, None] + exponents) ** (-power / 2) * gamma(power / 2)
     norm = 1 / np.sqrt(np.diag(overlap))
     values, vectors = eigh(overlap * np.outer(norm, norm))
-    root = vectors @ np.diag(values**-0.5) @ vectors.T
+    inverse_sqrt = vectors @ np.diag(values**-0.5) @ vectors.T
     primitive = r ** n[:, None] * np.exp(-exponents[:, None] * r**2) * norm[:, None]
-    return root @ primitive
+    return inverse_sqrt @ primitive
 
 
 def bessel_zeros(n_max: int, l_max: int) -> np.ndarray:

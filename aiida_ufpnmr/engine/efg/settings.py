@@ -89,5 +89,5 @@ class EfgSettings:
 
 
 def penalties_of(settings: EfgSettings) -> list[float]:
-    """What cross-validation chooses the penalty from."""
+    """The penalties that cross-validation chooses from."""
     return list(PENALTIES) if settings.penalty is None else [settings.penalty]

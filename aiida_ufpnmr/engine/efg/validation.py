@@ -60,7 +60,7 @@ class Withheld:
         return max(float(np.quantile(np.concatenate(self.squared_distance), WITHIN)), 1e-12)
 
     def calibrate(self, problem: EfgProblem) -> tuple[Noise, dict[str, Any]]:
-        """How variances become errors, and whether they do: each fold is judged by what the others show."""
+        """The noise, and how well expected errors hold: each fold is judged by the noise that the others show."""
         predicted, reference, variance, fold = map(
             np.concatenate, (self.tensors, problem.tensors, self.variance, self.fold)
         )

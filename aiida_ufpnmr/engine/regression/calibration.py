@@ -16,7 +16,7 @@ _RESAMPLED = 200
 
 @dataclass(frozen=True)
 class Noise:
-    """How posterior variances become errors: error² = floor² + scale² · variance^power.
+    """The relation of errors to posterior variances: error² = floor² + scale² · variance^power.
 
     The posterior alone knows neither that the form of the potential limits it nor that rows of one structure err together;
     ``scale`` answers for that. A ``power`` below 1 takes back the variances far from the data, where the prior, not the

@@ -47,7 +47,7 @@ class NormalEquations:
         _scale_lower(matrix, scale)
         factor, info = lapack.dpotrf(matrix, lower=1, clean=1, overwrite_a=1)
         if info:
-            raise InputError(f'the normal equations are singular at column {info}; raise ridge_pair and ridge_trio')
+            raise InputError(f'the normal equations are singular at column {info}; raise ridge_pair and ridge_triplet')
         coefficients = scale * scipy.linalg.cho_solve((factor, True), scale * self.vector, check_finite=False)
         return Solution(coefficients, factor, scale)
 

@@ -1,4 +1,4 @@
-"""What the formats of other programs have in common: clamped knots, complete sets of terms, a wall within the grids.
+"""Common ground of other programs' formats: clamped knots, complete sets of terms, a wall within the grids.
 
 LAMMPS (``pair_style uf3``, :mod:`~aiida_ufpnmr.engine.ufp.lammps_file`) and the UF3 package
 (:mod:`~aiida_ufpnmr.engine.ufp.uf3_json`) both write clamped knots, the first and the last repeated four times.
@@ -14,7 +14,7 @@ from ase.data import atomic_numbers
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.ufp.content import PotentialContent
 from aiida_ufpnmr.engine.ufp.splines import Grid
-from aiida_ufpnmr.engine.ufp.terms import Pair, PairTerm, Trio, TrioTerm, pair_names, trio_names
+from aiida_ufpnmr.engine.ufp.terms import Pair, PairTerm, Triplet, TripletTerm, pair_names, triplet_names
 
 #: What neither format has a place for.
 LOST_EVERYWHERE = 'settings, hash of the training set, shortest distances in it, and the posterior for uncertainties'
@@ -45,14 +45,14 @@ def pair_term(knots: np.ndarray, coefficients: np.ndarray) -> PairTerm:
     return PairTerm(grid, grid.from_clamped() @ coefficients)
 
 
-def trio_term(knots: tuple[np.ndarray, ...], coefficients: np.ndarray) -> TrioTerm:
-    """A trio of clamped knots along three axes; raises as :func:`grid_of` and :class:`TrioTerm`."""
+def triplet_term(knots: tuple[np.ndarray, ...], coefficients: np.ndarray) -> TripletTerm:
+    """A triplet of clamped knots along three axes; raises as :func:`grid_of` and :class:`TripletTerm`."""
     grids = tuple(grid_of(one) for one in knots)
     shape = tuple(grid.n_functions for grid in grids)
     if coefficients.shape != shape:
         raise ValueError(f'a table of {coefficients.shape} does not fit knots for {shape}')
     changes = [grid.from_clamped() for grid in grids]
-    return TrioTerm(grids, np.einsum('al,bm,cn,lmn->abc', *changes, coefficients, optimize=True))
+    return TripletTerm(grids, np.einsum('al,bm,cn,lmn->abc', *changes, coefficients, optimize=True))
 
 
 def clamped_pair(term: PairTerm) -> np.ndarray:
@@ -60,8 +60,8 @@ def clamped_pair(term: PairTerm) -> np.ndarray:
     return term.grid.to_clamped() @ term.coefficients
 
 
-def clamped_trio(term: TrioTerm) -> np.ndarray:
-    """Coefficients (a, b, c) of a trio in the clamped basis."""
+def clamped_triplet(term: TripletTerm) -> np.ndarray:
+    """Coefficients (a, b, c) of a triplet in the clamped basis."""
     changes = [grid.to_clamped() for grid in term.grids]
     return np.einsum('al,bm,cn,lmn->abc', *changes, term.coefficients, optimize=True)
 
@@ -101,29 +101,29 @@ def with_walls(potential: PotentialContent) -> tuple[dict[Pair, PairTerm], str]:
 
 
 def assemble(
-    pairs: Mapping[Pair, PairTerm], trios: Mapping[Trio, TrioTerm], one_body: Mapping[str, float], path
+    pairs: Mapping[Pair, PairTerm], triplets: Mapping[Triplet, TripletTerm], one_body: Mapping[str, float], path
 ) -> PotentialContent:
     """The content of a potential from terms by names in any order.
 
     Raises:
-        InputError: an unknown element, or a pair or trio that is missing, given twice or has no meaning.
+        InputError: an unknown element, or a pair or triplet that is missing, given twice or has no meaning.
     """
-    names = {s for key in (*pairs, *trios) for s in key} | set(one_body)
+    names = {s for key in (*pairs, *triplets) for s in key} | set(one_body)
     unknown = sorted(names - set(atomic_numbers))
     if unknown:
         raise InputError(f'{path}: unknown element {unknown[0]!r}')
     if not pairs:
         raise InputError(f'{path}: no pair potential in it')
     species = tuple(sorted(names, key=lambda s: atomic_numbers[s]))
-    ordered_pairs, ordered_trios = {}, {}
+    ordered_pairs, ordered_triplets = {}, {}
     for a, b in pair_names(species):
         ordered_pairs[a, b] = _one_of(pairs, (a, b), (b, a), 'pair', path)
-    for centre, a, b in trio_names(species) if trios else ():
-        term = _one_of(trios, (centre, a, b), (centre, b, a), 'trio', path)
-        if (centre, a, b) not in trios:
+    for centre, a, b in triplet_names(species) if triplets else ():
+        term = _one_of(triplets, (centre, a, b), (centre, b, a), 'triplet', path)
+        if (centre, a, b) not in triplets:
             term = term.exchanged()
         try:
-            ordered_trios[centre, a, b] = term.with_equal_neighbours() if a == b else term
+            ordered_triplets[centre, a, b] = term.with_equal_neighbours() if a == b else term
         except ValueError as error:
             raise InputError(f'{path}, {centre}-{a}-{b}: {error}') from None
     # what was in the training data is not known: the first knots are the least that the potential was made for
@@ -131,7 +131,7 @@ def assemble(
     for (a, b), term in ordered_pairs.items():
         i, j = species.index(a), species.index(b)
         closest[i, j] = closest[j, i] = term.grid.start
-    for (centre, *others), term in ordered_trios.items():
+    for (centre, *others), term in ordered_triplets.items():
         for other, grid in zip(others, term.grids):
             i, j = species.index(centre), species.index(other)
             closest[i, j] = closest[j, i] = max(closest[i, j], grid.start)
@@ -139,7 +139,7 @@ def assemble(
         species=species,
         one_body=np.array([one_body.get(name, 0.0) for name in species]),
         pairs=ordered_pairs,
-        trios=ordered_trios,
+        triplets=ordered_triplets,
         closest_distance=closest,
     )
 

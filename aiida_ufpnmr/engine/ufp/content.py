@@ -12,7 +12,7 @@ import numpy as np
 from aiida_ufpnmr.engine.ufp.basis import Basis
 from aiida_ufpnmr.engine.ufp.posterior import Posterior
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
-from aiida_ufpnmr.engine.ufp.terms import Pair, PairTerm, Trio, TrioTerm, pair_names, trio_names
+from aiida_ufpnmr.engine.ufp.terms import Pair, PairTerm, Triplet, TripletTerm, pair_names, triplet_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class PotentialContent:
         species: chemical symbols, in order of atomic number.
         one_body: (s,) energy of each species.
         pairs: the term of each pair of species, the first not after the second in ``species``.
-        trios: the term of each centre and pair of neighbours, ordered likewise; empty where there is no three-body energy.
+        triplets: the term of each centre and pair of neighbours, ordered likewise; empty where there is no three-body energy.
         closest_distance: (s, s) the shortest distance of each pair in the training data.
         settings: of the fit; ``None`` where they are not known, as in the formats of other programs.
         training_sha256: content hash of the training set.
@@ -37,7 +37,7 @@ class PotentialContent:
     species: tuple[str, ...]
     one_body: np.ndarray
     pairs: Mapping[Pair, PairTerm]
-    trios: Mapping[Trio, TrioTerm]
+    triplets: Mapping[Triplet, TripletTerm]
     closest_distance: np.ndarray
     settings: PotentialSettings | None = None
     training_sha256: str = ''
@@ -52,12 +52,12 @@ class PotentialContent:
                 raise ValueError(f'{name} is not {shape} finite numbers')
         if list(self.pairs) != pair_names(self.species):
             raise ValueError(f'pairs of {", ".join(self.species)} are missing')
-        if self.trios and list(self.trios) != trio_names(self.species):
-            raise ValueError(f'trios of {", ".join(self.species)} are missing')
+        if self.triplets and list(self.triplets) != triplet_names(self.species):
+            raise ValueError(f'triplets of {", ".join(self.species)} are missing')
         symmetric = {
-            name: term.with_equal_neighbours() if name[1] == name[2] else term for name, term in self.trios.items()
+            name: term.with_equal_neighbours() if name[1] == name[2] else term for name, term in self.triplets.items()
         }
-        object.__setattr__(self, 'trios', symmetric)
+        object.__setattr__(self, 'triplets', symmetric)
 
     @cached_property
     def identity(self) -> str:
@@ -66,8 +66,8 @@ class PotentialContent:
         arrays = [self.one_body, self.closest_distance]
         for pair in self.pairs.values():
             arrays += [pair.grid.breaks, pair.coefficients]
-        for trio in self.trios.values():
-            arrays += [*(grid.breaks for grid in trio.grids), trio.coefficients]
+        for triplet in self.triplets.values():
+            arrays += [*(grid.breaks for grid in triplet.grids), triplet.coefficients]
         for array in arrays:
             digest.update(repr(np.shape(array)).encode() + np.ascontiguousarray(array, float).tobytes())
         return digest.hexdigest()
@@ -78,7 +78,7 @@ class PotentialContent:
         return Basis.of(
             self.species,
             {name: term.grid for name, term in self.pairs.items()},
-            {name: term.grids for name, term in self.trios.items()},
+            {name: term.grids for name, term in self.triplets.items()},
         )
 
     @property
@@ -93,5 +93,5 @@ class PotentialContent:
     @property
     def cutoff(self) -> float:
         """The longest cut-off, Å."""
-        legs = (grid.stop for term in self.trios.values() for grid in term.grids[:2])
-        return max(*(term.grid.stop for term in self.pairs.values()), *legs, 0.0)
+        bonds = (grid.stop for term in self.triplets.values() for grid in term.grids[:2])
+        return max(*(term.grid.stop for term in self.pairs.values()), *bonds, 0.0)

@@ -40,7 +40,7 @@ def _residual_noise(problem: Problem, train: dict, freedom: float, rows: int) ->
 
 @dataclass(frozen=True)
 class Fit:
-    """What a fit gives.
+    """The outcome of a fit.
 
     Attributes:
         potential: fitted to everything.
@@ -171,7 +171,7 @@ def run_fit(
         'rows': rows,
         'effective_degrees_of_freedom': freedom,
         'condition_number': solution.condition_number(),
-        'leg_intervals': settings.leg_intervals,
+        'bond_intervals': settings.bond_intervals,
         'third_intervals': settings.third_intervals,
         'closest_distance_angstrom': {
             f'{a}-{b}': final.closest_distance[i, j]

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from aiida_ufpnmr.engine.ufp.splines import Grid
-from aiida_ufpnmr.engine.ufp.terms import Pair, Trio, TrioGrids
+from aiida_ufpnmr.engine.ufp.terms import Pair, Triplet, TripletGrids
 
-#: Å; where there are no trios, the grid of their legs ends here, closer than any two atoms are.
-_NO_LEG = 1e-3
+#: Å; where there are no triplets, the grid of their bonds ends here, closer than any two atoms are.
+_NO_BOND = 1e-3
 
 
 class Layout(NamedTuple):
@@ -24,10 +24,10 @@ class Layout(NamedTuple):
     grid_breaks: np.ndarray
     grid_functions: np.ndarray
     pair_grid: np.ndarray
-    leg_grid: np.ndarray
+    bond_grid: np.ndarray
     third_grid: np.ndarray
-    trio_index: np.ndarray
-    trio_cutoff: float
+    triplet_index: np.ndarray
+    triplet_cutoff: float
     cutoff: float
     uniform: bool  # all of the grids are
 
@@ -41,7 +41,7 @@ def padded(arrays: Sequence[np.ndarray], fill: float) -> np.ndarray:
     return result
 
 
-def lay_out(species: Sequence[str], pairs: Mapping[Pair, Grid], trios: Mapping[Trio, TrioGrids]) -> Layout:
+def lay_out(species: Sequence[str], pairs: Mapping[Pair, Grid], triplets: Mapping[Triplet, TripletGrids]) -> Layout:
     """Number all grids, equal ones once."""
     s, at = len(species), {name: i for i, name in enumerate(species)}
     numbers: dict[Grid, int] = {}
@@ -49,21 +49,21 @@ def lay_out(species: Sequence[str], pairs: Mapping[Pair, Grid], trios: Mapping[T
     def number(grid):
         return numbers.setdefault(grid, len(numbers))
 
-    pair_grid, leg_grid = np.empty((s, s), np.int64), np.empty((s, s, s), np.int64)
-    trio_index, third_grid = np.zeros((s, s, s), np.int64), []
+    pair_grid, bond_grid = np.empty((s, s), np.int64), np.empty((s, s, s), np.int64)
+    triplet_index, third_grid = np.zeros((s, s, s), np.int64), []
     for (a, b), grid in pairs.items():
         pair_grid[at[a], at[b]] = pair_grid[at[b], at[a]] = number(grid)
-    for (centre, first, second), grids in trios.items():
+    for (centre, first, second), grids in triplets.items():
         i, j, k = at[centre], at[first], at[second]
-        leg_grid[i, j, k], leg_grid[i, k, j] = number(grids[0]), number(grids[1])
-        trio_index[i, j, k] = trio_index[i, k, j] = len(third_grid)
+        bond_grid[i, j, k], bond_grid[i, k, j] = number(grids[0]), number(grids[1])
+        triplet_index[i, j, k] = triplet_index[i, k, j] = len(third_grid)
         third_grid.append(number(grids[2]))
-    trio_cutoff = max((grid.stop for grids in trios.values() for grid in grids[:2]), default=_NO_LEG)
-    if not trios:
-        leg_grid[:] = number(Grid((0.0, _NO_LEG)))
-        third_grid.append(number(Grid((0.0, 2 * _NO_LEG))))
-    if (leg_grid == leg_grid[:, :, :1]).all():
-        leg_grid = np.ascontiguousarray(leg_grid[:, :, :1])
+    triplet_cutoff = max((grid.stop for grids in triplets.values() for grid in grids[:2]), default=_NO_BOND)
+    if not triplets:
+        bond_grid[:] = number(Grid((0.0, _NO_BOND)))
+        third_grid.append(number(Grid((0.0, 2 * _NO_BOND))))
+    if (bond_grid == bond_grid[:, :, :1]).all():
+        bond_grid = np.ascontiguousarray(bond_grid[:, :, :1])
     start, stop, intervals = (
         np.array([getattr(grid, name) for grid in numbers]) for name in ('start', 'stop', 'n_intervals')
     )
@@ -75,10 +75,10 @@ def lay_out(species: Sequence[str], pairs: Mapping[Pair, Grid], trios: Mapping[T
         grid_breaks=padded([np.array(grid.breaks) for grid in numbers], np.inf),
         grid_functions=padded([grid.functions for grid in numbers], 0.0),
         pair_grid=pair_grid,
-        leg_grid=leg_grid,
+        bond_grid=bond_grid,
         third_grid=np.array(third_grid),
-        trio_index=trio_index,
-        trio_cutoff=float(trio_cutoff),
-        cutoff=float(max(trio_cutoff, max(grid.stop for grid in pairs.values()))),
+        triplet_index=triplet_index,
+        triplet_cutoff=float(triplet_cutoff),
+        cutoff=float(max(triplet_cutoff, max(grid.stop for grid in pairs.values()))),
         uniform=all(grid.is_uniform for grid in numbers),
     )

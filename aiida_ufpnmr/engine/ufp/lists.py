@@ -1,4 +1,4 @@
-"""Who interacts with whom in an ultra-fast potential."""
+"""Lists of the atoms that interact in an ultra-fast potential."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class InteractionLists(NamedTuple):
 
     The vector from atom ``i`` to its neighbour is ``(x[index] - home[index]) + offsets[image] - (x[i] - home[i])``.
     Pairs stand once, with the atom of lower index; both directions of a pair of an atom with its own image stand as one.
-    Trios need all neighbours of an atom, within their shorter cut-off. Rows are in order of atom, then image.
+    Triplets need all neighbours of an atom, within their shorter cut-off. Rows are in order of atom, then image.
     """
 
     wrap: np.ndarray  # (n, 3) how many cells each atom was outside the cell when the lists were made
@@ -118,7 +118,7 @@ def interaction_lists(positions, cell, pbc, tables, skin):
     )  # fmt: skip
     move_images(lists, cell)
     home, offsets, near_start = lists.home, lists.offsets, lists.near_start
-    limit = (tables.trio_cutoff + skin) ** 2
+    limit = (tables.triplet_cutoff + skin) ** 2
     for i in range(n):
         for q in range(start[i], start[i + 1]):
             j = packed_atom(keys[q])

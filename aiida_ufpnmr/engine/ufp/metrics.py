@@ -16,7 +16,7 @@ from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a potential predicts beside what is labelled, over many structures.
+    """Predictions of a potential beside the labels, over many structures.
 
     Attributes:
         energy, energy_label: (m,) eV/atom, of the structures with an energy.

@@ -28,7 +28,7 @@ from aiida_ufpnmr.engine.ufp.tables import Tables, build_tables
 
 @dataclass(frozen=True)
 class Results:
-    """What :meth:`UltraFastPotential.compute` gives.
+    """Energies, forces and virial of a structure.
 
     Attributes:
         energy: eV.

@@ -29,8 +29,8 @@ from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.repulsion import extend_wall
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 
-#: Intervals along a leg where the data may choose.
-_FEWEST_LEGS, _MOST_LEGS = 5, 8
+#: Intervals along a bond where the data may choose.
+_FEWEST_BONDS, _MOST_BONDS = 5, 8
 
 
 def closest_distances(dataset: Dataset, species: tuple[str, ...], cutoff: float) -> np.ndarray:
@@ -49,22 +49,22 @@ def choose_basis(dataset: Dataset, settings: PotentialSettings) -> tuple[Potenti
     """Settings with their resolution filled in, as fine as the data carry where they leave it open; and the basis of them.
 
     The three-body grid is refined as long as force components are at least four times as many as the columns, up to
-    eight intervals along a leg: finer grids gained nothing on Li-P-S crystals and glasses.
+    eight intervals along a bond: finer grids gained nothing on Li-P-S crystals and glasses.
     """
     species = dataset.species
     closest = closest_distances(dataset, species, settings.longest_cutoff(species))
     components = 3 * sum(len(atoms) for atoms in dataset)
 
-    def of(legs: int) -> tuple[PotentialSettings, Basis]:
-        thirds = settings.third_intervals or (3 * legs) // 2
-        filled = dataclasses.replace(settings, leg_intervals=legs, third_intervals=thirds)
+    def of(bonds: int) -> tuple[PotentialSettings, Basis]:
+        thirds = settings.third_intervals or (3 * bonds) // 2
+        filled = dataclasses.replace(settings, bond_intervals=bonds, third_intervals=thirds)
         return filled, make_basis(species, closest, filled)
 
-    if settings.leg_intervals is not None:
-        return of(settings.leg_intervals)
-    chosen = of(_FEWEST_LEGS)
-    for legs in range(_FEWEST_LEGS + 1, _MOST_LEGS + 1):
-        finer = of(legs)
+    if settings.bond_intervals is not None:
+        return of(settings.bond_intervals)
+    chosen = of(_FEWEST_BONDS)
+    for bonds in range(_FEWEST_BONDS + 1, _MOST_BONDS + 1):
+        finer = of(bonds)
         if 4 * finer[1].n_columns > components:
             break
         chosen = finer
@@ -177,12 +177,12 @@ class Problem:
 
     def potential(self, coefficients: np.ndarray, closest: Sequence[np.ndarray]) -> UltraFastPotential:
         """The potential of given coefficients; ``closest`` lists the shortest distances of the parts that gave them."""
-        energies, pairs, trios = self.basis.expand(coefficients)
+        energies, pairs, triplets = self.basis.expand(coefficients)
         potential = UltraFastPotential(
             species=self.basis.species,
             one_body=energies + self.one_body,
             pairs=pairs,
-            trios=trios,
+            triplets=triplets,
             closest_distance=np.min([*closest, *([] if self.base is None else [self.base.closest_distance])], axis=0),
             settings=self.settings,
             training_sha256=self.sha256,

@@ -48,7 +48,7 @@ def cubic_slopes(t):
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the intervals of a spline lie.
+    """The intervals of a spline.
 
     Attributes:
         breaks: (n + 1,) ends of the intervals, ascending, Å.
@@ -80,12 +80,12 @@ class Grid:
 
     @property
     def n_intervals(self) -> int:
-        """How many intervals there are."""
+        """Number of intervals."""
         return len(self.breaks) - 1
 
     @property
     def n_functions(self) -> int:
-        """How many functions there are."""
+        """Number of functions."""
         return len(self.breaks) + 2
 
     @cached_property
@@ -124,7 +124,7 @@ class Grid:
         return (self.knots[1:-3] + self.knots[2:-2] + self.knots[3:-1]) / 3
 
     def functions_below(self, r: float) -> int:
-        """How many functions vanish at ``r`` (Å) and beyond, the first ones."""
+        """Number of functions, the first ones, that vanish at ``r`` (Å) and beyond."""
         return int(np.searchsorted(self.breaks[1:], r * (1 + _ROUNDING), 'right'))
 
     def design_matrix(self, r: np.ndarray, derivative: int = 0) -> np.ndarray:

@@ -14,7 +14,7 @@ class Tables(NamedTuple):
     """A potential of ``s`` species as flat arrays.
 
     Splines lie on ``g`` grids, each a row of the arrays ``grid_...``; other arrays say which grid a spline lies on. Those of
-    the legs may depend on the partner, the other neighbour: ``leg_grid`` has one place for each species of it, or
+    the bonds may depend on the partner, the other neighbour: ``bond_grid`` has one place for each species of it, or
     a single one where all partners share a grid.
     """
 
@@ -31,13 +31,13 @@ class Tables(NamedTuple):
     pair_polynomials: (
         np.ndarray
     )  # (s, s, n + 1, 4) eV: on each interval a cubic in t from 0 to 1, lowest power first; then zeros
-    leg_grid: np.ndarray  # (s, s, s or 1) by centre, neighbour, partner
-    third_grid: np.ndarray  # (trios,)
-    trio_index: np.ndarray  # (s, s, s) row in trio_coefficients for centre, first, second neighbour
-    trio_coefficients: (
+    bond_grid: np.ndarray  # (s, s, s or 1) by centre, neighbour, partner
+    third_grid: np.ndarray  # (triplets,)
+    triplet_index: np.ndarray  # (s, s, s) row in triplet_coefficients for centre, first, second neighbour
+    triplet_coefficients: (
         np.ndarray
-    )  # (trios, a, b, c) eV, float64 or float32: leg to the first, to the second, third side
-    trio_cutoff: float  # Å, of the longest leg
+    )  # (triplets, a, b, c) eV, float64 or float32: bond to the first, to the second, third side
+    triplet_cutoff: float  # Å, of the longest bond
     cutoff: float  # Å, of everything
     vectorised: bool  # take the vector form of the sums, for uniform grids, or their plain twin, for any
     threads: int
@@ -53,23 +53,23 @@ def build_tables(potential: PotentialContent, precision: str = 'float64', thread
     species = potential.species
     s, at = len(species), {name: i for i, name in enumerate(species)}
     # beyond its grid a third side is taken for its last interval: let it reach as far as it can
-    trios = {name: term.covering() for name, term in potential.trios.items()}
+    triplets = {name: term.covering() for name, term in potential.triplets.items()}
     layout = lay_out(
         species,
         {name: term.grid for name, term in potential.pairs.items()},
-        {name: term.grids for name, term in trios.items()},
+        {name: term.grids for name, term in triplets.items()},
     )
     rows = padded([term.grid.polynomials(term.coefficients) for term in potential.pairs.values()], 0.0)
     polynomials = np.zeros((s, s, rows.shape[1] + 1, 4))
     for (a, b), row in zip(potential.pairs, rows):
         polynomials[at[a], at[b], :-1] = polynomials[at[b], at[a], :-1] = row
-    blocks = [term.coefficients for term in trios.values()] or [np.zeros((4, 4, 4))]
+    blocks = [term.coefficients for term in triplets.values()] or [np.zeros((4, 4, 4))]
     grids = layout._asdict()
     uniform = grids.pop('uniform')
     return Tables(
         one_body=np.array(potential.one_body, float),
         pair_polynomials=polynomials,
-        trio_coefficients=padded(blocks, 0.0).astype(precision),
+        triplet_coefficients=padded(blocks, 0.0).astype(precision),
         vectorised=uniform,
         threads=threads,
         **grids,

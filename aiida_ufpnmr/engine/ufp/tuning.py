@@ -20,11 +20,11 @@ from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 #: Values that are tried of each setting, most telling first. The error of the forces has no entry: beside the penalties
 #: and the other two errors it sets no more than a common factor.
 GRID: dict[str, tuple[float, ...]] = {
-    'trio_cutoff': (3.25, 3.5, 3.75, 4.0, 4.5, 5.0),
-    'leg_intervals': (5, 6, 7, 8, 9, 10),
+    'triplet_cutoff': (3.25, 3.5, 3.75, 4.0, 4.5, 5.0),
+    'bond_intervals': (5, 6, 7, 8, 9, 10),
     'third_intervals': (8, 10, 12, 14, 16),
-    'curvature_trio': (2.0, 6.0, 20.0, 60.0, 200.0),
-    'ridge_trio': (1.0, 3.0, 10.0, 30.0, 100.0, 300.0),
+    'curvature_triplet': (2.0, 6.0, 20.0, 60.0, 200.0),
+    'ridge_triplet': (1.0, 3.0, 10.0, 30.0, 100.0, 300.0),
     'pair_cutoff': (5.0, 6.0, 7.0, 8.0, 9.0),
     'pair_intervals': (12, 16, 20, 26, 32),
     'curvature_pair': (3.0, 10.0, 30.0, 100.0, 300.0),
@@ -33,7 +33,7 @@ GRID: dict[str, tuple[float, ...]] = {
     'stress_error_GPa': (0.2, 0.5, 1.2),
 }
 #: Settings that leave the design rows and their weights as they are.
-PENALTIES = frozenset({'ridge_pair', 'curvature_pair', 'ridge_trio', 'curvature_trio'})
+PENALTIES = frozenset({'ridge_pair', 'curvature_pair', 'ridge_triplet', 'curvature_triplet'})
 #: Share of the energy in the score.
 ENERGY_SHARE = 0.2
 #: A step must lower the score by this much: below, the folds cannot tell.

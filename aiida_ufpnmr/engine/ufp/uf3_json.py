@@ -1,7 +1,7 @@
 """Potentials of the UF3 package: its JSON files, of today and as they once were.
 
-Today a file holds ``coefficients`` by interaction, those of a trio as a table (leg, leg, third side), and ``knots``. Early
-files, such as that of the paper, have ``solution`` in place of ``coefficients``, with the table of a trio pressed into a
+Today a file holds ``coefficients`` by interaction, those of a triplet as a table (bond, bond, third side), and ``knots``. Early
+files, such as that of the paper, have ``solution`` in place of ``coefficients``, with the table of a triplet pressed into a
 list: entries that no triangle can reach, the trimmed ones, and those that follow from symmetry are left out.
 """
 
@@ -21,9 +21,9 @@ from aiida_ufpnmr.engine.ufp.clamped import (
     LOST_EVERYWHERE,
     assemble,
     clamped_pair,
-    clamped_trio,
+    clamped_triplet,
     pair_term,
-    trio_term,
+    triplet_term,
     with_walls,
 )
 from aiida_ufpnmr.engine.ufp.content import PotentialContent
@@ -38,9 +38,9 @@ def write_json(potential: PotentialContent, path) -> list[str]:
     for name, term in pairs.items():
         coefficients['-'.join(name)] = clamped_pair(term).tolist()
         knots['-'.join(name)] = term.grid.clamped_knots.tolist()
-    for name, trio in potential.trios.items():
-        coefficients['-'.join(name)] = clamped_trio(trio).tolist()
-        knots['-'.join(name)] = [grid.clamped_knots.tolist() for grid in trio.grids]
+    for name, triplet in potential.triplets.items():
+        coefficients['-'.join(name)] = clamped_triplet(triplet).tolist()
+        knots['-'.join(name)] = [grid.clamped_knots.tolist() for grid in triplet.grids]
     content = {
         'coefficients': coefficients,
         'knots': knots,
@@ -50,7 +50,7 @@ def write_json(potential: PotentialContent, path) -> list[str]:
         'leading_trim': 0,
         'trailing_trim': TRIM,
         'element_list': list(potential.species),
-        'degree': 3 if potential.trios else 2,
+        'degree': 3 if potential.triplets else 2,
     }
     with whole_file(path) as partial:
         partial.write_text(json.dumps(content) + '\n')
@@ -71,7 +71,7 @@ def read_json(path) -> PotentialContent:
         knots = {tuple(name.split('-')): values for name, values in knots.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f'{path}: not a potential of the UF3 package (no coefficients and knots in it)') from error
-    pairs, trios, one_body = {}, {}, {}
+    pairs, triplets, one_body = {}, {}, {}
     for species, values in interactions.items():
         where = f'{path}, {"-".join(species)}'
         if len(species) > 1 and species not in knots:
@@ -88,16 +88,16 @@ def read_json(path) -> PotentialContent:
                 table = np.array(values, float)
                 if table.ndim == 1:
                     table = decompressed(table, three, species, _trims(content))
-                trios[species] = trio_term(three, table)
+                triplets[species] = triplet_term(three, table)
             else:
                 raise ValueError('only one-, two- and three-body terms are known')
         except (ValueError, TypeError) as error:
             raise InputError(f'{where}: {error}') from None
-    return assemble(pairs, trios, one_body, path)
+    return assemble(pairs, triplets, one_body, path)
 
 
 def _three(knots: Sequence) -> tuple[np.ndarray, ...]:
-    """Knots along three axes; both legs, or all axes, may share theirs."""
+    """Knots along three axes; both bonds, or all axes, may share theirs."""
     if knots and not isinstance(knots[0], Sequence):
         knots = [knots] * 3
     elif len(knots) == 2:
@@ -108,7 +108,7 @@ def _three(knots: Sequence) -> tuple[np.ndarray, ...]:
 
 
 def _trims(content: Mapping) -> tuple[int, int]:
-    """How many functions at the beginning and at the end of each axis of a trio are left out."""
+    """Numbers of functions that are left out at the beginning and at the end of each axis of a triplet."""
     trims = []
     for name, standard in (('leading_trim', 0), ('trailing_trim', TRIM)):
         value = content.get(name, standard)
@@ -119,10 +119,10 @@ def _trims(content: Mapping) -> tuple[int, int]:
 def decompressed(
     values: np.ndarray, knots: tuple[np.ndarray, ...], species: tuple[str, str, str], trims: tuple[int, int]
 ) -> np.ndarray:
-    """The table (a, b, c) of a trio from the list of those of its entries that count.
+    """The table (a, b, c) of a triplet from the list of those of its entries that count.
 
     They are the ones, in the order of the axes, whose functions some triangle can reach, without ``trims`` functions at the
-    beginnings and ends, and, where neighbours are of one species, one of those that change place with the legs; where all
+    beginnings and ends, and, where neighbours are of one species, one of those that change place with the bonds; where all
     three atoms and all three axes are alike, one of those that change place in any way.
 
     Raises:
