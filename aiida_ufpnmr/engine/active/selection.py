@@ -130,7 +130,14 @@ def select_structures(
             order = np.argsort(-spread[usable], kind='stable')
         chosen = _capped(order, sources, n, max_per_source)
         gain = [float('nan')] * len(chosen)
-    return Selection([int(usable[i]) for i in chosen], gain, error, grade, refused, spread)
+    return Selection(
+        index=[int(usable[i]) for i in chosen],
+        gain=gain,
+        force_error=error,
+        grade=grade,
+        refused=refused,
+        disagreement=spread,
+    )
 
 
 def _check_committee(method: str, committee: Sequence[UltraFastPotential], efg_model: EfgModel | None) -> None:

@@ -56,7 +56,7 @@ class Design:
         chosen = np.sort(farthest_points(invariants, sparse_points))
         points = Environments.joined(environments).chosen(chosen)
         kernel = SparseKernel.of(points.features(scale), invariants[chosen], zeta)
-        return cls(l_max, channels, messages, scale, kernel)
+        return cls(l_max=l_max, channels=channels, messages=messages, scale=scale, kernel=kernel)
 
     @property
     def n_columns(self) -> int:
@@ -101,4 +101,5 @@ class Design:
         kernel = None
         if isinstance(terms, KernelTerms):
             kernel = SparseKernel(group['equivariant'][...], terms.points, terms.zeta, group['projection'][...])
-        return cls(l_max, channels, messages, float(group.attrs['scale']), kernel)
+        scale = float(group.attrs['scale'])
+        return cls(l_max=l_max, channels=channels, messages=messages, scale=scale, kernel=kernel)

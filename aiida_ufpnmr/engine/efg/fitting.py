@@ -74,7 +74,9 @@ def fit_efg_model(
         withheld = Withheld.of(problem, folds, parts, moments, fold_penalties, penalty)
         noise, calibration = withheld.calibrate(problem)
         domain = dataclasses.replace(Domain.of(moments), limit=withheld.limit)
-        posterior = EfgPosterior(problem.design, solution.whitening, penalty, noise, domain)
+        posterior = EfgPosterior(
+            design=problem.design, whitening=solution.whitening, penalty=penalty, noise=noise, domain=domain
+        )
     fitted = problem.model(solution.weights, penalty, posterior)
 
     train = [problem.predicted(fitted.terms, k) for k in range(len(dataset))]

@@ -126,4 +126,5 @@ class EfgPosterior:
         if len(whitening) != design.n_columns:
             raise ValueError('the posterior does not fit the weights')
         noise = Noise(*(float(group.attrs[f'noise_{name}']) for name in ('floor', 'scale', 'power')))
-        return cls(design, whitening, penalty, noise, Domain.read(group['domain']))
+        domain = Domain.read(group['domain'])
+        return cls(design=design, whitening=whitening, penalty=penalty, noise=noise, domain=domain)

@@ -78,7 +78,7 @@ def design_rows(
             labels[1:N_LEADING] = tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] * atoms.cell.volume
         weights[N_LEADING:] = 1000.0 / settings.forces_error_meV_per_angstrom
         labels[N_LEADING:] = forces(atoms).ravel()
-        return Rows(index, types, design, labels, weights)
+        return Rows(index=index, types=types, design=design, labels=labels, weights=weights)
 
     return in_order(make, indices)
 

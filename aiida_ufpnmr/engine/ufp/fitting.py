@@ -140,9 +140,12 @@ def run_fit(
     else:
         forces_noise, energy_noise = _residual_noise(problem, train, freedom, rows)
     posterior = Posterior(
-        np.asfortranarray(whitening, dtype=np.float32), forces_noise, energy_noise, mean_environments(problem),
-        np.ones(len(species)),
-    )  # fmt: skip
+        whitening=np.asfortranarray(whitening, dtype=np.float32),
+        forces_noise=forces_noise,
+        energy_noise=energy_noise,
+        centre=mean_environments(problem),
+        leverage_limit=np.ones(len(species)),
+    )
     del whitening
     posterior = dataclasses.replace(posterior, leverage_limit=leverage_limit(problem, posterior))
     if keep_posterior:
@@ -150,9 +153,17 @@ def run_fit(
     structures = len(dataset) + (0 if problem.base is None else problem.base.structures)
     if saved is not None:
         saved = SavedEquations(
-            saved, basis, problem.one_body, final.closest_distance, settings, problem.sha256, structures, rows,
-            posterior.centre, posterior.leverage_limit,
-        )  # fmt: skip
+            equations=saved,
+            basis=basis,
+            one_body=problem.one_body,
+            closest_distance=final.closest_distance,
+            settings=settings,
+            training_sha256=problem.sha256,
+            structures=structures,
+            rows=rows,
+            centre=posterior.centre,
+            leverage_limit=posterior.leverage_limit,
+        )
     results = {
         **potential_errors(predictions),
         'train': train,

@@ -113,9 +113,17 @@ def interaction_lists(positions, cell, pbc, tables, skin):
     pair_image = np.zeros(len(keys) + SPARE, np.int32)
     near = np.empty(len(keys), np.bool_)
     lists = InteractionLists(
-        wrap, np.empty((n, 3)), images, np.zeros((len(images), 4)), start, pair_index, pair_image,
-        np.zeros(n + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32),
-    )  # fmt: skip
+        wrap=wrap,
+        home=np.empty((n, 3)),
+        images=images,
+        offsets=np.zeros((len(images), 4)),
+        pair_start=start,
+        pair_index=pair_index,
+        pair_image=pair_image,
+        near_start=np.zeros(n + 1, np.int64),
+        near_index=np.zeros(0, np.int32),
+        near_image=np.zeros(0, np.int32),
+    )
     move_images(lists, cell)
     home, offsets, near_start = lists.home, lists.offsets, lists.near_start
     limit = (tables.triplet_cutoff + skin) ** 2
@@ -154,5 +162,14 @@ def interaction_lists(positions, cell, pbc, tables, skin):
                 near_image[place[j]] = last - pair_image[q]  # the opposite image stands as far from the end
                 place[j] += 1
     return InteractionLists(
-        wrap, home, images, offsets, start, pair_index, pair_image, near_start, near_index, near_image
+        wrap=wrap,
+        home=home,
+        images=images,
+        offsets=offsets,
+        pair_start=start,
+        pair_index=pair_index,
+        pair_image=pair_image,
+        near_start=near_start,
+        near_index=near_index,
+        near_image=near_image,
     )

@@ -105,14 +105,19 @@ def predict(predictions: Iterable[tuple[UltraFastPotential, Dataset]]) -> Predic
                     stress_groups.append(group)
                 bar.update()
     force_pairs = [np.concatenate(side) for side in zip(*all_forces)] if all_forces else [np.zeros((0, 3))] * 2
+    energy_pairs = np.array(energies).reshape(-1, 2)
+    stress_pairs = np.array(stresses).reshape(-1, 2, 6)
     return Predictions(
-        *np.array(energies).reshape(-1, 2).T,
-        np.array(energy_groups),
-        *force_pairs,
-        np.array(species),
-        np.array(forces_groups),
-        *np.array(stresses).reshape(-1, 2, 6).swapaxes(0, 1),
-        np.array(stress_groups),
+        energy=energy_pairs[:, 0],
+        energy_label=energy_pairs[:, 1],
+        energy_group=np.array(energy_groups),
+        forces=force_pairs[0],
+        forces_label=force_pairs[1],
+        species=np.array(species),
+        forces_group=np.array(forces_groups),
+        stress=stress_pairs[:, 0],
+        stress_label=stress_pairs[:, 1],
+        stress_group=np.array(stress_groups),
     )
 
 

@@ -96,7 +96,9 @@ class UltraFastPotential(PotentialContent):
         kernels.compute(positions, types[order], lists, self.tables, forces, energies, virial, np.zeros((s, s)), True)
         back = np.argsort(order, kind='stable')
         stress = virial / atoms.cell.volume if atoms.cell.rank == 3 else None
-        return Results(float(energies.sum()), energies[back], forces[back], virial, stress)
+        return Results(
+            energy=float(energies.sum()), energies=energies[back], forces=forces[back], virial=virial, stress=stress
+        )
 
     def save(self, path: str | os.PathLike) -> list[str]:
         """Write the potential, whole or not at all, in the format of the suffix.

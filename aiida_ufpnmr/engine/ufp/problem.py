@@ -103,8 +103,14 @@ class Problem:
         species = dataset.species
         settings.check_species(species)
         settings, basis = choose_basis(dataset, settings)
-        one_body = reference_energies(dataset, species)
-        return cls(dataset, basis, one_body, basis.penalty(settings), settings, dataset.content_hash)
+        return cls(
+            dataset=dataset,
+            basis=basis,
+            one_body=reference_energies(dataset, species),
+            penalty=basis.penalty(settings),
+            settings=settings,
+            sha256=dataset.content_hash,
+        )
 
     @classmethod
     def adding(cls, dataset: Dataset, base: SavedEquations) -> Problem:
@@ -115,7 +121,15 @@ class Problem:
         """
         base.check(dataset, closest_distances(dataset, base.basis.species, base.basis.layout.cutoff))
         sha256 = hashlib.sha256(f'{base.training_sha256}+{dataset.content_hash}'.encode()).hexdigest()
-        return cls(dataset, base.basis, base.one_body, base.basis.penalty(base.settings), base.settings, sha256, base)
+        return cls(
+            dataset=dataset,
+            basis=base.basis,
+            one_body=base.one_body,
+            penalty=base.basis.penalty(base.settings),
+            settings=base.settings,
+            sha256=sha256,
+            base=base,
+        )
 
     def resampled(self) -> Problem:
         """The problem of the groups that ``settings.resample`` draws, on the basis of all; itself where it draws none.

@@ -53,11 +53,11 @@ def close_contact(potential: UltraFastPotential, atoms: Atoms) -> Contact | None
     pair = int(centre[worst]), int(found.index[worst])
     own = int((centre[below] == found.index[below]).sum())
     return Contact(
-        pair,
-        (atoms.symbols[pair[0]], atoms.symbols[pair[1]]),
-        float(distance[worst]),
-        float(least[worst]),
-        len(below) - own // 2,
+        atoms=pair,
+        species=(atoms.symbols[pair[0]], atoms.symbols[pair[1]]),
+        distance=float(distance[worst]),
+        closest_distance=float(least[worst]),
+        pairs=len(below) - own // 2,
     )
 
 
