@@ -8,8 +8,10 @@ import pytest
 
 from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.efg import EfgModel
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
-from aiida_ufpnmr.engine.ufp import UltraFastPotential, extrapolation_grade, uncertainty
+from aiida_ufpnmr.engine.settings import settings_from_mapping
+from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential, extrapolation_grade, uncertainty
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
 from aiida_ufpnmr.engine.ufp.problem import Problem
@@ -68,3 +70,14 @@ def test_an_efg_model_of_version_0_1_gives_the_same_numbers(name, chosen):
 def test_loaded_and_saved_again_nothing_is_lost(name, load, tmp_path):
     load(FILES / f'{name}.h5').save(tmp_path / 'again.h5')
     assert content_hash(tmp_path / 'again.h5') == content_hash(FILES / f'{name}.h5') == NUMBERS[name]['sha256']
+
+
+def test_settings_of_version_0_1_go_by_their_new_names():
+    old = {'trio_cutoff': 5.0, 'leg_intervals': 6, 'ridge_trio': {'default': 2.0}}
+    with pytest.warns(FutureWarning, match='trio_cutoff is now called triplet_cutoff'):
+        found = settings_from_mapping(PotentialSettings, old)
+    assert found == PotentialSettings(triplet_cutoff=5.0, bond_intervals=6, ridge_triplet={'default': 2.0})
+    with pytest.warns(FutureWarning, match='leg_intervals is now called bond_intervals'):
+        assert PotentialSettings(leg_intervals=6).bond_intervals == 6
+    with pytest.warns(FutureWarning), pytest.raises(InputError, match='leg_intervals is an old name of bond_intervals'):
+        settings_from_mapping(PotentialSettings, {'leg_intervals': 6, 'bond_intervals': 7})
