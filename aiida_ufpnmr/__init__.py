@@ -1,13 +1,13 @@
 """Dynamic solid-state NMR of ion conductors from first principles.
 
-In a notebook, ``import aiida_ufpnmr as un`` has the way from labels to a decay time in a few calls; AiiDA is not imported::
+In a notebook, ``import aiida_ufpnmr as un`` has the way from labels to a decay time in a few calls; AiiDA is not
+imported::
 
     labels = un.read_labels('labels.extxyz')
     potential = un.fit_potential(labels)
     efg_model = un.fit_efg(labels, species='Li')
-    run = un.run_md(potential, labels[0], 'run.h5', steps=100_000, timestep_fs=2, temperature_K=900, efg_model=efg_model)
-    acf = un.acf(run)
-    acf.plot()
+    run = un.run_md(potential, labels[0], 'run.h5', steps=100_000, timestep_fs=2, temperature_K=900,
+    efg_model=efg_model) acf = un.acf(run) acf.plot()
 """
 
 from __future__ import annotations

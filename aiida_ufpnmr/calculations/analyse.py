@@ -50,9 +50,7 @@ class TrajectoryAnalysis(UfpnmrCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input('trajectory', valid_type=TrajectoryData, help='The trajectory.')
-        spec.output(
-            'functions', valid_type=SinglefileData, required=False, help='All arrays of the analysis, as HDF5.'
-        )
+        spec.output('functions', valid_type=SinglefileData, required=False, help='All arrays of the analysis, as HDF5.')
 
     def file_arguments(self) -> list[str]:
         return ['trajectory.h5', '-o', self.OUTPUT_FILE]

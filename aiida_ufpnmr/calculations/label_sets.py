@@ -10,17 +10,7 @@ from ase import Atoms
 
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dataset import bare
-from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
-
-#: What a comment line says of a label, and so not of the structure alone.
-OF_THE_LABEL = frozenset(
-    {
-        'engine', 'engine_version', 'xc', 'cutoff_ev', 'kpoints', 'occupations', 'smearing_ev', 'scf_attempt',
-        'settings_sha256', 'source_sha256', 'source_file', 'source_row', 'source_uuid', 'calculation_uuid', 'label_id',
-        LABEL_KEY,
-    }
-)  # fmt: skip
-OF_THE_LABEL_PREFIXES = ('dataset_', 'pseudopotential_')
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 
 
 @calcfunction
@@ -53,10 +43,10 @@ def collect_labels(plan: Dict, report: Dict, **datasets: DatasetData) -> dict[st
         origin = {} if entry['source_row'] is None else opened['source'][entry['source_row']].info
         labelled = _copy(labelled)
         labelled.info = {
-            **{key: value for key, value in origin.items() if not _of_the_label(key)},
-            **{key: value for key, value in labelled.info.items() if _of_the_label(key)},
+            **{key: value for key, value in origin.items() if not LabelRecord.owns(key)},
+            **{key: value for key, value in labelled.info.items() if LabelRecord.owns(key)},
             **entry['info'],
-            'label_id': labelled.info[LABEL_KEY][:12],
+            'label_id': LabelRecord.of(labelled.info).label_sha256[:12],
         }
         rows.append(labelled)
     if not rows:
@@ -69,7 +59,3 @@ def _copy(atoms: Atoms) -> Atoms:
     copy = atoms.copy()
     copy.calc = atoms.calc
     return copy
-
-
-def _of_the_label(key: str) -> bool:
-    return key in OF_THE_LABEL or key.startswith(OF_THE_LABEL_PREFIXES)

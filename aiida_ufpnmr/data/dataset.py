@@ -14,7 +14,7 @@ from ase import Atoms
 
 from aiida_ufpnmr.data.checked_file import CheckedFileData, attribute
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
-from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 
 
 class DatasetData(CheckedFileData):
@@ -71,7 +71,7 @@ def find_labels(hashes: Collection[str]) -> dict[str, tuple[int, int]]:
     ).order_by({'set': 'id'})
     for pk, rows in query.iterall():
         for row in rows:
-            label = row.get(LABEL_KEY)
+            label = LabelRecord.of(row).label_sha256
             if label in wanted:
                 found.setdefault(label, (pk, row['index']))
     return found

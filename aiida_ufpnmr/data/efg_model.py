@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import typing as t
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from aiida_ufpnmr.data.hdf5 import Hdf5Data
 from aiida_ufpnmr.engine.efg import EfgModel
 from aiida_ufpnmr.engine.efg.model import CONVENTION, IRREPS, UNIT
 from aiida_ufpnmr.engine.hdf5 import content_hash
-from aiida_ufpnmr.engine.settings import settings_to_json
 
 
 class EfgModelData(Hdf5Data):
@@ -31,7 +30,7 @@ class EfgModelData(Hdf5Data):
             'irreps': IRREPS,
             'penalty': model.penalty,
             'expects_errors': model.posterior is not None,
-            'settings': json.loads(settings_to_json(model.settings)),
+            'settings': dataclasses.asdict(model.settings),
             'training_sha256': model.training_sha256,
             'sha256': content_hash(path),
         }

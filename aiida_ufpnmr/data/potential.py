@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import typing as t
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class PotentialData(Hdf5Data):
         return {
             'species': list(potential.species),
             'cutoff_angstrom': potential.cutoff,
-            'settings': json.loads(potential.settings),
+            'settings': {} if potential.settings is None else dataclasses.asdict(potential.settings),
             'training_sha256': potential.training_sha256,
             'sha256': content_hash(path),
         }

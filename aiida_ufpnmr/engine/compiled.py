@@ -1,11 +1,12 @@
 """Where compiled kernels are kept between runs.
 
-Numba decides by the file of a function whether its compiled form is still good, and does not see that it calls a kernel of
-another file that has changed since. Here the folder of the cache goes with the content of all files that hold kernels, so
-that a new version never runs an old kernel. Numba itself keeps processors apart.
+Numba decides by the file of a function whether its compiled form is still good, and does not see that it calls a kernel
+of another file that has changed since. Here the folder of the cache goes with the content of all files that hold
+kernels, so that a new version never runs an old kernel. Numba itself keeps processors apart.
 
-A kernel whose sums may be reordered (``fastmath``) and that other kernels call is inlined by force. Otherwise a process holds
-it more than once, alone and within each caller, rounded differently, and which of these all run depends on which was loaded
+A kernel whose sums may be reordered (``fastmath``) and that other kernels call is inlined by force. Otherwise a process
+holds it more than once, alone and within each caller, rounded differently, and which of these all run depends on which
+was loaded
 first: the process that compiles would get other bits than those that find the kernels in the cache.
 """
 

@@ -27,7 +27,8 @@ from aiida_ufpnmr.engine.tables import html_table
 
 #: Two atoms closer than this (Å) are a mistake in the input: the shortest bond there is, H–H, has 0.74 Å.
 OVERLAP = 0.5
-#: Labelled atoms closer than this share of a bond (the sum of their covalent radii) are a mistake: in melts of 3000 K, no
+#: Labelled atoms closer than this share of a bond (the sum of their covalent radii) are a mistake: in melts of 3000 K,
+#: no
 #: two atoms come closer than 0.7 of it.
 SHORTEST_BOND = 0.5
 #: Coordinates beyond this (Å) are a mistake, and would lose the digits that distances need.
@@ -43,7 +44,8 @@ class Dataset:
     """Structures with their labels, in the order of the file they came from.
 
     Attributes:
-        structures: ASE atoms; energy, forces and stress sit in the attached calculator, ``efg`` in ``arrays`` as (n, 3, 3).
+        structures: ASE atoms; energy, forces and stress sit in the attached calculator, ``efg`` in ``arrays`` as
+            (n, 3, 3).
         source: what to call the set in messages.
     """
 
@@ -110,7 +112,8 @@ class Dataset:
         return [np.flatnonzero(np.isin(groups, names_of_fold)) for names_of_fold in members]
 
     def resampled(self, seed: int) -> Dataset:
-        """A bootstrap sample: as many groups as there are, drawn with replacement; a group drawn twice stands there twice.
+        """A bootstrap sample: as many groups as there are, drawn with replacement; a group drawn twice stands there
+        twice.
 
         Whole groups are drawn, because structures of one run are no independent samples. Copies stay in one group.
 
@@ -370,7 +373,7 @@ def read_dataset(path: str | os.PathLike, require: Sequence[str] = (), efg_speci
 
 
 def _reason(error: Exception) -> str:
-    """What a reader of ASE says in one line; its type where it says nothing, or only a name."""
+    """Message of an error in ASE in one line; its type where it says nothing, or only a name."""
     text = ' '.join(str(error).split())
     return f'{type(error).__name__} {text}'.strip() if not text or isinstance(error, KeyError) else text
 

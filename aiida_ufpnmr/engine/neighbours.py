@@ -148,7 +148,8 @@ def find_surroundings(positions, cell, pbc, cutoff, centres):
 
 @nb.njit(cache=True)
 def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
-    """Neighbours of the atoms in ``centres``, sorted, with images counted from positions that are wrapped into the cell.
+    """Neighbours of the atoms in ``centres``, sorted, with images counted from positions that are wrapped into the
+    cell.
 
     Args:
         half: give each pair once, to the atom of lower index; an atom and its own image once as well.
@@ -160,8 +161,10 @@ def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
     """
     n = len(positions)
     wrap, wrapped, box_of, boxes, reach, first, atom, ordered = _boxes(positions, cell, pbc, cutoff)
-    # Atom by atom, in order: for which centres is it a neighbour, and as which image? Handing these out to the centres in the
-    # same order leaves the neighbours of each centre sorted, without a sort. Where each pair is wanted once, an atom looks at
+    # Atom by atom, in order: for which centres is it a neighbour, and as which image? Handing these out to the centres
+    # in the
+    # same order leaves the neighbours of each centre sorted, without a sort. Where each pair is wanted once, an atom
+    # looks at
     # those that came before it, which stand first in their boxes.
     there = np.zeros(len(first) - 1, np.int64) if half else np.diff(first)
     counts = np.zeros(n + 1, np.int64)

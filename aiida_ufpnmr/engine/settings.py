@@ -1,17 +1,19 @@
 """Settings of a fit or an analysis: frozen dataclasses that are read from YAML and refuse what they do not know.
 
-A field of :class:`Settings` is declared once, by :func:`setting`, with its default, help, unit and bounds. The command line,
-the parameters of AiiDA and the reference pages are made of these declarations.
+A field of :class:`Settings` is declared once, by :func:`setting`, with its default, help, unit and bounds. The command
+line, the parameters of AiiDA and the reference pages are made of these declarations.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
 import types
 import typing
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Literal, TypeVar
@@ -108,12 +110,44 @@ def numbers(value: Any) -> tuple[float, ...]:
         raise ValueError(f'{value!r} is no list of numbers, such as 10,100,1000') from None
 
 
+#: The name in a mapping that stands for all that have no entry of their own.
+DEFAULT = 'default'
+
 _KINDS = {bool: 'true or false', int: 'a whole number', float: 'a finite number', str: 'text'}
+
+
+def old_names(**names: str) -> Callable[[type[S]], type[S]]:
+    """Decorator of a settings dataclass that takes some settings by the names that they once had, too, with a
+    warning."""
+
+    def decorate(cls: type[S]) -> type[S]:
+        make = cls.__init__
+
+        @functools.wraps(make)
+        def init(self, *values, **named):
+            make(self, *values, **_with_new_names(cls, named))
+
+        cls.__init__, cls.OLD_NAMES = init, names
+        return cls
+
+    return decorate
+
+
+def _with_new_names(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    names = getattr(cls, 'OLD_NAMES', {})
+    for old in names.keys() & values.keys():
+        warnings.warn(f'the setting {old} is now called {names[old]}', FutureWarning, stacklevel=4)
+        if names[old] in values:
+            raise ValueError(f'{old} is an old name of {names[old]}; give one of them')
+    return {names.get(name, name): value for name, value in values.items()}
 
 
 def settings_from_mapping(cls: type[S], values: Mapping[str, Any] | None, source: str = 'settings') -> S:
     """Build the settings dataclass ``cls`` from ``values``; unknown names and wrong types raise :class:`InputError`."""
-    values = dict(values or {})
+    try:
+        values = _with_new_names(cls, dict(values or {}))
+    except ValueError as error:
+        raise InputError(f'{source}: {error}') from None
     declared: Any = cls
     fields = {field.name: field for field in dataclasses.fields(declared)}
     unknown = sorted(set(values) - set(fields))

@@ -241,9 +241,9 @@ def _of_two(name):
 
 
 #: Square root and largest whole number below, place by place.
-root, whole = _of_one('sqrt'), _of_one('floor')
+sqrt, floor = _of_one('sqrt'), _of_one('floor')
 #: The smaller and the greater of two, place by place.
-lesser, greater = _of_two('minnum'), _of_two('maxnum')
+minimum, maximum = _of_two('minnum'), _of_two('maxnum')
 
 
 def _constant(values):

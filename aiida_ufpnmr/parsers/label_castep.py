@@ -16,8 +16,8 @@ from aiida_ufpnmr.engine.dft.castep import CastepRun, parse_castep, require_labe
 from aiida_ufpnmr.engine.dft.castep_label import castep_label
 from aiida_ufpnmr.engine.dft.castep_sites import species_of_each_site
 from aiida_ufpnmr.engine.dft.identity import label_sha256, structure_sha256
-from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
 from aiida_ufpnmr.engine.dft.magres import Tensors, parse_magres
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 from aiida_ufpnmr.engine.dft.refusals import MissingLabel, TruncatedOutput, WrongStructure
 from aiida_ufpnmr.engine.errors import InputError
 
@@ -77,11 +77,11 @@ class LabelCastepParser(Parser):
             )
         except InputError as error:
             raise self.failure(error) from error
-        label.info.update(self.record(structure, run))
+        label.info.update(self.record(structure, run).entries())
         return label, run
 
-    def record(self, structure: StructureData, run: CastepRun) -> dict[str, str | float | int]:
-        """The origin of the labels, for the comment line of the structure."""
+    def record(self, structure: StructureData, run: CastepRun) -> LabelRecord:
+        """The record of the labels, for the comment line of the structure."""
         inputs = self.node.inputs
         param = castep_settings.normalised(inputs.parameters.get_dict())['PARAM']
         structure_hash = structure_sha256(structure.get_ase())
@@ -92,18 +92,18 @@ class LabelCastepParser(Parser):
             inputs.pseudopotentials.get_dict(),
             inputs.efg.value,
         )
-        return {
-            'engine': 'castep',
-            'engine_version': f'CASTEP {run.version}',
-            'xc': str(param.get('xc_functional', 'LDA')),
-            'cutoff_ev': param.get('cut_off_energy', 'default'),
-            'kpoints': _grid(inputs.kpoints),
-            'occupations': 'fixed' if castep_settings.fixes_occupations(param) else 'smeared',
-            **{f'pseudopotential_{species.replace(":", "_")}': text for species, text in run.pseudopotentials.items()},
-            'source_sha256': structure_hash,
-            'settings_sha256': settings,
-            LABEL_KEY: label_sha256(structure_hash, settings),
-        }
+        return LabelRecord(
+            engine='castep',
+            engine_version=f'CASTEP {run.version}',
+            xc=str(param.get('xc_functional', 'LDA')),
+            cutoff_ev=param.get('cut_off_energy', 'default'),
+            kpoints=_grid(inputs.kpoints),
+            occupations='fixed' if castep_settings.fixes_occupations(param) else 'smeared',
+            pseudopotentials={species.replace(':', '_'): text for species, text in run.pseudopotentials.items()},
+            source_sha256=structure_hash,
+            settings_sha256=settings,
+            label_sha256=label_sha256(structure_hash, settings),
+        )
 
     def run(self, name: str) -> CastepRun:
         """A run that ended well; :class:`Failure` if it did not."""

@@ -14,7 +14,7 @@ from ase import Atoms
 from aiida_ufpnmr.calculations.label_gpaw import LabelGpawCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft.identity import label_sha256, structure_sha256
-from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 from aiida_ufpnmr.parsers.base import UfpnmrParser, existing
 
 
@@ -28,7 +28,7 @@ class LabelGpawParser(UfpnmrParser):
         asked = list(structures.get_dataset()) if isinstance(structures, DatasetData) else [structures.get_ase()]
         taken: set[int] = set()
         for number, atoms in enumerate(dataset.get_dataset()):
-            row = atoms.info.get('source_row')
+            row = LabelRecord.of(atoms.info).source_row
             if not is_label_of(asked, row, atoms) or row in taken:
                 raise ValueError(f'{path.name}: structure {number} is not the one whose labels it claims to hold')
             taken.add(row)
@@ -55,7 +55,6 @@ def is_label_of(asked: Sequence[Atoms], row: Any, labelled: Atoms) -> bool:
     """Whether ``labelled`` is structure ``row`` of those that were asked for, and its record says so, too."""
     if not isinstance(row, numbers.Integral) or row not in range(len(asked)):
         return False
-    wanted = structure_sha256(asked[int(row)])
-    key = label_sha256(wanted, str(labelled.info.get('settings_sha256')))
-    recorded = (labelled.info.get('source_sha256'), labelled.info.get(LABEL_KEY))
-    return structure_sha256(labelled) == wanted and recorded == (wanted, key)
+    wanted, record = structure_sha256(asked[int(row)]), LabelRecord.of(labelled.info)
+    key = label_sha256(wanted, str(record.settings_sha256))
+    return structure_sha256(labelled) == record.source_sha256 == wanted and record.label_sha256 == key

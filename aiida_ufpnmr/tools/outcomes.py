@@ -10,7 +10,7 @@ from aiida.orm import CalculationNode, Data, Dict, Node, QueryBuilder, load_node
 
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.potential import PotentialData
-from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 from aiida_ufpnmr.engine.errors import InputError
 
 
@@ -134,7 +134,9 @@ def _summarised() -> set[int]:
 def _datasets_with(name: str) -> list[int]:
     query = QueryBuilder().append(DatasetData, tag='set', project=['id', 'attributes.rows']).order_by({'set': 'id'})
     found = [
-        pk for pk, rows in query.iterall() if any(name in (row.get('label_id'), row.get(LABEL_KEY)) for row in rows)
+        pk
+        for pk, rows in query.iterall()
+        if any(name in (record.label_id, record.label_sha256) for record in map(LabelRecord.of, rows))
     ]
     if not found:
         raise InputError(f'{name}: no data set of this profile holds such a label; see "aiida-ufpnmr query labels"')

@@ -10,7 +10,7 @@ from aiida.common.links import LinkType
 from aiida.orm import AbstractCode, BaseType, CalculationNode, Dict, Node, ProcessNode, QueryBuilder
 
 from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.engine.dft.labels import LABEL_KEY
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 
 N = TypeVar('N', bound=Node)
 
@@ -97,9 +97,10 @@ def labels_behind(node: Node) -> list[Label]:
 
 def _identity(row: dict[str, Any]) -> tuple | None:
     """The identity of a label: its hash, or else the name that it was given, if any."""
-    if LABEL_KEY in row:
-        return (row[LABEL_KEY],)
-    return (row['label_id'], row['group'], row['formula']) if 'label_id' in row else None
+    record = LabelRecord.of(row)
+    if record.label_sha256 is not None:
+        return (record.label_sha256,)
+    return None if record.label_id is None else (record.label_id, row['group'], row['formula'])
 
 
 #: Calculations, and the input of each, that look at the structures of a set and not at their labels.

@@ -36,6 +36,7 @@ from aiida_ufpnmr.tools.profile import (
     get_or_create_profile,
     ufpnmr_executable,
 )
+from aiida_ufpnmr.engine.ufp import PotentialSettings
 
 #: Calculations that can be run again, by the names of their plug-ins, in the order of a pipeline. Labels are not among
 #: them, for they take days.
@@ -211,7 +212,15 @@ def compare(expected: Data, found: Any, tolerance: float) -> tuple[str, str]:
 
 
 def _results(node: Dict) -> dict[str, Any]:
-    return {name: value for name, value in node.get_dict().items() if name not in ('versions', 'timing')}
+    """Results of a calculation, with settings under the names that they have today."""
+    values = {name: value for name, value in node.get_dict().items() if name not in ('versions', 'timing')}
+    if isinstance(values.get('settings'), dict):
+        values['settings'] = _with_names_of_today(values['settings'])
+    return _with_names_of_today(values)
+
+
+def _with_names_of_today(values: dict[str, Any]) -> dict[str, Any]:
+    return {PotentialSettings.OLD_NAMES.get(name, name): value for name, value in values.items()}
 
 
 def _compare_values(expected: Any, found: Any, tolerance: float) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from aiida_ufpnmr.calculations.label_sets import collect_labels, gather_structur
 from aiida_ufpnmr.calculations.select_structure import select_structure
 from aiida_ufpnmr.data.dataset import DatasetData, find_labels
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 from aiida_ufpnmr.engine.dft.screening import unsuitable
 from aiida_ufpnmr.workflows.dft_codes import DFT_CODES, DftCode
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
@@ -257,9 +258,8 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         """The entry of one structure in the plan of :func:`collect_labels`."""
         pk, row = self.ctx.labels[item['sha256']]
         creator = load_node(pk).creator
-        info = {'source_uuid': item['uuid'], 'calculation_uuid': creator.uuid if creator else ''}
-        if item['row'] is not None:
-            info['source_row'] = item['row']
+        made_by = creator.uuid if creator else ''
+        info = LabelRecord(source_uuid=item['uuid'], calculation_uuid=made_by, source_row=item['row']).entries()
         if item['group'] is None and 'config_type' in self.inputs:
             info['config_type'] = self.inputs.config_type.value
         return {'dataset': f'labels_{pk}', 'row': row, 'source_row': item['row'], 'info': info}

@@ -15,11 +15,13 @@ from aiida_ufpnmr.engine.settings import declarations, required
 HEAD = """Analyses
 ========
 
-Each analysis is a command (``ufpnmr analyse NAME``; ``ufpnmr acf``), a function of Python (``un.msd('run.h5', skip_ps=20)``)
-and, with its settings as ``parameters``, a calculation of AiiDA (``ufpnmr.analyse``, ``ufpnmr.acf``). An option is the name of its
-setting with hyphens. Results are the keys of ``--json`` and attributes of the file that ``-o`` writes; arrays are its datasets,
-with the attribute ``unit``. ``Result.load`` reads the file back, also one of version 0.1. Beside the results stand the settings and the record of
-the trajectory: ``species``, ``ions``, ``frames``, ``frame_spacing_ps``, ``trajectory_ps``, ``reference``, or ``runs``, ``run_files``, ``isotope``.
+Each analysis is a command (``ufpnmr analyse NAME``; ``ufpnmr acf``), a function of Python (``un.msd('run.h5',
+skip_ps=20)``) and, with its settings as ``parameters``, a calculation of AiiDA (``ufpnmr.analyse``, ``ufpnmr.acf``). An
+option is the name of its setting with hyphens. Results are the keys of ``--json`` and attributes of the file that
+``-o`` writes; arrays are its datasets, with the attribute ``unit``. ``Result.load`` reads the file back, also one of
+version 0.1. Beside the results stand the settings and the record of
+the trajectory: ``species``, ``ions``, ``frames``, ``frame_spacing_ps``, ``trajectory_ps``, ``reference``, or ``runs``,
+``run_files``, ``isotope``.
 """
 
 

@@ -39,7 +39,7 @@ from aiida_ufpnmr.engine.ufp.problem import Problem
 
 SHIPPED = Path(__file__).resolve().parent.parent / 'data' / 'li3ps4-pbe-gpaw.extxyz'
 #: Fits that take half a second.
-SETTINGS = PotentialSettings(leg_intervals=4, third_intervals=6, pair_intervals=10, folds=3)
+SETTINGS = PotentialSettings(bond_intervals=4, third_intervals=6, pair_intervals=10, folds=3)
 #: Of each run the group it starts from, its temperature (K) and how many frames there are to choose from.
 RUNS = (('beta_300K', 300, 120), ('beta_600K', 900, 10), ('gamma_300K', 600, 10), ('amorphous0_700K', 700, 10))
 TEST_FRAMES = 8

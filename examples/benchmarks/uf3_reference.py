@@ -5,7 +5,7 @@ The release on PyPI needs numpy 1.26::
     python -m venv uf3 && uf3/bin/pip install uf3==0.4.0 numpy==1.26.4
 
 Nothing of this project is imported. The request is JSON on standard input: ``file``, ``structures`` (indices),
-``species``, and the grid (``start``, ``pair_cutoff``, ``trio_cutoff``, ``pair_intervals``, ``leg_intervals``,
+``species``, and the grid (``start``, ``pair_cutoff``, ``triplet_cutoff``, ``pair_intervals``, ``bond_intervals``,
 ``third_intervals``). The answer is JSON on standard output.
 """
 
@@ -31,15 +31,18 @@ from uf3.representation.process import BasisFeaturizer
 def make_basis(request: dict) -> BSplineBasis:
     """Equal grids for all species."""
     system = composition.ChemicalSystem(element_list=request['species'], degree=3)
-    pairs, trios = system.interactions_map[2], system.interactions_map[3]
-    start, leg, legs = request['start'], request['trio_cutoff'], request['leg_intervals']
+    pairs, triplets = system.interactions_map[2], system.interactions_map[3]
+    start, bond, bonds = request['start'], request['triplet_cutoff'], request['bond_intervals']
     return BSplineBasis(
         system,
-        r_min_map={**dict.fromkeys(pairs, start), **{trio: [start] * 3 for trio in trios}},
-        r_max_map={**dict.fromkeys(pairs, request['pair_cutoff']), **{trio: [leg, leg, 2 * leg] for trio in trios}},
+        r_min_map={**dict.fromkeys(pairs, start), **{triplet: [start] * 3 for triplet in triplets}},
+        r_max_map={
+            **dict.fromkeys(pairs, request['pair_cutoff']),
+            **{triplet: [bond, bond, 2 * bond] for triplet in triplets},
+        },
         resolution_map={
             **dict.fromkeys(pairs, request['pair_intervals']),
-            **{trio: [legs, legs, request['third_intervals']] for trio in trios},
+            **{triplet: [bonds, bonds, request['third_intervals']] for triplet in triplets},
         },
         leading_trim=0,
         trailing_trim=3,

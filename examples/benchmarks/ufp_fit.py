@@ -9,12 +9,12 @@ The labels (Chen et al., Nat. Commun. 16, 1057 (2025), CP2K, 3000 K) carry no li
 project. Without them only the memory is measured, on the labels that the project ships, rattled.
 
 Errors. The numbers of UF3 (its master branch, which has features thirty times as fast as those of its release) were
-measured on one core, with pairs of 1.5 to 6.5 Å (24 intervals), legs of 1.5 to 4.25 Å (6) and third sides of 1.5 to
-8.5 Å (12). Here the cut-offs are the same and stresses are left out, as there. The other settings are those that
-cross-validation over five blocks of the training frames bears out; errors on the withheld frames must not choose them.
-UF3 fits the energies more closely: its training errors of energies are lower, its withheld ones are not. An energy
-error of some 0.3 meV/atom comes near them here, and raises the forces by 2 %, in cross-validation as on the withheld
-frames.
+measured on one core, with pairs of 1.5 to 6.5 Å (24 intervals), bonds of 1.5 to 4.25 Å (6) and third sides of 1.5 to
+8.5 Å (12). Here the cut-offs are the same and stresses are left out, as there. The other settings are those that cross-
+validation over five blocks of the training frames bears out; errors on the withheld frames must not choose them. UF3
+fits the energies more
+closely: its training errors of energies are lower, its withheld ones are not. An energy error of some 0.3 meV/atom
+comes near them here, and raises the forces by 2 %, in cross-validation as on the withheld frames.
 
 Times are CPU seconds of one core, without reading files and compiling. With --uf3-python, both sides work with the
 same splines: features and normal equations of a few frames, and one solution. Here products that no triangle can reach
@@ -46,7 +46,7 @@ from aiida_ufpnmr.engine.ufp.equations import EquationsBuilder, reference_energi
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
 from aiida_ufpnmr.engine.ufp.problem import Problem
 from aiida_ufpnmr.engine.ufp.splines import Grid
-from aiida_ufpnmr.engine.ufp.terms import pair_names, trio_names
+from aiida_ufpnmr.engine.ufp.terms import pair_names, triplet_names
 
 HERE = Path(__file__).resolve().parent
 SHIPPED = HERE.parent / 'data' / 'li3ps4-pbe-gpaw.extxyz'
@@ -54,10 +54,10 @@ BETA, GLASS = 'beta_Li3PS4_f0-799_every4.extxyz', 'glass75_Li91P35S129_iter0_eve
 SETTINGS = PotentialSettings(
     pair_cutoff=6.5,
     pair_intervals=24,
-    trio_cutoff=4.25,
-    leg_intervals=8,
+    triplet_cutoff=4.25,
+    bond_intervals=8,
     third_intervals=10,
-    curvature_trio=20.0,
+    curvature_triplet=20.0,
     energy_error_meV_per_atom=0.7,
     stress_error_GPa=1e6,
 )
@@ -65,9 +65,9 @@ SETTINGS = PotentialSettings(
 GRID = {
     'start': 1.5,
     'pair_cutoff': 6.5,
-    'trio_cutoff': 4.25,
+    'triplet_cutoff': 4.25,
     'pair_intervals': 24,
-    'leg_intervals': 6,
+    'bond_intervals': 6,
     'third_intervals': 12,
 }
 #: UF3: CPU seconds per 1000 atoms for the features of β and of glass, for the normal equations, and of one solution.
@@ -137,13 +137,13 @@ def basis_on_grid(species: tuple[str, ...]) -> Basis:
     def grid(stop, n):
         return Grid.uniform(GRID['start'] - 3 * (stop - GRID['start']) / n, stop, n + 3)
 
-    leg, third = (
-        grid(GRID['trio_cutoff'], GRID['leg_intervals']),
-        grid(2 * GRID['trio_cutoff'], GRID['third_intervals']),
+    bond, third = (
+        grid(GRID['triplet_cutoff'], GRID['bond_intervals']),
+        grid(2 * GRID['triplet_cutoff'], GRID['third_intervals']),
     )
     pair = Grid.uniform(GRID['start'], GRID['pair_cutoff'], GRID['pair_intervals'])
     return Basis.of(
-        species, dict.fromkeys(pair_names(species), pair), dict.fromkeys(trio_names(species), (leg, leg, third))
+        species, dict.fromkeys(pair_names(species), pair), dict.fromkeys(triplet_names(species), (bond, bond, third))
     )
 
 
@@ -280,7 +280,7 @@ def main() -> int:
     if labels_there:
         beta = read_dataset(options.data / BETA, ('energy', 'forces'))
         glass = Dataset(tuple(read_dataset(options.data / GLASS, ('energy', 'forces')))[:40], 'glass')
-        run_fit(Problem.of(beta.subset([0]), PotentialSettings(leg_intervals=4)))  # compile
+        run_fit(Problem.of(beta.subset([0]), PotentialSettings(bond_intervals=4)))  # compile
         both = Dataset(tuple(beta) + tuple(glass), 'beta and glass')
         results['splits'] = {
             **measure_split(beta.subset(range(176)), {'withheld': beta.subset(range(176, 200))}),

@@ -20,7 +20,8 @@ from aiida_ufpnmr.cli import aiida_ufpnmr
 from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, stress, write_dataset
 from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
-from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, Labels, Source, labelled_atoms
+from aiida_ufpnmr.engine.dft.labels import Labels, Source, labelled_atoms
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 from aiida_ufpnmr.engine.efg import EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.trajectories.trajectory import EDGES, POSITION, TrajectoryWriter, efg_group
 from aiida_ufpnmr.engine.ufp import PotentialSettings, fit_potential
@@ -32,7 +33,7 @@ EXAMPLE = Path(__file__).parents[2] / 'examples' / 'data' / 'li3ps4-pbe-gpaw.ext
 ROWS = (0, 1, 2, 7, 8, 9, 65, 66, 67)
 
 #: Settings with which a fit takes a second.
-POTENTIAL_SETTINGS = {'leg_intervals': 4, 'third_intervals': 6, 'pair_intervals': 10, 'folds': 3}
+POTENTIAL_SETTINGS = {'bond_intervals': 4, 'third_intervals': 6, 'pair_intervals': 10, 'folds': 3}
 EFG_SETTINGS = {'n_max': 4, 'l_max': 3, 'mixed_channels': 6, 'folds': 3, 'penalty': 0.1}
 
 
@@ -82,7 +83,8 @@ def gpaw_labels_file(dataset_file) -> Path:
         known = Labels(
             energy(atoms), energy(atoms), forces(atoms), stress(atoms), atoms.arrays['efg'], 'gpaw-0', {}, 1, 0.1
         )
-        record = {'settings_sha256': settings, LABEL_KEY: label_sha256(structure_sha256(atoms), settings)}
+        label = label_sha256(structure_sha256(atoms), settings)
+        record = LabelRecord(settings_sha256=settings, label_sha256=label)
         rows.append(labelled_atoms(Source(atoms, 'structures.extxyz', number), known, record))
     write_dataset(path, Dataset(tuple(rows)))
     return path

@@ -54,11 +54,11 @@ OVERRIDES = {
     'exploration': {'temperatures_K': [200.0, 1500.0], 'volume_strains': [0.0]},
     'fit_potential': {
         'settings': {
-            'leg_intervals': 4,
+            'bond_intervals': 4,
             'third_intervals': 5,
             'pair_intervals': 8,
             'pair_cutoff': 6.0,
-            'trio_cutoff': 5.0,
+            'triplet_cutoff': 5.0,
             'folds': 3,
         },
     },

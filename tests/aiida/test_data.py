@@ -103,7 +103,7 @@ def test_a_structure_of_a_dataset_has_its_atoms_in_place(dataset):
 
 def test_models_name_the_set_that_trained_them(dataset, potential, efg_model):
     assert potential.training_sha256 == efg_model.training_sha256 == dataset.sha256
-    assert potential.base.attributes.get('settings')['leg_intervals'] == 4
+    assert potential.base.attributes.get('settings')['bond_intervals'] == 4
     assert efg_model.base.attributes.get('settings')['l_max'] == 3
     assert efg_model.base.attributes.get('unit') == 'a.u.'
     assert efg_model.base.attributes.get('convention').startswith('V_ij = d2V/dx_i dx_j')

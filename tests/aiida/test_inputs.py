@@ -50,7 +50,9 @@ def option_names(command: click.Command) -> set[str]:
 def test_every_option_that_changes_a_number_is_an_input(name):
     process = CalculationFactory(name)
     command = ufpnmr.get_command(click.Context(ufpnmr), process.COMMAND)
-    assert option_names(command) - NO_PHYSICS - UNUSED.get(name, set()) == {option.lower() for option in process.OPTIONS}
+    assert option_names(command) - NO_PHYSICS - UNUSED.get(name, set()) == {
+        option.lower() for option in process.OPTIONS
+    }
 
 
 @pytest.mark.parametrize('analysis', ANALYSES)

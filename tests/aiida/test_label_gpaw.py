@@ -23,8 +23,9 @@ from aiida_ufpnmr.data import DatasetData
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, stress, write_dataset
 from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE
 from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
-from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, Labels, labelled_atoms, labels_of, read_sources
+from aiida_ufpnmr.engine.dft.labels import Labels, labelled_atoms, labels_of, read_sources
 from aiida_ufpnmr.engine.dft.pieces import Pieces
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 from aiida_ufpnmr.tools.profile import get_or_create_code, ufpnmr_executable
 
 LABEL = CalculationFactory('ufpnmr.label_gpaw')
@@ -95,7 +96,7 @@ def test_a_single_structure_can_be_labelled_and_a_rerun_takes_over_what_was_done
     # as if the run had been cut off after its first structure
     (atoms,) = first['dataset'].get_dataset()
     with Pieces(tmp_path / 'labels.extxyz') as pieces:
-        pieces.save(atoms.info[LABEL_KEY], labels_of(atoms))
+        pieces.save(atoms.info['label_sha256'], labels_of(atoms))
     parent = orm.RemoteData(computer=real_gpaw.computer, remote_path=str(tmp_path)).store()
     again, node = run_get_node(LABEL, code=real_gpaw, structures=structure, parameters=COARSE, parent_folder=parent)
     assert node.is_finished_ok and again['results']['labelled_before'] == 1
@@ -190,7 +191,7 @@ def an_atom_moved(rows):
 
 
 def the_key_of_another(rows):
-    rows[0].info[LABEL_KEY] = rows[1].info[LABEL_KEY]
+    rows[0].info['label_sha256'] = rows[1].info['label_sha256']
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,8 @@ def test_a_structure_with_more_digits_than_a_file_keeps_gets_its_labels(parse, t
     write(path, structure.get_ase())
     (source,), settings = read_sources(path), settings_sha256('gpaw', {})
     known = Labels(0.0, 0.0, np.zeros((2, 3)), np.zeros((3, 3)), np.zeros((2, 3, 3)), 'gpaw-0', {}, 1, 0.1)
-    record = {'settings_sha256': settings, LABEL_KEY: label_sha256(structure_sha256(source.atoms), settings)}
+    label = label_sha256(structure_sha256(source.atoms), settings)
+    record = LabelRecord(settings_sha256=settings, label_sha256=label)
     write_dataset(tmp_path / 'written.extxyz', Dataset((labelled_atoms(source, known, record),)))
     outputs = {'labels.extxyz': (tmp_path / 'written.extxyz').read_bytes()}
     found, status, message = parse(

@@ -19,7 +19,7 @@ def example_data() -> Path:
 def small_potential(example_data) -> UltraFastPotential:
     """A small potential fitted to every third of the shipped structures."""
     dataset = read_dataset(example_data)
-    return fit_potential(dataset.subset(range(0, 73, 3)), PotentialSettings(leg_intervals=5))[0]
+    return fit_potential(dataset.subset(range(0, 73, 3)), PotentialSettings(bond_intervals=5))[0]
 
 
 @pytest.fixture(scope='session')

@@ -18,7 +18,7 @@ def files(example_data, tmp_path_factory):
     """A potential and its equations."""
     folder = tmp_path_factory.mktemp('whole')
     few = read_dataset(example_data).subset(range(0, 73, 12))
-    fit = run_fit(Problem.of(few, PotentialSettings(leg_intervals=4, folds=2)), keep_equations=True)
+    fit = run_fit(Problem.of(few, PotentialSettings(bond_intervals=4, folds=2)), keep_equations=True)
     fit.potential.save(folder / 'potential.h5')
     fit.equations.save(folder / 'equations.h5')
     return folder
@@ -56,7 +56,7 @@ def without(name):
     return lambda file: file.__delitem__(name)
 
 
-PAIR, TRIO = 'pairs/Li-S', 'trios/Li-P-S'
+PAIR, TRIPLET = 'pairs/Li-S', 'trios/Li-P-S'
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,13 @@ PAIR, TRIO = 'pairs/Li-S', 'trios/Li-P-S'
     [
         *(put(name, lambda value: value[..., :-1]) for name in ('one_body', 'closest_distance', f'{PAIR}/knots')),
         *(
-            put(f'{TRIO}/{name}', lambda value: value[..., :-1])
+            put(f'{TRIPLET}/{name}', lambda value: value[..., :-1])
             for name in ('knots_first', 'knots_third', 'coefficients')
         ),
-        *(without(name) for name in (PAIR, TRIO, f'{TRIO}/knots_second', f'{PAIR}/coefficients', 'closest_distance')),
+        *(
+            without(name)
+            for name in (PAIR, TRIPLET, f'{TRIPLET}/knots_second', f'{PAIR}/coefficients', 'closest_distance')
+        ),
         put(f'{PAIR}/coefficients', lambda value: value[:, None]),
         put(f'{PAIR}/knots', lambda value: value[:, None]),
         put(f'{PAIR}/knots', lambda value: value[:1]),
@@ -167,7 +170,7 @@ def test_files_of_old_formats_are_told_from_damaged_ones(files, tmp_path):
         put('leverage_limit', lambda value: value[1:]),
         put('closest_distance', lambda value: value[1:]),
         without('trios/Li-P-S'),
-        attribute('settings', '{"leg_intervals": "many"}'),
+        attribute('settings', '{"bond_intervals": "many"}'),
     ],
 )
 def test_equations_that_are_out_of_shape_are_refused_in_one_line(files, tmp_path, damage):

@@ -15,10 +15,10 @@ from aiida_ufpnmr.engine.efg.environments import Environments
 from aiida_ufpnmr.engine.efg.posterior import frequency_error_khz, variances
 from aiida_ufpnmr.engine.efg.prediction import predict_labelled
 from aiida_ufpnmr.engine.efg.problem import EfgProblem
-from aiida_ufpnmr.engine.efg.ridge import CompressedRows, RidgeSolution
 from aiida_ufpnmr.engine.efg.sparse import SparseKernel, farthest_points, sum_kernels, tensor_kernel
 from aiida_ufpnmr.engine.efg.tensors import quadrupolar_frequency, to_irreps
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.regression.compressed_rows import CompressedRows, RidgeSolution
 
 LINEAR = EfgSettings(cutoff=4.5, n_max=4, l_max=4, mixed_channels=5, folds=4)
 KERNEL = EfgSettings(cutoff=4.5, n_max=4, l_max=4, mixed_channels=5, folds=4, zeta=2, sparse_points=40)

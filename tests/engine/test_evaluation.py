@@ -14,7 +14,7 @@ from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential, fit_p
 from aiida_ufpnmr.engine.ufp.metrics import potential_errors, predict
 from aiida_ufpnmr.engine.ufp.proximity import close_contact, close_contacts
 
-SETTINGS = PotentialSettings(leg_intervals=4, third_intervals=6, pair_intervals=10)
+SETTINGS = PotentialSettings(bond_intervals=4, third_intervals=6, pair_intervals=10)
 
 
 @pytest.fixture(scope='module')
@@ -97,7 +97,7 @@ def test_an_atom_too_close_to_its_own_image_is_one_pair(fitted):
 def test_report_says_of_what_and_with_what_and_how_fast(tmp_path, labelled, fitted):
     results, output = evaluate(tmp_path, fitted, labelled, '--plot', str(tmp_path / 'p.png'))
     assert results['training_sha256'] == labelled.content_hash == results['data_sha256']
-    assert results['settings']['leg_intervals'] == 4
+    assert results['settings']['bond_intervals'] == 4
     assert {'aiida_ufpnmr', 'numpy'} <= set(results['versions']) == set(results['potential_versions'])
     assert results['timing']['structures_per_second'] > 0
     assert results['timing']['atoms_per_second'] == pytest.approx(32 * results['timing']['structures_per_second'])
@@ -137,7 +137,7 @@ def test_a_potential_without_posterior_and_history_is_evaluated_all_the_same(tmp
 def test_a_fit_warns_of_copies_and_counts_them(tmp_path, labelled):
     write_dataset(tmp_path / 'a.extxyz', labelled.subset([*range(12), 4]))
     write_dataset(tmp_path / 't.extxyz', labelled.subset([2]))
-    (tmp_path / 's.yaml').write_text('leg_intervals: 4\nthird_intervals: 6\npair_intervals: 10\n')
+    (tmp_path / 's.yaml').write_text('bond_intervals: 4\nthird_intervals: 6\npair_intervals: 10\n')
     files = {name: str(tmp_path / name) for name in ('a.extxyz', 't.extxyz', 's.yaml', 'p.h5', 'r.json')}
     arguments = [files['a.extxyz'], '-o', files['p.h5'], '--settings', files['s.yaml'], '--test', files['t.extxyz']]
     found = CliRunner().invoke(ufpnmr, ['fit-potential', *arguments, '--json', files['r.json']])

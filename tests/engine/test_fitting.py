@@ -13,17 +13,19 @@ from click.testing import CliRunner
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
+from aiida_ufpnmr.engine.regression.learning import FRACTIONS
+from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
+from aiida_ufpnmr.engine.regression.tuning import Coordinate
 from aiida_ufpnmr.engine.settings import read_settings
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
-from aiida_ufpnmr.engine.ufp.equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
-from aiida_ufpnmr.engine.ufp.learning import FRACTIONS, learning_curve
+from aiida_ufpnmr.engine.ufp.learning import learning_curve
 from aiida_ufpnmr.engine.ufp.problem import Problem, closest_distances
 from aiida_ufpnmr.engine.ufp.splines import Grid
-from aiida_ufpnmr.engine.ufp.tuning import Coordinate, cross_validate, tune
+from aiida_ufpnmr.engine.ufp.tuning import cross_validate, tune
 
-SETTINGS = PotentialSettings(leg_intervals=4, third_intervals=6, pair_intervals=10)
+SETTINGS = PotentialSettings(bond_intervals=4, third_intervals=6, pair_intervals=10)
 
 
 @pytest.fixture(scope='module')
@@ -110,7 +112,7 @@ def test_data_added_later_give_the_fit_of_all_data_at_once(tmp_path, labelled):
     at_once = run_fit(whole)
     one, other = at_once.potential, continued.potential
     numbers = [(one.one_body, other.one_body), (one.closest_distance, other.closest_distance)]
-    for kind in ('pairs', 'trios'):
+    for kind in ('pairs', 'triplets'):
         for name, term in getattr(one, kind).items():
             numbers.append((term.coefficients, getattr(other, kind)[name].coefficients))
     for expected, found in numbers:
@@ -197,7 +199,7 @@ def test_tuning_measures_structures_by_fits_that_did_not_see_them(problem, label
 
 def test_tuning_only_accepts_what_lowers_the_withheld_errors(example_data):
     """Begun with bonds cut off: pairs alone to 2 Å."""
-    poor = PotentialSettings(leg_intervals=4, third_intervals=6, pair_intervals=8, pair_cutoff=2.0, ridge_trio=1e9)
+    poor = PotentialSettings(bond_intervals=4, third_intervals=6, pair_intervals=8, pair_cutoff=2.0, ridge_triplet=1e9)
     grid = {'pair_cutoff': (2.0, 6.0), 'ridge_pair': (1e-2, 1e-1)}
     labelled = read_dataset(example_data).subset(range(0, 73, 4))
     chosen, report = tune(labelled, poor, grid, sweeps=1)
@@ -212,7 +214,11 @@ def test_tuning_only_accepts_what_lowers_the_withheld_errors(example_data):
 def test_every_entry_of_a_mapping_is_tuned(example_data):
     labelled = read_dataset(example_data).subset(range(0, 73, 6))
     settings = PotentialSettings(
-        leg_intervals=4, third_intervals=6, pair_intervals=8, pair_cutoff={'default': 6.0, 'P-S': 2.2}, ridge_trio=1e9
+        bond_intervals=4,
+        third_intervals=6,
+        pair_intervals=8,
+        pair_cutoff={'default': 6.0, 'P-S': 2.2},
+        ridge_triplet=1e9,
     )
     coordinates = Coordinate.all_of(settings, ('pair_cutoff', 'pair_intervals'))
     assert [(c.name, c.entry, c.value(settings)) for c in coordinates] == [
@@ -225,22 +231,25 @@ def test_every_entry_of_a_mapping_is_tuned(example_data):
 
 
 def test_settings_that_the_grids_cannot_follow_end_a_search_and_nothing_else(labelled):
-    settings = PotentialSettings(leg_intervals=4, third_intervals=6, pair_intervals=10, folds=2)
+    settings = PotentialSettings(bond_intervals=4, third_intervals=6, pair_intervals=10, folds=2)
     chosen, report = tune(labelled, settings, {'pair_intervals': (4, 10)}, sweeps=1)
     assert chosen.pair_intervals == 10 and len(report['trials']) == 1
 
 
-def test_penalties_may_differ_by_pair_and_trio(labelled):
-    """A pair and a trio that are all but forbidden."""
+def test_penalties_may_differ_by_pair_and_triplet(labelled):
+    """A pair and a triplet that are all but forbidden."""
     settings = dataclasses.replace(
-        SETTINGS, ridge_pair={'S-Li': 1e9}, ridge_trio={'Li-S-P': 1e9}, curvature_trio={'default': 3.0, 'S-S-S': 5.0}
+        SETTINGS,
+        ridge_pair={'S-Li': 1e9},
+        ridge_triplet={'Li-S-P': 1e9},
+        curvature_triplet={'default': 3.0, 'S-S-S': 5.0},
     )
     potential = run_fit(Problem.of(labelled, settings)).potential
     below = potential.pairs['Li', 'S'].grid.functions_below(potential.closest_distance[0, 2])
     assert abs(potential.pairs['Li', 'S'].coefficients[below:]).max() < 1e-3
     assert abs(potential.pairs['Li', 'P'].coefficients[below:]).max() > 1e-2
-    assert abs(potential.trios['Li', 'P', 'S'].coefficients).max() < 1e-5 < 1e-2
-    assert abs(potential.trios['Li', 'S', 'S'].coefficients).max() > 1e-2
+    assert abs(potential.triplets['Li', 'P', 'S'].coefficients).max() < 1e-5 < 1e-2
+    assert abs(potential.triplets['Li', 'S', 'S'].coefficients).max() > 1e-2
 
 
 @pytest.mark.parametrize('breaks', [np.linspace(1, 5, 9), [1.0, 1.2, 1.6, 2.0, 3.0, 3.1, 5.0]])
@@ -259,15 +268,15 @@ def test_second_differences_are_second_derivatives_at_the_knots(breaks):
     [
         ('pair_cutoff: {Li-S: 6.0, S-Li: 5.0}', 'given twice'),
         ('pair_cutoff: {Li: 6.0}', 'does not name 2 elements'),
-        ('trio_cutoff: {Li-S-Xx: 4.0}', 'does not name 3 elements'),
-        ('trio_cutoff: {Li-S-S: 0.5}', 'must lie between 1 and 20'),
+        ('triplet_cutoff: {Li-S-Xx: 4.0}', 'does not name 3 elements'),
+        ('triplet_cutoff: {Li-S-S: 0.5}', 'must lie between 1 and 20'),
         ('pair_cutoff: {Li-S: far}', "'pair_cutoff', Li-S must be a finite number"),
         ('ridge_pair: {Li-S: -1}', 'must be positive'),
         ('pair_knots: {Li-S: [1, 2, 3]}', 'five or more ascending'),
         ('pair_knots: {Li-S: [1, 2, 2, 3, 4]}', 'five or more ascending'),
         ('pair_knots: [1, 2, 3, 4, 5]', 'name: value'),
-        ('trio_knots: {Li-S-S: [[1, 2, 3, 4, 5]]}', 'three lists'),
-        ('trio_knots: {Li-S-S: [[1, 2, 3, 4, 5], [1, 2, 3, 4, 6], [1, 2, 3, 4, 9]]}', 'must have the same knots'),
+        ('triplet_knots: {Li-S-S: [[1, 2, 3, 4, 5]]}', 'three lists'),
+        ('triplet_knots: {Li-S-S: [[1, 2, 3, 4, 5], [1, 2, 3, 4, 6], [1, 2, 3, 4, 9]]}', 'must have the same knots'),
         ('curvature_pair: {Cl-S: 3.0}', 'names Cl, but the structures hold Li, P, S'),
     ],
 )
@@ -278,9 +287,9 @@ def test_bad_entries_of_settings_are_refused_in_one_line(tmp_path, labelled, tex
     assert '\n' not in str(caught.value)
 
 
-def test_settings_by_pair_and_trio_are_read_from_yaml(tmp_path):
+def test_settings_by_pair_and_triplet_are_read_from_yaml(tmp_path):
     (tmp_path / 's.yaml').write_text(
-        'pair_cutoff: {default: 7, Li-Li: 6}\nridge_pair: {S-Li: 1e-3}\ntrio_cutoff: 4\n'
+        'pair_cutoff: {default: 7, Li-Li: 6}\nridge_pair: {S-Li: 1e-3}\ntriplet_cutoff: 4\n'
         'pair_knots:\n  P-S: [1, 1.5, 2, 3, 4]\n'
     )
     settings = read_settings(PotentialSettings, tmp_path / 's.yaml')
@@ -288,7 +297,7 @@ def test_settings_by_pair_and_trio_are_read_from_yaml(tmp_path):
     # an exponent without a point is text to YAML
     assert settings.of_pair('ridge_pair', ('Li', 'S')) == 1e-3
     assert settings.of_pair('ridge_pair', ('Li', 'P')) == PotentialSettings().ridge_pair
-    assert settings.of_trio('trio_cutoff', ('Li', 'P', 'S')) == 4.0
+    assert settings.of_triplet('triplet_cutoff', ('Li', 'P', 'S')) == 4.0
     assert settings.stated_pair_knots(('S', 'P')) == [1.0, 1.5, 2.0, 3.0, 4.0]
 
 
@@ -318,7 +327,7 @@ def files(tmp_path, labelled):
     """Two halves of the structures and a settings file of a small basis."""
     write_dataset(tmp_path / 'a.extxyz', labelled)
     write_dataset(tmp_path / 'b.extxyz', labelled.subset([1, 4, 7, 10]))
-    (tmp_path / 's.yaml').write_text('leg_intervals: 4\nthird_intervals: 6\npair_intervals: 10\n')
+    (tmp_path / 's.yaml').write_text('bond_intervals: 4\nthird_intervals: 6\npair_intervals: 10\n')
     return tmp_path
 
 
@@ -370,7 +379,7 @@ def test_command_records_a_resample_and_the_same_seed_gives_the_same_potential(f
         found = invoke(files, 'a.extxyz', '-o', name, '--settings', 's.yaml', '--resample', seed, '--no-posterior')
         assert found.exit_code == 0, found.output
     p, q, r = (UltraFastPotential.load(files / name) for name in ('p.h5', 'q.h5', 'r.h5'))
-    assert json.loads(p.settings)['resample'] == 1 and json.loads(r.settings)['resample'] == 2
+    assert (p.settings.resample, r.settings.resample) == (1, 2)
     assert p.identity == q.identity != r.identity
     assert p.training_sha256 == r.training_sha256  # of all labels, from which the seed draws
 
@@ -381,7 +390,7 @@ def test_command_continues_from_equations(files):
     assert found.exit_code == 0, found.output
     results = json.loads((files / 'r.json').read_text())
     assert results['structures'] == 16
-    assert results['settings']['leg_intervals'] == 4
+    assert results['settings']['bond_intervals'] == 4
     refused = invoke(files, 'b.extxyz', '-o', 'r.h5', '--add-to', 'e.h5', '--settings', 's.yaml')
     assert isinstance(refused.exception, InputError) and 'fix the settings' in str(refused.exception)
     assert not (files / 'r.h5').exists()

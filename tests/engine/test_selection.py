@@ -22,7 +22,7 @@ from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential, fit_p
 from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
 
 #: Fits that take half a second.
-SETTINGS = PotentialSettings(leg_intervals=4, third_intervals=6, pair_intervals=10, folds=3)
+SETTINGS = PotentialSettings(bond_intervals=4, third_intervals=6, pair_intervals=10, folds=3)
 
 
 def bare(atoms) -> Atoms:
@@ -76,7 +76,7 @@ def test_the_choice_is_the_greedy_one_of_the_exact_information(crystal_potential
     """Twin: determinants of everything that was chosen so far, with all rows."""
     candidates = small_cells(8)
     found = select_structures(crystal_potential, candidates, 4)
-    error = json.loads(crystal_potential.settings)['forces_error_meV_per_angstrom'] / 1000
+    error = crystal_potential.settings.forces_error_meV_per_angstrom / 1000
     whitening = np.tril(crystal_potential.posterior.whitening).astype(float)
     rows = []
     for one in candidates:

@@ -8,6 +8,7 @@ import pytest
 from aiida_ufpnmr.engine.dataset import Dataset, forces, read_dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.regression.calibration import Noise, coverage, cross_fitted, fit_noise
 from aiida_ufpnmr.engine.ufp import (
     PotentialSettings,
     UltraFastPotential,
@@ -16,13 +17,12 @@ from aiida_ufpnmr.engine.ufp import (
     force_uncertainty,
     uncertainty,
 )
-from aiida_ufpnmr.engine.ufp.calibration import Sample, coverage, cross_fitted, fit_noise
+from aiida_ufpnmr.engine.ufp.calibration import Sample
 from aiida_ufpnmr.engine.ufp.features import features, local_features
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
-from aiida_ufpnmr.engine.ufp.posterior import Noise
 from aiida_ufpnmr.engine.ufp.problem import Problem
 
-SETTINGS = PotentialSettings(leg_intervals=5, third_intervals=7, pair_intervals=12)
+SETTINGS = PotentialSettings(bond_intervals=5, third_intervals=7, pair_intervals=12)
 
 
 @pytest.fixture(scope='module')

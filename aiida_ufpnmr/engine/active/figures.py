@@ -1,4 +1,4 @@
-"""What became of errors and labels from generation to generation."""
+"""Figure of errors and labels from generation to generation."""
 
 from __future__ import annotations
 

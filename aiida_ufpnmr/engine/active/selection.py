@@ -1,36 +1,37 @@
 """Choose structures to label by what a potential does not know of them.
 
-The forces of a structure are linear in the coefficients of the potential, so the labels of structures with design rows X, of
-an error s, would add I = ½ ln det(1 + X A⁻¹ Xᵀ / s²) to what is known of the coefficients, where A⁻¹ is the covariance of their
-posterior (MacKay, Neural Comput. 4, 590 (1992)). Structures are taken one by one, each the one that adds most once those
-before it are known; of two that are alike, the second adds little. The sum is at least 1 − 1/e of the best that any choice
-could reach (Krause, Singh & Guestrin, J. Mach. Learn. Res. 9, 235 (2008)). Tensors are linear in the weights of the EFG model
-in the same way; as the two models share no weights, what a structure tells both is the sum.
+The forces of a structure are linear in the coefficients of the potential, so the labels of structures with design rows
+X, of an error s, would add I = ½ ln det(1 + X A⁻¹ Xᵀ / s²) to what is known of the coefficients, where A⁻¹ is the
+covariance of their posterior (MacKay, Neural Comput. 4, 590 (1992)). Structures are taken one by one, each the one that
+adds most once those before it are known; of two that are alike, the second adds little. The sum is at least 1 − 1/e of
+the best that any choice could reach (Krause, Singh & Guestrin, J. Mach. Learn. Res. 9, 235 (2008)). Tensors are linear
+in the weights of the EFG model in the same way; as the two models share no weights, what a structure tells both is the
+sum.
 
-A committee is the way of models that have no posterior: those structures come first on which potentials fitted to resamples
-of the labels disagree most (Seung, Opper & Sompolinsky, COLT 1992, 287). The spread of such potentials is an estimate, from
-a few samples, of what the posterior of a linear model gives in closed form; and it does not know that of two structures that
-are alike the second adds little.
+A committee is the way of models that have no posterior: those structures come first on which potentials fitted to
+resamples of the labels disagree most (Seung, Opper & Sompolinsky, COLT 1992, 287). The spread of such potentials is an
+estimate, from a few samples, of what the posterior of a linear model gives in closed form; and it does not know that of
+two structures that are alike the second adds little.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from scipy.linalg import blas
 
 from aiida_ufpnmr.engine.dft.screening import unsuitable
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.regression.posterior import squared_lengths, whiten
 from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
-from aiida_ufpnmr.engine.ufp.posterior import Posterior, extrapolation_grade
+from aiida_ufpnmr.engine.ufp.posterior import Posterior
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+from aiida_ufpnmr.engine.ufp.uncertainty import extrapolation_grade
 
 METHODS = ('information', 'committee', 'random')
 #: Directions that are kept of each structure: those of which most would be learned.
@@ -56,7 +57,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen of some candidates.
+    """The choice among some candidates.
 
     Attributes:
         index: candidates in the order in which they were chosen.
@@ -64,7 +65,8 @@ class Selection:
         force_error: (n_candidates,) expected error of a force component, root mean square over the structure, eV/Å.
         grade: (n_candidates,) largest extrapolation grade of its atoms.
         refused: why a candidate cannot be labelled, by index.
-        disagreement: (n_candidates,) largest disagreement of the committee on a force, eV/Å; ``None`` without a committee.
+        disagreement: (n_candidates,) largest disagreement of the committee on a force, eV/Å; ``None`` without a
+            committee.
     """
 
     index: list[int]
@@ -130,7 +132,14 @@ def select_structures(
             order = np.argsort(-spread[usable], kind='stable')
         chosen = _capped(order, sources, n, max_per_source)
         gain = [float('nan')] * len(chosen)
-    return Selection([int(usable[i]) for i in chosen], gain, error, grade, refused, spread)
+    return Selection(
+        index=[int(usable[i]) for i in chosen],
+        gain=gain,
+        force_error=error,
+        grade=grade,
+        refused=refused,
+        disagreement=spread,
+    )
 
 
 def _check_committee(method: str, committee: Sequence[UltraFastPotential], efg_model: EfgModel | None) -> None:
@@ -181,15 +190,14 @@ def _look_at(
 def _whitened_forces(
     potential: UltraFastPotential, posterior: Posterior, atoms: Atoms, types: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """X A^(−1/2) over the error s of labels, (n_columns, 3 n_atoms), and the posterior variance of the forces (n_atoms, 3).
+    """X A^(−1/2) over the error s of labels, (n_columns, 3 n_atoms), and the posterior variance of the forces (n_atoms,
+    3).
 
     The error is the one by which the fit weighs forces.
     """
-    rows = np.asfortranarray(features(atoms, types, potential.basis)[:, N_LEADING:], dtype=np.float32)
-    whitened = blas.strmm(1.0, posterior.whitening, rows, lower=1)
-    variance = np.einsum('ij,ij->j', whitened, whitened, dtype=float).reshape(-1, 3)
-    error = json.loads(potential.settings)['forces_error_meV_per_angstrom'] / 1000
-    return whitened / np.float32(error), variance
+    whitened = whiten(posterior.whitening, features(atoms, types, potential.basis)[:, N_LEADING:])
+    error = potential.settings.forces_error_meV_per_angstrom / 1000
+    return whitened / np.float32(error), squared_lengths(whitened).reshape(-1, 3)
 
 
 def _sketch(rows: np.ndarray) -> np.ndarray:
@@ -201,7 +209,7 @@ def _sketch(rows: np.ndarray) -> np.ndarray:
 
 
 class _Knowledge:
-    """What a model knows of some structures, and what their labels would add to it.
+    """Knowledge that a model has of some structures, and would gain from their labels.
 
     Args:
         sketches: of the structures, (n_columns, up to _DIRECTIONS) each.
@@ -215,7 +223,7 @@ class _Knowledge:
         self._parts = [slice(i * _DIRECTIONS, (i + 1) * _DIRECTIONS) for i in range(len(sketches))]
 
     def gains(self) -> np.ndarray:
-        """What each structure would add, nats."""
+        """Information that the labels of each structure would add, nats."""
         blocks = np.array([self._covariance[part, part] for part in self._parts])
         return 0.5 * np.linalg.slogdet(np.eye(_DIRECTIONS) + blocks)[1]
 

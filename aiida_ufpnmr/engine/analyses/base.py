@@ -24,7 +24,6 @@ from aiida_ufpnmr.engine.files import plain
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns, TensorSettings
 from aiida_ufpnmr.engine.records import Record
-from aiida_ufpnmr.engine.settings import Settings
 from aiida_ufpnmr.engine.tables import html_table
 from aiida_ufpnmr.engine.trajectories.paths import IonPaths, PathSettings, ion_paths
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory

@@ -97,8 +97,9 @@ def label(
 ):  # fmt: skip
     """Label structures with DFT: energy, forces, stress and the EFG tensor of every atom.
 
-    STRUCTURES is any file that ASE reads, or an H5MD trajectory. Each structure is safe as soon as it is done: after a kill,
-    the same command goes on where it was. A structure that is refused or fails is named, and the others go on.
+    STRUCTURES is any file that ASE reads, or an H5MD trajectory. Each structure is safe as soon as it is done: after a
+    kill, the same command goes on where it was. A structure that is refused or fails is named, and the others go
+    on.
     """
     check_outputs(output, json_path)
     options = {

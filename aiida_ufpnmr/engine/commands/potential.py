@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 
 import click
@@ -47,7 +46,7 @@ def _number(value: float | None, digits: int = 1) -> str:
 
 
 def _setting(value: float | dict[str, float]) -> str:
-    """A setting that is a number, or a mapping by pair or trio."""
+    """A setting that is a number, or a mapping by pair or triplet."""
     if isinstance(value, dict):
         return ' '.join(f'{name} {number:g}' for name, number in value.items())
     return f'{value:g}'
@@ -166,8 +165,8 @@ def fit_potential(
 ):
     """Fit an ultra-fast potential to DFT energies, forces and (where labelled) stresses.
 
-    Without --test, whole groups of structures (config_type) are withheld in turn, and the errors on them are reported; the
-    potential that is written is fitted to everything.
+    Without --test, whole groups of structures (config_type) are withheld in turn, and the errors on them are reported;
+    the potential that is written is fitted to everything.
     """
     check_outputs(output, save_equations, plot, json_path)
     if add_to is not None and (settings_path is not None or tuned or learning or resample is not None):
@@ -250,7 +249,7 @@ def evaluate_potential(potential, data, plot, json_path):
         'atoms': atoms,
         'data_sha256': dataset.content_hash,
         'training_sha256': loaded.training_sha256 or None,
-        'settings': json.loads(loaded.settings) or None,
+        'settings': None if loaded.settings is None else dataclasses.asdict(loaded.settings),
         'potential_versions': recorded_versions(potential) if potential.suffix == '.h5' else None,
         'versions': versions(),
         'timing': {

@@ -168,7 +168,8 @@ def print_table(rows: Iterable[Sequence[str]], title: str | None = None) -> None
 
 
 def run(group: click.Group, name: str) -> None:
-    """Run a click group as a program: one line and status 2 for bad input, status 1 for anything else that went wrong."""
+    """Run a click group as a program: one line and status 2 for bad input, status 1 for anything else that went
+    wrong."""
     try:
         sys.exit(group.main(prog_name=name, standalone_mode=False) or 0)
     except InputError as error:

@@ -25,9 +25,10 @@ from ase import Atoms
 
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
 from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
-from aiida_ufpnmr.engine.dft.labels import LABEL_KEY, Engine, LabellingError, Labels, Source, labelled_atoms, labels_of
+from aiida_ufpnmr.engine.dft.labels import Engine, LabellingError, Labels, Source, labelled_atoms, labels_of
 from aiida_ufpnmr.engine.dft.pieces import Pieces
 from aiida_ufpnmr.engine.dft.programs import Programs
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 from aiida_ufpnmr.engine.dft.screening import unsuitable
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
@@ -84,7 +85,7 @@ def label_structures(
     wall = time.perf_counter() - began
     return {
         'engine': engine.name,
-        'engine_versions': sorted({atoms.info['engine_version'] for atoms in rows}),
+        'engine_versions': sorted({found.version for found in labels.values()}),
         'settings': batch.settings,
         'settings_sha256': batch.settings_sha256,
         'datasets': _datasets(labels.values()),
@@ -93,7 +94,7 @@ def label_structures(
         'labelled_before': sum(key not in waiting for key in batch.keys.values()),
         'refused': [_entry(sources, number, reason) for number, reason in batch.refused.items()],
         'failed': [_entry(sources, number, reason) for number, reason in failed.items()],
-        'converged_late': sum(atoms.info['scf_attempt'] > 1 for atoms in rows),
+        'converged_late': sum(found.attempt > 1 for found in labels.values()),
         'success_fraction': fraction,
         'min_success_fraction': min_success_fraction,
         'enough': enough,
@@ -152,8 +153,13 @@ class Batch:
     def row(self, number: int, labels: Labels) -> Atoms:
         """A structure with its labels and the record of how they were made."""
         source = self.sources[number]
-        record = {'engine': self.engine.name, 'settings_sha256': self.settings_sha256, LABEL_KEY: self.keys[number]}
-        return labelled_atoms(source, labels, self.engine.describe(source.atoms) | record)
+        record = LabelRecord(
+            engine=self.engine.name,
+            settings_sha256=self.settings_sha256,
+            label_sha256=self.keys[number],
+            **self.engine.describe(source.atoms),
+        )
+        return labelled_atoms(source, labels, record)
 
 
 def _children_cpu() -> float:
@@ -176,8 +182,8 @@ def _labelled_before(output: Path, wanted: set[str]) -> dict[str, Labels]:
     if not output.exists():
         return {}
     rows = list(read_dataset(output))
-    found = {atoms.info.get(LABEL_KEY): atoms for atoms in rows}
-    lost = sum(atoms.info.get(LABEL_KEY) not in wanted for atoms in rows)
+    found = {LabelRecord.of(atoms.info).label_sha256: atoms for atoms in rows}
+    lost = sum(LabelRecord.of(atoms.info).label_sha256 not in wanted for atoms in rows)
     if lost:
         raise InputError(
             f'{output}: holds {lost} of {len(rows)} structures that are not asked for now, or were labelled with '

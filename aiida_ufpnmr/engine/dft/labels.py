@@ -1,7 +1,8 @@
-"""What a DFT engine is asked for and what it gives: structures in, labelled structures that know their origin out."""
+"""The two sides of a DFT engine: structures in, labelled structures that know their origin out."""
 
 from __future__ import annotations
 
+import dataclasses
 import numbers
 import os
 from dataclasses import dataclass
@@ -16,14 +17,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from aiida_ufpnmr.engine.dataset import bare, stress
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
 from aiida_ufpnmr.engine.dft.programs import Programs
+from aiida_ufpnmr.engine.dft.record import LabelRecord
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.trajectories.trajectory import POSITION, Trajectory
-
-#: Entry of a row's comment line: from which structure and which settings its labels come, as one hash.
-LABEL_KEY = 'label_sha256'
-#: Entries that name the file which stands for the core of an element begin with this.
-_DATASET = 'dataset_'
 
 
 class LabellingError(RuntimeError):
@@ -41,7 +38,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Labels:
-    """What one run of an engine gives.
+    """The labels that one run of an engine gives.
 
     Attributes:
         energy: eV, extrapolated to zero smearing.
@@ -84,7 +81,7 @@ class Engine(Protocol):
     shares_structures: bool
 
     def describe(self, atoms: Atoms) -> dict[str, Any]:
-        """What the settings become for this structure, for its comment line."""
+        """The settings as they become for this structure, by attributes of its :class:`LabelRecord`."""
 
     def label(self, atoms: Atoms, folder: Path, checkpoints: Path, programs: Programs, processes: int) -> Labels:
         """Run the code in ``folder``; :class:`LabellingError` where it gives no labels.
@@ -149,22 +146,27 @@ def _trajectory_frames(path: Path, chosen: slice) -> list[tuple[int, Atoms]]:
     return frames
 
 
-def labelled_atoms(source: Source, labels: Labels, record: dict[str, Any]) -> Atoms:
-    """The structure with its labels, and in its comment line what it said before, its origin and ``record``."""
+def labelled_atoms(source: Source, labels: Labels, record: LabelRecord) -> Atoms:
+    """The structure with its labels, and in its comment line what it said before and the record of the label.
+
+    Args:
+        record: all of it but what ``source`` and ``labels`` say.
+    """
     atoms = bare(source.atoms)
-    atoms.info = {
+    record = dataclasses.replace(
+        record,
+        source_file=source.file,
+        source_row=source.row,
+        source_sha256=structure_sha256(source.atoms),
+        engine_version=labels.version,
+        scf_attempt=labels.attempt,
+        smearing_ev=labels.smearing_ev,
+        datasets=labels.datasets,
+    )
+    said = {
         key: value for key, value in source.atoms.info.items() if isinstance(value, (str, bool, np.bool_, numbers.Real))
     }
-    atoms.info |= {
-        'source_file': source.file,
-        'source_row': source.row,
-        'source_sha256': structure_sha256(source.atoms),
-        'engine_version': labels.version,
-        'scf_attempt': labels.attempt,
-        'smearing_ev': labels.smearing_ev,
-        **{f'{_DATASET}{symbol}': labels.datasets[symbol] for symbol in sorted(labels.datasets)},
-        **record,
-    }
+    atoms.info = said | record.entries()
     atoms.calc = SinglePointCalculator(
         atoms,
         energy=labels.energy,
@@ -178,15 +180,18 @@ def labelled_atoms(source: Source, labels: Labels, record: dict[str, Any]) -> At
 
 def labels_of(atoms: Atoms) -> Labels:
     """The labels of a row that :func:`labelled_atoms` has made; :class:`KeyError` where it has not."""
-    found = atoms.calc.results
+    found, record = atoms.calc.results, LabelRecord.of(atoms.info)
+    for name in ('engine_version', 'scf_attempt', 'smearing_ev'):
+        if getattr(record, name) is None:
+            raise KeyError(name)
     return Labels(
         energy=found['energy'],
         free_energy=found['free_energy'],
         forces=found['forces'],
         stress=stress(atoms),
         efg=atoms.arrays['efg'],
-        version=atoms.info['engine_version'],
-        datasets={key.removeprefix(_DATASET): value for key, value in atoms.info.items() if key.startswith(_DATASET)},
-        attempt=int(atoms.info['scf_attempt']),
-        smearing_ev=float(atoms.info['smearing_ev']),
+        version=record.engine_version,
+        datasets=dict(record.datasets),
+        attempt=int(record.scf_attempt),
+        smearing_ev=float(record.smearing_ev),
     )

@@ -1,4 +1,4 @@
-"""Which combinations of channels a model keeps: those that carry most of what its training structures hold.
+"""Combinations of channels that a model keeps: those that carry most of what its training structures hold.
 
 Uncentred principal components (Goscinski, Musil, Pozdnyakov, Nigam & Ceriotti, J. Chem. Phys. 155, 104106 (2021)). They
 see structures only, never labels.

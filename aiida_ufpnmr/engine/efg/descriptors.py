@@ -22,7 +22,7 @@ _MARGIN = 8
 
 @dataclass(frozen=True)
 class Expansion:
-    """How the density of the neighbours is expanded: all that fixes the coefficients c[species n, l m].
+    """The expansion of the density of neighbours: all that fixes the coefficients c[species n, l m].
 
     Attributes:
         known_species: chemical symbols of the neighbours, in the order of the channels.
@@ -75,7 +75,8 @@ class Expansion:
         return len(self.known_species) * self.n_max
 
     def species_indices(self, numbers: np.ndarray) -> np.ndarray:
-        """Which of the known species each atom is; :class:`InputError` for one that is none of them."""
+        """The place of each atom's element among the known species; :class:`InputError` for one that is none of
+        them."""
         indices = self._channel_of_number[np.asarray(numbers, int)]
         if (indices < 0).any():
             strange = chemical_symbols[int(numbers[np.argmin(indices)])]

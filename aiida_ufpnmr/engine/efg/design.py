@@ -21,7 +21,7 @@ from aiida_ufpnmr.engine.efg.terms import KernelTerms, LinearTerms
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """How environments become rows.
+    """The map from environments to design rows.
 
     Attributes:
         l_max: largest angular momentum.
@@ -56,7 +56,7 @@ class Design:
         chosen = np.sort(farthest_points(invariants, sparse_points))
         points = Environments.joined(environments).chosen(chosen)
         kernel = SparseKernel.of(points.features(scale), invariants[chosen], zeta)
-        return cls(l_max, channels, messages, scale, kernel)
+        return cls(l_max=l_max, channels=channels, messages=messages, scale=scale, kernel=kernel)
 
     @property
     def n_columns(self) -> int:
@@ -76,7 +76,7 @@ class Design:
         return rows, self.kernel.unexplained(features, rows)
 
     def terms(self, weights: np.ndarray) -> LinearTerms | KernelTerms:
-        """What predicts with the weights (n_columns,) of a fit."""
+        """The terms that predict with the weights (n_columns,) of a fit."""
         if self.kernel is None:
             density, messages = np.split(weights, [self._density_columns])
             terms = LinearTerms(*contraction_weights(self.scale * density, self.l_max, self.channels), messages)
@@ -101,4 +101,5 @@ class Design:
         kernel = None
         if isinstance(terms, KernelTerms):
             kernel = SparseKernel(group['equivariant'][...], terms.points, terms.zeta, group['projection'][...])
-        return cls(l_max, channels, messages, float(group.attrs['scale']), kernel)
+        scale = float(group.attrs['scale'])
+        return cls(l_max=l_max, channels=channels, messages=messages, scale=scale, kernel=kernel)

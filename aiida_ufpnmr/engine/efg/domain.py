@@ -1,4 +1,4 @@
-"""Where a model knows its way: how strange the surroundings of an ion are, seen from the training set.
+"""The domain of a model: how strange the surroundings of an ion are, seen from the training set.
 
 The distance is that of Mahalanobis, in the λ = 0 features, which neither labels nor the fit have a say in. Directions
 along which the training set hardly varies count as if it did by a share of its whole variance.
@@ -72,8 +72,8 @@ class Domain:
         """Squared distance of ions from the mean, (n,)."""
         apart = invariant_features(environments.density) - self.mean
         along = apart @ self.directions
-        whole = self.other * np.einsum('ij,ij->i', apart, apart)
-        return np.maximum(whole - along**2 @ self.stretch, 0.0)
+        all_alike = self.other * np.einsum('ij,ij->i', apart, apart)
+        return np.maximum(all_alike - along**2 @ self.stretch, 0.0)
 
     def grades(self, environments: Environments) -> np.ndarray:
         """Extrapolation grades (n,): the distance over that of grade 1."""

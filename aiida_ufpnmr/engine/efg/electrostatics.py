@@ -59,12 +59,12 @@ def _reciprocal_vectors(cell: np.ndarray, longest: float) -> np.ndarray:
 @nb.njit(cache=True, nogil=True, inline='always')
 def _add(out, x, y, z, factor):
     """Add the λ = 2 components of ``factor`` times the outer product of a vector with itself."""
-    root = np.sqrt(2.0)
-    out[0] += factor * root * x * y
-    out[1] += factor * root * y * z
+    sqrt_2 = np.sqrt(2.0)
+    out[0] += factor * sqrt_2 * x * y
+    out[1] += factor * sqrt_2 * y * z
     out[2] += factor * (2 * z * z - x * x - y * y) / np.sqrt(6.0)
-    out[3] += factor * root * x * z
-    out[4] += factor * (x * x - y * y) / root
+    out[3] += factor * sqrt_2 * x * z
+    out[4] += factor * (x * x - y * y) / sqrt_2
 
 
 @nb.njit(cache=True, nogil=True)

@@ -1,4 +1,4 @@
-"""What a model sees of ions: the density of their neighbours, and what these tell of their own surroundings."""
+"""Ions as a model sees them: the density of their neighbours, and what these tell of their own surroundings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Environments:
 
 @dataclass(frozen=True, eq=False)
 class Representation:
-    """How surroundings become numbers: the same for training and for prediction.
+    """The map from surroundings to numbers, the same for training and for prediction.
 
     Attributes:
         expansion: of the density.

@@ -20,12 +20,13 @@ from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.posterior import EfgPosterior, frequency_error_khz
 from aiida_ufpnmr.engine.efg.prediction import predict_labelled
 from aiida_ufpnmr.engine.efg.problem import EfgProblem
-from aiida_ufpnmr.engine.efg.ridge import RidgeSolution
 from aiida_ufpnmr.engine.efg.settings import EfgSettings, penalties_of
-from aiida_ufpnmr.engine.efg.validation import Withheld, choose_penalties
+from aiida_ufpnmr.engine.efg.validation import Withheld
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
-from aiida_ufpnmr.engine.ufp.posterior import Noise
+from aiida_ufpnmr.engine.regression.calibration import Noise
+from aiida_ufpnmr.engine.regression.compressed_rows import RidgeSolution
+from aiida_ufpnmr.engine.regression.penalties import choose_penalties
 
 
 def fit_efg_model(
@@ -73,7 +74,9 @@ def fit_efg_model(
         withheld = Withheld.of(problem, folds, parts, moments, fold_penalties, penalty)
         noise, calibration = withheld.calibrate(problem)
         domain = dataclasses.replace(Domain.of(moments), limit=withheld.limit)
-        posterior = EfgPosterior(problem.design, solution.whitening, penalty, noise, domain)
+        posterior = EfgPosterior(
+            design=problem.design, whitening=solution.whitening, penalty=penalty, noise=noise, domain=domain
+        )
     fitted = problem.model(solution.weights, penalty, posterior)
 
     train = [problem.predicted(fitted.terms, k) for k in range(len(dataset))]
@@ -115,7 +118,7 @@ def fit_efg_model(
 
 
 def _no_errors(train: dict[str, Any], ions: int) -> dict[str, Any]:
-    """What stands in place of errors where nothing could be withheld."""
+    """Stand-ins for errors where nothing could be withheld: NaN."""
     return {
         **dict.fromkeys(train, float('nan')),
         'ions': ions,

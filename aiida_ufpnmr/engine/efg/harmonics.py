@@ -10,7 +10,7 @@ import numpy as np
 
 
 def harmonic_constants(l_max: int) -> np.ndarray:
-    """What :func:`real_harmonics` multiplies with, (3, l_max + 1, l_max + 1) by l and |m|.
+    """Factors in :func:`real_harmonics`, (3, l_max + 1, l_max + 1) by l and |m|.
 
     The normalisation of Y_lm (√2 of m ≠ 0 included), and the two factors of the recursion from l to l + 1.
     """

@@ -17,7 +17,8 @@ FAST = {'reassoc', 'contract', 'nsz'}
 
 @nb.njit(cache=True, inline='always')
 def spline_weights(r, spacing, last, cutoff, width):
-    """Where in a table of uniform cubic B-splines a distance lies, at most ``last``, and what its four coefficients weigh.
+    """Interval of a distance in a table of uniform cubic B-splines, at most ``last``, and the weights of its
+    coefficients.
 
     The weights fade out as a shifted cosine over the last ``width`` before ``cutoff``.
     """

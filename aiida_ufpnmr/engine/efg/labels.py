@@ -11,7 +11,8 @@ from aiida_ufpnmr.engine.errors import InputError
 TOLERANCE = 1e-2
 #: Below this (a.u.) it is, whatever the tensor: some 0.1 kHz in 7Li.
 ROUNDING = 1e-5
-#: Tensors so many times larger than any others were written in another unit: one atomic unit is 97 V/Å² and 9.7·10²¹ V/m².
+#: Tensors so many times larger than any others were written in another unit: one atomic unit is 97 V/Å² and 9.7·10²¹
+#: V/m².
 OTHER_UNIT = 30.0
 #: Tensors below this (a.u.), 1 kHz in 7Li, may be as small as they like: those of a site of cubic symmetry.
 SMALL = 1e-4
@@ -26,7 +27,8 @@ def labelled_tensors(dataset: Dataset, species: str) -> tuple[list[np.ndarray], 
     The first are booleans over the ions of the structure; they pick rows of a prediction.
 
     Raises:
-        InputError: a tensor that is no EFG (with a trace, or not symmetric), or tensors in other units than atomic ones as
+        InputError: a tensor that is no EFG (with a trace, or not symmetric), or tensors in other units than atomic
+            ones as
             far as that can be told: some unlike the others, or too large for any nucleus.
     """
     masks, tensors = [], []

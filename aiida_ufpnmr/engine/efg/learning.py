@@ -9,11 +9,9 @@ import numpy as np
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.efg.metrics import efg_errors
 from aiida_ufpnmr.engine.efg.problem import EfgProblem
-from aiida_ufpnmr.engine.efg.ridge import CompressedRows, RidgeSolution
 from aiida_ufpnmr.engine.efg.settings import EfgSettings, penalties_of
-from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.progress import progress
-from aiida_ufpnmr.engine.ufp.learning import FRACTIONS, stretches
+from aiida_ufpnmr.engine.regression.compressed_rows import CompressedRows, RidgeSolution
+from aiida_ufpnmr.engine.regression.learning import errors_by_size, exponent, folds_of
 
 #: What is followed along the curve.
 FOLLOWED = ('omega_q_mae_khz', 'c_q_mae_khz', 'quaternion_dot_fraction_above_0_9')
@@ -36,40 +34,29 @@ def learning_curve(dataset: Dataset, species: str, settings: EfgSettings) -> dic
     Raises:
         InputError: the structures are of one group, so nothing can be withheld.
     """
-    folds = dataset.folds(settings.folds, settings.seed)
-    if not folds:
-        raise InputError(
-            f'{dataset.source}: a single group cannot be withheld, so there is no learning curve; '
-            'name groups (config_type)'
-        )
+    folds = folds_of(dataset, settings.folds, settings.seed, 'there is no learning curve')
     problem = EfgProblem.of(dataset, species, settings)
     folds = [members for members in folds if any(len(problem.tensors[k]) for k in members)]
-    rng = np.random.default_rng(settings.seed)
-    table = np.full((len(folds), len(FRACTIONS), 2 + len(FOLLOWED)), np.nan)
-    with progress(len(folds) * len(FRACTIONS), 'learning curve', 'fit') as bar:
-        for f, members in enumerate(folds):
-            rows, known = CompressedRows(problem.design.n_columns), np.zeros(0, int)
-            for k, stretch in enumerate(stretches(dataset, np.setdiff1d(np.arange(len(dataset)), members), rng)):
-                rows += problem.compressed(stretch)
-                known = np.append(known, stretch)
-                if len(rows.targets):
-                    fits = (RidgeSolution([rows], penalty).weights for penalty in penalties_of(settings))
-                    errors = [_errors(problem, weights, members, known) for weights in fits]
-                    table[f, k] = min(errors, key=lambda found: found[2])
-                bar.update()
-    mean, spread = np.nanmean(table, axis=0), np.nanstd(table, axis=0)
-    late = slice(len(FRACTIONS) // 2, None)
-    exponent = needed = None
-    if np.ptp(mean[late, 0]) > 0:
-        exponent = float(np.polyfit(np.log(mean[late, 0]), np.log(mean[late, 2]), 1)[0])
-    if exponent is not None and exponent < 0:
-        needed = float(mean[-1, 0] * (AIM_KHZ / mean[-1, 2]) ** (1 / exponent))
+
+    def empty() -> CompressedRows:
+        return CompressedRows(problem.design.n_columns)
+
+    def measure(rows: CompressedRows, known: np.ndarray, withheld: np.ndarray) -> tuple[float, ...] | None:
+        if not len(rows.targets):
+            return None
+        fits = (RidgeSolution([rows], penalty).weights for penalty in penalties_of(settings))
+        return min((_errors(problem, weights, withheld, known) for weights in fits), key=lambda found: found[2])
+
+    mean, spread = errors_by_size(dataset, folds, settings.seed, empty, problem.compressed, measure)
+    power, needed = exponent(mean[:, 0], mean[:, 2]), None
+    if power is not None and power < 0:
+        needed = float(mean[-1, 0] * (AIM_KHZ / mean[-1, 2]) ** (1 / power))
     return {
         'ions': mean[:, 0],
         'train_omega_q_mae_khz': mean[:, 1],
         **{name: mean[:, 2 + k] for k, name in enumerate(FOLLOWED)},
         **{f'{name}_spread': spread[:, 2 + k] for k, name in enumerate(FOLLOWED)},
-        'omega_q_exponent': exponent,
+        'omega_q_exponent': power,
         'ions_for_7_4_khz': needed,
         'folds': len(folds),
     }

@@ -1,4 +1,4 @@
-"""What the neighbours of an ion tell of their own surroundings.
+"""Messages: what the neighbours of an ion tell of their own surroundings.
 
 The density expansion of a neighbour j, c_λ(j), is coupled with the direction in which the ion sees it and summed over
 the neighbours of one species, Σ_j R_nl(r_ij) [Y_l(r̂_ij) ⊗ c_λ(j)]_2: the simplest equivariant message of Nigam,
@@ -52,7 +52,7 @@ def coupling_table(l_max: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def told_by(coefficients: np.ndarray, species: np.ndarray, mixing: np.ndarray) -> np.ndarray:
-    """What each atom has to tell, (n_atoms, 8, channels): three numbers of λ = 1, five of λ = 2.
+    """The message of each atom, (n_atoms, 8, channels): three numbers of λ = 1, five of λ = 2.
 
     Args:
         coefficients: (n_atoms, 9, n) density expansion up to λ = 2.

@@ -19,7 +19,7 @@ from aiida_ufpnmr.engine.efg.tensors import (
     to_irreps,
     well_defined_frame,
 )
-from aiida_ufpnmr.engine.ufp.calibration import coverage
+from aiida_ufpnmr.engine.regression.calibration import coverage
 
 #: Key and limit of the fractions of ions whose frame is met that well.
 OVERLAPS = {'0_9': 0.9, '0_99': 0.99, '0_999': 0.999}

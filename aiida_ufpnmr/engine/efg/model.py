@@ -112,7 +112,8 @@ class EfgModel:
         return np.flatnonzero(np.asarray(numbers) == atomic_numbers[self.species])
 
     def centres(self, numbers: np.ndarray) -> np.ndarray:
-        """Indices of the atoms whose surroundings a prediction needs: the ions, or all where neighbours tell of theirs."""
+        """Indices of the atoms whose surroundings a prediction needs: the ions, or all where neighbours tell of
+        theirs."""
         return self.representation.centres(self.ions(numbers), len(numbers))
 
     def predict(self, atoms: Atoms) -> np.ndarray:
@@ -161,7 +162,7 @@ class EfgModel:
         return predict
 
     def whitened_rows(self, atoms: Atoms) -> np.ndarray:
-        """What labels of all ions of a structure would tell, (n_columns, 5 n_ions).
+        """Whitened rows of the components of all ions of a structure, (n_columns, 5 n_ions).
 
         Products of the columns are the covariance of the predicted components in units of the variance of the labels'
         noise.

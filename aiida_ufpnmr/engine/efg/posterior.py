@@ -1,4 +1,4 @@
-"""What an EFG model does not know: the Gaussian posterior of its weights, as expected errors and as a grade.
+"""The Gaussian posterior of an EFG model's weights, as expected errors and as a grade.
 
 The rows have a Gaussian prior of unit width and the labels Gaussian noise of the penalty's width, so the mean variance
 of the five components of an ion with rows x is v = penalty · tr(x A⁻¹ xᵀ)/5, A = XᵀX + penalty (Bishop, Pattern
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import h5py
 import numpy as np
-from scipy.linalg import blas
 
 from aiida_ufpnmr.engine.efg.design import Design
 from aiida_ufpnmr.engine.efg.domain import Domain
@@ -21,7 +20,8 @@ from aiida_ufpnmr.engine.efg.environments import Environments
 from aiida_ufpnmr.engine.efg.isotopes import Isotope
 from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU, moment_of
 from aiida_ufpnmr.engine.efg.terms import KernelTerms, LinearTerms
-from aiida_ufpnmr.engine.ufp.posterior import Noise
+from aiida_ufpnmr.engine.regression.calibration import Noise
+from aiida_ufpnmr.engine.regression.posterior import pack, squared_lengths, unpack, whiten
 
 
 def frequency_error_khz(error: np.ndarray, isotope: str | Isotope) -> np.ndarray:
@@ -55,7 +55,7 @@ def variances(design: Design, whitening: np.ndarray, penalty: float, environment
         whitening: (n_columns, n_columns) float32 lower triangular W with WᵀW = A⁻¹.
     """
     whitened, unexplained = whitened_rows(design, whitening, environments)
-    squares = np.einsum('ij,ij->j', whitened, whitened, dtype=float).reshape(-1, 5)
+    squares = squared_lengths(whitened).reshape(-1, 5)
     return penalty * squares.mean(axis=1) + unexplained
 
 
@@ -65,8 +65,7 @@ def whitened_rows(design: Design, whitening: np.ndarray, environments: Environme
     Their products are the covariance of what the model predicts, in units of the variance of the labels' noise.
     """
     rows, unexplained = design.rows(environments)
-    flat = np.asfortranarray(rows.reshape(-1, rows.shape[2]).T, dtype=np.float32)
-    return blas.strmm(1.0, whitening, flat, lower=1, overwrite_b=1), unexplained
+    return whiten(whitening, rows.reshape(-1, rows.shape[2]).T), unexplained
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +98,7 @@ class EfgPosterior:
     def write(self, group: h5py.Group) -> None:
         """Write into a group of a model's file: 2 n² bytes for n columns."""
         self.design.write(group)
-        group['whitening'] = self.whitening[np.tril_indices(len(self.whitening))]
+        group['whitening'] = pack(self.whitening)
         group.attrs['noise_floor'], group.attrs['noise_scale'], group.attrs['noise_power'] = (
             self.noise.floor,
             self.noise.scale,
@@ -123,12 +122,9 @@ class EfgPosterior:
             ValueError: the parts do not fit each other.
         """
         design = Design.read(group, l_max, channels, messages, terms)
-        packed, n = group['whitening'][...], design.n_columns
-        if len(packed) != n * (n + 1) // 2:
+        whitening = unpack(group['whitening'][...])
+        if len(whitening) != design.n_columns:
             raise ValueError('the posterior does not fit the weights')
-        if not np.isfinite(packed).all():
-            raise ValueError('the posterior is NaN or infinite')
-        whitening = np.zeros((n, n), np.float32)
-        whitening[np.tril_indices(n)] = packed
         noise = Noise(*(float(group.attrs[f'noise_{name}']) for name in ('floor', 'scale', 'power')))
-        return cls(design, np.asfortranarray(whitening), penalty, noise, Domain.read(group['domain']))
+        domain = Domain.read(group['domain'])
+        return cls(design=design, whitening=whitening, penalty=penalty, noise=noise, domain=domain)

@@ -150,9 +150,9 @@ def _collect(start: int, futures: list, ions: int) -> Part:
     found = [future.result() for future in futures]
     judged = {start + k: x for k, x in enumerate(found) if isinstance(x, EfgPrediction)}
     return Part(
-        start,
-        np.stack([x.tensors if isinstance(x, EfgPrediction) else x for x in found]),
-        np.array(list(judged), int),
-        np.array([x.error for x in judged.values()]).reshape(-1, ions),
-        np.array([x.grade for x in judged.values()]).reshape(-1, ions),
+        first=start,
+        tensors=np.stack([x.tensors if isinstance(x, EfgPrediction) else x for x in found]),
+        judged=np.array(list(judged), int),
+        error=np.array([x.error for x in judged.values()]).reshape(-1, ions),
+        grade=np.array([x.grade for x in judged.values()]).reshape(-1, ions),
     )

@@ -17,16 +17,16 @@ from aiida_ufpnmr.engine.efg.isotopes import get_isotope
 from aiida_ufpnmr.engine.efg.labels import labelled_tensors
 from aiida_ufpnmr.engine.efg.model import EfgModel, baseline_components, expansion_of
 from aiida_ufpnmr.engine.efg.posterior import EfgPosterior
-from aiida_ufpnmr.engine.efg.ridge import CompressedRows
 from aiida_ufpnmr.engine.efg.settings import EfgSettings
 from aiida_ufpnmr.engine.efg.tensors import from_irreps, to_irreps
 from aiida_ufpnmr.engine.efg.terms import KernelTerms, LinearTerms
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.regression.compressed_rows import CompressedRows
 
 
 @dataclass(frozen=True, eq=False)
 class EfgProblem:
-    """What a fit of one species starts from.
+    """The problem of one species, from which a fit starts.
 
     Attributes:
         dataset: the labelled structures.
@@ -88,7 +88,18 @@ class EfgProblem:
             raise InputError(
                 f'{dataset.source}: no labelled {species} atom has a neighbour; raise the cutoff'
             ) from None
-        return cls(dataset, species, isotope, settings, masks, tensors, representation, baseline, environments, design)
+        return cls(
+            dataset=dataset,
+            species=species,
+            isotope=isotope,
+            settings=settings,
+            masks=masks,
+            tensors=tensors,
+            representation=representation,
+            baseline=baseline,
+            environments=environments,
+            design=design,
+        )
 
     @property
     def ions(self) -> int:
@@ -112,16 +123,16 @@ class EfgProblem:
     def model(self, weights: np.ndarray, penalty: float, posterior: EfgPosterior | None = None) -> EfgModel:
         """The model with the weights of a fit."""
         return EfgModel(
-            self.species,
-            self.isotope,
-            self.representation.expansion.known_species,
-            self.settings,
-            penalty,
-            self.representation.mixing,
-            self.representation.message_mixing,
-            self.design.terms(weights),
-            self.dataset.content_hash,
-            posterior,
+            species=self.species,
+            isotope=self.isotope,
+            known_species=self.representation.expansion.known_species,
+            settings=self.settings,
+            penalty=penalty,
+            mixing=self.representation.mixing,
+            message_mixing=self.representation.message_mixing,
+            terms=self.design.terms(weights),
+            training_sha256=self.dataset.content_hash,
+            posterior=posterior,
         )
 
 

@@ -24,13 +24,14 @@ def gto_basis(r: np.ndarray, n_max: int, cutoff: float) -> np.ndarray:
     overlap = 0.5 * (exponents[:, None] + exponents) ** (-power / 2) * gamma(power / 2)
     norm = 1 / np.sqrt(np.diag(overlap))
     values, vectors = eigh(overlap * np.outer(norm, norm))
-    root = vectors @ np.diag(values**-0.5) @ vectors.T
+    inverse_sqrt = vectors @ np.diag(values**-0.5) @ vectors.T
     primitive = r ** n[:, None] * np.exp(-exponents[:, None] * r**2) * norm[:, None]
-    return root @ primitive
+    return inverse_sqrt @ primitive
 
 
 def bessel_zeros(n_max: int, l_max: int) -> np.ndarray:
-    """The first positive zeros of the spherical Bessel functions j_l, (l_max + 1, n_max); those of l + 1 lie between those of l."""
+    """The first positive zeros of the spherical Bessel functions j_l, (l_max + 1, n_max); those of l + 1 lie between
+    those of l."""
     zeros = np.pi * np.arange(1, n_max + l_max + 1)
     rows = [zeros[:n_max]]
     for l in range(1, l_max + 1):
@@ -40,7 +41,8 @@ def bessel_zeros(n_max: int, l_max: int) -> np.ndarray:
 
 
 def laplacian_basis(r: np.ndarray, n_max: int, l_max: int, cutoff: float) -> np.ndarray:
-    """Eigenfunctions of the Laplacian that vanish at the cut-off, (l_max + 1, n_max, len(r)), orthonormal with r² on [0, cutoff].
+    """Eigenfunctions of the Laplacian that vanish at the cut-off, (l_max + 1, n_max, len(r)), orthonormal with r² on
+    [0, cutoff].
 
     j_l(z_nl r/cutoff): the smoothest functions that there are for their number (Bigi, Huguenin-Dumittan, Ceriotti &
     Manolopoulos, J. Chem. Phys. 157, 234101 (2022)). Zero beyond.

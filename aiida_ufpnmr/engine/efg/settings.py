@@ -36,15 +36,16 @@ class EfgSettings:
     Attributes:
         cutoff: neighbours up to here are seen, Å.
         cutoff_width: the last stretch over which they fade, Å.
-        radial_basis: ``gto``, Gaussian-type functions, or ``laplacian``, spherical Bessel functions that vanish at the cut-off.
+        radial_basis: ``gto``, Gaussian-type functions, or ``laplacian``, spherical Bessel functions that vanish at
+            the cut-off.
         n_max: radial functions.
         l_max: largest angular momentum, at least 2. Errors fall markedly up to 8.
         sigma: width of the Gaussian that stands for an atom, Å.
         scale: distance beyond which neighbours weigh less, Å.
         exponent: how fast they do; 0 for not at all.
         mixed_channels: combinations of (species, radial function) that are kept for each l, by principal components.
-        message_channels: combinations of channels of each rank that every neighbour tells of its own surroundings; 0 for
-            none. They bring twice the cut-off into reach.
+        message_channels: combinations of channels of each rank that every neighbour tells of its own surroundings;
+            0 for none. They bring twice the cut-off into reach.
         charges: point charges by element, in elementary charges, whose EFG (Ewald) is taken off the labels before the
             fit and added to predictions: a baseline for what lies beyond the cut-off. ``null`` for none.
         zeta: power of the kernel: 1 for a model that is linear in the features, more for SA-GPR on sparse points.
@@ -89,5 +90,5 @@ class EfgSettings:
 
 
 def penalties_of(settings: EfgSettings) -> list[float]:
-    """What cross-validation chooses the penalty from."""
+    """The penalties that cross-validation chooses from."""
     return list(PENALTIES) if settings.penalty is None else [settings.penalty]

@@ -93,11 +93,11 @@ class SparseKernel:
     def unexplained(self, equivariant: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Mean prior variance of the components that lies outside the space, (n,); ``rows`` are of :meth:`rows`."""
         c = equivariant.shape[1]
-        whole, within = ((x**2).sum(axis=(1, 2)) for x in (equivariant, rows))
-        return np.maximum(whole - within, 0.0) / c
+        total, within = ((x**2).sum(axis=(1, 2)) for x in (equivariant, rows))
+        return np.maximum(total - within, 0.0) / c
 
     def directions(self, weights: np.ndarray) -> np.ndarray:
-        """What :func:`sum_kernels` needs, (m, f), to evaluate weights (n_columns,)."""
+        """The directions (m, f) by which :func:`sum_kernels` evaluates weights (n_columns,)."""
         m, c, _ = self.equivariant.shape
         return np.einsum('mcf,mc->mf', self.equivariant, (self.projection @ weights).reshape(m, c))
 

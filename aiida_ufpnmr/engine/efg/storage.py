@@ -38,7 +38,8 @@ _IDENTITY = 'identity.json'
 
 
 def identity_of(model_sha256: str, trajectory: Trajectory, errors_every: int) -> str:
-    """What tells one run from another: the model, what is asked for, and the trajectory by its steps and ends."""
+    """Hash that tells one run from another: of the model, what is asked for, and the trajectory by its steps and
+    ends."""
     digest = hashlib.sha256(f'{model_sha256} {errors_every}'.encode())
     digest.update(trajectory.series(POSITION)['step'][...].tobytes())
     for frame in (0, trajectory.n_frames - 1):

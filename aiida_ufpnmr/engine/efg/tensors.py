@@ -198,7 +198,7 @@ def orientation_overlap(tensors: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def well_defined_frame(tensors: np.ndarray, margin: float = 0.1) -> np.ndarray:
-    """Where the principal frame means something, (...,) booleans.
+    """Mask of tensors whose principal frame means something, (...,) booleans.
 
     It does not for a tensor below ``TINY``, nor within ``margin`` of η = 1, where y and z swap, or of η = 0, where x
     and y turn freely.

@@ -1,4 +1,4 @@
-"""What gives the λ = 2 components from the expansion of the density: a linear model, or a sum over sparse points."""
+"""Terms that give the λ = 2 components from the density's expansion: a linear model, or a sum over sparse points."""
 
 from __future__ import annotations
 

@@ -13,13 +13,14 @@ from aiida_ufpnmr.engine.efg.descriptors import feature_count
 from aiida_ufpnmr.engine.efg.labels import labelled_tensors
 from aiida_ufpnmr.engine.efg.messages import message_count
 from aiida_ufpnmr.engine.efg.problem import EfgProblem
-from aiida_ufpnmr.engine.efg.ridge import RidgeSolution
 from aiida_ufpnmr.engine.efg.settings import PENALTIES, EfgSettings
-from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.regression.learning import folds_of
+from aiida_ufpnmr.engine.regression.penalties import cross_validated
+from aiida_ufpnmr.engine.regression.tuning import CoordinateSearch, changes
 from aiida_ufpnmr.engine.settings import settings_to_json
 
-#: Values that are tried of each setting, in ascending order, most telling first. The penalty is chosen anew for each of them.
+#: Values that are tried of each setting, in ascending order, most telling first. The penalty is chosen anew for each of
+#: them.
 GRID: dict[str, tuple] = {
     'cutoff': (4.0, 5.0, 6.0, 7.0),
     'l_max': (4, 6, 8, 10),
@@ -43,17 +44,9 @@ MOST_COLUMNS = 5000
 
 def cross_validated_error(problem: EfgProblem, folds, penalties) -> tuple[float, float]:
     """Relative RMSE of the tensor over all folds, each predicted by a fit to the others, and the best penalty."""
-    parts = [problem.compressed(members) for members in folds]
     size = sum(float(np.sum(tensors**2)) for tensors in problem.tensors)
-    errors = []
-    for penalty in penalties:
-        total = 0.0
-        for f, part in enumerate(parts):
-            kept = [other for k, other in enumerate(parts) if k != f]
-            total += part.squared_error(RidgeSolution(kept, penalty).weights)
-        errors.append(float(np.sqrt(total / size)) if size else 0.0)
-    best = int(np.argmin(errors))
-    return errors[best], penalties[best]
+    squared, penalty = cross_validated([problem.compressed(members) for members in folds], penalties)
+    return float(np.sqrt(squared / size)) if size else 0.0, penalty
 
 
 def tune(
@@ -77,11 +70,7 @@ def tune(
     Raises:
         InputError: the structures are of one group, so nothing can be withheld, or hold no labels.
     """
-    folds = dataset.folds(settings.folds, settings.seed)
-    if not folds:
-        raise InputError(
-            f'{dataset.source}: a single group cannot be withheld, so nothing can be tuned; name groups (config_type)'
-        )
+    folds = folds_of(dataset, settings.folds, settings.seed, 'nothing can be tuned')
     labelled_tensors(dataset, species)
     trials: dict[str, tuple[EfgSettings, float, float]] = {}
     elements = len(dataset.species)
@@ -103,25 +92,19 @@ def tune(
             trials[key] = trial, error, penalty
         return trials[key][1]
 
-    best = settings
-    before = lowest = measure(best)
-    with progress(2 * len(grid) * sweeps, 'tuning', 'setting') as bar:
-        for _ in range(sweeps):
-            began = best
-            for name, values in grid.items():
-                for direction in (1, -1):
-                    best, lowest = _along(measure, best, lowest, name, values[::direction])
-                    bar.update()
-                    bar.set_postfix_str(f'{lowest:.3f}')
-            if best == began:
-                break
+    best = CoordinateSearch(
+        grid=grid,
+        score=measure,
+        threshold=lambda lowest: (1 - LEAST_GAIN) * lowest,
+        shown=lambda _, lowest: f'{lowest:.3f}',
+    ).run(settings, sweeps)
     key = settings_to_json(best if best.zeta > 1 else dataclasses.replace(best, sparse_points=2))
     chosen = dataclasses.replace(best, penalty=trials[key][2])
     return chosen, {
-        'efg_relative_rmse_before': before,
-        'efg_relative_rmse': lowest,
+        'efg_relative_rmse_before': measure(settings),
+        'efg_relative_rmse': measure(best),
         'folds': len(folds),
-        'changed': {name: getattr(best, name) for name in grid if getattr(best, name) != getattr(settings, name)},
+        'changed': changes(settings, best, grid),
         'penalty': chosen.penalty,
         'trials': [
             {**{name: getattr(trial, name) for name in grid}, 'penalty': penalty, 'efg_relative_rmse': error}
@@ -129,20 +112,3 @@ def tune(
             if np.isfinite(error)
         ],
     }
-
-
-def _along(measure, best: EfgSettings, lowest: float, name: str, values) -> tuple[EfgSettings, float]:
-    """Follow one setting along ``values`` beyond where it stands, as long as the error falls."""
-    ascending, here = values[-1] > values[0], getattr(best, name)
-    for value in values:
-        if (value <= here) if ascending else (value >= here):
-            continue
-        try:
-            trial = dataclasses.replace(best, **{name: value})
-        except ValueError:
-            break
-        error = measure(trial)
-        if error > (1 - LEAST_GAIN) * lowest:
-            break
-        best, lowest = trial, error
-    return best, lowest

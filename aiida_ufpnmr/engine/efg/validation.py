@@ -1,4 +1,5 @@
-"""Cross-validation of the EFG model over folds of whole groups: which penalty, how large the errors, how far from the training set."""
+"""Predictions of withheld groups by EFG models that did not see them: errors, variances, distances from the training
+set."""
 
 from __future__ import annotations
 
@@ -12,61 +13,9 @@ from aiida_ufpnmr.engine.efg.domain import WITHIN, Domain
 from aiida_ufpnmr.engine.efg.metrics import expected_and_real
 from aiida_ufpnmr.engine.efg.posterior import variances
 from aiida_ufpnmr.engine.efg.problem import EfgProblem
-from aiida_ufpnmr.engine.efg.ridge import CompressedRows, RidgeSolution
 from aiida_ufpnmr.engine.efg.tensors import to_irreps
-from aiida_ufpnmr.engine.progress import progress
-from aiida_ufpnmr.engine.ufp.calibration import cross_fitted, fit_noise
-from aiida_ufpnmr.engine.ufp.posterior import Noise
-
-#: Penalty where too few groups leave nothing to choose it by.
-DEFAULT_PENALTY = 3e-2
-
-
-def choose_penalties(parts: list[CompressedRows], penalties: Sequence[float]) -> tuple[list[float], float]:
-    """For each fold the penalty that the others would choose among themselves, and the one that all choose.
-
-    Args:
-        parts: the rows of each fold; one alone is no fold, and leaves nothing to choose by.
-        penalties: to choose from; of one alone there is no choice.
-    """
-    n = len(parts)
-    if len(penalties) == 1 or n == 1:
-        penalty = penalties[0] if len(penalties) == 1 else DEFAULT_PENALTY
-        return [penalty] * n if n > 1 else [], penalty
-    with progress(len(penalties) * n * (n + 1) // 2, 'cross-validation', 'solve') as bar:
-        errors = _pair_errors(parts, penalties, bar)
-    return _chosen_penalties(errors, penalties)
-
-
-def _pair_errors(parts: list[CompressedRows], penalties, bar) -> np.ndarray:
-    """Squared error on fold g of the model trained without folds f and g, (penalties, folds f, folds g).
-
-    On the diagonal (f = g) stands the error on f of the model trained without f.
-    """
-    n = len(parts)
-    errors = np.zeros((len(penalties), n, n))
-    for p, penalty in enumerate(penalties):
-        for f in range(n):
-            for g in range(f, n):
-                kept = [part for k, part in enumerate(parts) if k not in (f, g)]
-                if not kept:  # two folds: nothing is left inside
-                    continue
-                weights = RidgeSolution(kept, penalty).weights
-                errors[p, f, g] = parts[g].squared_error(weights)
-                errors[p, g, f] = parts[f].squared_error(weights)
-                bar.update()
-    return errors
-
-
-def _chosen_penalties(errors: np.ndarray, penalties) -> tuple[list[float], float]:
-    """For each fold the penalty that is best without it, and the one that is best for all."""
-    n = errors.shape[1]
-    diagonal = errors[:, np.arange(n), np.arange(n)]
-    best = penalties[int(np.argmin(diagonal.sum(axis=1)))]
-    if n == 2:  # without one of two folds there is nothing to choose by
-        return [DEFAULT_PENALTY] * 2, best
-    within = errors.sum(axis=2) - diagonal
-    return [penalties[int(k)] for k in np.argmin(within, axis=0)], best
+from aiida_ufpnmr.engine.regression.calibration import Noise, cross_fitted, fit_noise
+from aiida_ufpnmr.engine.regression.compressed_rows import RidgeSolution
 
 
 @dataclass(frozen=True)
@@ -112,7 +61,7 @@ class Withheld:
         return max(float(np.quantile(np.concatenate(self.squared_distance), WITHIN)), 1e-12)
 
     def calibrate(self, problem: EfgProblem) -> tuple[Noise, dict[str, Any]]:
-        """How variances become errors, and whether they do: each fold is judged by what the others show."""
+        """The noise, and how well expected errors hold: each fold is judged by the noise that the others show."""
         predicted, reference, variance, fold = map(
             np.concatenate, (self.tensors, problem.tensors, self.variance, self.fold)
         )

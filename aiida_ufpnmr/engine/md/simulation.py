@@ -23,9 +23,9 @@ from aiida_ufpnmr.engine.md.thermostats import CHAIN_LENGTH
 from aiida_ufpnmr.engine.neighbours import Surroundings, complete_cell, surroundings
 from aiida_ufpnmr.engine.ufp.kernels import compute
 from aiida_ufpnmr.engine.ufp.lists import surroundings_in
-from aiida_ufpnmr.engine.ufp.posterior import extrapolation_grade
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.tables import build_tables
+from aiida_ufpnmr.engine.ufp.uncertainty import extrapolation_grade
 
 #: Steps between two looks at the world (interruption, output): short enough that nobody waits.
 _CHUNK_ATOM_STEPS = 100_000

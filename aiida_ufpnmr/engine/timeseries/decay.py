@@ -42,8 +42,9 @@ class DecayFit:
     """Result of :func:`fit_decay`; times in the unit of the lags.
 
     Attributes:
-        verdict: ``decay``, or ``no decay within the trajectory`` where the curve does not fall, or falls and yet pins no
-            decay time down; ``reason`` tells these apart. Then τ, its interval, γ and the plateau are NaN.
+        verdict: ``decay``, or ``no decay within the trajectory`` where the curve does not fall, or falls and yet
+            pins no decay time down; ``reason`` tells these apart. Then τ, its interval, γ and the plateau
+            are NaN.
         tau: decay time.
         tau_ci95: its 95 % interval.
         tau_lower_bound: where there is no decay, the shortest time (95 % one-sided) with which all of the slow part
@@ -105,7 +106,8 @@ def fit_decay(
     least 2.5 %; the chance comes from curves drawn with the correlated errors of :mod:`curve_noise`. With ``samples``
     the interval is widened, where needed, to the 2.5 and 97.5 % points of their fits.
 
-    Where ``gamma`` is free and the curve shows a decay but does not tell γ and τ apart, γ is fixed to 1, which ``reason``
+    Where ``gamma`` is free and the curve shows a decay but does not tell γ and τ apart, γ is fixed to 1, which
+    ``reason``
     says: the plain exponential asks less of the data.
 
     Without ``first_lag``, it is the first lag after which the curve departs from its own fit, averaged over the lags
@@ -113,9 +115,10 @@ def fit_decay(
     part. It passes over the white noise at lag 0 and over vibrations that fade.
 
     With ``decays=2`` two plain exponentials are fitted, from the first lag from which these describe the curve.
-    ``'auto'`` does so where they describe the curve better than one plain exponential from that lag on, by more than noise
-    around one ever shows in 400 drawn curves, and clearly better than a stretched one, where γ is free. Where this is in
-    doubt, the one decay is given with an interval that holds the slow time of the other description, too.
+    ``'auto'`` does so where they describe the curve better than one plain exponential from that lag on, by more than
+    noise around one ever shows in 400 drawn curves, and clearly better than a stretched one, where γ is free. Where
+    this is in doubt, the one decay is given with an interval that holds the slow time of the other description,
+    too.
 
     Args:
         lag: (n_lags,) equally spaced, from 0.

@@ -111,7 +111,8 @@ class HopRate:
 def _find_hops(path, window, threshold, residence, memory, anchor, weight, t):
     """Frames of the hops of one ion, and the anchors before and after each. path: (n_frames, 3).
 
-    Goes on from frame ``t`` with an ``anchor`` of so much ``weight``, none where that is zero, and returns where another
+    Goes on from frame ``t`` with an ``anchor`` of so much ``weight``, none where that is zero, and returns where
+    another
     call with more frames has to go on: frame and weight; ``anchor`` is changed in place.
     """
     n_frames = len(path)

@@ -1,12 +1,13 @@
 """Mean square displacement by FFT, the diffusion coefficient with its interval, and whether the motion is diffusion.
 
-Ions in a cage have a slope, too: their displacement rises as long as the run is not much longer than the memory of the cage.
-So a verdict asks for more than a slope. Positions are averaged over eighths of the run, which removes vibrations, and with
-x the path of an ion through these averages, x̄ its mean and Δ its steps,
+Ions in a cage have a slope, too: their displacement rises as long as the run is not much longer than the memory of the
+cage. So a verdict asks for more than a slope. Positions are averaged over eighths of the run, which removes vibrations,
+and with x the path of an ion through these averages, x̄ its mean and Δ its steps,
 
     confinement = − Σ (x − x̄)·Δ / Σ |x − x̄|², in units of its value for free diffusion.
 
-It depends on second moments alone, so it is 1 for any walk of independent steps, be they small or rare and long. A cage pulls
+It depends on second moments alone, so it is 1 for any walk of independent steps, be they small or rare and long. A cage
+pulls
 back: 1.3 where the run is 1.3 times as long as its memory, 3 where it is much longer. A drift has less than 1.
 """
 
@@ -33,7 +34,8 @@ TOO_FEW = 'no diffusion told: too few paths to know from a drift or a cage'
 UNITS = 16
 #: Averages of positions along a path in which a cage is told from free motion.
 AVERAGES = 8
-#: Confinement in a cage whose memory is three quarters of the run: what free motion is told from where ions move little.
+#: Confinement in a cage whose memory is three quarters of the run: what free motion is told from where ions move
+#: little.
 CAGED = 1.28
 #: Ions that move farther than this in half of the run, Å, leave any cage that a solid has.
 HOP = 1.5
@@ -56,7 +58,8 @@ class Diffusion:
         ci95_cm2_per_s: its 95 % interval.
         exponent, exponent_ci95: d ln MSD / d ln t over the window, 1 for diffusion without vibrations, 0 for rattling;
             and its 95 % interval.
-        confinement, confinement_ci95: pull towards the mean place, 1 for diffusion and more in a cage; and its interval.
+        confinement, confinement_ci95: pull towards the mean place, 1 for diffusion and more in a cage; and its
+            interval.
         verdict: ``diffusion``, or what speaks against it.
     """
 
@@ -198,7 +201,9 @@ def _verdict(bent: float, error: float, far: bool) -> str:
     """Words for a displacement that rises; ``error`` is half a 95 % interval of the confinement ``bent``."""
     if not np.isfinite(error):
         return TOO_FEW
-    doubt = 1.25 * error if far else error  # two and a half standard errors where only a surprise speaks against diffusion
+    doubt = (
+        1.25 * error if far else error
+    )  # two and a half standard errors where only a surprise speaks against diffusion
     if bent + doubt < 1:
         return DRIFT
     if bent - doubt > 1:

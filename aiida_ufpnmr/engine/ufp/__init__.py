@@ -2,9 +2,9 @@
 
 from aiida_ufpnmr.engine.ufp.calculator import UltraFastCalculator
 from aiida_ufpnmr.engine.ufp.fitting import fit_potential
-from aiida_ufpnmr.engine.ufp.posterior import extrapolation_grade, force_uncertainty, uncertainty
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
+from aiida_ufpnmr.engine.ufp.uncertainty import extrapolation_grade, force_uncertainty, uncertainty
 
 __all__ = [
     'PotentialSettings',

@@ -1,4 +1,4 @@
-"""Which B-splines a potential has, and which column of the linear problem belongs to each."""
+"""The B-splines of a potential, and the column of the linear problem that belongs to each."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import scipy.sparse as sparse
 from ase.data import atomic_numbers, covalent_radii
 
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.ufp.layout import Layout, lay_out, padded
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 from aiida_ufpnmr.engine.ufp.splines import TRIM, Grid
-from aiida_ufpnmr.engine.ufp.tables import Layout, lay_out, padded
-from aiida_ufpnmr.engine.ufp.terms import Pair, PairTerm, Trio, TrioGrids, TrioTerm, pair_names, trio_names
+from aiida_ufpnmr.engine.ufp.terms import Pair, PairTerm, Triplet, TripletGrids, TripletTerm, pair_names, triplet_names
 
 #: Intervals of a pair that must lie below the data, so that the coefficients of the wall there are its own.
 _WALL_INTERVALS = 2
@@ -26,75 +26,87 @@ _CLOSEST_START = 0.05
 class Basis:
     """Grids of all terms, and the column of each coefficient.
 
-    Columns: one-body energies of the ``s`` species; then, for each pair of species, all functions but the last three, which
-    vanish at the cut-off; then, for each trio, the products that fade out at either end of every axis and that some triangle
-    can reach. In a trio whose outer atoms are of one species, products that differ by their exchange share a column.
+    Columns: one-body energies of the ``s`` species; then, for each pair of species, all functions but the last
+        three, which
+    vanish at the cut-off; then, for each triplet, the products that fade out at either end of every axis and that some
+    triangle can reach. In a triplet whose outer atoms are of one species, products that differ by their exchange
+    share a column.
 
     Attributes:
         species: chemical symbols in order of atomic number.
-        pairs, trios: the grids.
+        pairs, triplets: the grids.
         pair_columns: (n + 3,) int32 for each pair, -1 where a coefficient is zero by construction.
-        trio_columns: (a, b, c) int32 for each trio, likewise.
+        triplet_columns: (a, b, c) int32 for each triplet, likewise.
         n_columns: columns in all.
     """
 
     species: tuple[str, ...]
     pairs: Mapping[Pair, Grid]
-    trios: Mapping[Trio, TrioGrids]
+    triplets: Mapping[Triplet, TripletGrids]
     pair_columns: Mapping[Pair, np.ndarray]
-    trio_columns: Mapping[Trio, np.ndarray]
+    triplet_columns: Mapping[Triplet, np.ndarray]
     n_columns: int
 
     @classmethod
-    def of(cls, species: Sequence[str], pairs: Mapping[Pair, Grid], trios: Mapping[Trio, TrioGrids]) -> Basis:
+    def of(cls, species: Sequence[str], pairs: Mapping[Pair, Grid], triplets: Mapping[Triplet, TripletGrids]) -> Basis:
         """Number the coefficients of given grids; equal grids always get equal numbers."""
-        pair_columns, trio_columns, column = {}, {}, len(species)
+        pair_columns, triplet_columns, column = {}, {}, len(species)
         for pair, grid in pairs.items():
             pair_columns[pair] = np.full(grid.n_functions, -1, np.int32)
             pair_columns[pair][:-TRIM] = np.arange(column, column + grid.n_functions - TRIM)
             column += grid.n_functions - TRIM
-        for trio, grids in trios.items():
+        for triplet, grids in triplets.items():
             wanted = np.zeros([grid.n_functions for grid in grids], bool)
             inner = (slice(TRIM, -TRIM),) * 3
             wanted[inner] = _reachable(grids)[inner]
-            equal = trio[1] == trio[2]
+            equal = triplet[1] == triplet[2]
             if equal:
                 wanted &= np.tri(len(wanted), dtype=bool).T[:, :, None]
             numbered = np.full(wanted.shape, -1, np.int32)
             numbered[wanted] = np.arange(column, column + wanted.sum())
-            trio_columns[trio] = np.maximum(numbered, numbered.transpose(1, 0, 2)) if equal else numbered
+            triplet_columns[triplet] = np.maximum(numbered, numbered.transpose(1, 0, 2)) if equal else numbered
             column += int(wanted.sum())
-        return cls(tuple(species), pairs, trios, pair_columns, trio_columns, column)
+        return cls(
+            species=tuple(species),
+            pairs=pairs,
+            triplets=triplets,
+            pair_columns=pair_columns,
+            triplet_columns=triplet_columns,
+            n_columns=column,
+        )
 
     @cached_property
     def layout(self) -> Layout:
         """The grids as compiled code wants them."""
-        return lay_out(self.species, self.pairs, self.trios)
+        return lay_out(self.species, self.pairs, self.triplets)
 
     @cached_property
     def column_tables(self) -> tuple[np.ndarray, np.ndarray]:
-        """Columns of all pairs (s, s, n) and of all trios (trios, a, b, c), -1 where there is none."""
+        """Columns of all pairs (s, s, n) and of all triplets (triplets, a, b, c), -1 where there is none."""
         s = len(self.species)
         rows = padded([self.pair_columns[pair] for pair in self.pairs], -1)
         pairs = np.empty((s, s, rows.shape[1]), np.int32)
         for (a, b), row in zip(self.pairs, rows):
             i, j = self.species.index(a), self.species.index(b)
             pairs[i, j] = pairs[j, i] = row
-        return pairs, padded([self.trio_columns[trio] for trio in self.trios] or [np.full((1, 1, 1), -1, np.int32)], -1)
+        return pairs, padded(
+            [self.triplet_columns[triplet] for triplet in self.triplets] or [np.full((1, 1, 1), -1, np.int32)], -1
+        )
 
-    def expand(self, coefficients: np.ndarray) -> tuple[np.ndarray, dict[Pair, PairTerm], dict[Trio, TrioTerm]]:
-        """One-body energies, pair and trio terms of given coefficients (n_columns,), zero where there is no column."""
+    def expand(self, coefficients: np.ndarray) -> tuple[np.ndarray, dict[Pair, PairTerm], dict[Triplet, TripletTerm]]:
+        """One-body energies, pair and triplet terms of given coefficients (n_columns,), zero where there is no
+        column."""
         known = np.append(coefficients, 0.0)
         return (
             coefficients[: len(self.species)].copy(),
             {name: PairTerm(grid, known[self.pair_columns[name]]) for name, grid in self.pairs.items()},
-            {name: TrioTerm(grids, known[self.trio_columns[name]]) for name, grids in self.trios.items()},
+            {name: TripletTerm(grids, known[self.triplet_columns[name]]) for name, grids in self.triplets.items()},
         )
 
     def covers(self, a: str, b: str) -> float:
-        """The distance (Å) down to which all grids of two elements reach, as a pair, along legs and on third sides."""
+        """The distance (Å) down to which all grids of two elements reach, as a pair, along bonds and on third sides."""
         starts = [grid.start for name, grid in self.pairs.items() if set(name) == {a, b}]
-        for (centre, *others), (first, second, third) in self.trios.items():
+        for (centre, *others), (first, second, third) in self.triplets.items():
             starts += [grid.start for other, grid in zip(others, (first, second)) if {centre, other} == {a, b}]
             starts += [third.start] if set(others) == {a, b} else []
         return max(starts)
@@ -103,7 +115,7 @@ class Basis:
         """The columns that the energy of an atom of one species depends on, in order."""
         symbol = self.species[species]
         own = [columns for pair, columns in self.pair_columns.items() if symbol in pair]
-        own += [columns.ravel() for trio, columns in self.trio_columns.items() if symbol == trio[0]]
+        own += [columns.ravel() for triplet, columns in self.triplet_columns.items() if symbol == triplet[0]]
         found = np.unique(np.concatenate(own))
         return np.append(species, found[found >= 0])
 
@@ -118,10 +130,10 @@ class Basis:
             diagonal[columns[columns >= 0]] = settings.of_pair('ridge_pair', pair)
             curvature = settings.of_pair('curvature_pair', pair)
             curvatures.append(curvature * self._gram(sparse.csr_matrix(self.pairs[pair].second_differences()), columns))
-        for trio, columns in self.trio_columns.items():
-            diagonal[columns[columns >= 0]] = settings.of_trio('ridge_trio', trio)
-            curvature = settings.of_trio('curvature_trio', trio)
-            for axis, grid in enumerate(self.trios[trio]):
+        for triplet, columns in self.triplet_columns.items():
+            diagonal[columns[columns >= 0]] = settings.of_triplet('ridge_triplet', triplet)
+            curvature = settings.of_triplet('curvature_triplet', triplet)
+            for axis, grid in enumerate(self.triplets[triplet]):
                 factors = [sparse.identity(length) for length in columns.shape]
                 factors[axis] = sparse.csr_matrix(grid.second_differences())
                 differences = sparse.kron(sparse.kron(factors[0], factors[1]), factors[2])
@@ -143,7 +155,7 @@ def make_basis(species: Sequence[str], closest_distance: np.ndarray, settings: P
 
     Args:
         closest_distance: (s, s) shortest distances in the data, Å.
-        settings: with ``leg_intervals`` and ``third_intervals`` given.
+        settings: with ``bond_intervals`` and ``third_intervals`` given.
 
     Raises:
         InputError: knots that are stated, or the intervals of a pair, leave no room for a wall below the data.
@@ -151,8 +163,8 @@ def make_basis(species: Sequence[str], closest_distance: np.ndarray, settings: P
     at = {name: i for i, name in enumerate(species)}
     closest = {(a, b): float(closest_distance[at[a], at[b]]) for a in species for b in species}
     pairs = {pair: _pair_grid(pair, closest[pair], settings) for pair in pair_names(species)}
-    trios = {trio: _trio_grids(trio, closest, settings) for trio in trio_names(species)}
-    return Basis.of(species, pairs, trios)
+    triplets = {triplet: _triplet_grids(triplet, closest, settings) for triplet in triplet_names(species)}
+    return Basis.of(species, pairs, triplets)
 
 
 def _pair_grid(pair: Pair, closest: float, settings: PotentialSettings) -> Grid:
@@ -185,15 +197,19 @@ def _pair_grid(pair: Pair, closest: float, settings: PotentialSettings) -> Grid:
     return grid
 
 
-def _trio_grids(trio: Trio, closest: Mapping[Pair, float], settings: PotentialSettings) -> TrioGrids:
-    stated = settings.stated_trio_knots(trio)
+def _triplet_grids(triplet: Triplet, closest: Mapping[Pair, float], settings: PotentialSettings) -> TripletGrids:
+    stated = settings.stated_triplet_knots(triplet)
     if stated is not None:
         return tuple(Grid(tuple(breaks)) for breaks in stated)
-    centre, first, second = trio
-    cutoff, legs, thirds = settings.of_trio('trio_cutoff', trio), settings.leg_intervals, settings.third_intervals
+    centre, first, second = triplet
+    cutoff, bonds, thirds = (
+        settings.of_triplet('triplet_cutoff', triplet),
+        settings.bond_intervals,
+        settings.third_intervals,
+    )
     return (
-        _grid_below(closest[centre, first], cutoff, legs, 3.0),
-        _grid_below(closest[centre, second], cutoff, legs, 3.0),
+        _grid_below(closest[centre, first], cutoff, bonds, 3.0),
+        _grid_below(closest[centre, second], cutoff, bonds, 3.0),
         _grid_below(closest[first, second], 2 * cutoff, thirds, 2.0),
     )
 
@@ -201,15 +217,15 @@ def _trio_grids(trio: Trio, closest: Mapping[Pair, float], settings: PotentialSe
 def _grid_below(closest: float, stop: float, intervals: int, margin: float) -> Grid:
     """A grid that ends at ``stop`` and begins ``margin`` intervals below the closest distance.
 
-    A trimmed spline takes three intervals to fade in. They must lie below the data: a grid that begins closer hampers the
-    shortest bonds, and a third of the error of the forces with it.
+    A trimmed spline takes three intervals to fade in. They must lie below the data: a grid that begins closer hampers
+    the shortest bonds, and a third of the error of the forces with it.
     """
     closest = min(closest, 0.9 * stop)
     start = (closest - margin * stop / intervals) / (1 - margin / intervals)
     return Grid.uniform(max(start, 0.25 * closest), stop, intervals)
 
 
-def _reachable(grids: TrioGrids) -> np.ndarray:
+def _reachable(grids: TripletGrids) -> np.ndarray:
     """For which products of three functions there is a triangle whose sides lie in their supports."""
     (low1, high1), (low2, high2), (low3, high3) = (grid.supports for grid in grids)
     low1, high1, low2, high2 = low1[:, None, None], high1[:, None, None], low2[:, None], high2[:, None]

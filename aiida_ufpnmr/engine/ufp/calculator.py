@@ -13,8 +13,8 @@ from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 class UltraFastCalculator(Calculator):
     """ASE calculator of an ultra-fast potential: energy, energies, forces and, where there is a full cell, stress.
 
-    Results are kept until positions, cell, species or boundaries change. One calculator may serve many structures, such as
-    the images of a nudged elastic band; each change between them costs one evaluation.
+    Results are kept until positions, cell, species or boundaries change. One calculator may serve many structures, such
+    as the images of a nudged elastic band; each change between them costs one evaluation.
 
     Args:
         potential: an :class:`UltraFastPotential`, or the path of one.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 
@@ -12,9 +11,8 @@ from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
-from aiida_ufpnmr.engine.settings import settings_from_mapping, settings_to_json
+from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.basis import Basis
-from aiida_ufpnmr.engine.ufp.equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 from aiida_ufpnmr.engine.ufp.terms import read_grids, write_grids
 
@@ -77,11 +75,11 @@ class SavedEquations:
         with write_hdf5(path, _KIND, FORMAT_VERSION) as file:
             file.attrs['units'] = 'eV, Angstrom'
             file.attrs['species'] = list(basis.species)
-            file.attrs['settings'] = settings_to_json(self.settings)
+            file.attrs['settings'] = self.settings.to_json()
             file.attrs['training_sha256'] = self.training_sha256
             file.attrs['structures'] = self.structures
             file.attrs['rows'] = self.rows
-            write_grids(file, basis.pairs, basis.trios)
+            write_grids(file, basis.pairs, basis.triplets)
             for name in ('one_body', 'closest_distance', 'centre', 'leverage_limit'):
                 file[name] = getattr(self, name)
             file['vector'] = self.equations.vector
@@ -119,15 +117,12 @@ class SavedEquations:
                 begin = j * n - j * (j - 1) // 2
                 equations.matrix[j:, j] = packed[begin : begin + n - j]
             return cls(
-                equations,
-                basis,
-                rest['one_body'],
-                rest['closest_distance'],
-                settings_from_mapping(PotentialSettings, json.loads(attributes['settings']), str(path)),
-                str(attributes['training_sha256']),
-                int(attributes['structures']),
-                int(attributes['rows']),
-                rest['centre'],
-                rest['leverage_limit'],
-                str(path),
+                equations=equations,
+                basis=basis,
+                settings=PotentialSettings.from_json(attributes['settings'], str(path)),
+                training_sha256=str(attributes['training_sha256']),
+                structures=int(attributes['structures']),
+                rows=int(attributes['rows']),
+                source=str(path),
+                **rest,
             )

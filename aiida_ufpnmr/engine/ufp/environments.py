@@ -1,4 +1,4 @@
-"""Which surroundings of atoms a training set holds, as the extrapolation grade needs to know."""
+"""Mean and extent of the surroundings of atoms in a training set, for the extrapolation grade."""
 
 from __future__ import annotations
 

@@ -25,14 +25,15 @@ def features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
 
 
 def local_features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
-    """Design rows of the energies of single atoms, (n_atoms, n_columns); their sum is the energy row of the structure."""
+    """Design rows of the energies of single atoms, (n_atoms, n_columns); their sum is the energy row of the
+    structure."""
     rows = np.zeros((basis.n_columns, len(atoms)))
     _enter_all(atoms, types, basis, rows, False)
     return rows.T
 
 
 def _enter_all(atoms: Atoms, types: np.ndarray, basis: Basis, rows: np.ndarray, gradients: bool) -> None:
-    # sorted by species, as trios want their neighbours
+    # sorted by species, as triplets want their neighbours
     order = np.argsort(types, kind='stable')
     positions = np.ascontiguousarray(atoms.positions[order])
     cell = np.ascontiguousarray(atoms.cell.array)
@@ -61,16 +62,17 @@ def _add_gradient(row, atom, centre, vector, gx, gy, gz):
 
 
 @nb.njit(cache=True, nogil=True, error_model='numpy')
-def _fill(positions, types, start, index, offset, order, layout, pair_columns, trio_columns, rows, gradients):
+def _fill(positions, types, start, index, offset, order, layout, pair_columns, triplet_columns, rows, gradients):
     """Enter all terms into rows (n_columns, m).
 
-    With ``gradients`` entry 0 of a row is the energy, and virial and forces follow. Without, entries are energies by atom.
+    With ``gradients`` entry 0 of a row is the energy, and virial and forces follow. Without, entries are energies by
+    atom.
     """
     n = len(positions)
-    n_species, _, partners = layout.leg_grid.shape
-    leg_stop = np.zeros((n_species, n_species))
-    for ti, tj, p in np.ndindex(layout.leg_grid.shape):
-        leg_stop[ti, tj] = max(leg_stop[ti, tj], layout.grid_stop[layout.leg_grid[ti, tj, p]])
+    n_species, _, partners = layout.bond_grid.shape
+    bond_stop = np.zeros((n_species, n_species))
+    for ti, tj, p in np.ndindex(layout.bond_grid.shape):
+        bond_stop[ti, tj] = max(bond_stop[ti, tj], layout.grid_stop[layout.bond_grid[ti, tj, p]])
     widest = 0
     for i in range(n):
         widest = max(widest, start[i + 1] - start[i])
@@ -105,9 +107,9 @@ def _fill(positions, types, start, index, offset, order, layout, pair_columns, t
                         if gradients:
                             by_r = s[a] / r
                             _add_gradient(rows[column], order[j], centre, d, by_r * d[0], by_r * d[1], by_r * d[2])
-            if r < leg_stop[ti, tj]:
+            if r < bond_stop[ti, tj]:
                 for p in range(partners):
-                    g = layout.leg_grid[ti, tj, p]
+                    g = layout.bond_grid[ti, tj, p]
                     interval[p, n_near] = -1
                     if layout.grid_start[g] <= r < layout.grid_stop[g]:
                         interval[p, n_near] = find_functions(layout, g, r, value[p, n_near], slope[p, n_near])
@@ -128,8 +130,8 @@ def _fill(positions, types, start, index, offset, order, layout, pair_columns, t
                 ey = vector[q, 1] - vector[p, 1]
                 ez = vector[q, 2] - vector[p, 2]
                 r = np.sqrt(ex * ex + ey * ey + ez * ez)
-                trio = layout.trio_index[ti, tj, tk]
-                g = layout.third_grid[trio]
+                triplet = layout.triplet_index[ti, tj, tk]
+                g = layout.third_grid[triplet]
                 if r < layout.grid_start[g] or r >= layout.grid_stop[g]:
                     continue
                 b = find_functions(layout, g, r, v, s)
@@ -139,7 +141,7 @@ def _fill(positions, types, start, index, offset, order, layout, pair_columns, t
                         by_j = slope[of_j, p, a1] * value[of_k, q, a2]
                         by_k = value[of_j, p, a1] * slope[of_k, q, a2]
                         for a3 in range(4):
-                            column = trio_columns[trio, bj + a1, bk + a2, b + a3]
+                            column = triplet_columns[triplet, bj + a1, bk + a2, b + a3]
                             if column < 0:
                                 continue
                             rows[column, energy] += both * v[a3]

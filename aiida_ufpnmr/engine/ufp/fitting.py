@@ -11,12 +11,13 @@ import numpy as np
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
+from aiida_ufpnmr.engine.regression.calibration import Noise
+from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.calibration import Sample
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.environments import leverage_limit, mean_environments
-from aiida_ufpnmr.engine.ufp.equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.metrics import potential_errors
-from aiida_ufpnmr.engine.ufp.posterior import Noise, Posterior
+from aiida_ufpnmr.engine.ufp.posterior import Posterior
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.problem import Problem
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
@@ -39,7 +40,7 @@ def _residual_noise(problem: Problem, train: dict, freedom: float, rows: int) ->
 
 @dataclass(frozen=True)
 class Fit:
-    """What a fit gives.
+    """The outcome of a fit.
 
     Attributes:
         potential: fitted to everything.
@@ -57,8 +58,8 @@ def fit_potential(
 ) -> tuple[UltraFastPotential, dict]:
     """Fit a potential to energies, forces and (where labelled) stresses, and measure its errors on withheld structures.
 
-    Without ``test``, the structures are parted into folds of whole groups; each is predicted by a fit to the others, and the
-    errors over all folds are reported. The potential that is returned is fitted to everything.
+    Without ``test``, the structures are parted into folds of whole groups; each is predicted by a fit to the others,
+    and the errors over all folds are reported. The potential that is returned is fitted to everything.
 
     Args:
         dataset: structures with energy and forces.
@@ -139,9 +140,12 @@ def run_fit(
     else:
         forces_noise, energy_noise = _residual_noise(problem, train, freedom, rows)
     posterior = Posterior(
-        np.asfortranarray(whitening, dtype=np.float32), forces_noise, energy_noise, mean_environments(problem),
-        np.ones(len(species)),
-    )  # fmt: skip
+        whitening=np.asfortranarray(whitening, dtype=np.float32),
+        forces_noise=forces_noise,
+        energy_noise=energy_noise,
+        centre=mean_environments(problem),
+        leverage_limit=np.ones(len(species)),
+    )
     del whitening
     posterior = dataclasses.replace(posterior, leverage_limit=leverage_limit(problem, posterior))
     if keep_posterior:
@@ -149,9 +153,17 @@ def run_fit(
     structures = len(dataset) + (0 if problem.base is None else problem.base.structures)
     if saved is not None:
         saved = SavedEquations(
-            saved, basis, problem.one_body, final.closest_distance, settings, problem.sha256, structures, rows,
-            posterior.centre, posterior.leverage_limit,
-        )  # fmt: skip
+            equations=saved,
+            basis=basis,
+            one_body=problem.one_body,
+            closest_distance=final.closest_distance,
+            settings=settings,
+            training_sha256=problem.sha256,
+            structures=structures,
+            rows=rows,
+            centre=posterior.centre,
+            leverage_limit=posterior.leverage_limit,
+        )
     results = {
         **potential_errors(predictions),
         'train': train,
@@ -170,7 +182,7 @@ def run_fit(
         'rows': rows,
         'effective_degrees_of_freedom': freedom,
         'condition_number': solution.condition_number(),
-        'leg_intervals': settings.leg_intervals,
+        'bond_intervals': settings.bond_intervals,
         'third_intervals': settings.third_intervals,
         'closest_distance_angstrom': {
             f'{a}-{b}': final.closest_distance[i, j]

@@ -1,155 +1,43 @@
-"""What the formats of other programs have in common: clamped knots, complete sets of terms, a wall within the grids.
-
-LAMMPS (``pair_style uf3``, :mod:`~aiida_ufpnmr.engine.ufp.lammps_file`) and the UF3 package
-(:mod:`~aiida_ufpnmr.engine.ufp.uf3_json`) both write clamped knots, the first and the last repeated four times.
-"""
+"""The file formats of a potential, by suffix."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-import numpy as np
-from ase.data import atomic_numbers
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.ufp.splines import Grid
-from aiida_ufpnmr.engine.ufp.terms import Pair, PairTerm, Trio, TrioTerm, pair_names, trio_names
-
-if TYPE_CHECKING:
-    from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
-
-#: What neither format has a place for.
-LOST_EVERYWHERE = 'settings, hash of the training set, shortest distances in it, and the posterior for uncertainties'
-#: The wall of a pair is written down to here or closer, Å.
-_WALL_START = 0.3
-#: Knots that agree within this share of the next interval are one.
-_ONE_KNOT = 1e-9
+from aiida_ufpnmr.engine.ufp.content import PotentialContent
+from aiida_ufpnmr.engine.ufp.hdf5_file import read_hdf5_file, write_hdf5_file
+from aiida_ufpnmr.engine.ufp.lammps_file import read_uf3, write_uf3
+from aiida_ufpnmr.engine.ufp.uf3_json import read_json, write_json
 
 
-def grid_of(knots: np.ndarray) -> Grid:
-    """The grid of clamped knots.
+class Format(NamedTuple):
+    """A file format: its reader, and its writer, which returns what the format cannot carry, a line each."""
 
-    Raises:
-        ValueError: they are not clamped, not ascending, or too few.
-    """
-    if knots.ndim != 1 or len(knots) < 8 or not np.isfinite(knots).all():
-        raise ValueError('8 or more finite knots are needed')
-    ends = max(np.ptp(knots[:4]), np.ptp(knots[-4:]))
-    if ends > _ONE_KNOT * (knots[-1] - knots[0]) / len(knots) or not (np.diff(knots[3:-3]) > 0).all():
-        raise ValueError('knots must ascend, with four equal ones at either end')
-    return Grid(tuple(knots[3:-3].tolist()))
+    read: Callable[[Path], PotentialContent]
+    write: Callable[[PotentialContent, str | os.PathLike], list[str]]
 
 
-def pair_term(knots: np.ndarray, coefficients: np.ndarray) -> PairTerm:
-    """A pair of clamped knots; raises as :func:`grid_of` and :class:`PairTerm`."""
-    grid = grid_of(knots)
-    PairTerm(grid, coefficients)  # the coefficients must fit before they can be changed
-    return PairTerm(grid, grid.from_clamped() @ coefficients)
+FORMATS = {
+    '.h5': Format(read_hdf5_file, write_hdf5_file),
+    '.uf3': Format(read_uf3, write_uf3),
+    '.json': Format(read_json, write_json),
+}
 
 
-def trio_term(knots: tuple[np.ndarray, ...], coefficients: np.ndarray) -> TrioTerm:
-    """A trio of clamped knots along three axes; raises as :func:`grid_of` and :class:`TrioTerm`."""
-    grids = tuple(grid_of(one) for one in knots)
-    shape = tuple(grid.n_functions for grid in grids)
-    if coefficients.shape != shape:
-        raise ValueError(f'a table of {coefficients.shape} does not fit knots for {shape}')
-    changes = [grid.from_clamped() for grid in grids]
-    return TrioTerm(grids, np.einsum('al,bm,cn,lmn->abc', *changes, coefficients, optimize=True))
+def reader_of(path: Path) -> Callable[[Path], PotentialContent]:
+    """The reader of a file; one of an unknown suffix is taken for HDF5."""
+    return FORMATS.get(path.suffix, FORMATS['.h5']).read
 
 
-def clamped_pair(term: PairTerm) -> np.ndarray:
-    """Coefficients (n + 3,) of a pair in the clamped basis."""
-    return term.grid.to_clamped() @ term.coefficients
-
-
-def clamped_trio(term: TrioTerm) -> np.ndarray:
-    """Coefficients (a, b, c) of a trio in the clamped basis."""
-    changes = [grid.to_clamped() for grid in term.grids]
-    return np.einsum('al,bm,cn,lmn->abc', *changes, term.coefficients, optimize=True)
-
-
-def with_walls(potential: UltraFastPotential) -> tuple[dict[Pair, PairTerm], str]:
-    """Pairs on grids that begin close to zero, for programs that know nothing below the first knot.
-
-    The straight line that a pair goes on as below its grid is put into the spline. Coefficients that follow the line make
-    the line itself, but for the first three intervals, over which its curvature has to come in.
-
-    Returns:
-        The pairs, and a line that says what becomes of the straight lines.
-    """
-    pairs, worst = {}, (0.0, '', 0.0, 0.0)
-    for name, term in potential.pairs.items():
-        step = term.grid.breaks[1] - term.grid.start
-        room = int(term.grid.start / step * (1 - _ONE_KNOT))
-        pairs[name] = term
-        if term.grid.start > _WALL_START and room:
-            grid = term.grid.extended(start=term.grid.start - room * step)
-            line = term.values(grid.centres[:room])
-            pairs[name] = PairTerm(grid, np.concatenate([line, term.coefficients]))
-            r = np.linspace(grid.start, term.grid.start, 50 * room)
-            # each pair counts in both orders
-            error = 2 * abs(pairs[name].values(r) - term.values(r))
-            at = error.argmax()
-            worst = max(worst, (error[at], '-'.join(name), r[at], 2 * term.values(r[at : at + 1])[0]))
-    lowest = max(term.grid.start for term in pairs.values())
-    lost = f'the straight lines that pairs go on as below {lowest:.2f} Å'
-    error, name, r, wall = worst
-    if name:
-        lost += (
-            f'; from the first knots down to there they are written as splines, off by {error:.2g} eV at most '
-            f'({name} at {r:.2f} Å, where the wall is {wall:.2g} eV)'
-        )
-    return pairs, lost
-
-
-def assemble(
-    pairs: Mapping[Pair, PairTerm], trios: Mapping[Trio, TrioTerm], one_body: Mapping[str, float], path
-) -> dict:
-    """Parts of an :class:`UltraFastPotential` from terms by names in any order.
-
-    Raises:
-        InputError: an unknown element, or a pair or trio that is missing, given twice or has no meaning.
-    """
-    names = {s for key in (*pairs, *trios) for s in key} | set(one_body)
-    unknown = sorted(names - set(atomic_numbers))
-    if unknown:
-        raise InputError(f'{path}: unknown element {unknown[0]!r}')
-    if not pairs:
-        raise InputError(f'{path}: no pair potential in it')
-    species = tuple(sorted(names, key=lambda s: atomic_numbers[s]))
-    ordered_pairs, ordered_trios = {}, {}
-    for a, b in pair_names(species):
-        ordered_pairs[a, b] = _one_of(pairs, (a, b), (b, a), 'pair', path)
-    for centre, a, b in trio_names(species) if trios else ():
-        term = _one_of(trios, (centre, a, b), (centre, b, a), 'trio', path)
-        if (centre, a, b) not in trios:
-            term = term.exchanged()
-        try:
-            ordered_trios[centre, a, b] = term.with_equal_neighbours() if a == b else term
-        except ValueError as error:
-            raise InputError(f'{path}, {centre}-{a}-{b}: {error}') from None
-    # what was in the training data is not known: the first knots are the least that the potential was made for
-    closest = np.zeros((len(species), len(species)))
-    for (a, b), term in ordered_pairs.items():
-        i, j = species.index(a), species.index(b)
-        closest[i, j] = closest[j, i] = term.grid.start
-    for (centre, *others), term in ordered_trios.items():
-        for other, grid in zip(others, term.grids):
-            i, j = species.index(centre), species.index(other)
-            closest[i, j] = closest[j, i] = max(closest[i, j], grid.start)
-    return {
-        'species': species,
-        'one_body': np.array([one_body.get(name, 0.0) for name in species]),
-        'pairs': ordered_pairs,
-        'trios': ordered_trios,
-        'closest_distance': closest,
-    }
-
-
-def _one_of(terms: Mapping, name: tuple, other: tuple, what: str, path):
-    there = [key for key in {name: None, other: None} if key in terms]
-    if len(there) != 1:
-        problem = 'is missing' if not there else 'is given twice, in both orders'
-        raise InputError(f'{path}: the {what} {"-".join(name)} {problem}')
-    return terms[there[0]]
+def writer_of(path: str | os.PathLike) -> Callable[[PotentialContent, str | os.PathLike], list[str]]:
+    """The writer of the format that a suffix names; :class:`InputError` where it names none."""
+    try:
+        return FORMATS[Path(path).suffix].write
+    except KeyError:
+        raise InputError(
+            f'{path}: unknown suffix; a potential is written as .h5, .uf3 (LAMMPS) or .json (UF3 package)'
+        ) from None

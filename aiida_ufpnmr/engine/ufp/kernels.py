@@ -1,12 +1,13 @@
 """Compiled energy, forces and virial of an ultra-fast potential.
 
 For each atom its neighbours are gathered first: vectors and squared distances four at a time, those within the cut-off
-closed up without a branch, since no processor could predict it; then everything that depends on one distance, eight at a
-time; and then what remains of each pair and each trio. The vectors to the neighbours carry all gradients, from which forces
-and virial follow in one place.
+closed up without a branch, since no processor could predict it; then everything that depends on one distance, eight at
+a time; and then what remains of each pair and each triplet. The vectors to the neighbours carry all gradients, from
+which forces and virial follow in one place.
 
 Sums run over neighbours in the order of the lists (by atom, then image), so that forces do not depend on what else the
-lists hold; only where atoms were wrapped into the cell when they were made shows in the last digit. With threads, each takes every so many-th atom and
+lists hold; only where atoms were wrapped into the cell when they were made shows in the last digit. With threads, each
+takes every so many-th atom and
 sums on its own, and the sums are added in the order of the threads: results depend on how many there are, not on
 which was first.
 
@@ -22,21 +23,21 @@ from aiida_ufpnmr.engine.simd import (
     broadcast4,
     broadcast8,
     column,
-    greater,
+    floor,
     halves,
     joined,
     lane,
-    lesser,
     load4,
     load8,
     lower,
-    root,
+    maximum,
+    minimum,
     spread,
+    sqrt,
     store,
     sums,
     twice,
     upper,
-    whole,
 )
 from aiida_ufpnmr.engine.ufp.lists import SPARE
 from aiida_ufpnmr.engine.ufp.plain import compute_plain
@@ -104,9 +105,10 @@ def _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, viri
 
 @nb.njit(cache=True, forceinline=True)
 def _add_share(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close):
-    """Add what one thread has to: every atom of which the number leaves the rest ``share`` after division by ``shares``."""
+    """Add what one thread has to: every atom of which the number leaves the rest ``share`` after division by
+    ``shares``."""
     _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close)
-    _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energies, virial)
+    _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, energies, virial)
 
 
 @nb.njit(cache=True)
@@ -120,7 +122,8 @@ def _widest(start):
 
 @nb.njit(cache=True, fastmath=MATH, error_model='numpy', inline='always')
 def _separate(wrapped, i, offsets, first, count, index, image, vector, square):
-    """Vectors (count, 4) from an atom to those in a row of a list, and their squares, four at a time and over the end."""
+    """Vectors (count, 4) from an atom to those in a row of a list, and their squares, four at a time and over the
+    end."""
     here = load4(wrapped, 4 * i)
     for q in range(0, count, 4):
         at = np.uintp(first + q)
@@ -164,11 +167,11 @@ def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forc
             least = broadcast8(1e10)
             for k in range(0, count, 8):
                 d2 = load8(square, k)
-                least = lesser(least, d2)
-                r = root(d2)
+                least = minimum(least, d2)
+                r = sqrt(d2)
                 u = (r - start) * inverse
-                inside = greater(u, broadcast8(0.0))
-                interval = lesser(whole(inside), broadcast8(last))
+                inside = maximum(u, broadcast8(0.0))
+                interval = minimum(floor(inside), broadcast8(last))
                 t = inside - interval
                 store(block, k, 4.0 * interval + base)
                 c0, c1 = (
@@ -196,10 +199,10 @@ def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forc
                 if full:
                     p0 = joined(column(c0, c1, c2, c3, 0), column(c4, c5, c6, c7, 0))
                     # below its grid a pair goes on as a straight line
-                    found = p0 + t * (p1 + t * (p2 + t * p3)) + lesser(u, broadcast8(0.0)) * slope
+                    found = p0 + t * (p1 + t * (p2 + t * p3)) + minimum(u, broadcast8(0.0)) * slope
                     store(value, k, found)
                     energy = energy + found
-            four = lesser(lower(least), upper(least))
+            four = minimum(lower(least), upper(least))
             if min(min(lane(four, 0), lane(four, 1)), min(lane(four, 2), lane(four, 3))) < closest[ti, tj] ** 2:
                 for k in range(count):
                     if square[k] < closest[ti, tj] ** 2:
@@ -226,26 +229,28 @@ def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forc
 
 
 @nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
-def _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energies, virial):
+def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, energies, virial):
     """Add three-body energies, forces and virial.
 
-    For each atom, one stage after the other runs over all of its neighbours, or over all couples (j, k) of them, j < k, in
+    For each atom, one stage after the other runs over all of its neighbours, or over all triplets (i, j, k), j < k, in
     order of k.
     """
-    real = tables.trio_coefficients.dtype
-    n_species, _, partners = tables.leg_grid.shape
+    real = tables.triplet_coefficients.dtype
+    n_species, _, partners = tables.bond_grid.shape
     nearest2, farthest2 = np.full((n_species, n_species), np.inf), np.zeros((n_species, n_species))
-    for ti, tj, p in np.ndindex(tables.leg_grid.shape):
-        nearest2[ti, tj] = min(nearest2[ti, tj], tables.grid_start[tables.leg_grid[ti, tj, p]] ** 2)
-        farthest2[ti, tj] = max(farthest2[ti, tj], tables.grid_stop[tables.leg_grid[ti, tj, p]] ** 2)
-    # of the neighbours of one atom: which atoms, their species, the vectors to them, the gradient of its energy by these
+    for ti, tj, p in np.ndindex(tables.bond_grid.shape):
+        nearest2[ti, tj] = min(nearest2[ti, tj], tables.grid_start[tables.bond_grid[ti, tj, p]] ** 2)
+        farthest2[ti, tj] = max(farthest2[ti, tj], tables.grid_stop[tables.bond_grid[ti, tj, p]] ** 2)
+    # of the neighbours of one atom: which atoms, their species, the vectors to them, the gradient of its energy by
+    # these
     widest = _widest(lists.near_start) + SPARE
     atom, kind = np.empty(widest, np.int64), np.empty(widest, np.int64)
     vector, gradient, square = np.empty((widest, 4)), np.empty((widest, 4)), np.empty(widest)
-    # by species of the partner: interval of the distance, -1 outside its grid; the functions there, see _legs
-    intervals, legs = np.empty((partners, widest), np.int64), np.empty((partners, widest, 4, 8), real)
+    # by species of the partner: interval of the distance, -1 outside its grid; the functions there, see _bonds
+    intervals, bonds = np.empty((partners, widest), np.int64), np.empty((partners, widest, 4, 8), real)
     workspace = np.ones((13, widest))
-    # of the couples: where in the coefficients theirs begin, negative where they count for nothing; the place of the third
+    # of the triplets: where in the coefficients theirs begin, negative where they count for nothing; the place of the
+    # third
     # side in its interval; the derivative of the coordinate on the grid over the length
     most = widest * (widest - 1) // 2
     block, place, per_length = np.empty(most), np.empty(most, real), np.empty(most, real)
@@ -270,9 +275,9 @@ def _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energ
             continue
         store(square, count, broadcast8(1.0))
         for partner in range(partners):
-            _legs(tables, ti, partner, count, kind, square, workspace, intervals, legs)
+            _bonds(tables, ti, partner, count, kind, square, workspace, intervals, bonds)
         _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, per_length)
-        _contract(tables, count, kind, legs, block, contracted)
+        _contract(tables, count, kind, bonds, block, contracted)
         _close(count, contracted, place, per_length, derivatives)
         store(gradient, 0, broadcast4(0.0))
         energies[i] += _gather(count, derivatives, vector, gradient)
@@ -294,24 +299,25 @@ def _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energ
 
 
 @nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
-def _legs(tables, ti, partner, count, kind, square, workspace, intervals, legs):
-    """The functions along the legs to all neighbours, for partners of one species.
+def _bonds(tables, ti, partner, count, kind, square, workspace, intervals, bonds):
+    """The functions along the bonds to all neighbours, for partners of one species.
 
-    Sets, for each neighbour, its interval and four rows of eight in ``legs``: the value of a function four times over, and
+    Sets, for each neighbour, its interval and four rows of eight in ``bonds``: the value of a function four times
+        over, and
     its slope over the length four times over.
     """
     m = workspace.shape[1]
     for k in range(np.uintp(count)):
-        g = np.uintp(tables.leg_grid[ti, np.uintp(kind[k]), np.uintp(partner)])
+        g = np.uintp(tables.bond_grid[ti, np.uintp(kind[k]), np.uintp(partner)])
         workspace[0, k] = tables.grid_start[g]
         workspace[1, k] = tables.grid_inverse[g]
         workspace[2, k] = tables.grid_intervals[g] - 1
         workspace[3, k] = tables.grid_stop[g]
     for k in range(0, count, 8):
-        r = root(load8(square, k))
+        r = sqrt(load8(square, k))
         inverse = load8(workspace, m + k)
         u = (r - load8(workspace, k)) * inverse
-        interval = lesser(whole(u), load8(workspace, 2 * m + k))
+        interval = minimum(floor(u), load8(workspace, 2 * m + k))
         store(workspace, 4 * m + k, interval)
         t = u - interval
         over_length = inverse / r
@@ -330,16 +336,16 @@ def _legs(tables, ti, partner, count, kind, square, workspace, intervals, legs):
         intervals[partner, k] = -1 if outside else int(workspace[4, k])
         for a in range(4):
             row = 32 * (partner * m + np.intp(k)) + 8 * a
-            store(legs, row, halves(workspace[5 + a, k], workspace[9 + a, k]))
+            store(bonds, row, halves(workspace[5 + a, k], workspace[9 + a, k]))
 
 
 @nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
 def _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, per_length):
-    """The third sides of all couples, eight at a time and over the end; sets the last four arguments."""
+    """The third sides of all triplets, eight at a time and over the end; sets the last four arguments."""
     partners, m = len(intervals), workspace.shape[1]
-    columns = tables.trio_coefficients.shape[3]
-    step = tables.trio_coefficients.shape[2] * columns
-    size = tables.trio_coefficients.shape[1] * step
+    columns = tables.triplet_coefficients.shape[3]
+    step = tables.triplet_coefficients.shape[2] * columns
+    size = tables.triplet_coefficients.shape[1] * step
     for j in range(count):
         for a in range(3):
             workspace[a, j] = vector[j, a]
@@ -348,25 +354,25 @@ def _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, 
         if kind[k] != tk:
             tk = kind[k]
             for j in range(np.uintp(count)):
-                trio = tables.trio_index[ti, np.uintp(kind[j]), np.uintp(tk)]
+                triplet = tables.triplet_index[ti, np.uintp(kind[j]), np.uintp(tk)]
                 of_j = intervals[tk if partners > 1 else 0, j]
-                g = np.uintp(tables.third_grid[np.uintp(trio)])
-                # so far out that the couple counts for nothing, and finite: zero times infinity would be no number
+                g = np.uintp(tables.third_grid[np.uintp(triplet)])
+                # so far out that the triplet counts for nothing, and finite: zero times infinity would be no number
                 workspace[3, j] = tables.grid_start[g] if of_j >= 0 else 1e9
                 workspace[4, j] = tables.grid_inverse[g]
                 workspace[5, j] = tables.grid_intervals[g] - 1
-                workspace[6, j] = trio * size + of_j * step
+                workspace[6, j] = triplet * size + of_j * step
         of_k = float(intervals[0, k] * columns) if partners == 1 else 0.0
         for j in range(0, k, 8):
             dx = load8(workspace, j) - vector[k, 0]
             dy = load8(workspace, m + j) - vector[k, 1]
             dz = load8(workspace, 2 * m + j) - vector[k, 2]
-            r = root(dx * dx + dy * dy + dz * dz)
+            r = sqrt(dx * dx + dy * dy + dz * dz)
             inverse = load8(workspace, 4 * m + j)
             u = (r - load8(workspace, 3 * m + j)) * inverse
-            found = lesser(whole(u), load8(workspace, 5 * m + j))
+            found = minimum(floor(u), load8(workspace, 5 * m + j))
             # far below zero where the side is below its grid
-            store(block, t + j, load8(workspace, 6 * m + j) + of_k + found + 1e9 * lesser(found, broadcast8(0.0)))
+            store(block, t + j, load8(workspace, 6 * m + j) + of_k + found + 1e9 * minimum(found, broadcast8(0.0)))
             store(place, t + j, u - found)
             store(per_length, t + j, inverse / r)
         if partners > 1:
@@ -377,33 +383,33 @@ def _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, 
 
 
 @nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
-def _contract(tables, count, kind, legs, block, contracted):
-    """Contract the 4 x 4 x 4 coefficients of all couples with their legs.
+def _contract(tables, count, kind, bonds, block, contracted):
+    """Contract the 4 x 4 x 4 coefficients of all triplets with their bonds.
 
-    The second leg is contracted by its values and its slopes side by side, in the lower and upper half of one register of
-    eight; then the first. Four numbers along the third side remain, thrice: for the energy, and for its derivatives over
-    the lengths of second and first leg. They have the precision of the coefficients.
+    The second bond is contracted by its values and its slopes side by side, in the lower and upper half of one register
+    of eight; then the first. Four numbers along the third side remain, thrice: for the energy, and for its
+    derivatives over the lengths of second and first bond. They have the precision of the coefficients.
     """
-    coefficients = tables.trio_coefficients
+    coefficients = tables.triplet_coefficients
     columns = coefficients.shape[3]
     step = coefficients.shape[2] * columns
-    partners, m = legs.shape[0], legs.shape[1]
+    partners, m = bonds.shape[0], bonds.shape[1]
     t = np.uintp(0)
     for k in range(1, count):
         row = 32 * k
         value0, value1, value2, value3 = (
-            load8(legs, row),
-            load8(legs, row + 8),
-            load8(legs, row + 16),
-            load8(legs, row + 24),
+            load8(bonds, row),
+            load8(bonds, row + 8),
+            load8(bonds, row + 16),
+            load8(bonds, row + 24),
         )
         for j in range(k):
             row = 32 * j
             if partners > 1:
                 row += 32 * m * kind[k]
                 mine = 32 * (m * kind[j] + k)
-                value0, value1 = load8(legs, mine), load8(legs, mine + 8)
-                value2, value3 = load8(legs, mine + 16), load8(legs, mine + 24)
+                value0, value1 = load8(bonds, mine), load8(bonds, mine + 8)
+                value2, value3 = load8(bonds, mine + 16), load8(bonds, mine + 24)
             both, by_first = 0.0 * value0, 0.0 * lower(value0)
             if block[t] >= 0.0:
                 at = int(block[t])
@@ -414,8 +420,8 @@ def _contract(tables, count, kind, legs, block, contracted):
                         + twice(load4(coefficients, at + 2 * columns)) * value2
                         + twice(load4(coefficients, at + 3 * columns)) * value3
                     )
-                    both = both + found * twice(load4(legs, row))
-                    by_first = by_first + lower(found) * load4(legs, row + 4)
+                    both = both + found * twice(load4(bonds, row))
+                    by_first = by_first + lower(found) * load4(bonds, row + 4)
                     row += 8
                     at += step
             store(contracted, 12 * np.intp(t), both)
@@ -425,7 +431,8 @@ def _contract(tables, count, kind, legs, block, contracted):
 
 @nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
 def _close(count, contracted, place, per_length, derivatives):
-    """Contract with the third side, four couples at a time: energy, derivatives over the lengths of the three sides."""
+    """Contract with the third side, four triplets at a time: energy, derivatives over the lengths of the three
+    sides."""
     m = derivatives.shape[1]
     for t in range(0, count * (count - 1) // 2, 4):
         u = load4(place, t)
@@ -437,17 +444,17 @@ def _close(count, contracted, place, per_length, derivatives):
         c0, c1, c2, c3 = column(a, b, c, d, 0), column(a, b, c, d, 1), column(a, b, c, d, 2), column(a, b, c, d, 3)
         store(derivatives, t, c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3)
         store(derivatives, 3 * m + t, (c0 * s0 + c1 * s1 + c2 * s2 + c3 * s3) * load4(per_length, t))
-        for leg in range(1, 3):
+        for bond in range(1, 3):
             at += 4
             a, b = load4(contracted, at), load4(contracted, at + 12)
             c, d = load4(contracted, at + 24), load4(contracted, at + 36)
             c0, c1, c2, c3 = column(a, b, c, d, 0), column(a, b, c, d, 1), column(a, b, c, d, 2), column(a, b, c, d, 3)
-            store(derivatives, leg * m + t, c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3)
+            store(derivatives, bond * m + t, c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3)
 
 
 @nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
 def _gather(count, derivatives, vector, gradient):
-    """Energy of all couples; adds their gradients by the vectors to the neighbours."""
+    """Energy of all triplets; adds their gradients by the vectors to the neighbours."""
     energy = 0.0
     t = np.uintp(0)
     for k in range(1, count):

@@ -1,56 +1,54 @@
 """Potentials for LAMMPS: the ``.uf3`` file of ``pair_style uf3``.
 
-LAMMPS asks for more than its format says, and does not notice where it is not given: all blocks of one kind of knots, equal
-cut-offs of both legs and a third side of exactly twice that, pairs that reach as far as the legs, and a third side with no
-fewer knots than the legs. A potential that is otherwise is brought into that form where this changes nothing.
+LAMMPS asks for more than its format says, and does not notice where it is not given: all blocks of one kind of knots,
+equal cut-offs of both bonds and a third side of exactly twice that, pairs that reach as far as the bonds, and a third
+side with no fewer knots than the bonds. A potential that is otherwise is brought into that form where this changes
+nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
-from aiida_ufpnmr.engine.ufp.formats import (
+from aiida_ufpnmr.engine.ufp.clamped import (
     LOST_EVERYWHERE,
     assemble,
     clamped_pair,
-    clamped_trio,
+    clamped_triplet,
     pair_term,
-    trio_term,
+    triplet_term,
     with_walls,
 )
+from aiida_ufpnmr.engine.ufp.content import PotentialContent
 from aiida_ufpnmr.engine.ufp.splines import Grid
-from aiida_ufpnmr.engine.ufp.terms import PairTerm, TrioTerm
-
-if TYPE_CHECKING:
-    from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+from aiida_ufpnmr.engine.ufp.terms import PairTerm, TripletTerm
 
 _HEADER = '#UF3 POT UNITS: metal DATE: - AUTHOR: aiida-ufpnmr CITATION: -'
 #: Cut-offs that agree within this are equal, Å.
 _EQUAL = 1e-9
 
 
-def write_uf3(potential: UltraFastPotential, path) -> list[str]:
+def write_uf3(potential: PotentialContent, path) -> list[str]:
     """Write a potential for LAMMPS; returns what the format cannot carry.
 
     Raises:
         InputError: a term that LAMMPS cannot compute.
     """
-    pairs, trios, wall = _for_lammps(potential, path)
-    grids = [*(term.grid for term in pairs.values()), *(grid for term in trios.values() for grid in term.grids)]
+    pairs, triplets, wall = _for_lammps(potential, path)
+    grids = [*(term.grid for term in pairs.values()), *(grid for term in triplets.values() for grid in term.grids)]
     kind = 'uk' if all(grid.is_uniform for grid in grids) else 'nk'
     lines = []
     for name, term in pairs.items():
         knots, coefficients = term.grid.clamped_knots, clamped_pair(term)
         lines += [_HEADER, f'2B {" ".join(name)} 0 3 {kind}', f'{term.grid.stop!r} {len(knots)}', _text(knots)]
         lines += [str(len(coefficients)), _text(coefficients), '#']
-    for name, term in trios.items():
-        table = clamped_trio(term)
+    for name, term in triplets.items():
+        table = clamped_triplet(term)
         knots = [grid.clamped_knots for grid in term.grids[::-1]]
         lines += [_HEADER, f'3B {" ".join(name)} 0 3 {kind}']
         lines += [' '.join([*(repr(grid.stop) for grid in term.grids[::-1]), *(str(len(k)) for k in knots)])]
@@ -64,7 +62,7 @@ def write_uf3(potential: UltraFastPotential, path) -> list[str]:
     if np.any(potential.one_body):
         energies = ', '.join(f'{s} {e:.6f} eV' for s, e in zip(potential.species, potential.one_body))
         lost.append(f'one-body energies ({energies}): add them to the energies of LAMMPS')
-    if not trios:
+    if not triplets:
         lost.append('that there is no three-body energy: use "pair_style uf3 2"')
     return [*lost, wall]
 
@@ -73,37 +71,37 @@ def _text(values) -> str:
     return ' '.join(repr(float(v)) for v in values)
 
 
-def _for_lammps(potential: UltraFastPotential, path) -> tuple[dict, dict, str]:
+def _for_lammps(potential: PotentialContent, path) -> tuple[dict, dict, str]:
     """The terms in the form that LAMMPS can compute, and what is said of their walls."""
     pairs, wall = with_walls(potential)
-    trios = {}
-    for name, term in potential.trios.items():
+    triplets = {}
+    for name, term in potential.triplets.items():
         try:
-            trios[name] = _trio_for_lammps(term)
+            triplets[name] = _triplet_for_lammps(term)
             for other in name[1:]:
                 pair = (name[0], other) if (name[0], other) in pairs else (other, name[0])
-                # LAMMPS looks for neighbours of trios among those within the cut-off of the pair
-                pairs[pair] = pairs[pair].reaching(trios[name].grids[0].stop - _EQUAL)
+                # LAMMPS looks for neighbours of triplets among those within the cut-off of the pair
+                pairs[pair] = pairs[pair].reaching(triplets[name].grids[0].stop - _EQUAL)
         except ValueError as error:
-            raise InputError(f'{path}: LAMMPS cannot compute the trio {"-".join(name)}: {error}') from None
-    return pairs, trios, wall
+            raise InputError(f'{path}: LAMMPS cannot compute the triplet {"-".join(name)}: {error}') from None
+    return pairs, triplets, wall
 
 
-def _trio_for_lammps(term: TrioTerm) -> TrioTerm:
-    """The same with legs of one length and a third side of twice that, and enough knots along that side."""
-    leg = max(grid.stop for grid in term.grids[:2])
-    for axis, stop in ((0, leg), (1, leg), (2, 2 * leg)):
+def _triplet_for_lammps(term: TripletTerm) -> TripletTerm:
+    """The same with bonds of one length and a third side of twice that, and enough knots along that side."""
+    bond = max(grid.stop for grid in term.grids[:2])
+    for axis, stop in ((0, bond), (1, bond), (2, 2 * bond)):
         term = _ending_at(term.reaching(axis, stop - _EQUAL), axis, stop)
     most = max(grid.n_functions for grid in term.grids[:2])
     parts = -(-most // term.grids[2].n_functions)
     if parts > 1:
         finer = term.grids[2].refined(parts)
         coefficients = term.coefficients @ term.grids[2].to_finer(finer).T
-        term = TrioTerm((*term.grids[:2], finer), coefficients)
+        term = TripletTerm((*term.grids[:2], finer), coefficients)
     return term
 
 
-def _ending_at(term: TrioTerm, axis: int, stop: float) -> TrioTerm:
+def _ending_at(term: TripletTerm, axis: int, stop: float) -> TripletTerm:
     """The same with the last break of one axis at ``stop`` exactly, where that changes nothing but round-off.
 
     Raises:
@@ -123,8 +121,8 @@ def _ending_at(term: TrioTerm, axis: int, stop: float) -> TrioTerm:
     return dataclasses.replace(term, grids=tuple(grids))
 
 
-def read_uf3(path) -> dict:
-    """Parts of an :class:`UltraFastPotential` from a LAMMPS ``.uf3`` file.
+def read_uf3(path) -> PotentialContent:
+    """The content of a LAMMPS ``.uf3`` file.
 
     Raises:
         InputError: not such a file, other units, knots that cannot be represented, a missing or broken block.
@@ -134,7 +132,7 @@ def read_uf3(path) -> dict:
     except UnicodeDecodeError:
         raise InputError(f'{path}: not a text file') from None
     pairs: dict = {}
-    trios: dict = {}
+    triplets: dict = {}
     at = 0
     while at < len(lines):
         if not lines[at].startswith('#UF3 POT'):
@@ -145,7 +143,7 @@ def read_uf3(path) -> dict:
         if 'UNITS: metal' not in lines[at]:
             raise InputError(f'{path}, line {at + 1}: units must be "metal" (eV, Å)')
         words = lines[at + 1].split() if at + 1 < len(lines) else []
-        known = {'2B': (2, pairs, _read_pair), '3B': (3, trios, _read_trio)}
+        known = {'2B': (2, pairs, _read_pair), '3B': (3, triplets, _read_triplet)}
         if not words or words[0] not in known or len(words) != 4 + known[words[0]][0]:
             found = ' '.join(words)[:40]
             raise InputError(
@@ -167,7 +165,7 @@ def read_uf3(path) -> dict:
         if kind == 'uk' and not all(grid.is_uniform for grid in grids):
             raise InputError(f'{where}: knots are said to be uniform (uk), but are not')
         terms[name] = term
-    return assemble(pairs, trios, {}, path)
+    return assemble(pairs, triplets, {}, path)
 
 
 def _numbers(lines: list[str], at: int, path, kind=float) -> np.ndarray:
@@ -197,7 +195,7 @@ def _read_pair(lines: list[str], at: int, path) -> tuple[PairTerm, list[Grid], i
     return term, [term.grid], at + 4
 
 
-def _read_trio(lines: list[str], at: int, path) -> tuple[TrioTerm, list[Grid], int]:
+def _read_triplet(lines: list[str], at: int, path) -> tuple[TripletTerm, list[Grid], int]:
     knots = [_numbers(lines, at + 1 + a, path) for a in range(3)]
     _check_head(_numbers(lines, at, path), knots)
     shape = tuple(_numbers(lines, at + 4, path, int).tolist())
@@ -206,5 +204,5 @@ def _read_trio(lines: list[str], at: int, path) -> tuple[TrioTerm, list[Grid], i
     rows = [_numbers(lines, at + 5 + row, path) for row in range(shape[0] * shape[1])]
     if any(len(row) != shape[2] for row in rows):
         raise ValueError('the table of coefficients is cut')
-    term = trio_term(tuple(knots[::-1]), np.array(rows).reshape(shape))
+    term = triplet_term(tuple(knots[::-1]), np.array(rows).reshape(shape))
     return term, list(term.grids), at + 5 + len(rows)

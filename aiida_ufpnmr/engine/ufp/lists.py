@@ -1,4 +1,4 @@
-"""Who interacts with whom in an ultra-fast potential."""
+"""Lists of the atoms that interact in an ultra-fast potential."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ class InteractionLists(NamedTuple):
     """Pairs and neighbours as flat arrays, with :data:`SPARE` entries more than there are.
 
     The vector from atom ``i`` to its neighbour is ``(x[index] - home[index]) + offsets[image] - (x[i] - home[i])``.
-    Pairs stand once, with the atom of lower index; both directions of a pair of an atom with its own image stand as one.
-    Trios need all neighbours of an atom, within their shorter cut-off. Rows are in order of atom, then image.
+    Pairs stand once, with the atom of lower index; both directions of a pair of an atom with its own image stand as
+    one. Triplets need all neighbours of an atom, within their shorter cut-off. Rows are in order of atom, then
+    image.
     """
 
     wrap: np.ndarray  # (n, 3) how many cells each atom was outside the cell when the lists were made
@@ -113,12 +114,20 @@ def interaction_lists(positions, cell, pbc, tables, skin):
     pair_image = np.zeros(len(keys) + SPARE, np.int32)
     near = np.empty(len(keys), np.bool_)
     lists = InteractionLists(
-        wrap, np.empty((n, 3)), images, np.zeros((len(images), 4)), start, pair_index, pair_image,
-        np.zeros(n + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32),
-    )  # fmt: skip
+        wrap=wrap,
+        home=np.empty((n, 3)),
+        images=images,
+        offsets=np.zeros((len(images), 4)),
+        pair_start=start,
+        pair_index=pair_index,
+        pair_image=pair_image,
+        near_start=np.zeros(n + 1, np.int64),
+        near_index=np.zeros(0, np.int32),
+        near_image=np.zeros(0, np.int32),
+    )
     move_images(lists, cell)
     home, offsets, near_start = lists.home, lists.offsets, lists.near_start
-    limit = (tables.trio_cutoff + skin) ** 2
+    limit = (tables.triplet_cutoff + skin) ** 2
     for i in range(n):
         for q in range(start[i], start[i + 1]):
             j = packed_atom(keys[q])
@@ -154,5 +163,14 @@ def interaction_lists(positions, cell, pbc, tables, skin):
                 near_image[place[j]] = last - pair_image[q]  # the opposite image stands as far from the end
                 place[j] += 1
     return InteractionLists(
-        wrap, home, images, offsets, start, pair_index, pair_image, near_start, near_index, near_image
+        wrap=wrap,
+        home=home,
+        images=images,
+        offsets=offsets,
+        pair_start=start,
+        pair_index=pair_index,
+        pair_image=pair_image,
+        near_start=near_start,
+        near_index=near_index,
+        near_image=near_image,
     )

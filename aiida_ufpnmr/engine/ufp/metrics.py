@@ -16,7 +16,7 @@ from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a potential predicts beside what is labelled, over many structures.
+    """Predictions of a potential beside the labels, over many structures.
 
     Attributes:
         energy, energy_label: (m,) eV/atom, of the structures with an energy.
@@ -41,8 +41,8 @@ class Predictions:
     def errors(self) -> dict:
         """RMSE and MAE; ``None`` where nothing is labelled.
 
-        Energy in meV/atom, also after the mean offset is taken off, since a constant has no bearing on the dynamics; forces
-        in meV/Å, also by species; stress in GPa; all by group.
+        Energy in meV/atom, also after the mean offset is taken off, since a constant has no bearing on the dynamics;
+        forces in meV/Å, also by species; stress in GPa; all by group.
         """
         by_energy = 1000 * (self.energy - self.energy_label)
         by_force = 1000 * (self.forces - self.forces_label)
@@ -105,17 +105,23 @@ def predict(predictions: Iterable[tuple[UltraFastPotential, Dataset]]) -> Predic
                     stress_groups.append(group)
                 bar.update()
     force_pairs = [np.concatenate(side) for side in zip(*all_forces)] if all_forces else [np.zeros((0, 3))] * 2
+    energy_pairs = np.array(energies).reshape(-1, 2)
+    stress_pairs = np.array(stresses).reshape(-1, 2, 6)
     return Predictions(
-        *np.array(energies).reshape(-1, 2).T,
-        np.array(energy_groups),
-        *force_pairs,
-        np.array(species),
-        np.array(forces_groups),
-        *np.array(stresses).reshape(-1, 2, 6).swapaxes(0, 1),
-        np.array(stress_groups),
+        energy=energy_pairs[:, 0],
+        energy_label=energy_pairs[:, 1],
+        energy_group=np.array(energy_groups),
+        forces=force_pairs[0],
+        forces_label=force_pairs[1],
+        species=np.array(species),
+        forces_group=np.array(forces_groups),
+        stress=stress_pairs[:, 0],
+        stress_label=stress_pairs[:, 1],
+        stress_group=np.array(stress_groups),
     )
 
 
 def potential_errors(predictions: Iterable[tuple[UltraFastPotential, Dataset]]) -> dict:
-    """Errors over one or more pairs of a potential and the structures that it is to predict; see :class:`Predictions`."""
+    """Errors over one or more pairs of a potential and the structures that it is to predict; see
+    :class:`Predictions`."""
     return predict(predictions).errors()

@@ -71,15 +71,15 @@ def compute_plain(positions, types, lists, tables, forces, energies, virial, clo
             for q in range(p + 1, row.stop):
                 k = np.int64(lists.near_index[q])
                 tj, tk = types[j], types[k]
-                gj = tables.leg_grid[ti, tj, min(tk, tables.leg_grid.shape[2] - 1)]
-                gk = tables.leg_grid[ti, tk, min(tj, tables.leg_grid.shape[2] - 1)]
+                gj = tables.bond_grid[ti, tj, min(tk, tables.bond_grid.shape[2] - 1)]
+                gk = tables.bond_grid[ti, tk, min(tj, tables.bond_grid.shape[2] - 1)]
                 if rj >= tables.grid_stop[gj] or rj < tables.grid_start[gj]:
                     continue
                 xk, yk, zk, rk = _vector(positions, lists, i, k, lists.near_image[q])
                 if rk >= tables.grid_stop[gk] or rk < tables.grid_start[gk]:
                     continue
-                trio = tables.trio_index[ti, tj, tk]
-                third = tables.third_grid[trio]
+                triplet = tables.triplet_index[ti, tj, tk]
+                third = tables.third_grid[triplet]
                 x, y, z = xk - xj, yk - yj, zk - zj
                 r = np.sqrt(x * x + y * y + z * z)
                 if r < tables.grid_start[third]:
@@ -91,7 +91,7 @@ def compute_plain(positions, types, lists, tables, forces, energies, virial, clo
                 for u in range(4):
                     for v in range(4):
                         for w in range(4):
-                            coefficient = np.float64(tables.trio_coefficients[trio, a + u, b + v, c + w])
+                            coefficient = np.float64(tables.triplet_coefficients[triplet, a + u, b + v, c + w])
                             value += coefficient * one[0, u] * two[0, v] * three[0, w]
                             by_j += coefficient * one[1, u] * two[0, v] * three[0, w]
                             by_k += coefficient * one[0, u] * two[1, v] * three[0, w]

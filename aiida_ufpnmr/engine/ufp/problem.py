@@ -14,14 +14,12 @@ from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.neighbours import neighbour_list
 from aiida_ufpnmr.engine.progress import progress
-from aiida_ufpnmr.engine.settings import settings_to_json
+from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations, Solution
 from aiida_ufpnmr.engine.ufp.basis import Basis, make_basis
 from aiida_ufpnmr.engine.ufp.calibration import Sample
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.equations import (
     EquationsBuilder,
-    NormalEquations,
-    Solution,
     design_rows,
     reference_energies,
     species_numbers,
@@ -31,8 +29,8 @@ from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.repulsion import extend_wall
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 
-#: Intervals along a leg where the data may choose.
-_FEWEST_LEGS, _MOST_LEGS = 5, 8
+#: Intervals along a bond where the data may choose.
+_FEWEST_BONDS, _MOST_BONDS = 5, 8
 
 
 def closest_distances(dataset: Dataset, species: tuple[str, ...], cutoff: float) -> np.ndarray:
@@ -48,25 +46,26 @@ def closest_distances(dataset: Dataset, species: tuple[str, ...], cutoff: float)
 
 
 def choose_basis(dataset: Dataset, settings: PotentialSettings) -> tuple[PotentialSettings, Basis]:
-    """Settings with their resolution filled in, as fine as the data carry where they leave it open; and the basis of them.
+    """Settings with their resolution filled in, as fine as the data carry where they leave it open; and the basis of
+    them.
 
     The three-body grid is refined as long as force components are at least four times as many as the columns, up to
-    eight intervals along a leg: finer grids gained nothing on Li-P-S crystals and glasses.
+    eight intervals along a bond: finer grids gained nothing on Li-P-S crystals and glasses.
     """
     species = dataset.species
     closest = closest_distances(dataset, species, settings.longest_cutoff(species))
     components = 3 * sum(len(atoms) for atoms in dataset)
 
-    def of(legs: int) -> tuple[PotentialSettings, Basis]:
-        thirds = settings.third_intervals or (3 * legs) // 2
-        filled = dataclasses.replace(settings, leg_intervals=legs, third_intervals=thirds)
+    def of(bonds: int) -> tuple[PotentialSettings, Basis]:
+        thirds = settings.third_intervals or (3 * bonds) // 2
+        filled = dataclasses.replace(settings, bond_intervals=bonds, third_intervals=thirds)
         return filled, make_basis(species, closest, filled)
 
-    if settings.leg_intervals is not None:
-        return of(settings.leg_intervals)
-    chosen = of(_FEWEST_LEGS)
-    for legs in range(_FEWEST_LEGS + 1, _MOST_LEGS + 1):
-        finer = of(legs)
+    if settings.bond_intervals is not None:
+        return of(settings.bond_intervals)
+    chosen = of(_FEWEST_BONDS)
+    for bonds in range(_FEWEST_BONDS + 1, _MOST_BONDS + 1):
+        finer = of(bonds)
         if 4 * finer[1].n_columns > components:
             break
         chosen = finer
@@ -105,8 +104,14 @@ class Problem:
         species = dataset.species
         settings.check_species(species)
         settings, basis = choose_basis(dataset, settings)
-        one_body = reference_energies(dataset, species)
-        return cls(dataset, basis, one_body, basis.penalty(settings), settings, dataset.content_hash)
+        return cls(
+            dataset=dataset,
+            basis=basis,
+            one_body=reference_energies(dataset, species),
+            penalty=basis.penalty(settings),
+            settings=settings,
+            sha256=dataset.content_hash,
+        )
 
     @classmethod
     def adding(cls, dataset: Dataset, base: SavedEquations) -> Problem:
@@ -117,7 +122,15 @@ class Problem:
         """
         base.check(dataset, closest_distances(dataset, base.basis.species, base.basis.layout.cutoff))
         sha256 = hashlib.sha256(f'{base.training_sha256}+{dataset.content_hash}'.encode()).hexdigest()
-        return cls(dataset, base.basis, base.one_body, base.basis.penalty(base.settings), base.settings, sha256, base)
+        return cls(
+            dataset=dataset,
+            basis=base.basis,
+            one_body=base.one_body,
+            penalty=base.basis.penalty(base.settings),
+            settings=base.settings,
+            sha256=sha256,
+            base=base,
+        )
 
     def resampled(self) -> Problem:
         """The problem of the groups that ``settings.resample`` draws, on the basis of all; itself where it draws none.
@@ -179,14 +192,14 @@ class Problem:
 
     def potential(self, coefficients: np.ndarray, closest: Sequence[np.ndarray]) -> UltraFastPotential:
         """The potential of given coefficients; ``closest`` lists the shortest distances of the parts that gave them."""
-        energies, pairs, trios = self.basis.expand(coefficients)
+        energies, pairs, triplets = self.basis.expand(coefficients)
         potential = UltraFastPotential(
             species=self.basis.species,
             one_body=energies + self.one_body,
             pairs=pairs,
-            trios=trios,
+            triplets=triplets,
             closest_distance=np.min([*closest, *([] if self.base is None else [self.base.closest_distance])], axis=0),
-            settings=settings_to_json(self.settings),
+            settings=self.settings,
             training_sha256=self.sha256,
         )
         return extend_wall(potential)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.neighbours import neighbour_list
-
-if TYPE_CHECKING:
-    from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 #: Distances may fall short by this share, so that the training set itself has none, whatever the last digit.
 _SLACK = 1e-6
@@ -56,11 +53,11 @@ def close_contact(potential: UltraFastPotential, atoms: Atoms) -> Contact | None
     pair = int(centre[worst]), int(found.index[worst])
     own = int((centre[below] == found.index[below]).sum())
     return Contact(
-        pair,
-        (atoms.symbols[pair[0]], atoms.symbols[pair[1]]),
-        float(distance[worst]),
-        float(least[worst]),
-        len(below) - own // 2,
+        atoms=pair,
+        species=(atoms.symbols[pair[0]], atoms.symbols[pair[1]]),
+        distance=float(distance[worst]),
+        closest_distance=float(least[worst]),
+        pairs=len(below) - own // 2,
     )
 
 

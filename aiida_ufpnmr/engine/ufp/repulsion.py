@@ -35,9 +35,9 @@ def screened_repulsion(r: np.ndarray, z1: int, z2: int) -> np.ndarray:
 def extend_wall(potential: UltraFastPotential) -> UltraFastPotential:
     """Replace pair coefficients that no datum has seen, so that each pair goes on repelling.
 
-    Going inward from the shortest distance in the data, each coefficient rises above the one before by at least as much as
-    the last two did, and by at least as much as the screened nuclear repulsion does. Half of the repulsion is taken,
-    because each pair counts in both orders. At least two coefficients are replaced (see
+    Going inward from the shortest distance in the data, each coefficient rises above the one before by at least as much
+    as the last two did, and by at least as much as the screened nuclear repulsion does. Half of the repulsion is
+    taken, because each pair counts in both orders. At least two coefficients are replaced (see
     :func:`~aiida_ufpnmr.engine.ufp.basis.make_basis`), so that the straight line below the grid rises inward, too.
     """
     pairs = dict(potential.pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,67 +11,79 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.ufp.terms import Pair, Trio, pair_names, trio_names
+from aiida_ufpnmr.engine.settings import DEFAULT, old_names, settings_from_mapping
+from aiida_ufpnmr.engine.ufp.terms import Pair, Triplet, pair_names, triplet_names
 
-#: The name in a mapping that stands for all pairs or trios without an entry of their own.
-DEFAULT = 'default'
 _BY_PAIR = ('pair_cutoff', 'ridge_pair', 'curvature_pair')
-_BY_TRIO = ('trio_cutoff', 'ridge_trio', 'curvature_trio')
+_BY_TRIPLET = ('triplet_cutoff', 'ridge_triplet', 'curvature_triplet')
 
 
+#: Names in files whose format was made before settings had the names of today.
+STORED = {
+    'triplet_cutoff': 'trio_cutoff',
+    'triplet_knots': 'trio_knots',
+    'ridge_triplet': 'ridge_trio',
+    'curvature_triplet': 'curvature_trio',
+    'bond_intervals': 'leg_intervals',
+}
+
+
+@old_names(**{stored: name for name, stored in STORED.items()})
 @dataclass(frozen=True)
 class PotentialSettings:
     """Settings of a fit.
 
-    The errors are what one is ready to live with; they weigh energies, forces and stresses against each other. Penalties
-    are inverse variances (eV⁻²) of the coefficients and of their second differences, as a Gaussian prior has them.
+    The errors are what one is ready to live with; they weigh energies, forces and stresses against each other.
+    Penalties are inverse variances (eV⁻²) of the coefficients and of their second differences, as a Gaussian prior
+    has them.
 
-    Cut-offs and penalties are one number for all, or a mapping with an entry for some pairs (``Li-S``) or trios (``S-Li-P``,
-    the centre first; the order of the others has no meaning) and ``default`` for the rest.
+    Cut-offs and penalties are one number for all, or a mapping with an entry for some pairs (``Li-S``) or triplets
+    (``S-Li-P``, the centre first; the order of the others has no meaning) and ``default`` for the rest.
 
     Attributes:
         pair_cutoff: Å; a number or a mapping by pair.
-        trio_cutoff: Å, of the two legs; the third side reaches twice as far. A number or a mapping by trio.
+        triplet_cutoff: Å, of the two bonds; the third side reaches twice as far. A number or a mapping by triplet.
         pair_intervals: intervals of each pair spline.
-        leg_intervals: intervals along a leg; chosen by the amount of data if not given.
-        third_intervals: intervals along the third side; one and a half times ``leg_intervals`` if not given.
-        pair_knots: knots of some pairs, Å, from the first to the cut-off; in place of uniform ones. Where they begin too far
-            out for a wall below the data, intervals as long as the first are added.
-        trio_knots: three lists of knots of some trios: along the legs to the first and to the second neighbour, and along
-            the third side. The first three functions along each fade in, so knots should begin below the data.
+        bond_intervals: intervals along a bond; chosen by the amount of data if not given.
+        third_intervals: intervals along the third side; one and a half times ``bond_intervals`` if not given.
+        pair_knots: knots of some pairs, Å, from the first to the cut-off; in place of uniform ones. Where they
+            begin too far out for a wall below the data, intervals as long as the first are added.
+        triplet_knots: three lists of knots of some triplets: along the bonds to the first and to the second
+            neighbour, and along the third side. The first three functions along each fade in, so knots
+            should begin below the data.
         energy_error_meV_per_atom, forces_error_meV_per_angstrom, stress_error_GPa: weights.
         ridge_pair, curvature_pair: penalties of pairs; a number or a mapping by pair.
-        ridge_trio, curvature_trio: penalties of trios; a number or a mapping by trio.
+        ridge_triplet, curvature_triplet: penalties of triplets; a number or a mapping by triplet.
         folds: number of parts for withheld errors; whole groups are kept together.
         seed: for the choice of the parts.
-        resample: seed of a bootstrap: whole groups are drawn with replacement and the fit sees those alone, as a member of a
-            committee does. The basis stays that of all structures. None is drawn if not given.
+        resample: seed of a bootstrap: whole groups are drawn with replacement and the fit sees those alone, as a
+            member of a committee does. The basis stays that of all structures. None is drawn if not given.
     """
 
     pair_cutoff: float | dict[str, float] = 7.0
-    trio_cutoff: float | dict[str, float] = 4.0
+    triplet_cutoff: float | dict[str, float] = 4.0
     pair_intervals: int = 22
-    leg_intervals: int | None = None
+    bond_intervals: int | None = None
     third_intervals: int | None = None
     pair_knots: dict[str, list[float]] | None = None
-    trio_knots: dict[str, list[list[float]]] | None = None
+    triplet_knots: dict[str, list[list[float]]] | None = None
     energy_error_meV_per_atom: float = 3.0
     forces_error_meV_per_angstrom: float = 100.0
     stress_error_GPa: float = 0.5
     ridge_pair: float | dict[str, float] = 1e-2
     curvature_pair: float | dict[str, float] = 30.0
-    ridge_trio: float | dict[str, float] = 1.0
-    curvature_trio: float | dict[str, float] = 2.0
+    ridge_triplet: float | dict[str, float] = 1.0
+    curvature_triplet: float | dict[str, float] = 2.0
     folds: int = 5
     seed: int = 0
     resample: int | None = None
 
     def __post_init__(self):
-        for name in ('pair_cutoff', 'trio_cutoff'):
+        for name in ('pair_cutoff', 'triplet_cutoff'):
             for value in _entries(getattr(self, name)):
                 if not 1.0 < value <= 20.0:
                     raise ValueError(f'{name} must lie between 1 and 20 Å, not {value}')
-        for name in ('pair_intervals', 'leg_intervals', 'third_intervals'):
+        for name in ('pair_intervals', 'bond_intervals', 'third_intervals'):
             value = getattr(self, name)
             if value is not None and not 4 <= value <= 100:
                 raise ValueError(f'{name} must lie between 4 and 100, not {value}')
@@ -80,18 +93,20 @@ class PotentialSettings:
                     raise ValueError(f'{field.name} must be positive, not {value}')
                 if 'curvature' in field.name and not value >= 0:
                     raise ValueError(f'{field.name} must not be negative, not {value}')
-        for names, species in (((*_BY_PAIR, 'pair_knots'), 2), ((*_BY_TRIO, 'trio_knots'), 3)):
+        for names, species in (((*_BY_PAIR, 'pair_knots'), 2), ((*_BY_TRIPLET, 'triplet_knots'), 3)):
             for name in names:
                 _check_names(name, getattr(self, name), species)
         for kind, breaks in (self.pair_knots or {}).items():
             _check_knots(f'pair_knots of {kind}', breaks, 20.0)
-        for kind, three in (self.trio_knots or {}).items():
+        for kind, three in (self.triplet_knots or {}).items():
             if len(three) != 3:
-                raise ValueError(f'trio_knots of {kind} must be three lists: two legs and the third side')
+                raise ValueError(f'triplet_knots of {kind} must be three lists: two bonds and the third side')
             for breaks, longest in zip(three, (20.0, 20.0, 40.0)):
-                _check_knots(f'trio_knots of {kind}', breaks, longest)
+                _check_knots(f'triplet_knots of {kind}', breaks, longest)
             if len(set(kind.split('-')[1:])) == 1 and three[0] != three[1]:
-                raise ValueError(f'trio_knots of {kind}: legs to neighbours of one species must have the same knots')
+                raise ValueError(
+                    f'triplet_knots of {kind}: bonds to neighbours of one species must have the same knots'
+                )
         if self.folds < 2:
             raise ValueError(f'folds must be 2 or more, not {self.folds}')
         for name in ('seed', 'resample'):
@@ -99,13 +114,25 @@ class PotentialSettings:
             if value is not None and value < 0:
                 raise ValueError(f'{name} must not be negative, not {value}')
 
+    def to_json(self) -> str:
+        """The settings as files hold them."""
+        values = dataclasses.asdict(self)
+        return json.dumps({STORED.get(name, name): value for name, value in values.items()}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> PotentialSettings:
+        """The settings that a file holds; :class:`InputError` where they make no sense."""
+        values = json.loads(text)
+        names = {stored: name for name, stored in STORED.items()}
+        return settings_from_mapping(cls, {names.get(name, name): value for name, value in values.items()}, source)
+
     def of_pair(self, name: str, pair: Pair) -> float:
         """The value of one of the settings that may differ by pair."""
         return self.entry(name, '-'.join(pair), '-'.join(pair[::-1]))
 
-    def of_trio(self, name: str, trio: Trio) -> float:
-        """The value of one of the settings that may differ by trio."""
-        centre, first, second = trio
+    def of_triplet(self, name: str, triplet: Triplet) -> float:
+        """The value of one of the settings that may differ by triplet."""
+        centre, first, second = triplet
         return self.entry(name, f'{centre}-{first}-{second}', f'{centre}-{second}-{first}')
 
     def entry(self, name: str, *kinds: str) -> float:
@@ -121,9 +148,9 @@ class PotentialSettings:
         stated = self.pair_knots or {}
         return stated.get('-'.join(pair), stated.get('-'.join(pair[::-1])))
 
-    def stated_trio_knots(self, trio: Trio) -> list[list[float]] | None:
-        """Knots (Å) that are stated for a trio, with its first neighbour first."""
-        stated, (centre, first, second) = self.trio_knots or {}, trio
+    def stated_triplet_knots(self, triplet: Triplet) -> list[list[float]] | None:
+        """Knots (Å) that are stated for a triplet, with its first neighbour first."""
+        stated, (centre, first, second) = self.triplet_knots or {}, triplet
         if f'{centre}-{first}-{second}' in stated:
             return stated[f'{centre}-{first}-{second}']
         if f'{centre}-{second}-{first}' in stated:
@@ -132,17 +159,19 @@ class PotentialSettings:
         return None
 
     def longest_cutoff(self, species: Sequence[str]) -> float:
-        """The longest cut-off of any pair or leg among some elements, Å."""
+        """The longest cut-off of any pair or bond among some elements, Å."""
         pairs = [(self.stated_pair_knots(pair), self.of_pair('pair_cutoff', pair)) for pair in pair_names(species)]
         longest = [cutoff if breaks is None else breaks[-1] for breaks, cutoff in pairs]
-        for trio in trio_names(species):
-            three = self.stated_trio_knots(trio)
-            longest += [self.of_trio('trio_cutoff', trio)] if three is None else [breaks[-1] for breaks in three[:2]]
+        for triplet in triplet_names(species):
+            three = self.stated_triplet_knots(triplet)
+            longest += (
+                [self.of_triplet('triplet_cutoff', triplet)] if three is None else [breaks[-1] for breaks in three[:2]]
+            )
         return max(longest)
 
     def check_species(self, species: Iterable[str]) -> None:
-        """Refuse entries for pairs and trios that the data do not hold."""
-        for name in (*_BY_PAIR, *_BY_TRIO, 'pair_knots', 'trio_knots'):
+        """Refuse entries for pairs and triplets that the data do not hold."""
+        for name in (*_BY_PAIR, *_BY_TRIPLET, 'pair_knots', 'triplet_knots'):
             for kind in _kinds(getattr(self, name)):
                 foreign = set(kind.split('-')) - set(species)
                 if foreign:
@@ -159,7 +188,7 @@ def _entries(value) -> list[float]:
 
 
 def _kinds(value) -> list[str]:
-    """The pairs or trios that a setting names."""
+    """The pairs or triplets that a setting names."""
     return [kind for kind in value if kind != DEFAULT] if isinstance(value, Mapping) else []
 
 

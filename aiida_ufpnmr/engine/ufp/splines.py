@@ -1,10 +1,10 @@
 """Cubic B-splines on uniform or stated knots.
 
-A grid has breaks, where its intervals begin and end. Beyond either end its knots go on at the spacing of the last interval
-there, so that a uniform grid has the same four cubics on every interval (de Boor, A Practical Guide to Splines, ch. X), and
-an evaluation needs no search and no branch. Function ``a`` is non-zero on knots ``a`` to ``a + 4``, of which three lie before
-the first break; a grid of ``n`` intervals carries ``n + 3`` functions. With its last three coefficients zero a spline ends
-with zero value, slope and curvature; with its first three zero it begins so.
+A grid has breaks, where its intervals begin and end. Beyond either end its knots go on at the spacing of the last
+interval there, so that a uniform grid has the same four cubics on every interval (de Boor, A Practical Guide to
+Splines, ch. X), and an evaluation needs no search and no branch. Function ``a`` is non-zero on knots ``a`` to ``a +
+4``, of which three lie before the first break; a grid of ``n`` intervals carries ``n + 3`` functions. With its last
+three coefficients zero a spline ends with zero value, slope and curvature; with its first three zero it begins so.
 
 Other programs clamp their knots: the first and the last break stand there four times. Both bases span the same splines.
 """
@@ -48,7 +48,7 @@ def cubic_slopes(t):
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the intervals of a spline lie.
+    """The intervals of a spline.
 
     Attributes:
         breaks: (n + 1,) ends of the intervals, ascending, Å.
@@ -80,12 +80,12 @@ class Grid:
 
     @property
     def n_intervals(self) -> int:
-        """How many intervals there are."""
+        """Number of intervals."""
         return len(self.breaks) - 1
 
     @property
     def n_functions(self) -> int:
-        """How many functions there are."""
+        """Number of functions."""
         return len(self.breaks) + 2
 
     @cached_property
@@ -108,7 +108,8 @@ class Grid:
 
     @cached_property
     def functions(self) -> np.ndarray:
-        """(n, 4, 4) on each interval the four functions, lowest index first, as powers of t from 0 to 1, lowest first."""
+        """(n, 4, 4) on each interval the four functions, lowest index first, as powers of t from 0 to 1, lowest
+        first."""
         if self.is_uniform:
             return np.broadcast_to(_CUBICS, (self.n_intervals, 4, 4))
         return _local_cubics(self.knots)
@@ -120,11 +121,12 @@ class Grid:
 
     @property
     def centres(self) -> np.ndarray:
-        """(n + 3,) Å; coefficients that are a linear function of them make that very function (Greville's abscissae)."""
+        """(n + 3,) Å; coefficients that are a linear function of them make that very function (Greville's
+        abscissae)."""
         return (self.knots[1:-3] + self.knots[2:-2] + self.knots[3:-1]) / 3
 
     def functions_below(self, r: float) -> int:
-        """How many functions vanish at ``r`` (Å) and beyond, the first ones."""
+        """Number of functions, the first ones, that vanish at ``r`` (Å) and beyond."""
         return int(np.searchsorted(self.breaks[1:], r * (1 + _ROUNDING), 'right'))
 
     def design_matrix(self, r: np.ndarray, derivative: int = 0) -> np.ndarray:
@@ -152,7 +154,8 @@ class Grid:
         return matrix
 
     def extended(self, start: float | None = None, stop: float | None = None) -> Grid:
-        """The grid with whole intervals, as long as those at its ends, added until it reaches ``start`` and ``stop``."""
+        """The grid with whole intervals, as long as those at its ends, added until it reaches ``start`` and
+        ``stop``."""
         breaks = np.array(self.breaks)
         first, last = breaks[1] - breaks[0], breaks[-1] - breaks[-2]
         before = 0 if start is None else max(0, int(np.ceil((self.start - start) / first - _UNIFORM)))
@@ -197,7 +200,8 @@ def _solved(new: np.ndarray, old: np.ndarray) -> np.ndarray:
 
 
 def _local_cubics(knots: np.ndarray) -> np.ndarray:
-    """(n, 4, 4) on each interval the functions of any knots (n + 7,) as powers of t, by the recursion of Cox and de Boor."""
+    """(n, 4, 4) on each interval the functions of any knots (n + 7,) as powers of t, by the recursion of Cox and de
+    Boor."""
     n = len(knots) - 7
     left, width = knots[3:-4], np.diff(knots[3:-3])
     functions = [np.ones((n, 1))]
@@ -206,7 +210,8 @@ def _local_cubics(knots: np.ndarray) -> np.ndarray:
         for a, function in enumerate(functions):
             begin = np.arange(n) + 4 - degree + a
             span = knots[begin + degree] - knots[begin]
-            # the function times the line that rises from 0 to 1 over its support goes to one, the rest to the one before
+            # the function times the line that rises from 0 to 1 over its support goes to one, the rest to the one
+            # before
             rising = np.zeros((n, degree + 1))
             rising[:, :-1] = ((left - knots[begin]) / span)[:, None] * function
             rising[:, 1:] += (width / span)[:, None] * function

@@ -12,14 +12,16 @@ import numpy as np
 from aiida_ufpnmr.engine.ufp.splines import TRIM, Grid
 
 Pair = tuple[str, str]
-Trio = tuple[str, str, str]
-#: The legs to the first and to the second neighbour, and the third side between these.
-TrioGrids = tuple[Grid, Grid, Grid]
+Triplet = tuple[str, str, str]
+#: The bonds to the first and to the second neighbour, and the third side between these.
+TripletGrids = tuple[Grid, Grid, Grid]
 
 #: Differences under exchange of equal neighbours below this share of the largest coefficient are round-off.
 _SYMMETRIC = 1e-6
 #: Å by which sides may fall short.
 _CLOSE = 1e-9
+#: The group of a file that holds the triplets; its name is part of the format.
+_TRIPLETS = 'trios'
 _KNOTS = ('knots_first', 'knots_second', 'knots_third')
 
 
@@ -28,7 +30,7 @@ def pair_names(species: Sequence[str]) -> list[Pair]:
     return [(a, b) for i, a in enumerate(species) for b in species[i:]]
 
 
-def trio_names(species: Sequence[str]) -> list[Trio]:
+def triplet_names(species: Sequence[str]) -> list[Triplet]:
     """All centres with all pairs of neighbours."""
     return [(centre, *pair) for centre in species for pair in pair_names(species)]
 
@@ -69,37 +71,37 @@ class PairTerm:
 
 
 @dataclass(frozen=True, eq=False)
-class TrioTerm:
+class TripletTerm:
     """V₃ of a centre and two neighbours.
 
     Attributes:
-        grids: legs end at the cut-off; the third side reaches as far as both together, or fades out before.
+        grids: bonds end at the cut-off; the third side reaches as far as both together, or fades out before.
         coefficients: (a, b, c) eV, an axis a grid.
 
     Raises:
-        ValueError: they do not fit each other, are no numbers, or the third side breaks off within reach of the legs.
+        ValueError: they do not fit each other, are no numbers, or the third side breaks off within reach of the bonds.
     """
 
-    grids: TrioGrids
+    grids: TripletGrids
     coefficients: np.ndarray
 
     def __post_init__(self):
         _check(self.grids, self.coefficients)
         if self.grids[2].stop < self.reach - _CLOSE and self.coefficients[..., -TRIM:].any():
             raise ValueError(
-                f'the third side breaks off at {self.grids[2].stop:g} Å, but the legs reach {self.reach:g} Å apart'
+                f'the third side breaks off at {self.grids[2].stop:g} Å, but the bonds reach {self.reach:g} Å apart'
             )
 
     @property
     def reach(self) -> float:
-        """The longest third side that two legs can span, Å."""
+        """The longest third side that two bonds can span, Å."""
         return self.grids[0].stop + self.grids[1].stop
 
-    def covering(self) -> TrioTerm:
-        """The same with a third side that reaches as far as the legs."""
+    def covering(self) -> TripletTerm:
+        """The same with a third side that reaches as far as the bonds."""
         return self.reaching(2, self.reach - _CLOSE)
 
-    def reaching(self, axis: int, stop: float) -> TrioTerm:
+    def reaching(self, axis: int, stop: float) -> TripletTerm:
         """The same with the grid of one axis going on with zeros to ``stop`` at least.
 
         Raises:
@@ -107,14 +109,14 @@ class TrioTerm:
         """
         grids = list(self.grids)
         grids[axis] = grids[axis].extended(stop=stop)
-        return TrioTerm(tuple(grids), _with_zeros(self.coefficients, axis, self.grids[axis], grids[axis]))
+        return TripletTerm(tuple(grids), _with_zeros(self.coefficients, axis, self.grids[axis], grids[axis]))
 
-    def exchanged(self) -> TrioTerm:
+    def exchanged(self) -> TripletTerm:
         """The same with the neighbours in the other order."""
         first, second, third = self.grids
-        return TrioTerm((second, first, third), self.coefficients.transpose(1, 0, 2))
+        return TripletTerm((second, first, third), self.coefficients.transpose(1, 0, 2))
 
-    def with_equal_neighbours(self) -> TrioTerm:
+    def with_equal_neighbours(self) -> TripletTerm:
         """The same, exactly symmetric under exchange of two neighbours of one species.
 
         Raises:
@@ -122,7 +124,7 @@ class TrioTerm:
         """
         other = self.coefficients.transpose(1, 0, 2)
         if self.grids[0] != self.grids[1]:
-            raise ValueError('two neighbours of one species have different knots along their legs')
+            raise ValueError('two neighbours of one species have different knots along their bonds')
         if not np.allclose(self.coefficients, other, rtol=0, atol=_SYMMETRIC * abs(self.coefficients).max()):
             raise ValueError('coefficients change under exchange of two neighbours of one species')
         return dataclasses.replace(self, coefficients=0.5 * (self.coefficients + other))
@@ -146,16 +148,16 @@ def _with_zeros(coefficients: np.ndarray, axis: int, old: Grid, new: Grid) -> np
     return np.pad(coefficients, [(0, more if a == axis else 0) for a in range(coefficients.ndim)])
 
 
-def write_grids(file: h5py.Group, pairs: Mapping[Pair, Grid], trios: Mapping[Trio, TrioGrids]) -> None:
+def write_grids(file: h5py.Group, pairs: Mapping[Pair, Grid], triplets: Mapping[Triplet, TripletGrids]) -> None:
     """Write the breaks of all grids as ``pairs/A-B/knots`` and ``trios/A-B-C/knots_first`` and so on."""
     for pair, grid in pairs.items():
         file[f'pairs/{"-".join(pair)}/knots'] = grid.breaks
-    for trio, grids in trios.items():
+    for triplet, grids in triplets.items():
         for name, grid in zip(_KNOTS, grids):
-            file[f'trios/{"-".join(trio)}/{name}'] = grid.breaks
+            file[f'{_TRIPLETS}/{"-".join(triplet)}/{name}'] = grid.breaks
 
 
-def read_grids(file: h5py.Group, species: Sequence[str]) -> tuple[dict[Pair, Grid], dict[Trio, TrioGrids]]:
+def read_grids(file: h5py.Group, species: Sequence[str]) -> tuple[dict[Pair, Grid], dict[Triplet, TripletGrids]]:
     """Read what :func:`write_grids` wrote; :class:`KeyError` or :class:`ValueError` where it is damaged."""
 
     def grid(name):
@@ -165,26 +167,26 @@ def read_grids(file: h5py.Group, species: Sequence[str]) -> tuple[dict[Pair, Gri
         return Grid(tuple(breaks.tolist()))
 
     pairs = {pair: grid(f'pairs/{"-".join(pair)}/knots') for pair in pair_names(species)}
-    trios = {
-        trio: tuple(grid(f'trios/{"-".join(trio)}/{name}') for name in _KNOTS)
-        for trio in (trio_names(species) if 'trios' in file else ())
+    triplets = {
+        triplet: tuple(grid(f'{_TRIPLETS}/{"-".join(triplet)}/{name}') for name in _KNOTS)
+        for triplet in (triplet_names(species) if _TRIPLETS in file else ())
     }
-    return pairs, trios
+    return pairs, triplets
 
 
-def write_terms(file: h5py.Group, pairs: Mapping[Pair, PairTerm], trios: Mapping[Trio, TrioTerm]) -> None:
+def write_terms(file: h5py.Group, pairs: Mapping[Pair, PairTerm], triplets: Mapping[Triplet, TripletTerm]) -> None:
     """Write all terms: their grids, and ``coefficients`` beside them."""
     write_grids(
-        file, {name: term.grid for name, term in pairs.items()}, {name: term.grids for name, term in trios.items()}
+        file, {name: term.grid for name, term in pairs.items()}, {name: term.grids for name, term in triplets.items()}
     )
-    for group, terms in (('pairs', pairs), ('trios', trios)):
+    for group, terms in (('pairs', pairs), (_TRIPLETS, triplets)):
         for name, term in terms.items():
             file[f'{group}/{"-".join(name)}/coefficients'] = term.coefficients
 
 
-def read_terms(file: h5py.Group, species: Sequence[str]) -> tuple[dict[Pair, PairTerm], dict[Trio, TrioTerm]]:
+def read_terms(file: h5py.Group, species: Sequence[str]) -> tuple[dict[Pair, PairTerm], dict[Triplet, TripletTerm]]:
     """Read what :func:`write_terms` wrote; raises as :func:`read_grids`."""
-    pairs, trios = read_grids(file, species)
+    pairs, triplets = read_grids(file, species)
 
     def terms(group, kind, grids) -> Iterator:
         for name, own in grids.items():
@@ -194,4 +196,4 @@ def read_terms(file: h5py.Group, species: Sequence[str]) -> tuple[dict[Pair, Pai
             except ValueError as error:
                 raise ValueError(f'{place}: {error}') from None
 
-    return dict(terms('pairs', PairTerm, pairs)), dict(terms('trios', TrioTerm, trios))
+    return dict(terms('pairs', PairTerm, pairs)), dict(terms(_TRIPLETS, TripletTerm, triplets))

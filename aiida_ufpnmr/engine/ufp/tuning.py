@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.regression.learning import folds_of
+from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
+from aiida_ufpnmr.engine.regression.tuning import CoordinateSearch, changes
 from aiida_ufpnmr.engine.settings import settings_to_json
-from aiida_ufpnmr.engine.ufp.equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.problem import Problem
-from aiida_ufpnmr.engine.ufp.settings import DEFAULT, PotentialSettings
+from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 
 #: Values that are tried of each setting, most telling first. The error of the forces has no entry: beside the penalties
 #: and the other two errors it sets no more than a common factor.
 GRID: dict[str, tuple[float, ...]] = {
-    'trio_cutoff': (3.25, 3.5, 3.75, 4.0, 4.5, 5.0),
-    'leg_intervals': (5, 6, 7, 8, 9, 10),
+    'triplet_cutoff': (3.25, 3.5, 3.75, 4.0, 4.5, 5.0),
+    'bond_intervals': (5, 6, 7, 8, 9, 10),
     'third_intervals': (8, 10, 12, 14, 16),
-    'curvature_trio': (2.0, 6.0, 20.0, 60.0, 200.0),
-    'ridge_trio': (1.0, 3.0, 10.0, 30.0, 100.0, 300.0),
+    'curvature_triplet': (2.0, 6.0, 20.0, 60.0, 200.0),
+    'ridge_triplet': (1.0, 3.0, 10.0, 30.0, 100.0, 300.0),
     'pair_cutoff': (5.0, 6.0, 7.0, 8.0, 9.0),
     'pair_intervals': (12, 16, 20, 26, 32),
     'curvature_pair': (3.0, 10.0, 30.0, 100.0, 300.0),
@@ -32,7 +33,7 @@ GRID: dict[str, tuple[float, ...]] = {
     'stress_error_GPa': (0.2, 0.5, 1.2),
 }
 #: Settings that leave the design rows and their weights as they are.
-PENALTIES = frozenset({'ridge_pair', 'curvature_pair', 'ridge_trio', 'curvature_trio'})
+PENALTIES = frozenset({'ridge_pair', 'curvature_pair', 'ridge_triplet', 'curvature_triplet'})
 #: Share of the energy in the score.
 ENERGY_SHARE = 0.2
 #: A step must lower the score by this much: below, the folds cannot tell.
@@ -75,7 +76,7 @@ class _Search:
 
     def __init__(self, dataset: Dataset, settings: PotentialSettings):
         self.dataset = dataset
-        self.folds = dataset.folds(settings.folds, settings.seed)
+        self.folds = folds_of(dataset, settings.folds, settings.seed, 'nothing can be tuned')
         self.trials: dict[str, tuple[PotentialSettings, WithheldErrors | None]] = {}
         self._kept: tuple[PotentialSettings, list[NormalEquations]] | None = None
 
@@ -100,38 +101,6 @@ class _Search:
         return cross_validate(problem, self.folds, self._kept[1])
 
 
-@dataclass(frozen=True)
-class Coordinate:
-    """One number that the search may change: a setting, or one entry of it where it is a mapping.
-
-    Attributes:
-        name: of the setting.
-        entry: the pair or trio, or ``default``; ``None`` for a setting that is a number.
-    """
-
-    name: str
-    entry: str | None = None
-
-    @classmethod
-    def all_of(cls, settings: PotentialSettings, names: Iterable[str]) -> list[Coordinate]:
-        """The coordinates of some settings; those of a mapping are its entries, and what holds where there is none."""
-        coordinates = []
-        for name in names:
-            value = getattr(settings, name)
-            entries = {DEFAULT: None, **value} if isinstance(value, Mapping) else {None: value}
-            coordinates += [cls(name, entry) for entry in entries]
-        return coordinates
-
-    def value(self, settings: PotentialSettings) -> float:
-        """Where the settings stand."""
-        return getattr(settings, self.name) if self.entry is None else settings.entry(self.name, self.entry)
-
-    def moved(self, settings: PotentialSettings, value: float) -> PotentialSettings:
-        """The settings with another value."""
-        whole = value if self.entry is None else {**getattr(settings, self.name), self.entry: value}
-        return dataclasses.replace(settings, **{self.name: whole})
-
-
 def tune(
     dataset: Dataset, settings: PotentialSettings, grid: Mapping[str, tuple[float, ...]] = GRID, sweeps: int = 2
 ) -> tuple[PotentialSettings, dict]:
@@ -150,29 +119,23 @@ def tune(
         InputError: the structures are of one group, so nothing can be withheld.
     """
     search = _Search(dataset, settings)
-    if not search.folds:
-        raise InputError(
-            f'{dataset.source}: a single group cannot be withheld, so nothing can be tuned; name groups (config_type)'
-        )
     problem = Problem.of(dataset, settings)
-    best = problem.settings
-    reference = search.errors(best)
+    begin = problem.settings
+    reference = search.errors(begin)
     if reference is None:
         columns = problem.basis.n_columns
         raise InputError(f'the settings lead to {columns} coefficients, more than can be tuned ({MOST_COLUMNS})')
-    lowest = 1.0
-    coordinates = Coordinate.all_of(best, grid)
-    with progress(2 * len(coordinates) * sweeps, 'tuning', 'setting') as bar:
-        for _ in range(sweeps):
-            before = best
-            for coordinate in coordinates:
-                for direction in (1, -1):
-                    values = grid[coordinate.name][::direction]
-                    best, lowest = _along(search, best, lowest, reference, coordinate, values)
-                    bar.update()
-                    bar.set_postfix_str(f'{search.errors(best).forces:.0f} meV/Å')
-            if best == before:
-                break
+
+    def score(trial: PotentialSettings) -> float:
+        errors = search.errors(trial)
+        return np.inf if errors is None else errors.score(reference)
+
+    best = CoordinateSearch(
+        grid=grid,
+        score=score,
+        threshold=lambda lowest: lowest - LEAST_GAIN,
+        shown=lambda best, _: f'{search.errors(best).forces:.0f} meV/Å',
+    ).run(begin, sweeps)
     chosen = search.errors(best)
     return best, {
         'forces_rmse_meV_per_angstrom_before': reference.forces,
@@ -180,7 +143,7 @@ def tune(
         'forces_rmse_meV_per_angstrom': chosen.forces,
         'energy_rmse_meV_per_atom': chosen.energy,
         'folds': len(search.folds),
-        'changed': {name: getattr(best, name) for name in grid if getattr(best, name) != getattr(settings, name)},
+        'changed': changes(settings, best, grid),
         'trials': [
             {
                 **{name: getattr(trial, name) for name in grid},
@@ -191,18 +154,3 @@ def tune(
             if errors is not None
         ],
     }
-
-
-def _along(search, best, lowest, reference, coordinate, values) -> tuple[PotentialSettings, float]:
-    """Follow one coordinate along ``values`` beyond where it stands, as long as the score falls."""
-    ascending = values[-1] > values[0]
-    here = coordinate.value(best)
-    for value in values:
-        if (value <= here) if ascending else (value >= here):
-            continue
-        trial = coordinate.moved(best, value)
-        errors = search.errors(trial)
-        if errors is None or errors.score(reference) > lowest - LEAST_GAIN:
-            break
-        best, lowest = trial, errors.score(reference)
-    return best, lowest

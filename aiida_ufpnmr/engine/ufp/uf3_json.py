@@ -1,7 +1,8 @@
 """Potentials of the UF3 package: its JSON files, of today and as they once were.
 
-Today a file holds ``coefficients`` by interaction, those of a trio as a table (leg, leg, third side), and ``knots``. Early
-files, such as that of the paper, have ``solution`` in place of ``coefficients``, with the table of a trio pressed into a
+Today a file holds ``coefficients`` by interaction, those of a triplet as a table (bond, bond, third side), and
+``knots``. Early files, such as that of the paper, have ``solution`` in place of ``coefficients``, with the table of a
+triplet pressed into a
 list: entries that no triangle can reach, the trimmed ones, and those that follow from symmetry are left out.
 """
 
@@ -11,28 +12,26 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
-from aiida_ufpnmr.engine.ufp.formats import (
+from aiida_ufpnmr.engine.ufp.clamped import (
     LOST_EVERYWHERE,
     assemble,
     clamped_pair,
-    clamped_trio,
+    clamped_triplet,
     pair_term,
-    trio_term,
+    triplet_term,
     with_walls,
 )
+from aiida_ufpnmr.engine.ufp.content import PotentialContent
 from aiida_ufpnmr.engine.ufp.splines import TRIM
 
-if TYPE_CHECKING:
-    from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
-
-def write_json(potential: UltraFastPotential, path) -> list[str]:
+def write_json(potential: PotentialContent, path) -> list[str]:
     """Write a potential in the JSON form of the UF3 package; returns what the format cannot carry."""
     pairs, wall = with_walls(potential)
     coefficients: dict[str, Any] = {s: float(e) for s, e in zip(potential.species, potential.one_body)}
@@ -40,9 +39,9 @@ def write_json(potential: UltraFastPotential, path) -> list[str]:
     for name, term in pairs.items():
         coefficients['-'.join(name)] = clamped_pair(term).tolist()
         knots['-'.join(name)] = term.grid.clamped_knots.tolist()
-    for name, trio in potential.trios.items():
-        coefficients['-'.join(name)] = clamped_trio(trio).tolist()
-        knots['-'.join(name)] = [grid.clamped_knots.tolist() for grid in trio.grids]
+    for name, triplet in potential.triplets.items():
+        coefficients['-'.join(name)] = clamped_triplet(triplet).tolist()
+        knots['-'.join(name)] = [grid.clamped_knots.tolist() for grid in triplet.grids]
     content = {
         'coefficients': coefficients,
         'knots': knots,
@@ -52,15 +51,15 @@ def write_json(potential: UltraFastPotential, path) -> list[str]:
         'leading_trim': 0,
         'trailing_trim': TRIM,
         'element_list': list(potential.species),
-        'degree': 3 if potential.trios else 2,
+        'degree': 3 if potential.triplets else 2,
     }
     with whole_file(path) as partial:
         partial.write_text(json.dumps(content) + '\n')
     return [LOST_EVERYWHERE, wall]
 
 
-def read_json(path) -> dict:
-    """Parts of an :class:`UltraFastPotential` from a JSON file of the UF3 package.
+def read_json(path) -> PotentialContent:
+    """The content of a JSON file of the UF3 package.
 
     Raises:
         InputError: not such a file, or an interaction that is broken or missing.
@@ -73,7 +72,7 @@ def read_json(path) -> dict:
         knots = {tuple(name.split('-')): values for name, values in knots.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f'{path}: not a potential of the UF3 package (no coefficients and knots in it)') from error
-    pairs, trios, one_body = {}, {}, {}
+    pairs, triplets, one_body = {}, {}, {}
     for species, values in interactions.items():
         where = f'{path}, {"-".join(species)}'
         if len(species) > 1 and species not in knots:
@@ -90,16 +89,16 @@ def read_json(path) -> dict:
                 table = np.array(values, float)
                 if table.ndim == 1:
                     table = decompressed(table, three, species, _trims(content))
-                trios[species] = trio_term(three, table)
+                triplets[species] = triplet_term(three, table)
             else:
                 raise ValueError('only one-, two- and three-body terms are known')
         except (ValueError, TypeError) as error:
             raise InputError(f'{where}: {error}') from None
-    return assemble(pairs, trios, one_body, path)
+    return assemble(pairs, triplets, one_body, path)
 
 
 def _three(knots: Sequence) -> tuple[np.ndarray, ...]:
-    """Knots along three axes; both legs, or all axes, may share theirs."""
+    """Knots along three axes; both bonds, or all axes, may share theirs."""
     if knots and not isinstance(knots[0], Sequence):
         knots = [knots] * 3
     elif len(knots) == 2:
@@ -110,7 +109,7 @@ def _three(knots: Sequence) -> tuple[np.ndarray, ...]:
 
 
 def _trims(content: Mapping) -> tuple[int, int]:
-    """How many functions at the beginning and at the end of each axis of a trio are left out."""
+    """Numbers of functions that are left out at the beginning and at the end of each axis of a triplet."""
     trims = []
     for name, standard in (('leading_trim', 0), ('trailing_trim', TRIM)):
         value = content.get(name, standard)
@@ -121,11 +120,11 @@ def _trims(content: Mapping) -> tuple[int, int]:
 def decompressed(
     values: np.ndarray, knots: tuple[np.ndarray, ...], species: tuple[str, str, str], trims: tuple[int, int]
 ) -> np.ndarray:
-    """The table (a, b, c) of a trio from the list of those of its entries that count.
+    """The table (a, b, c) of a triplet from the list of those of its entries that count.
 
-    They are the ones, in the order of the axes, whose functions some triangle can reach, without ``trims`` functions at the
-    beginnings and ends, and, where neighbours are of one species, one of those that change place with the legs; where all
-    three atoms and all three axes are alike, one of those that change place in any way.
+    They are the ones, in the order of the axes, whose functions some triangle can reach, without ``trims`` functions at
+    the beginnings and ends, and, where neighbours are of one species, one of those that change place with the
+    bonds; where all three atoms and all three axes are alike, one of those that change place in any way.
 
     Raises:
         ValueError: their number is another.

@@ -2,8 +2,8 @@
 
 Rows are compressed by QR decompositions, so memory does not grow with their number. A solution starts from the Cholesky
 factor of the normal equations, whose condition number is that of the rows squared, and is corrected by the residual of
-the rows themselves, in the manner of the corrected semi-normal equations (Björck, Linear Algebra Appl. 88/89, 31 (1987)):
-as good as a QR decomposition of all rows, as a test shows, for a small part of its cost.
+the rows themselves, in the manner of the corrected semi-normal equations (Björck, Linear Algebra Appl. 88/89, 31
+(1987)): as good as a QR decomposition of all rows, as a test shows, for a small part of its cost.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
+
+from aiida_ufpnmr.engine.regression.posterior import inverse_factor
 
 #: Steps of refinement; one gives the digits of a QR decomposition, the second shows in none of them but the last.
 CORRECTIONS = 2
@@ -96,6 +98,4 @@ class RidgeSolution:
     @cached_property
     def whitening(self) -> np.ndarray:
         """Lower triangular W (n_columns, n_columns), float32; WᵀW is the inverse of XᵀX + penalty."""
-        from scipy.linalg.lapack import dtrtri
-
-        return np.asfortranarray(np.tril(dtrtri(self._factor[0], lower=1)[0]), dtype=np.float32)
+        return np.asfortranarray(inverse_factor(self._factor[0]), dtype=np.float32)
