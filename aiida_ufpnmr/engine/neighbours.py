@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.simd import load8, store
 
 
@@ -87,25 +87,25 @@ _BITS = 14
 _MIDDLE = 1 << (_BITS - 1)
 
 
-@nb.njit(cache=True, inline='always')
+@njit(inline='always')
 def pack(j, s0, s1, s2):
     """Atom and image as one number; in order of these numbers stand atoms, then images."""
     return (((((j << _BITS) + s0 + _MIDDLE) << _BITS) + s1 + _MIDDLE) << _BITS) + s2 + _MIDDLE
 
 
-@nb.njit(cache=True, inline='always')
+@njit(inline='always')
 def packed_atom(key):
     """The atom of a :func:`pack`."""
     return key >> (3 * _BITS)
 
 
-@nb.njit(cache=True, inline='always')
+@njit(inline='always')
 def packed_image(key, a):
     """The image of a :func:`pack` along direction ``a``."""
     return ((key >> ((2 - a) * _BITS)) & (2 * _MIDDLE - 1)) - _MIDDLE
 
 
-@nb.njit(cache=True)
+@njit()
 def find_neighbours(positions, cell, pbc, cutoff):
     """The work behind :func:`neighbour_list`, callable from compiled code; the cell must span space."""
     wrap, start, keys = packed_neighbours(positions, cell, pbc, cutoff, np.ones(len(positions), np.bool_), False)
@@ -120,7 +120,7 @@ def find_neighbours(positions, cell, pbc, cutoff):
     return start, index, shift
 
 
-@nb.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def find_surroundings(positions, cell, pbc, cutoff, centres):
     """The work behind :func:`surroundings`, callable from compiled code; the cell must span space."""
     wanted = np.zeros(len(positions), np.bool_)
@@ -146,7 +146,7 @@ def find_surroundings(positions, cell, pbc, cutoff, centres):
     return first, index, vector
 
 
-@nb.njit(cache=True)
+@njit()
 def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
     """Neighbours of the atoms in ``centres``, sorted, with images counted from positions that are wrapped into the cell.
 
@@ -233,7 +233,7 @@ def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
     return wrap, start, keys
 
 
-@nb.njit(cache=True)
+@njit()
 def _boxes(positions, cell, pbc, cutoff):
     """Wrap atoms into the cell and sort them into boxes.
 

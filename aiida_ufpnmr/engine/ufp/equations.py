@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numba as nb
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sparse
@@ -16,6 +15,7 @@ from ase import Atoms
 from scipy.linalg import blas, lapack
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, stress
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.ufp.basis import Basis
@@ -110,7 +110,7 @@ class Solution:
         return np.tril(inverse) * self.scale
 
 
-@nb.njit(cache=True)
+@njit()
 def _scatter(matrix, part, columns):
     """Add the lower triangle of ``part`` to the rows and columns where it belongs."""
     for b in range(len(columns)):
@@ -118,7 +118,7 @@ def _scatter(matrix, part, columns):
             matrix[columns[a], columns[b]] += part[a, b]
 
 
-@nb.njit(cache=True)
+@njit()
 def _add_lower(matrix, start, index, values):
     """Add the lower triangle of a sparse matrix in compressed columns."""
     for b in range(len(start) - 1):
@@ -127,7 +127,7 @@ def _add_lower(matrix, start, index, values):
                 matrix[index[q], b] += values[q]
 
 
-@nb.njit(cache=True)
+@njit()
 def _scale_lower(matrix, scale):
     """Scale rows and columns of the lower triangle."""
     for b in range(len(scale)):

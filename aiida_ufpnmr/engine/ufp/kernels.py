@@ -18,6 +18,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.simd import (
     broadcast4,
     broadcast8,
@@ -46,7 +47,7 @@ from aiida_ufpnmr.engine.ufp.splines import cubic_slopes, cubic_values
 MATH = {'contract', 'reassoc', 'arcp', 'nsz'}
 
 
-@nb.njit(cache=True)
+@njit()
 def compute(positions, types, lists, tables, forces, energies, virial, closest, full=True):
     """Set forces (n, 3), and in full also energies (n,) and virial (3, 3), the derivative of the energy by strain.
 
@@ -93,7 +94,7 @@ def compute(positions, types, lists, tables, forces, energies, virial, closest, 
     return -1, -1
 
 
-@nb.njit(cache=True, parallel=True)
+@njit(parallel=True)
 def _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close):
     """The shares of all threads at once."""
     for t in nb.prange(len(pulls)):
@@ -102,14 +103,14 @@ def _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, viri
         )
 
 
-@nb.njit(cache=True, forceinline=True)
+@njit(forceinline=True)
 def _add_share(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close):
     """Add what one thread has to: every atom of which the number leaves the rest ``share`` after division by ``shares``."""
     _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close)
     _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energies, virial)
 
 
-@nb.njit(cache=True)
+@njit()
 def _widest(start):
     """The longest row of a list."""
     widest = 0
@@ -118,7 +119,7 @@ def _widest(start):
     return widest
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', inline='always')
+@njit(fastmath=MATH, error_model='numpy', inline='always')
 def _separate(wrapped, i, offsets, first, count, index, image, vector, square):
     """Vectors (count, 4) from an atom to those in a row of a list, and their squares, four at a time and over the end."""
     here = load4(wrapped, 4 * i)
@@ -135,7 +136,7 @@ def _separate(wrapped, i, offsets, first, count, index, image, vector, square):
         store(square, q, sums(d0 * d0, d1 * d1, d2 * d2, d3 * d3))
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close):
     """Add pair energies, forces and virial; sets the pair of atoms that came too close."""
     index, image = lists.pair_index, lists.pair_image
@@ -225,7 +226,7 @@ def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forc
     store(virial, 8, load4(virial, 8) + by_z)
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energies, virial):
     """Add three-body energies, forces and virial.
 
@@ -293,7 +294,7 @@ def _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energ
     store(virial, 8, load4(virial, 8) + by_z)
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _legs(tables, ti, partner, count, kind, square, workspace, intervals, legs):
     """The functions along the legs to all neighbours, for partners of one species.
 
@@ -333,7 +334,7 @@ def _legs(tables, ti, partner, count, kind, square, workspace, intervals, legs):
             store(legs, row, halves(workspace[5 + a, k], workspace[9 + a, k]))
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, per_length):
     """The third sides of all couples, eight at a time and over the end; sets the last four arguments."""
     partners, m = len(intervals), workspace.shape[1]
@@ -376,7 +377,7 @@ def _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, 
         t += k
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _contract(tables, count, kind, legs, block, contracted):
     """Contract the 4 x 4 x 4 coefficients of all couples with their legs.
 
@@ -423,7 +424,7 @@ def _contract(tables, count, kind, legs, block, contracted):
             t += np.uintp(1)
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _close(count, contracted, place, per_length, derivatives):
     """Contract with the third side, four couples at a time: energy, derivatives over the lengths of the three sides."""
     m = derivatives.shape[1]
@@ -445,7 +446,7 @@ def _close(count, contracted, place, per_length, derivatives):
             store(derivatives, leg * m + t, c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3)
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _gather(count, derivatives, vector, gradient):
     """Energy of all couples; adds their gradients by the vectors to the neighbours."""
     energy = 0.0
