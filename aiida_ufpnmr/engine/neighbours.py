@@ -108,7 +108,7 @@ def packed_image(key, a):
 @njit()
 def find_neighbours(positions, cell, pbc, cutoff):
     """The work behind :func:`neighbour_list`, callable from compiled code; the cell must span space."""
-    wrap, start, keys = packed_neighbours(positions, cell, pbc, cutoff, np.ones(len(positions), np.bool_), False)
+    wrap, start, keys = packed_neighbours(positions, cell, pbc, cutoff, np.ones(len(positions), np.bool_), np.bool_(False))
     index = np.empty(len(keys), np.int32)
     shift = np.empty((len(keys), 3), np.int32)
     for i in range(len(positions)):
@@ -125,7 +125,7 @@ def find_surroundings(positions, cell, pbc, cutoff, centres):
     """The work behind :func:`surroundings`, callable from compiled code; the cell must span space."""
     wanted = np.zeros(len(positions), np.bool_)
     wanted[centres] = True
-    wrap, start, keys = packed_neighbours(positions, cell, pbc, cutoff, wanted, False)
+    wrap, start, keys = packed_neighbours(positions, cell, pbc, cutoff, wanted, np.bool_(False))
     first = np.zeros(len(centres) + 1, np.int64)
     for k in range(len(centres)):
         first[k + 1] = first[k] + start[centres[k] + 1] - start[centres[k]]
@@ -151,7 +151,8 @@ def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
     """Neighbours of the atoms in ``centres``, sorted, with images counted from positions that are wrapped into the cell.
 
     Args:
-        half: give each pair once, to the atom of lower index; an atom and its own image once as well.
+        half: give each pair once, to the atom of lower index; an atom and its own image once as well. A variable of compiled
+            callers: for a literal of theirs Numba would compile the function once more.
 
     Returns:
         wrap: (n, 3) int32, how many cells each atom is outside the cell.
@@ -163,13 +164,16 @@ def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
     # Atom by atom, in order: for which centres is it a neighbour, and as which image? Handing these out to the centres in the
     # same order leaves the neighbours of each centre sorted, without a sort. Where each pair is wanted once, an atom looks at
     # those that came before it, which stand first in their boxes.
-    there = np.zeros(len(first) - 1, np.int64) if half else np.diff(first)
+    there = np.zeros(len(first) - 1, np.int64)
+    most = 0
+    for box in range(len(there)):
+        size = first[box + 1] - first[box]
+        most = max(most, size)
+        if not half:
+            there[box] = size
     counts = np.zeros(n + 1, np.int64)
     ends = np.zeros(n + 1, np.int64)
     found = np.empty(64 * n + 64, np.int64)
-    most = 0
-    for box in range(len(first) - 1):
-        most = max(most, first[box + 1] - first[box])
     square = np.empty(most + 8)
     close = np.empty(most + 1, np.int64)
     stride = ordered.shape[1]

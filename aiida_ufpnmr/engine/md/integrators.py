@@ -54,7 +54,9 @@ def _drift(system, time):
 @njit()
 def _scale(system, kinetic, factor):
     """Scale velocities and book the heat; returns the new kinetic energy."""
-    system.velocities[:] *= factor
+    for i in range(len(system.velocities)):
+        for a in range(3):
+            system.velocities[i, a] *= factor
     if len(system.masses) > 1:
         remove_drift(system.velocities, system.masses)
     system.heat[0] += kinetic * (1.0 - factor * factor)

@@ -28,8 +28,12 @@ class Allowance(NamedTuple):
 @njit()
 def make_lists(system, tables, skin):
     """New lists at the present positions, which become the reference."""
-    system.reference[:] = system.positions
-    system.reference_cell[:] = system.cell
+    for i in range(len(system.positions)):
+        for a in range(3):
+            system.reference[i, a] = system.positions[i, a]
+    for a in range(3):
+        for b in range(3):
+            system.reference_cell[a, b] = system.cell[a, b]
     return interaction_lists(system.positions, system.cell, system.pbc, tables, skin)
 
 

@@ -61,8 +61,8 @@ def compute(positions, types, lists, tables, forces, energies, virial, closest, 
     Returns:
         A pair of atoms that came too close, or (-1, -1).
     """
-    if not tables.vectorised:
-        return compute_plain(positions, types, lists, tables, forces, energies, virial, closest)
+    if tables.plain is not None:
+        return _compute_plain(tables.plain, positions, types, lists, tables, forces, energies, virial, closest)
     n, threads = len(positions), tables.threads
     wrapped = np.zeros((n, 4))
     for i in range(n):
@@ -71,10 +71,7 @@ def compute(positions, types, lists, tables, forces, energies, virial, closest, 
     # what each thread finds
     pulls, parts, virials = np.zeros((threads, n, 4)), np.zeros((threads, n)), np.zeros((threads, 3, 4))
     too_close = np.full((threads, 2), -1, np.int64)
-    if threads == 1:
-        _add_share(0, 1, wrapped, types, lists, tables, closest, full, pulls[0], parts[0], virials[0], too_close[0])
-    else:
-        _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close)
+    _add_all(tables.parallel, wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close)
     for i in range(n):
         for a in range(3):
             forces[i, a] = 0.0
@@ -87,27 +84,45 @@ def compute(positions, types, lists, tables, forces, energies, virial, closest, 
             energies[i] = tables.one_body[types[i]]
             for t in range(threads):
                 energies[i] += parts[t, i]
-        virial[:] = virials[:, :, :3].sum(axis=0)
+        for a in range(3):
+            for b in range(3):
+                virial[a, b] = 0.0
+                for t in range(threads):
+                    virial[a, b] += virials[t, a, b]
     for t in range(threads):
         if too_close[t, 0] >= 0:
             return too_close[t, 0], too_close[t, 1]
     return -1, -1
 
 
-@njit(parallel=True)
-def _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close):
-    """The shares of all threads at once."""
-    for t in nb.prange(len(pulls)):
-        _add_share(
-            t, len(pulls), wrapped, types, lists, tables, closest, full, pulls[t], parts[t], virials[t], too_close[t]
-        )
+@njit()
+def _compute_plain(plain, positions, types, lists, tables, forces, energies, virial, closest):
+    """The twin; where ``plain`` is ``None``, Numba leaves it out."""
+    if plain is None:
+        return -1, -1
+    return compute_plain(positions, types, lists, tables, forces, energies, virial, closest)
 
 
 @njit(forceinline=True)
-def _add_share(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close):
-    """Add what one thread has to: every atom of which the number leaves the rest ``share`` after division by ``shares``."""
-    _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close)
-    _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energies, virial)
+def _add_all(parallel, wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close):
+    """Add what all threads have to; where ``parallel`` is ``None``, Numba leaves out what is for several of them."""
+    if parallel is None:
+        _add_pairs(0, 1, wrapped, types, lists, tables, closest, full, pulls[0], parts[0], virials[0], too_close[0])
+        _add_trios(0, 1, wrapped, types, lists, tables, full, pulls[0], parts[0], virials[0])
+    else:
+        _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close)
+
+
+@njit(parallel=True)
+def _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close):
+    """Each thread takes the atoms of which the number leaves the rest ``t`` after division by the number of threads."""
+    n = len(pulls)
+    for share in nb.prange(n):
+        t = np.int64(share)
+        _add_pairs(t, n, wrapped, types, lists, tables, closest, full, pulls[t], parts[t], virials[t], too_close[t])
+        _add_trios(t, n, wrapped, types, lists, tables, full, pulls[t], parts[t], virials[t])
+
+
 
 
 @njit()
@@ -254,7 +269,7 @@ def _add_trios(share, shares, wrapped, types, lists, tables, full, forces, energ
     by_x, by_y, by_z = broadcast4(0.0), broadcast4(0.0), broadcast4(0.0)
     for i in range(share, len(wrapped), shares):
         ti = np.uintp(types[i])
-        first, count = lists.near_start[i], 0
+        first, count = lists.near_start[i], np.int64(0)  # a literal would have the stages compiled for it, too
         size = lists.near_start[i + 1] - first
         _separate(wrapped, i, lists.offsets, first, size, lists.near_index, lists.near_image, vector, square)
         for q in range(np.uintp(size)):

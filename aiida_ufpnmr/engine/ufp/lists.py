@@ -98,7 +98,7 @@ def surroundings_in(lists, positions, row, n_rows, cutoff):
 def interaction_lists(positions, cell, pbc, tables, skin):
     """Lists of all pairs and neighbours within their cut-off plus ``skin`` (Å); the cell must span space."""
     n = len(positions)
-    wrap, start, keys = packed_neighbours(positions, cell, pbc, tables.cutoff + skin, np.ones(n, np.bool_), True)
+    wrap, start, keys = packed_neighbours(positions, cell, pbc, tables.cutoff + skin, np.ones(n, np.bool_), np.bool_(True))
     reach = np.zeros(3, np.int64)
     for key in keys:
         for a in range(3):

@@ -64,8 +64,10 @@ class Tables(NamedTuple):
     )  # (trios, a, b, c) eV, float64 or float32: leg to the first, to the second, third side
     trio_cutoff: float  # Å, of the longest leg
     cutoff: float  # Å, of everything
-    vectorised: bool  # take the vector form of the sums, for uniform grids, or their plain twin, for any
     threads: int
+    # what is None, and the other way to take the sums, is not compiled: that would double the time it takes
+    plain: bool | None  # take the plain twin of the sums, for any grids; None for their vector form, for uniform ones
+    parallel: bool | None  # several threads; None for one
 
 
 def padded(arrays: Sequence[np.ndarray], fill: float) -> np.ndarray:
@@ -147,7 +149,8 @@ def build_tables(potential: UltraFastPotential, precision: str = 'float64', thre
         one_body=np.array(potential.one_body, float),
         pair_polynomials=polynomials,
         trio_coefficients=padded(blocks, 0.0).astype(precision),
-        vectorised=uniform,
         threads=threads,
+        plain=None if uniform else True,
+        parallel=True if threads > 1 else None,
         **grids,
     )
