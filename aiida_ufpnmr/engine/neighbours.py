@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.simd import load8, store
 
 
@@ -87,28 +87,30 @@ _BITS = 14
 _MIDDLE = 1 << (_BITS - 1)
 
 
-@nb.njit(cache=True, inline='always')
+@njit(inline='always')
 def pack(j, s0, s1, s2):
     """Atom and image as one number; in order of these numbers stand atoms, then images."""
     return (((((j << _BITS) + s0 + _MIDDLE) << _BITS) + s1 + _MIDDLE) << _BITS) + s2 + _MIDDLE
 
 
-@nb.njit(cache=True, inline='always')
+@njit(inline='always')
 def packed_atom(key):
     """The atom of a :func:`pack`."""
     return key >> (3 * _BITS)
 
 
-@nb.njit(cache=True, inline='always')
+@njit(inline='always')
 def packed_image(key, a):
     """The image of a :func:`pack` along direction ``a``."""
     return ((key >> ((2 - a) * _BITS)) & (2 * _MIDDLE - 1)) - _MIDDLE
 
 
-@nb.njit(cache=True)
+@njit()
 def find_neighbours(positions, cell, pbc, cutoff):
     """The work behind :func:`neighbour_list`, callable from compiled code; the cell must span space."""
-    wrap, start, keys = packed_neighbours(positions, cell, pbc, cutoff, np.ones(len(positions), np.bool_), False)
+    wrap, start, keys = packed_neighbours(
+        positions, cell, pbc, cutoff, np.ones(len(positions), np.bool_), np.bool_(False)
+    )
     index = np.empty(len(keys), np.int32)
     shift = np.empty((len(keys), 3), np.int32)
     for i in range(len(positions)):
@@ -120,12 +122,12 @@ def find_neighbours(positions, cell, pbc, cutoff):
     return start, index, shift
 
 
-@nb.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def find_surroundings(positions, cell, pbc, cutoff, centres):
     """The work behind :func:`surroundings`, callable from compiled code; the cell must span space."""
     wanted = np.zeros(len(positions), np.bool_)
     wanted[centres] = True
-    wrap, start, keys = packed_neighbours(positions, cell, pbc, cutoff, wanted, False)
+    wrap, start, keys = packed_neighbours(positions, cell, pbc, cutoff, wanted, np.bool_(False))
     first = np.zeros(len(centres) + 1, np.int64)
     for k in range(len(centres)):
         first[k + 1] = first[k] + start[centres[k] + 1] - start[centres[k]]
@@ -146,13 +148,14 @@ def find_surroundings(positions, cell, pbc, cutoff, centres):
     return first, index, vector
 
 
-@nb.njit(cache=True)
+@njit()
 def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
     """Neighbours of the atoms in ``centres``, sorted, with images counted from positions that are wrapped into the
     cell.
 
     Args:
-        half: give each pair once, to the atom of lower index; an atom and its own image once as well.
+        half: give each pair once, to the atom of lower index; an atom and its own image once as well. A variable of compiled
+            callers: for a literal of theirs Numba would compile the function once more.
 
     Returns:
         wrap: (n, 3) int32, how many cells each atom is outside the cell.
@@ -166,13 +169,16 @@ def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
     # same order leaves the neighbours of each centre sorted, without a sort. Where each pair is wanted once, an atom
     # looks at
     # those that came before it, which stand first in their boxes.
-    there = np.zeros(len(first) - 1, np.int64) if half else np.diff(first)
+    there = np.zeros(len(first) - 1, np.int64)
+    most = 0
+    for box in range(len(there)):
+        size = first[box + 1] - first[box]
+        most = max(most, size)
+        if not half:
+            there[box] = size
     counts = np.zeros(n + 1, np.int64)
     ends = np.zeros(n + 1, np.int64)
     found = np.empty(64 * n + 64, np.int64)
-    most = 0
-    for box in range(len(first) - 1):
-        most = max(most, first[box + 1] - first[box])
     square = np.empty(most + 8)
     close = np.empty(most + 1, np.int64)
     stride = ordered.shape[1]
@@ -236,7 +242,7 @@ def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
     return wrap, start, keys
 
 
-@nb.njit(cache=True)
+@njit()
 def _boxes(positions, cell, pbc, cutoff):
     """Wrap atoms into the cell and sort them into boxes.
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import operator
 
-import numba as nb
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, overload, register_model
+
+from aiida_ufpnmr.engine.compiled import njit
 
 _I32 = ir.IntType(32)
 _FAST = ('nsz', 'arcp', 'contract', 'reassoc')
@@ -300,14 +301,14 @@ for _symbol, _method in (
     _arithmetic(_symbol, _method)
 
 
-@nb.njit(inline='always')
+@njit(inline='always')
 def cubic_values4(t):
     """The four functions of a uniform cubic B-spline on an interval, ``t`` from 0 to 1 across it, as one vector."""
     t = broadcast4(t)
     return _c0(t) + t * (_c1(t) + t * (_c2(t) + t * _c3(t)))
 
 
-@nb.njit(inline='always')
+@njit(inline='always')
 def cubic_slopes4(t):
     """Their derivatives by ``t``."""
     t = broadcast4(t)

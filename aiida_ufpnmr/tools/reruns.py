@@ -30,13 +30,13 @@ from aiida_ufpnmr.data.checked_file import CheckedFileData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine.efg.model import BEFORE_MESSAGES
 from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.ufp import PotentialSettings
 from aiida_ufpnmr.tools.profile import (
     get_or_create_code,
     get_or_create_computer,
     get_or_create_profile,
     ufpnmr_executable,
 )
-from aiida_ufpnmr.engine.ufp import PotentialSettings
 
 #: Calculations that can be run again, by the names of their plug-ins, in the order of a pipeline. Labels are not among
 #: them, for they take days.

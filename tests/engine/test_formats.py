@@ -77,7 +77,7 @@ def test_potential_is_the_same_after_a_round_trip(tmp_path, potential, triclinic
     lost = potential.save(tmp_path / f'pot{suffix}')
     assert lost  # what the format cannot carry is said
     again = UltraFastPotential.load(tmp_path / f'pot{suffix}')
-    assert again.tables.vectorised == potential.tables.vectorised or suffix == '.uf3'
+    assert again.tables.plain == potential.tables.plain or suffix == '.uf3'
     before, after = potential.compute(triclinic), again.compute(triclinic)
     # two changes of basis in float64, and forces of some ten eV/Å
     np.testing.assert_allclose(after.forces, before.forces, atol=2e-12)
@@ -186,7 +186,7 @@ def test_lammps_pushes_close_atoms_apart_as_the_exported_wall_does(tmp_path, pot
 def test_published_niobium_potential_gives_its_published_energy_and_pressure():
     """Its knots are said not to be uniform, and are."""
     potential = UltraFastPotential.load(FOLDER / 'uf3' / 'Nb.uf3')
-    assert potential.tables.vectorised
+    assert potential.tables.plain is None
     atoms = bulk('Nb', a=3.3005, cubic=True).repeat(4)
     found = potential.compute(atoms)
     assert found.energy / len(atoms) == pytest.approx(-4.4256832, abs=5e-8)

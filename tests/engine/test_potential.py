@@ -123,7 +123,7 @@ def plain_energies(potential, atoms):
 @pytest.mark.parametrize('uniform', [True, False])
 def test_kernel_equals_the_plain_sum(shared, uniform):
     potential, atoms = random_potential(shared=shared, uniform=uniform), triclinic_cell(6)
-    assert potential.tables.vectorised == uniform
+    assert (potential.tables.plain is None) == uniform
     # both are sums of the same few thousand float64 products in another order
     np.testing.assert_allclose(potential.compute(atoms).energies, plain_energies(potential, atoms), rtol=1e-12)
 
@@ -135,7 +135,7 @@ def test_vector_kernel_equals_its_plain_twin(species, shared):
     atoms = triclinic_cell(species=species)
     assert potential.tables.bond_grid.shape[2] == (1 if shared or len(species) == 1 else len(species))
     vectorised = potential.compute(atoms)
-    plain = with_tables(potential, potential.tables._replace(vectorised=False)).compute(atoms)
+    plain = with_tables(potential, potential.tables._replace(plain=True)).compute(atoms)
     for name in ('energies', 'forces', 'virial'):
         there, here = getattr(plain, name), getattr(vectorised, name)
         np.testing.assert_allclose(here, there, atol=1e-12 * abs(there).max())  # float64 sums in another order

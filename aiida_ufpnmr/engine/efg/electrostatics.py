@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from ase.units import Bohr
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.neighbours import find_surroundings
 
@@ -56,7 +56,7 @@ def _reciprocal_vectors(cell: np.ndarray, longest: float) -> np.ndarray:
     return np.ascontiguousarray(vectors[np.linalg.norm(vectors, axis=1) <= longest])
 
 
-@nb.njit(cache=True, nogil=True, inline='always')
+@njit(nogil=True, inline='always')
 def _add(out, x, y, z, factor):
     """Add the λ = 2 components of ``factor`` times the outer product of a vector with itself."""
     sqrt_2 = np.sqrt(2.0)
@@ -67,7 +67,7 @@ def _add(out, x, y, z, factor):
     out[4] += factor * (x * x - y * y) / sqrt_2
 
 
-@nb.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _direct(positions, charges, ions):
     out = np.zeros((len(ions), 5))
     for a in range(len(ions)):
@@ -80,7 +80,7 @@ def _direct(positions, charges, ions):
     return out
 
 
-@nb.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _ewald(positions, cell, charges, ions, alpha, vectors, volume):
     """Isotropic parts (of the self-interaction, too) have no λ = 2 component, so only r r and k k are summed."""
     n = len(positions)

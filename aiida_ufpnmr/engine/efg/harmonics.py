@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-import numba as nb
 import numpy as np
+
+from aiida_ufpnmr.engine.compiled import njit
 
 
 def harmonic_constants(l_max: int) -> np.ndarray:
@@ -24,7 +25,7 @@ def harmonic_constants(l_max: int) -> np.ndarray:
     return constants
 
 
-@nb.njit(cache=True)
+@njit()
 def real_harmonics(x, y, z, constants, out):
     """Orthonormal real spherical harmonics of the unit vector (x, y, z), into ``out`` at l² + l + m.
 

@@ -6,16 +6,16 @@ innermost loops run over contiguous numbers.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.efg.harmonics import real_harmonics
 
 #: Sums may be reordered into vector registers; NaN and infinity keep their meaning.
 FAST = {'reassoc', 'contract', 'nsz'}
 
 
-@nb.njit(cache=True, inline='always')
+@njit(inline='always')
 def spline_weights(r, spacing, last, cutoff, width):
     """Interval of a distance in a table of uniform cubic B-splines, at most ``last``, and the weights of its
     coefficients.
@@ -34,7 +34,7 @@ def spline_weights(r, spacing, last, cutoff, width):
     return k, b0, b1, b2, t**3 * fade
 
 
-@nb.njit(cache=True, nogil=True, fastmath=FAST)
+@njit(nogil=True, fastmath=FAST)
 def expand_density(start, index, vector, species, n_species, table, spacing, cutoff, width, constants):
     """Coefficients of the neighbour density around chosen ions, (n_ions, (l_max + 1)², n_species · n_max).
 
@@ -71,7 +71,7 @@ def expand_density(start, index, vector, species, n_species, table, spacing, cut
     return out.reshape((n_ions, n_l * n_l, n_species * n_max))
 
 
-@nb.njit(cache=True, nogil=True, fastmath=FAST)
+@njit(nogil=True, fastmath=FAST)
 def mix_channels(expansion, mixing):
     """Linear combinations of the channels for each l, (n_ions, (l_max + 1)², mixed).
 
@@ -92,7 +92,7 @@ def mix_channels(expansion, mixing):
     return out
 
 
-@nb.njit(cache=True, nogil=True, fastmath=FAST)
+@njit(nogil=True, fastmath=FAST)
 def contract_weights(expansion, linear_weights, pairs, couplings, weights):
     """The λ = 2 components (n_ions, 5) that a linear model gives, without forming its features.
 

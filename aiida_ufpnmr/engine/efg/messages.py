@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.efg.harmonics import coupling, real_harmonics
 from aiida_ufpnmr.engine.efg.kernels import FAST, spline_weights
 
@@ -65,7 +65,7 @@ def told_by(coefficients: np.ndarray, species: np.ndarray, mixing: np.ndarray) -
     return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
 
-@nb.njit(cache=True, nogil=True, fastmath=FAST)
+@njit(nogil=True, fastmath=FAST)
 def gather_messages(
     start, index, vector, species, n_species, told, table, spacing, cutoff, width, constants, momenta, couplings, values
 ):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.ufp.kernels import MATH
 
 FINISHED, TOO_CLOSE, TOO_HOT, TOO_STRONG, TOO_FAST = range(5)
@@ -41,7 +41,7 @@ class Limits(NamedTuple):
     kinetic: float  # eV
 
 
-@nb.njit(cache=True, fastmath=MATH, forceinline=True)
+@njit(fastmath=MATH, forceinline=True)
 def broken_limit(system, limits, close_atom, kinetic):
     """The code of the first limit that is broken, or ``FINISHED``; NaN breaks a limit, too.
 

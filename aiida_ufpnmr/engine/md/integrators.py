@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.md import thermostats
 from aiida_ufpnmr.engine.md.guards import FINISHED, broken_limit
 from aiida_ufpnmr.engine.md.skin import Allowance, make_lists, used_up
@@ -31,44 +31,46 @@ class Bath(NamedTuple):
     ramp: float  # steps
 
 
-@nb.njit(cache=True)
+@njit()
 def thermal_energy(bath, step):
     """k_B T (eV) that the thermostat keeps at a step."""
     return bath.first + (bath.last - bath.first) * min(max(step / bath.ramp, 0.0), 1.0)
 
 
-@nb.njit(cache=True, fastmath=MATH, forceinline=True)
+@njit(fastmath=MATH, forceinline=True)
 def _kick(system, time):
     for i in range(len(system.masses)):
         for a in range(3):
             system.velocities[i, a] += time * ACCELERATION / system.masses[i] * system.forces[i, a]
 
 
-@nb.njit(cache=True, fastmath=MATH, forceinline=True)
+@njit(fastmath=MATH, forceinline=True)
 def _drift(system, time):
     for i in range(len(system.masses)):
         for a in range(3):
             system.positions[i, a] += time * system.velocities[i, a]
 
 
-@nb.njit(cache=True)
+@njit()
 def _scale(system, kinetic, factor):
     """Scale velocities and book the heat; returns the new kinetic energy."""
-    system.velocities[:] *= factor
+    for i in range(len(system.velocities)):
+        for a in range(3):
+            system.velocities[i, a] *= factor
     if len(system.masses) > 1:
         remove_drift(system.velocities, system.masses)
     system.heat[0] += kinetic * (1.0 - factor * factor)
     return kinetic * factor * factor
 
 
-@nb.njit(cache=True)
+@njit()
 def _couple_chain(system, bath, thermal):
     kinetic = kinetic_energy(system.velocities, system.masses)
     factor = chain_factor(system.chain, kinetic, thermal, bath.degrees, bath.relaxation, 0.5 * bath.timestep)
     _scale(system, kinetic, factor)
 
 
-@nb.njit(cache=True)
+@njit()
 def advance(n_steps, first_step, system, lists, allowance, tables, bath, limits, skin, rng):
     """Take up to ``n_steps`` steps in place, the first of them number ``first_step`` + 1, in a cell that stays the
     same.

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.md.system import System
 from aiida_ufpnmr.engine.ufp.kernels import MATH
 from aiida_ufpnmr.engine.ufp.lists import InteractionLists, interaction_lists, move_images
@@ -25,15 +25,19 @@ class Allowance(NamedTuple):
     distance: float  # Å, beyond the strain; negative where that alone is too much
 
 
-@nb.njit(cache=True)
+@njit()
 def make_lists(system, tables, skin):
     """New lists at the present positions, which become the reference."""
-    system.reference[:] = system.positions
-    system.reference_cell[:] = system.cell
+    for i in range(len(system.positions)):
+        for a in range(3):
+            system.reference[i, a] = system.positions[i, a]
+    for a in range(3):
+        for b in range(3):
+            system.reference_cell[a, b] = system.cell[a, b]
     return interaction_lists(system.positions, system.cell, system.pbc, tables, skin)
 
 
-@nb.njit(cache=True, fastmath=MATH, forceinline=True)
+@njit(fastmath=MATH, forceinline=True)
 def used_up(system, allowance):
     """Has an atom moved further than allowed? Yes if a position is NaN."""
     if allowance.distance < 0.0:

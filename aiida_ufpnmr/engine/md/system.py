@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from ase import units
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.ufp.kernels import MATH
 
 #: Acceleration in Å/fs² of one amu under one eV/Å; its inverse turns amu Å²/fs² into eV.
@@ -39,7 +39,7 @@ class System(NamedTuple):
 STATE_ARRAYS = System._fields[:-3]
 
 
-@nb.njit(cache=True, fastmath=MATH, forceinline=True)
+@njit(fastmath=MATH, forceinline=True)
 def kinetic_energy(velocities, masses):
     """Kinetic energy in eV."""
     total = 0.0
@@ -48,7 +48,7 @@ def kinetic_energy(velocities, masses):
     return 0.5 * total / ACCELERATION
 
 
-@nb.njit(cache=True, fastmath=MATH, forceinline=True)
+@njit(fastmath=MATH, forceinline=True)
 def kinetic_tensor(velocities, masses):
     """Σ m v⊗v in eV, (3, 3); half its trace is the kinetic energy."""
     total = np.zeros((3, 3))
@@ -59,7 +59,7 @@ def kinetic_tensor(velocities, masses):
     return total / ACCELERATION
 
 
-@nb.njit(cache=True, fastmath=MATH, forceinline=True)
+@njit(fastmath=MATH, forceinline=True)
 def remove_drift(velocities, masses):
     """Take away the velocity of the centre of mass.
 

@@ -5,9 +5,9 @@ Thermal energies are k_B T in eV. What a thermostat takes out of the atoms is ad
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.md.system import ACCELERATION, remove_drift
 from aiida_ufpnmr.engine.ufp.kernels import MATH
 
@@ -21,7 +21,7 @@ _YOSHIDA = 1.0 / (2.0 - 2.0 ** (1.0 / 3.0))
 _WEIGHTS = (_YOSHIDA, 1.0 - 2.0 * _YOSHIDA, _YOSHIDA)
 
 
-@nb.njit(cache=True)
+@njit()
 def rescaling_factor(kinetic, target, degrees, memory, rng):
     """Factor of the velocities in a step of stochastic velocity rescaling.
 
@@ -46,7 +46,7 @@ def rescaling_factor(kinetic, target, degrees, memory, rng):
     return np.sqrt(max(square, 0.0))
 
 
-@nb.njit(cache=True, fastmath=MATH, forceinline=True)
+@njit(fastmath=MATH, forceinline=True)
 def friction_and_noise(velocities, masses, thermal, memory, rng):
     """The exact Ornstein–Uhlenbeck part of Langevin dynamics, the O of BAOAB.
 
@@ -65,7 +65,7 @@ def friction_and_noise(velocities, masses, thermal, memory, rng):
         remove_drift(velocities, masses)
 
 
-@nb.njit(cache=True)
+@njit()
 def chain_factor(chain, kinetic, thermal, degrees, relaxation, interval):
     """Factor of the velocities from a Nosé–Hoover chain acting for ``interval`` (fs); ``chain`` changes in place.
 
@@ -84,7 +84,7 @@ def chain_factor(chain, kinetic, thermal, degrees, relaxation, interval):
     return factor
 
 
-@nb.njit(cache=True, inline='always')
+@njit(inline='always')
 def _push_link(chain, k, kinetic, thermal, degrees, relaxation, step):
     """Half a step of one thermostat of the chain: driven by the one before, slowed by the one after."""
     if k == 0:

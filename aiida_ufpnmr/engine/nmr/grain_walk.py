@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 from scipy.spatial import cKDTree
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.progress import progress
 
@@ -83,7 +83,7 @@ def voronoi(
     return Voxels(labels.reshape(m, m, m), images.reshape(m, m, m, 3), edge)
 
 
-@nb.njit(cache=True)
+@njit()
 def _walk(labels, images, inside, across, outside, entering, times, walkers, seed):
     """Number of walkers that are in the grain in which they began, at each time.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
+
+from aiida_ufpnmr.engine.compiled import njit
 
 
 def coupling_and_asymmetry(tensors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -17,7 +18,7 @@ def coupling_and_asymmetry(tensors: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return size.reshape(tensors.shape[:-2]), eta.reshape(tensors.shape[:-2])
 
 
-@nb.njit(cache=True)
+@njit()
 def _closed_form(v):
     n = len(v)
     size, eta = np.empty(n), np.empty(n)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sparse
 from scipy.linalg import blas, lapack
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.regression.posterior import inverse_factor
 
@@ -94,7 +94,7 @@ class Solution:
         return inverse_factor(self.factor) * self.scale
 
 
-@nb.njit(cache=True)
+@njit()
 def _scatter(matrix, part, columns):
     """Add the lower triangle of ``part`` to the rows and columns where it belongs."""
     for b in range(len(columns)):
@@ -102,7 +102,7 @@ def _scatter(matrix, part, columns):
             matrix[columns[a], columns[b]] += part[a, b]
 
 
-@nb.njit(cache=True)
+@njit()
 def _add_lower(matrix, start, index, values):
     """Add the lower triangle of a sparse matrix in compressed columns."""
     for b in range(len(start) - 1):
@@ -111,7 +111,7 @@ def _add_lower(matrix, start, index, values):
                 matrix[index[q], b] += values[q]
 
 
-@nb.njit(cache=True)
+@njit()
 def _scale_lower(matrix, scale):
     """Scale rows and columns of the lower triangle."""
     for b in range(len(scale)):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.settings import Settings, setting
@@ -169,7 +169,7 @@ def soft_coordination(
     )
 
 
-@nb.njit(cache=True)
+@njit()
 def _soft_coordination(ions, anions, cells, inverse, periodic, images, radius, width):
     n_frames, n_ions = ions.shape[:2]
     out = np.zeros((n_frames, n_ions))
@@ -197,7 +197,7 @@ def _soft_coordination(ions, anions, cells, inverse, periodic, images, radius, w
     return out
 
 
-@nb.njit(cache=True)
+@njit()
 def stays(coordination, low, high, residence):
     """Site of each ion in each frame, (n_frames, n_ions) int8.
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import chi2
 from scipy.stats import t as student
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import Settings, setting
 
@@ -107,7 +107,7 @@ class HopRate:
     corrected: bool
 
 
-@nb.njit(cache=True)
+@njit()
 def _find_hops(path, window, threshold, residence, memory, anchor, weight, t):
     """Frames of the hops of one ion, and the anchors before and after each. path: (n_frames, 3).
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 from ase import Atoms
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.neighbours import neighbour_list
 from aiida_ufpnmr.engine.ufp.basis import Basis
 from aiida_ufpnmr.engine.ufp.splines import find_functions
@@ -44,7 +44,7 @@ def _enter_all(atoms: Atoms, types: np.ndarray, basis: Basis, rows: np.ndarray, 
     )  # fmt: skip
 
 
-@nb.njit(cache=True, nogil=True, inline='always')
+@njit(nogil=True, inline='always')
 def _add_gradient(row, atom, centre, vector, gx, gy, gz):
     """Enter the gradient by the vector from ``centre`` to ``atom`` into virial and forces of one column."""
     row[1] += vector[0] * gx
@@ -61,7 +61,7 @@ def _add_gradient(row, atom, centre, vector, gx, gy, gz):
     row[9 + 3 * centre] += gz
 
 
-@nb.njit(cache=True, nogil=True, error_model='numpy')
+@njit(nogil=True, error_model='numpy')
 def _fill(positions, types, start, index, offset, order, layout, pair_columns, triplet_columns, rows, gradients):
     """Enter all terms into rows (n_columns, m).
 

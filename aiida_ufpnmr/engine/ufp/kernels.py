@@ -19,6 +19,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.simd import (
     broadcast4,
     broadcast8,
@@ -47,7 +48,7 @@ from aiida_ufpnmr.engine.ufp.splines import cubic_slopes, cubic_values
 MATH = {'contract', 'reassoc', 'arcp', 'nsz'}
 
 
-@nb.njit(cache=True)
+@njit()
 def compute(positions, types, lists, tables, forces, energies, virial, closest, full=True):
     """Set forces (n, 3), and in full also energies (n,) and virial (3, 3), the derivative of the energy by strain.
 
@@ -61,8 +62,8 @@ def compute(positions, types, lists, tables, forces, energies, virial, closest, 
     Returns:
         A pair of atoms that came too close, or (-1, -1).
     """
-    if not tables.vectorised:
-        return compute_plain(positions, types, lists, tables, forces, energies, virial, closest)
+    if tables.plain is not None:
+        return _compute_plain(tables.plain, positions, types, lists, tables, forces, energies, virial, closest)
     n, threads = len(positions), tables.threads
     wrapped = np.zeros((n, 4))
     for i in range(n):
@@ -71,10 +72,7 @@ def compute(positions, types, lists, tables, forces, energies, virial, closest, 
     # what each thread finds
     pulls, parts, virials = np.zeros((threads, n, 4)), np.zeros((threads, n)), np.zeros((threads, 3, 4))
     too_close = np.full((threads, 2), -1, np.int64)
-    if threads == 1:
-        _add_share(0, 1, wrapped, types, lists, tables, closest, full, pulls[0], parts[0], virials[0], too_close[0])
-    else:
-        _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close)
+    _add_all(tables.parallel, wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close)
     for i in range(n):
         for a in range(3):
             forces[i, a] = 0.0
@@ -87,31 +85,46 @@ def compute(positions, types, lists, tables, forces, energies, virial, closest, 
             energies[i] = tables.one_body[types[i]]
             for t in range(threads):
                 energies[i] += parts[t, i]
-        virial[:] = virials[:, :, :3].sum(axis=0)
+        for a in range(3):
+            for b in range(3):
+                virial[a, b] = 0.0
+                for t in range(threads):
+                    virial[a, b] += virials[t, a, b]
     for t in range(threads):
         if too_close[t, 0] >= 0:
             return too_close[t, 0], too_close[t, 1]
     return -1, -1
 
 
-@nb.njit(cache=True, parallel=True)
+@njit()
+def _compute_plain(plain, positions, types, lists, tables, forces, energies, virial, closest):
+    """The twin; where ``plain`` is ``None``, Numba leaves it out."""
+    if plain is None:
+        return -1, -1
+    return compute_plain(positions, types, lists, tables, forces, energies, virial, closest)
+
+
+@njit(forceinline=True)
+def _add_all(parallel, wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close):
+    """Add what all threads have to; where ``parallel`` is ``None``, Numba leaves out what is for several of them."""
+    if parallel is None:
+        _add_pairs(0, 1, wrapped, types, lists, tables, closest, full, pulls[0], parts[0], virials[0], too_close[0])
+        _add_triplets(0, 1, wrapped, types, lists, tables, full, pulls[0], parts[0], virials[0])
+    else:
+        _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close)
+
+
+@njit(parallel=True)
 def _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close):
-    """The shares of all threads at once."""
-    for t in nb.prange(len(pulls)):
-        _add_share(
-            t, len(pulls), wrapped, types, lists, tables, closest, full, pulls[t], parts[t], virials[t], too_close[t]
-        )
+    """Each thread takes the atoms of which the number leaves the rest ``t`` after division by the number of threads."""
+    n = len(pulls)
+    for share in nb.prange(n):
+        t = np.int64(share)
+        _add_pairs(t, n, wrapped, types, lists, tables, closest, full, pulls[t], parts[t], virials[t], too_close[t])
+        _add_triplets(t, n, wrapped, types, lists, tables, full, pulls[t], parts[t], virials[t])
 
 
-@nb.njit(cache=True, forceinline=True)
-def _add_share(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close):
-    """Add what one thread has to: every atom of which the number leaves the rest ``share`` after division by
-    ``shares``."""
-    _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close)
-    _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, energies, virial)
-
-
-@nb.njit(cache=True)
+@njit()
 def _widest(start):
     """The longest row of a list."""
     widest = 0
@@ -120,7 +133,7 @@ def _widest(start):
     return widest
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', inline='always')
+@njit(fastmath=MATH, error_model='numpy', inline='always')
 def _separate(wrapped, i, offsets, first, count, index, image, vector, square):
     """Vectors (count, 4) from an atom to those in a row of a list, and their squares, four at a time and over the
     end."""
@@ -138,7 +151,7 @@ def _separate(wrapped, i, offsets, first, count, index, image, vector, square):
         store(square, q, sums(d0 * d0, d1 * d1, d2 * d2, d3 * d3))
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close):
     """Add pair energies, forces and virial; sets the pair of atoms that came too close."""
     index, image = lists.pair_index, lists.pair_image
@@ -228,7 +241,7 @@ def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forc
     store(virial, 8, load4(virial, 8) + by_z)
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, energies, virial):
     """Add three-body energies, forces and virial.
 
@@ -258,7 +271,7 @@ def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, en
     by_x, by_y, by_z = broadcast4(0.0), broadcast4(0.0), broadcast4(0.0)
     for i in range(share, len(wrapped), shares):
         ti = np.uintp(types[i])
-        first, count = lists.near_start[i], 0
+        first, count = lists.near_start[i], np.int64(0)  # a literal would have the stages compiled for it, too
         size = lists.near_start[i + 1] - first
         _separate(wrapped, i, lists.offsets, first, size, lists.near_index, lists.near_image, vector, square)
         for q in range(np.uintp(size)):
@@ -298,7 +311,7 @@ def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, en
     store(virial, 8, load4(virial, 8) + by_z)
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _bonds(tables, ti, partner, count, kind, square, workspace, intervals, bonds):
     """The functions along the bonds to all neighbours, for partners of one species.
 
@@ -339,7 +352,7 @@ def _bonds(tables, ti, partner, count, kind, square, workspace, intervals, bonds
             store(bonds, row, halves(workspace[5 + a, k], workspace[9 + a, k]))
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, per_length):
     """The third sides of all triplets, eight at a time and over the end; sets the last four arguments."""
     partners, m = len(intervals), workspace.shape[1]
@@ -382,7 +395,7 @@ def _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, 
         t += k
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _contract(tables, count, kind, bonds, block, contracted):
     """Contract the 4 x 4 x 4 coefficients of all triplets with their bonds.
 
@@ -429,7 +442,7 @@ def _contract(tables, count, kind, bonds, block, contracted):
             t += np.uintp(1)
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _close(count, contracted, place, per_length, derivatives):
     """Contract with the third side, four triplets at a time: energy, derivatives over the lengths of the three
     sides."""
@@ -452,7 +465,7 @@ def _close(count, contracted, place, per_length, derivatives):
             store(derivatives, bond * m + t, c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3)
 
 
-@nb.njit(cache=True, fastmath=MATH, error_model='numpy', forceinline=True)
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _gather(count, derivatives, vector, gradient):
     """Energy of all triplets; adds their gradients by the vectors to the neighbours."""
     energy = 0.0

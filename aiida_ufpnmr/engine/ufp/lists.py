@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.neighbours import packed_atom, packed_image, packed_neighbours
 
 #: Entries after the last one of a list, so that it can be read some at a time and over its end.
@@ -34,7 +34,7 @@ class InteractionLists(NamedTuple):
     near_image: np.ndarray  # (neighbours + SPARE,)
 
 
-@nb.njit(cache=True)
+@njit()
 def move_images(lists, cell):
     """Follow a change of the cell: images and wrapped atoms move with it."""
     for m in range(len(lists.images)):
@@ -49,7 +49,7 @@ def move_images(lists, cell):
             )
 
 
-@nb.njit(cache=True)
+@njit()
 def surroundings_in(lists, positions, row, n_rows, cutoff):
     """Neighbours of some atoms within a cut-off that the pairs of the lists reach beyond.
 
@@ -95,11 +95,13 @@ def surroundings_in(lists, positions, row, n_rows, cutoff):
     return start, index, vector
 
 
-@nb.njit(cache=True)
+@njit()
 def interaction_lists(positions, cell, pbc, tables, skin):
     """Lists of all pairs and neighbours within their cut-off plus ``skin`` (Å); the cell must span space."""
     n = len(positions)
-    wrap, start, keys = packed_neighbours(positions, cell, pbc, tables.cutoff + skin, np.ones(n, np.bool_), True)
+    wrap, start, keys = packed_neighbours(
+        positions, cell, pbc, tables.cutoff + skin, np.ones(n, np.bool_), np.bool_(True)
+    )
     reach = np.zeros(3, np.int64)
     for key in keys:
         for a in range(3):

@@ -6,13 +6,13 @@ instructions do not pay.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.ufp.splines import find_functions, find_interval
 
 
-@nb.njit(cache=True, error_model='numpy')
+@njit(error_model='numpy')
 def _vector(positions, lists, i, j, image):
     """Vector from atom ``i`` to an image of atom ``j``, and its length."""
     x = positions[j, 0] - lists.home[j, 0] + lists.offsets[image, 0] - (positions[i, 0] - lists.home[i, 0])
@@ -21,7 +21,7 @@ def _vector(positions, lists, i, j, image):
     return x, y, z, np.sqrt(x * x + y * y + z * z)
 
 
-@nb.njit(cache=True, error_model='numpy')
+@njit(error_model='numpy')
 def _pull(forces, virial, i, j, gradient, x, y, z):
     """Enter a gradient along the vector (x, y, z) from ``i`` to ``j``."""
     d = (x, y, z)
@@ -32,7 +32,7 @@ def _pull(forces, virial, i, j, gradient, x, y, z):
             virial[a, b] += gradient * d[a] * d[b]
 
 
-@nb.njit(cache=True, error_model='numpy')
+@njit(error_model='numpy')
 def compute_plain(positions, types, lists, tables, forces, energies, virial, closest):
     """The same as :func:`aiida_ufpnmr.engine.ufp.kernels.compute`, with everything in full."""
     n = len(positions)

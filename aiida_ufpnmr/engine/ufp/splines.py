@@ -14,8 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numba as nb
 import numpy as np
+
+from aiida_ufpnmr.engine.compiled import njit
 
 #: Functions at either end that must vanish for a spline to fade out smoothly there.
 TRIM = 3
@@ -27,7 +28,7 @@ _ROUNDING = 1e-9
 _CUBICS = np.array([[1, -3, 3, -1], [4, 0, -6, 3], [1, 3, 3, -3], [0, 0, 0, 1]]) / 6
 
 
-@nb.njit(cache=True, inline='always')
+@njit(inline='always')
 def cubic_values(t):
     """The four functions on an interval of a uniform grid, lowest index first; ``t`` from 0 to 1 across it."""
     s = 1.0 - t
@@ -39,7 +40,7 @@ def cubic_values(t):
     )
 
 
-@nb.njit(cache=True, inline='always')
+@njit(inline='always')
 def cubic_slopes(t):
     """Their derivatives by ``t``."""
     s = 1.0 - t
@@ -237,7 +238,7 @@ def _design_matrix(r: np.ndarray, breaks: np.ndarray, functions: np.ndarray, der
     return matrix
 
 
-@nb.njit(cache=True, nogil=True, error_model='numpy')
+@njit(nogil=True, error_model='numpy')
 def find_interval(layout, g, r):
     """The interval of grid ``g`` in which ``r`` lies, the nearest where it lies outside; the place in it; its width.
 
@@ -254,7 +255,7 @@ def find_interval(layout, g, r):
     return low, (r - layout.grid_breaks[g, low]) / width, width
 
 
-@nb.njit(cache=True, nogil=True, error_model='numpy')
+@njit(nogil=True, error_model='numpy')
 def find_functions(layout, g, r, values, slopes):
     """Set the four functions of grid ``g`` at ``r`` and their derivatives by ``r``; returns the interval."""
     interval, t, width = find_interval(layout, g, r)

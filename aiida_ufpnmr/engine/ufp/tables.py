@@ -40,8 +40,10 @@ class Tables(NamedTuple):
     )  # (triplets, a, b, c) eV, float64 or float32: bond to the first, to the second, third side
     triplet_cutoff: float  # Å, of the longest bond
     cutoff: float  # Å, of everything
-    vectorised: bool  # take the vector form of the sums, for uniform grids, or their plain twin, for any
     threads: int
+    # what is None, and the other way to take the sums, is not compiled: that would double the time it takes
+    plain: bool | None  # take the plain twin of the sums, for any grids; None for their vector form, for uniform ones
+    parallel: bool | None  # several threads; None for one
 
 
 def build_tables(potential: PotentialContent, precision: str = 'float64', threads: int = 1) -> Tables:
@@ -71,7 +73,8 @@ def build_tables(potential: PotentialContent, precision: str = 'float64', thread
         one_body=np.array(potential.one_body, float),
         pair_polynomials=polynomials,
         triplet_coefficients=padded(blocks, 0.0).astype(precision),
-        vectorised=uniform,
         threads=threads,
+        plain=None if uniform else True,
+        parallel=True if threads > 1 else None,
         **grids,
     )
