@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from aiida_ufpnmr.cli.shared import is_daemon_running, load_code, load_node, with_profile
-from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, LazyGroup, print_table
+from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, Duration, LazyGroup, print_table
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.settings import read_mapping
@@ -47,10 +47,10 @@ def common_options(function: Callable) -> Callable:
                 help='Inputs that differ from the protocol, nested as the inputs are.',
             ),
             click.option(
-                '--max-wallclock-hours',
-                type=POSITIVE,
-                metavar='H',
-                help='Time limit of each calculation in hours, for a scheduler.',
+                '--max-wall-time',
+                type=Duration(),
+                metavar='TIME',
+                help='Time limit of each calculation, such as 23.5h, for a scheduler; without a unit in seconds.',
             ),
             click.option(
                 '--daemon', is_flag=True, help='Submit to the daemon and return; without it the workflow runs here.'
@@ -102,7 +102,7 @@ def pipeline(
     temperature,
     overrides_path,
     code_label,
-    max_wallclock_hours,
+    max_wall_time,
     daemon,
 ):
     """Labelled structures DATASET (extended XYZ, or the pk of a data set) to models, a trajectory, and a decay time."""
@@ -122,7 +122,7 @@ def pipeline(
         structure_index=structure_index,
         protocol=protocol,
         overrides=overrides,
-        options=options(max_wallclock_hours),
+        options=options(max_wall_time),
     )
 
 
@@ -136,7 +136,7 @@ def pipeline(
 @click.option('--efg-model', required=True, metavar='NODE', help='The EFG model: pk, UUID or label.')
 @launch_options
 def dynamic_nmr(
-    structure, potential, efg_model, protocol, temperature, overrides_path, code_label, max_wallclock_hours, daemon
+    structure, potential, efg_model, protocol, temperature, overrides_path, code_label, max_wall_time, daemon
 ):
     """STRUCTURE (a file that ASE reads, or the pk of a structure) and two models to a trajectory and a decay time."""
     from aiida_ufpnmr.data import EfgModelData, PotentialData
@@ -154,7 +154,7 @@ def dynamic_nmr(
         efg_model=load_node(efg_model, EfgModelData),
         protocol=protocol,
         overrides=overrides,
-        options=options(max_wallclock_hours),
+        options=options(max_wall_time),
     )
 
 
@@ -237,9 +237,9 @@ def with_value(mapping: dict[str, Any], path: tuple[str, ...], value: Any) -> di
     return merged(mapping, value)
 
 
-def options(max_wallclock_hours: float | None) -> dict[str, Any]:
+def options(max_wall_time: float | None) -> dict[str, Any]:
     """``metadata.options`` of all calculations."""
-    return {} if max_wallclock_hours is None else {'max_wallclock_seconds': round(max_wallclock_hours * 3600)}
+    return {} if max_wall_time is None else {'max_wallclock_seconds': round(max_wall_time)}
 
 
 def load_dataset(given: str):

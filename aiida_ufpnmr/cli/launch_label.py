@@ -44,7 +44,7 @@ ENGINES = ('castep', 'gpaw')
 @common_options
 def label(
     structures, engine, code_label, index, config_type, min_success_fraction, max_concurrent, batch_size, label_again,
-    output, protocol, overrides_path, max_wallclock_hours, daemon,
+    output, protocol, overrides_path, max_wall_time, daemon,
 ):  # fmt: skip
     """Label STRUCTURES (a file that ASE reads, an H5MD trajectory, or the pk of a data set or structure) with DFT.
 
@@ -77,7 +77,7 @@ def label(
         **load_subjects(structures, index),
         protocol=protocol,
         overrides=overrides,
-        options=options(max_wallclock_hours),
+        options=options(max_wall_time),
     )
     if node is not None:
         print_labels(node, output)

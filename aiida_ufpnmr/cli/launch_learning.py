@@ -30,7 +30,7 @@ from aiida_ufpnmr.engine.errors import InputError
 )
 @common_options
 def active_learning(
-    dataset, structures, engine, test, label_code, code_label, protocol, overrides_path, max_wallclock_hours, daemon
+    dataset, structures, engine, test, label_code, code_label, protocol, overrides_path, max_wall_time, daemon
 ):
     """Improve models fitted to DATASET (extended XYZ, or a node) by new labels of what they know least.
 
@@ -50,7 +50,7 @@ def active_learning(
         test_dataset=None if test is None else load_dataset(test),
         protocol=protocol,
         overrides=read_overrides(overrides_path),
-        options=options(max_wallclock_hours),
+        options=options(max_wall_time),
     )
     if node is not None:
         print_history(node)

@@ -20,7 +20,7 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
 @click.command(
     'md',
     cls=Command,
-    example='aiida-ufpnmr launch md beta.cif --potential 123 --steps 500000000 --max-wallclock-hours 24 --daemon',
+    example='aiida-ufpnmr launch md beta.cif --potential 123 --steps 500000000 --max-wall-time 24h --daemon',
 )
 @click.argument('structure')
 @click.option('--potential', required=True, metavar='NODE', help='The potential: pk, UUID or label.')
@@ -28,7 +28,7 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
 @click.option('--steps', type=COUNT, metavar='N', help="Length of the run; the protocol's if not given.")
 @launch_options
 def md(
-    structure, potential, efg_model, steps, protocol, temperature, overrides_path, code_label, max_wallclock_hours,
+    structure, potential, efg_model, steps, protocol, temperature, overrides_path, code_label, max_wall_time,
     daemon,
 ):  # fmt: skip
     """STRUCTURE (a file that ASE reads, or the pk of a structure) and a potential to a trajectory.
@@ -52,7 +52,7 @@ def md(
         efg_model=None if efg_model is None else load_node(efg_model, EfgModelData),
         protocol=protocol,
         overrides=overrides,
-        options=options(max_wallclock_hours),
+        options=options(max_wall_time),
     )
     if node is not None:
         stop_if_failed(node)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from ase import Atoms
 
+from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
@@ -15,7 +16,9 @@ from aiida_ufpnmr.engine.commands.shared import (
     POSITIVE,
     Command,
     Count,
+    Duration,
     Number,
+    TimeStep,
     check_outputs,
     json_option,
     print_table,
@@ -135,8 +138,8 @@ def run_options(closest_approach: float):
             help='Steps between checkpoints; by default one every ten minutes.',
         ),
         click.option(
-            '--max-wall-time', type=POSITIVE, metavar='SECONDS',
-            help=f'End with a checkpoint, and status {WALL_TIME}, after so many seconds.',
+            '--max-wall-time', type=Duration(), metavar='TIME',
+            help=f'End with a checkpoint, and status {WALL_TIME}, after so many seconds; 30min and 23.5h are times, too.',
         ),
         click.option('--restart', is_flag=True, help='Go on from the checkpoint; start anew where there is none.'),
         click.option('--overwrite', is_flag=True, help='Write over a run that could be continued.'),
@@ -174,7 +177,7 @@ def run_options(closest_approach: float):
     metavar='N',
     help='Steps to take before, of which nothing is written.',
 )
-@click.option('--timestep', type=POSITIVE, default=2.0, show_default=True, metavar='FS', help='Time step in fs.')
+@click.option('--timestep', type=TimeStep(), default=2.0, show_default=True, metavar='FS', help='Time step in fs.')
 @click.option(
     '--temperature', type=NOT_NEGATIVE, default=300.0, show_default=True, metavar='K',
     help='Temperature in K: of the first velocities, and of the thermostat.',
@@ -307,6 +310,7 @@ def _run(options: dict, origin: Path | None = None) -> dict:
     """One run; the options are those of the command line."""
     potential = UltraFastPotential.load(options['potential'])
     atoms = read_structure(options['structure'], options['index'])
+    compiled.aloud = True
     if options['supercell'] != (1, 1, 1):
         atoms = atoms.repeat(options['supercell'])
     ramped = options['final_temperature'] is not None
@@ -330,6 +334,7 @@ def _run(options: dict, origin: Path | None = None) -> dict:
         first_step=-options['equilibrate'],
         precision=options['precision'],
         threads=options['threads'],
+        source=str(options['structure']),
     )
     return run_with_options(simulation, options['output'], options['steps'], options, origin)
 

@@ -7,6 +7,7 @@ import time
 import click
 from ase.io import write
 
+from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.commands.md import end, run_options, run_with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
@@ -16,6 +17,7 @@ from aiida_ufpnmr.engine.commands.shared import (
     POSITIVE,
     Command,
     Number,
+    TimeStep,
     check_outputs,
     json_option,
     print_table,
@@ -111,7 +113,7 @@ DEFAULTS = MeltQuench()
     metavar='GPa',
     help='Of quench and anneal, in GPa.',
 )
-@click.option('--timestep', type=POSITIVE, default=1.0, show_default=True, metavar='FS', help='Time step in fs.')
+@click.option('--timestep', type=TimeStep(), default=1.0, show_default=True, metavar='FS', help='Time step in fs.')
 @click.option(
     '--seed',
     type=click.IntRange(min=0),
@@ -137,6 +139,7 @@ def melt_quench(
     paths = {stage.name: output.with_name(f'{output.stem}-{stage.name}.h5') for stage in stages}
     check_outputs(output, json_path, *paths.values())
     loaded = UltraFastPotential.load(potential)
+    compiled.aloud = True
     atoms, first_velocities = random_start(loaded, composition, n_atoms, density, seed), None
     results, begin = {}, time.monotonic()
     for stage in stages:
