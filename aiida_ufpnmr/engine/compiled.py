@@ -236,7 +236,8 @@ class _Failures(event.Listener):
 
     def on_end(self, event):
         kept = getattr(event.data['dispatcher'], '_cache', None)
-        if event.is_failed and isinstance(kept, KernelCache):
+        failed = event._exc_details is not None  # `is_failed` says the contrary
+        if failed and isinstance(kept, KernelCache):
             kept._lock.give_back()
 
 

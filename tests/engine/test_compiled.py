@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numba as nb
 import pytest
 
 from aiida_ufpnmr.engine import compiled
@@ -89,6 +90,18 @@ def test_a_process_that_is_killed_while_it_compiles_keeps_nobody_waiting(start):
     begin = time.monotonic()
     assert answer(start())[:2] == (5, 1)
     assert time.monotonic() - begin < 100  # the program by itself takes seconds
+
+
+def test_a_kernel_that_cannot_be_compiled_gives_its_lock_back(tmp_path, monkeypatch):
+    monkeypatch.setenv('NUMBA_CACHE_DIR', str(tmp_path))
+
+    @compiled.njit()
+    def wrong(a):
+        return a.no_such_thing
+
+    with pytest.raises(nb.TypingError):
+        wrong(1.0)
+    assert wrong._cache._lock.depth == 0
 
 
 @pytest.mark.parametrize(

@@ -310,10 +310,11 @@ def _run(options: dict, origin: Path | None = None) -> dict:
     """One run; the options are those of the command line."""
     potential = UltraFastPotential.load(options['potential'])
     atoms = read_structure(options['structure'], options['index'])
-    compiled.aloud = True
     if options['supercell'] != (1, 1, 1):
         atoms = atoms.repeat(options['supercell'])
+    efg = efg_output(options, atoms)
     ramped = options['final_temperature'] is not None
+    compiled.aloud = True
     simulation = Simulation(
         atoms,
         potential,
@@ -336,13 +337,14 @@ def _run(options: dict, origin: Path | None = None) -> dict:
         threads=options['threads'],
         source=str(options['structure']),
     )
-    return run_with_options(simulation, options['output'], options['steps'], options, origin)
+    return run_with_options(simulation, options['output'], options['steps'], options, efg, origin)
 
 
-def run_with_options(simulation: Simulation, path: Path, steps: int, options: dict, origin: Path | None = None) -> dict:
+def run_with_options(
+    simulation: Simulation, path: Path, steps: int, options: dict, efg: EfgOutput | None, origin: Path | None = None
+) -> dict:
     """:func:`run_md` as the options of :func:`run_options` ask for it."""
     cadence = max(1, round(DEFAULT_CADENCE / simulation.timestep_fs))
-    model = options['efg_model']
     output = Output(
         options['every'] or cadence,
         **{name: options[name] for name in (
@@ -355,7 +357,7 @@ def run_with_options(simulation: Simulation, path: Path, steps: int, options: di
         path,
         steps,
         output,
-        efg=_efg_output(model, simulation.atoms, options['efg_uncertainty_every']),
+        efg=efg,
         grade_watch=_grade_watch(simulation.potential, options['grade_every'], options['grade_limit']),
         checkpoint_every=options['checkpoint_every'],
         max_wall_time_s=options['max_wall_time'],
@@ -365,13 +367,15 @@ def run_with_options(simulation: Simulation, path: Path, steps: int, options: di
     )
 
 
-def _efg_output(path: Path | None, atoms: Atoms, uncertainty_every: int | None) -> EfgOutput | None:
+def efg_output(options: dict, atoms: Atoms) -> EfgOutput | None:
+    """The EFG tensors that options ask for; a model that has nothing to do with the atoms is refused."""
+    path = options['efg_model']
     if path is None:
         return None
     model = EfgModel.load(path)
     if not len(model.ions(atoms.numbers)):
         raise InputError(f'{path}: predicts EFG tensors of {model.species}, of which the structure has none')
-    if uncertainty_every and model.posterior is None:
+    if options['efg_uncertainty_every'] and model.posterior is None:
         raise InputError(
             f'{path}: holds no posterior, so expected errors are not known; leave out --efg-uncertainty-every, or fit it '
             'again without --no-posterior'

@@ -8,7 +8,7 @@ import click
 from ase.io import write
 
 from aiida_ufpnmr.engine import compiled
-from aiida_ufpnmr.engine.commands.md import end, run_options, run_with_options
+from aiida_ufpnmr.engine.commands.md import efg_output, end, run_options, run_with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
@@ -139,8 +139,9 @@ def melt_quench(
     paths = {stage.name: output.with_name(f'{output.stem}-{stage.name}.h5') for stage in stages}
     check_outputs(output, json_path, *paths.values())
     loaded = UltraFastPotential.load(potential)
-    compiled.aloud = True
     atoms, first_velocities = random_start(loaded, composition, n_atoms, density, seed), None
+    efg = efg_output(options, atoms)
+    compiled.aloud = True
     results, begin = {}, time.monotonic()
     for stage in stages:
         simulation = Simulation(
@@ -154,10 +155,12 @@ def melt_quench(
             threads=options['threads'],
             **{'ensemble': 'nvt', **stage.conditions},
         )
-        chosen = options if stage.name == 'produce' else {**options, 'efg_model': None}
+        chosen = options
         if options['max_wall_time']:
-            chosen = {**chosen, 'max_wall_time': max(0.0, options['max_wall_time'] - (time.monotonic() - begin))}
-        results[stage.name] = run_with_options(simulation, paths[stage.name], stage.steps(timestep), chosen)
+            chosen = {**options, 'max_wall_time': max(0.0, options['max_wall_time'] - (time.monotonic() - begin))}
+        results[stage.name] = run_with_options(
+            simulation, paths[stage.name], stage.steps(timestep), chosen, efg if stage.name == 'produce' else None
+        )
         atoms = simulation.atoms
         first_velocities = velocities(atoms)
         if results[stage.name]['stop_reason'] != 'finished':
