@@ -109,11 +109,12 @@ make_environment() {
     fi
     exec 9<&-
 
-    export XDG_CACHE_HOME=$environment/cache # compiled kernels
+    export XDG_CACHE_HOME=$environment/cache # compiled kernels, and those of the steps that take long are compiled now
     export MPLCONFIGDIR=$environment/cache/matplotlib
     mkdir -p "$MPLCONFIGDIR"
     export VIRTUAL_ENV=$environment PATH=$environment/bin:$PATH
     unset PYTHONHOME PYTHONPATH
+    [[ -e $XDG_CACHE_HOME/aiida-ufpnmr/kernels ]] || ufpnmr compile >/dev/null 2>&1 || true
 }
 
 # Put GPAW into the environment, unless there is one that can be used. Where something is missing to compile it, or to make it

@@ -61,7 +61,7 @@ class LabelGpawCalculation(UfpnmrCalculation):
 
     def file_arguments(self) -> list[str]:
         cores = processes_on_one_machine(self.inputs.metadata.options.resources)
-        return [STRUCTURES_FILE, '-o', self.OUTPUT_FILE, '--engine', 'gpaw', '--cores', str(cores)]
+        return [STRUCTURES_FILE, '-o', self.OUTPUT_FILE, '--engine', 'gpaw', '--jobs', str(cores)]
 
     def input_files(self) -> Mapping[str, Data]:
         return {STRUCTURES_FILE: self.inputs.structures}

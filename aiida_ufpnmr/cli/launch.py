@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_ufpnmr.cli.shared import load_code, load_node, with_profile
-from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, LazyGroup, print_table
+from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, Duration, LazyGroup, print_table
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.settings import read_mapping
@@ -88,10 +88,9 @@ def common_options(function: Callable) -> Callable:
     """The options that all workflows share, as the argument ``launch``: a :class:`Launch`."""
 
     @functools.wraps(function)
-    def wrapped(*args, protocol, overrides_path, max_wallclock_hours, daemon, **kwargs):
+    def wrapped(*args, protocol, overrides_path, max_wall_time, daemon, **kwargs):
         overrides = {} if overrides_path is None else read_mapping(overrides_path, 'overrides')
-        seconds = None if max_wallclock_hours is None else round(max_wallclock_hours * 3600)
-        options = {} if seconds is None else {'max_wallclock_seconds': seconds}
+        options = {} if max_wall_time is None else {'max_wallclock_seconds': round(max_wall_time)}
         return function(*args, launch=Launch(protocol, overrides, options, daemon), **kwargs)
 
     for option in (
@@ -99,10 +98,10 @@ def common_options(function: Callable) -> Callable:
             '--daemon', is_flag=True, help='Submit to the daemon and return; without it the workflow runs here.'
         ),
         click.option(
-            '--max-wallclock-hours',
-            type=POSITIVE,
-            metavar='H',
-            help='Time limit of each calculation in hours, for a scheduler.',
+            '--max-wall-time',
+            type=Duration(),
+            metavar='TIME',
+            help='Time limit of each calculation, such as 23.5h, for a scheduler; without a unit in seconds.',
         ),
         click.option(
             '--overrides',

@@ -21,7 +21,7 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
 @click.command(
     'md',
     cls=Command,
-    example='aiida-ufpnmr launch md beta.cif --potential 123 --steps 500000000 --max-wallclock-hours 24 --daemon',
+    example='aiida-ufpnmr launch md beta.cif --potential 123 --steps 500000000 --max-wall-time 24h --daemon',
 )
 @click.argument('structure')
 @click.option('--potential', required=True, metavar='NODE', help='The potential: pk, UUID or label.')

@@ -1,20 +1,22 @@
 """Compiled kernels, and the folder that keeps them between runs.
 
-Numba decides by the file of a function whether its compiled form is still good, and does not see that it calls a kernel of
-another file that has changed since. Here a compiled kernel goes with the code, without comments and docstrings, of its file and
-of all files with kernels that this one imports, so that a new version never runs an old kernel, and only new code is compiled.
-Numba's own key, which is part of it, keeps processors and signatures apart.
+Numba decides by the file of a function whether its compiled form is still good, and does not see that it calls a
+kernel of another file that has changed since. Here a compiled kernel goes with the code, without comments and
+docstrings, of its file and of all files with kernels that this one imports, so that a new version never runs an old
+kernel, and only new code is compiled. Numba's own key, which is part of it, keeps processors and signatures apart.
 
-Processes that need the same kernel at the same time compile it once: one does, under a lock, and the others wait for its file.
-A file that is damaged counts as none. Where nothing can be kept, each process compiles for itself.
+Processes that need the same kernel at the same time compile it once: one does, under a lock, and the others wait for
+its file. A file that is damaged counts as none. Where nothing can be kept, each process compiles for itself.
 
-A kernel whose sums may be reordered (``fastmath``) and that other kernels call is inlined by force. Otherwise a process holds
-it more than once, alone and within each caller, rounded differently, and which of these all run depends on which was loaded
-first: the process that compiles would get other bits than those that find the kernels in the cache.
+A kernel whose sums may be reordered (``fastmath``) and that other kernels call is inlined by force. Otherwise a
+process holds it more than once, alone and within each caller, rounded differently, and which of these all run depends
+on which was loaded first: the process that compiles would get other bits than those that find the kernels in the
+cache.
 """
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import hashlib
 import os
@@ -57,9 +59,18 @@ def cache_folder() -> Path:
 
 @cache
 def _code_of(path: Path) -> CodeType | None:
-    """The code of a file with kernels, without docstrings; ``None`` for other files."""
-    code = compile(path.read_bytes(), path.name, 'exec', optimize=2) if path.exists() else None
-    return code if code is not None and _MARKS & set(code.co_names) else None
+    """The code of a file with kernels, without docstrings; ``None`` for other files, of which this is one."""
+    source = path.read_bytes() if path.is_file() else b''
+    if path == Path(__file__) or not any(mark.encode() in source for mark in _MARKS):
+        return None
+    tree = ast.parse(source)
+    nodes = [tree]
+    for node in nodes:
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        nodes.extend(inner for inner in node.body if isinstance(inner, ast.FunctionDef | ast.ClassDef))
+    code = compile(tree, path.name, 'exec')
+    return code if _MARKS & set(code.co_names) else None
 
 
 def _content(code: CodeType) -> tuple:
@@ -199,8 +210,8 @@ class KernelCache(NullCache):
                 self._write(self._path(sig, data.codegen), dumps(data._reduce()))
         except OSError as error:
             _say(
-                f'{self._folder.parent}: compiled kernels cannot be kept here ({error.strerror}), so that each run compiles '
-                'them anew; set XDG_CACHE_HOME to a folder that can be written to'
+                f'{self._folder.parent}: compiled kernels cannot be kept here ({error.strerror}), so that each run '
+                'compiles them anew; set XDG_CACHE_HOME to a folder that can be written to'
             )
         finally:
             self._lock.give_back()
@@ -225,7 +236,8 @@ class _Failures(event.Listener):
 
     def on_end(self, event):
         kept = getattr(event.data['dispatcher'], '_cache', None)
-        if event.is_failed and isinstance(kept, KernelCache):
+        failed = event._exc_details is not None  # `is_failed` says the contrary
+        if failed and isinstance(kept, KernelCache):
             kept._lock.give_back()
 
 

@@ -52,6 +52,12 @@ class Dataset:
     structures: tuple[Atoms, ...]
     source: str = 'dataset'
 
+    @classmethod
+    def joined(cls, parts: Iterable[Dataset]) -> Dataset:
+        """Several sets as one, in their order."""
+        parts = list(parts)
+        return cls(tuple(atoms for part in parts for atoms in part), ', '.join(part.source for part in parts))
+
     def __len__(self) -> int:
         return len(self.structures)
 

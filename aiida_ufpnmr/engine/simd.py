@@ -1,7 +1,7 @@
 """A small vector type for compiled code: four or eight numbers that are added and multiplied at once.
 
 Numba does not turn short unrolled sums into vector instructions by itself. Here LLVM's vector types are given to it as
-values: ``load4``, ``store4``, ``broadcast4``, ``+`` and ``*`` are then all that a kernel needs to read as
+values: ``load4``, ``store``, ``broadcast4``, ``+`` and ``*`` are then all that a kernel needs to read as
 arithmetic. LLVM maps them to whatever the processor has, two registers of four where it has none of eight.
 
 The numbers are float64 or float32, as the arrays and numbers that they are made of.

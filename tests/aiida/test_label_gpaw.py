@@ -107,7 +107,7 @@ def test_the_command_gets_the_structures_and_the_cores_of_the_job(code, unlabell
     options = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 3}}
     words, files, info = prepared(code=code, structures=unlabelled, parameters=COARSE, metadata={'options': options})
     assert ' '.join(words) == (
-        'label structures.extxyz -o labels.extxyz --engine gpaw --cores 3 --cutoff-ev 200.0 --kpoints 1 1 1 '
+        'label structures.extxyz -o labels.extxyz --engine gpaw --jobs 3 --cutoff-ev 200.0 --kpoints 1 1 1 '
         '--min-success-fraction 0.5 --protocol fast --json results.json'
     )
     assert files == [] and [(uuid, name) for uuid, _, name in info.local_copy_list] == [

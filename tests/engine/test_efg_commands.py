@@ -184,7 +184,7 @@ def test_errors_along_a_trajectory_are_those_of_every_nth_frame_whatever_the_num
     for cores in (1, 3):
         run(
             *('predict-efg', folder / 'model.h5', tmp_path / 't.h5', '-o', tmp_path / f'{cores}.h5'),
-            *('--uncertainty-every', 50, '--cores', cores),
+            *('--uncertainty-every', 50, '--threads', cores),
         )
     assert content_hash(tmp_path / '1.h5') == content_hash(tmp_path / '3.h5')
     with h5py.File(tmp_path / '3.h5') as file, Trajectory(tmp_path / 't.h5') as trajectory:

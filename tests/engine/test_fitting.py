@@ -364,6 +364,22 @@ def test_command_leaves_out_the_posterior(files):
     assert UltraFastPotential.load(files / 'p.h5').posterior is None
 
 
+def test_several_files_are_fitted_as_one_and_copies_between_them_are_named(files):
+    one, other = read_dataset(files / 'a.extxyz'), read_dataset(files / 'b.extxyz')
+    write_dataset(files / 'both.extxyz', Dataset.joined([one, other]))
+    options = ('--settings', 's.yaml', '--no-posterior')
+    for name, train in (('p.h5', ['a.extxyz', 'b.extxyz']), ('q.h5', ['both.extxyz'])):
+        found = invoke(files, *train, '-o', name, *options)
+        assert found.exit_code == 0, found.output
+    p, q = (UltraFastPotential.load(files / name) for name in ('p.h5', 'q.h5'))
+    np.testing.assert_array_equal(p.one_body, q.one_body)
+    for name, term in p.trios.items():
+        np.testing.assert_array_equal(term.coefficients, q.trios[name].coefficients)
+    assert p.training_sha256 == q.training_sha256
+    found = invoke(files, 'a.extxyz', 'a.extxyz', '-o', 'r.h5', *options)
+    assert f'{len(one)} copies of structures' in found.output
+
+
 def test_evaluation_puts_expected_errors_beside_real_ones(files):
     assert invoke(files, 'a.extxyz', '-o', 'p.h5', '--settings', 's.yaml').exit_code == 0
     arguments = [str(files / 'p.h5'), str(files / 'b.extxyz'), '--json', str(files / 'e.json')]

@@ -198,6 +198,8 @@ def test_nothing_goes_below_the_first_knot_even_without_a_guard_on_the_training_
     'arguments, message',
     [
         (('--steps', 10, '--timestep', -1), 'timestep'),
+        (('--steps', 10, '--timestep', 0.002), 'give 2 for 0.002 ps'),
+        (('--steps', 10, '--max-wall-time', '3 days'), '23.5h'),
         (('--steps', 10, '--temperature', -5), 'temperature'),
         (('--steps', 0), '--steps'),
         (('--steps', 10, '--every', 0), '--every'),
@@ -214,6 +216,21 @@ def test_bad_options_give_one_line_and_status_2(files, arguments, message, monke
     stderr = capsys.readouterr().err
     assert message in stderr and stderr.count('\n') == 1
     assert not (files / 'run.h5').exists() and not (files / 'run.h5.pieces').exists()
+
+
+def test_a_start_that_cannot_be_used_is_named_by_its_file(files, crystal):
+    close = crystal.copy()
+    close.positions[0] = close.positions[1] + [0.9, 0.0, 0.0]
+    open_ended = crystal.copy()
+    open_ended.pbc = [True, True, False]
+    for atoms, arguments, message in (
+        (close, (), 'beta.extxyz: atoms'),
+        (open_ended, ('--ensemble', 'npt'), 'beta.extxyz: constant pressure'),
+    ):
+        write(files / 'beta.extxyz', atoms)
+        done = subprocess.run(command(files, '--steps', 10, *arguments), capture_output=True, text=True)
+        assert done.returncode == 2
+        assert message in done.stderr.splitlines()[-1]
 
 
 def test_damaged_and_foreign_potentials_are_refused(tmp_path, files):

@@ -10,6 +10,7 @@ import click
 import numba
 import numpy as np
 
+from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
@@ -148,6 +149,7 @@ def fit_efg(
     settings = read_settings(EfgSettings, settings_path)
     dataset = _read_all(train, species)
     test_set = None if test is None else read_dataset(test, ('efg',), species)
+    compiled.aloud = True
     copies = Copies.of(dataset, test_set)
     extra = {'duplicates': copies.results()}
     if tuned:
@@ -187,7 +189,7 @@ def _read_all(paths: tuple[Path, ...], species: str) -> Dataset:
     sets = [read_dataset(path, ('efg',), species) for path in paths]
     for part in sets:
         labelled_tensors(part, species)  # while it is known which file a structure came from
-    return Dataset(tuple(atoms for part in sets for atoms in part), ', '.join(map(str, paths)))
+    return Dataset.joined(sets)
 
 
 @click.command('evaluate-efg', cls=Command, example='ufpnmr evaluate-efg model.h5 test.extxyz --json errors.json')
@@ -389,7 +391,7 @@ def _predict_along(model, trajectory, output, identity: str, errors_every: int, 
     help='Expected errors and extrapolation grades at each N-th frame of a trajectory, or of all structures; 0 for '
     'none. Default 1, or 0 where the model has no posterior.',
 )
-@click.option('--cores', type=COUNT, metavar='N', help='Threads along a trajectory, default all; no number changes.')
+@click.option('--threads', type=COUNT, metavar='N', help='Threads along a trajectory, default all; no number changes.')
 @click.option('--restart', is_flag=True, help='Go on along a trajectory where an earlier run was cut off.')
 @json_option
 def predict_efg(
@@ -398,7 +400,7 @@ def predict_efg(
     output: Path,
     timestep_fs: float | None,
     errors_every: int | None,
-    cores: int | None,
+    threads: int | None,
     restart: bool,
     json_path: Path | None,
 ):
@@ -417,19 +419,19 @@ def predict_efg(
             f'{model_path}: holds no posterior, so its errors are not known; fit it again without --no-posterior'
         )
     along = structures_path.suffix in ('.h5', '.h5md', '.hdf5') and output.suffix == '.h5'
-    if not along and (restart or cores):
+    if not along and (restart or threads):
         raise InputError(
-            f'{structures_path} to {output}: --restart and --cores are for H5MD trajectories that are written to .h5; leave '
-            'them out'
+            f'{structures_path} to {output}: --restart and --threads are for H5MD trajectories that are written to .h5; '
+            'leave them out'
         )
-    cores = cores or min(available_cores(), numba.config.NUMBA_NUM_THREADS)
+    threads = threads or min(available_cores(), numba.config.NUMBA_NUM_THREADS)
     began, cpu_began = time.perf_counter(), time.process_time()
     if structures_path.suffix in ('.h5', '.h5md', '.hdf5'):
         with Trajectory(structures_path) as trajectory:
             _check_trajectory(model, trajectory)
             if along:
                 identity = identity_of(content_hash(model_path), trajectory, errors_every)
-                summary = _predict_along(model, trajectory, output, identity, errors_every, cores, restart)
+                summary = _predict_along(model, trajectory, output, identity, errors_every, threads, restart)
             else:
                 _check_single(output, trajectory.n_frames, structures_path)
                 structures = [trajectory.atoms(frame) for frame in range(trajectory.n_frames)]

@@ -28,7 +28,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import read_mapping, settings_from_mapping
 
 
-@click.command('label', cls=Command, example='ufpnmr label frames.extxyz -o labels.extxyz --engine gpaw --cores 2')
+@click.command('label', cls=Command, example='ufpnmr label frames.extxyz -o labels.extxyz --engine gpaw --jobs 2')
 @click.argument('structures', type=INPUT, metavar='STRUCTURES')
 @click.option(
     '-o', '--output', type=OUTPUT, required=True, metavar='OUT.extxyz', help='Where to write the labelled structures.'
@@ -75,7 +75,7 @@ from aiida_ufpnmr.engine.settings import read_mapping, settings_from_mapping
     help='Share of the structures that must have got labels.',
 )
 @click.option(
-    '--cores',
+    '--jobs',
     type=COUNT,
     default=1,
     show_default=True,
@@ -93,7 +93,7 @@ from aiida_ufpnmr.engine.settings import read_mapping, settings_from_mapping
 def label(
     structures: Path, output: Path, engine: str, protocol: str, settings_path: Path | None, cutoff_ev: float | None,
     kspacing: float | None, kpoints: tuple[int, int, int] | None, kpoint_centre: str | None, smearing_ev: float | None, index: str,
-    config_type: str | None, min_success_fraction: float, cores: int, python: Path | None, json_path: Path | None,
+    config_type: str | None, min_success_fraction: float, jobs: int, python: Path | None, json_path: Path | None,
 ):  # fmt: skip
     """Label structures with DFT: energy, forces, stress and the EFG tensor of every atom.
 
@@ -119,7 +119,7 @@ def label(
     sources = read_sources(structures, index, config_type)
     settings = gpaw_settings(options, changes, {symbol for source in sources for symbol in source.atoms.symbols})
     results = label_structures(
-        sources, GpawEngine(settings, python), output, cores=cores, min_success_fraction=min_success_fraction
+        sources, GpawEngine(settings, python), output, cores=jobs, min_success_fraction=min_success_fraction
     )
     if len(results['refused']) == results['structures']:
         first = results['refused'][0]

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from ase import Atoms
 
+from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
@@ -15,7 +16,9 @@ from aiida_ufpnmr.engine.commands.shared import (
     POSITIVE,
     Command,
     Count,
+    Duration,
     Number,
+    TimeStep,
     check_outputs,
     json_option,
     print_table,
@@ -130,8 +133,8 @@ def run_options(closest_approach: float):
             help='Steps between checkpoints; by default one every ten minutes.',
         ),
         click.option(
-            '--max-wall-time', type=POSITIVE, metavar='SECONDS',
-            help=f'End with a checkpoint, and status {WALL_TIME}, after so many seconds.',
+            '--max-wall-time', type=Duration(), metavar='TIME',
+            help=f'End with a checkpoint, and status {WALL_TIME}, after so many seconds; 30min and 23.5h are times, too.',
         ),
         click.option('--restart', is_flag=True, help='Go on from the checkpoint; start anew where there is none.'),
         click.option('--overwrite', is_flag=True, help='Write over a run that could be continued.'),
@@ -169,7 +172,7 @@ def run_options(closest_approach: float):
     metavar='N',
     help='Steps to take before, of which nothing is written.',
 )
-@click.option('--timestep', type=POSITIVE, default=2.0, show_default=True, metavar='FS', help='Time step in fs.')
+@click.option('--timestep', type=TimeStep(), default=2.0, show_default=True, metavar='FS', help='Time step in fs.')
 @click.option(
     '--temperature', type=NOT_NEGATIVE, default=300.0, show_default=True, metavar='K',
     help='Temperature in K: of the first velocities, and of the thermostat.',
@@ -304,7 +307,9 @@ def _run(options: dict, origin: Path | None = None) -> dict:
     atoms = read_structure(options['structure'], options['index'])
     if options['supercell'] != (1, 1, 1):
         atoms = atoms.repeat(options['supercell'])
+    efg = efg_output(options, atoms)
     ramped = options['final_temperature'] is not None
+    compiled.aloud = True
     simulation = Simulation(
         atoms,
         potential,
@@ -325,14 +330,16 @@ def _run(options: dict, origin: Path | None = None) -> dict:
         first_step=-options['equilibrate'],
         precision=options['precision'],
         threads=options['threads'],
+        source=str(options['structure']),
     )
-    return run_with_options(simulation, options['output'], options['steps'], options, origin)
+    return run_with_options(simulation, options['output'], options['steps'], options, efg, origin)
 
 
-def run_with_options(simulation: Simulation, path: Path, steps: int, options: dict, origin: Path | None = None) -> dict:
+def run_with_options(
+    simulation: Simulation, path: Path, steps: int, options: dict, efg: EfgOutput | None, origin: Path | None = None
+) -> dict:
     """:func:`run_md` as the options of :func:`run_options` ask for it."""
     cadence = max(1, round(FRAME_SPACING_FS / simulation.timestep_fs))
-    model = options['efg_model']
     output = Output(
         options['every'] or cadence,
         **{name: options[name] for name in (
@@ -345,7 +352,7 @@ def run_with_options(simulation: Simulation, path: Path, steps: int, options: di
         path,
         steps,
         output,
-        efg=_efg_output(model, simulation.atoms, options['efg_uncertainty_every']),
+        efg=efg,
         grade_watch=_grade_watch(simulation.potential, options['grade_every'], options['grade_limit']),
         checkpoint_every=options['checkpoint_every'],
         max_wall_time_s=options['max_wall_time'],
@@ -355,13 +362,15 @@ def run_with_options(simulation: Simulation, path: Path, steps: int, options: di
     )
 
 
-def _efg_output(path: Path | None, atoms: Atoms, uncertainty_every: int | None) -> EfgOutput | None:
+def efg_output(options: dict, atoms: Atoms) -> EfgOutput | None:
+    """The EFG tensors that options ask for; a model that has nothing to do with the atoms is refused."""
+    path = options['efg_model']
     if path is None:
         return None
     model = EfgModel.load(path)
     if not len(model.ions(atoms.numbers)):
         raise InputError(f'{path}: predicts EFG tensors of {model.species}, of which the structure has none')
-    if uncertainty_every and model.posterior is None:
+    if options['efg_uncertainty_every'] and model.posterior is None:
         raise InputError(
             f'{path}: holds no posterior, so expected errors are not known; leave out --efg-uncertainty-every, or fit it '
             'again without --no-posterior'

@@ -7,7 +7,8 @@ import time
 import click
 from ase.io import write
 
-from aiida_ufpnmr.engine.commands.md import end, run_options, run_with_options
+from aiida_ufpnmr.engine import compiled
+from aiida_ufpnmr.engine.commands.md import efg_output, end, run_options, run_with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
@@ -16,6 +17,7 @@ from aiida_ufpnmr.engine.commands.shared import (
     POSITIVE,
     Command,
     Number,
+    TimeStep,
     check_outputs,
     json_option,
     print_table,
@@ -111,7 +113,7 @@ DEFAULTS = MeltQuench()
     metavar='GPa',
     help='Of quench and anneal, in GPa.',
 )
-@click.option('--timestep', type=POSITIVE, default=1.0, show_default=True, metavar='FS', help='Time step in fs.')
+@click.option('--timestep', type=TimeStep(), default=1.0, show_default=True, metavar='FS', help='Time step in fs.')
 @click.option(
     '--seed',
     type=click.IntRange(min=0),
@@ -138,6 +140,8 @@ def melt_quench(
     check_outputs(output, json_path, *paths.values())
     loaded = UltraFastPotential.load(potential)
     atoms, first_velocities = random_start(loaded, composition, n_atoms, density, seed), None
+    efg = efg_output(options, atoms)
+    compiled.aloud = True
     results, begin = {}, time.monotonic()
     for stage in stages:
         simulation = Simulation(
@@ -151,10 +155,12 @@ def melt_quench(
             threads=options['threads'],
             **{'ensemble': 'nvt', **stage.conditions},
         )
-        chosen = options if stage.name == 'produce' else {**options, 'efg_model': None}
+        chosen = options
         if options['max_wall_time']:
-            chosen = {**chosen, 'max_wall_time': max(0.0, options['max_wall_time'] - (time.monotonic() - begin))}
-        results[stage.name] = run_with_options(simulation, paths[stage.name], stage.steps(timestep), chosen)
+            chosen = {**options, 'max_wall_time': max(0.0, options['max_wall_time'] - (time.monotonic() - begin))}
+        results[stage.name] = run_with_options(
+            simulation, paths[stage.name], stage.steps(timestep), chosen, efg if stage.name == 'produce' else None
+        )
         atoms = simulation.atoms
         first_velocities = velocities(atoms)
         if results[stage.name]['stop_reason'] != 'finished':

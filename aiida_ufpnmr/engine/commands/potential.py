@@ -7,6 +7,7 @@ import time
 
 import click
 
+from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.commands.shared import (
     INPUT,
     OUTPUT,
@@ -18,7 +19,7 @@ from aiida_ufpnmr.engine.commands.shared import (
     settings_option,
     warn,
 )
-from aiida_ufpnmr.engine.dataset import read_dataset
+from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
 from aiida_ufpnmr.engine.duplicates import Copies
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
@@ -135,7 +136,7 @@ def _print_contacts(contacts: list[dict]) -> None:
     cls=Command,
     example='ufpnmr fit-potential examples/data/li3ps4-pbe-gpaw.extxyz -o potential.h5 --json potential.json',
 )
-@click.argument('train', type=INPUT, metavar='TRAIN.extxyz')
+@click.argument('train', type=INPUT, metavar='TRAIN.extxyz...', nargs=-1, required=True)
 @click.option('-o', '--output', type=OUTPUT, required=True, metavar='POT.h5', help='Where to write the potential.')
 @click.option('--test', type=INPUT, metavar='TEST.extxyz', help='Structures to measure the errors on.')
 @settings_option
@@ -165,6 +166,7 @@ def fit_potential(
 ):
     """Fit an ultra-fast potential to DFT energies, forces and (where labelled) stresses.
 
+    TRAIN.extxyz is one file or several: labels that came later need no copying together.
     Without --test, whole groups of structures (config_type) are withheld in turn, and the errors on them are reported;
     the potential that is written is fitted to everything.
     """
@@ -176,8 +178,9 @@ def fit_potential(
     settings = read_settings(PotentialSettings, settings_path)
     if resample is not None:
         settings = dataclasses.replace(settings, resample=resample)
-    dataset = read_dataset(train, _LABELS)
+    dataset = Dataset.joined(read_dataset(path, _LABELS) for path in train)
     test_set = None if test is None else read_dataset(test, _LABELS)
+    compiled.aloud = True
     copies = Copies.of(dataset, test_set)
     extra = {'duplicates': copies.results()}
     if tuned:

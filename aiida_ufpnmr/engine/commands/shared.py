@@ -36,6 +36,38 @@ class Count(click.IntRange):
         return number
 
 
+class TimeStep(Number):
+    """A time step of dynamics in fs; one that can only be meant in ps is refused."""
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if number < SHORTEST_TIMESTEP_FS:
+            self.fail(
+                f'{number:g} fs is shorter than any motion of atoms needs; time steps are in fs, so give {1000 * number:g} for '
+                f'{number:g} ps, or at least {SHORTEST_TIMESTEP_FS:g}',
+                param,
+                ctx,
+            )
+        return number
+
+
+class Duration(click.ParamType):
+    """A time in seconds: a number of them, or one with a unit, such as ``30min`` or ``23.5h``."""
+
+    name = 'duration'
+
+    def convert(self, value, param, ctx):
+        number, factor = str(value), 1.0
+        for unit, seconds in (('min', 60.0), ('h', 3600.0), ('s', 1.0)):
+            if number.endswith(unit):
+                number, factor = number.removesuffix(unit), seconds
+                break
+        try:
+            return POSITIVE.convert(number, param, ctx) * factor
+        except click.BadParameter:
+            self.fail(f'{value!r} is no time such as 3000 (in seconds), 30min or 23.5h', param, ctx)
+
+
 class Numbers(click.ParamType):
     """Numbers above zero, or not below where ``zero``, with commas between."""
 
@@ -57,6 +89,9 @@ class Numbers(click.ParamType):
         return numbers
 
 
+#: Light atoms, the hottest of them too, are followed well with steps ten times as long.
+SHORTEST_TIMESTEP_FS = 0.05
+
 POSITIVE = Number(min=0, min_open=True)
 NOT_NEGATIVE = Number(min=0)
 COUNT = Count(min=1)
@@ -77,12 +112,33 @@ settings_option = click.option(
 )
 
 
+#: Options that had another name up to version 0.1: the present one, by command, and a unit that goes with the value.
+RENAMED = {
+    '--cores': (('--threads', ''), ('--jobs', '')),
+    '--max-wallclock-hours': (('--max-wall-time', 'h'),),
+}
+
+
 class Command(click.Command):
     """A sub-command whose help ends with an example, kept as it is written."""
 
     def __init__(self, *args, example: str, **kwargs):
         super().__init__(*args, **kwargs)
         self.example = example
+
+    def parse_args(self, context, args):
+        """Read the command line; old names of options are said to be old, and work."""
+        names = {name for parameter in self.params for name in parameter.opts}
+        present, unit = [], ''
+        for argument in args:
+            name, equals, value = argument.partition('=')
+            argument, unit = argument + unit, ''
+            for new, new_unit in RENAMED.get(name, ()) if name not in names else ():
+                if new in names:
+                    warn([f'{name} is now {new}; the old name goes with the next version'])
+                    argument, unit = (f'{new}={value}{new_unit}', '') if equals else (new, new_unit)
+            present.append(argument)
+        return super().parse_args(context, present)
 
     def invoke(self, context):
         """Run the command, unless it would write over what it reads."""
@@ -179,8 +235,10 @@ def run(group: click.Group, name: str) -> None:
         message, status = f'{error.format_message()}{hint}', 2
     except click.ClickException as error:
         message, status = error.format_message(), error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        message, status = 'interrupted', 1
+    except (KeyboardInterrupt, click.Abort) as error:
+        # click takes the end of a file for Ctrl-D
+        ended = isinstance(error.__cause__, EOFError)
+        message, status = (f'a file ends too early ({error.__cause__})' if ended else 'interrupted'), 1
     except OSError as error:
         message, status = str(error), 1
     one_line = ' '.join(message.split())

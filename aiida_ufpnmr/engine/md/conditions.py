@@ -86,13 +86,13 @@ class Conditions:
         """What the compiled steps need to know, for a system of so many degrees of freedom."""
         last = self.temperature_K if self.final_temperature_K is None else self.final_temperature_K
         return Bath(
-            self.timestep_fs,
-            THERMOSTATS.get(self.thermostat, thermostats.NONE),
-            self.relaxation_fs,
-            degrees,
-            units.kB * self.temperature_K,
-            units.kB * last,
-            max(1.0, float(self.ramp_steps)),
+            timestep=self.timestep_fs,
+            thermostat=THERMOSTATS.get(self.thermostat, thermostats.NONE),
+            relaxation=self.relaxation_fs,
+            degrees=degrees,
+            first=units.kB * self.temperature_K,
+            last=units.kB * last,
+            ramp=max(1.0, float(self.ramp_steps)),
         )
 
     def cell_driver(self, cell: np.ndarray) -> Barostat | None:

@@ -63,6 +63,7 @@ class Simulation:
         first_step: number of the present step; below zero for steps that only equilibrate.
         precision: of the three-body sums, ``float64`` or ``float32``.
         threads: that share the work; results are the same, bit for bit, for the same number of them.
+        source: what to call the structure in messages.
 
     Raises:
         InputError: an unknown element or choice, a number out of range, a geometry that cannot be used.
@@ -92,15 +93,25 @@ class Simulation:
         first_step: int = 0,
         precision: str = 'float64',
         threads: int = 1,
+        source: str = 'structure',
     ):
         self.conditions = Conditions(
-            ensemble, float(timestep_fs), float(temperature_K), final_temperature_K, ramp_steps, thermostat,
-            float(relaxation_fs), float(pressure_GPa), barostat, float(pressure_relaxation_fs), float(bulk_modulus_GPa),
-        )  # fmt: skip
+            ensemble=ensemble,
+            timestep_fs=float(timestep_fs),
+            temperature_K=float(temperature_K),
+            final_temperature_K=final_temperature_K,
+            ramp_steps=ramp_steps,
+            thermostat=thermostat,
+            relaxation_fs=float(relaxation_fs),
+            pressure_GPa=float(pressure_GPa),
+            barostat=barostat,
+            pressure_relaxation_fs=float(pressure_relaxation_fs),
+            bulk_modulus_GPa=float(bulk_modulus_GPa),
+        )
         types = potential.types(atoms)
-        check_geometry(atoms, 'structure')
+        check_geometry(atoms, source)
         if ensemble == 'npt' and not atoms.pbc.all():
-            raise InputError('structure: constant pressure needs a cell that is periodic along all directions')
+            raise InputError(f'{source}: constant pressure needs a cell that is periodic along all directions')
         self.potential = potential
         self.seed = int(seed)
         self.guard_fraction = float(guard_fraction)
@@ -121,10 +132,20 @@ class Simulation:
         positions = np.ascontiguousarray(atoms.positions[self._order], dtype=float)
         cell = np.array(complete_cell(positions, atoms.cell.array, atoms.pbc))
         self._system = System(
-            positions, np.zeros((n, 3)), np.zeros((n, 3)), np.zeros(n), np.zeros((3, 3)), cell, positions.copy(),
-            cell.copy(), np.zeros(CHAIN_LENGTH), np.zeros(1), self._start.get_masses()[self._order],
-            types[self._order], atoms.pbc.copy(),
-        )  # fmt: skip
+            positions=positions,
+            velocities=np.zeros((n, 3)),
+            forces=np.zeros((n, 3)),
+            energies=np.zeros(n),
+            virial=np.zeros((3, 3)),
+            cell=cell,
+            reference=positions.copy(),
+            reference_cell=cell.copy(),
+            chain=np.zeros(CHAIN_LENGTH),
+            heat=np.zeros(1),
+            masses=self._start.get_masses()[self._order],
+            types=types[self._order],
+            pbc=atoms.pbc.copy(),
+        )
         self._tables = build_tables(potential, precision, self.threads)
         self._degrees = 3 * n - 3 if n > 1 else 3
         self._bath = self.conditions.bath(self._degrees)
@@ -138,7 +159,7 @@ class Simulation:
         self._lists = make_lists(self._system, self._tables, self.skin)
         pair = self._compute_forces()
         if pair[0] >= 0:
-            raise InputError(f'structure: {self._close_pair(*pair)}; relax the structure, or label such structures')
+            raise InputError(f'{source}: {self._close_pair(*pair)}; relax the structure, or label such structures')
 
     def _draw_velocities(self) -> np.ndarray:
         """Maxwell–Boltzmann velocities without total momentum, at exactly the wanted temperature, Å/fs."""

@@ -113,7 +113,8 @@ def _fill(positions, types, start, index, offset, order, layout, pair_columns, t
                     interval[p, n_near] = -1
                     if layout.grid_start[g] <= r < layout.grid_stop[g]:
                         interval[p, n_near] = find_functions(layout, g, r, value[p, n_near], slope[p, n_near])
-                        slope[p, n_near] /= r
+                        for a in range(4):
+                            slope[p, n_near, a] /= r
                 near[n_near] = j
                 n_near += 1
         for p in range(n_near):

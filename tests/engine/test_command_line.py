@@ -1,0 +1,76 @@
+"""The ways of all commands: options, their old names, and how a command fails."""
+
+import click
+import pytest
+
+from aiida_ufpnmr.engine.commands.shared import Command, Duration, TimeStep, run
+
+
+@click.group()
+def program():
+    pass
+
+
+@program.command('wait', cls=Command, example='')
+@click.option('--threads', type=int)
+@click.option('--max-wall-time', type=Duration())
+@click.option('--timestep', type=TimeStep())
+def wait(threads, max_wall_time, timestep):
+    click.echo(f'{threads} {max_wall_time} {timestep}')
+
+
+@program.command('fail', cls=Command, example='')
+def fail():
+    raise EOFError('Ran out of input')
+
+
+@program.command('own', cls=Command, example='')
+@click.option('--cores', type=int)
+def own(cores):
+    click.echo(cores)
+
+
+def call(monkeypatch, capsys, *arguments):
+    """Status, stdout and stderr of the program."""
+    monkeypatch.setattr('sys.argv', ['program', *arguments])
+    with pytest.raises(SystemExit) as ended:
+        run(program, 'program')
+    return ended.value.code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    'arguments, answer, said',
+    [
+        (['--max-wall-time', '30'], 'None 30.0 None', []),
+        (['--max-wall-time', '1.5h'], 'None 5400.0 None', []),
+        (['--max-wall-time=2min', '--timestep', '0.05'], 'None 120.0 0.05', []),
+        (['--cores', '3'], '3 None None', ['--cores is now --threads']),
+        (['--max-wallclock-hours', '2'], 'None 7200.0 None', ['--max-wallclock-hours is now --max-wall-time']),
+        (['--max-wallclock-hours=2', '--cores=1'], '1 7200.0 None', ['--max-wallclock-hours is', '--cores is']),
+    ],
+)
+def test_an_option_has_one_name_and_its_old_one_works_with_a_word(monkeypatch, capsys, arguments, answer, said):
+    status, output, words = call(monkeypatch, capsys, 'wait', *arguments)
+    assert (status, output.strip()) == (0, answer)
+    assert len(words.splitlines()) == len(said)
+    assert all(f'warning: {start}' in line for start, line in zip(said, words.splitlines()))
+
+
+def test_a_command_that_has_an_option_of_an_old_name_keeps_it(monkeypatch, capsys):
+    assert call(monkeypatch, capsys, 'own', '--cores', '2') == (0, '2\n', '')
+
+
+@pytest.mark.parametrize('time', ['soon', '0', '-3h', 'nan', '5d', ''])
+def test_what_is_no_time_is_refused_with_examples(monkeypatch, capsys, time):
+    status, _, said = call(monkeypatch, capsys, 'wait', '--max-wall-time', time)
+    assert status == 2 and '30min or 23.5h' in said
+
+
+def test_a_time_step_in_ps_is_refused_with_the_same_in_fs(monkeypatch, capsys):
+    status, _, said = call(monkeypatch, capsys, 'wait', '--timestep', '0.002')
+    assert status == 2 and 'give 2 for 0.002 ps' in said
+
+
+def test_the_end_of_a_file_is_no_interrupt(monkeypatch, capsys):
+    status, _, said = call(monkeypatch, capsys, 'fail')
+    assert status == 1 and 'Ran out of input' in said and 'interrupted' not in said
