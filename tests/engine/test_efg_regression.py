@@ -8,7 +8,7 @@ from reference_data import FOLDER, needs
 from scipy.spatial.transform import Rotation
 
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
-from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings, fit_efg_model, validation
+from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.efg.descriptors import Expansion, equivariant_features, invariant_features
 from aiida_ufpnmr.engine.efg.domain import SHARE, Domain, Moments
 from aiida_ufpnmr.engine.efg.environments import Environments
@@ -18,6 +18,7 @@ from aiida_ufpnmr.engine.efg.problem import EfgProblem
 from aiida_ufpnmr.engine.efg.sparse import SparseKernel, farthest_points, sum_kernels, tensor_kernel
 from aiida_ufpnmr.engine.efg.tensors import quadrupolar_frequency, to_irreps
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.regression import penalties
 from aiida_ufpnmr.engine.regression.compressed_rows import CompressedRows, RidgeSolution
 
 LINEAR = EfgSettings(cutoff=4.5, n_max=4, l_max=4, mixed_channels=5, folds=4)
@@ -230,7 +231,7 @@ def test_expected_errors_hold_whatever_penalties_the_folds_choose(some, monkeypa
     expected = []
     for fold_penalty in (0.01, 0.1):
         monkeypatch.setattr(
-            validation, '_chosen_penalties', lambda errors, penalties, p=fold_penalty: ([p] * errors.shape[1], 0.01)
+            penalties, '_chosen_penalties', lambda errors, _, p=fold_penalty: ([p] * errors.shape[1], 0.01)
         )
         model, _ = fit_efg_model(some, 'Li', LINEAR)
         expected.append(np.concatenate([model.predict_with_errors(atoms).error for atoms in some]))
