@@ -20,7 +20,6 @@ import ast
 import fcntl
 import hashlib
 import os
-import pickle
 import sys
 import tempfile
 import time
@@ -33,7 +32,7 @@ import numba as nb
 from numba.core import event, types
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
-from numba.core.serialize import dumps
+from numba.core.serialize import dumps, loads
 
 #: Names that make a file of the package one with kernels.
 _MARKS = {'njit', 'intrinsic', 'overload'}
@@ -196,7 +195,7 @@ class KernelCache(NullCache):
             return None
         digest, payload = content[:32], content[32:]
         if hashlib.sha256(payload).digest() == digest:
-            return CompileResult._rebuild(target_context, *pickle.loads(payload))
+            return CompileResult._rebuild(target_context, *loads(payload))
         try:
             path.unlink()
         except OSError:

@@ -103,8 +103,7 @@ def quadrupolar_spectra(
     """Spectra of all transitions of the nuclei in a powder, to second order, one for each spinning frequency.
 
     Orientations of tensors to one another do not matter in a powder: each gives a pattern of its C_Q and η, by
-        mrsimulator
-    (Srivastava et al., J. Chem. Phys. 161, 212501 (2024)).
+    mrsimulator (Srivastava et al., J. Chem. Phys. 161, 212501 (2024)).
 
     Args:
         tensors: (n, 3, 3) in atomic units, partially averaged.
