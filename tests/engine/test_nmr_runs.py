@@ -18,7 +18,7 @@ from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.timeseries.lag_bins import bin_nodes
 from aiida_ufpnmr.engine.timeseries.sums import CorrelationSums
-from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, write_efg
+from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, write_efg, write_efg_in_parts
 
 FAST = AcfSettings(gamma=1.0, bootstrap=20, decays=1)
 
@@ -59,18 +59,60 @@ def test_replicas_are_averaged_over_origins_and_never_across_the_seam(tmp_path):
     np.testing.assert_allclose(curve, expected / expected[0], atol=1e-5)  # float32 on disk
 
 
-@pytest.mark.parametrize('overlap', [0, 1, 7])
+@pytest.mark.parametrize('overlap', [0, 1])
 def test_a_restart_goes_on_where_the_file_before_ended(tmp_path, overlap):
     v = tensors(0, 100)
     whole = EfgRuns.open([write(tmp_path / 'whole.h5', v)])
     parts = [write(tmp_path / 'a.h5', v[:40]), write(tmp_path / 'b.h5', v[40 - overlap :], 100.0 * (40 - overlap))]
     joined = EfgRuns.open(parts)
-    if overlap > 1:  # more than the frame at the seam: rather a run of its own than frames counted twice
-        assert joined.lengths == (40, 67)
-        return
     assert joined.lengths == (100,)
     a, b = (correlation_functions(runs, FAST)[0]['c_q'].c for runs in (whole, joined))
     np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_parts_that_say_from_which_step_they_go_on_count_what_was_made_twice_once(tmp_path):
+    v = tensors(0, 100)
+    first, second, third = (tmp_path / f'{name}.h5' for name in 'abc')
+    # the first part went on to frame 47 after its last checkpoint, the second to frame 80; steps of 1 fs
+    write_part(first, np.concatenate([v[:41], tensors(1, 7)]), first_frame=0, stop=48, follows=None)
+    write_part(second, v[41:], first_frame=41, stop=80, follows=4000)
+    write_part(third, v[71:], first_frame=71, stop=100, follows=7000)
+    joined = EfgRuns.open([first, second, third])
+    assert joined.lengths == (100,)
+    whole = EfgRuns.open([write(tmp_path / 'whole.h5', v)])
+    a, b = (correlation_functions(runs, FAST)[0]['c_q'].c for runs in (whole, joined))
+    np.testing.assert_array_equal(a, b)
+    assert EfgRuns.open([second]).lengths == (39,)  # a part by itself is a run
+
+
+def write_part(path, v, first_frame, stop, follows):
+    frames = np.arange(first_frame, stop)
+    write_efg_in_parts(path, 'Li', np.arange(v.shape[1]), 100 * frames, 100.0 * frames, [v[: len(frames)]])
+    if follows is not None:
+        with h5py.File(path, 'r+') as file:
+            file.attrs['follows_step'] = follows
+
+
+@pytest.mark.parametrize('kind', ['itself', 'copy', 'half', 'piece', 'shifted replica', 'later part'])
+def test_frames_are_never_counted_twice(tmp_path, kind):
+    v = tensors(0, 100)
+    a, b = write(tmp_path / 'a.h5', v[:60]), tmp_path / 'b.h5'
+    if kind == 'itself':
+        b = a
+    if kind == 'copy':
+        b.write_bytes(a.read_bytes())
+    if kind == 'half':
+        write(b, v[:30])
+    if kind == 'piece':
+        write(b, v[40:], 4000.0)
+    if kind == 'shifted replica':
+        write(b, tensors(1, 60), 4000.0)
+    files = [a, write(tmp_path / 'other.h5', tensors(2, 60)), b]
+    if kind == 'later part':  # parts of one run, in the wrong order
+        write_part(b, v[41:], first_frame=41, stop=80, follows=4000)
+        files = [b, a]
+    with pytest.raises(InputError, match=f'{files[0]} and {files[-1]} (hold the same frames|overlap in time)'):
+        EfgRuns.open(files)
 
 
 @pytest.mark.parametrize('options', [{}, {'field': 'z'}, {'subtract_mean': True}, {'pulse_us': 3.0, 'decay_us': 5.0}])

@@ -1,13 +1,14 @@
 """EFG tensors of one or several runs, read a block of ions at a time, so that memory does not grow with them.
 
-Files whose times go on where those of the file before end are one run (a restart); any other file is a run of its own
-(a replica). Averages are taken over all runs; no pair of times spans two of them.
+Files whose times go on where those of the file before end are one run (a restart), as are parts of a run that say from
+which step they go on: what a part holds beyond that step was made again, and counts once. Any other file is a run of
+its own (a replica). Averages are taken over all runs; no pair of times spans two of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, Trajectory, efg_group, regular_frames
+from aiida_ufpnmr.engine.trajectories.writer import follows_step
 
 #: Upper limit on the series held at a time; each block reads, and unpacks, the files once.
 BLOCK_BYTES = 1.5e9
@@ -41,6 +43,17 @@ class Segment:
     path: Path | None = None
     frames: slice | None = None
     tensors: np.ndarray | None = None
+
+    def part(self, first: int, stop: int | None = None) -> Segment:
+        """Some of the frames."""
+        frames = range(self.frames.start, self.frames.stop)[first:stop]
+        return replace(self, time_fs=self.time_fs[first:stop], frames=slice(frames.start, frames.stop))
+
+    def tensor_at(self, time_fs: float, species: str) -> np.ndarray:
+        """The tensors (n_ions, 3, 3) of the last frame up to a time."""
+        frame = self.frames.start + int(np.searchsorted(self.time_fs, time_fs + 1e-3, side='right')) - 1
+        with Trajectory(self.path) as source:
+            return source.series(f'{efg_group(species)}/efg')['value'][frame]
 
     def chunks(self, species: str) -> Iterator[np.ndarray]:
         """The tensors, some frames at a time; :class:`InputError` where one is not finite."""
@@ -112,9 +125,10 @@ class EfgRuns:
 
         Raises:
             InputError: no EFG tensors, several species and none named, other ions or another time between frames than
-                in the first file, frames not equally spaced, or too few.
+                in the first file, frames not equally spaced, too few, the same frames in two files, or a file that
+                begins within the time of another one without going on from it.
         """
-        found: list[list[tuple[Path, np.ndarray, slice]]] = []
+        found: list[list[Segment]] = []
         index, step_fs = None, np.nan
         for path in paths:
             with Trajectory(path) as source:
@@ -122,7 +136,7 @@ class EfgRuns:
                 group = source.series(efg_group(species))
                 if 'efg' not in group:
                     raise InputError(f'{path}: holds no frame with EFG tensors')
-                time_fs, there = group['efg/time'][...], group['id'][...]
+                time_fs, step, there = group['efg/time'][...], group['efg/step'][...], group['id'][...]
             frames = regular_frames(time_fs, 0.0, path)
             time_fs = time_fs[frames]
             if index is None:
@@ -130,18 +144,27 @@ class EfgRuns:
             if not np.array_equal(there, index):
                 raise InputError(f'{path}: its {species} ions are not those of {paths[0]}; give runs of one structure')
             if not np.isclose(time_fs[1] - time_fs[0], step_fs, rtol=1e-6):
-                step = time_fs[1] - time_fs[0]
-                raise InputError(f'{path}: has a frame every {step:g} fs, {paths[0]} every {step_fs:g} fs')
-            last = found[-1][-1][1][-1] if found else np.inf
+                spacing = time_fs[1] - time_fs[0]
+                raise InputError(f'{path}: has a frame every {spacing:g} fs, {paths[0]} every {step_fs:g} fs')
+            follows = follows_step(path)
+            if follows is not None and found:
+                # the time of that step, by the clock of this file
+                per_step = (time_fs[1] - time_fs[0]) / (step[frames][1] - step[frames][0])
+                end_fs = time_fs[0] - (step[frames][0] - follows) * per_step
+                found[-1] = _until(found[-1], end_fs)
+            last = found[-1][-1].time_fs[-1] if found else np.inf
             goes_on = time_fs[0] > 0.5 * step_fs and abs(time_fs[0] - last) < 1.001 * step_fs and time_fs[-1] > last
             if goes_on:
                 first = frames.start + int(np.searchsorted(time_fs, last + 0.5 * step_fs))
                 time_fs = time_fs[first - frames.start :]
                 if abs(time_fs[0] - last - step_fs) > 1e-3 * step_fs:
                     raise InputError(f'{path}: goes on from the file before it, but not in step; frames are missing')
-                found[-1].append((path, time_fs, slice(first, frames.stop)))
+                found[-1].append(Segment(time_fs, path, slice(first, frames.stop)))
             else:
-                found.append([(path, time_fs, frames)])
+                found.append([Segment(time_fs, path, frames)])
+        for i, run in enumerate(found):
+            for other in found[:i]:
+                _refuse_overlap(other, run, species)
         return cls(species, index, step_fs * 1e-3, tuple(_without_start(run, skip_fs) for run in found))
 
     @property
@@ -193,13 +216,36 @@ class EfgRuns:
                 yield block
 
 
-def _without_start(run: list[tuple[Path, np.ndarray, slice]], skip_fs: float) -> tuple[Segment, ...]:
-    begin = run[0][1][0] + skip_fs - 1e-6
-    segments = []
-    for path, time_fs, frames in run:
-        first = int(np.searchsorted(time_fs, begin))
-        if first < len(time_fs):
-            segments.append(Segment(time_fs[first:], path, slice(frames.start + first, frames.stop)))
-    if sum(len(segment.time_fs) for segment in segments) < 2:
-        raise InputError(f'{run[0][0]}: fewer than 2 frames to analyse after the first {skip_fs / 1000:g} ps')
-    return tuple(segments)
+def _until(run: list[Segment], end_fs: float) -> list[Segment]:
+    """A run without what lies after a time, unless it only begins there."""
+    if end_fs < run[0].time_fs[0]:
+        return run
+    counts = [int(np.searchsorted(segment.time_fs, end_fs + 1e-3, side='right')) for segment in run]
+    return [segment.part(0, count) for segment, count in zip(run, counts) if count]
+
+
+def _refuse_overlap(one: Sequence[Segment], other: Sequence[Segment], species: str) -> None:
+    """Refuse two runs that are pieces of one: of the same frames, or the later beginning within the earlier."""
+    for a in one:
+        for b in other:
+            begin, end = max(a.time_fs[0], b.time_fs[0]), min(a.time_fs[-1], b.time_fs[-1])
+            if begin > end:
+                continue
+            # replicas may begin alike, but do not stay so
+            same = all(
+                np.array_equal(a.tensor_at(t, species), b.tensor_at(t, species)) for t in (0.5 * (begin + end), end)
+            )
+            if same or abs(one[0].time_fs[0] - other[0].time_fs[0]) > 0.5 * (a.time_fs[1] - a.time_fs[0]):
+                words = 'hold the same frames' if same else 'overlap in time'
+                raise InputError(
+                    f'{a.path} and {b.path} {words}; give each run once, and its parts in order, the later ones as '
+                    '"ufpnmr md" makes them from a checkpoint'
+                )
+
+
+def _without_start(run: Sequence[Segment], skip_fs: float) -> tuple[Segment, ...]:
+    firsts = [int(np.searchsorted(segment.time_fs, run[0].time_fs[0] + skip_fs - 1e-6)) for segment in run]
+    kept = [segment.part(first) for segment, first in zip(run, firsts) if first < len(segment.time_fs)]
+    if sum(len(segment.time_fs) for segment in kept) < 2:
+        raise InputError(f'{run[0].path}: fewer than 2 frames to analyse after the first {skip_fs / 1000:g} ps')
+    return tuple(kept)
