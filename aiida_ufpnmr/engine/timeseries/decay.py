@@ -194,7 +194,8 @@ def _two(
             return one
         doubt = chance > 0 or better < ALIKE
     least = LEAST_SHARE if doubt else 0.0
-    parts = tuple(part.times(step) for part in components(curve, fit, per_signal, freedom, binned, least))
+    law, squares, parts = components(curve, fit, per_signal, freedom, binned, least)
+    parts = tuple(part.times(step) for part in parts)
     slow = parts[1]
     length = fit.bins.n_frames * step
     level = float(np.average(fit.curve, weights=fit.weight))
@@ -221,8 +222,8 @@ def _two(
         return refuse(f'the slow decay time is above {tau_fraction:.2g} of the trajectory')
     if not slow.tau_ci95[1] <= length:
         return refuse('the slow decay time has no upper limit within the trajectory')
-    amplitude = fit.decay.decaying + fit.decay.constant
-    plateau = fit.decay.constant / amplitude
+    amplitude = law.decaying + law.constant
+    plateau = law.constant / amplitude
     return DecayFit(DECAY, slow.tau, slow.tau_ci95, np.nan, plateau, 1.0, amplitude, first, last, signals, TWO, parts)
 
 

@@ -77,6 +77,15 @@ class PairSearch:
         apart = slow - fast > np.log(CLOSEST)
         return cls(t, covariance, fast[apart], slow[apart])
 
+    @classmethod
+    def around(cls, t: np.ndarray, covariance: np.ndarray, log_tau: np.ndarray, curve: np.ndarray) -> PairSearch:
+        """Over all pairs of a set of times, and finer ones around the best of these for a curve."""
+        coarse = cls.all_pairs(t, covariance, log_tau, log_tau)
+        near = np.linspace(-1.2, 1.2, FINE) * (log_tau[1] - log_tau[0])
+        fine = cls.all_pairs(t, covariance, *(np.log(part.tau) + near for part in coarse.law(curve).parts))
+        log_fast, log_slow = (np.append(getattr(coarse, n), getattr(fine, n)) for n in ('log_fast', 'log_slow'))
+        return cls(t, covariance, log_fast, log_slow)
+
     @cached_property
     def whitening(self) -> np.ndarray:
         """(n, n) matrix that makes the errors independent and of variance one."""
@@ -139,10 +148,7 @@ def fit_two_decays(curve: BinnedCurve, first: int) -> BinnedFit:
     decay, fast = one.decay, one.fast
     for _ in range(ROUNDS):
         covariance = binned_covariance(bins, decay, fast) * one.per_signal + _vibration(curve, bins, decay)
-        decay = PairSearch.all_pairs(bins.centre, covariance, log_tau, log_tau).law(values)
-        near = np.linspace(-1.2, 1.2, FINE) * (log_tau[1] - log_tau[0])
-        times = (np.log(part.tau) + near for part in decay.parts)
-        decay = PairSearch.all_pairs(bins.centre, covariance, *times).law(values)
+        decay = PairSearch.around(bins.centre, covariance, log_tau, values).law(values)
         fast = FastPart.of(curve.c, decay, bins.first)
     per_signal, freedom = noise_scale(curve.c, bins.n_frames, decay, fast, bins.first)
     return BinnedFit(bins, bins.weight, values, np.array([1.0]), decay, fast, per_signal if freedom else 1.0, freedom)
@@ -192,15 +198,16 @@ def components(
     freedom: int,
     samples: np.ndarray | None,
     least_share: float = 0.0,
-) -> tuple[Component, Component]:
-    """Fast and slow decay of a fit of two, with intervals from the profile of the likelihood, in frames.
+) -> tuple[TwoDecays, float, tuple[Component, Component]]:
+    """Best law, its sum of squares, and its fast and slow decay with intervals from the profile of the likelihood.
 
-    An interval holds the values for which the best fit of all others is not worse by more than chance (Student's
-    factor stands for the error of the noise itself); refits of a bootstrap (n_samples, n_bins) widen it. Pairs of which
-    one has less than ``least_share`` of the decay are left out.
+    Times are in frames. Law and intervals come from one search under one covariance. An interval holds the values for
+    which the best fit of all others is not worse by more than chance (Student's factor stands for the error of the
+    noise itself); refits of a bootstrap (n_samples, n_bins) widen it. Pairs of which one has less than ``least_share``
+    of the decay are left out.
     """
     grid = log_taus(fit)
-    search = PairSearch.all_pairs(fit.bins.centre, errors(curve, fit, per_signal), grid, grid)
+    search = PairSearch.around(fit.bins.centre, errors(curve, fit, per_signal), grid, fit.curve)
     squares, parts = search(fit.curve[None])[0], search.parts(fit.curve)
     allowed = squares - squares.min() <= student.ppf(0.975, max(freedom, 1)) ** 2
     half_step = 0.5 * (grid[1] - grid[0])
@@ -209,16 +216,16 @@ def components(
     if least_share:
         allowed &= shares.min(axis=1) >= least_share
         allowed[squares.argmin()] = True
+    law = search.law(fit.curve)
     refits, refit_shares = None, None
     if samples is not None:
         refits = search(samples).argmin(axis=1)
         refit_shares = np.array([search.parts(s, np.array([best]))[0, :2] for s, best in zip(samples, refits)])
         refit_shares = refit_shares / np.maximum(refit_shares.sum(axis=1), 1e-300)[:, None]
     found = []
-    for i, (decay, log_tau) in enumerate(zip(fit.decay.parts, (search.log_fast, search.log_slow))):
+    for i, log_tau in enumerate((search.log_fast, search.log_slow)):
         limits = [log_tau[allowed].min() - half_step, log_tau[allowed].max() + half_step]
-        weight = decay.decaying / fit.decay.decaying if fit.decay.decaying > 0 else 0.0
-        share = [min(shares[allowed, i].min(), weight), max(shares[allowed, i].max(), weight)]
+        share = [shares[allowed, i].min(), shares[allowed, i].max()]
         if refits is not None:
             lower, upper = np.quantile(log_tau[refits], [0.025, 0.975])
             limits = [min(limits[0], lower), max(limits[1], upper)]
@@ -226,8 +233,15 @@ def components(
             share = [min(share[0], lower), max(share[1], upper)]
         low = 0.0 if limits[0] <= grid[0] else float(np.exp(limits[0]))
         high = np.inf if limits[1] >= grid[-1] else float(np.exp(limits[1]))
-        found.append(Component(decay.tau, (low, high), weight, (float(share[0]), float(share[1]))))
-    return found[0], found[1]
+        found.append(
+            Component(
+                tau=law.parts[i].tau,
+                tau_ci95=(low, high),
+                weight=float(shares[squares.argmin(), i]),
+                weight_ci95=(float(share[0]), float(share[1])),
+            )
+        )
+    return law, float(squares.min()), (found[0], found[1])
 
 
 def against_one(curve: BinnedCurve, fit: BinnedFit, per_signal: float, draws: np.ndarray) -> tuple[float, float]:
