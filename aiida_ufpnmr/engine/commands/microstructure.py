@@ -228,7 +228,7 @@ def _own_diffusion(runs: EfgRuns) -> float:
         paths = ion_paths(source, runs.species, runs.runs[0][0].time_fs[0] - source.time_fs[0])
     found = diffusion_of(paths.positions, paths.step_ps)
     if found.verdict != DIFFUSION:
-        raise InputError(f'{path}: shows {found.verdict}; give the coefficient with --diffusion')
+        raise InputError(f'{path}: shows {found.verdict} ({found.reason}); give the coefficient with --diffusion')
     return found.coefficient_cm2_per_s
 
 

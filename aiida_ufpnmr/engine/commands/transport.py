@@ -44,7 +44,9 @@ def msd(paths, window, bootstrap, seed):
         'diffusion_coefficient_cm2_per_s_ci95': found.ci95_cm2_per_s,
         'verdict': found.verdict,
         'diffusive': found.verdict == DIFFUSION,
+        'reason': found.reason,
         'msd_exponent': found.exponent,
+        'msd_exponent_ci95': found.exponent_ci95,
         'window_ps': found.window_ps,
         'msd_at_window_end_angstrom2': found.offset + found.slope * found.window_ps[1],
         'seed': seed,
@@ -57,11 +59,11 @@ def msd(paths, window, bootstrap, seed):
 
     return Finding(
         results,
-        f'{len(paths.index)} {paths.species} ions, {paths.length_ps:.4g} ps: {found.verdict}',
+        f'{len(paths.index)} {paths.species} ions, {paths.length_ps:.4g} ps: {found.verdict}{found.reason and ": "}{found.reason}',
         [
             ('quantity', 'value', '95 % interval'),
             ('D (cm²/s)', f'{found.coefficient_cm2_per_s:.3e}', f'{low:.3e} to {high:.3e}'),
-            ('exponent of the MSD', f'{found.exponent:.2f}', ''),
+            ('exponent of the MSD', f'{found.exponent:.2f}', '{:.2f} to {:.2f}'.format(*found.exponent_ci95)),
         ],
         lambda path: write_msd(path, found, paths),
         figure,

@@ -26,7 +26,8 @@ def write_msd(path: str | os.PathLike, found: Diffusion, paths: IonPaths) -> Non
         file.attrs['window_ps'] = found.window_ps
         file.attrs['diffusion_coefficient_cm2_per_s'] = found.coefficient_cm2_per_s
         file.attrs['diffusion_coefficient_cm2_per_s_ci95'] = found.ci95_cm2_per_s
-        file.attrs['verdict'] = found.verdict
+        file.attrs['msd_exponent'], file.attrs['msd_exponent_ci95'] = found.exponent, found.exponent_ci95
+        file.attrs['verdict'], file.attrs['reason'] = found.verdict, found.reason
 
 
 def write_hops(path: str | os.PathLike, hops: Hops, paths: IonPaths) -> None:
