@@ -50,8 +50,9 @@ def write_curves(
                 group.attrs[f'{speed}_tau_ps'], group.attrs[f'{speed}_tau_ps_ci95'] = part.tau, part.tau_ci95
                 group.attrs[f'{speed}_weight'], group.attrs[f'{speed}_weight_ci95'] = part.weight, part.weight_ci95
             for key, value in _plain(curve.fit).items():
-                in_ps = key in ('tau', 'tau_lower_bound', 'first_lag', 'last_lag')
-                group.attrs[f'{key}_ps' if in_ps else {'tau_ci95': 'tau_ps_ci95'}.get(key, key)] = value
+                name = key.removesuffix('_ci95')
+                in_ps = name in ('tau', 'tau_lower_bound', 'first_lag', 'last_lag', 'integral_time', 'time_to_1_e')
+                group.attrs[f'{name}_ps{key.removeprefix(name)}' if in_ps else key] = value
 
 
 def _plain(fit: DecayFit) -> dict:

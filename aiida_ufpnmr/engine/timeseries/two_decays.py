@@ -144,10 +144,10 @@ def fit_two_decays(curve: BinnedCurve, first: int) -> BinnedFit:
     bins = curve.bins.from_bin(first)
     values = curve.bins.average(curve.c)[first:]
     one = curve.fit(first)
-    log_tau = log_taus(one)
+    log_tau, (per_signal, _) = log_taus(one), curve.noise(one)
     decay, fast = one.decay, one.fast
     for _ in range(ROUNDS):
-        covariance = binned_covariance(bins, decay, fast) * one.per_signal + _vibration(curve, bins, decay)
+        covariance = binned_covariance(bins, decay, fast) * per_signal + _vibration(curve, bins, decay)
         decay = PairSearch.around(bins.centre, covariance, log_tau, values).law(values)
         fast = FastPart.of(curve.c, decay, bins.first)
     per_signal, freedom = noise_scale(curve.c, bins.n_frames, decay, fast, bins.first)

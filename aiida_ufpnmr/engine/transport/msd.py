@@ -113,13 +113,13 @@ def walk_covariance(lag: np.ndarray, n_frames: int) -> np.ndarray:
 
 
 def _ages(positions: np.ndarray, lag: int) -> bool:
-    """Whether ions move farther in the later half than in the earlier, or less far, by more than chance (1 %)."""
+    """Whether ions move farther in the later half than in the earlier, or less far, by more than chance."""
     squares = ((positions[lag:] - positions[:-lag]) ** 2).sum(axis=2)
     half = len(squares) // 2
     change = squares[half:].mean(axis=0) - squares[:half].mean(axis=0)
     if len(change) < FEWEST_IONS:
         return False
-    return bool(abs(change.mean()) > student.ppf(0.995, len(change) - 1) * change.std(ddof=1) / np.sqrt(len(change)))
+    return bool(abs(change.mean()) > student.ppf(0.999, len(change) - 1) * change.std(ddof=1) / np.sqrt(len(change)))
 
 
 def _growth(lag: np.ndarray, per_ion: np.ndarray, n_frames: int) -> tuple[float, tuple[float, float], float]:
