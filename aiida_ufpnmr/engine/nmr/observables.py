@@ -392,6 +392,11 @@ def decay_results(fit: DecayFit) -> dict:
         'first_lag_ps': fit.first_lag,
         'last_lag_ps': fit.last_lag,
         'independent_signals': fit.signals,
+        'misfit': fit.misfit,
+        'integral_time_ns': fit.integral_time * 1e-3,
+        'integral_time_ns_ci95': [time * 1e-3 for time in fit.integral_time_ci95],
+        'time_to_1_over_e_ns': fit.time_to_1_e * 1e-3,
+        'time_to_1_over_e_ns_ci95': [time * 1e-3 for time in fit.time_to_1_e_ci95],
         'decays': max(1, len(fit.components)) if found else 0,
         'components': [
             {

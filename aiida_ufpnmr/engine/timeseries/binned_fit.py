@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from aiida_ufpnmr.engine.timeseries.stretched import Decay, fit_curve
 #: The weights rise from zero over this share of τ after the first lag: a hard edge would cut a lasting vibration in the
 #: middle of a period, which shifts τ by several per cent where it is as large as the slow part.
 RAMP = 0.3
+#: From this number of ions on, a bootstrap over them tells the noise better than the departures from the fit do.
+ENOUGH_IONS = 16
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,36 @@ class BinnedFit:
 
 @dataclass(frozen=True)
 class BinnedCurve:
-    """A curve that is one at lag 0, its bins and the exponents allowed."""
+    """A curve that is one at lag 0.
+
+    Attributes:
+        c: (n_lags,) the curve.
+        bins: bins of its lags.
+        gammas: exponents allowed.
+        samples: (n_samples, n_bins) curves of a bootstrap over ions, where there are some.
+        ions: number of ions, where known.
+    """
 
     c: np.ndarray
     bins: LagBins
     gammas: np.ndarray
+    samples: np.ndarray | None = None
+    ions: int | None = None
+
+    @cached_property
+    def error(self) -> np.ndarray | None:
+        """(n_bins, n_bins) covariance of the bins over resampled ions, where there are enough of these."""
+        if self.samples is None or self.ions is None or self.ions < ENOUGH_IONS:
+            return None
+        return np.cov(self.samples.T) * self.ions / (self.ions - 1)  # by which resamples of so few are short
+
+    def noise(self, fit: BinnedFit) -> tuple[float, int]:
+        """Inverse number of independent signals behind a curve, and the degrees of freedom behind that."""
+        per_signal, freedom = fit.per_signal, fit.freedom
+        if self.error is not None:  # no law that fits badly can inflate this
+            variance = self.samples[:, -len(fit.weight) :].var(axis=0, ddof=1)
+            per_signal, freedom = float(fit.weight @ variance / (fit.weight @ np.diag(fit.covariance()))), self.ions - 1
+        return max(per_signal, 1.0 / self.ions if self.ions else 0.0), freedom
 
     def fit(self, first: int) -> BinnedFit:
         """The best law over the bins from ``first`` on."""
@@ -70,15 +98,6 @@ class BinnedCurve:
         if freedom == 0:
             per_signal = 1.0  # nothing to measure it on: as noisy as one ion
         return BinnedFit(bins, weight, curve, self.gammas, decay, fast, per_signal, freedom)
-
-    def binned(self, samples: np.ndarray, fit: BinnedFit) -> np.ndarray:
-        """Curves of a bootstrap, (n_samples, n_lags) or in all bins, as averages over the bins of a fit."""
-        samples = np.asarray(samples, float)
-        n_bins = len(self.bins.centre)
-        if samples.ndim != 2 or samples.shape[1] not in (n_bins, len(self.c)):
-            raise ValueError(f'samples must be (n_samples, {len(self.c)}), not {samples.shape}')
-        everywhere = samples if samples.shape[1] == n_bins else self.bins.average(samples)
-        return everywhere[:, n_bins - len(fit.bins.centre) :]
 
 
 def lasting_vibration(deviation: np.ndarray) -> float:

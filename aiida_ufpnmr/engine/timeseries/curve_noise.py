@@ -1,4 +1,4 @@
-"""How wrong a correlation function is: the covariance of its lags for a trajectory of finite length.
+"""Errors of a correlation function: the covariance of its lags for a trajectory of finite length.
 
 The estimate at lag k shares most of its data with that at lag k', so its error is a smooth wave of about the width of
 the decay, not a fuzz of independent points. Bartlett's formula gives its covariance from the function itself::
@@ -32,7 +32,7 @@ NOISE_POINTS = 150
 
 @dataclass(frozen=True)
 class FastPart:
-    """What the correlation function loses before the first lag of the fit.
+    """Part of the correlation function that is lost before the first lag of the fit.
 
     Attributes:
         total: its sum over all lags, both signs; its weight at low frequency.
@@ -97,11 +97,11 @@ def curve_covariance(lag: np.ndarray, n_frames: int, decay: Decay, fast: FastPar
     ``shared`` (n, n) is the sum over single lags of the weights with which they enter two points: 1/m on the diagonal
     for means over m lags.
     """
-    k, l = lag[:, None], lag[None, :]
-    pairs = (n_frames - k) * (n_frames - l)
-    same = (n_frames - np.maximum(k, l)) / pairs
-    crossed = np.maximum(n_frames - k - l, 0) / pairs
-    near, far = np.abs(k - l), k + l
+    k, m = lag[:, None], lag[None, :]
+    pairs = (n_frames - k) * (n_frames - m)
+    same = (n_frames - np.maximum(k, m)) / pairs
+    crossed = np.maximum(n_frames - k - m, 0) / pairs
+    near, far = np.abs(k - m), k + m
     covariance = 2 * decay.constant * fast.total * (same + crossed)
     for i, part in enumerate(decay.parts):
         d = part.decaying
@@ -122,7 +122,7 @@ def binned_covariance(bins: LagBins, decay: Decay, fast: FastPart) -> np.ndarray
 
 
 def noise_scale(c: np.ndarray, n_frames: int, decay: Decay, fast: FastPart, first: int) -> tuple[float, int]:
-    """Inverse number of independent signals, from how far the curve waves around the fit; and its degrees of freedom.
+    """Inverse number of independent signals, from the waves of the curve around the fit; and its degrees of freedom.
 
     The deviations are averaged over half a decay time with a smooth window, which lets no vibration through, taken one
     decay time apart, and compared with the covariance of one signal.

@@ -13,19 +13,23 @@ from typing import Literal
 import numpy as np
 from scipy.stats import t as student
 
-from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve, BinnedFit
-from aiida_ufpnmr.engine.timeseries.decay_interval import DRAWS, Judgement, sampled_noise, widened
+from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve
+from aiida_ufpnmr.engine.timeseries.decay_interval import DRAWS, Judgement, widened
 from aiida_ufpnmr.engine.timeseries.first_lag import first_bin
+from aiida_ufpnmr.engine.timeseries.form_free import form_free_times
 from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins, bin_nodes
 from aiida_ufpnmr.engine.timeseries.two_decays import Component, against_one, components, fit_two_decays
 
 DECAY = 'decay'
 NO_DECAY = 'no decay within the trajectory'
+NO_FORM = 'a decay of no form that fits'
 CONSTANT = 'the curve is as well described by a constant'
 TWO = 'two decays; tau is the slow one'
 OVERLAP = 'there may be two decays, which cannot be told apart; the interval holds both descriptions'
 #: Above this chance that one decay shows what is seen, two are no longer thought of.
 DOUBT = 0.05
+#: A fit that departs from the curve by more than this, in units of what noise and vibrations allow, is none.
+WORST_MISFIT = 2.0
 #: Two laws whose sums of squares (in units of the noise) differ by less than this describe a curve alike.
 ALIKE = 4.0
 #: Where there is such doubt, both decays must have this share at least: a faint one could be as slow as it likes.
@@ -33,8 +37,6 @@ LEAST_SHARE = 0.25
 
 #: Exponents that are tried where γ is free; below the lowest, a curve is a logarithm rather than a decay.
 GAMMAS = np.round(np.arange(0.2, 1.01, 0.1), 2)
-#: From this number of ions on, a bootstrap over them tells the noise better than the departures from the fit do.
-ENOUGH_IONS = 16
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class DecayFit:
     """Result of :func:`fit_decay`; times in the unit of the lags.
 
     Attributes:
-        verdict: ``decay``, or ``no decay within the trajectory`` where the curve does not fall, or falls and yet
-            pins no decay time down; ``reason`` tells these apart. Then τ, its interval, γ and the plateau
-            are NaN.
+        verdict: ``decay``; ``no decay within the trajectory`` where the curve does not fall, or falls and yet pins no
+            decay time down, which ``reason`` tells apart; or ``a decay of no form that fits`` where the fit misses the
+            curve by more than its noise. But for the first, τ, its interval, γ and the plateau are NaN.
         tau: decay time.
         tau_ci95: its 95 % interval.
         tau_lower_bound: where there is no decay, the shortest time (95 % one-sided) with which all of the slow part
@@ -58,6 +60,10 @@ class DecayFit:
         reason: in words, why there is no decay time, that γ had to be fixed, or that there are two decays; empty
             otherwise.
         components: the fast and the slow decay where there are two; then ``tau`` is the slow one and ``gamma`` is 1.
+        misfit: largest departure of the curve from the fit over a doubling of the lag, in units of what is allowed.
+        integral_time, integral_time_ci95: integral of what decays after the first lag over its height there, with its
+            95 % interval; needs no form, and is τ for a plain exponential. NaN where the lags end before it does.
+        time_to_1_e, time_to_1_e_ci95: time after the first lag in which that falls to 1/e, likewise.
     """
 
     verdict: str
@@ -72,6 +78,11 @@ class DecayFit:
     signals: float
     reason: str
     components: tuple[Component, ...] = ()
+    misfit: float = np.nan
+    integral_time: float = np.nan
+    integral_time_ci95: tuple[float, float] = (np.nan, np.nan)
+    time_to_1_e: float = np.nan
+    time_to_1_e_ci95: tuple[float, float] = (np.nan, np.nan)
 
     def curve(self, lag: np.ndarray) -> np.ndarray:
         """The fitted law at ``lag``; the constant part where there is no decay."""
@@ -107,18 +118,20 @@ def fit_decay(
     the interval is widened, where needed, to the 2.5 and 97.5 % points of their fits.
 
     Where ``gamma`` is free and the curve shows a decay but does not tell γ and τ apart, γ is fixed to 1, which
-    ``reason``
-    says: the plain exponential asks less of the data.
+    ``reason`` says: the plain exponential asks less of the data.
 
     Without ``first_lag``, it is the first lag after which the curve departs from its own fit, averaged over the lags
-    from m to 2m for every doubling of m, by no more than its noise, its lasting vibrations and 2 % of the decaying
-    part. It passes over the white noise at lag 0 and over vibrations that fade.
+    from m to 2m for every doubling of m, by no more than its noise, its lasting vibrations and 2 % of what has not yet
+    decayed there. It passes over the white noise at lag 0 and over vibrations that fade. Where twice that is exceeded
+    from every first lag on, no form fits, which the verdict says.
 
     With ``decays=2`` two plain exponentials are fitted, from the first lag from which these describe the curve.
     ``'auto'`` does so where they describe the curve better than one plain exponential from that lag on, by more than
     noise around one ever shows in 400 drawn curves, and clearly better than a stretched one, where γ is free. Where
-    this is in doubt, the one decay is given with an interval that holds the slow time of the other description,
-    too.
+    this is in doubt, the one decay is given with an interval that holds the slow time of the other description, too;
+    and where one decay, from its own first lag on, fits as well, the interval of two holds that of the one.
+
+    Times that need no form come with every curve that is no constant: see :mod:`form_free`.
 
     Args:
         lag: (n_lags,) equally spaced, from 0.
@@ -143,39 +156,61 @@ def fit_decay(
     n_frames = len(c) if length is None else max(len(c), int(round(length / step)))
     bins = LagBins.of(fit_bin_nodes(len(c), n_frames, fit_fraction), n_frames)
 
-    unit = c / c[0]
-
-    def fit(*gammas: float) -> DecayFit:
-        return _fit(BinnedCurve(unit, bins, np.array(gammas)), step, first_lag, samples, ions, tau_fraction, seed)
-
     gammas = GAMMAS if gamma is None else np.array([float(gamma)])
+    curve = BinnedCurve(c / c[0], bins, gammas, _averaged(samples, bins, len(c)), ions)
+    options = (step, first_lag, tau_fraction, seed)
     if decays == 2:
-        found = _two(BinnedCurve(unit, bins, gammas), step, first_lag, samples, ions, tau_fraction, seed, None)
-        return replace(found, amplitude=c[0] * found.amplitude)
-    found = fit(*gammas)
-    if gamma is None and found.verdict != DECAY and found.reason != CONSTANT:
-        plain = fit(1.0)
-        if plain.verdict == DECAY:
-            found = replace(plain, reason='γ cannot be told from τ; it is fixed to 1')
-    if decays == 'auto' and found.reason != CONSTANT:
-        found = _two(BinnedCurve(unit, bins, gammas), step, first_lag, samples, ions, tau_fraction, seed, found)
-    return replace(found, amplitude=c[0] * found.amplitude)
+        found = _two(curve, *options, None)
+    else:
+        found = _fit(curve, *options)
+        if gamma is None and found.verdict == NO_DECAY and found.reason != CONSTANT:
+            plain = _fit(replace(curve, gammas=np.ones(1)), *options)
+            if plain.verdict == DECAY:
+                found = replace(plain, reason='γ cannot be told from τ; it is fixed to 1')
+        if decays == 'auto' and found.reason != CONSTANT:
+            found = _two(curve, *options, found)
+    if found.misfit > WORST_MISFIT and found.verdict == DECAY:
+        reason = f'the best fit misses the curve by {found.misfit:.1f} times what its noise allows'
+        found = replace(
+            _without_tau(reason, found.amplitude, found.first_lag, np.nan, found.last_lag, found.signals),
+            verdict=NO_FORM,
+            misfit=found.misfit,
+        )
+    return _with_form_free_times(replace(found, amplitude=c[0] * found.amplitude), curve, step, seed)
 
 
-def _noise(fit: BinnedFit, samples: np.ndarray | None, ions: int | None) -> tuple[float, int]:
-    """Inverse number of independent signals behind a curve, and the degrees of freedom behind that."""
-    per_signal, freedom = fit.per_signal, fit.freedom
-    if samples is not None and ions is not None and ions >= ENOUGH_IONS:
-        per_signal, freedom = sampled_noise(fit, samples), ions - 1
-    return max(per_signal, 1.0 / ions if ions else 0.0), freedom
+def _with_form_free_times(found: DecayFit, curve: BinnedCurve, step: float, seed: int) -> DecayFit:
+    """Add the times that need no form, from the first lag on, with intervals from resampled or drawn curves."""
+    first = int(np.searchsorted(curve.bins.centre, found.first_lag / step - 0.5)) if found.first_lag > 0 else 1
+    if found.reason == CONSTANT or len(curve.bins.centre) - first < 8:
+        return found
+    fit = curve.fit(first)
+    others, ions = curve.samples, curve.ions
+    if others is None:
+        others = fit.curve + Judgement.of(fit, curve.noise(fit)[0], seed).drawn(fit.decay) - fit.decay(fit.bins.centre)
+    times = step * form_free_times(
+        fit.bins.centre, fit.bins.weight, np.vstack([fit.curve, others[:, -len(fit.curve) :]])
+    )
+    # the spread of resamples of n ions is short by (n − 1)/n; Student's factor for their small number
+    factor = 1.0 if ions is None or ions < 2 else student.ppf(0.975, ions - 1) / 1.96 * np.sqrt(ions / (ions - 1))
+    intervals = []
+    for own, drawn in zip(times[0], times[1:].T):
+        known = np.isfinite(own) and np.isfinite(drawn).mean() > 0.9
+        low, high = np.nanquantile(drawn, [0.025, 0.975]) if known else (np.nan, np.nan)
+        intervals.append((float(max(own + factor * min(low - own, 0), 0.0)), float(own + factor * max(high - own, 0))))
+    return replace(
+        found,
+        integral_time=float(times[0, 0]),
+        integral_time_ci95=intervals[0],
+        time_to_1_e=float(times[0, 1]),
+        time_to_1_e_ci95=intervals[1],
+    )
 
 
 def _two(
     curve: BinnedCurve,
     step: float,
     first_lag: float | None,
-    samples: np.ndarray | None,
-    ions: int | None,
     tau_fraction: float,
     seed: int,
     one: DecayFit | None,
@@ -185,10 +220,11 @@ def _two(
     if chosen is None:
         last = (len(curve.c) - 1) * step
         return one or _without_tau('too few lags to fit', np.nan, np.nan, np.nan, last, np.nan)
+    chosen, misfit = chosen
     fit = fit_two_decays(curve, chosen)
     first, last = fit.bins.first * step, fit.bins.last * step
-    binned = None if samples is None else curve.binned(samples, fit)
-    per_signal, freedom = _noise(fit, binned, ions)
+    binned = None if curve.samples is None else curve.samples[:, -len(fit.curve) :]
+    per_signal, freedom = curve.noise(fit)
     doubt = False
     if one is not None:
         draws = np.random.default_rng(seed).standard_normal((DRAWS, len(fit.bins.centre)))
@@ -197,7 +233,8 @@ def _two(
             return one
         doubt = chance > 0 or better < ALIKE
     least = LEAST_SHARE if doubt else 0.0
-    parts = tuple(part.times(step) for part in components(curve, fit, per_signal, freedom, binned, least))
+    law, squares, parts = components(curve, fit, per_signal, freedom, binned, least)
+    parts = tuple(part.times(step) for part in parts)
     slow = parts[1]
     length = fit.bins.n_frames * step
     level = float(np.average(fit.curve, weights=fit.weight))
@@ -224,17 +261,32 @@ def _two(
         return refuse(f'the slow decay time is above {tau_fraction:.2g} of the trajectory')
     if not slow.tau_ci95[1] <= length:
         return refuse('the slow decay time has no upper limit within the trajectory')
-    amplitude = fit.decay.decaying + fit.decay.constant
-    plateau = fit.decay.constant / amplitude
-    return DecayFit(DECAY, slow.tau, slow.tau_ci95, np.nan, plateau, 1.0, amplitude, first, last, signals, TWO, parts)
+    amplitude = law.decaying + law.constant
+    plateau = law.constant / amplitude
+    low, high = slow.tau_ci95
+    if one is not None and one.verdict == DECAY and one.misfit <= 1 and one.tau_ci95[1] <= length:
+        low, high = min(low, one.tau_ci95[0]), max(high, one.tau_ci95[1])  # one decay, from its first lag on, fits too
+    return DecayFit(
+        verdict=DECAY,
+        tau=slow.tau,
+        tau_ci95=(low, high),
+        tau_lower_bound=np.nan,
+        plateau=plateau,
+        gamma=1.0,
+        amplitude=amplitude,
+        first_lag=first,
+        last_lag=last,
+        signals=signals,
+        reason=TWO,
+        components=parts,
+        misfit=misfit,
+    )
 
 
 def _fit(
     curve: BinnedCurve,
     step: float,
     first_lag: float | None,
-    samples: np.ndarray | None,
-    ions: int | None,
     tau_fraction: float,
     seed: int,
 ) -> DecayFit:
@@ -242,9 +294,10 @@ def _fit(
     chosen = first_bin(curve, first_lag, step)
     if chosen is None:
         return _without_tau('too few lags to fit', np.nan, np.nan, np.nan, (len(curve.c) - 1) * step, np.nan)
+    chosen, misfit = chosen
     fit = curve.fit(chosen)
-    binned = None if samples is None else curve.binned(samples, fit)
-    per_signal, freedom = _noise(fit, binned, ions)
+    binned = None if curve.samples is None else curve.samples[:, -len(fit.curve) :]
+    per_signal, freedom = curve.noise(fit)
     first, last = fit.bins.first * step, fit.bins.last * step
     signals = 1 / per_signal if per_signal > 0 else np.inf
     # the number of signals is itself measured, on few points: Student's factor for that
@@ -271,23 +324,34 @@ def _fit(
         return refuse('the curve falls, but its decay time has no lower limit', np.nan)
     amplitude = decay.decaying + decay.constant
     return DecayFit(
-        DECAY,
-        decay.tau * step,
-        (low * step, high * step),
-        np.nan,
-        decay.constant / amplitude,
-        decay.gamma,
-        amplitude,
-        first,
-        last,
-        signals,
-        '',
+        verdict=DECAY,
+        tau=decay.tau * step,
+        tau_ci95=(low * step, high * step),
+        tau_lower_bound=np.nan,
+        plateau=decay.constant / amplitude,
+        gamma=decay.gamma,
+        amplitude=amplitude,
+        first_lag=first,
+        last_lag=last,
+        signals=signals,
+        reason='',
+        misfit=misfit,
     )
 
 
 def fit_bin_nodes(n_lags: int, n_frames: int, fit_fraction: float = 0.5) -> np.ndarray:
     """Bins of the lags that :func:`fit_decay` looks at, in frames."""
     return bin_nodes(min(n_lags, max(2, int(fit_fraction * n_frames))))
+
+
+def _averaged(samples: np.ndarray | None, bins: LagBins, n_lags: int) -> np.ndarray | None:
+    """Curves of a bootstrap, (n_samples, n_lags) or in bins already, as averages over the bins."""
+    if samples is None:
+        return None
+    samples, n_bins = np.asarray(samples, float), len(bins.centre)
+    if samples.ndim != 2 or samples.shape[1] not in (n_bins, n_lags):
+        raise ValueError(f'samples must be (n_samples, {n_lags}), not {samples.shape}')
+    return samples if samples.shape[1] == n_bins else bins.average(samples)
 
 
 def _checked(lag, c, gamma, first_lag, fit_fraction, tau_fraction):
@@ -311,5 +375,16 @@ def _checked(lag, c, gamma, first_lag, fit_fraction, tau_fraction):
 
 
 def _without_tau(reason, amplitude, first_lag, bound, last_lag, signals) -> DecayFit:
-    nothing = (np.nan, np.nan)
-    return DecayFit(NO_DECAY, np.nan, nothing, bound, np.nan, np.nan, amplitude, first_lag, last_lag, signals, reason)
+    return DecayFit(
+        verdict=NO_DECAY,
+        tau=np.nan,
+        tau_ci95=(np.nan, np.nan),
+        tau_lower_bound=bound,
+        plateau=np.nan,
+        gamma=np.nan,
+        amplitude=amplitude,
+        first_lag=first_lag,
+        last_lag=last_lag,
+        signals=signals,
+        reason=reason,
+    )

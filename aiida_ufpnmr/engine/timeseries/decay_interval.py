@@ -116,12 +116,6 @@ class Judgement:
         return level / slope if slope > 0 else np.inf
 
 
-def sampled_noise(fit: BinnedFit, samples: np.ndarray) -> float:
-    """Scale of the noise by the spread of a bootstrap (n_samples, n_bins), which no law that fits badly can inflate."""
-    weight = fit.weight / fit.weight.sum()
-    return float((weight @ samples.var(axis=0, ddof=1)) / (weight @ np.diag(fit.covariance())))
-
-
 def widened(low: float, high: float, fit: BinnedFit, samples: np.ndarray) -> tuple[float, float]:
     """The interval, widened to that of refits of a bootstrap (n_samples, n_bins)."""
     search = DecaySearch(fit.bins.centre, fit.weight, fit.log_taus(100), fit.gammas, limit=np.inf)

@@ -1,4 +1,4 @@
-"""Where the slow decay begins: the first lag after which a curve follows its own fit."""
+"""Search for the first lag of the slow decay, after which a curve follows its own fit, and a judgement of that fit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 
 from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve, BinnedFit, lasting_vibration
 
-#: A first lag is good if what follows departs from the fit by less than this share of the decaying part.
-TOLERANCE = 0.02
+#: A first lag is good if what follows departs from the fit by less than this share of what has not yet decayed there,
+#: besides this many standard deviations.
+TOLERANCE, DEVIATIONS = 0.02, 2.5
 
 
 def first_bin(
@@ -17,8 +18,11 @@ def first_bin(
     first_lag: float | None,
     step: float,
     fit: Callable[[BinnedCurve, int], BinnedFit] = BinnedCurve.fit,
-) -> int | None:
-    """Index of the first bin to fit; ``None`` where fewer than six bins would be left.
+) -> tuple[int, float] | None:
+    """Index of the first bin to fit, and the misfit from there on; ``None`` where fewer than six bins would be left.
+
+    The misfit is the largest departure of the curve from the fit over a doubling of the lag, in units of what noise and
+    vibrations allow.
 
     Args:
         curve: the curve.
@@ -30,7 +34,7 @@ def first_bin(
     last = len(first_lags) - 6
     if first_lag is not None:
         first = max(1, int(np.searchsorted(first_lags * step, first_lag * (1 - 1e-9))))
-        return first if first <= last else None
+        return (first, _misfit(curve, fit(curve, first))) if first <= last else None
     last = min(last, int(np.searchsorted(first_lags, curve.bins.last / 5)))
     if last < 1:
         return None
@@ -38,10 +42,10 @@ def first_bin(
     for first in _candidates(last):
         misfit = _misfit(curve, fit(curve, first))
         if misfit <= 1:
-            return first
+            return first, misfit
         if misfit < least:
             best, least = first, misfit
-    return best
+    return best, least
 
 
 def _candidates(last: int) -> list[int]:
@@ -49,12 +53,13 @@ def _candidates(last: int) -> list[int]:
 
 
 def _misfit(curve: BinnedCurve, fit: BinnedFit) -> float:
-    """Largest departure of the curve from the fit over a doubling of the lag, in units of what is allowed."""
     first, end = fit.bins.first, fit.bins.last + 1
     deviation = curve.c[first:end] - fit.decay(np.arange(first, end))
     lasting = lasting_vibration(deviation)
-    covariance = fit.covariance() * fit.per_signal
-    binned = fit.curve - fit.decay(fit.bins.centre)
+    n_bins = len(fit.curve)
+    covariance = fit.covariance() * fit.per_signal if curve.error is None else curve.error[-n_bins:, -n_bins:]
+    law = fit.decay(fit.bins.centre)
+    binned = fit.curve - law
     worst, lower = 0.0, first
     while lower < end:
         upper = max(2 * lower, lower + 2)
@@ -62,7 +67,8 @@ def _misfit(curve: BinnedCurve, fit: BinnedFit) -> float:
         if inside.any():
             weight = np.where(inside, fit.bins.weight, 0.0)
             weight /= weight.sum()
-            allowed = TOLERANCE * fit.decay.decaying + 2.5 * np.sqrt(weight @ covariance @ weight) + 1.5 * lasting
+            noise = DEVIATIONS * np.sqrt(weight @ covariance @ weight) + 1.5 * lasting
+            allowed = TOLERANCE * (weight @ law - fit.decay.constant) + noise
             worst = max(worst, abs(weight @ binned) / max(allowed, 1e-12))
         lower = upper
     return worst

@@ -7,6 +7,7 @@ few of them, so the squares are those of deviations made independent (generalise
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -76,43 +77,63 @@ class PairSearch:
         apart = slow - fast > np.log(CLOSEST)
         return cls(t, covariance, fast[apart], slow[apart])
 
+    @classmethod
+    def around(cls, t: np.ndarray, covariance: np.ndarray, log_tau: np.ndarray, curve: np.ndarray) -> PairSearch:
+        """Over all pairs of a set of times, and finer ones around the best of these for a curve."""
+        coarse = cls.all_pairs(t, covariance, log_tau, log_tau)
+        near = np.linspace(-1.2, 1.2, FINE) * (log_tau[1] - log_tau[0])
+        fine = cls.all_pairs(t, covariance, *(np.log(part.tau) + near for part in coarse.law(curve).parts))
+        log_fast, log_slow = (np.append(getattr(coarse, n), getattr(fine, n)) for n in ('log_fast', 'log_slow'))
+        return cls(t, covariance, log_fast, log_slow)
+
     @cached_property
     def whitening(self) -> np.ndarray:
         """(n, n) matrix that makes the errors independent and of variance one."""
         values, vectors = np.linalg.eigh(self.covariance)
         return (vectors / np.sqrt(np.maximum(values, 1e-10 * values[-1]))).T
 
-    def __call__(self, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sum of squares (n_curves, n_pairs) and parts (n_curves, n_pairs, 3): D₁, D₂, P."""
+    def __call__(self, curves: np.ndarray) -> np.ndarray:
+        """Smallest sum of squares (n_curves, n_pairs) with D₁, D₂, P ≥ 0."""
         y = curves @ self.whitening.T
+        best = np.zeros((len(curves), len(self.log_fast)))
+        for _, parts, right in self._solutions(y):
+            loss = -(parts * right).sum(axis=0)
+            best = np.where((parts >= 0).all(axis=0) & (loss < best), loss, best)
+        return best + (y**2).sum(axis=1)[:, None]
+
+    def parts(self, curve: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """D₁, D₂ and P of one curve for some of the pairs, (n_chosen, 3)."""
+        search = replace(self, log_fast=self.log_fast[chosen], log_slow=self.log_slow[chosen])
+        search.__dict__['whitening'] = self.whitening
+        best, found = np.zeros(len(search.log_fast)), np.zeros((len(search.log_fast), 3))
+        for used, parts, right in search._solutions(curve[None] @ self.whitening.T):
+            loss = -(parts * right).sum(axis=0)[0]
+            better = (parts[:, 0] >= 0).all(axis=0) & (loss < best)
+            best = np.where(better, loss, best)
+            found[better] = 0.0
+            found[np.ix_(better, used)] = parts[:, 0, better].T
+        return found
+
+    def _solutions(self, y: np.ndarray) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+        """For each choice of parts that are not zero: which, their heights and moments, (n_used, n_curves, n_pairs)."""
         times, where = np.unique(np.concatenate([self.log_fast, self.log_slow]), return_inverse=True)
         shapes = np.exp(-self.t[:, None] / np.exp(times))
         design = self.whitening @ np.column_stack([shapes, np.ones(len(self.t))])
         gram, moment = design.T @ design, y @ design
         n_pairs = len(self.log_fast)
-        columns = np.column_stack([where[:n_pairs], where[n_pairs:], np.full(n_pairs, len(times))])
-        best = np.full((len(curves), n_pairs), np.inf)
-        parts = np.zeros((len(curves), n_pairs, 3))
-        for used in ((0, 1, 2), (0, 1), (0, 2), (1, 2), (0,), (1,), (2,)):
-            chosen = columns[:, used]
-            matrix = gram[chosen[:, :, None], chosen[:, None, :]]
+        columns = np.array([where[:n_pairs], where[n_pairs:], np.full(n_pairs, len(times))])
+        for used in ([0, 1, 2], [0, 1], [0, 2], [1, 2], [0], [1], [2]):
+            chosen = columns[used]
             # a sliver on the diagonal, for decays that are over before the first lag
-            matrix = matrix + (1e-12 * gram.max()) * np.eye(len(used))
-            right = moment[:, chosen]
-            found = np.einsum('pij,cpj->cpi', np.linalg.inv(matrix), right)
-            loss = np.where((found >= 0).all(axis=2), -(found * right).sum(axis=2), np.inf)
-            better = loss < best
-            best = np.where(better, loss, best)
-            full = np.zeros_like(parts)
-            full[:, :, used] = found
-            parts = np.where(better[..., None], full, parts)
-        return best + (y**2).sum(axis=1)[:, None], parts
+            matrix = gram[chosen[:, None], chosen] + (1e-12 * gram.max()) * np.eye(len(used))[..., None]
+            inverse = np.moveaxis(np.linalg.inv(np.moveaxis(matrix, 2, 0)), 0, 2)
+            right = np.moveaxis(moment[:, chosen], 1, 0)
+            yield used, sum(inverse[:, j, None] * right[j] for j in range(len(used))), right
 
     def law(self, curve: np.ndarray) -> TwoDecays:
         """The best law for one curve."""
-        squares, parts = self(curve[None])
-        best = int(squares[0].argmin())
-        heights = parts[0, best]
+        best = int(self(curve[None])[0].argmin())
+        heights = self.parts(curve, np.array([best]))[0]
         times = np.exp(self.log_fast[best]), np.exp(self.log_slow[best])
         decays = tuple(Decay(float(tau), 1.0, float(height), 0.0) for tau, height in zip(times, heights))
         return TwoDecays(decays, float(heights[2]))
@@ -123,14 +144,11 @@ def fit_two_decays(curve: BinnedCurve, first: int) -> BinnedFit:
     bins = curve.bins.from_bin(first)
     values = curve.bins.average(curve.c)[first:]
     one = curve.fit(first)
-    log_tau = log_taus(one)
+    log_tau, (per_signal, _) = log_taus(one), curve.noise(one)
     decay, fast = one.decay, one.fast
     for _ in range(ROUNDS):
-        covariance = binned_covariance(bins, decay, fast) * one.per_signal + _vibration(curve, bins, decay)
-        decay = PairSearch.all_pairs(bins.centre, covariance, log_tau, log_tau).law(values)
-        near = np.linspace(-1.2, 1.2, FINE) * (log_tau[1] - log_tau[0])
-        times = (np.log(part.tau) + near for part in decay.parts)
-        decay = PairSearch.all_pairs(bins.centre, covariance, *times).law(values)
+        covariance = binned_covariance(bins, decay, fast) * per_signal + _vibration(curve, bins, decay)
+        decay = PairSearch.around(bins.centre, covariance, log_tau, values).law(values)
         fast = FastPart.of(curve.c, decay, bins.first)
     per_signal, freedom = noise_scale(curve.c, bins.n_frames, decay, fast, bins.first)
     return BinnedFit(bins, bins.weight, values, np.array([1.0]), decay, fast, per_signal if freedom else 1.0, freedom)
@@ -180,34 +198,34 @@ def components(
     freedom: int,
     samples: np.ndarray | None,
     least_share: float = 0.0,
-) -> tuple[Component, Component]:
-    """Fast and slow decay of a fit of two, with intervals from the profile of the likelihood, in frames.
+) -> tuple[TwoDecays, float, tuple[Component, Component]]:
+    """Best law, its sum of squares, and its fast and slow decay with intervals from the profile of the likelihood.
 
-    An interval holds the values for which the best fit of all others is not worse by more than chance (Student's
-    factor stands for the error of the noise itself); refits of a bootstrap (n_samples, n_bins) widen it. Pairs of which
-    one has less than ``least_share`` of the decay are left out.
+    Times are in frames. Law and intervals come from one search under one covariance. An interval holds the values for
+    which the best fit of all others is not worse by more than chance (Student's factor stands for the error of the
+    noise itself); refits of a bootstrap (n_samples, n_bins) widen it. Pairs of which one has less than ``least_share``
+    of the decay are left out.
     """
     grid = log_taus(fit)
-    search = PairSearch.all_pairs(fit.bins.centre, errors(curve, fit, per_signal), grid, grid)
-    squares, parts = search(fit.curve[None])
-    allowed = squares[0] - squares[0].min() <= student.ppf(0.975, max(freedom, 1)) ** 2
+    search = PairSearch.around(fit.bins.centre, errors(curve, fit, per_signal), grid, fit.curve)
+    squares, parts = search(fit.curve[None])[0], search.parts(fit.curve)
+    allowed = squares - squares.min() <= student.ppf(0.975, max(freedom, 1)) ** 2
     half_step = 0.5 * (grid[1] - grid[0])
-    total = parts[0, :, :2].sum(axis=1)
-    shares = parts[0, :, :2] / np.where(total > 0, total, np.inf)[:, None]
+    total = parts[:, :2].sum(axis=1)
+    shares = parts[:, :2] / np.where(total > 0, total, np.inf)[:, None]
     if least_share:
         allowed &= shares.min(axis=1) >= least_share
-        allowed[squares[0].argmin()] = True
+        allowed[squares.argmin()] = True
+    law = search.law(fit.curve)
     refits, refit_shares = None, None
     if samples is not None:
-        refit_squares, refit_parts = search(samples)
-        refits = refit_squares.argmin(axis=1)
-        refit_shares = refit_parts[np.arange(len(refits)), refits, :2]
+        refits = search(samples).argmin(axis=1)
+        refit_shares = np.array([search.parts(s, np.array([best]))[0, :2] for s, best in zip(samples, refits)])
         refit_shares = refit_shares / np.maximum(refit_shares.sum(axis=1), 1e-300)[:, None]
     found = []
-    for i, (decay, log_tau) in enumerate(zip(fit.decay.parts, (search.log_fast, search.log_slow))):
+    for i, log_tau in enumerate((search.log_fast, search.log_slow)):
         limits = [log_tau[allowed].min() - half_step, log_tau[allowed].max() + half_step]
-        weight = decay.decaying / fit.decay.decaying if fit.decay.decaying > 0 else 0.0
-        share = [min(shares[allowed, i].min(), weight), max(shares[allowed, i].max(), weight)]
+        share = [shares[allowed, i].min(), shares[allowed, i].max()]
         if refits is not None:
             lower, upper = np.quantile(log_tau[refits], [0.025, 0.975])
             limits = [min(limits[0], lower), max(limits[1], upper)]
@@ -215,8 +233,15 @@ def components(
             share = [min(share[0], lower), max(share[1], upper)]
         low = 0.0 if limits[0] <= grid[0] else float(np.exp(limits[0]))
         high = np.inf if limits[1] >= grid[-1] else float(np.exp(limits[1]))
-        found.append(Component(decay.tau, (low, high), weight, (float(share[0]), float(share[1]))))
-    return found[0], found[1]
+        found.append(
+            Component(
+                tau=law.parts[i].tau,
+                tau_ci95=(low, high),
+                weight=float(shares[squares.argmin(), i]),
+                weight_ci95=(float(share[0]), float(share[1])),
+            )
+        )
+    return law, float(squares.min()), (found[0], found[1])
 
 
 def against_one(curve: BinnedCurve, fit: BinnedFit, per_signal: float, draws: np.ndarray) -> tuple[float, float]:
@@ -245,9 +270,9 @@ def against_one(curve: BinnedCurve, fit: BinnedFit, per_signal: float, draws: np
     drawn = law(t) + draws @ root
 
     def gain(curves):
-        return single(curves)[0] - pairs(curves)[0].min(axis=1)
+        return single(curves)[0] - pairs(curves).min(axis=1)
 
-    two = pairs(fit.curve[None])[0].min()
+    two = pairs(fit.curve[None]).min()
     chance = float(np.mean(gain(drawn) >= max(squares[0] - two, 1e-9)))
     if len(curve.gammas) == 1:
         return chance, np.inf
