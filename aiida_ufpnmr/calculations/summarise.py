@@ -8,6 +8,7 @@ from aiida.orm import Dict
 DYNAMICS = ('temperature_mean_K', 'temperature_std_K', 'simulated_ps', 'atoms')
 CORRELATION = (
     'tau_ns', 'tau_ns_ci95', 'tau_ns_lower_bound', 'verdict', 'reason', 'decay_rate_per_s', 'decay_rate_per_s_ci95',
+    'integral_time_ns', 'integral_time_ns_ci95', 'time_to_1_over_e_ns', 'time_to_1_over_e_ns_ci95',
     'gamma', 'plateau', 'amplitude', 'first_lag_ps', 'c_q_mean_khz', 'eta_mean', 'omega_q_std_khz', 'ions',
 )  # fmt: skip
 HOPS = ('hop_rate_per_s', 'hop_rate_per_s_ci95', 'hops')
@@ -24,4 +25,7 @@ def summarise(md: Dict, acf: Dict, msd: Dict, hops: Dict) -> Dict:
     for source, keys in ((md, DYNAMICS), (acf, CORRELATION), (hops, HOPS), (msd, MSD)):
         results = source.get_dict()
         summary.update({key: results[key] for key in keys if key in results})
+    summary['diffusion_verdict'] = msd['verdict']
+    if not msd['diffusive']:  # its slope is of something else
+        summary |= dict.fromkeys(MSD)
     return Dict(summary)

@@ -7,9 +7,11 @@ from typing import Any
 
 from aiida.orm import WorkChainNode
 
-#: Key of a value, what to call it, its unit (that of τ depends on its size). The interval lies under ``KEY_ci95``.
+#: Key of a value, what to call it, its unit (times in ns are shown in a unit of their size). The interval lies under ``KEY_ci95``.
 QUANTITIES = (
-    ('tau_ns', 'decay time τ', ''),
+    ('tau_ns', 'decay time τ', 'ns'),
+    ('integral_time_ns', 'integral correlation time', 'ns'),
+    ('time_to_1_over_e_ns', 'time to 1/e', 'ns'),
     ('decay_rate_per_s', 'decay rate 1/τ', '1/s'),
     ('hop_rate_per_s', 'hop rate of an ion', '1/s'),
     ('diffusion_coefficient_cm2_per_s', 'diffusion coefficient', 'cm²/s'),
@@ -81,21 +83,22 @@ def answer_rows(tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if tau.get('reason'):
         rows.append(('because' if tau.get('tau_ns') is None else 'with', tau['reason'], ''))
     for key, name, unit in QUANTITIES:
-        if key == 'tau_ns':
-            rows += _tau_row(name, tau)
+        if unit == 'ns':
+            rows += _time_row(key, name, tau)
         elif tau.get(key) is not None:
             rows.append((name, with_unit(tau[key], unit), interval(tau.get(f'{key}_ci95'))))
     return rows
 
 
-def _tau_row(name: str, tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    if tau.get('tau_ns') is not None:
-        factor, unit = in_readable_time(tau['tau_ns'])
-        bounds = [None if bound is None else factor * bound for bound in tau.get('tau_ns_ci95') or ()]
-        return [(name, with_unit(factor * tau['tau_ns'], unit), interval(bounds))]
-    if tau.get('tau_ns_lower_bound') is not None:
-        factor, unit = in_readable_time(tau['tau_ns_lower_bound'])
-        return [(name, f'> {with_unit(factor * tau["tau_ns_lower_bound"], unit)}', '')]
+def _time_row(key: str, name: str, tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    if tau.get(key) is not None:
+        factor, unit = in_readable_time(tau[key])
+        bounds = [None if bound is None else factor * bound for bound in tau.get(f'{key}_ci95') or ()]
+        return [(name, with_unit(factor * tau[key], unit), interval(bounds))]
+    bound = tau.get(f'{key}_lower_bound')
+    if bound is not None:
+        factor, unit = in_readable_time(bound)
+        return [(name, f'> {with_unit(factor * bound, unit)}', '')]
     return []
 
 

@@ -20,6 +20,13 @@ def test_a_decay_time_is_given_with_its_interval_in_a_unit_of_its_size():
     assert ('decay time τ', '46 ns', '') in answer_rows({'tau_ns': 46.0, 'tau_ns_ci95': None})
 
 
+def test_where_no_form_fits_the_times_that_need_none_stand_in():
+    verdict = {'tau_ns': None, 'verdict': 'a decay of no form that fits', 'reason': 'the best fit misses the curve'}
+    rows = answer_rows({**verdict, 'integral_time_ns': 0.0052, 'integral_time_ns_ci95': [0.004, 0.007]})
+    assert ('integral correlation time', '5.2 ps', '4 to 7') in rows
+    assert not [row for row in rows if row[0] == 'decay time τ']
+
+
 def test_where_there_is_no_decay_no_time_is_given():
     tau = {'tau_ns': None, 'tau_ns_ci95': None, 'tau_ns_lower_bound': 2.0, 'verdict': 'no decay within the trajectory'}
     assert ('decay time τ', '> 2 ns', '') in answer_rows(tau)

@@ -120,11 +120,31 @@ class CurveResult(Record):
             components=parts,
         )
 
+    def form_free_rows(self) -> Table:
+        """The times that need no form, where the curve has them."""
+        times = (
+            ('integral', self.integral_time_ns, self.integral_time_ns_ci95),
+            ('to 1/e', self.time_to_1_over_e_ns, self.time_to_1_over_e_ns_ci95),
+        )
+        return [
+            (
+                f'  {words}',
+                f'{time:.4g}',
+                '{:.4g} to {:.4g}'.format(*limits or (np.nan, np.nan)),
+                '',
+                '',
+                '',
+                'of no form',
+            )
+            for words, time, limits in times
+            if np.isfinite(time)
+        ]
+
     def rows(self, name: str) -> Table:
         """A row for the table, and one for each of two decays."""
         if self.verdict != DECAY:
             bound = f'> {self.tau_ns_lower_bound:.4g}' if np.isfinite(self.tau_ns_lower_bound) else '-'
-            return [(name, bound, '-', '-', '-', '-', f'{self.verdict}: {self.reason}')]
+            return [(name, bound, '-', '-', '-', '-', f'{self.verdict}: {self.reason}'), *self.form_free_rows()]
         interval = '{:.4g} to {:.4g}'.format(*self.tau_ns_ci95)
         words = f'{self.verdict}: {self.reason}' if self.reason else self.verdict
         numbers = f'{self.gamma:.2f}', f'{self.plateau:.2f}', f'{self.amplitude:.3f}'
