@@ -124,12 +124,14 @@ def _reported(node: WorkChainNode, output: str, link: str) -> Mapping[str, Any]:
 def sentence(tau: Mapping[str, Any]) -> str:
     """The answer in one sentence."""
     where = f' at {with_unit(tau.get("temperature_mean_K"), "K")}' if tau.get('temperature_mean_K') is not None else ''
-    rows = _tau_row('τ', tau)
+    rows = _time_row('tau_ns', 'τ', tau)
     value, bounds = rows[0][1:] if rows else ('', '')
     if tau.get('tau_ns') is not None:
         bounds = f' (95 % interval {bounds} {value.split()[-1]})' if bounds else ''
         return f'The correlation of the quadrupolar frequency decays in τ = {value}{bounds}{where}.'
     bound = f' τ {value}.' if value else ''
+    for _, time, limits in _time_row('integral_time_ns', '', tau) if tau.get('integral_time_ns') is not None else []:
+        bound += f' Its integral correlation time is {time} ({limits}).'
     reason = f': {tau["reason"]}' if tau.get('reason') else ''
     return (
         f'The correlation of the quadrupolar frequency shows no decay time within the trajectory{where}{reason}.{bound}'
