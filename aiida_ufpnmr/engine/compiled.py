@@ -17,6 +17,7 @@ cache.
 from __future__ import annotations
 
 import ast
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -180,10 +181,8 @@ class KernelCache(NullCache):
         return found
 
     def _take_lock(self) -> bool:
-        try:
+        with contextlib.suppress(OSError):  # said when it comes to writing
             self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            pass  # said when it comes to writing
         return self._lock.take()
 
     @staticmethod
@@ -196,10 +195,8 @@ class KernelCache(NullCache):
         digest, payload = content[:32], content[32:]
         if hashlib.sha256(payload).digest() == digest:
             return CompileResult._rebuild(target_context, *loads(payload))
-        try:
+        with contextlib.suppress(OSError):
             path.unlink()
-        except OSError:
-            pass
         return None
 
     def save_overload(self, sig, data):
