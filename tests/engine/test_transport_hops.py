@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from processes import one_decay
 from two_site import two_site_paths
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.transport import HopSettings, find_hops, hop_rate
-from aiida_ufpnmr.engine.transport.hops import HopFinder, _find_hops
+from aiida_ufpnmr.engine.transport.hops import EXCURSIONS, HOPS, NO_HOP, HopFinder, _find_hops
 
 STEP_PS = 0.1
 
@@ -127,6 +128,17 @@ def test_ions_that_only_rattle_do_not_hop_and_the_upper_limit_says_how_rarely():
     assert rate.rate_per_s == 0 and rate.ci95_per_s[0] == 0
     # Garwood: no event in the exposure allows 3.69 of them
     assert rate.ci95_per_s[1] == pytest.approx(3.689 / (30 * 3000 * STEP_PS * 1e-12), rel=0.05)
+
+
+def test_ions_that_wander_in_a_wide_cage_or_a_liquid_are_said_not_to_hop():
+    rng = np.random.default_rng(0)
+    walk = np.cumsum(0.1 * rng.standard_normal((1000, 24, 3)), axis=0)
+    cage = 0.55 * np.stack([one_decay(rng, 2000, 24, 20.0) for _ in range(3)], axis=2)
+    for positions in (walk, cage):
+        hops = find_hops(positions, STEP_PS)
+        assert len(hops.frame) > 10 and hop_rate(hops).verdict == EXCURSIONS
+    assert hop_rate(find_hops(two_site_paths()[1], STEP_PS)).verdict == HOPS
+    assert hop_rate(find_hops(two_site_paths(rate_per_frame=0.0)[1], STEP_PS)).verdict == NO_HOP
 
 
 def test_a_short_trajectory_and_senseless_settings_are_refused():

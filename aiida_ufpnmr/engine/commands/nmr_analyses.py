@@ -18,7 +18,7 @@ from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.nmr.spectra import AVERAGES, averaged_tensors, quadrupolar_spectra, sites_of
 from aiida_ufpnmr.engine.nmr.spin_lattice import RESOLVED, spin_lattice_relaxation
 from aiida_ufpnmr.engine.nmr.storage import write_orientations, write_relaxation_times, write_spectra
-from aiida_ufpnmr.engine.timeseries.decay import DECAY
+from aiida_ufpnmr.engine.timeseries.decay import NO_DECAY
 
 
 @click.command(
@@ -134,7 +134,7 @@ def relaxation(
     found = inverse_laplace(
         lag, c, error, non_negative=non_negative, rule=rule, strength=strength, points=points, samples=samples
     )
-    decays = curve.fit.verdict == DECAY
+    decays = curve.fit.verdict != NO_DECAY  # a distribution of times needs no form
     peaks = found.peaks if decays else ()
     rates = spin_lattice_relaxation(runs, nuclide, larmor_mhz) if larmor_mhz else []
     table = [('quantity', 'value', '95 % interval', 'share or verdict')] + [

@@ -59,7 +59,8 @@ def msd(paths, window, bootstrap, seed):
 
     return Finding(
         results,
-        f'{len(paths.index)} {paths.species} ions, {paths.length_ps:.4g} ps: {found.verdict}{found.reason and ": "}{found.reason}',
+        f'{len(paths.index)} {paths.species} ions, {paths.length_ps:.4g} ps: '
+        + ': '.join(filter(None, (found.verdict, found.reason))),
         [
             ('quantity', 'value', '95 % interval'),
             ('D (cm²/s)', f'{found.coefficient_cm2_per_s:.3e}', f'{low:.3e} to {high:.3e}'),
@@ -109,6 +110,7 @@ def hops(paths, trajectory, skip_fs, window_ps, threshold_angstrom, residence_ps
         'hop_rate_per_s_ci95': rate.ci95_per_s,
         'hop_rate_counted_per_s': rate.counted_per_s,
         'hop_rate_corrected': rate.corrected,
+        'verdict': rate.verdict,
         'dead_time_ps': rate.dead_time_ps,
         'return_fraction': rate.return_fraction,
         'successive_hop_cosine': rate.successive_cosine,
@@ -140,7 +142,7 @@ def hops(paths, trajectory, skip_fs, window_ps, threshold_angstrom, residence_ps
     ions = f'{hopping_ions} out of {len(paths.index)} {paths.species} ions'
     return Finding(
         results,
-        f'{len(found.frame)} hops of {ions} in {paths.length_ps:.4g} ps',
+        f'{len(found.frame)} hops of {ions} in {paths.length_ps:.4g} ps: {rate.verdict}',
         [
             ('quantity', 'value', '95 % interval'),
             ('hop rate per ion (1/s)', f'{rate.rate_per_s:.3e}', f'{low:.3e} to {high:.3e}'),
