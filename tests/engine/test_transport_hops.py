@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy.signal import lfilter
-from two_site import two_site_paths, write_two_site_trajectory
+from processes import one_decay
+from two_site import two_site_paths
 
-from aiida_ufpnmr.engine.analyses import get_analysis
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.transport import HopSettings, find_hops, hop_rate
-from aiida_ufpnmr.engine.transport.hops import HopFinder, _find_hops
+from aiida_ufpnmr.engine.transport.hops import EXCURSIONS, HOPS, NO_HOP, HopFinder, _find_hops
 
 STEP_PS = 0.1
 
@@ -131,23 +130,19 @@ def test_ions_that_only_rattle_do_not_hop_and_the_upper_limit_says_how_rarely():
     assert rate.ci95_per_s[1] == pytest.approx(3.689 / (30 * 3000 * STEP_PS * 1e-12), rel=0.05)
 
 
+def test_ions_that_wander_in_a_wide_cage_or_a_liquid_are_said_not_to_hop():
+    rng = np.random.default_rng(0)
+    walk = np.cumsum(0.1 * rng.standard_normal((1000, 24, 3)), axis=0)
+    cage = 0.55 * np.stack([one_decay(rng, 2000, 24, 20.0) for _ in range(3)], axis=2)
+    for positions in (walk, cage):
+        hops = find_hops(positions, STEP_PS)
+        assert len(hops.frame) > 10 and hop_rate(hops).verdict == EXCURSIONS
+    assert hop_rate(find_hops(two_site_paths()[1], STEP_PS)).verdict == HOPS
+    assert hop_rate(find_hops(two_site_paths(rate_per_frame=0.0)[1], STEP_PS)).verdict == NO_HOP
+
+
 def test_a_short_trajectory_and_senseless_settings_are_refused():
     with pytest.raises(InputError, match='need at least 30'):
         find_hops(np.zeros((20, 2, 3)), STEP_PS)
     with pytest.raises(InputError, match='window_ps must be above zero'):
         HopSettings(window_ps=-1.0)
-
-
-@pytest.mark.parametrize('amplitude, warned', [(0.5, True), (0.2, False)])
-def test_swings_in_a_wide_cage_are_said_to_pass_for_hops(tmp_path, amplitude, warned):
-    """Ornstein–Uhlenbeck ions never hop; where their swings reach the threshold, the count is doubted in words."""
-    rng, keep = np.random.default_rng(0), np.exp(-0.05)
-    drive = rng.standard_normal((1000, 24, 3))
-    drive[1:] *= np.sqrt(1 - keep**2)
-    cage = amplitude * lfilter([1.0], [1.0, -keep], drive, axis=0)
-    hop = 3.0 * (np.arange(1000) > 500)[:, None, None] * np.array([1.0, 0, 0]) * (np.arange(24) == 0)[:, None]
-    path = tmp_path / 'run.h5'
-    write_two_site_trajectory(path, np.zeros((1000, 24), int), 10 + cage + hop)
-    found = get_analysis('hops')(path)
-    assert found.hops >= 1
-    assert any('pass the threshold without a hop' in line for line in found.remarks) == warned

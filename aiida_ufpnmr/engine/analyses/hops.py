@@ -16,7 +16,6 @@ from aiida_ufpnmr.engine.structure.sites import find_sites
 from aiida_ufpnmr.engine.trajectories.paths import PathSettings
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.transport.hops import Hops, HopSettings, find_hops, hop_rate
-from aiida_ufpnmr.engine.transport.msd import CAGED, confinement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Ions whose displacement is kept and drawn: those that hop most, in panels of their own.
 PANELS = 4
-#: Swings of an ion about its place reach this many times their median distance in one frame out of a hundred or two.
-FARTHEST_RATTLE = 2.5
 
 
 @dataclass(frozen=True)
@@ -58,10 +55,7 @@ class HopsResult(Result):
     return_fraction: float = quantity('', 'share of hops that lead back', default=np.nan)
     successive_hop_cosine: float = quantity('', 'mean cosine of the angle to the next hop', default=np.nan)
     hop_dispersion: float = quantity('', 'width of the interval over that of a Poisson count', default=np.nan)
-    rattle_angstrom: float = quantity(
-        'Å', 'median distance from the mean place over ten residence times', default=np.nan
-    )
-    confinement: float = quantity('', 'as of msd: 1 for diffusion, more in a cage', default=np.nan)
+    verdict: str = quantity('', 'hops, or that what was counted is none', default='')
     hops_between_sites: dict | None = quantity('', 'hops by site before and after', default=None)
     site_changes: int | None = quantity('', 'changes of site', default=None)
     site_changes_with_hop: int | None = quantity('', 'of these, with a hop of the same ion', default=None)
@@ -74,18 +68,13 @@ class HopsResult(Result):
     @property
     def headline(self) -> str:
         ions = f'{self.hopping_ions} out of {self.source["ions"]} {self.source["species"]} ions'
-        return f'{self.hops} hops of {ions} in {self.source["trajectory_ps"]:.4g} ps'
+        return f'{self.hops} hops of {ions} in {self.source["trajectory_ps"]:.4g} ps: {self.verdict}'
 
     @property
     def remarks(self) -> list[str]:
-        lines = []
-        if not self.hop_rate_corrected:
-            lines.append('Hops follow one another too fast for the residence time: the rate is a lower limit.')
-        wide = self.settings['threshold_angstrom'] < FARTHEST_RATTLE * self.rattle_angstrom
-        if self.hops and wide and self.confinement > CAGED:
-            words = 'such swings pass the threshold without a hop; raise --threshold-angstrom'
-            lines.append(f'Ions rattle by {self.rattle_angstrom:.2f} Å: {words}.')
-        return lines
+        if self.hop_rate_corrected:
+            return []
+        return ['Hops follow one another too fast for the residence time: the rate is a lower limit.']
 
     @classmethod
     def read_first(cls, file: h5py.File) -> HopsResult:
@@ -169,24 +158,12 @@ def hops(source: PathSource, settings: HopsSettings) -> HopsResult:
         return_fraction=rate.return_fraction,
         successive_hop_cosine=rate.successive_cosine,
         hop_dispersion=rate.dispersion,
-        rattle_angstrom=rattle(paths.positions, 10 * found.residence),
-        confinement=confinement(paths.positions)[0],
+        verdict=rate.verdict,
         shown_atom=paths.index[busiest],
         shown_time_ps=time_ps,
         shown_displacement_angstrom=displacement,
         **sites,
     )
-
-
-def rattle(positions: np.ndarray, length: int) -> float:
-    """Median distance from the mean place over parts of the time, Å; hops, being rare, do not move a median.
-
-    Args:
-        positions: (n_frames, n_ions, 3) in Å.
-        length: frames of a part.
-    """
-    parts = np.array_split(positions, max(1, len(positions) // length))
-    return float(np.median(np.concatenate([np.linalg.norm(x - x.mean(axis=0), axis=2).ravel() for x in parts])))
 
 
 def busiest_ions(found: Hops) -> list[int]:

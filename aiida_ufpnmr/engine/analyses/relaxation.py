@@ -16,7 +16,7 @@ from aiida_ufpnmr.engine.nmr.runs import TensorSettings
 from aiida_ufpnmr.engine.nmr.spin_lattice import RESOLVED, spin_lattice_relaxation
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
-from aiida_ufpnmr.engine.timeseries.decay import DECAY
+from aiida_ufpnmr.engine.timeseries.decay import NO_DECAY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,7 +92,7 @@ class RelaxationResult(Result):
 
     @property
     def remarks(self) -> list[str]:
-        if self.verdict != DECAY:
+        if self.verdict == NO_DECAY:
             return ['Without a decay no times are named; the density is that of noise and of what is too slow.']
         if self.misfit > 2:
             words = 'no sum of decays, as where vibrations last; try a later first lag (--first-lag-ps).'
@@ -161,7 +161,7 @@ def relaxation(source: TensorSource, settings: RelaxationSettings) -> Relaxation
         points=settings.points,
         samples=samples,
     )
-    peaks = found.peaks if curve.fit.verdict == DECAY else ()
+    peaks = found.peaks if curve.fit.verdict != NO_DECAY else ()  # a distribution of times needs no form
     rates = spin_lattice_relaxation(source.runs, source.nuclide, settings.larmor_MHz) if settings.larmor_MHz else []
     return RelaxationResult(
         tau_axis_ns=found.tau * 1e-3,

@@ -2,11 +2,12 @@
 
 from aiida_ufpnmr.engine.nmr.echo import powder_directions, powder_echo, spin_alignment_echo
 from aiida_ufpnmr.engine.timeseries.correlation import autocorrelation, autocorrelation_per_ion
-from aiida_ufpnmr.engine.timeseries.decay import DECAY, NO_DECAY, DecayFit, fit_decay
+from aiida_ufpnmr.engine.timeseries.decay import DECAY, NO_DECAY, NO_FORM, DecayFit, fit_decay
 
 __all__ = [
     'DECAY',
     'NO_DECAY',
+    'NO_FORM',
     'DecayFit',
     'autocorrelation',
     'autocorrelation_per_ion',

@@ -23,7 +23,6 @@ from aiida_ufpnmr.engine.nmr.observables import Curve
 from aiida_ufpnmr.engine.nmr.residual import ResidualCoupling
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import Settings, setting
-from aiida_ufpnmr.engine.timeseries.decay import DECAY
 
 #: nm²/(cm²/s) in ns.
 NS_PER_NM2_S_CM2 = 1e-14 * 1e9
@@ -255,7 +254,7 @@ def _within_grains(curve: Curve, lag_ps: np.ndarray) -> tuple[np.ndarray, float]
     fit = curve.fit
     if not np.isfinite(fit.amplitude):
         raise InputError(f'the trajectory is too short for a correlation function within grains: {fit.reason}')
-    plateau = fit.amplitude * (fit.plateau if fit.verdict == DECAY else 1.0)
+    plateau = fit.amplitude * (fit.plateau if np.isfinite(fit.plateau) else 1.0)
     known = (curve.band_lag > 0) & (curve.band_lag <= fit.last_lag)
     seen = np.interp(np.log(lag_ps), np.log(curve.band_lag[known]), np.nanmean(curve.per_ion, axis=0)[known])
     c = np.where(lag_ps <= fit.last_lag, seen, fit.curve(lag_ps))

@@ -125,7 +125,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class _Observable:
-    """What is correlated: signals whose autocorrelations add up to the function.
+    """A quantity to correlate: signals whose autocorrelations add up to the function.
 
     Attributes:
         label: in words.
@@ -367,7 +367,7 @@ def _name(observable: str, group: Group) -> str:
 
 
 def _members(group: Group, run: int, ions: slice) -> tuple[np.ndarray, np.ndarray | None]:
-    """Which ions of a block count (booleans), and which of their frames as origins; all where ``None``."""
+    """Ions of a block that count (booleans), and those of their frames that are origins; all where ``None``."""
     member = group.members[run]
     if member.ndim == 1:
         return member[ions], None
@@ -432,7 +432,7 @@ def _curve(label: str, sums: CorrelationSums, group: Group, step_ps: float, sett
     )
     centres = LagBins.of(sums.nodes, n_frames).centre * step_ps
     band = np.quantile(samples, [0.025, 0.975], axis=0).T
-    return Curve(label, lag, c, centres, band, sums.per_ion(), fit)
+    return Curve(label=label, lag=lag, c=c, band_lag=centres, band=band, per_ion=sums.per_ion(), fit=fit)
 
 
 def _resampled(sums: np.ndarray, counts: np.ndarray, settings: AcfSettings) -> np.ndarray:

@@ -78,22 +78,22 @@ def residual_coupling(runs: EfgRuns, isotope: Isotope) -> ResidualCoupling:
     per_ion = [_products(mean) for mean in means]
     cell = [_products(mean.mean(axis=0, keepdims=True)) for mean in means]
     ion, ion_error = (np.mean(x) for x in zip(*((float(v.mean()), _error(v)) for v in per_ion)))
-    whole, whole_error = (np.mean(x) for x in zip(*((float(v.mean()), _error(v)) for v in cell)))
+    of_cell, cell_error = (np.mean(x) for x in zip(*((float(v.mean()), _error(v)) for v in cell)))
     count = np.sqrt(len(means))
     tensors = means[0].mean(axis=1)
     mean_tensor = from_irreps(tensors.mean(axis=0))
     coupling, eta = coupling_and_asymmetry(mean_tensor)
     return ResidualCoupling(
-        POWDER * total / (runs.n_ions * sum(runs.lengths)),
-        POWDER * max(ion, 0.0),
-        POWDER * ion_error / count,
-        POWDER * max(whole, 0.0),
-        POWDER * whole_error / count,
-        POWDER * max(ion, 0.0) / runs.n_ions,
-        float(coupling),
-        float(eta),
-        mean_tensor,
-        from_irreps(tensors),
+        total=POWDER * total / (runs.n_ions * sum(runs.lengths)),
+        ion=POWDER * max(ion, 0.0),
+        ion_error=POWDER * ion_error / count,
+        cell=POWDER * max(of_cell, 0.0),
+        cell_error=POWDER * cell_error / count,
+        chance=POWDER * max(ion, 0.0) / runs.n_ions,
+        c_q_khz=float(coupling),
+        eta=float(eta),
+        mean_tensor=mean_tensor,
+        per_ion=from_irreps(tensors),
     )
 
 

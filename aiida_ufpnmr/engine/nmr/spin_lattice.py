@@ -126,15 +126,21 @@ def _mean(parts: list[np.ndarray]) -> tuple[float, float, float]:
 
 
 def _relaxation(larmor, values, errors, freedom, verdict, spin) -> SpinLattice:
-    nothing = (np.nan, np.nan)
-    if verdict != RESOLVED:
-        return SpinLattice(larmor, values, errors, np.nan, nothing, nothing, verdict)
+    t1, interval, parts = np.nan, (np.nan, np.nan), (np.nan, np.nan)
     factor = 3 / 40 * (2 * spin + 3) / (spin**2 * (2 * spin - 1)) * (2 * np.pi) ** 2 * 1e6 * 1e-9  # kHz² ns to Hz² s
-    rate = factor * (values[0] + 4 * values[1])
-    # on a logarithmic scale, on which the mean of squares is nearly symmetric
-    wide = student.ppf(0.975, max(freedom, 1.0)) * factor * np.hypot(errors[0], 4 * errors[1]) / rate
-    parts = nothing
-    if spin == 1.5:
-        parts = tuple((1 / (0.5 * (2 * np.pi) ** 2 * 1e-3 * values)).tolist())
-    interval = float(np.exp(-wide) / rate), float(np.exp(wide) / rate)
-    return SpinLattice(larmor, values, errors, float(1 / rate), interval, parts, verdict)
+    if verdict == RESOLVED:
+        rate = factor * (values[0] + 4 * values[1])
+        # on a logarithmic scale, on which the mean of squares is nearly symmetric
+        wide = student.ppf(0.975, max(freedom, 1.0)) * factor * np.hypot(errors[0], 4 * errors[1]) / rate
+        t1, interval = float(1 / rate), (float(np.exp(-wide) / rate), float(np.exp(wide) / rate))
+        if spin == 1.5:
+            parts = tuple((1 / (0.5 * (2 * np.pi) ** 2 * 1e-3 * values)).tolist())
+    return SpinLattice(
+        larmor_mhz=larmor,
+        density_khz2_ns=values,
+        density_error=errors,
+        t1_s=t1,
+        t1_ci95_s=interval,
+        parts_s=parts,
+        verdict=verdict,
+    )

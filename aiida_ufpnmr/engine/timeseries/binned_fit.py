@@ -97,7 +97,16 @@ class BinnedCurve:
         per_signal, freedom = noise_scale(self.c, bins.n_frames, decay, fast, bins.first)
         if freedom == 0:
             per_signal = 1.0  # nothing to measure it on: as noisy as one ion
-        return BinnedFit(bins, weight, curve, self.gammas, decay, fast, per_signal, freedom)
+        return BinnedFit(
+            bins=bins,
+            weight=weight,
+            curve=curve,
+            gammas=self.gammas,
+            decay=decay,
+            fast=fast,
+            per_signal=per_signal,
+            freedom=freedom,
+        )
 
 
 def lasting_vibration(deviation: np.ndarray) -> float:

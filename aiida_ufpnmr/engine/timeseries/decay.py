@@ -29,7 +29,7 @@ OVERLAP = 'there may be two decays, which cannot be told apart; the interval hol
 #: Above this chance that one decay shows what is seen, two are no longer thought of.
 DOUBT = 0.05
 #: A fit that departs from the curve by more than this, in units of what noise and vibrations allow, is none.
-WORST_MISFIT = 2.0
+WORST_MISFIT = 1.2
 #: Two laws whose sums of squares (in units of the noise) differ by less than this describe a curve alike.
 ALIKE = 4.0
 #: Where there is such doubt, both decays must have this share at least: a faint one could be as slow as it likes.
@@ -46,12 +46,12 @@ class DecayFit:
     Attributes:
         verdict: ``decay``; ``no decay within the trajectory`` where the curve does not fall, or falls and yet pins no
             decay time down, which ``reason`` tells apart; or ``a decay of no form that fits`` where the fit misses the
-            curve by more than its noise. But for the first, τ, its interval, γ and the plateau are NaN.
+            curve by more than its noise. But for the first, τ, its interval and γ are NaN.
         tau: decay time.
         tau_ci95: its 95 % interval.
         tau_lower_bound: where there is no decay, the shortest time (95 % one-sided) with which all of the slow part
             could decay; NaN where the curve sets none, and where there is a decay.
-        plateau: b², the share of the slow part that stays.
+        plateau: b², the share of the slow part that stays; NaN where there is no decay.
         gamma: stretching exponent.
         amplitude: A, the share of the correlation that is left for the slow part.
         first_lag: first lag that was fitted.
@@ -85,9 +85,9 @@ class DecayFit:
     time_to_1_e_ci95: tuple[float, float] = (np.nan, np.nan)
 
     def curve(self, lag: np.ndarray) -> np.ndarray:
-        """The fitted law at ``lag``; the constant part where there is no decay."""
+        """The fitted law at ``lag``; the constant part where there is no decay, or none of a form."""
         if self.verdict != DECAY:
-            return np.full(np.shape(lag), self.amplitude)
+            return np.full(np.shape(lag), self.amplitude * (1.0 if np.isnan(self.plateau) else self.plateau))
         lag = np.asarray(lag)
         if self.components:
             falling = sum(part.weight * np.exp(-lag / part.tau) for part in self.components)
@@ -122,7 +122,7 @@ def fit_decay(
 
     Without ``first_lag``, it is the first lag after which the curve departs from its own fit, averaged over the lags
     from m to 2m for every doubling of m, by no more than its noise, its lasting vibrations and 2 % of what has not yet
-    decayed there. It passes over the white noise at lag 0 and over vibrations that fade. Where twice that is exceeded
+    decayed there. It passes over the white noise at lag 0 and over vibrations that fade. Where more is left
     from every first lag on, no form fits, which the verdict says.
 
     With ``decays=2`` two plain exponentials are fitted, from the first lag from which these describe the curve.
@@ -169,13 +169,10 @@ def fit_decay(
                 found = replace(plain, reason='γ cannot be told from τ; it is fixed to 1')
         if decays == 'auto' and found.reason != CONSTANT:
             found = _two(curve, *options, found)
-    if found.misfit > WORST_MISFIT and found.verdict == DECAY:
+    if found.misfit > WORST_MISFIT:
         reason = f'the best fit misses the curve by {found.misfit:.1f} times what its noise allows'
-        found = replace(
-            _without_tau(reason, found.amplitude, found.first_lag, np.nan, found.last_lag, found.signals),
-            verdict=NO_FORM,
-            misfit=found.misfit,
-        )
+        nothing = {'tau': np.nan, 'tau_ci95': (np.nan, np.nan), 'tau_lower_bound': np.nan, 'gamma': np.nan}
+        found = replace(found, verdict=NO_FORM, reason=reason, components=(), **nothing)
     return _with_form_free_times(replace(found, amplitude=c[0] * found.amplitude), curve, step, seed)
 
 
@@ -185,14 +182,16 @@ def _with_form_free_times(found: DecayFit, curve: BinnedCurve, step: float, seed
     if found.reason == CONSTANT or len(curve.bins.centre) - first < 8:
         return found
     fit = curve.fit(first)
-    others, ions = curve.samples, curve.ions
+    (per_signal, freedom), others, ions = curve.noise(fit), curve.samples, curve.ions
     if others is None:
-        others = fit.curve + Judgement.of(fit, curve.noise(fit)[0], seed).drawn(fit.decay) - fit.decay(fit.bins.centre)
+        others = fit.curve + Judgement.of(fit, per_signal, seed).drawn(fit.decay) - fit.decay(fit.bins.centre)
     times = step * form_free_times(
         fit.bins.centre, fit.bins.weight, np.vstack([fit.curve, others[:, -len(fit.curve) :]])
     )
-    # the spread of resamples of n ions is short by (n − 1)/n; Student's factor for their small number
-    factor = 1.0 if ions is None or ions < 2 else student.ppf(0.975, ions - 1) / 1.96 * np.sqrt(ions / (ions - 1))
+    factor = student.ppf(0.975, max(freedom, 1)) / 1.96
+    if curve.samples is not None and ions is not None and ions > 1:
+        # the spread of resamples of n ions is short by (n − 1)/n; Student's factor for their small number
+        factor = student.ppf(0.975, ions - 1) / 1.96 * np.sqrt(ions / (ions - 1))
     intervals = []
     for own, drawn in zip(times[0], times[1:].T):
         known = np.isfinite(own) and np.isfinite(drawn).mean() > 0.9
@@ -229,7 +228,7 @@ def _two(
     if one is not None:
         draws = np.random.default_rng(seed).standard_normal((DRAWS, len(fit.bins.centre)))
         chance, better = against_one(curve, fit, per_signal, draws)
-        if chance > DOUBT or better < -ALIKE:
+        if chance > DOUBT or misfit > max(one.misfit, 1) or (better < -ALIKE and misfit > 1):
             return one
         doubt = chance > 0 or better < ALIKE
     least = LEAST_SHARE if doubt else 0.0
@@ -319,9 +318,10 @@ def _fit(
     if decay.tau < 3 or decay.tau < 0.5 * fit.bins.first:
         return refuse('the curve falls, but within a few frames of the first lag', np.nan)
     if not np.isfinite(high) or high > n_frames:
-        return refuse('the curve falls, but its decay time has no upper limit within the trajectory', low)
+        found = refuse('the curve falls, but its decay time has no upper limit within the trajectory', low)
+        return replace(found, misfit=misfit)
     if not low > 0:
-        return refuse('the curve falls, but its decay time has no lower limit', np.nan)
+        return replace(refuse('the curve falls, but its decay time has no lower limit', np.nan), misfit=misfit)
     amplitude = decay.decaying + decay.constant
     return DecayFit(
         verdict=DECAY,

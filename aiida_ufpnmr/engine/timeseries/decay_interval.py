@@ -1,4 +1,4 @@
-"""What a fit of a decay is worth: whether there is a decay at all, between which times, or above which.
+"""Worth of a fit of a decay: whether there is a decay at all, between which times, or above which.
 
 Each answer weighs what was fitted against the errors that a curve of finite length has (:mod:`curve_noise`).
 """
@@ -44,9 +44,9 @@ class Judgement:
         """Curves of the law ``decay`` with the errors that such a curve has."""
         covariance = self.fit.covariance(decay) * self.per_signal
         values, vectors = np.linalg.eigh(covariance)
-        # the symmetric root changes smoothly with τ, so that one set of draws serves all
-        root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-        return decay(self.fit.bins.centre) + self.draws @ root
+        # the symmetric square root changes smoothly with τ, so that one set of draws serves all
+        sqrt = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        return decay(self.fit.bins.centre) + self.draws @ sqrt
 
     def beats_a_constant(self) -> bool:
         """Whether the decay describes the curve better than a constant by more than noise around one ever does."""

@@ -80,7 +80,7 @@ class LagBins:
         shared = np.diag(squares / width**2)
         between = crossed / (width[:-1] * width[1:])
         shared += np.diag(between, 1) + np.diag(between, -1)
-        return cls(nodes, centre, weight, shared, 0, n_frames)
+        return cls(nodes=nodes, centre=centre, weight=weight, shared=shared, first=0, n_frames=n_frames)
 
     @property
     def last(self) -> int:
@@ -96,10 +96,10 @@ class LagBins:
         """Without the first ``start`` bins."""
         first = int(self.nodes[start - 1]) + 1 if start else 0
         return LagBins(
-            self.nodes[start:],
-            self.centre[start:],
-            self.weight[start:],
-            self.shared[start:, start:],
-            first,
-            self.n_frames,
+            nodes=self.nodes[start:],
+            centre=self.centre[start:],
+            weight=self.weight[start:],
+            shared=self.shared[start:, start:],
+            first=first,
+            n_frames=self.n_frames,
         )

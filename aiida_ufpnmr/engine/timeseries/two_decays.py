@@ -48,7 +48,7 @@ class TwoDecays:
 
     @property
     def decaying(self) -> float:
-        """What decays, fast and slow together."""
+        """The decaying part, fast and slow together."""
         return self.parts[0].decaying + self.parts[1].decaying
 
     def __call__(self, t: np.ndarray) -> np.ndarray:
@@ -151,7 +151,16 @@ def fit_two_decays(curve: BinnedCurve, first: int) -> BinnedFit:
         decay = PairSearch.around(bins.centre, covariance, log_tau, values).law(values)
         fast = FastPart.of(curve.c, decay, bins.first)
     per_signal, freedom = noise_scale(curve.c, bins.n_frames, decay, fast, bins.first)
-    return BinnedFit(bins, bins.weight, values, np.array([1.0]), decay, fast, per_signal if freedom else 1.0, freedom)
+    return BinnedFit(
+        bins=bins,
+        weight=bins.weight,
+        curve=values,
+        gammas=np.array([1.0]),
+        decay=decay,
+        fast=fast,
+        per_signal=per_signal if freedom else 1.0,
+        freedom=freedom,
+    )
 
 
 def errors(curve: BinnedCurve, fit: BinnedFit, per_signal: float) -> np.ndarray:
@@ -245,7 +254,7 @@ def components(
 
 
 def against_one(curve: BinnedCurve, fit: BinnedFit, per_signal: float, draws: np.ndarray) -> tuple[float, float]:
-    """How two decays compare with one.
+    """Comparison of two decays with one.
 
     Returns:
         The chance that two decays beat one plain exponential by as much as they do if there is but that one; and by how
@@ -266,8 +275,8 @@ def against_one(curve: BinnedCurve, fit: BinnedFit, per_signal: float, draws: np
     squares, law = single(fit.curve[None])
     noise = binned_covariance(fit.bins, law, fit.fast) * per_signal + _vibration(curve, fit.bins, fit.decay)
     values, vectors = np.linalg.eigh(noise)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    drawn = law(t) + draws @ root
+    sqrt = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    drawn = law(t) + draws @ sqrt
 
     def gain(curves):
         return single(curves)[0] - pairs(curves).min(axis=1)

@@ -87,7 +87,9 @@ def ion_paths(
     for part in found.parts:
         positions[frame : frame + len(part)] = part
         frame += len(part)
-    return IonPaths(species, found.index, found.step_ps, positions, found.reference)
+    return IonPaths(
+        species=species, index=found.index, step_ps=found.step_ps, positions=positions, reference=found.reference
+    )
 
 
 def path_parts(
@@ -107,7 +109,14 @@ def path_parts(
     masses = atomic_masses[trajectory.numbers] * (~chosen if reference == 'framework' else 1.0)
     step_ps = float(time_fs[frames.start + 1] - time_fs[frames.start]) * 1e-3
     parts = _parts(trajectory, frames, chosen, masses if reference != 'none' else None)
-    return PathParts(species, np.flatnonzero(chosen), step_ps, reference, frames.stop - frames.start, parts)
+    return PathParts(
+        species=species,
+        index=np.flatnonzero(chosen),
+        step_ps=step_ps,
+        reference=reference,
+        n_frames=frames.stop - frames.start,
+        parts=parts,
+    )
 
 
 def _parts(

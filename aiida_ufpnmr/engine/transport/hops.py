@@ -29,6 +29,10 @@ DEAD_TIME_ERROR = 0.25
 TIME_PARTS = (8, 16, 32)
 #: Fewer ions than this say nothing about how much ions differ.
 FEWEST_IONS = 8
+#: Hops whose median length is below this many thresholds are none: ions wander across it, and end just beyond.
+WANDERING = 1.25
+HOPS, NO_HOP = 'hops', 'no hop seen'
+EXCURSIONS = 'no hops: ions wander to just beyond the threshold, as in a wide cage or a liquid'
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class HopRate:
         dispersion: how many times wider than that of a Poisson count the interval is made, because hops come in bursts
             or differ between ions more than chance would have it; squared, the ratio of variances.
         corrected: whether the correction could be made; if not, the rate is that counted, and a lower limit.
+        verdict: ``hops``, ``no hop seen``, or that what was counted is none.
     """
 
     rate_per_s: float
@@ -105,15 +110,15 @@ class HopRate:
     successive_cosine: float
     dispersion: float
     corrected: bool
+    verdict: str
 
 
 @njit()
 def _find_hops(path, window, threshold, residence, memory, anchor, weight, t):
     """Frames of the hops of one ion, and the anchors before and after each. path: (n_frames, 3).
 
-    Goes on from frame ``t`` with an ``anchor`` of so much ``weight``, none where that is zero, and returns where
-    another
-    call with more frames has to go on: frame and weight; ``anchor`` is changed in place.
+    Goes on from frame ``t`` with an ``anchor`` of so much ``weight``, none where that is zero, and returns the frame
+    and the weight with which another call with more frames goes on; ``anchor`` is changed in place.
     """
     n_frames = len(path)
     frames = np.empty(n_frames // residence + 1, np.int64)
@@ -221,16 +226,16 @@ class HopFinder:
         ions = [np.full(sum(map(len, frames)), ion) for ion, (frames, _) in enumerate(self._found)]
         places = np.concatenate([part for _, anchors in self._found for part in anchors])
         return Hops(
-            np.concatenate(ions),
-            np.concatenate([part for frames, _ in self._found for part in frames]),
-            places[:, 0],
-            places[:, 1],
-            self.n_ions,
-            self.n_frames,
-            self.step_ps,
-            self.window,
-            self.residence,
-            self.settings,
+            ion=np.concatenate(ions),
+            frame=np.concatenate([part for frames, _ in self._found for part in frames]),
+            origin=places[:, 0],
+            target=places[:, 1],
+            n_ions=self.n_ions,
+            n_frames=self.n_frames,
+            step_ps=self.step_ps,
+            window=self.window,
+            residence=self.residence,
+            settings=self.settings,
         )
 
 
@@ -322,7 +327,18 @@ def hop_rate(hops: Hops) -> HopRate:
     ]
     corrected = all(np.isfinite(rates))
     rate, lower, upper = rates if corrected else (counted, lower, upper)
-    return HopRate(rate, (lower, upper), counted, dead_s * 1e12, back, successive_cosine(hops), burst, corrected)
+    wandering = length < WANDERING * hops.settings.threshold_angstrom
+    return HopRate(
+        rate_per_s=rate,
+        ci95_per_s=(lower, upper),
+        counted_per_s=counted,
+        dead_time_ps=dead_s * 1e12,
+        return_fraction=back,
+        successive_cosine=successive_cosine(hops),
+        dispersion=burst,
+        corrected=corrected,
+        verdict=NO_HOP if not count else EXCURSIONS if wandering else HOPS,
+    )
 
 
 def _true_rate(counted: float, dead: float, back: float) -> float:
