@@ -11,6 +11,10 @@ from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve, BinnedFit, la
 #: A first lag is good if what follows departs from the fit by less than this share of what has not yet decayed there,
 #: besides this many standard deviations.
 TOLERANCE, DEVIATIONS = 0.02, 2.5
+#: Beyond so many decay times waves of noise are all there is, and the share is that of all that decays.
+LAST_TAU = 5.0
+#: Lags over which a vibration that lasts is not yet averaged away.
+PERIOD = 8
 
 
 def first_bin(
@@ -67,8 +71,11 @@ def _misfit(curve: BinnedCurve, fit: BinnedFit) -> float:
         if inside.any():
             weight = np.where(inside, fit.bins.weight, 0.0)
             weight /= weight.sum()
-            noise = DEVIATIONS * np.sqrt(weight @ covariance @ weight) + 1.5 * lasting
-            allowed = TOLERANCE * (weight @ law - fit.decay.constant) + noise
+            # an average over many lags lets little of a vibration through
+            vibration = 1.5 * lasting * min(1.0, np.sqrt(PERIOD / (upper - lower)))
+            noise = DEVIATIONS * np.sqrt(weight @ covariance @ weight) + vibration
+            left = weight @ law - fit.decay.constant if lower <= LAST_TAU * fit.decay.tau else fit.decay.decaying
+            allowed = TOLERANCE * left + noise
             worst = max(worst, abs(weight @ binned) / max(allowed, 1e-12))
         lower = upper
     return worst
