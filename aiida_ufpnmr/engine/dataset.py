@@ -23,7 +23,7 @@ from ase.io.extxyz import read_xyz
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input, whole_file
 from aiida_ufpnmr.engine.neighbours import complete_cell, neighbour_list
-from aiida_ufpnmr.engine.tables import html_table
+from aiida_ufpnmr.engine.tables import Tabular
 
 #: Two atoms closer than this (Å) are a mistake in the input: the shortest bond there is, H–H, has 0.74 Å.
 OVERLAP = 0.5
@@ -40,7 +40,7 @@ FARTHEST_CELL = 4000
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Tabular):
     """Structures with their labels, in the order of the file they came from.
 
     Attributes:
@@ -67,11 +67,17 @@ class Dataset:
     def __getitem__(self, index: int) -> Atoms:
         return self.structures[index]
 
-    def _repr_html_(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Number of structures, elements and labels."""
         found = self.summary()
         labels = ', '.join(f'{found[f"with_{name}"]} with {name}' for name in ('energy', 'forces', 'stress', 'efg'))
-        rows = [('group', 'structures'), *((name, str(count)) for name, count in found['groups'].items())]
-        return html_table(rows, f'{self.source}: {len(self)} structures of {", ".join(self.species)}; {labels}')
+        return f'{self.source}: {len(self)} structures of {", ".join(self.species)}; {labels}'
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Number of structures by group."""
+        rows = [(name, str(count)) for name, count in self.summary()['groups'].items()]
+        return [('group', 'structures'), *rows]
 
     def subset(self, indices: Iterable[int]) -> Dataset:
         """The structures with the given indices, in that order."""

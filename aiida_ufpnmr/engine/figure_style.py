@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
+from matplotlib import figure
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
@@ -15,6 +17,15 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE, '#E69F00', '#56B4E9')
 SITE_COLOURS = (BLUE, ORANGE)
 #: More points than a figure can show are thinned to this many.
 POINTS = 1500
+
+
+class Figure(figure.Figure):
+    """A figure that a notebook shows, whatever the backend."""
+
+    def _repr_png_(self) -> bytes:
+        image = io.BytesIO()
+        self.savefig(image, format='png', dpi=100)
+        return image.getvalue()
 
 
 def time_unit(longest_ps: float) -> tuple[str, float]:

@@ -18,7 +18,7 @@ from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
 from aiida_ufpnmr.engine.md.run import FRAME_SPACING_FS, GradeWatch
 from aiida_ufpnmr.engine.md.run import run_md as run
 from aiida_ufpnmr.engine.settings import settings_from_mapping
-from aiida_ufpnmr.engine.tables import html_table
+from aiida_ufpnmr.engine.tables import Tabular
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential
 from aiida_ufpnmr.engine.ufp import fit_potential as fit_ultra_fast_potential
 
@@ -37,7 +37,7 @@ ERRORS = {
 
 
 @dataclass(frozen=True)
-class Fitted(Generic[M]):
+class Fitted(Tabular, Generic[M]):
     """A fitted model and its errors on withheld structures.
 
     Attributes:
@@ -60,12 +60,13 @@ class Fitted(Generic[M]):
             rows.append((ERRORS[key], *('-' if value is None else f'{value:.3g}' for value in values)))
         return rows
 
-    def _repr_html_(self) -> str:
-        return html_table(self.table(), type(self.model).__name__)
+    @property
+    def headline(self) -> str:
+        return f'{type(self.model).__name__}, errors'
 
 
 @dataclass(frozen=True)
-class Run(os.PathLike):
+class Run(Tabular, os.PathLike):
     """A run of molecular dynamics; analyses take it as they take the path of its trajectory.
 
     Attributes:
@@ -91,8 +92,9 @@ class Run(os.PathLike):
             ('end', found['stop_message'] or found['stop_reason']),
         ]
 
-    def _repr_html_(self) -> str:
-        return html_table(self.table(), str(self.path))
+    @property
+    def headline(self) -> str:
+        return str(self.path)
 
 
 def fit_potential(labels: Dataset, *, test: Dataset | None = None, **settings: Any) -> Fitted[UltraFastPotential]:

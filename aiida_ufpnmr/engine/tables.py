@@ -1,18 +1,50 @@
-"""Tables of text for notebooks."""
+"""Tables of text, for terminals and notebooks."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 
-def html_table(rows: Sequence[Sequence[str]], headline: str = '', notes: Sequence[str] = ()) -> str:
-    """Rows as an HTML table, the heading first, below a line and above notes."""
+def aligned(rows: Sequence[Sequence[Any]]) -> Iterator[str]:
+    """Lines of rows in aligned columns; the first row is the heading."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[c]) for row in cells if c < len(row)) for c in range(max(map(len, cells)))]
+    for n, row in enumerate(cells):
+        padded = [
+            cell.ljust(width) if c == 0 else cell.rjust(width) for c, (cell, width) in enumerate(zip(row, widths))
+        ]
+        yield '  ' + '  '.join(padded).rstrip()
+        if n == 0:
+            yield '  ' + '  '.join('-' * width for width in widths)
 
-    def line(cells: Sequence[str], tag: str) -> str:
-        return '<tr>' + ''.join(f'<{tag}>{html.escape(str(cell))}</{tag}>' for cell in cells) + '</tr>'
 
-    head, *body = rows
-    lines = ''.join([line(head, 'th'), *(line(row, 'td') for row in body)])
-    top = f'<p>{html.escape(headline)}</p>' if headline else ''
-    return f'{top}<table>{lines}</table>' + ''.join(f'<p>{html.escape(note)}</p>' for note in notes)
+class Tabular:
+    """Something that a notebook shows as a table, below a headline and above remarks."""
+
+    @property
+    def headline(self) -> str:
+        """One line about what the table shows."""
+        return type(self).__name__
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Lines that a reader of the table has to know."""
+        return ()
+
+    def table(self) -> Sequence[tuple[str, ...]]:
+        """Rows of text, the heading first."""
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        def line(cells: Sequence[str], tag: str) -> str:
+            return '<tr>' + ''.join(f'<{tag}>{html.escape(str(cell))}</{tag}>' for cell in cells) + '</tr>'
+
+        head, *body = self.table()
+        lines = ''.join([line(head, 'th'), *(line(row, 'td') for row in body)])
+        notes = ''.join(f'<p>{html.escape(note)}</p>' for note in self.remarks)
+        return f'<p>{html.escape(self.headline)}</p><table>{lines}</table>{notes}'
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text('\n'.join([self.headline, *aligned(self.table()), *self.remarks]))

@@ -222,7 +222,7 @@ class AcfResult(Result):
         return [heading, *(row for name, curve in self.observables.items() for row in curve.rows(name))]
 
     def plot(self) -> Figure:
-        from matplotlib.figure import Figure
+        from aiida_ufpnmr.engine.figure_style import Figure
 
         panels = len(self.observables) + (self.first_site is not None)
         columns = min(COLUMNS, panels)

@@ -24,7 +24,7 @@ from aiida_ufpnmr.engine.files import plain
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns, TensorSettings
 from aiida_ufpnmr.engine.records import Record
-from aiida_ufpnmr.engine.tables import html_table
+from aiida_ufpnmr.engine.tables import Tabular
 from aiida_ufpnmr.engine.trajectories.paths import IonPaths, PathSettings, ion_paths
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
@@ -36,7 +36,7 @@ Table = Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Result(Record):
+class Result(Record, Tabular):
     """Result of an analysis: named arrays with units, results, a table and a figure.
 
     Attributes:
@@ -61,15 +61,6 @@ class Result(Record):
         }
         parts = [text.format(**self.source) for name, text in there.items() if name in self.source]
         return ', '.join(parts) or self.source.get('species', 'ions')
-
-    @property
-    def remarks(self) -> list[str]:
-        """Lines that a reader of the table has to know."""
-        return []
-
-    def table(self) -> Table:
-        """Rows of text, the heading first."""
-        raise NotImplementedError
 
     def plot(self) -> Figure:
         """The figure of the analysis."""
@@ -98,9 +89,6 @@ class Result(Record):
     def read_first(cls, file: h5py.File):
         """Read a file of the first version, which held the arrays and few of the results."""
         return cls.read(file)
-
-    def _repr_html_(self) -> str:
-        return html_table(self.table(), self.headline, self.remarks)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class OrientationsResult(Result):
         return rows
 
     def plot(self) -> Figure:
-        from matplotlib.figure import Figure
+        from aiida_ufpnmr.engine.figure_style import Figure
 
         figure = Figure(figsize=(11.0, 0.6 + 3.2 * len(self.maps)), layout='constrained')
         panels = figure.subplots(len(self.maps), 2, squeeze=False)

@@ -134,7 +134,7 @@ class SitesResult(Result):
         return rows
 
     def plot(self) -> Figure:
-        from matplotlib.figure import Figure
+        from aiida_ufpnmr.engine.figure_style import Figure
 
         rows = columns = 2 if self.distributions else 1
         figure = Figure(figsize=(4.6 * columns, 3.8 * rows), layout='constrained')

@@ -59,7 +59,7 @@ class SpectrumResult(Result):
         return [('spinning (kHz)', 'rms width (kHz)'), *rows]
 
     def plot(self) -> Figure:
-        from matplotlib.figure import Figure
+        from aiida_ufpnmr.engine.figure_style import Figure
 
         figure = Figure(figsize=(6.4, 0.8 + 2.6 * len(self.spectra)), layout='constrained')
         panels = figure.subplots(len(self.spectra), 1, sharex=True, squeeze=False)[:, 0]

@@ -12,6 +12,7 @@ import click
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_output, write_json
+from aiida_ufpnmr.engine.tables import aligned
 
 
 class Number(click.FloatRange):
@@ -212,15 +213,10 @@ def warn(lines: Iterable[str]) -> None:
 
 def print_table(rows: Iterable[Sequence[str]], title: str | None = None) -> None:
     """Print rows of text in aligned columns; the first row is the heading."""
-    rows = [[str(cell) for cell in row] for row in rows]
     if title:
         click.echo(title)
-    widths = [max(len(row[c]) for row in rows if c < len(row)) for c in range(max(map(len, rows)))]
-    for n, row in enumerate(rows):
-        cells = [cell.ljust(width) if c == 0 else cell.rjust(width) for c, (cell, width) in enumerate(zip(row, widths))]
-        click.echo('  ' + '  '.join(cells).rstrip())
-        if n == 0:
-            click.echo('  ' + '  '.join('-' * width for width in widths))
+    for line in aligned(list(rows)):
+        click.echo(line)
 
 
 def run(group: click.Group, name: str) -> None:

@@ -41,7 +41,7 @@ class VdosResult(Result):
         return [('quantity', 'value'), ('centre (cm⁻¹)', f'{self.centre_per_cm:.0f}')]
 
     def plot(self) -> Figure:
-        from matplotlib.figure import Figure
+        from aiida_ufpnmr.engine.figure_style import Figure
 
         figure = Figure(layout='constrained')
         axis = figure.subplots()
