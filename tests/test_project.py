@@ -165,3 +165,10 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
         env={**os.environ, 'AIIDA_PATH': str(tmp_path / 'aiida')},
     )
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize('check', [('check',), ('format', '--check')], ids=' '.join)
+def test_code_is_as_ruff_would_have_it(check):
+    command = [sys.executable, '-m', 'ruff', *check, *(str(ROOT / name) for name in ('aiida_ufpnmr', 'tests', 'docs'))]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr

@@ -242,7 +242,8 @@ def check_bonds(atoms: Atoms, where: str) -> None:
         worst = short[(distance / bond)[short].argmin()]
         i, j = int(centre[worst]), int(close.index[worst])
         raise InputError(
-            f'{where}, atoms {i} and {j} ({atoms.symbols[i]}-{atoms.symbols[j]}): {distance[worst]:.2f} Å apart, less than '
+            f'{where}, atoms {i} and {j} ({atoms.symbols[i]}-{atoms.symbols[j]}): '
+            f'{distance[worst]:.2f} Å apart, less than '
             f'half of a bond ({bond[worst]:.2f} Å); correct or remove the structure'
         )
 
@@ -257,12 +258,14 @@ def _check_cell(atoms: Atoms, where: str) -> None:
     inverse = np.zeros((3, 3)) if flat else np.linalg.inv(cell)
     if flat or (1 / np.linalg.norm(inverse, axis=0)[atoms.pbc]).min() < FLAT:
         raise InputError(
-            f'{where}: opposite faces of the cell are closer than {FLAT} Å; correct the Lattice, or choose a less skewed one'
+            f'{where}: opposite faces of the cell are closer than {FLAT} Å; correct the '
+            'Lattice, or choose a less skewed one'
         )
     far = abs(atoms.positions @ inverse[:, atoms.pbc]).max(axis=1)
     if far.max() > FARTHEST_CELL:
         raise InputError(
-            f'{where}, atom {int(far.argmax())}: lies more than {FARTHEST_CELL} cells away; wrap the atoms into the cell'
+            f'{where}, atom {int(far.argmax())}: lies more than {FARTHEST_CELL} cells away; '
+            'wrap the atoms into the cell'
         )
 
 
@@ -340,7 +343,8 @@ def _check_whole_frames(path: Path) -> None:
                         columns = _columns(line)
                     elif columns and len(line.split()) != columns:  # ASE would read on in the wrong columns
                         raise InputError(
-                            f'{where}: {len(line.split())} columns, but Properties names {columns}; restore or remove it'
+                            f'{where}: {len(line.split())} columns, but Properties names '
+                            f'{columns}; restore or remove it'
                         )
                 frame += 1
         except UnicodeDecodeError:

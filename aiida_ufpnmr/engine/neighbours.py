@@ -154,7 +154,8 @@ def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
     cell.
 
     Args:
-        half: give each pair once, to the atom of lower index; an atom and its own image once as well. A variable of compiled
+        half: give each pair once, to the atom of lower index; an atom and its own image once as well. A variable of
+            compiled
             callers: for a literal of theirs Numba would compile the function once more.
 
     Returns:

@@ -7,7 +7,8 @@ from typing import Any
 
 from aiida.orm import WorkChainNode
 
-#: Key of a value, what to call it, its unit (times in ns are shown in a unit of their size). The interval lies under ``KEY_ci95``.
+#: Key of a value, what to call it, its unit (times in ns are shown in a unit of their size). The interval lies under
+#: ``KEY_ci95``.
 QUANTITIES = (
     ('tau_ns', 'decay time τ', 'ns'),
     ('integral_time_ns', 'integral correlation time', 'ns'),

@@ -24,7 +24,8 @@ from aiida_ufpnmr.engine.dataset import Dataset, write_dataset
 
 
 def _labelled_crystals() -> Dataset:
-    """Shaken LiCl with the energies of a Lennard-Jones crystal and the tensors of point charges: enough for any fit to work."""
+    """Shaken LiCl with the energies of a Lennard-Jones crystal and the tensors of point charges: enough for any fit to
+    work."""
     structures = []
     for seed in range(6):
         atoms = bulk('LiCl', 'rocksalt', 5.13, cubic=True)
@@ -46,8 +47,9 @@ def _labelled_crystals() -> Dataset:
 def compile(json_path):
     """Compile the kernels of fits, of dynamics and of EFG tensors, so that no run has to wait for them.
 
-    They are made for this processor and kept in the user's cache folder, or where NUMBA_CACHE_DIR or XDG_CACHE_HOME say.
-    What an option asks for besides (--threads, --precision float32, some analyses) is compiled when it is first used.
+    They are made for this processor and kept in the user's cache folder, or where NUMBA_CACHE_DIR or XDG_CACHE_HOME
+    say. What an option asks for besides (--threads, --precision float32, some analyses) is compiled when it is
+    first used.
     """
     folder = compiled.cache_folder()
     before = set(folder.rglob('*.kernel'))

@@ -421,7 +421,8 @@ def predict_efg(
     along = structures_path.suffix in ('.h5', '.h5md', '.hdf5') and output.suffix == '.h5'
     if not along and (restart or threads):
         raise InputError(
-            f'{structures_path} to {output}: --restart and --threads are for H5MD trajectories that are written to .h5; '
+            f'{structures_path} to {output}: --restart and --threads are for H5MD '
+            'trajectories that are written to .h5; '
             'leave them out'
         )
     threads = threads or min(available_cores(), numba.config.NUMBA_NUM_THREADS)

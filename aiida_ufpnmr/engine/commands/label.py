@@ -92,7 +92,8 @@ from aiida_ufpnmr.engine.settings import read_mapping, settings_from_mapping
 @json_option
 def label(
     structures: Path, output: Path, engine: str, protocol: str, settings_path: Path | None, cutoff_ev: float | None,
-    kspacing: float | None, kpoints: tuple[int, int, int] | None, kpoint_centre: str | None, smearing_ev: float | None, index: str,
+    kspacing: float | None, kpoints: tuple[int, int, int] | None, kpoint_centre: str | None,
+    smearing_ev: float | None, index: str,
     config_type: str | None, min_success_fraction: float, jobs: int, python: Path | None, json_path: Path | None,
 ):  # fmt: skip
     """Label structures with DFT: energy, forces, stress and the EFG tensor of every atom.
@@ -124,7 +125,8 @@ def label(
     if len(results['refused']) == results['structures']:
         first = results['refused'][0]
         raise InputError(
-            f'{structures}: every structure is refused, the first (structure {first["source_row"]}) because: {first["reason"]}'
+            f'{structures}: every structure is refused, the first (structure '
+            f'{first["source_row"]}) because: {first["reason"]}'
         )
     report({'protocol': protocol, **results}, json_path)
     for what in ('refused', 'failed'):

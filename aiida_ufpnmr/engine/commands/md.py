@@ -134,7 +134,8 @@ def run_options(closest_approach: float):
         ),
         click.option(
             '--max-wall-time', type=Duration(), metavar='TIME',
-            help=f'End with a checkpoint, and status {WALL_TIME}, after so many seconds; 30min and 23.5h are times, too.',
+            help=f'End with a checkpoint, and status {WALL_TIME}, after so many seconds; 30min '
+            'and 23.5h are times, too.',
         ),
         click.option('--restart', is_flag=True, help='Go on from the checkpoint; start anew where there is none.'),
         click.option('--overwrite', is_flag=True, help='Write over a run that could be continued.'),
@@ -151,7 +152,8 @@ def run_options(closest_approach: float):
 @click.command(
     'md',
     cls=Command,
-    example='ufpnmr md potential.h5 beta.cif -o run.h5 --steps 100000 --timestep 2 --temperature 600 --efg-model efg.h5',
+    example='ufpnmr md potential.h5 beta.cif -o run.h5 --steps 100000 --timestep 2 --temperature '
+    '600 --efg-model efg.h5',
 )
 @click.argument('potential', type=INPUT, metavar='POT')
 @click.argument('structure', type=INPUT, metavar='STRUCTURE')
@@ -343,7 +345,8 @@ def run_with_options(
     output = Output(
         options['every'] or cadence,
         **{name: options[name] for name in (
-            'log_every', 'efg_every', 'efg_uncertainty_every', 'velocities', 'velocities_every', 'forces_every', 'energies_every',
+            'log_every', 'efg_every', 'efg_uncertainty_every', 'velocities', 'velocities_every', 'forces_every',
+            'energies_every',
         )},
         storage=Storage(options['stored_precision'] == 'double', options['position_rounding'], options['compression']),
     )  # fmt: skip
@@ -372,7 +375,8 @@ def efg_output(options: dict, atoms: Atoms) -> EfgOutput | None:
         raise InputError(f'{path}: predicts EFG tensors of {model.species}, of which the structure has none')
     if options['efg_uncertainty_every'] and model.posterior is None:
         raise InputError(
-            f'{path}: holds no posterior, so expected errors are not known; leave out --efg-uncertainty-every, or fit it '
+            f'{path}: holds no posterior, so expected errors are not known; leave out '
+            '--efg-uncertainty-every, or fit it '
             'again without --no-posterior'
         )
     return EfgOutput.of(model, atoms, content_hash(path))

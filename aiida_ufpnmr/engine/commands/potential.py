@@ -207,7 +207,8 @@ def fit_potential(
     warn(copies.warnings())
     click.echo(
         f'{results["structures"]} structures, {results["columns"]} coefficients '
-        f'({results["effective_degrees_of_freedom"]:.0f} effective, condition number {results["condition_number"]:.0e}); '
+        f'({results["effective_degrees_of_freedom"]:.0f} effective, condition number '
+        f'{results["condition_number"]:.0e}); '
         f'errors: {results["validation"]["method"]}'
     )
     columns = {'withheld': results, 'training': results['train']}

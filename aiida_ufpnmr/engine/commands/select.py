@@ -48,7 +48,8 @@ MOST_OF_A_SOURCE = 60
     default=MOST_OF_A_SOURCE,
     show_default=True,
     metavar='N',
-    help='Frames of each file that are looked at, evenly spaced; the last one, where a guard may have stopped, always is.',
+    help='Frames of each file that are looked at, evenly spaced; the last one, where a guard '
+    'may have stopped, always is.',
 )
 @click.option(
     '--method',

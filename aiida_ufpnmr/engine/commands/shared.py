@@ -44,7 +44,8 @@ class TimeStep(Number):
         number = super().convert(value, param, ctx)
         if number < SHORTEST_TIMESTEP_FS:
             self.fail(
-                f'{number:g} fs is shorter than any motion of atoms needs; time steps are in fs, so give {1000 * number:g} for '
+                f'{number:g} fs is shorter than any motion of atoms needs; time steps are '
+                f'in fs, so give {1000 * number:g} for '
                 f'{number:g} ps, or at least {SHORTEST_TIMESTEP_FS:g}',
                 param,
                 ctx,

@@ -60,7 +60,8 @@ def _check(tensors: np.ndarray, atoms: np.ndarray, where: str) -> None:
     large = np.abs(tensors).max(axis=(1, 2), initial=0) > LARGEST
     if large.any():
         raise InputError(
-            f'{where}, atom {int(atoms[np.argmax(large)])}: its efg is larger than that of any nucleus, as if in another '
+            f'{where}, atom {int(atoms[np.argmax(large)])}: its efg is larger than that of '
+            'any nucleus, as if in another '
             f'unit; {_UNITS}'
         )
     limit = np.maximum(TOLERANCE * np.linalg.norm(tensors, axis=(1, 2)), ROUNDING)
@@ -86,7 +87,8 @@ def _check_units(tensors: list[np.ndarray], species: str, source: str) -> None:
     if len(steps) and steps.max() > OTHER_UNIT:
         below, above = rows[np.argmax(steps)], rows[np.argmax(steps) + 1]
         raise InputError(
-            f'{source}, structure {above}: efg of {species} {steps.max():.0f} times as large as in structure {below}, as if '
+            f'{source}, structure {above}: efg of {species} {steps.max():.0f} times as '
+            f'large as in structure {below}, as if '
             f'one of them were in another unit; {_UNITS}'
         )
     most = np.quantile(every[every > SMALL], 0.9) if (every > SMALL).any() else SMALL

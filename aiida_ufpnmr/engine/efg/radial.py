@@ -35,7 +35,7 @@ def bessel_zeros(n_max: int, l_max: int) -> np.ndarray:
     zeros = np.pi * np.arange(1, n_max + l_max + 1)
     rows = [zeros[:n_max]]
     for l in range(1, l_max + 1):
-        zeros = np.array([brentq(lambda x: spherical_jn(l, x), *ends) for ends in zip(zeros, zeros[1:])])
+        zeros = np.array([brentq(lambda x, l=l: spherical_jn(l, x), *ends) for ends in zip(zeros, zeros[1:])])
         rows.append(zeros[:n_max])
     return np.array(rows)
 

@@ -107,7 +107,8 @@ def run_md(
 
     Returns:
         Results: what was run, temperature and energy statistics, speed under ``timing``, and under ``stop_reason``
-        why it ended: ``finished``, or the reason of a :class:`~aiida_ufpnmr.engine.md.guards.Stop`. After ``wall_time`` and
+        why it ended: ``finished``, or the reason of a :class:`~aiida_ufpnmr.engine.md.guards.Stop`. After
+            ``wall_time`` and
         ``interrupted`` the trajectory is left in pieces that read like a whole, for a restart to go on with.
 
     Raises:

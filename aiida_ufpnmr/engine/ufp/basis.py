@@ -191,7 +191,8 @@ def _pair_grid(pair: Pair, closest: float, settings: PotentialSettings) -> Grid:
         remedy = 'make the first interval of its pair_knots shorter'
     if grid.functions_below(closest) < _WALL_INTERVALS:
         raise InputError(
-            f'the grid of {"-".join(pair)} has less than {_WALL_INTERVALS} intervals below the shortest distance in the '
+            f'the grid of {"-".join(pair)} has less than {_WALL_INTERVALS} intervals below '
+            'the shortest distance in the '
             f'data ({closest:.2f} Å), too few for a wall there; {remedy}'
         )
     return grid

@@ -144,7 +144,8 @@ class Problem:
         missing = set(self.basis.species) - set(drawn.species)
         if missing and self.base is None:
             raise InputError(
-                f'{self.dataset.source}: the groups that resample {self.settings.resample} draws hold no {min(missing)}; '
+                f'{self.dataset.source}: the groups that resample {self.settings.resample} '
+                f'draws hold no {min(missing)}; '
                 'choose another seed'
             )
         return dataclasses.replace(self, dataset=drawn)
