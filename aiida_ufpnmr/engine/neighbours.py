@@ -58,7 +58,7 @@ def neighbour_list(positions: np.ndarray, cell: np.ndarray, pbc, cutoff: float) 
 
 
 def surroundings(positions: np.ndarray, cell: np.ndarray, pbc, cutoff: float, centres: np.ndarray) -> Surroundings:
-    """The same as :func:`neighbour_list`, of chosen atoms and with vectors.
+    """Neighbours as by :func:`neighbour_list`, of chosen atoms and with vectors.
 
     Args:
         centres: (n_centres,) their indices.

@@ -58,7 +58,7 @@ def used_up(system, allowance):
 
 
 def allowance(system: System, cutoff: float, skin: float) -> Allowance:
-    """What the cell has left of the skin (Å)."""
+    """Part of the skin that the cell has left (Å)."""
     if (system.cell == system.reference_cell).all():
         return Allowance(np.eye(3), 0.5 * skin)
     strain = np.linalg.solve(system.reference_cell, system.cell)

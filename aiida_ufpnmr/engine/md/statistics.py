@@ -73,7 +73,7 @@ def log_statistics(path: str | os.PathLike, n_atoms: int) -> dict:
 
 
 def _efg_grades(trajectory: Trajectory) -> dict:
-    """How strange the surroundings of the ions were to the EFG model; null where nobody looked."""
+    """Extrapolation grades of the EFG model for the surroundings of the ions; null where nobody looked."""
     names = [name for name in map(grade_series, trajectory.efg_species) if name in trajectory]
     count, beyond, largest = 0, 0, None
     for name in names:

@@ -1,4 +1,4 @@
-"""What moves: the arrays of a simulation, which compiled steps change in place.
+"""The moving parts: the arrays of a simulation, which compiled steps change in place.
 
 Velocities are in Å/fs, masses in amu, energies in eV.
 """

@@ -1,4 +1,4 @@
-"""What SAE NMR sees of a trajectory: correlation functions, echoes, and their decay times."""
+"""NMR along a trajectory: correlation functions, echoes, and their decay times."""
 
 from aiida_ufpnmr.engine.nmr.echo import powder_directions, powder_echo, spin_alignment_echo
 from aiida_ufpnmr.engine.timeseries.correlation import autocorrelation, autocorrelation_per_ion

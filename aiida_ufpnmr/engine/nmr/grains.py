@@ -1,4 +1,4 @@
-"""How long ions stay in their grain: the correlation of NMR frequencies between grains of random orientation.
+"""Stays of ions in their grain: the correlation of NMR frequencies between grains of random orientation.
 
 Grains turned at random have no correlation of their mean tensors: averaged over orientations <V(R):V(R')> is zero. So
 what is left of the correlation after a time t is the chance that an ion is in the grain in which it began, having
@@ -34,7 +34,7 @@ def same_interval(s: np.ndarray) -> np.ndarray:
 
 
 def same_interval_of_barriers(s: np.ndarray, permeability: float) -> np.ndarray:
-    """The same in a periodic chain of intervals with a barrier at each end of each.
+    """Chance to be in the same interval in a periodic chain of intervals with a barrier at each end of each.
 
     The flux through a barrier is ``permeability`` times the step of the concentration. Bloch waves of wave number q
     have decay rates k² with cos q = cos k − k/(2h) sin k (Tanner, J. Chem. Phys. 69, 1748 (1978)).

@@ -71,7 +71,7 @@ class GrainSettings(Settings):
 
 @dataclass(frozen=True)
 class GrainExchange:
-    """How ions leave their grains; times in units of d²/D.
+    """Exchange of ions between grains; times in units of d²/D.
 
     Attributes:
         s, chance, error: chance to be in the grain of the start, with its standard error (0 where analytic).
@@ -96,7 +96,7 @@ class GrainExchange:
 
 
 def grain_exchange(grain_nm: float, settings: GrainSettings = GrainSettings()) -> GrainExchange:
-    """How ions leave grains of one size: by formula for cubes, by random walks otherwise.
+    """Exchange between grains of one size: by formula for cubes, by random walks otherwise.
 
     Args:
         grain_nm: d, the edge of a cube; of other grains the cube root of the mean volume.
@@ -250,7 +250,7 @@ def polycrystals(
 
 
 def _within_grains(curve: Curve, lag_ps: np.ndarray) -> tuple[np.ndarray, float]:
-    """What decays within the trajectory at each lag, and what stays: the curve, and beyond its fitted lags the fit."""
+    """Decaying and constant part of the curve at each lag: the curve, and beyond its fitted lags the fit."""
     fit = curve.fit
     if not np.isfinite(fit.amplitude):
         raise InputError(f'the trajectory is too short for a correlation function within grains: {fit.reason}')

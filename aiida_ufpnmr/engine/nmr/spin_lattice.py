@@ -25,6 +25,7 @@ from scipy.stats import t as student
 from aiida_ufpnmr.engine.efg.isotopes import Isotope
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, EfgRuns
+from aiida_ufpnmr.engine.records import Record, quantity
 
 #: <ω_Q ω_Q'> over directions of the field, in units of V:V'.
 POWDER = 2 / 15
@@ -40,28 +41,19 @@ TOO_COARSE = 'frames are too far apart for this frequency'
 
 
 @dataclass(frozen=True)
-class SpinLattice:
-    """Relaxation at one Larmor frequency.
+class SpinLattice(Record):
+    """Relaxation at one Larmor frequency."""
 
-    Attributes:
-        larmor_mhz: ω0/2π.
-        density_khz2_ns, density_error: (2,) J at ω0 and 2ω0, and their standard errors.
-        t1_s: 1/rate of the initial recovery; NaN where it is not resolved.
-        t1_ci95_s: its interval.
-        parts_s: for I = 3/2 the time constants of the parts with weights 1/5 and 4/5; NaN for other spins.
-        verdict: ``resolved``, or why not.
-    """
-
-    larmor_mhz: float
-    density_khz2_ns: np.ndarray
-    density_error: np.ndarray
-    t1_s: float
-    t1_ci95_s: tuple[float, float]
-    parts_s: tuple[float, float]
-    verdict: str
+    larmor_MHz: float = quantity('MHz', 'Larmor frequency')
+    t1_s: float = quantity('s', '1/rate of the initial recovery; null where it is not resolved')
+    t1_s_ci95: tuple[float, float] = quantity('s', 'its 95 % interval')
+    t1_parts_s: tuple[float, float] = quantity('s', 'for I = 3/2 the parts of weights 1/5 and 4/5')
+    spectral_density_khz2_ns: tuple[float, float] = quantity('kHz² ns', 'J at the frequency and at twice of it')
+    spectral_density_error_khz2_ns: tuple[float, float] = quantity('kHz² ns', 'their standard errors')
+    verdict: str = quantity('', 'resolved, or why not')
 
 
-def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_mhz: Sequence[float]) -> list[SpinLattice]:
+def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_MHz: Sequence[float]) -> list[SpinLattice]:
     """T1 at each Larmor frequency, from averaged periodograms.
 
     What does not change within the run does not relax anything: the mean of each component of each ion is taken away.
@@ -69,17 +61,17 @@ def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_mhz: Sequenc
     Args:
         runs: tensors; averages run over all runs, ions and frequencies within a fifth of the asked one.
         isotope: the nucleus; its spin must be above ½.
-        larmor_mhz: Larmor frequencies.
+        larmor_MHz: Larmor frequencies.
 
     Raises:
         InputError: a frequency that is not above zero, or a spin of ½.
     """
-    if not len(larmor_mhz) or not all(0 < one < np.inf for one in larmor_mhz):
+    if not len(larmor_MHz) or not all(0 < one < np.inf for one in larmor_MHz):
         raise InputError('Larmor frequencies must be above zero')
     spin = isotope.spin
     if spin < 1:
         raise InputError(f'{isotope.name} has spin {spin:g}: no quadrupolar relaxation')
-    wanted = np.array([[one, 2 * one] for one in larmor_mhz]).ravel()
+    wanted = np.array([[one, 2 * one] for one in larmor_MHz]).ravel()
     step_us = runs.step_ps * 1e-6
     bands, sums = [], [[] for _ in wanted]
     for length in runs.lengths:
@@ -99,7 +91,7 @@ def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_mhz: Sequenc
                         sums[n].append(power[band])
     nyquist = 0.5 / step_us
     found = []
-    for n, larmor in enumerate(larmor_mhz):
+    for n, larmor in enumerate(larmor_MHz):
         values, errors, freedom, verdict = np.full(2, np.nan), np.full(2, np.nan), np.inf, RESOLVED
         for k, f in enumerate(wanted[2 * n : 2 * n + 2]):
             if f * np.exp(HALF_WIDTH) > nyquist:
@@ -136,11 +128,11 @@ def _relaxation(larmor, values, errors, freedom, verdict, spin) -> SpinLattice:
         if spin == 1.5:
             parts = tuple((1 / (0.5 * (2 * np.pi) ** 2 * 1e-3 * values)).tolist())
     return SpinLattice(
-        larmor_mhz=larmor,
-        density_khz2_ns=values,
-        density_error=errors,
+        larmor_MHz=larmor,
         t1_s=t1,
-        t1_ci95_s=interval,
-        parts_s=parts,
+        t1_s_ci95=interval,
+        t1_parts_s=parts,
+        spectral_density_khz2_ns=tuple(values.tolist()),
+        spectral_density_error_khz2_ns=tuple(errors.tolist()),
         verdict=verdict,
     )
