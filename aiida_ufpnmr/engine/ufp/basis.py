@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
@@ -119,13 +120,13 @@ class Basis:
         found = np.unique(np.concatenate(own))
         return np.append(species, found[found >= 0])
 
-    def penalty(self, settings: PotentialSettings) -> sparse.csc_matrix:
+    def penalty(self, settings: PotentialSettings) -> sparse.csc_array:
         """Quadratic penalty on the coefficients: their size, and their second differences along every axis.
 
         One-body energies are corrections to reference energies, known to about an electronvolt.
         """
         diagonal = np.ones(self.n_columns)
-        curvatures = []
+        curvatures: list[Any] = []
         for pair, columns in self.pair_columns.items():
             diagonal[columns[columns >= 0]] = settings.of_pair('ridge_pair', pair)
             curvature = settings.of_pair('curvature_pair', pair)
@@ -134,13 +135,13 @@ class Basis:
             diagonal[columns[columns >= 0]] = settings.of_triplet('ridge_triplet', triplet)
             curvature = settings.of_triplet('curvature_triplet', triplet)
             for axis, grid in enumerate(self.triplets[triplet]):
-                factors = [sparse.identity(length) for length in columns.shape]
+                factors: list[Any] = [sparse.identity(length) for length in columns.shape]
                 factors[axis] = sparse.csr_matrix(grid.second_differences())
                 differences = sparse.kron(sparse.kron(factors[0], factors[1]), factors[2])
                 curvatures.append(curvature * self._gram(differences, columns.ravel()))
         return sum(curvatures, start=sparse.diags_array(diagonal, format='csr')).tocsc()
 
-    def _gram(self, differences: sparse.sparray, columns: np.ndarray) -> sparse.csr_matrix:
+    def _gram(self, differences: Any, columns: np.ndarray) -> Any:
         """DᵀD of differences D of expanded coefficients, taken to columns."""
         there = np.flatnonzero(columns >= 0)
         to_columns = sparse.csr_matrix(
@@ -191,8 +192,8 @@ def _pair_grid(pair: Pair, closest: float, settings: PotentialSettings) -> Grid:
         remedy = 'make the first interval of its pair_knots shorter'
     if grid.functions_below(closest) < _WALL_INTERVALS:
         raise InputError(
-            f'the grid of {"-".join(pair)} has less than {_WALL_INTERVALS} intervals below the shortest distance in the '
-            f'data ({closest:.2f} Å), too few for a wall there; {remedy}'
+            f'the grid of {"-".join(pair)} has less than {_WALL_INTERVALS} intervals below the shortest distance in '
+            f'the data ({closest:.2f} Å), too few for a wall there; {remedy}'
         )
     return grid
 
@@ -202,11 +203,9 @@ def _triplet_grids(triplet: Triplet, closest: Mapping[Pair, float], settings: Po
     if stated is not None:
         return tuple(Grid(tuple(breaks)) for breaks in stated)
     centre, first, second = triplet
-    cutoff, bonds, thirds = (
-        settings.of_triplet('triplet_cutoff', triplet),
-        settings.bond_intervals,
-        settings.third_intervals,
-    )
+    cutoff = settings.of_triplet('triplet_cutoff', triplet)
+    bonds, thirds = settings.bond_intervals, settings.third_intervals
+    assert bonds is not None and thirds is not None
     return (
         _grid_below(closest[centre, first], cutoff, bonds, 3.0),
         _grid_below(closest[centre, second], cutoff, bonds, 3.0),

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ class PotentialContent:
     def identity(self) -> str:
         """SHA-256 over everything that an energy depends on."""
         digest = hashlib.sha256(repr(self.species).encode())
-        arrays = [self.one_body, self.closest_distance]
+        arrays: list[Any] = [self.one_body, self.closest_distance]
         for pair in self.pairs.values():
             arrays += [pair.grid.breaks, pair.coefficients]
         for triplet in self.triplets.values():

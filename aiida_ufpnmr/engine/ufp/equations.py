@@ -77,7 +77,9 @@ def design_rows(
             weights[1:N_LEADING] = 1.0 / (settings.stress_error_GPa * GPA * atoms.cell.volume)
             labels[1:N_LEADING] = tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] * atoms.cell.volume
         weights[N_LEADING:] = 1000.0 / settings.forces_error_meV_per_angstrom
-        labels[N_LEADING:] = forces(atoms).ravel()
+        components = forces(atoms)
+        assert components is not None
+        labels[N_LEADING:] = components.ravel()
         return Rows(index=index, types=types, design=design, labels=labels, weights=weights)
 
     return in_order(make, indices)

@@ -39,8 +39,8 @@ def _enter_all(atoms: Atoms, types: np.ndarray, basis: Basis, rows: np.ndarray, 
     cell = np.ascontiguousarray(atoms.cell.array)
     found = neighbour_list(positions, cell, atoms.pbc, basis.layout.cutoff)
     _fill(
-        positions, types[order], found.start, found.index, found.shift @ cell, order, basis.layout, *basis.column_tables,
-        rows, gradients,
+        positions, types[order], found.start, found.index, found.shift @ cell, order, basis.layout,
+        *basis.column_tables, rows, gradients,
     )  # fmt: skip
 
 

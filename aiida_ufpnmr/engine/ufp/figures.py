@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -47,7 +49,7 @@ def _plot_energies(predictions: Predictions, parity: Axes, difference: Axes) -> 
     error = 1000 * (predictions.energy - predictions.energy_label)
     found = predictions.energy - predictions.energy_label.mean()
     parity.plot(label, label, color=GREY, lw=1.0, zorder=0)
-    style = {'ls': 'none', 'marker': 'o', 'ms': 4.5, 'alpha': 0.7, 'mew': 0, 'color': BLUE}
+    style: dict[str, Any] = {'ls': 'none', 'marker': 'o', 'ms': 4.5, 'alpha': 0.7, 'mew': 0, 'color': BLUE}
     parity.plot(label, found, **style)
     difference.axhline(0, color=GREY, lw=1.0)
     difference.plot(label, error, **style)
@@ -68,7 +70,14 @@ def _plot_forces(predictions: Predictions, parity: Axes, difference: Axes) -> No
     names, kind = np.unique(predictions.species, return_inverse=True)
     colours = np.array([COLOURS[k % len(COLOURS)] for k in range(len(names))])
     label, found = predictions.forces_label[order].ravel(), predictions.forces[order].ravel()
-    style = {'s': 5, 'c': np.repeat(colours[kind[order]], 3), 'lw': 0, 'alpha': 0.5, 'rasterized': True, 'zorder': 2}
+    style: dict[str, Any] = {
+        's': 5,
+        'c': np.repeat(colours[kind[order]], 3),
+        'lw': 0,
+        'alpha': 0.5,
+        'rasterized': True,
+        'zorder': 2,
+    }
     parity.scatter(label, found, **style)
     difference.scatter(label, 1000 * (found - label), **style)
     error = 1000 * (predictions.forces - predictions.forces_label)
@@ -92,7 +101,7 @@ def plot_learning_curve(curve: dict, axis: Axes) -> None:
     """RMSE of the forces against the number of structures."""
     structures = np.array(curve['structures'], float)
     withheld, spread = (np.array(curve[f'forces_rmse_meV_per_angstrom{end}'], float) for end in ('', '_spread'))
-    band = {'color': BLUE, 'alpha': 0.2, 'lw': 0, 'label': 'spread over folds'}
+    band: dict[str, Any] = {'color': BLUE, 'alpha': 0.2, 'lw': 0, 'label': 'spread over folds'}
     axis.fill_between(structures, withheld - spread, withheld + spread, **band)
     axis.plot(structures, withheld, color=BLUE, marker='o', ms=5, lw=1.8, label='withheld groups')
     axis.plot(

@@ -426,7 +426,7 @@ def _contract(tables, count, kind, bonds, block, contracted):
             both, by_first = 0.0 * value0, 0.0 * lower(value0)
             if block[t] >= 0.0:
                 at = int(block[t])
-                for a in range(4):
+                for a in range(4):  # noqa: B007
                     found = (
                         twice(load4(coefficients, at)) * value0
                         + twice(load4(coefficients, at + columns)) * value1

@@ -89,7 +89,7 @@ class Problem:
     dataset: Dataset
     basis: Basis
     one_body: np.ndarray
-    penalty: sparse.csc_matrix
+    penalty: sparse.csc_array
     settings: PotentialSettings
     sha256: str
     base: SavedEquations | None = None
@@ -144,8 +144,8 @@ class Problem:
         missing = set(self.basis.species) - set(drawn.species)
         if missing and self.base is None:
             raise InputError(
-                f'{self.dataset.source}: the groups that resample {self.settings.resample} draws hold no {min(missing)}; '
-                'choose another seed'
+                f'{self.dataset.source}: the groups that resample {self.settings.resample} draws hold no {min(missing)}'
+                '; choose another seed'
             )
         return dataclasses.replace(self, dataset=drawn)
 

@@ -130,7 +130,7 @@ class Grid:
         """Number of functions, the first ones, that vanish at ``r`` (Å) and beyond."""
         return int(np.searchsorted(self.breaks[1:], r * (1 + _ROUNDING), 'right'))
 
-    def design_matrix(self, r: np.ndarray, derivative: int = 0) -> np.ndarray:
+    def design_matrix(self, r: np.ndarray | float, derivative: int = 0) -> np.ndarray:
         """Values (or derivatives) of all functions at ``r``, (len(r), n + 3); zero outside the grid."""
         return _design_matrix(np.atleast_1d(np.asarray(r, float)), np.array(self.breaks), self.functions, derivative)
 
