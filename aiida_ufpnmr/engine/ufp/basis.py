@@ -67,14 +67,7 @@ class Basis:
             numbered[wanted] = np.arange(column, column + wanted.sum())
             triplet_columns[triplet] = np.maximum(numbered, numbered.transpose(1, 0, 2)) if equal else numbered
             column += int(wanted.sum())
-        return cls(
-            species=tuple(species),
-            pairs=pairs,
-            triplets=triplets,
-            pair_columns=pair_columns,
-            triplet_columns=triplet_columns,
-            n_columns=column,
-        )
+        return cls(tuple(species), pairs, triplets, pair_columns, triplet_columns, column)
 
     @cached_property
     def layout(self) -> Layout:

@@ -18,12 +18,7 @@ from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations, Sol
 from aiida_ufpnmr.engine.ufp.basis import Basis, make_basis
 from aiida_ufpnmr.engine.ufp.calibration import Sample
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
-from aiida_ufpnmr.engine.ufp.equations import (
-    EquationsBuilder,
-    design_rows,
-    reference_energies,
-    species_numbers,
-)
+from aiida_ufpnmr.engine.ufp.equations import EquationsBuilder, design_rows, reference_energies, species_numbers
 from aiida_ufpnmr.engine.ufp.features import N_LEADING
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.repulsion import extend_wall

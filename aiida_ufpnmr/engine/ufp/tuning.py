@@ -137,12 +137,9 @@ def tune(
         assert errors is not None, 'settings whose errors are infinite are never the best'
         return f'{errors.forces:.0f} meV/Å'
 
-    best = CoordinateSearch(
-        grid=grid,
-        score=score,
-        threshold=lambda lowest: lowest - LEAST_GAIN,
-        shown=shown,
-    ).run(begin, sweeps)
+    best = CoordinateSearch(grid=grid, score=score, threshold=lambda lowest: lowest - LEAST_GAIN, shown=shown).run(
+        begin, sweeps
+    )
     chosen = search.errors(best)
     assert chosen is not None
     return best, {
