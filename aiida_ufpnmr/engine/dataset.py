@@ -119,8 +119,7 @@ class Dataset:
         return [np.flatnonzero(np.isin(groups, names_of_fold)) for names_of_fold in members]
 
     def resampled(self, seed: int) -> Dataset:
-        """A bootstrap sample: as many groups as there are, drawn with replacement; a group drawn twice stands there
-        twice.
+        """A bootstrap sample: as many groups as there are, drawn with replacement, some of them twice or more.
 
         Whole groups are drawn, because structures of one run are no independent samples. Copies stay in one group.
 

@@ -27,11 +27,9 @@ _CLOSEST_START = 0.05
 class Basis:
     """Grids of all terms, and the column of each coefficient.
 
-    Columns: one-body energies of the ``s`` species; then, for each pair of species, all functions but the last
-        three, which
-    vanish at the cut-off; then, for each triplet, the products that fade out at either end of every axis and that some
-    triangle can reach. In a triplet whose outer atoms are of one species, products that differ by their exchange
-    share a column.
+    Columns: one-body energies of the ``s`` species; then, for each pair, all functions but the last three, which vanish
+    at the cut-off; then, for each triplet, the products that fade out at either end of every axis and that a triangle
+    can reach. In a triplet with equal outer atoms, products that differ by their exchange share a column.
 
     Attributes:
         species: chemical symbols in order of atomic number.
@@ -88,8 +86,7 @@ class Basis:
         )
 
     def expand(self, coefficients: np.ndarray) -> tuple[np.ndarray, dict[Pair, PairTerm], dict[Triplet, TripletTerm]]:
-        """One-body energies, pair and triplet terms of given coefficients (n_columns,), zero where there is no
-        column."""
+        """One-body energies, pair and triplet terms of coefficients (n_columns,), zero where there is no column."""
         known = np.append(coefficients, 0.0)
         return (
             coefficients[: len(self.species)].copy(),

@@ -24,8 +24,7 @@ class PotentialContent:
         species: chemical symbols, in order of atomic number.
         one_body: (s,) energy of each species.
         pairs: the term of each pair of species, the first not after the second in ``species``.
-        triplets: the term of each centre and pair of neighbours, ordered likewise; empty where there is no three-
-            body energy.
+        triplets: the term of each centre and pair of neighbours, ordered likewise; empty without three-body energy.
         closest_distance: (s, s) the shortest distance of each pair in the training data.
         settings: of the fit; ``None`` where they are not known, as in the formats of other programs.
         training_sha256: content hash of the training set.

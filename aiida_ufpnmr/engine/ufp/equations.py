@@ -86,8 +86,7 @@ def design_rows(
 
 
 def in_order(make: Callable[[int], T], indices: Iterable[int]) -> Iterator[T]:
-    """Results of ``make`` for each index, on all cores, a few ahead; in order, so that sums do not depend on the
-    cores."""
+    """Results of ``make`` for each index, on all cores, a few ahead; in order, so that sums are always the same."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         waiting = []

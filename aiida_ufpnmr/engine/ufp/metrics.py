@@ -122,6 +122,5 @@ def predict(predictions: Iterable[tuple[UltraFastPotential, Dataset]]) -> Predic
 
 
 def potential_errors(predictions: Iterable[tuple[UltraFastPotential, Dataset]]) -> dict:
-    """Errors over one or more pairs of a potential and the structures that it is to predict; see
-    :class:`Predictions`."""
+    """Errors of :func:`predict`; see :meth:`Predictions.errors`."""
     return predict(predictions).errors()

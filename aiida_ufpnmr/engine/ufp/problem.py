@@ -41,8 +41,7 @@ def closest_distances(dataset: Dataset, species: tuple[str, ...], cutoff: float)
 
 
 def choose_basis(dataset: Dataset, settings: PotentialSettings) -> tuple[PotentialSettings, Basis]:
-    """Settings with their resolution filled in, as fine as the data carry where they leave it open; and the basis of
-    them.
+    """Settings with their resolution, as fine as the data carry where they leave it open; and their basis.
 
     The three-body grid is refined as long as force components are at least four times as many as the columns, up to
     eight intervals along a bond: finer grids gained nothing on Li-P-S crystals and glasses.

@@ -109,8 +109,7 @@ class Grid:
 
     @cached_property
     def functions(self) -> np.ndarray:
-        """(n, 4, 4) on each interval the four functions, lowest index first, as powers of t from 0 to 1, lowest
-        first."""
+        """(n, 4, 4) on each interval the four functions in order, as powers of t from 0 to 1, lowest first."""
         if self.is_uniform:
             return np.broadcast_to(_CUBICS, (self.n_intervals, 4, 4))
         return _local_cubics(self.knots)

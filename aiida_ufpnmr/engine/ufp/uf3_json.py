@@ -2,8 +2,7 @@
 
 Today a file holds ``coefficients`` by interaction, those of a triplet as a table (bond, bond, third side), and
 ``knots``. Early files, such as that of the paper, have ``solution`` in place of ``coefficients``, with the table of a
-triplet pressed into a
-list: entries that no triangle can reach, the trimmed ones, and those that follow from symmetry are left out.
+triplet pressed into a list: entries that no triangle can reach, trimmed ones, and those by symmetry are left out.
 """
 
 from __future__ import annotations
