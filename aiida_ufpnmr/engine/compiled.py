@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import CodeType
+from typing import IO
 
 import numba as nb
 from numba.core import event, types
@@ -64,7 +65,7 @@ def _code_of(path: Path) -> CodeType | None:
     if path == Path(__file__) or not any(mark.encode() in source for mark in _MARKS):
         return None
     tree = ast.parse(source)
-    nodes = [tree]
+    nodes: list[ast.Module | ast.FunctionDef | ast.ClassDef] = [tree]
     for node in nodes:
         if ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
@@ -114,16 +115,16 @@ class _Lock:
     def __init__(self, folder: Path):
         self.path = folder / 'lock'
         self.depth = 0
-        self._file = None
+        self._file: IO[bytes] | None = None
 
     def take(self) -> bool:
         """Whether this process has it now."""
         if self.depth == 0:
             try:
-                self._file = open(self.path, 'ab')
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._file = file = open(self.path, 'ab')
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self._file.close()
+                file.close()
                 return False
             except OSError:
                 pass

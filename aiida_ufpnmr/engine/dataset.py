@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -124,8 +125,7 @@ class Dataset(Tabular):
         return [np.flatnonzero(np.isin(groups, names_of_fold)) for names_of_fold in members]
 
     def resampled(self, seed: int) -> Dataset:
-        """A bootstrap sample: as many groups as there are, drawn with replacement; a group drawn twice stands there
-        twice.
+        """A bootstrap sample: as many groups as there are, drawn with replacement, some of them twice or more.
 
         Whole groups are drawn, because structures of one run are no independent samples. Copies stay in one group.
 
@@ -242,9 +242,8 @@ def check_bonds(atoms: Atoms, where: str) -> None:
         worst = short[(distance / bond)[short].argmin()]
         i, j = int(centre[worst]), int(close.index[worst])
         raise InputError(
-            f'{where}, atoms {i} and {j} ({atoms.symbols[i]}-{atoms.symbols[j]}): '
-            f'{distance[worst]:.2f} Å apart, less than '
-            f'half of a bond ({bond[worst]:.2f} Å); correct or remove the structure'
+            f'{where}, atoms {i} and {j} ({atoms.symbols[i]}-{atoms.symbols[j]}): {distance[worst]:.2f} Å apart, less '
+            f'than half of a bond ({bond[worst]:.2f} Å); correct or remove the structure'
         )
 
 
@@ -258,14 +257,14 @@ def _check_cell(atoms: Atoms, where: str) -> None:
     inverse = np.zeros((3, 3)) if flat else np.linalg.inv(cell)
     if flat or (1 / np.linalg.norm(inverse, axis=0)[atoms.pbc]).min() < FLAT:
         raise InputError(
-            f'{where}: opposite faces of the cell are closer than {FLAT} Å; correct the '
-            'Lattice, or choose a less skewed one'
+            f'{where}: opposite faces of the cell are closer than {FLAT} Å; correct the Lattice, or choose a less '
+            'skewed one'
         )
     far = abs(atoms.positions @ inverse[:, atoms.pbc]).max(axis=1)
     if far.max() > FARTHEST_CELL:
         raise InputError(
-            f'{where}, atom {int(far.argmax())}: lies more than {FARTHEST_CELL} cells away; '
-            'wrap the atoms into the cell'
+            f'{where}, atom {int(far.argmax())}: lies more than {FARTHEST_CELL} cells away; wrap the atoms '
+            'into the cell'
         )
 
 
@@ -281,7 +280,7 @@ def _check_labels(atoms: Atoms, require: Sequence[str], efg_species: str | None,
         if value is not None and (np.shape(value) != shapes[name] or np.asarray(value).dtype.kind not in 'fiu'):
             raise InputError(f'{where}: {name} is not as many numbers as it should be; relabel or remove the structure')
         if value is not None and not np.isfinite(value).all():
-            rows = np.flatnonzero(~np.isfinite(value).all(axis=1)) if name == 'forces' else []
+            rows = np.flatnonzero(~np.isfinite(value).all(axis=1)) if name == 'forces' else np.zeros(0, int)
             atom = f', atom {rows[0]}' if len(rows) else ''
             raise InputError(f'{where}{atom}: NaN or infinite {name}; relabel or remove the structure')
     efg = atoms.arrays.get('efg')
@@ -343,8 +342,8 @@ def _check_whole_frames(path: Path) -> None:
                         columns = _columns(line)
                     elif columns and len(line.split()) != columns:  # ASE would read on in the wrong columns
                         raise InputError(
-                            f'{where}: {len(line.split())} columns, but Properties names '
-                            f'{columns}; restore or remove it'
+                            f'{where}: {len(line.split())} columns, but Properties names {columns}; restore or '
+                            'remove it'
                         )
                 frame += 1
         except UnicodeDecodeError:
@@ -366,7 +365,7 @@ def read_dataset(path: str | os.PathLike, require: Sequence[str] = (), efg_speci
     """
     path = check_input(path, 'data set')
     _check_whole_frames(path)
-    structures = []
+    structures: list[Atoms] = []
     with open(path) as handle:
         frames = read_xyz(handle, index=slice(None))
         while True:
@@ -394,19 +393,24 @@ def _reason(error: Exception) -> str:
     return f'{type(error).__name__} {text}'.strip() if not text or isinstance(error, KeyError) else text
 
 
+def _read_frames(path: str | os.PathLike) -> tuple[Path, list[Atoms]]:
+    import ase.io
+
+    path = check_input(path, 'structure')
+    try:
+        frames: Any = ase.io.read(path, index=':')
+    except Exception as error:  # ASE raises many kinds for a malformed file
+        raise InputError(f'{path}: cannot be read as a structure ({_reason(error)})') from error
+    return path, frames
+
+
 def read_structures(path: str | os.PathLike) -> list[Atoms]:
     """Read all structures of a file in any format that ASE knows, and check each.
 
     Raises:
         InputError: unreadable, without structure, or a structure that cannot be used.
     """
-    import ase.io
-
-    path = check_input(path, 'structure')
-    try:
-        frames = ase.io.read(path, index=':')
-    except Exception as error:  # ASE raises many kinds for a malformed file
-        raise InputError(f'{path}: cannot be read as a structure ({_reason(error)})') from error
+    path, frames = _read_frames(path)
     if not frames:
         raise InputError(f'{path}: holds no structure')
     for number, atoms in enumerate(frames):
@@ -420,13 +424,7 @@ def read_structure(path: str | os.PathLike, index: int | None = None) -> Atoms:
     Raises:
         InputError: unreadable, not a structure, or several structures and no ``index``.
     """
-    import ase.io
-
-    path = check_input(path, 'structure')
-    try:
-        frames = ase.io.read(path, index=':')
-    except Exception as error:  # ASE raises many kinds for a malformed file
-        raise InputError(f'{path}: cannot be read as a structure ({_reason(error)})') from error
+    path, frames = _read_frames(path)
     if index is None and len(frames) != 1:
         raise InputError(f'{path}: holds {len(frames)} structures; choose one with --index (0 to {len(frames) - 1})')
     try:

@@ -61,3 +61,15 @@ def plot_calibration(coverage: dict[str, Any], axis: Axes, quantity: str, unit: 
     axis.set_ylabel(f'RMSE ({unit})')
     within = 100 * np.array([coverage['fraction_within_1_sigma'], coverage['fraction_within_2_sigma']])
     axis.set_title(f'within 1σ {within[0]:.0f} %, within 2σ {within[1]:.0f} %', fontsize=10)
+
+
+def plot_learning_curve(curve: dict[str, Any], axis: Axes, size: str, error: str, training: str) -> None:
+    """Withheld errors with their spread over folds, and training errors, by names of these lists in the curve."""
+    sizes, withheld, spread = (np.array(curve[name], float) for name in (size, error, f'{error}_spread'))
+    axis.fill_between(
+        sizes, withheld - spread, withheld + spread, color=BLUE, alpha=0.2, lw=0, label='spread over folds'
+    )
+    axis.plot(sizes, withheld, color=BLUE, marker='o', ms=5, lw=1.8, label='withheld groups')
+    axis.plot(sizes, curve[training], color=ORANGE, marker='s', ms=4, lw=1.4, label='training')
+    axis.set(xscale='log', yscale='log')
+    plain_ticks(axis)

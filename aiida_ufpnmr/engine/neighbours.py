@@ -23,7 +23,7 @@ class NeighbourList(NamedTuple):
     """
 
     start: np.ndarray  # (n + 1,) int64
-    index: np.ndarray  # (m,) int32
+    index: np.ndarray  # type: ignore[assignment]  # (m,) int32; hides the method of tuples
     shift: np.ndarray  # (m, 3) int32
 
 
@@ -31,7 +31,7 @@ class Surroundings(NamedTuple):
     """Neighbours of some atoms, with the vectors to them; those of the k-th atom stand at ``start[k]:start[k + 1]``."""
 
     start: np.ndarray  # (n_centres + 1,) int64
-    index: np.ndarray  # (m,) int32
+    index: np.ndarray  # type: ignore[assignment]  # (m,) int32; hides the method of tuples
     vector: np.ndarray  # (m, 3) Å
 
     def of(self, rows: np.ndarray) -> Surroundings:
@@ -155,8 +155,7 @@ def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
 
     Args:
         half: give each pair once, to the atom of lower index; an atom and its own image once as well. A variable of
-            compiled
-            callers: for a literal of theirs Numba would compile the function once more.
+            compiled callers: for a literal of theirs Numba would compile the function once more.
 
     Returns:
         wrap: (n, 3) int32, how many cells each atom is outside the cell.

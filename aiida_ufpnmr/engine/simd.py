@@ -63,7 +63,7 @@ def _load(width):
         vector = Vector(width, array.dtype)
 
         def generate(context, builder, signature, arguments):
-            value = builder.load(_pointer(context, builder, signature.args[0], *arguments, vector))
+            value = builder.load(_pointer(context, builder, signature.args[0], arguments[0], arguments[1], vector))
             value.align = vector.real.bitwidth // 8
             return value
 
@@ -78,11 +78,11 @@ def store(typing, array, index, values):
     vector = Vector(values.width, array.dtype)
 
     def generate(context, builder, signature, arguments):
-        numbers = arguments[2]
+        array, index, numbers = arguments
         if vector != values:
             change = builder.fptrunc if vector.real.bitwidth < values.real.bitwidth else builder.fpext
             numbers = change(numbers, vector.llvm)
-        stored = builder.store(numbers, _pointer(context, builder, signature.args[0], *arguments[:2], vector))
+        stored = builder.store(numbers, _pointer(context, builder, signature.args[0], array, index, vector))
         stored.align = vector.real.bitwidth // 8
         return context.get_dummy_value()
 

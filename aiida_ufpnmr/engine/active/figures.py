@@ -26,7 +26,8 @@ def plot_history(generations: Sequence[Mapping[str, Any]], *axes: Axes) -> None:
     """
     labels = [generation['labels'] for generation in generations]
     for axis, (key, name, colour) in zip(axes, ERRORS):
-        axis.plot(labels, [generation.get(key) for generation in generations], color=colour, marker='o', ms=5, lw=1.4)
+        errors: list[Any] = [generation.get(key) for generation in generations]
+        axis.plot(labels, errors, color=colour, marker='o', ms=5, lw=1.4)
         axis.set_xlabel('labelled structures')
         axis.set_ylabel(name)
         axis.set_ylim(bottom=0)

@@ -196,6 +196,7 @@ def _whitened_forces(
     The error is the one by which the fit weighs forces.
     """
     whitened = whiten(posterior.whitening, features(atoms, types, potential.basis)[:, N_LEADING:])
+    assert potential.settings is not None, 'a potential with a posterior was fitted'
     error = potential.settings.forces_error_meV_per_angstrom / 1000
     return whitened / np.float32(error), squared_lengths(whitened).reshape(-1, 3)
 
@@ -241,10 +242,12 @@ def _greedy(
     if not sources:
         return [], []
     models = [_Knowledge(of_model) for of_model in sketches]
-    chosen, gains, taken = [], [], Counter()
+    chosen: list[int] = []
+    gains: list[float] = []
+    taken: Counter[str] = Counter()
     open_ = np.ones(len(sources), bool)
     while len(chosen) < n and open_.any():
-        gain = sum(model.gains() for model in models)
+        gain = sum((model.gains() for model in models), np.zeros(len(sources)))
         best = int(np.argmax(np.where(open_, gain, -np.inf)))
         if gain[best] < _NOTHING:
             break
@@ -260,7 +263,8 @@ def _greedy(
 
 
 def _capped(order: np.ndarray, sources: list[str], n: int, max_per_source: int | None) -> list[int]:
-    chosen, taken = [], Counter()
+    chosen: list[int] = []
+    taken: Counter[str] = Counter()
     for i in order:
         if len(chosen) == n:
             break

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from aiida_ufpnmr.engine import figure_style
 from aiida_ufpnmr.engine.efg.learning import AIM_KHZ
 from aiida_ufpnmr.engine.efg.tensors import quadrupolar_frequency
-from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE, finish, plain_ticks
+from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE, finish
 
 #: More points than this hide one another.
 MOST_POINTS = 6000
@@ -81,15 +81,8 @@ def plot_calibration(coverage: dict[str, Any], axis: Axes) -> None:
 
 def plot_learning_curve(curve: dict[str, Any], axis: Axes) -> None:
     """Error of ω_Q against the number of ions."""
-    ions = np.array(curve['ions'], float)
-    withheld, spread = (np.array(curve[f'omega_q_mae_khz{end}'], float) for end in ('', '_spread'))
-    band = {'color': BLUE, 'alpha': 0.2, 'lw': 0, 'label': 'spread over folds'}
-    axis.fill_between(ions, withheld - spread, withheld + spread, **band)
-    axis.plot(ions, withheld, color=BLUE, marker='o', ms=5, lw=1.8, label='withheld groups')
-    axis.plot(ions, curve['train_omega_q_mae_khz'], color=ORANGE, marker='s', ms=4, lw=1.4, label='training')
+    figure_style.plot_learning_curve(curve, axis, 'ions', 'omega_q_mae_khz', 'train_omega_q_mae_khz')
     axis.axhline(AIM_KHZ, color=GREY, lw=1.0, ls=':', label='Harper et al. (2024)')
-    axis.set(xscale='log', yscale='log')
-    plain_ticks(axis)
     axis.set_xlabel('labelled ions')
     axis.set_ylabel('mean absolute error of the frequency (kHz)')
     if curve['omega_q_exponent'] is not None:

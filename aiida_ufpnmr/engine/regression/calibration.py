@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,9 +133,9 @@ def _slope(errors: np.ndarray, expected: np.ndarray, bins: int) -> tuple[float |
     return float(np.polyfit(predicted, real, 1, w=1 / predicted)[0]), predicted, real
 
 
-def _rank_correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
     """Spearman's rank correlation; ``None`` where one of them does not vary."""
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
-    ranks = [np.argsort(np.argsort(x, kind='stable'), kind='stable') for x in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    first, second = (np.argsort(np.argsort(x, kind='stable'), kind='stable') for x in (a, b))
+    return float(np.corrcoef(first, second)[0, 1])

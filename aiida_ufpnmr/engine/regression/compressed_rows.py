@@ -48,7 +48,7 @@ class CompressedRows:
         stacked = np.concatenate([self._rows, *self._waiting])
         self._waiting, self._waiting_rows = [], 0
         # R of [X y]: its last column holds the targets, its last row what no w can reach
-        self._rows = np.linalg.qr(stacked, mode='r') if len(stacked) > self.n_columns + 1 else stacked
+        self._rows = np.asarray(np.linalg.qr(stacked, mode='r')) if len(stacked) > self.n_columns + 1 else stacked
         self.__dict__.pop('gram', None)
 
     @property

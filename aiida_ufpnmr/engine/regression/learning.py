@@ -16,8 +16,7 @@ FRACTIONS = (0.1, 0.2, 0.35, 0.6, 1.0)
 
 
 def folds_of(dataset: Dataset, n_folds: int, seed: int, purpose: str) -> list[np.ndarray]:
-    """The folds of a data set; :class:`InputError`, with ``purpose`` saying what is lost, where it has a single
-    group."""
+    """The folds of a data set; :class:`InputError` where it is one group, with ``purpose`` saying what is lost."""
     folds = dataset.folds(n_folds, seed)
     if not folds:
         raise InputError(
@@ -74,8 +73,7 @@ def stretches(dataset: Dataset, indices: np.ndarray, rng: np.random.Generator) -
 
 
 def exponent(sizes: np.ndarray, errors: np.ndarray) -> float | None:
-    """Power of the size by which an error falls over the second half of a curve; ``None`` where the size stays the
-    same."""
+    """Power of the size by which an error falls over the later half; ``None`` where the size stays the same."""
     late = slice(len(FRACTIONS) // 2, None)
     if not np.ptp(sizes[late]) > 0:
         return None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.settings import DEFAULT
 
-S = TypeVar('S')
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+S = TypeVar('S', bound='DataclassInstance')
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
@@ -26,11 +27,9 @@ _CLOSEST_START = 0.05
 class Basis:
     """Grids of all terms, and the column of each coefficient.
 
-    Columns: one-body energies of the ``s`` species; then, for each pair of species, all functions but the last
-        three, which
-    vanish at the cut-off; then, for each triplet, the products that fade out at either end of every axis and that some
-    triangle can reach. In a triplet whose outer atoms are of one species, products that differ by their exchange
-    share a column.
+    Columns: one-body energies of the ``s`` species; then, for each pair, all functions but the last three, which vanish
+    at the cut-off; then, for each triplet, the products that fade out at either end of every axis and that a triangle
+    can reach. In a triplet with equal outer atoms, products that differ by their exchange share a column.
 
     Attributes:
         species: chemical symbols in order of atomic number.
@@ -66,14 +65,7 @@ class Basis:
             numbered[wanted] = np.arange(column, column + wanted.sum())
             triplet_columns[triplet] = np.maximum(numbered, numbered.transpose(1, 0, 2)) if equal else numbered
             column += int(wanted.sum())
-        return cls(
-            species=tuple(species),
-            pairs=pairs,
-            triplets=triplets,
-            pair_columns=pair_columns,
-            triplet_columns=triplet_columns,
-            n_columns=column,
-        )
+        return cls(tuple(species), pairs, triplets, pair_columns, triplet_columns, column)
 
     @cached_property
     def layout(self) -> Layout:
@@ -94,8 +86,7 @@ class Basis:
         )
 
     def expand(self, coefficients: np.ndarray) -> tuple[np.ndarray, dict[Pair, PairTerm], dict[Triplet, TripletTerm]]:
-        """One-body energies, pair and triplet terms of given coefficients (n_columns,), zero where there is no
-        column."""
+        """One-body energies, pair and triplet terms of coefficients (n_columns,), zero where there is no column."""
         known = np.append(coefficients, 0.0)
         return (
             coefficients[: len(self.species)].copy(),
@@ -119,13 +110,13 @@ class Basis:
         found = np.unique(np.concatenate(own))
         return np.append(species, found[found >= 0])
 
-    def penalty(self, settings: PotentialSettings) -> sparse.csc_matrix:
+    def penalty(self, settings: PotentialSettings) -> sparse.csc_array:
         """Quadratic penalty on the coefficients: their size, and their second differences along every axis.
 
         One-body energies are corrections to reference energies, known to about an electronvolt.
         """
         diagonal = np.ones(self.n_columns)
-        curvatures = []
+        curvatures: list[Any] = []
         for pair, columns in self.pair_columns.items():
             diagonal[columns[columns >= 0]] = settings.of_pair('ridge_pair', pair)
             curvature = settings.of_pair('curvature_pair', pair)
@@ -134,13 +125,13 @@ class Basis:
             diagonal[columns[columns >= 0]] = settings.of_triplet('ridge_triplet', triplet)
             curvature = settings.of_triplet('curvature_triplet', triplet)
             for axis, grid in enumerate(self.triplets[triplet]):
-                factors = [sparse.identity(length) for length in columns.shape]
+                factors: list[Any] = [sparse.identity(length) for length in columns.shape]
                 factors[axis] = sparse.csr_matrix(grid.second_differences())
                 differences = sparse.kron(sparse.kron(factors[0], factors[1]), factors[2])
                 curvatures.append(curvature * self._gram(differences, columns.ravel()))
         return sum(curvatures, start=sparse.diags_array(diagonal, format='csr')).tocsc()
 
-    def _gram(self, differences: sparse.sparray, columns: np.ndarray) -> sparse.csr_matrix:
+    def _gram(self, differences: Any, columns: np.ndarray) -> Any:
         """DᵀD of differences D of expanded coefficients, taken to columns."""
         there = np.flatnonzero(columns >= 0)
         to_columns = sparse.csr_matrix(
@@ -191,9 +182,8 @@ def _pair_grid(pair: Pair, closest: float, settings: PotentialSettings) -> Grid:
         remedy = 'make the first interval of its pair_knots shorter'
     if grid.functions_below(closest) < _WALL_INTERVALS:
         raise InputError(
-            f'the grid of {"-".join(pair)} has less than {_WALL_INTERVALS} intervals below '
-            'the shortest distance in the '
-            f'data ({closest:.2f} Å), too few for a wall there; {remedy}'
+            f'the grid of {"-".join(pair)} has less than {_WALL_INTERVALS} intervals below the shortest distance in '
+            f'the data ({closest:.2f} Å), too few for a wall there; {remedy}'
         )
     return grid
 
@@ -203,11 +193,9 @@ def _triplet_grids(triplet: Triplet, closest: Mapping[Pair, float], settings: Po
     if stated is not None:
         return tuple(Grid(tuple(breaks)) for breaks in stated)
     centre, first, second = triplet
-    cutoff, bonds, thirds = (
-        settings.of_triplet('triplet_cutoff', triplet),
-        settings.bond_intervals,
-        settings.third_intervals,
-    )
+    cutoff = settings.of_triplet('triplet_cutoff', triplet)
+    bonds, thirds = settings.bond_intervals, settings.third_intervals
+    assert bonds is not None and thirds is not None
     return (
         _grid_below(closest[centre, first], cutoff, bonds, 3.0),
         _grid_below(closest[centre, second], cutoff, bonds, 3.0),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
@@ -24,8 +22,8 @@ class UltraFastCalculator(Calculator):
     """
 
     #: Charges and magnetic moments mean nothing to the potential.
-    ignored_changes: ClassVar = {'initial_charges', 'initial_magmoms'}
-    implemented_properties: ClassVar = ['energy', 'free_energy', 'energies', 'forces', 'stress']
+    ignored_changes = {'initial_charges', 'initial_magmoms'}
+    implemented_properties = ['energy', 'free_energy', 'energies', 'forces', 'stress']
 
     def __init__(self, potential, **kwargs):
         super().__init__(**kwargs)
@@ -33,6 +31,7 @@ class UltraFastCalculator(Calculator):
 
     def calculate(self, atoms=None, properties=('energy',), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
         found = self.potential.compute(self.atoms)
         self.results = {
             'energy': found.energy,

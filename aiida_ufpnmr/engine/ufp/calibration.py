@@ -46,13 +46,14 @@ class Sample:
         group: str,
     ) -> None:
         """Take one structure with the variances of its design rows."""
-        found = potential.compute(atoms)
+        found, label = potential.compute(atoms), energy(atoms)
+        assert label is not None
         self.forces_error.append((found.forces - forces(atoms)).ravel())
         self.forces_variance.append(variances[N_LEADING:])
         self.species.append(np.repeat(types, 3))
         self.forces_fold.append(np.full(3 * len(atoms), fold))
         self.forces_group.append(np.full(3 * len(atoms), group))
-        self.energy_error.append((found.energy - energy(atoms)) / len(atoms))
+        self.energy_error.append((found.energy - label) / len(atoms))
         self.energy_variance.append(variances[0] / len(atoms) ** 2)
         self.energy_fold.append(fold)
         self.energy_group.append(group)
@@ -98,11 +99,12 @@ def expected_and_real(potential: UltraFastPotential, dataset: Dataset) -> dict:
     """
     force_errors, force_expected, force_groups, energy_errors, energy_expected = [], [], [], [], []
     for atoms, group in zip(dataset, dataset.groups):
-        found, expected = potential.compute(atoms), uncertainty(potential, atoms)
+        found, expected, label = potential.compute(atoms), uncertainty(potential, atoms), energy(atoms)
+        assert label is not None
         force_errors.append((found.forces - forces(atoms)).ravel())
         force_expected.append(expected.forces.ravel())
         force_groups.append(np.full(3 * len(atoms), group))
-        energy_errors.append((found.energy - energy(atoms)) / len(atoms))
+        energy_errors.append((found.energy - label) / len(atoms))
         energy_expected.append(expected.energy / len(atoms))
     return {
         'forces': coverage(

@@ -91,11 +91,11 @@ def with_walls(potential: PotentialContent) -> tuple[dict[Pair, PairTerm], str]:
             worst = max(worst, (error[at], '-'.join(name), r[at], 2 * term.values(r[at : at + 1])[0]))
     lowest = max(term.grid.start for term in pairs.values())
     lost = f'the straight lines that pairs go on as below {lowest:.2f} Å'
-    error, name, r, wall = worst
-    if name:
+    off, where, below, wall = worst
+    if where:
         lost += (
-            f'; from the first knots down to there they are written as splines, off by {error:.2g} eV at most '
-            f'({name} at {r:.2f} Å, where the wall is {wall:.2g} eV)'
+            f'; from the first knots down to there they are written as splines, off by {off:.2g} eV at most '
+            f'({where} at {below:.2f} Å, where the wall is {wall:.2g} eV)'
         )
     return pairs, lost
 

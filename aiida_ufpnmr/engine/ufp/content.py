@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +24,7 @@ class PotentialContent:
         species: chemical symbols, in order of atomic number.
         one_body: (s,) energy of each species.
         pairs: the term of each pair of species, the first not after the second in ``species``.
-        triplets: the term of each centre and pair of neighbours, ordered likewise; empty where there is no three-
-            body energy.
+        triplets: the term of each centre and pair of neighbours, ordered likewise; empty without three-body energy.
         closest_distance: (s, s) the shortest distance of each pair in the training data.
         settings: of the fit; ``None`` where they are not known, as in the formats of other programs.
         training_sha256: content hash of the training set.
@@ -64,7 +64,7 @@ class PotentialContent:
     def identity(self) -> str:
         """SHA-256 over everything that an energy depends on."""
         digest = hashlib.sha256(repr(self.species).encode())
-        arrays = [self.one_body, self.closest_distance]
+        arrays: list[Any] = [self.one_body, self.closest_distance]
         for pair in self.pairs.values():
             arrays += [pair.grid.breaks, pair.coefficients]
         for triplet in self.triplets.values():

@@ -77,15 +77,16 @@ def design_rows(
             weights[1:N_LEADING] = 1.0 / (settings.stress_error_GPa * GPA * atoms.cell.volume)
             labels[1:N_LEADING] = tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] * atoms.cell.volume
         weights[N_LEADING:] = 1000.0 / settings.forces_error_meV_per_angstrom
-        labels[N_LEADING:] = forces(atoms).ravel()
+        components = forces(atoms)
+        assert components is not None
+        labels[N_LEADING:] = components.ravel()
         return Rows(index=index, types=types, design=design, labels=labels, weights=weights)
 
     return in_order(make, indices)
 
 
 def in_order(make: Callable[[int], T], indices: Iterable[int]) -> Iterator[T]:
-    """Results of ``make`` for each index, on all cores, a few ahead; in order, so that sums do not depend on the
-    cores."""
+    """Results of ``make`` for each index, on all cores, a few ahead; in order, so that sums are always the same."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         waiting = []

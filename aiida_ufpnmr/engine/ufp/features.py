@@ -25,8 +25,7 @@ def features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
 
 
 def local_features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
-    """Design rows of the energies of single atoms, (n_atoms, n_columns); their sum is the energy row of the
-    structure."""
+    """Design rows (n_atoms, n_columns) of the energies of single atoms; their sum is that of the structure."""
     rows = np.zeros((basis.n_columns, len(atoms)))
     _enter_all(atoms, types, basis, rows, False)
     return rows.T
@@ -40,8 +39,7 @@ def _enter_all(atoms: Atoms, types: np.ndarray, basis: Basis, rows: np.ndarray, 
     found = neighbour_list(positions, cell, atoms.pbc, basis.layout.cutoff)
     _fill(
         positions, types[order], found.start, found.index, found.shift @ cell, order, basis.layout,
-        *basis.column_tables,
-        rows, gradients,
+        *basis.column_tables, rows, gradients,
     )  # fmt: skip
 
 
@@ -66,8 +64,7 @@ def _add_gradient(row, atom, centre, vector, gx, gy, gz):
 def _fill(positions, types, start, index, offset, order, layout, pair_columns, triplet_columns, rows, gradients):
     """Enter all terms into rows (n_columns, m).
 
-    With ``gradients`` entry 0 of a row is the energy, and virial and forces follow. Without, entries are energies by
-    atom.
+    With ``gradients`` entry 0 of a row is the energy, and virial and forces follow; without, entries are the atoms'.
     """
     n = len(positions)
     n_species, _, partners = layout.bond_grid.shape

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aiida_ufpnmr.engine import figure_style
-from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE, plain_ticks
+from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE
 from aiida_ufpnmr.engine.ufp.metrics import Predictions
 
 #: Of the species, as many as the eye tells apart (Okabe and Ito).
@@ -47,7 +49,7 @@ def _plot_energies(predictions: Predictions, parity: Axes, difference: Axes) -> 
     error = 1000 * (predictions.energy - predictions.energy_label)
     found = predictions.energy - predictions.energy_label.mean()
     parity.plot(label, label, color=GREY, lw=1.0, zorder=0)
-    style = {'ls': 'none', 'marker': 'o', 'ms': 4.5, 'alpha': 0.7, 'mew': 0, 'color': BLUE}
+    style: dict[str, Any] = {'ls': 'none', 'marker': 'o', 'ms': 4.5, 'alpha': 0.7, 'mew': 0, 'color': BLUE}
     parity.plot(label, found, **style)
     difference.axhline(0, color=GREY, lw=1.0)
     difference.plot(label, error, **style)
@@ -68,7 +70,8 @@ def _plot_forces(predictions: Predictions, parity: Axes, difference: Axes) -> No
     names, kind = np.unique(predictions.species, return_inverse=True)
     colours = np.array([COLOURS[k % len(COLOURS)] for k in range(len(names))])
     label, found = predictions.forces_label[order].ravel(), predictions.forces[order].ravel()
-    style = {'s': 5, 'c': np.repeat(colours[kind[order]], 3), 'lw': 0, 'alpha': 0.5, 'rasterized': True, 'zorder': 2}
+    style: dict[str, Any] = {'s': 5, 'lw': 0, 'alpha': 0.5, 'rasterized': True, 'zorder': 2}
+    style['c'] = np.repeat(colours[kind[order]], 3)
     parity.scatter(label, found, **style)
     difference.scatter(label, 1000 * (found - label), **style)
     error = 1000 * (predictions.forces - predictions.forces_label)
@@ -90,22 +93,8 @@ def plot_calibration(coverage: dict, axis: Axes) -> None:
 
 def plot_learning_curve(curve: dict, axis: Axes) -> None:
     """RMSE of the forces against the number of structures."""
-    structures = np.array(curve['structures'], float)
-    withheld, spread = (np.array(curve[f'forces_rmse_meV_per_angstrom{end}'], float) for end in ('', '_spread'))
-    band = {'color': BLUE, 'alpha': 0.2, 'lw': 0, 'label': 'spread over folds'}
-    axis.fill_between(structures, withheld - spread, withheld + spread, **band)
-    axis.plot(structures, withheld, color=BLUE, marker='o', ms=5, lw=1.8, label='withheld groups')
-    axis.plot(
-        structures,
-        curve['train_forces_rmse_meV_per_angstrom'],
-        color=ORANGE,
-        marker='s',
-        ms=4,
-        lw=1.4,
-        label='training',
-    )
-    axis.set(xscale='log', yscale='log')
-    plain_ticks(axis)
+    error = 'forces_rmse_meV_per_angstrom'
+    figure_style.plot_learning_curve(curve, axis, 'structures', error, f'train_{error}')
     axis.set_xlabel('structures')
     axis.set_ylabel('RMSE of force components (meV/Å)')
     if curve['forces_exponent'] is not None:

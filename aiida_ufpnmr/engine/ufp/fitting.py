@@ -109,9 +109,9 @@ def run_fit(
         problem.sample(sample, dataset, members, withholding, solution, f, share)
     total = problem.total(parts)
     del parts
-    saved = NormalEquations(basis.n_columns) if keep_equations else None
-    if saved is not None:
-        saved += total
+    kept = NormalEquations(basis.n_columns) if keep_equations else None
+    if kept is not None:
+        kept += total
     solution = total.solve(problem.penalty)
     final = problem.potential(solution.coefficients, closest)
     if test is not None:
@@ -151,9 +151,10 @@ def run_fit(
     if keep_posterior:
         final = dataclasses.replace(final, posterior=posterior)
     structures = len(dataset) + (0 if problem.base is None else problem.base.structures)
-    if saved is not None:
+    saved = None
+    if kept is not None:
         saved = SavedEquations(
-            equations=saved,
+            equations=kept,
             basis=basis,
             one_body=problem.one_body,
             closest_distance=final.closest_distance,

@@ -7,9 +7,8 @@ which forces and virial follow in one place.
 
 Sums run over neighbours in the order of the lists (by atom, then image), so that forces do not depend on what else the
 lists hold; only where atoms were wrapped into the cell when they were made shows in the last digit. With threads, each
-takes every so many-th atom and
-sums on its own, and the sums are added in the order of the threads: results depend on how many there are, not on
-which was first.
+takes every so many-th atom and sums on its own, and the sums are added in the order of the threads: results depend on
+how many there are, not on which was first.
 
 Indices in inner loops are unsigned (``np.uintp``), which spares Numba the check for counting from the end.
 """
@@ -135,8 +134,7 @@ def _widest(start):
 
 @njit(fastmath=MATH, error_model='numpy', inline='always')
 def _separate(wrapped, i, offsets, first, count, index, image, vector, square):
-    """Vectors (count, 4) from an atom to those in a row of a list, and their squares, four at a time and over the
-    end."""
+    """Vectors (count, 4) from an atom to a row of a list, and their squares, four at a time and over the end."""
     here = load4(wrapped, 4 * i)
     for q in range(0, count, 4):
         at = np.uintp(first + q)
@@ -254,8 +252,7 @@ def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, en
     for ti, tj, p in np.ndindex(tables.bond_grid.shape):
         nearest2[ti, tj] = min(nearest2[ti, tj], tables.grid_start[tables.bond_grid[ti, tj, p]] ** 2)
         farthest2[ti, tj] = max(farthest2[ti, tj], tables.grid_stop[tables.bond_grid[ti, tj, p]] ** 2)
-    # of the neighbours of one atom: which atoms, their species, the vectors to them, the gradient of its energy by
-    # these
+    # of the neighbours of one atom: which atoms, their species, the vectors to them, the gradient of its energy by these
     widest = _widest(lists.near_start) + SPARE
     atom, kind = np.empty(widest, np.int64), np.empty(widest, np.int64)
     vector, gradient, square = np.empty((widest, 4)), np.empty((widest, 4)), np.empty(widest)
@@ -263,8 +260,7 @@ def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, en
     intervals, bonds = np.empty((partners, widest), np.int64), np.empty((partners, widest, 4, 8), real)
     workspace = np.ones((13, widest))
     # of the triplets: where in the coefficients theirs begin, negative where they count for nothing; the place of the
-    # third
-    # side in its interval; the derivative of the coordinate on the grid over the length
+    # third side in its interval; the derivative of the coordinate on the grid over the length
     most = widest * (widest - 1) // 2
     block, place, per_length = np.empty(most), np.empty(most, real), np.empty(most, real)
     contracted, derivatives = np.empty((most, 12), real), np.empty((4, most))
@@ -315,9 +311,8 @@ def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, en
 def _bonds(tables, ti, partner, count, kind, square, workspace, intervals, bonds):
     """The functions along the bonds to all neighbours, for partners of one species.
 
-    Sets, for each neighbour, its interval and four rows of eight in ``bonds``: the value of a function four times
-        over, and
-    its slope over the length four times over.
+    Sets, for each neighbour, its interval and four rows of eight in ``bonds``: the value of a function four times over,
+    and its slope over the length four times over.
     """
     m = workspace.shape[1]
     for k in range(np.uintp(count)):
@@ -444,8 +439,7 @@ def _contract(tables, count, kind, bonds, block, contracted):
 
 @njit(fastmath=MATH, error_model='numpy', forceinline=True)
 def _close(count, contracted, place, per_length, derivatives):
-    """Contract with the third side, four triplets at a time: energy, derivatives over the lengths of the three
-    sides."""
+    """Contract with the third side, four triplets at a time: energy, derivatives over the lengths of the sides."""
     m = derivatives.shape[1]
     for t in range(0, count * (count - 1) // 2, 4):
         u = load4(place, t)

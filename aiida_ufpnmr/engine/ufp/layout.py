@@ -51,7 +51,8 @@ def lay_out(species: Sequence[str], pairs: Mapping[Pair, Grid], triplets: Mappin
         return numbers.setdefault(grid, len(numbers))
 
     pair_grid, bond_grid = np.empty((s, s), np.int64), np.empty((s, s, s), np.int64)
-    triplet_index, third_grid = np.zeros((s, s, s), np.int64), []
+    triplet_index = np.zeros((s, s, s), np.int64)
+    third_grid: list[int] = []
     for (a, b), grid in pairs.items():
         pair_grid[at[a], at[b]] = pair_grid[at[b], at[a]] = number(grid)
     for (centre, first, second), grids in triplets.items():

@@ -19,9 +19,8 @@ def learning_curve(dataset: Dataset, settings: PotentialSettings) -> dict:
 
     Returns:
         Lists over sizes: ``structures`` (mean over folds), withheld and training RMSE of the forces (meV/Å) and
-            withheld of
-        the energy (meV/atom), their standard deviations over folds (``..._spread``), and the exponent of the forces'
-        error in the number of structures over the second half of the curve.
+        withheld of the energy (meV/atom), their standard deviations over folds (``..._spread``), and the exponent of
+        the forces' error in the number of structures over the second half of the curve.
 
     Raises:
         InputError: the structures are of one group, so nothing can be withheld.

@@ -69,7 +69,7 @@ def _mae(errors: np.ndarray) -> float | None:
     return float(np.mean(np.abs(errors))) if errors.size else None
 
 
-def _by(kinds: np.ndarray, errors: np.ndarray) -> dict[str, float]:
+def _by(kinds: np.ndarray, errors: np.ndarray) -> dict[str, float | None]:
     return {str(kind): _rmse(errors[kinds == kind]) for kind in np.unique(kinds)}
 
 
@@ -92,16 +92,16 @@ def predict(predictions: Iterable[tuple[UltraFastPotential, Dataset]]) -> Predic
                     found = potential.compute(atoms)
                 except InputError as error:
                     raise InputError(f'{dataset.source}, structure {number}: {error}') from None
-                if energy(atoms) is not None:
-                    energies.append((found.energy / len(atoms), energy(atoms) / len(atoms)))
+                if (energy_label := energy(atoms)) is not None:
+                    energies.append((found.energy / len(atoms), energy_label / len(atoms)))
                     energy_groups.append(group)
                 if forces(atoms) is not None:
                     all_forces.append((found.forces, forces(atoms)))
                     species += atoms.get_chemical_symbols()
                     forces_groups += [group] * len(atoms)
-                if stress(atoms) is not None and found.stress is not None:
+                if (stress_label := stress(atoms)) is not None and found.stress is not None:
                     upper = np.triu_indices(3)
-                    stresses.append((found.stress[upper] / GPA, stress(atoms)[upper] / GPA))
+                    stresses.append((found.stress[upper] / GPA, stress_label[upper] / GPA))
                     stress_groups.append(group)
                 bar.update()
     force_pairs = [np.concatenate(side) for side in zip(*all_forces)] if all_forces else [np.zeros((0, 3))] * 2
@@ -122,6 +122,5 @@ def predict(predictions: Iterable[tuple[UltraFastPotential, Dataset]]) -> Predic
 
 
 def potential_errors(predictions: Iterable[tuple[UltraFastPotential, Dataset]]) -> dict:
-    """Errors over one or more pairs of a potential and the structures that it is to predict; see
-    :class:`Predictions`."""
+    """Errors of :func:`predict`; see :meth:`Predictions.errors`."""
     return predict(predictions).errors()

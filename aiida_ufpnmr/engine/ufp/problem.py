@@ -18,12 +18,7 @@ from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations, Sol
 from aiida_ufpnmr.engine.ufp.basis import Basis, make_basis
 from aiida_ufpnmr.engine.ufp.calibration import Sample
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
-from aiida_ufpnmr.engine.ufp.equations import (
-    EquationsBuilder,
-    design_rows,
-    reference_energies,
-    species_numbers,
-)
+from aiida_ufpnmr.engine.ufp.equations import EquationsBuilder, design_rows, reference_energies, species_numbers
 from aiida_ufpnmr.engine.ufp.features import N_LEADING
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.repulsion import extend_wall
@@ -46,8 +41,7 @@ def closest_distances(dataset: Dataset, species: tuple[str, ...], cutoff: float)
 
 
 def choose_basis(dataset: Dataset, settings: PotentialSettings) -> tuple[PotentialSettings, Basis]:
-    """Settings with their resolution filled in, as fine as the data carry where they leave it open; and the basis of
-    them.
+    """Settings with their resolution, as fine as the data carry where they leave it open; and their basis.
 
     The three-body grid is refined as long as force components are at least four times as many as the columns, up to
     eight intervals along a bond: finer grids gained nothing on Li-P-S crystals and glasses.
@@ -89,7 +83,7 @@ class Problem:
     dataset: Dataset
     basis: Basis
     one_body: np.ndarray
-    penalty: sparse.csc_matrix
+    penalty: sparse.csc_array
     settings: PotentialSettings
     sha256: str
     base: SavedEquations | None = None
@@ -144,9 +138,8 @@ class Problem:
         missing = set(self.basis.species) - set(drawn.species)
         if missing and self.base is None:
             raise InputError(
-                f'{self.dataset.source}: the groups that resample {self.settings.resample} '
-                f'draws hold no {min(missing)}; '
-                'choose another seed'
+                f'{self.dataset.source}: the groups that resample {self.settings.resample} draws hold no {min(missing)}'
+                '; choose another seed'
             )
         return dataclasses.replace(self, dataset=drawn)
 

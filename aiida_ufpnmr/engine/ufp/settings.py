@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -140,7 +141,7 @@ class PotentialSettings:
         value = getattr(self, name)
         if not isinstance(value, Mapping):
             return value
-        standard = next(field.default for field in dataclasses.fields(self) if field.name == name)
+        standard: Any = next(field.default for field in dataclasses.fields(self) if field.name == name)
         return next((value[kind] for kind in (*kinds, DEFAULT) if kind in value), standard)
 
     def stated_pair_knots(self, pair: Pair) -> list[float] | None:

@@ -109,8 +109,7 @@ class Grid:
 
     @cached_property
     def functions(self) -> np.ndarray:
-        """(n, 4, 4) on each interval the four functions, lowest index first, as powers of t from 0 to 1, lowest
-        first."""
+        """(n, 4, 4) on each interval the four functions in order, as powers of t from 0 to 1, lowest first."""
         if self.is_uniform:
             return np.broadcast_to(_CUBICS, (self.n_intervals, 4, 4))
         return _local_cubics(self.knots)
@@ -130,7 +129,7 @@ class Grid:
         """Number of functions, the first ones, that vanish at ``r`` (Å) and beyond."""
         return int(np.searchsorted(self.breaks[1:], r * (1 + _ROUNDING), 'right'))
 
-    def design_matrix(self, r: np.ndarray, derivative: int = 0) -> np.ndarray:
+    def design_matrix(self, r: np.ndarray | float, derivative: int = 0) -> np.ndarray:
         """Values (or derivatives) of all functions at ``r``, (len(r), n + 3); zero outside the grid."""
         return _design_matrix(np.atleast_1d(np.asarray(r, float)), np.array(self.breaks), self.functions, derivative)
 

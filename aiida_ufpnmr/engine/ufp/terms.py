@@ -13,8 +13,8 @@ from aiida_ufpnmr.engine.ufp.splines import TRIM, Grid
 
 Pair = tuple[str, str]
 Triplet = tuple[str, str, str]
-#: The bonds to the first and to the second neighbour, and the third side between these.
-TripletGrids = tuple[Grid, Grid, Grid]
+#: Three: the bonds to the first and to the second neighbour, and the third side between these.
+TripletGrids = tuple[Grid, ...]
 
 #: Differences under exchange of equal neighbours below this share of the largest coefficient are round-off.
 _SYMMETRIC = 1e-6

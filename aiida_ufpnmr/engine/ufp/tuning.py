@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -94,7 +95,8 @@ class _Search:
             return None
         if problem.basis.n_columns > MOST_COLUMNS:
             return None
-        rows = dataclasses.replace(settings, **dict.fromkeys(PENALTIES, 1.0))
+        ones: dict[str, Any] = dict.fromkeys(PENALTIES, 1.0)
+        rows = dataclasses.replace(settings, **ones)
         if self._kept is None or self._kept[0] != rows:
             self._kept = None  # free the old ones first
             self._kept = (rows, [problem.equations(members) for members in self.folds])
@@ -130,13 +132,16 @@ def tune(
         errors = search.errors(trial)
         return np.inf if errors is None else errors.score(reference)
 
-    best = CoordinateSearch(
-        grid=grid,
-        score=score,
-        threshold=lambda lowest: lowest - LEAST_GAIN,
-        shown=lambda best, _: f'{search.errors(best).forces:.0f} meV/Å',
-    ).run(begin, sweeps)
+    def shown(best: PotentialSettings, _: float) -> str:
+        errors = search.errors(best)
+        assert errors is not None, 'settings whose errors are infinite are never the best'
+        return f'{errors.forces:.0f} meV/Å'
+
+    best = CoordinateSearch(grid=grid, score=score, threshold=lambda lowest: lowest - LEAST_GAIN, shown=shown).run(
+        begin, sweeps
+    )
     chosen = search.errors(best)
+    assert chosen is not None
     return best, {
         'forces_rmse_meV_per_angstrom_before': reference.forces,
         'energy_rmse_meV_per_atom_before': reference.energy,

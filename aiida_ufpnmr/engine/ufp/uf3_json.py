@@ -2,8 +2,7 @@
 
 Today a file holds ``coefficients`` by interaction, those of a triplet as a table (bond, bond, third side), and
 ``knots``. Early files, such as that of the paper, have ``solution`` in place of ``coefficients``, with the table of a
-triplet pressed into a
-list: entries that no triangle can reach, the trimmed ones, and those that follow from symmetry are left out.
+triplet pressed into a list: entries that no triangle can reach, trimmed ones, and those by symmetry are left out.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ def write_json(potential: PotentialContent, path) -> list[str]:
     for name, term in pairs.items():
         coefficients['-'.join(name)] = clamped_pair(term).tolist()
         knots['-'.join(name)] = term.grid.clamped_knots.tolist()
-    for name, triplet in potential.triplets.items():
-        coefficients['-'.join(name)] = clamped_triplet(triplet).tolist()
-        knots['-'.join(name)] = [grid.clamped_knots.tolist() for grid in triplet.grids]
+    for three, triplet in potential.triplets.items():
+        coefficients['-'.join(three)] = clamped_triplet(triplet).tolist()
+        knots['-'.join(three)] = [grid.clamped_knots.tolist() for grid in triplet.grids]
     content = {
         'coefficients': coefficients,
         'knots': knots,
@@ -114,7 +113,7 @@ def _trims(content: Mapping) -> tuple[int, int]:
     for name, standard in (('leading_trim', 0), ('trailing_trim', TRIM)):
         value = content.get(name, standard)
         trims.append(int(value.get('3', standard) if isinstance(value, Mapping) else value))
-    return tuple(trims)
+    return trims[0], trims[1]
 
 
 def decompressed(
@@ -136,7 +135,7 @@ def decompressed(
         counts &= sum(others) > _along(axis, k[:-4])
         function = np.arange(shape[axis])
         counts &= _along(axis, (function >= trims[0]) & (function < shape[axis] - trims[1]))
-    alike = [(0, 1, 2)]
+    alike: list[tuple[int, ...]] = [(0, 1, 2)]
     if species[1] == species[2] and np.array_equal(knots[0], knots[1]):
         alike.append((1, 0, 2))
         if species[0] == species[1] and np.array_equal(knots[0], knots[2]):

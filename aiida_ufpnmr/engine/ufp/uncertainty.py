@@ -69,8 +69,7 @@ def extrapolation_grade(potential: UltraFastPotential, atoms: Atoms) -> np.ndarr
 def _posterior(potential: UltraFastPotential) -> Posterior:
     if potential.posterior is None:
         raise InputError(
-            f'{potential.source}: holds no posterior, so its uncertainty is not known; fit '
-            'it again, to .h5 and without '
-            '--no-posterior'
+            f'{potential.source}: holds no posterior, so its uncertainty is not known; fit it again, to .h5 and '
+            'without --no-posterior'
         )
     return potential.posterior
