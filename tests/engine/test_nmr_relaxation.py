@@ -121,10 +121,10 @@ def test_t1_of_a_tumbling_tensor_is_that_of_the_textbook(name, factor):
     # (3/200)(2I + 3)/(I²(2I − 1)): 1/50 for I = 3/2, 3/40 for I = 1
     expected = 1 / (factor * (1 + asymmetry(rigid) ** 2 / 3) * coupling**2 * (j[0] + 4 * j[1]))
     assert found.verdict == RESOLVED
-    assert found.t1_ci95_s[0] < expected < found.t1_ci95_s[1]
+    assert found.t1_s_ci95[0] < expected < found.t1_s_ci95[1]
     assert found.t1_s == pytest.approx(expected, rel=0.06)  # frames see the exponential in steps of τ/20
     if name == '7Li':
-        initial = 0.2 / found.parts_s[0] + 0.8 / found.parts_s[1]
+        initial = 0.2 / found.t1_parts_s[0] + 0.8 / found.t1_parts_s[1]
         assert 1 / found.t1_s == pytest.approx(initial)
 
 

@@ -47,15 +47,15 @@ def test_kernel_equals_its_plain_twin(window, residence):
 @pytest.mark.parametrize('size', [7, 100, 1499])
 def test_frames_that_come_in_parts_give_the_same_hops(size):
     _, positions = two_site_paths(n_ions=5, n_frames=1500, rate_per_frame=0.02)
-    whole = find_hops(positions, STEP_PS)
+    at_once = find_hops(positions, STEP_PS)
     finder = HopFinder(5, STEP_PS)
     for start in range(0, 1500, size):
         finder.add(positions[start : start + size])
         assert len(finder._kept) <= finder.window + finder.residence
     parts = finder.hops()
-    np.testing.assert_array_equal(parts.ion, whole.ion)
-    np.testing.assert_array_equal(parts.frame, whole.frame)
-    np.testing.assert_allclose(parts.target, whole.target, atol=1e-9)  # running means begin anew with each part
+    np.testing.assert_array_equal(parts.ion, at_once.ion)
+    np.testing.assert_array_equal(parts.frame, at_once.frame)
+    np.testing.assert_allclose(parts.target, at_once.target, atol=1e-9)  # running means begin anew with each part
 
 
 @pytest.mark.parametrize('distance', [2.5, 3.5])

@@ -13,7 +13,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
 from aiida_ufpnmr.engine.nmr.relaxation_times import Rule, curve_points, inverse_laplace
 from aiida_ufpnmr.engine.nmr.runs import TensorSettings
-from aiida_ufpnmr.engine.nmr.spin_lattice import RESOLVED, spin_lattice_relaxation
+from aiida_ufpnmr.engine.nmr.spin_lattice import RESOLVED, SpinLattice, spin_lattice_relaxation
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.timeseries.decay import DECAY
@@ -53,19 +53,6 @@ class RelaxationPeak(Record):
 
 
 @dataclass(frozen=True)
-class SpinLatticeTime(Record):
-    """T1 at one Larmor frequency."""
-
-    larmor_MHz: float = quantity('MHz', 'Larmor frequency')
-    t1_s: float = quantity('s', '1/rate of the initial recovery; null where it is not resolved')
-    t1_s_ci95: tuple[float, float] = quantity('s', 'its 95 % interval')
-    t1_parts_s: tuple[float, float] = quantity('s', 'for I = 3/2 the parts of weights 1/5 and 4/5')
-    spectral_density_khz2_ns: tuple[float, float] = quantity('kHz² ns', 'J at the frequency and at twice of it')
-    spectral_density_error_khz2_ns: tuple[float, float] = quantity('kHz² ns', 'their standard errors')
-    verdict: str = quantity('', 'resolved, or why not')
-
-
-@dataclass(frozen=True)
 class RelaxationResult(Result):
     """Points of the correlation function, and the distribution of relaxation times behind it."""
 
@@ -84,7 +71,7 @@ class RelaxationResult(Result):
     rule: str = quantity('', 'rule that chose the penalty, or given')
     strength: float = quantity('', 'strength of the penalty')
     peaks: tuple[RelaxationPeak, ...] = quantity('', 'from fast to slow', default=())
-    t1: tuple[SpinLatticeTime, ...] = quantity('', 'at the Larmor frequencies', default=())
+    t1: tuple[SpinLattice, ...] = quantity('', 'at the Larmor frequencies', default=())
 
     @property
     def headline(self) -> str:
@@ -185,18 +172,7 @@ def relaxation(source: TensorSource, settings: RelaxationSettings) -> Relaxation
             )
             for peak in peaks
         ),
-        t1=tuple(
-            SpinLatticeTime(
-                larmor_MHz=one.larmor_mhz,
-                t1_s=one.t1_s,
-                t1_s_ci95=one.t1_ci95_s,
-                t1_parts_s=one.parts_s,
-                spectral_density_khz2_ns=tuple(one.density_khz2_ns.tolist()),
-                spectral_density_error_khz2_ns=tuple(one.density_error.tolist()),
-                verdict=one.verdict,
-            )
-            for one in rates
-        ),
+        t1=tuple(rates),
     )
 
 

@@ -221,7 +221,7 @@ def polycrystals(
     first = max(curve.fit.first_lag if np.isfinite(curve.fit.first_lag) else curve.lag[1], curve.lag[1]) * 1e-3
     lag = np.geomspace(first, max(100 * slowest, 1e3 * first), 600)
     inside, plateau = _within_grains(curve, lag * 1e3)
-    kept = float(np.clip(residual.cell / residual.total, 0.0, plateau))
+    kept = float(np.clip(residual.share_of_cell_mean, 0.0, plateau))
     found = []
     for d, temperature in zip(diffusion_cm2_per_s, temperatures):
         mixing = NS_PER_NM2_S_CM2 * settings.mixing_nm**2 / (6 * d)

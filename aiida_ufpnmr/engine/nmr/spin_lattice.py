@@ -25,6 +25,7 @@ from scipy.stats import t as student
 from aiida_ufpnmr.engine.efg.isotopes import Isotope
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, EfgRuns
+from aiida_ufpnmr.engine.records import Record, quantity
 
 #: <ω_Q ω_Q'> over directions of the field, in units of V:V'.
 POWDER = 2 / 15
@@ -40,25 +41,16 @@ TOO_COARSE = 'frames are too far apart for this frequency'
 
 
 @dataclass(frozen=True)
-class SpinLattice:
-    """Relaxation at one Larmor frequency.
+class SpinLattice(Record):
+    """T1 at one Larmor frequency."""
 
-    Attributes:
-        larmor_mhz: ω0/2π.
-        density_khz2_ns, density_error: (2,) J at ω0 and 2ω0, and their standard errors.
-        t1_s: 1/rate of the initial recovery; NaN where it is not resolved.
-        t1_ci95_s: its interval.
-        parts_s: for I = 3/2 the time constants of the parts with weights 1/5 and 4/5; NaN for other spins.
-        verdict: ``resolved``, or why not.
-    """
-
-    larmor_mhz: float
-    density_khz2_ns: np.ndarray
-    density_error: np.ndarray
-    t1_s: float
-    t1_ci95_s: tuple[float, float]
-    parts_s: tuple[float, float]
-    verdict: str
+    larmor_MHz: float = quantity('MHz', 'Larmor frequency')
+    t1_s: float = quantity('s', '1/rate of the initial recovery; null where it is not resolved')
+    t1_s_ci95: tuple[float, float] = quantity('s', 'its 95 % interval')
+    t1_parts_s: tuple[float, float] = quantity('s', 'for I = 3/2 the parts of weights 1/5 and 4/5')
+    spectral_density_khz2_ns: tuple[float, float] = quantity('kHz² ns', 'J at the frequency and at twice of it')
+    spectral_density_error_khz2_ns: tuple[float, float] = quantity('kHz² ns', 'their standard errors')
+    verdict: str = quantity('', 'resolved, or why not')
 
 
 def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_mhz: Sequence[float]) -> list[SpinLattice]:
@@ -126,15 +118,22 @@ def _mean(parts: list[np.ndarray]) -> tuple[float, float, float]:
 
 
 def _relaxation(larmor, values, errors, freedom, verdict, spin) -> SpinLattice:
-    nothing = (np.nan, np.nan)
-    if verdict != RESOLVED:
-        return SpinLattice(larmor, values, errors, np.nan, nothing, nothing, verdict)
-    factor = 3 / 40 * (2 * spin + 3) / (spin**2 * (2 * spin - 1)) * (2 * np.pi) ** 2 * 1e6 * 1e-9  # kHz² ns to Hz² s
-    rate = factor * (values[0] + 4 * values[1])
-    # on a logarithmic scale, on which the mean of squares is nearly symmetric
-    wide = student.ppf(0.975, max(freedom, 1.0)) * factor * np.hypot(errors[0], 4 * errors[1]) / rate
-    parts = nothing
-    if spin == 1.5:
-        parts = tuple((1 / (0.5 * (2 * np.pi) ** 2 * 1e-3 * values)).tolist())
-    interval = float(np.exp(-wide) / rate), float(np.exp(wide) / rate)
-    return SpinLattice(larmor, values, errors, float(1 / rate), interval, parts, verdict)
+    t1, interval, parts = np.nan, (np.nan, np.nan), (np.nan, np.nan)
+    if verdict == RESOLVED:
+        # kHz² ns to Hz² s
+        factor = 3 / 40 * (2 * spin + 3) / (spin**2 * (2 * spin - 1)) * (2 * np.pi) ** 2 * 1e6 * 1e-9
+        rate = factor * (values[0] + 4 * values[1])
+        # on a logarithmic scale, on which the mean of squares is nearly symmetric
+        wide = student.ppf(0.975, max(freedom, 1.0)) * factor * np.hypot(errors[0], 4 * errors[1]) / rate
+        t1, interval = float(1 / rate), (float(np.exp(-wide) / rate), float(np.exp(wide) / rate))
+        if spin == 1.5:
+            parts = tuple((1 / (0.5 * (2 * np.pi) ** 2 * 1e-3 * values)).tolist())
+    return SpinLattice(
+        larmor_MHz=larmor,
+        t1_s=t1,
+        t1_s_ci95=interval,
+        t1_parts_s=parts,
+        spectral_density_khz2_ns=tuple(values.tolist()),
+        spectral_density_error_khz2_ns=tuple(errors.tolist()),
+        verdict=verdict,
+    )
