@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from processes import caged, hopping, random_walk
 from two_site import two_site_paths
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.transport import HopSettings, find_hops, hop_rate
-from aiida_ufpnmr.engine.transport.hops import HopFinder, _find_hops
+from aiida_ufpnmr.engine.transport.hops import HOPS, NO_HOPS, RATTLING, HopFinder, _find_hops
 
 STEP_PS = 0.1
 
@@ -37,7 +38,7 @@ def test_kernel_equals_its_plain_twin(window, residence):
     _, positions = two_site_paths(n_ions=2, n_frames=1500, rate_per_frame=0.02)
     for ion in range(2):
         path = np.ascontiguousarray(positions[:, ion])
-        frames, places, _, _ = _find_hops(path, window, 1.5, residence, 20, np.zeros(3), 0, 0)
+        frames, places, _, _ = _find_hops(path, window, 1.5, residence, 20, np.zeros(3), 0, 0, np.zeros(2))
         expected_frames, expected_places = plain_hops(path, window, 1.5, residence, 20)
         assert len(frames) > 5
         np.testing.assert_array_equal(frames, expected_frames)
@@ -66,7 +67,7 @@ def test_rate_of_a_two_site_process_lies_within_the_interval(rate_per_frame, dis
         _, positions = two_site_paths(seed, 20, 8000, rate_per_frame, distance)
         rate = hop_rate(find_hops(positions, STEP_PS))
         k = rate_per_frame / (STEP_PS * 1e-12)
-        assert rate.corrected
+        assert rate.corrected and rate.verdict == HOPS
         assert rate.rate_per_s == pytest.approx(k, rel=0.08 + 4 / np.sqrt(20 * 8000 * rate_per_frame))
         held += rate.ci95_per_s[0] <= k <= rate.ci95_per_s[1]
     assert held >= 4  # of five intervals of 95 %
@@ -124,9 +125,27 @@ def test_hops_know_their_ion_time_and_length():
 def test_ions_that_only_rattle_do_not_hop_and_the_upper_limit_says_how_rarely():
     _, positions = two_site_paths(rate_per_frame=0.0)
     rate = hop_rate(find_hops(positions, STEP_PS))
-    assert rate.rate_per_s == 0 and rate.ci95_per_s[0] == 0
+    assert rate.verdict == NO_HOPS and rate.rate_per_s == 0 and rate.ci95_per_s[0] == 0
     # Garwood: no event in the exposure allows 3.69 of them
     assert rate.ci95_per_s[1] == pytest.approx(3.689 / (30 * 3000 * STEP_PS * 1e-12), rel=0.05)
+
+
+@pytest.mark.parametrize('amplitude, tau', [(0.5, 5), (0.5, 20), (0.5, 100), (0.5, 300), (0.7, 20)])
+def test_excursions_of_caged_ions_are_no_hops(amplitude, tau):
+    for seed in range(10):
+        rate = hop_rate(find_hops(caged(np.random.default_rng(seed), 400, 24, tau, amplitude), STEP_PS))
+        assert rate.verdict in (RATTLING, NO_HOPS) and rate.ci95_per_s[0] == 0
+
+
+def test_ions_that_walk_without_a_place_to_rest_do_not_hop():
+    assert hop_rate(find_hops(random_walk(np.random.default_rng(0), 400, 24), STEP_PS)).verdict == RATTLING
+
+
+@pytest.mark.parametrize('amplitude, tau', [(0.0, 1), (0.3, 1), (0.3, 5), (0.3, 20), (0.4, 5)])
+def test_hops_of_ions_that_rattle_are_hops(amplitude, tau):
+    rng = np.random.default_rng(0)
+    paths = hopping(rng, 4000, 20, 0.01) + caged(rng, 4000, 20, tau, amplitude)
+    assert hop_rate(find_hops(paths, STEP_PS)).verdict == HOPS
 
 
 def test_a_short_trajectory_and_senseless_settings_are_refused():

@@ -15,7 +15,7 @@ from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.structure.sites import find_sites
 from aiida_ufpnmr.engine.trajectories.paths import PathSettings
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
-from aiida_ufpnmr.engine.transport.hops import Hops, HopSettings, find_hops, hop_rate
+from aiida_ufpnmr.engine.transport.hops import RATTLING, Hops, HopSettings, find_hops, hop_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,6 +55,8 @@ class HopsResult(Result):
     return_fraction: float = quantity('', 'share of hops that lead back', default=np.nan)
     successive_hop_cosine: float = quantity('', 'mean cosine of the angle to the next hop', default=np.nan)
     hop_dispersion: float = quantity('', 'width of the interval over that of a Poisson count', default=np.nan)
+    hops_by_chance: float = quantity('', 'hops that rattling alone would seem to make', default=np.nan)
+    verdict: str = quantity('', 'hops, or what speaks against them: then the interval begins at zero', default='')
     hops_between_sites: dict | None = quantity('', 'hops by site before and after', default=None)
     site_changes: int | None = quantity('', 'changes of site', default=None)
     site_changes_with_hop: int | None = quantity('', 'of these, with a hop of the same ion', default=None)
@@ -71,6 +73,9 @@ class HopsResult(Result):
 
     @property
     def remarks(self) -> list[str]:
+        if self.verdict == RATTLING:
+            words = f'Ions that only rattle would seem to hop {self.hops_by_chance:.2g} times: no hop is certain.'
+            return [f'{words} Raise --threshold-angstrom.']
         if self.hop_rate_corrected:
             return []
         return ['Hops follow one another too fast for the residence time: the rate is a lower limit.']
@@ -157,6 +162,8 @@ def hops(source: PathSource, settings: HopsSettings) -> HopsResult:
         return_fraction=rate.return_fraction,
         successive_hop_cosine=rate.successive_cosine,
         hop_dispersion=rate.dispersion,
+        hops_by_chance=found.by_chance,
+        verdict=rate.verdict,
         shown_atom=paths.index[busiest],
         shown_time_ps=time_ps,
         shown_displacement_angstrom=displacement,

@@ -27,6 +27,11 @@ MEMORY = 20
 DEAD_TIME_ERROR = 0.25
 #: Into so many parts of time the hops are sorted to see whether they come in bursts.
 TIME_PARTS = (8, 16, 32)
+#: Excursions of rattling ions that chance would take for hops, as a share of the hops, that is let pass.
+MOST_BY_CHANCE = 0.1
+HOPS = 'hops'
+NO_HOPS = 'no hop within the trajectory'
+RATTLING = 'not told apart from rattling: the threshold is within its reach'
 #: Fewer ions than this say nothing about how much ions differ.
 FEWEST_IONS = 8
 
@@ -56,6 +61,7 @@ class Hops:
         origin, target: (n_hops, 3) anchors before and after, Å.
         n_ions, n_frames, step_ps: of the trajectory.
         window, residence: in frames, as used.
+        by_chance: hops expected of ions that rattle as these do between their hops, and never leave.
         settings: as given.
     """
 
@@ -68,6 +74,7 @@ class Hops:
     step_ps: float
     window: int
     residence: int
+    by_chance: float
     settings: HopSettings
 
     @property
@@ -95,6 +102,7 @@ class HopRate:
         dispersion: how many times wider than that of a Poisson count the interval is made, because hops come in bursts
             or differ between ions more than chance would have it; squared, the ratio of variances.
         corrected: whether the correction could be made; if not, the rate is that counted, and a lower limit.
+        verdict: ``hops``, or what speaks against it; then the interval begins at zero.
     """
 
     rate_per_s: float
@@ -105,14 +113,16 @@ class HopRate:
     successive_cosine: float
     dispersion: float
     corrected: bool
+    verdict: str
 
 
 @nb.njit(cache=True)
-def _find_hops(path, window, threshold, residence, memory, anchor, weight, t):
+def _find_hops(path, window, threshold, residence, memory, anchor, weight, t, rattling):
     """Frames of the hops of one ion, and the anchors before and after each. path: (n_frames, 3).
 
     Goes on from frame ``t`` with an ``anchor`` of so much ``weight``, none where that is zero, and returns where another
-    call with more frames has to go on: frame and weight; ``anchor`` is changed in place.
+    call with more frames has to go on: frame and weight; ``anchor`` is changed in place. To ``rattling`` are added the
+    squared distances from the anchor within the threshold, and their number.
     """
     n_frames = len(path)
     frames = np.empty(n_frames // residence + 1, np.int64)
@@ -150,6 +160,8 @@ def _find_hops(path, window, threshold, residence, memory, anchor, weight, t):
                 weight = residence
                 step = residence
         else:
+            rattling[0] += distance
+            rattling[1] += 1
             weight = min(weight + 1, memory * residence)
             anchor += (mean - anchor) / weight
         if step == 1:
@@ -181,6 +193,7 @@ class HopFinder:
         self.n_frames = 0
         self._kept = np.empty((0, n_ions, 3))
         self._anchor, self._weight, self._next = np.zeros((n_ions, 3)), np.zeros(n_ions, int), np.zeros(n_ions, int)
+        self._rattling = np.zeros((n_ions, 2))
         self._found = [([], []) for _ in range(n_ions)]
 
     def add(self, positions: np.ndarray) -> None:
@@ -200,6 +213,7 @@ class HopFinder:
                     self._anchor[ion],
                     int(self._weight[ion]),
                     int(self._next[ion]) - first,
+                    self._rattling[ion],
                 )
                 self._next[ion] = frame + first
                 frames.append(hops + first)
@@ -219,17 +233,21 @@ class HopFinder:
             raise InputError(f'{self.n_frames} frames; window and residence time need at least {needed}; shorten them')
         ions = [np.full(sum(map(len, frames)), ion) for ion, (frames, _) in enumerate(self._found)]
         places = np.concatenate([part for _, anchors in self._found for part in anchors])
+        squares, count = self._rattling.T
+        width = np.maximum(squares / np.maximum(count, 1) / 3, 1e-12)  # variance along each axis
+        beyond = chi2.sf(self.settings.threshold_angstrom**2 / width, 3)
         return Hops(
-            np.concatenate(ions),
-            np.concatenate([part for frames, _ in self._found for part in frames]),
-            places[:, 0],
-            places[:, 1],
-            self.n_ions,
-            self.n_frames,
-            self.step_ps,
-            self.window,
-            self.residence,
-            self.settings,
+            ion=np.concatenate(ions),
+            frame=np.concatenate([part for frames, _ in self._found for part in frames]),
+            origin=places[:, 0],
+            target=places[:, 1],
+            n_ions=self.n_ions,
+            n_frames=self.n_frames,
+            step_ps=self.step_ps,
+            window=self.window,
+            residence=self.residence,
+            by_chance=float(beyond.sum() * self.n_frames / self.window),
+            settings=self.settings,
         )
 
 
@@ -301,6 +319,9 @@ def hop_rate(hops: Hops) -> HopRate:
     leaves no trace. This is solved for k; the dead time is known to a quarter of itself, which widens the interval.
     With the rate k of a Poisson process and a noise of 0.3 Å the result is within 5 % of k as long as k times the
     residence time is below 0.2.
+
+    Where the ions, as they rattle about their anchors, would pass the threshold a tenth as often as hops were found, the
+    verdict says so: no hop is certain.
     """
     exposure_s = hops.n_ions * hops.n_frames * hops.step_ps * 1e-12
     count = len(hops.frame)
@@ -321,7 +342,18 @@ def hop_rate(hops: Hops) -> HopRate:
     ]
     corrected = all(np.isfinite(rates))
     rate, lower, upper = rates if corrected else (counted, lower, upper)
-    return HopRate(rate, (lower, upper), counted, dead_s * 1e12, back, successive_cosine(hops), burst, corrected)
+    verdict = HOPS if hops.by_chance < MOST_BY_CHANCE * count else RATTLING if count else NO_HOPS
+    return HopRate(
+        rate_per_s=rate,
+        ci95_per_s=(lower if verdict == HOPS else 0.0, upper),
+        counted_per_s=counted,
+        dead_time_ps=dead_s * 1e12,
+        return_fraction=back,
+        successive_cosine=successive_cosine(hops),
+        dispersion=burst,
+        corrected=corrected,
+        verdict=verdict,
+    )
 
 
 def _true_rate(counted: float, dead: float, back: float) -> float:
