@@ -120,16 +120,16 @@ def inverse_laplace(
     refits = None if samples is None else np.array([problem.solve(sample, chosen)[:-1] for sample in samples])
     nothing = np.full((points, 2), np.nan)
     return RelaxationTimes(
-        np.exp(log_tau),
-        density,
-        nothing if refits is None else np.quantile(refits, [0.025, 0.975], axis=0).T,
-        plateau,
-        lag,
-        fitted,
-        float(chosen),
-        rule if strength is None else 'given',
-        float(np.sqrt(np.mean(((c - fitted) / error) ** 2))),
-        _peaks(log_tau, density, refits),
+        tau=np.exp(log_tau),
+        density=density,
+        band=nothing if refits is None else np.quantile(refits, [0.025, 0.975], axis=0).T,
+        plateau=plateau,
+        lag=lag,
+        fitted=fitted,
+        strength=float(chosen),
+        rule=rule if strength is None else 'given',
+        misfit=float(np.sqrt(np.mean(((c - fitted) / error) ** 2))),
+        peaks=_peaks(log_tau, density, refits),
     )
 
 

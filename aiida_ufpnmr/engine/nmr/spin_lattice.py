@@ -33,9 +33,12 @@ POWDER = 2 / 15
 HALF_WIDTH = 0.2
 #: Frequencies that the trajectory resolves within that width, at least.
 FEWEST = 4
+#: Fluctuations of less than this share of the tensors are those of rounding.
+ROUNDING = 1e-6
 #: The window of Hann makes so many neighbouring frequencies one.
 HANN = 1.5
 RESOLVED = 'resolved'
+STATIC = 'nothing fluctuates at this frequency beyond rounding'
 TOO_SHORT = 'the trajectory is too short for this frequency'
 TOO_COARSE = 'frames are too far apart for this frequency'
 
@@ -73,7 +76,7 @@ def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_mhz: Sequenc
         raise InputError(f'{isotope.name} has spin {spin:g}: no quadrupolar relaxation')
     wanted = np.array([[one, 2 * one] for one in larmor_mhz]).ravel()
     step_us = runs.step_ps * 1e-6
-    bands, sums = [], [[] for _ in wanted]
+    bands, sums, squares = [], [[] for _ in wanted], 0.0
     for length in runs.lengths:
         frequency = np.fft.rfftfreq(length, step_us)  # MHz
         bands.append([np.flatnonzero(np.abs(np.log(np.maximum(frequency, 1e-12) / f)) < HALF_WIDTH) for f in wanted])
@@ -82,6 +85,7 @@ def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_mhz: Sequenc
             length = series.shape[2]
             window = np.hanning(length + 2)[1:-1]
             for ion in series[:, COMPONENTS].astype(float):
+                squares += (ion**2).sum()
                 ion = (ion - ion.mean(axis=1, keepdims=True)) * window
                 power = POWDER * (np.abs(fft.rfft(ion, axis=1)) ** 2).sum(axis=0)
                 # kHz² ns; half of the two-sided density, since J is over times above zero
@@ -90,6 +94,7 @@ def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_mhz: Sequenc
                     if len(band):
                         sums[n].append(power[band])
     nyquist = 0.5 / step_us
+    rounding = ROUNDING**2 * POWDER * squares / (runs.n_ions * sum(runs.lengths)) * runs.step_ps * 1e-3
     found = []
     for n, larmor in enumerate(larmor_mhz):
         values, errors, freedom, verdict = np.full(2, np.nan), np.full(2, np.nan), np.inf, RESOLVED
@@ -101,6 +106,8 @@ def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_mhz: Sequenc
             else:
                 values[k], errors[k], free = _mean(sums[2 * n + k])
                 freedom = min(freedom, free)
+        if verdict == RESOLVED and (values < rounding).all():
+            verdict = STATIC
         found.append(_relaxation(float(larmor), values, errors, freedom, verdict, spin))
     return found
 

@@ -38,7 +38,7 @@ class IonPaths:
         index: (n_ions,) atom indices.
         step_ps: time between frames.
         positions: (n_frames, n_ions, 3) in Å, relative to the reference.
-        reference: what was held still: ``framework`` (all other atoms), ``cell`` (all atoms), or ``none``.
+        reference: the part that was held still: ``framework`` (all other atoms), ``cell`` (all atoms), or ``none``.
     """
 
     species: str

@@ -120,9 +120,9 @@ class HopRate:
 def _find_hops(path, window, threshold, residence, memory, anchor, weight, t, rattling):
     """Frames of the hops of one ion, and the anchors before and after each. path: (n_frames, 3).
 
-    Goes on from frame ``t`` with an ``anchor`` of so much ``weight``, none where that is zero, and returns where another
-    call with more frames has to go on: frame and weight; ``anchor`` is changed in place. To ``rattling`` are added the
-    squared distances from the anchor within the threshold, and their number.
+    Goes on from frame ``t`` with an ``anchor`` of so much ``weight``, none where that is zero, and returns where
+    another call with more frames has to go on: frame and weight; ``anchor`` is changed in place. To ``rattling`` are
+    added the squared distances from the anchor within the threshold, and their number.
     """
     n_frames = len(path)
     frames = np.empty(n_frames // residence + 1, np.int64)
@@ -320,8 +320,8 @@ def hop_rate(hops: Hops) -> HopRate:
     With the rate k of a Poisson process and a noise of 0.3 Å the result is within 5 % of k as long as k times the
     residence time is below 0.2.
 
-    Where the ions, as they rattle about their anchors, would pass the threshold a tenth as often as hops were found, the
-    verdict says so: no hop is certain.
+    Where the ions, as they rattle about their anchors, would pass the threshold a tenth as often as hops were found,
+    the verdict says so: no hop is certain.
     """
     exposure_s = hops.n_ions * hops.n_frames * hops.step_ps * 1e-12
     count = len(hops.frame)
