@@ -39,7 +39,7 @@ LITHIUM = get_isotope('7Li')
 
 
 def finite_volumes(s, permeability, cells=9, points=80):
-    """A chain of intervals with barriers, each cut into many volumes: the master equation, by its matrix exponential."""
+    """A chain of intervals with barriers, each cut into many volumes: the master equation by its matrix exponential."""
     n = cells * points
     bond = np.full(n, points**2, float)
     bond[points - 1 :: points] = points / (1 / points + 1 / permeability)

@@ -257,6 +257,8 @@ def test_the_command_takes_several_files_groups_and_two_decays(tmp_path):
     assert result.exit_code == 0 and 'averaged over 2 runs: 0.h5; 1.h5' in result.output
     found = json.loads(out.read_text())
     assert (found['runs'], found['frames'], found['run_files']) == (2, 3000, [['0.h5'], ['1.h5']])
+    twice = CliRunner().invoke(command.acf, [str(files[0]), *map(str, files)])
+    assert isinstance(twice.exception, InputError) and '0.h5: holds frames of' in str(twice.exception)
     low, high = found['tau_ns_ci95']
     assert low < 0.005 < high  # τ = 1/2k = 50 frames of 0.1 ps
     assert set(found['observables']) == {'omega_q_powder', 'c_q', 'omega_q_powder_hopping', 'c_q_hopping'}

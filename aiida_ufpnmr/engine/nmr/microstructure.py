@@ -1,7 +1,8 @@
 """From one crystal to a polycrystal and a glass ceramic: the decay that grains add, Harper 2024, Discussion and Fig. 7.
 
-Within a grain the correlation function is that of the trajectory; what it leaves is averaged over the sites of the grain
-while ions diffuse through a cell, and the residual coupling that then remains lasts as long as ions stay in their grain.
+Within a grain the correlation function is that of the trajectory; what it leaves is averaged over the sites of the
+grain while ions diffuse through a cell, and the residual coupling that then remains lasts as long as ions stay in their
+grain.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class GrainSettings(Settings):
 
 @dataclass(frozen=True)
 class GrainExchange:
-    """How ions leave their grains; times in units of d²/D.
+    """Exchange of ions between grains; times in units of d²/D.
 
     Attributes:
         s, chance, error: chance to be in the grain of the start, with its standard error (0 where analytic).
@@ -96,7 +97,7 @@ class GrainExchange:
 
 
 def grain_exchange(grain_nm: float, settings: GrainSettings = GrainSettings()) -> GrainExchange:
-    """How ions leave grains of one size: by formula for cubes, by random walks otherwise.
+    """Exchange of ions between grains of one size: by formula for cubes, by random walks otherwise.
 
     Args:
         grain_nm: d, the edge of a cube; of other grains the cube root of the mean volume.
@@ -250,7 +251,7 @@ def polycrystals(
 
 
 def _within_grains(curve: Curve, lag_ps: np.ndarray) -> tuple[np.ndarray, float]:
-    """What decays within the trajectory at each lag, and what stays: the curve, and beyond its fitted lags the fit."""
+    """Decaying part of the curve at each lag, by the fit beyond the fitted lags, and the part that stays."""
     fit = curve.fit
     if not np.isfinite(fit.amplitude):
         raise InputError(f'the trajectory is too short for a correlation function within grains: {fit.reason}')

@@ -87,7 +87,7 @@ class IonBlock:
     """Series of some ions.
 
     Attributes:
-        ions: which.
+        ions: their positions among all.
         series: for each run (n_ions, 6, n_frames): five components of ω_Q and |C_Q|, in kHz.
         eta_sum, eta_count: sum of the asymmetry parameters that are defined, and their number.
     """
@@ -216,16 +216,14 @@ def _joined(files: list[Segment], species: str, step_fs: float) -> list[list[Seg
     runs: list[list[Segment]] = []
     waiting = [(file, follows_step(file.path) is not None) for file in files]
     while waiting:
-        for number, (file, is_part) in enumerate(waiting):
-            begin = file.time_fs[0]
-            before = [run for run in runs if _can_precede(run[-1], file, species, step_fs)]
-            if not is_part:  # of a restart without such a note, at most the frame at the seam is there twice
-                before = [run for run in before if run is runs[-1] and begin > run[-1].time_fs[-1] - 0.5 * step_fs]
-            if before or not is_part:
-                break
-        else:  # the part before is not among the files
-            number = min(range(len(waiting)), key=lambda n: waiting[n][0].time_fs[0])
-        file, is_part = waiting.pop(number)
+        candidates = [[run for run in runs if _can_precede(run[-1], one, species, step_fs)] for one, _ in waiting]
+        ready = [n for n, (before, (_, is_part)) in enumerate(zip(candidates, waiting)) if before or not is_part]
+        # where none is ready, the part before is not among the files
+        number = ready[0] if ready else min(range(len(waiting)), key=lambda n: waiting[n][0].time_fs[0])
+        (file, is_part), before = waiting.pop(number), candidates[number]
+        begin = file.time_fs[0]
+        if not is_part:  # of a restart without such a note, at most the frame at the seam is there twice
+            before = [run for run in before if run is runs[-1] and begin > run[-1].time_fs[-1] - 0.5 * step_fs]
         if len(before) > 1:
             raise InputError(f'{file.path}: goes on from several of the files; give one run after the other')
         if not before:

@@ -1,4 +1,4 @@
-"""How ions move along a trajectory: diffusion and hops."""
+"""Motion of ions along a trajectory: diffusion and hops."""
 
 from aiida_ufpnmr.engine.trajectories.paths import IonPaths, ion_paths
 from aiida_ufpnmr.engine.transport.hops import Hops, HopSettings, find_hops, hop_rate

@@ -17,6 +17,7 @@ from scipy.stats import chi2
 from scipy.stats import t as student
 
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import Settings, setting
 
 #: A window or residence of fewer frames averages nothing.
@@ -89,31 +90,23 @@ class Hops:
 
 
 @dataclass(frozen=True)
-class HopRate:
-    """Hops per ion and second.
+class HopRate(Record):
+    """Hops per ion and second."""
 
-    Attributes:
-        rate_per_s, ci95_per_s: corrected for hops that are too quickly followed by another to be seen.
-        counted_per_s: hops counted, per ion and time.
-        dead_time_ps: a stay shorter than this is not seen.
-        return_fraction: share of hops that lead back to where the hop before came from.
-        successive_cosine: mean cosine of the angle between a hop and the next of the same ion: −1 to and fro, 0 without
-            memory; NaN where no ion hops twice.
-        dispersion: how many times wider than that of a Poisson count the interval is made, because hops come in bursts
-            or differ between ions more than chance would have it; squared, the ratio of variances.
-        corrected: whether the correction could be made; if not, the rate is that counted, and a lower limit.
-        verdict: ``hops``, or what speaks against it; then the interval begins at zero.
-    """
-
-    rate_per_s: float
-    ci95_per_s: tuple[float, float]
-    counted_per_s: float
-    dead_time_ps: float
-    return_fraction: float
-    successive_cosine: float
-    dispersion: float
-    corrected: bool
-    verdict: str
+    hop_rate_per_s: float = quantity('1/s', 'hops per ion and second, corrected for missed stays', default=np.nan)
+    hop_rate_per_s_ci95: tuple[float, float] = quantity('1/s', 'its 95 % interval', default=(np.nan, np.nan))
+    hop_rate_counted_per_s: float = quantity('1/s', 'as counted', default=np.nan)
+    hop_rate_corrected: bool = quantity(
+        '', 'whether the correction could be made; if not, the rate is a lower limit', default=False
+    )
+    dead_time_ps: float = quantity('ps', 'shorter stays are not seen', default=np.nan)
+    return_fraction: float = quantity('', 'share of hops that lead back to where the one before began', default=np.nan)
+    successive_hop_cosine: float = quantity(
+        '', 'mean cosine of the angle to the next hop: −1 to and fro, 0 without memory', default=np.nan
+    )
+    hop_dispersion: float = quantity('', 'width of the interval over that of a Poisson count', default=np.nan)
+    hops_by_chance: float = quantity('', 'hops that rattling alone would seem to make', default=np.nan)
+    verdict: str = quantity('', 'hops, or what speaks against them: then the interval begins at zero', default='')
 
 
 @nb.njit(cache=True)
@@ -344,14 +337,15 @@ def hop_rate(hops: Hops) -> HopRate:
     rate, lower, upper = rates if corrected else (counted, lower, upper)
     verdict = HOPS if hops.by_chance < MOST_BY_CHANCE * count else RATTLING if count else NO_HOPS
     return HopRate(
-        rate_per_s=rate,
-        ci95_per_s=(lower if verdict == HOPS else 0.0, upper),
-        counted_per_s=counted,
+        hop_rate_per_s=rate,
+        hop_rate_per_s_ci95=(lower if verdict == HOPS else 0.0, upper),
+        hop_rate_counted_per_s=counted,
+        hop_rate_corrected=corrected,
         dead_time_ps=dead_s * 1e12,
         return_fraction=back,
-        successive_cosine=successive_cosine(hops),
-        dispersion=burst,
-        corrected=corrected,
+        successive_hop_cosine=successive_cosine(hops),
+        hop_dispersion=burst,
+        hops_by_chance=hops.by_chance,
         verdict=verdict,
     )
 

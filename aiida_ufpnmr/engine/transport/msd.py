@@ -242,7 +242,7 @@ def change_of_mobility(positions: np.ndarray, lag: int) -> float:
     Returns:
         1 for a single ion.
     """
-    squares = ((positions[lag:] - positions[:-lag]) ** 2).sum(axis=2)
-    moving = squares[:, squares.sum(axis=0) > 0]
-    trend = np.linspace(-1, 1, len(moving)) @ moving / moving.sum(axis=0)
-    return float(ttest_1samp(trend, 0.0).pvalue) if len(trend) > 1 else 1.0
+    time = np.linspace(-1, 1, len(positions) - lag)
+    squares = (((path[lag:] - path[:-lag]) ** 2).sum(axis=1) for path in positions.swapaxes(0, 1))
+    centres = [time @ one / one.sum() for one in squares if one.any()]
+    return float(ttest_1samp(centres, 0.0).pvalue) if len(centres) > 1 else 1.0
