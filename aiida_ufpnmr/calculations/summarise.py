@@ -25,7 +25,6 @@ def summarise(md: Dict, acf: Dict, msd: Dict, hops: Dict) -> Dict:
     for source, keys in ((md, DYNAMICS), (acf, CORRELATION), (hops, HOPS), (msd, MSD)):
         results = source.get_dict()
         summary.update({key: results[key] for key in keys if key in results})
-    summary['diffusion_verdict'] = msd['verdict']
-    if not msd['diffusive']:  # its slope is of something else
-        summary |= dict.fromkeys(MSD)
+    verdicts = {'hops_verdict': hops.get_dict().get('verdict'), 'msd_verdict': msd.get_dict().get('verdict')}
+    summary.update({key: verdict for key, verdict in verdicts.items() if verdict})
     return Dict(summary)

@@ -22,6 +22,11 @@ QUANTITIES = (
     ('simulated_ps', 'simulated time', 'ps'),
 )
 
+#: Quantities that are only as good as a verdict: the verdict's key, and its value where they hold.
+CLAIMS = {
+    'hop_rate_per_s': ('hops_verdict', 'hops'),
+    'diffusion_coefficient_cm2_per_s': ('msd_verdict', 'diffusion'),
+}
 #: Output of the pipeline, the model that it belongs to, what to call that, and its errors: key, name, unit.
 ERRORS = (
     (
@@ -87,7 +92,10 @@ def answer_rows(tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if unit == 'ns':
             rows += _time_row(key, name, tau)
         elif tau.get(key) is not None:
-            rows.append((name, with_unit(tau[key], unit), interval(tau.get(f'{key}_ci95'))))
+            verdict_key, claim = CLAIMS.get(key, ('', ''))
+            verdict = tau.get(verdict_key, claim)
+            value = with_unit(tau[key], unit) if verdict == claim else verdict
+            rows.append((name, value, interval(tau.get(f'{key}_ci95'))))
     return rows
 
 

@@ -34,3 +34,14 @@ def test_where_there_is_no_decay_no_time_is_given():
     nothing = {**tau, 'tau_ns_lower_bound': None}
     assert not [row for row in answer_rows(nothing) if row[0] == 'decay time τ']
     assert sentence(nothing).endswith('within the trajectory.')
+
+
+def test_a_number_that_a_verdict_speaks_against_gives_way_to_it():
+    numbers = {'hop_rate_per_s': 2e10, 'diffusion_coefficient_cm2_per_s': 1e-6}
+    assert ('diffusion coefficient', '1.00·10⁻⁶ cm²/s', '') in answer_rows({**numbers, 'msd_verdict': 'diffusion'})
+    rows = answer_rows({**numbers, 'msd_verdict': 'no diffusion', 'hops_verdict': 'no hop is certain'})
+    assert ('diffusion coefficient', 'no diffusion', '') in rows and (
+        'hop rate of an ion',
+        'no hop is certain',
+        '',
+    ) in rows

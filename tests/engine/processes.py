@@ -93,3 +93,47 @@ def equivalent_sites(rng, n_frames, n_ions, tau):
     """Jumps between two sites whose tensors are mirror images: equal frequency along z, turned about z otherwise."""
     site = (jumping(rng, n_frames, n_ions, 0.5 * (1 - np.exp(-1 / tau))) + rng.integers(0, 2, n_ions)) % 2
     return components(np.array([[0.8, 0, 0.6], [0, 0.8, 0.6]]))[site]
+
+
+def random_walk(rng, n_frames, n_ions, step=0.1):
+    """Paths (frames, ions, 3) of steps with so much standard deviation along each axis: D = step²/2 a frame."""
+    return np.cumsum(step * rng.standard_normal((n_frames, n_ions, 3)), axis=0)
+
+
+def caged(rng, n_frames, n_ions, tau, amplitude=0.5):
+    """Paths in a harmonic cage (Ornstein–Uhlenbeck): relaxation time in frames, standard deviation along each axis."""
+    return amplitude * np.stack([one_decay(rng, n_frames, n_ions, tau) for _ in range(3)], axis=-1)
+
+
+def fractional_walk(rng, n_frames, n_ions, exponent, step=0.1):
+    """Fractional Brownian paths, whose MSD is 3 step² lag^exponent, by circulant embedding (Davies and Harte 1987)."""
+    lag = np.arange(n_frames)
+    covariance = 0.5 * (np.abs(lag + 1.0) ** exponent - 2 * np.abs(lag) ** exponent + np.abs(lag - 1.0) ** exponent)
+    circle = np.maximum(np.fft.fft(np.concatenate([covariance, covariance[-2:0:-1]])).real, 0)
+    white = rng.standard_normal((2, len(circle), n_ions, 3))
+    steps = np.fft.fft(np.sqrt(circle / len(circle))[:, None, None] * (white[0] + 1j * white[1]), axis=0).real
+    return step * np.cumsum(steps[:n_frames], axis=0)
+
+
+def waiting_walk(rng, n_frames, n_ions, exponent, length=1.0):
+    """Paths of jumps after waiting times of at least a frame; P(longer than t) = t^−exponent has no mean."""
+    paths = np.zeros((n_frames, n_ions, 3))
+    for ion in range(n_ions):
+        times = np.cumsum(rng.random(4 * n_frames) ** (-1 / exponent))
+        times = times[times < n_frames].astype(int)
+        np.add.at(paths[:, ion], times, length * rng.standard_normal((len(times), 3)))
+    return np.cumsum(paths, axis=0)
+
+
+def hopping(rng, n_frames, n_ions, probability, length=3.0):
+    """Paths of hops of one length in random directions: D = probability length²/6 a frame."""
+    hops = rng.random((n_frames, n_ions, 1)) < probability
+    direction = rng.standard_normal((n_frames, n_ions, 3))
+    return length * np.cumsum(hops * direction / np.linalg.norm(direction, axis=-1, keepdims=True), axis=0)
+
+
+def vibrating(rng, paths, amplitude=0.3, period=3.3):
+    """Paths with a vibration and noise on top: rms amplitude along each axis in Å, period in frames."""
+    n_frames, n_ions = paths.shape[:2]
+    phase = 2 * np.pi * np.arange(n_frames)[:, None, None] / period + rng.uniform(0, 2 * np.pi, (n_ions, 3))
+    return paths + amplitude * np.sqrt(2) * np.cos(phase) + 0.1 * rng.standard_normal(paths.shape)

@@ -373,8 +373,8 @@ def test_several_files_are_fitted_as_one_and_copies_between_them_are_named(files
         assert found.exit_code == 0, found.output
     p, q = (UltraFastPotential.load(files / name) for name in ('p.h5', 'q.h5'))
     np.testing.assert_array_equal(p.one_body, q.one_body)
-    for name, term in p.trios.items():
-        np.testing.assert_array_equal(term.coefficients, q.trios[name].coefficients)
+    for name, term in p.triplets.items():
+        np.testing.assert_array_equal(term.coefficients, q.triplets[name].coefficients)
     assert p.training_sha256 == q.training_sha256
     found = invoke(files, 'a.extxyz', 'a.extxyz', '-o', 'r.h5', *options)
     assert f'{len(one)} copies of structures' in found.output

@@ -13,7 +13,7 @@ from aiida_ufpnmr.engine.efg.tensors import asymmetry, quadrupolar_coupling
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.relaxation_times import inverse_laplace
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
-from aiida_ufpnmr.engine.nmr.spin_lattice import RESOLVED, TOO_COARSE, TOO_SHORT, spin_lattice_relaxation
+from aiida_ufpnmr.engine.nmr.spin_lattice import RESOLVED, STATIC, TOO_COARSE, TOO_SHORT, spin_lattice_relaxation
 from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, write_efg
 
 LAG = np.geomspace(1.0, 3000.0, 60)
@@ -30,10 +30,10 @@ def test_two_times_come_back_with_their_weights(rule, non_negative):
     points, error = noisy(c, 1e-3)
     found = inverse_laplace(LAG, points, error, rule=rule, non_negative=non_negative)
     main = sorted(found.peaks, key=lambda peak: -peak.weight)[:2]
-    fast, slow = sorted(main, key=lambda peak: peak.tau)
-    # broadening by the penalty leaves the mean of ln τ and the area nearly as they are; without the constraint there
-    # are side lobes of opposite sign, which the main peaks make up for
-    assert fast.tau == pytest.approx(10, rel=0.15) and slow.tau == pytest.approx(300, rel=0.15)
+    fast, slow = sorted(main, key=lambda peak: peak.tau_ns)
+    # broadening by the penalty leaves mean ln τ and the area nearly as they are; without the constraint there are
+    # side lobes of opposite sign, which the main peaks make up for
+    assert 1e3 * fast.tau_ns == pytest.approx(10, rel=0.15) and 1e3 * slow.tau_ns == pytest.approx(300, rel=0.15)
     assert (fast.weight, slow.weight) == pytest.approx((0.3, 0.5), abs=0.04 if non_negative else 0.12)
     assert found.plateau == pytest.approx(0.2, abs=0.02 if non_negative else 0.06)
     np.testing.assert_allclose(found.fitted, c, atol=5e-3)
@@ -54,7 +54,7 @@ def test_growth_shows_without_the_constraint_and_cannot_with_it():
     points, error = noisy(np.exp(-LAG / 300) - 0.5 * np.exp(-LAG / 10), 1e-3)
     free, bound = (inverse_laplace(LAG, points, error, non_negative=flag) for flag in (False, True))
     (growth,) = [peak for peak in free.peaks if peak.weight < -0.2]
-    assert growth.tau == pytest.approx(10, rel=0.25)
+    assert 1e3 * growth.tau_ns == pytest.approx(10, rel=0.25)
     assert (bound.density >= 0).all() and bound.misfit > 5
 
 
@@ -64,11 +64,11 @@ def test_vibrations_are_not_described_by_large_areas_that_cancel(rule, non_negat
     c = 0.2 * np.exp(-LAG / 300) + 0.1 * np.cos(LAG) * np.exp(-LAG / 30)
     points, error = noisy(c, 2e-4)
     found = inverse_laplace(LAG, points, error, rule=rule, non_negative=non_negative)
-    assert np.abs(found.density).sum() * np.log(found.tau[1] / found.tau[0]) < 1.0
+    assert np.abs(found.density).sum() * np.log(found.tau_axis_ns[1] / found.tau_axis_ns[0]) < 1.0
     assert found.misfit > 2  # and says so
     if rule == 'discrepancy':  # the other takes deviations for independent, and follows the vibration as far as it may
         main = max(found.peaks, key=lambda peak: peak.weight)
-        assert main.tau == pytest.approx(300, rel=0.5)
+        assert 1e3 * main.tau_ns == pytest.approx(300, rel=0.5)
 
 
 def test_bands_hold_the_weight_of_a_single_time():
@@ -77,7 +77,7 @@ def test_bands_hold_the_weight_of_a_single_time():
     samples = c + 5e-3 * rng.standard_normal((40, len(LAG)))
     points, error = noisy(c, 5e-3)
     (peak,) = inverse_laplace(LAG, points, error, non_negative=True, samples=samples).peaks
-    assert peak.tau_ci95[0] < 50 * 1.05 and peak.tau_ci95[1] > 50 * 0.95
+    assert peak.tau_ns_ci95[0] < 0.05 * 1.05 and peak.tau_ns_ci95[1] > 0.05 * 0.95
     assert peak.weight_ci95[0] < 0.91 and peak.weight_ci95[1] > 0.89
 
 
@@ -92,7 +92,7 @@ def test_bands_hold_the_weight_of_a_single_time():
     ],
 )
 def test_points_that_cannot_be_transformed_are_refused(lag, c, error, options):
-    with pytest.raises(ValueError, match='at least 8|not finite|above zero|rule must'):
+    with pytest.raises(ValueError):
         inverse_laplace(lag, c, error, **options)
 
 
@@ -129,7 +129,7 @@ def test_t1_of_a_tumbling_tensor_is_that_of_the_textbook(name, factor):
 
 
 def test_t1_needs_frequencies_that_the_trajectory_knows():
-    v = 1e-3 * two_site_tensors(np.zeros((600, 3), int))
+    v = 1e-3 * two_site_tensors(np.random.default_rng(0).integers(0, 2, (600, 3)))
     runs = EfgRuns.of(EfgSeries('Li', np.arange(3), 1e5 * np.arange(600), v))  # 60 ns, up to 5 GHz
     verdicts = [one.verdict for one in spin_lattice_relaxation(runs, get_isotope('7Li'), [1.0, 500.0, 4000.0])]
     assert verdicts == [TOO_SHORT, RESOLVED, TOO_COARSE]
@@ -140,7 +140,8 @@ def test_t1_needs_frequencies_that_the_trajectory_knows():
 def test_a_static_tensor_relaxes_nothing():
     v = np.broadcast_to(1e-3 * np.diag([-0.3, -0.7, 1.0]), (600, 3, 3, 3))
     runs = EfgRuns.of(EfgSeries('Li', np.arange(3), 1e5 * np.arange(600), v))
-    assert not spin_lattice_relaxation(runs, get_isotope('7Li'), [500.0])[0].t1_s < 1e12
+    (found,) = spin_lattice_relaxation(runs, get_isotope('7Li'), [500.0])
+    assert found.verdict == STATIC and np.isnan(found.t1_s)
 
 
 def test_the_command_gives_times_and_t1(tmp_path):

@@ -36,32 +36,6 @@ def write(path, v, start_fs=0.0, step_fs=100.0):
     return path
 
 
-def test_a_run_given_twice_is_refused_by_name_and_replicas_from_one_start_are_not(tmp_path):
-    v, other = tensors(0, 60), tensors(1, 60)
-    other[0] = v[0]
-    run, replica = write(tmp_path / 'run.h5', v), write(tmp_path / 'replica.h5', other)
-    copy = write(tmp_path / 'copy.h5', v)
-    end = write(tmp_path / 'end.h5', v[20:50], 2000.0)
-    for files in ([run, run], [run, copy], [run, replica, copy], [run, end]):
-        with pytest.raises(
-            InputError, match=rf'{files[-1].name}: holds the same frames as .*run\.h5, which would count'
-        ):
-            EfgRuns.open(files)
-    assert EfgRuns.open([run, replica]).lengths == (60, 60)
-
-
-def test_parts_of_two_runs_join_their_own(tmp_path):
-    one, other = tensors(0, 60), tensors(1, 60)
-    files = []
-    for name, v in (('a', one), ('b', other)):
-        files += [write(tmp_path / f'{name}1.h5', v[:30]), write(tmp_path / f'{name}2.h5', v[25:], 2500.0)]
-        with h5py.File(files[-1], 'r+') as file:
-            file.attrs[FOLLOWS] = 25
-    runs = EfgRuns.open([files[0], files[2], files[1], files[3]])
-    assert runs.lengths == (60, 60)
-    assert runs.files == [['a1.h5', 'a2.h5'], ['b1.h5', 'b2.h5']]
-
-
 def test_closed_form_equals_the_eigenvalue_solver():
     v = tensors(0, 200)
     v[0, 0] = 0
@@ -86,20 +60,103 @@ def test_replicas_are_averaged_over_origins_and_never_across_the_seam(tmp_path):
     np.testing.assert_allclose(curve, expected / expected[0], atol=1e-5)  # float32 on disk
 
 
-@pytest.mark.parametrize('overlap', [0, 1, 7])
+@pytest.mark.parametrize('overlap', [0, 1])
 def test_a_restart_goes_on_where_the_file_before_ended(tmp_path, overlap):
     v = tensors(0, 100)
-    whole = EfgRuns.open([write(tmp_path / 'whole.h5', v)])
+    uncut = EfgRuns.open([write(tmp_path / 'uncut.h5', v)])
     parts = [write(tmp_path / 'a.h5', v[:40]), write(tmp_path / 'b.h5', v[40 - overlap :], 100.0 * (40 - overlap))]
-    if overlap > 1:  # only a part that says so may share frames with the one before
-        with pytest.raises(InputError, match=r'b\.h5: holds the same frames as .*a\.h5, which would count twice'):
-            EfgRuns.open(parts)
-        with h5py.File(parts[1], 'r+') as file:
-            file.attrs[FOLLOWS] = 33
     joined = EfgRuns.open(parts)
     assert joined.lengths == (100,)
-    a, b = (correlation_functions(runs, FAST)[0]['c_q'].c for runs in (whole, joined))
+    a, b = (correlation_functions(runs, FAST)[0]['c_q'].c for runs in (uncut, joined))
     np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def write_parts(folder, v, cuts):
+    """Parts of one run, each of which goes on from a checkpoint ten frames before the end of the one before."""
+    paths = []
+    for number, (start, stop) in enumerate(cuts):
+        paths.append(write(folder / f'part{number}.h5', v[start:stop], 100.0 * start))
+        if number:
+            with h5py.File(paths[-1], 'r+') as file:
+                file.attrs[FOLLOWS] = start - 1
+    return paths
+
+
+@pytest.mark.parametrize('order', [(0, 1, 2), (2, 0, 1), (2, 1, 0)])
+def test_parts_of_a_run_are_joined_in_any_order_with_each_frame_once(tmp_path, order):
+    v = tensors(0, 120)
+    uncut = EfgRuns.open([write(tmp_path / 'uncut.h5', v)])
+    parts = write_parts(tmp_path, v, [(0, 50), (40, 90), (80, 120)])
+    joined = EfgRuns.open([parts[number] for number in order])
+    assert joined.lengths == (120,) and joined.files == [[part.name for part in parts]]
+    np.testing.assert_array_equal(joined.time_fs(0), uncut.time_fs(0))
+    a, b = (correlation_functions(runs, FAST)[0]['c_q'].c for runs in (uncut, joined))
+    np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_parts_of_several_runs_stay_with_their_run_and_a_part_alone_is_a_run(tmp_path):
+    runs = []
+    for seed in range(2):
+        (tmp_path / f'{seed}').mkdir()
+        runs.append(write_parts(tmp_path / f'{seed}', tensors(seed, 90), [(0, 50), (40, 90)]))
+    joined = EfgRuns.open([*runs[0], *runs[1]])
+    assert joined.lengths == (90, 90)
+    assert [[segment.path for segment in run] for run in joined.runs] == runs
+    assert EfgRuns.open(runs[0][1:]).lengths == (50,)
+    # the frames that both hold tell to which run a part belongs, whatever the order
+    mixed = EfgRuns.open([runs[1][1], runs[0][1], runs[0][0], runs[1][0]])
+    assert sorted([segment.path for segment in run] for run in mixed.runs) == runs
+
+
+def test_parts_without_a_common_frame_stay_with_the_run_before_them_and_are_refused_between_two(tmp_path):
+    runs = []
+    for seed in range(2):
+        (tmp_path / f'{seed}').mkdir()
+        runs.append(write_parts(tmp_path / f'{seed}', tensors(seed, 90), [(0, 50), (50, 90)]))
+    joined = EfgRuns.open([*runs[0], *runs[1]])
+    assert [[segment.path for segment in run] for run in joined.runs] == runs
+    with pytest.raises(InputError, match='goes on from several'):
+        EfgRuns.open([runs[0][0], runs[1][0], runs[0][1]])
+
+
+def test_branches_from_one_run_are_not_joined_with_one_another(tmp_path):
+    v, branch = tensors(0, 120), tensors(1, 120)
+    parts = write_parts(tmp_path, v, [(0, 50), (40, 90)])
+    other = write(tmp_path / 'branch.h5', branch[45:], 4500.0)
+    with h5py.File(other, 'r+') as file:
+        file.attrs[FOLLOWS] = 44
+    assert EfgRuns.open([*parts, other]).lengths == (90, 75)
+
+
+@pytest.mark.parametrize('kind', ['same file', 'copy', 'link', 'overlap', 'inside', 'part twice', 'joined and part'])
+def test_frames_that_are_given_twice_are_refused_with_both_names(tmp_path, kind):
+    v = tensors(0, 100)
+    first = write(tmp_path / 'first.h5', v)
+    again = tmp_path / 'again.h5'
+    given = [write(tmp_path / 'other.h5', tensors(1, 100)), first, again]
+    if kind == 'same file':
+        given[2] = first
+    elif kind == 'copy':  # written anew: another file with the same content
+        write(again, v)
+    elif kind == 'link':
+        again.symlink_to(first)
+    elif kind == 'overlap':
+        write(again, np.concatenate([v[60:], tensors(2, 40)]), 6000.0)
+    elif kind == 'inside':
+        write(again, v[20:70], 2000.0)
+    else:
+        parts = write_parts(tmp_path, v, [(0, 50), (40, 90)])
+        given = [*parts, parts[1]] if kind == 'part twice' else [first, parts[1]]
+    with pytest.raises(InputError, match='give each run once') as refused:
+        EfgRuns.open(given)
+    assert given[-1].name in str(refused.value) and given[-2].name in str(refused.value)
+
+
+def test_replicas_that_start_from_one_configuration_are_runs_of_their_own(tmp_path):
+    one, other = tensors(0, 60), tensors(1, 60)
+    other[0] = one[0]
+    files = [write(tmp_path / 'a.h5', one, 5000.0), write(tmp_path / 'b.h5', other, 5000.0)]
+    assert EfgRuns.open(files).lengths == (60, 60)
 
 
 @pytest.mark.parametrize('options', [{}, {'field': 'z'}, {'subtract_mean': True}, {'pulse_us': 3.0, 'decay_us': 5.0}])
@@ -200,6 +257,8 @@ def test_the_command_takes_several_files_groups_and_two_decays(tmp_path):
     assert result.exit_code == 0 and 'averaged over 2 runs: 0.h5; 1.h5' in result.output
     found = json.loads(out.read_text())
     assert (found['runs'], found['frames'], found['run_files']) == (2, 3000, [['0.h5'], ['1.h5']])
+    twice = CliRunner().invoke(command.acf, [str(files[0]), *map(str, files)])
+    assert isinstance(twice.exception, InputError) and '0.h5: holds frames of' in str(twice.exception)
     low, high = found['tau_ns_ci95']
     assert low < 0.005 < high  # τ = 1/2k = 50 frames of 0.1 ps
     assert set(found['observables']) == {'omega_q_powder', 'c_q', 'omega_q_powder_hopping', 'c_q_hopping'}

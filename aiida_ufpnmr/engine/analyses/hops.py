@@ -15,7 +15,7 @@ from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.structure.sites import find_sites
 from aiida_ufpnmr.engine.trajectories.paths import PathSettings
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
-from aiida_ufpnmr.engine.transport.hops import Hops, HopSettings, find_hops, hop_rate
+from aiida_ufpnmr.engine.transport.hops import RATTLING, HopRate, Hops, HopSettings, find_hops, hop_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,29 +33,20 @@ class HopsSettings(HopSettings, PathSettings):
 
 
 @dataclass(frozen=True)
-class HopsResult(Result):
+class HopsResult(Result, HopRate):
     """Hops, sorted by ion, then time, and the hop rate."""
 
     KIND = 'hops'
 
-    atom: np.ndarray = quantity('', 'index of the ion', 'hops')
-    frame: np.ndarray = quantity('', 'frame in which the threshold was passed', 'hops')
-    time_ps: np.ndarray = quantity('ps', 'its time after the first frame', 'hops')
-    from_angstrom: np.ndarray = quantity('Å', 'place before', 'hops, 3')
-    to_angstrom: np.ndarray = quantity('Å', 'place after', 'hops, 3')
-    distance_angstrom: np.ndarray = quantity('Å', 'length', 'hops')
+    atom: np.ndarray = quantity('', 'index of the ion', 'hops', kw_only=True)
+    frame: np.ndarray = quantity('', 'frame in which the threshold was passed', 'hops', kw_only=True)
+    time_ps: np.ndarray = quantity('ps', 'its time after the first frame', 'hops', kw_only=True)
+    from_angstrom: np.ndarray = quantity('Å', 'place before', 'hops, 3', kw_only=True)
+    to_angstrom: np.ndarray = quantity('Å', 'place after', 'hops, 3', kw_only=True)
+    distance_angstrom: np.ndarray = quantity('Å', 'length', 'hops', kw_only=True)
     hops: int = quantity('', 'number of hops', default=0)
     hopping_ions: int = quantity('', 'number of ions that hop at least once', default=0)
     hop_distance_mean_angstrom: float | None = quantity('Å', 'mean length; null without a hop', default=None)
-    hop_rate_per_s: float = quantity('1/s', 'hops per ion and second, corrected for missed stays', default=np.nan)
-    hop_rate_per_s_ci95: tuple[float, float] = quantity('1/s', 'its 95 % interval', default=(np.nan, np.nan))
-    hop_rate_counted_per_s: float = quantity('1/s', 'as counted', default=np.nan)
-    hop_rate_corrected: bool = quantity('', 'whether the correction could be made', default=False)
-    dead_time_ps: float = quantity('ps', 'shorter stays are not seen', default=np.nan)
-    return_fraction: float = quantity('', 'share of hops that lead back', default=np.nan)
-    successive_hop_cosine: float = quantity('', 'mean cosine of the angle to the next hop', default=np.nan)
-    hop_dispersion: float = quantity('', 'width of the interval over that of a Poisson count', default=np.nan)
-    verdict: str = quantity('', 'hops, or that what was counted is none', default='')
     hops_between_sites: dict | None = quantity('', 'hops by site before and after', default=None)
     site_changes: int | None = quantity('', 'changes of site', default=None)
     site_changes_with_hop: int | None = quantity('', 'of these, with a hop of the same ion', default=None)
@@ -68,10 +59,13 @@ class HopsResult(Result):
     @property
     def headline(self) -> str:
         ions = f'{self.hopping_ions} out of {self.source["ions"]} {self.source["species"]} ions'
-        return f'{self.hops} hops of {ions} in {self.source["trajectory_ps"]:.4g} ps: {self.verdict}'
+        return f'{self.hops} hops of {ions} in {self.source["trajectory_ps"]:.4g} ps'
 
     @property
     def remarks(self) -> list[str]:
+        if self.verdict == RATTLING:
+            words = f'Ions that only rattle would seem to hop {self.hops_by_chance:.2g} times: no hop is certain.'
+            return [f'{words} Raise --threshold-angstrom.']
         if self.hop_rate_corrected:
             return []
         return ['Hops follow one another too fast for the residence time: the rate is a lower limit.']
@@ -103,7 +97,7 @@ class HopsResult(Result):
         return [*rows, ('changes of site, of them with a hop', changes, '')]
 
     def plot(self) -> Figure:
-        from aiida_ufpnmr.engine.figure_style import Figure
+        from matplotlib.figure import Figure
 
         shown = self.shown_atom if self.shown_atom is not None else []
         figure = Figure(figsize=(7.0, 1.0 + 2.0 * max(len(shown), 1)), layout='constrained')
@@ -124,7 +118,6 @@ def hops(source: PathSource, settings: HopsSettings) -> HopsResult:
     """
     paths = source.paths
     found = find_hops(paths.positions, paths.step_ps, settings)
-    rate = hop_rate(found)
     sites = {}
     if settings.by_site:
         with Trajectory(source.path) as trajectory:
@@ -150,19 +143,11 @@ def hops(source: PathSource, settings: HopsSettings) -> HopsResult:
         hops=len(found.frame),
         hopping_ions=len(np.unique(found.ion)),
         hop_distance_mean_angstrom=float(found.distance.mean()) if len(found.frame) else None,
-        hop_rate_per_s=rate.rate_per_s,
-        hop_rate_per_s_ci95=rate.ci95_per_s,
-        hop_rate_counted_per_s=rate.counted_per_s,
-        hop_rate_corrected=rate.corrected,
-        dead_time_ps=rate.dead_time_ps,
-        return_fraction=rate.return_fraction,
-        successive_hop_cosine=rate.successive_cosine,
-        hop_dispersion=rate.dispersion,
-        verdict=rate.verdict,
         shown_atom=paths.index[busiest],
         shown_time_ps=time_ps,
         shown_displacement_angstrom=displacement,
         **sites,
+        **vars(hop_rate(found)),
     )
 
 

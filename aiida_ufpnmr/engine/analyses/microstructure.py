@@ -22,12 +22,11 @@ from aiida_ufpnmr.engine.nmr.microstructure import (
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
 from aiida_ufpnmr.engine.nmr.residual import RESIDUAL, ResidualCoupling, residual_coupling
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns, TensorSettings
-from aiida_ufpnmr.engine.records import Record, quantity
+from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.trajectories.paths import ion_paths
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
-from aiida_ufpnmr.engine.transport.msd import DIFFUSION
-from aiida_ufpnmr.engine.transport.msd import diffusion as diffusion_of
+from aiida_ufpnmr.engine.transport import msd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,38 +63,6 @@ class MicrostructureSettings(GrainSettings, TensorSettings):
 
 
 @dataclass(frozen=True)
-class Residual(Record):
-    """Partially averaged tensors."""
-
-    omega_q_rms_khz: float = quantity('kHz', 'rms ω_Q of the tensors as they are')
-    omega_q_rms_ion_means_khz: float = quantity('kHz', 'of the mean tensor of each ion')
-    omega_q_rms_cell_mean_khz: float = quantity('kHz', 'of the mean tensor over all ions')
-    omega_q_rms_by_chance_khz: float = quantity('kHz', 'that so many independent ions leave by chance')
-    share_of_ion_means: float = quantity('', 'mean square of ion means over that of all tensors')
-    share_of_ion_means_error: float = quantity('', 'its standard error')
-    share_of_cell_mean: float = quantity('', 'mean square of the mean over that of all tensors')
-    share_of_cell_mean_error: float = quantity('', 'its standard error')
-    c_q_of_mean_tensor_khz: float = quantity('kHz', '|C_Q| of the mean tensor')
-    eta_of_mean_tensor: float = quantity('', 'its η')
-
-    @classmethod
-    def of(cls, found: ResidualCoupling) -> Residual:
-        """From mean squares in kHz²."""
-        return cls(
-            omega_q_rms_khz=np.sqrt(found.total),
-            omega_q_rms_ion_means_khz=np.sqrt(found.ion),
-            omega_q_rms_cell_mean_khz=np.sqrt(found.cell),
-            omega_q_rms_by_chance_khz=np.sqrt(found.chance),
-            share_of_ion_means=found.ion / found.total,
-            share_of_ion_means_error=found.ion_error / found.total,
-            share_of_cell_mean=found.cell / found.total,
-            share_of_cell_mean_error=found.cell_error / found.total,
-            c_q_of_mean_tensor_khz=found.c_q_khz,
-            eta_of_mean_tensor=found.eta,
-        )
-
-
-@dataclass(frozen=True)
 class MicrostructureResult(Result):
     """Correlation functions of polycrystals, and the grain sizes that would make what was measured."""
 
@@ -104,7 +71,7 @@ class MicrostructureResult(Result):
     mean_tensor_khz: np.ndarray = quantity('kHz', 'mean EFG times eQ/h of the first run', '3, 3')
     polycrystals: tuple[Polycrystal, ...] = quantity('', 'by diffusion coefficient, then grain size')
     verdict: str = quantity('', 'residual coupling, or none beyond chance')
-    residual: Residual | None = quantity('', 'partially averaged tensors', default=None)
+    residual: ResidualCoupling | None = quantity('', 'partially averaged tensors', default=None)
     grain_nm_for_measured: np.ndarray | None = quantity(
         'nm', 'grain sizes that make the measured range', 'diffusion coefficients, 2', default=None
     )
@@ -169,7 +136,7 @@ class MicrostructureResult(Result):
         return rows
 
     def plot(self) -> Figure:
-        from aiida_ufpnmr.engine.figure_style import Figure
+        from matplotlib.figure import Figure
 
         figure = Figure(figsize=(11.0, 4.6), layout='constrained')
         left, right = figure.subplots(1, 2)
@@ -199,10 +166,10 @@ def microstructure(source: TensorSource, settings: MicrostructureSettings) -> Mi
     found = polycrystals(curves['omega_q_powder'], residual, settings.grain_nm, diffusion, settings, at)
     needed = [[grains_of_decay(tau, one, settings) for tau in settings.measured_ms] for one in diffusion]
     return MicrostructureResult(
-        mean_tensor_khz=residual.mean_tensor,
+        mean_tensor_khz=residual.mean_tensor_khz,
         polycrystals=tuple(found),
         verdict=residual.verdict,
-        residual=Residual.of(residual),
+        residual=residual,
         grain_nm_for_measured=np.array(needed),
         diffusion_from_trajectory=settings.diffusion is None,
     )
@@ -215,10 +182,10 @@ def _own_diffusion(runs: EfgRuns) -> float:
         if not source.n_frames:
             raise InputError(f'{path}: holds no positions to tell the diffusion coefficient; give --diffusion')
         paths = ion_paths(source, runs.species, runs.runs[0][0].time_fs[0] - source.time_fs[0])
-    found = diffusion_of(paths.positions, paths.step_ps)
-    if found.verdict != DIFFUSION:
-        raise InputError(f'{path}: shows {found.verdict}; give the coefficient with --diffusion')
-    return found.coefficient_cm2_per_s
+    found = msd.diffusion(paths.positions, paths.step_ps)
+    if found.verdict != msd.DIFFUSION:
+        raise InputError(f'{path}: {found.verdict}; give the coefficient with --diffusion')
+    return found.diffusion_coefficient_cm2_per_s
 
 
 def plot_polycrystals(found: MicrostructureResult, axis: Axes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import h5py
@@ -11,12 +11,12 @@ import numpy as np
 from aiida_ufpnmr.engine.analyses.base import Result, Table, TensorSource, analysis
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions
-from aiida_ufpnmr.engine.nmr.relaxation_times import Rule, curve_points, inverse_laplace
+from aiida_ufpnmr.engine.nmr.relaxation_times import RelaxationTimes, Rule, curve_points, inverse_laplace
 from aiida_ufpnmr.engine.nmr.runs import TensorSettings
 from aiida_ufpnmr.engine.nmr.spin_lattice import RESOLVED, SpinLattice, spin_lattice_relaxation
-from aiida_ufpnmr.engine.records import Record, quantity
+from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
-from aiida_ufpnmr.engine.timeseries.decay import NO_DECAY
+from aiida_ufpnmr.engine.timeseries.decay import DECAY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,34 +43,12 @@ class RelaxationSettings(TensorSettings):
 
 
 @dataclass(frozen=True)
-class RelaxationPeak(Record):
-    """A peak of the distribution."""
-
-    tau_ns: float = quantity('ns', 'exp of the mean of ln τ between the minima on either side')
-    tau_ns_ci95: tuple[float, float] = quantity('ns', 'its 95 % interval')
-    weight: float = quantity('', 'area; negative where the correlation grows')
-    weight_ci95: tuple[float, float] = quantity('', 'its 95 % interval')
-
-
-@dataclass(frozen=True)
-class RelaxationResult(Result):
-    """Points of the correlation function, and the distribution of relaxation times behind it."""
+class RelaxationResult(Result, RelaxationTimes):
+    """The distribution of relaxation times, the verdict on the decay, and T1."""
 
     KIND = 'relaxation-times'
 
-    tau_axis_ns: np.ndarray = quantity('ns', 'relaxation times, equally spaced in ln τ', 'points')
-    density: np.ndarray = quantity('', 'density per unit of ln τ', 'points')
-    band: np.ndarray = quantity('', '2.5 and 97.5 % of the bootstrap', 'points, 2')
-    lag_ps: np.ndarray = quantity('ps', 'lags of the transform', 'lags')
-    c: np.ndarray = quantity('', 'correlation function', 'lags')
-    error: np.ndarray = quantity('', 'its errors', 'lags')
-    fitted: np.ndarray = quantity('', 'curve of the distribution', 'lags')
-    verdict: str = quantity('', 'of the decay: without one no times are named')
-    plateau: float = quantity('', 'share that stays')
-    misfit: float = quantity('', 'rms deviation over its error')
-    rule: str = quantity('', 'rule that chose the penalty, or given')
-    strength: float = quantity('', 'strength of the penalty')
-    peaks: tuple[RelaxationPeak, ...] = quantity('', 'from fast to slow', default=())
+    verdict: str = quantity('', 'of the decay: without one no times are named', kw_only=True)
     t1: tuple[SpinLattice, ...] = quantity('', 'at the Larmor frequencies', default=())
 
     @property
@@ -79,7 +57,7 @@ class RelaxationResult(Result):
 
     @property
     def remarks(self) -> list[str]:
-        if self.verdict == NO_DECAY:
+        if self.verdict != DECAY:
             return ['Without a decay no times are named; the density is that of noise and of what is too slow.']
         if self.misfit > 2:
             words = 'no sum of decays, as where vibrations last; try a later first lag (--first-lag-ps).'
@@ -111,7 +89,7 @@ class RelaxationResult(Result):
         return rows
 
     def plot(self) -> Figure:
-        from aiida_ufpnmr.engine.figure_style import Figure
+        from matplotlib.figure import Figure
 
         figure = Figure(figsize=(11.0, 4.4), layout='constrained')
         left, right = figure.subplots(1, 2)
@@ -148,32 +126,10 @@ def relaxation(source: TensorSource, settings: RelaxationSettings) -> Relaxation
         points=settings.points,
         samples=samples,
     )
-    peaks = found.peaks if curve.fit.verdict != NO_DECAY else ()  # a distribution of times needs no form
     rates = spin_lattice_relaxation(source.runs, source.nuclide, settings.larmor_MHz) if settings.larmor_MHz else []
-    return RelaxationResult(
-        tau_axis_ns=found.tau * 1e-3,
-        density=found.density,
-        band=found.band,
-        lag_ps=lag,
-        c=c,
-        error=error,
-        fitted=found.fitted,
-        verdict=curve.fit.verdict,
-        plateau=found.plateau,
-        misfit=found.misfit,
-        rule=found.rule,
-        strength=found.strength,
-        peaks=tuple(
-            RelaxationPeak(
-                tau_ns=peak.tau * 1e-3,
-                tau_ns_ci95=tuple(1e-3 * limit for limit in peak.tau_ci95),
-                weight=peak.weight,
-                weight_ci95=peak.weight_ci95,
-            )
-            for peak in peaks
-        ),
-        t1=tuple(rates),
-    )
+    if curve.fit.verdict != DECAY:
+        found = replace(found, peaks=())
+    return RelaxationResult(**vars(found), verdict=curve.fit.verdict, t1=tuple(rates))
 
 
 def plot_points(found: RelaxationResult, axis: Axes) -> None:

@@ -96,7 +96,7 @@ class GrainExchange:
 
 
 def grain_exchange(grain_nm: float, settings: GrainSettings = GrainSettings()) -> GrainExchange:
-    """Exchange between grains of one size: by formula for cubes, by random walks otherwise.
+    """Exchange of ions between grains of one size: by formula for cubes, by random walks otherwise.
 
     Args:
         grain_nm: d, the edge of a cube; of other grains the cube root of the mean volume.
@@ -221,7 +221,7 @@ def polycrystals(
     first = max(curve.fit.first_lag if np.isfinite(curve.fit.first_lag) else curve.lag[1], curve.lag[1]) * 1e-3
     lag = np.geomspace(first, max(100 * slowest, 1e3 * first), 600)
     inside, plateau = _within_grains(curve, lag * 1e3)
-    kept = float(np.clip(residual.cell / residual.total, 0.0, plateau))
+    kept = float(np.clip(residual.share_of_cell_mean, 0.0, plateau))
     found = []
     for d, temperature in zip(diffusion_cm2_per_s, temperatures):
         mixing = NS_PER_NM2_S_CM2 * settings.mixing_nm**2 / (6 * d)
@@ -250,7 +250,7 @@ def polycrystals(
 
 
 def _within_grains(curve: Curve, lag_ps: np.ndarray) -> tuple[np.ndarray, float]:
-    """Decaying and constant part of the curve at each lag: the curve, and beyond its fitted lags the fit."""
+    """Decaying part of the curve at each lag, by the fit beyond the fitted lags, and the part that stays."""
     fit = curve.fit
     if not np.isfinite(fit.amplitude):
         raise InputError(f'the trajectory is too short for a correlation function within grains: {fit.reason}')

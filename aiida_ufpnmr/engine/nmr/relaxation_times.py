@@ -15,6 +15,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from aiida_ufpnmr.engine.nmr.observables import Curve
+from aiida_ufpnmr.engine.records import Record, quantity
 
 Rule = Literal['discrepancy', 'gcv']
 #: Strengths of the penalty that are tried, in units of the norms of both parts.
@@ -26,52 +27,35 @@ LEAST_SHARE = 0.03
 
 
 @dataclass(frozen=True)
-class Peak:
-    """A peak of the distribution.
+class RelaxationPeak(Record):
+    """A peak of the distribution; intervals are over resampled curves, NaN without them."""
 
-    Attributes:
-        tau: exp of the mean of ln τ between the minima on either side.
-        tau_ci95: its interval over resampled curves; NaN without them.
-        weight: area; negative where the correlation grows.
-        weight_ci95: its interval.
-    """
-
-    tau: float
-    tau_ci95: tuple[float, float]
-    weight: float
-    weight_ci95: tuple[float, float]
+    tau_ns: float = quantity('ns', 'exp of the mean of ln τ between the minima on either side')
+    tau_ns_ci95: tuple[float, float] = quantity('ns', 'its 95 % interval')
+    weight: float = quantity('', 'area; negative where the correlation grows')
+    weight_ci95: tuple[float, float] = quantity('', 'its 95 % interval')
 
 
 @dataclass(frozen=True)
-class RelaxationTimes:
-    """A distribution of relaxation times; times in the unit of the lags.
+class RelaxationTimes(Record):
+    """Points of the correlation function, and the distribution of relaxation times behind it."""
 
-    Attributes:
-        tau: (n,) equally spaced in ln τ.
-        density: (n,) g, per unit of ln τ.
-        band: (n, 2) 2.5 and 97.5 % points over resampled curves; NaN without them.
-        plateau: P.
-        lag, fitted: (m,) the points and the curve through them.
-        strength: of the penalty, in units of the norms of both parts.
-        rule: by which the strength was chosen, or ``given``.
-        misfit: root mean square of the deviations over their errors: 1 where all is well.
-        peaks: from fast to slow.
-    """
-
-    tau: np.ndarray
-    density: np.ndarray
-    band: np.ndarray
-    plateau: float
-    lag: np.ndarray
-    fitted: np.ndarray
-    strength: float
-    rule: str
-    misfit: float
-    peaks: tuple[Peak, ...]
+    tau_axis_ns: np.ndarray = quantity('ns', 'relaxation times, equally spaced in ln τ', 'points')
+    density: np.ndarray = quantity('', 'density per unit of ln τ', 'points')
+    band: np.ndarray = quantity('', '2.5 and 97.5 % of the bootstrap', 'points, 2')
+    lag_ps: np.ndarray = quantity('ps', 'lags of the transform', 'lags')
+    c: np.ndarray = quantity('', 'correlation function', 'lags')
+    error: np.ndarray = quantity('', 'its errors', 'lags')
+    fitted: np.ndarray = quantity('', 'curve of the distribution', 'lags')
+    plateau: float = quantity('', 'share that stays')
+    misfit: float = quantity('', 'rms deviation over its error')
+    rule: str = quantity('', 'rule that chose the penalty, or given')
+    strength: float = quantity('', 'strength of the penalty')
+    peaks: tuple[RelaxationPeak, ...] = quantity('', 'from fast to slow', default=())
 
 
 def inverse_laplace(
-    lag: np.ndarray,
+    lag_ps: np.ndarray,
     c: np.ndarray,
     error: np.ndarray,
     *,
@@ -86,11 +70,11 @@ def inverse_laplace(
     The strength of the penalty is the largest with which the deviations are no larger than their errors
     (``discrepancy``, Morozov's principle; where none gets there, the largest with which their squares are at most a
     tenth above those of the best non-negative density), or that of the smallest generalised cross-validation score
-    (``gcv``, for errors that are independent but of unknown size). Densities whose areas, without their signs, add
-    up to more than three times the curve are not considered.
+    (``gcv``, for errors that are independent but of unknown size). Densities whose areas, without their signs, add up
+    to more than three times the curve are not considered.
 
     Args:
-        lag: (m,) times of the points, above zero, rising.
+        lag_ps: (m,) times of the points, above zero, rising.
         c: (m,) the curve.
         error: (m,) standard deviations of the points; only their ratios count with ``gcv``.
         non_negative: allow no negative density and no negative plateau.
@@ -102,7 +86,7 @@ def inverse_laplace(
     Raises:
         ValueError: wrong shapes, values that are not finite, errors not above zero, or fewer than 8 points.
     """
-    lag, c, error = (np.asarray(x, float) for x in (lag, c, error))
+    lag, c, error = (np.asarray(x, float) for x in (lag_ps, c, error))
     if lag.ndim != 1 or lag.shape != c.shape or lag.shape != error.shape or len(lag) < 8:
         raise ValueError(f'lag, c and error must be three arrays of one length of at least 8, not {lag.shape}')
     if not (np.isfinite(lag).all() and np.isfinite(c).all() and np.isfinite(error).all()):
@@ -120,11 +104,13 @@ def inverse_laplace(
     refits = None if samples is None else np.array([problem.solve(sample, chosen)[:-1] for sample in samples])
     nothing = np.full((points, 2), np.nan)
     return RelaxationTimes(
-        tau=np.exp(log_tau),
+        tau_axis_ns=np.exp(log_tau) * 1e-3,
         density=density,
         band=nothing if refits is None else np.quantile(refits, [0.025, 0.975], axis=0).T,
         plateau=plateau,
-        lag=lag,
+        lag_ps=lag,
+        c=c,
+        error=error,
         fitted=fitted,
         strength=float(chosen),
         rule=rule if strength is None else 'given',
@@ -198,9 +184,8 @@ class _Problem:
         return max(len(self.kernel) - float(taken), 1e-3)
 
 
-def _peaks(log_tau: np.ndarray, density: np.ndarray, refits: np.ndarray | None) -> tuple[Peak, ...]:
-    """Maxima of what is above zero, minima of what is below, each with its area between the turning points beside
-    it."""
+def _peaks(log_tau: np.ndarray, density: np.ndarray, refits: np.ndarray | None) -> tuple[RelaxationPeak, ...]:
+    """Maxima of what is above zero and minima of what is below, with their areas between the turning points."""
     step = log_tau[1] - log_tau[0]
     size = np.abs(density)
     change = np.flatnonzero(np.diff(np.sign(density)) != 0) + 1
@@ -219,8 +204,10 @@ def _peaks(log_tau: np.ndarray, density: np.ndarray, refits: np.ndarray | None) 
             areas = refits[:, part].sum(axis=1)
             share = np.abs(refits[:, part])
             centre = (share * log_tau[part]).sum(axis=1) / np.maximum(share.sum(axis=1), 1e-300)
-            tau_ci = tuple(np.exp(np.quantile(centre[share.sum(axis=1) > 0], [0.025, 0.975])).tolist())
+            tau_ci = tuple((1e-3 * np.exp(np.quantile(centre[share.sum(axis=1) > 0], [0.025, 0.975]))).tolist())
             weight_ci = tuple((step * np.quantile(areas, [0.025, 0.975])).tolist())
         mean = float(np.exp((size[part] * log_tau[part]).sum() / size[part].sum()))
-        found.append(Peak(mean, tau_ci, float(step * area), weight_ci))
+        found.append(
+            RelaxationPeak(tau_ns=mean * 1e-3, tau_ns_ci95=tau_ci, weight=float(step * area), weight_ci95=weight_ci)
+        )
     return tuple(found)

@@ -11,6 +11,7 @@ from aiida_ufpnmr.engine.efg.tensors import from_irreps
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
 from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, EfgRuns
+from aiida_ufpnmr.engine.records import Record, quantity
 
 #: <ω_Q ω_Q'> over directions of the field, in units of V:V'.
 POWDER = 2 / 15
@@ -24,34 +25,27 @@ CHANCE = 'no residual coupling beyond what so few ions leave by chance'
 
 
 @dataclass(frozen=True)
-class ResidualCoupling:
-    """Mean squares of ω_Q in a powder, kHz², of tensors that are averaged more and more.
+class ResidualCoupling(Record):
+    """Partially averaged tensors: rms ω_Q in a powder, and its mean squares as shares of that of all tensors."""
 
-    Attributes:
-        total: of the tensors as they are.
-        ion, ion_error: of the mean tensor of each ion over the run.
-        cell, cell_error: of the mean tensor over all ions and frames.
-        chance: what as many independent ions leave of ``ion`` in the mean of all by chance, in a glass without order.
-        c_q_khz, eta: of the mean tensor over all ions and frames.
-        mean_tensor: (3, 3) of the first run, in kHz (the EFG times eQ/h).
-        per_ion: (n_ions, 3, 3) mean tensor of each ion in the first run, in kHz.
-    """
-
-    total: float
-    ion: float
-    ion_error: float
-    cell: float
-    cell_error: float
-    chance: float
-    c_q_khz: float
-    eta: float
-    mean_tensor: np.ndarray
-    per_ion: np.ndarray
+    omega_q_rms_khz: float = quantity('kHz', 'rms ω_Q of the tensors as they are')
+    omega_q_rms_ion_means_khz: float = quantity('kHz', 'of the mean tensor of each ion')
+    omega_q_rms_cell_mean_khz: float = quantity('kHz', 'of the mean tensor over all ions')
+    omega_q_rms_by_chance_khz: float = quantity('kHz', 'that so many independent ions leave by chance')
+    share_of_ion_means: float = quantity('', 'mean square of ion means over that of all tensors')
+    share_of_ion_means_error: float = quantity('', 'its standard error')
+    share_of_cell_mean: float = quantity('', 'mean square of the mean over that of all tensors')
+    share_of_cell_mean_error: float = quantity('', 'its standard error')
+    c_q_of_mean_tensor_khz: float = quantity('kHz', '|C_Q| of the mean tensor')
+    eta_of_mean_tensor: float = quantity('', 'its η')
+    mean_tensor_khz: np.ndarray | None = quantity('kHz', 'mean EFG times eQ/h of the first run', '3, 3', default=None)
 
     @property
     def verdict(self) -> str:
         """Whether what is left of the mean tensor is more than chance and noise."""
-        known = self.cell > 2 * self.cell_error and self.cell > self.chance * (1 + 2 * SCATTER)
+        chance = (self.omega_q_rms_by_chance_khz / self.omega_q_rms_khz) ** 2
+        share = self.share_of_cell_mean
+        known = share > 2 * self.share_of_cell_mean_error and share > chance * (1 + 2 * SCATTER)
         return RESIDUAL if known else CHANCE
 
 
@@ -75,26 +69,33 @@ def residual_coupling(runs: EfgRuns, isotope: Isotope) -> ResidualCoupling:
             edges = np.linspace(0, components.shape[2], PARTS + 1).astype(int)
             parts = np.add.reduceat(components, edges[:-1], axis=2) / np.diff(edges)
             means[run][block.ions] = np.moveaxis(parts, 1, 2)
-    per_ion = [_products(mean) for mean in means]
-    cell = [_products(mean.mean(axis=0, keepdims=True)) for mean in means]
-    ion, ion_error = (np.mean(x) for x in zip(*((float(v.mean()), _error(v)) for v in per_ion)))
-    of_cell, cell_error = (np.mean(x) for x in zip(*((float(v.mean()), _error(v)) for v in cell)))
-    count = np.sqrt(len(means))
-    tensors = means[0].mean(axis=1)
-    mean_tensor = from_irreps(tensors.mean(axis=0))
+    count = len(means)
+    total = total / (runs.n_ions * sum(runs.lengths))
+    ion, ion_error = np.mean([_square(mean) for mean in means], axis=0)
+    cell, cell_error = np.mean([_square(mean.mean(axis=0, keepdims=True)) for mean in means], axis=0)
+    ion, cell = max(ion, 0.0), max(cell, 0.0)
+    mean_tensor = from_irreps(means[0].mean(axis=1).mean(axis=0))
     coupling, eta = coupling_and_asymmetry(mean_tensor)
     return ResidualCoupling(
-        total=POWDER * total / (runs.n_ions * sum(runs.lengths)),
-        ion=POWDER * max(ion, 0.0),
-        ion_error=POWDER * ion_error / count,
-        cell=POWDER * max(of_cell, 0.0),
-        cell_error=POWDER * cell_error / count,
-        chance=POWDER * max(ion, 0.0) / runs.n_ions,
-        c_q_khz=float(coupling),
-        eta=float(eta),
-        mean_tensor=mean_tensor,
-        per_ion=from_irreps(tensors),
+        omega_q_rms_khz=np.sqrt(POWDER * total),
+        omega_q_rms_ion_means_khz=np.sqrt(POWDER * ion),
+        omega_q_rms_cell_mean_khz=np.sqrt(POWDER * cell),
+        omega_q_rms_by_chance_khz=np.sqrt(POWDER * ion / runs.n_ions),
+        share_of_ion_means=ion / total,
+        share_of_ion_means_error=ion_error / np.sqrt(count) / total,
+        share_of_cell_mean=cell / total,
+        share_of_cell_mean_error=cell_error / np.sqrt(count) / total,
+        c_q_of_mean_tensor_khz=float(coupling),
+        eta_of_mean_tensor=float(eta),
+        mean_tensor_khz=mean_tensor,
     )
+
+
+def _square(mean: np.ndarray) -> tuple[float, float]:
+    """Mean square of the mean tensors (n, PARTS, 5) without that of their noise, and its error by a jackknife."""
+    without = _products(mean)
+    error = np.sqrt((PARTS - 1) / PARTS * ((without - without.mean()) ** 2).sum())
+    return float(without.mean()), float(error)
 
 
 def _products(mean: np.ndarray) -> np.ndarray:
@@ -105,7 +106,3 @@ def _products(mean: np.ndarray) -> np.ndarray:
     gram = np.einsum('ipm,iqm->pq', mean, mean) / len(mean)
     gram[np.diag_indices(PARTS)] = 0.0
     return (gram.sum() - 2 * gram.sum(axis=1)) / ((PARTS - 1) * (PARTS - 2))
-
-
-def _error(without: np.ndarray) -> float:
-    return float(np.sqrt((PARTS - 1) / PARTS * ((without - without.mean()) ** 2).sum()))

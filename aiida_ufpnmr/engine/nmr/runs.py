@@ -1,16 +1,15 @@
 """EFG tensors of one or several runs, read a block of ions at a time, so that memory does not grow with them.
 
-Files whose times go on where those of a file before end are one run (a restart), and so are parts that say which step
-they go on from and share some frames with it. Any other file is a run of its own (a replica), unless it holds frames of
-another
-one: counted twice, they would make intervals narrower than they are. Averages are taken over all runs; no pair of times
-spans two of them.
+Files whose times go on where those of the file before end are one run (a restart), and so are the parts of a run that
+was cut off, in any order; any other file is a run of its own (a replica). Averages are taken over all runs; no pair of
+times spans two of them, and no frame counts twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +55,17 @@ class Segment:
     frames: slice | None = None
     tensors: np.ndarray | None = None
 
+    def part(self, first: int, stop: int | None = None) -> Segment:
+        """Some of the frames of a file."""
+        time_fs = self.time_fs[first:stop]
+        start = self.frames.start + first
+        return Segment(time_fs, self.path, slice(start, start + len(time_fs)))
+
+    def frame(self, number: int, species: str) -> np.ndarray:
+        """The tensors of one frame of a file, (n_ions, 3, 3)."""
+        with Trajectory(self.path) as source:
+            return source.series(f'{efg_group(species)}/efg')['value'][self.frames.start + number]
+
     def chunks(self, species: str) -> Iterator[np.ndarray]:
         """The tensors, some frames at a time; :class:`InputError` where one is not finite."""
         if self.path is None:
@@ -77,7 +87,7 @@ class IonBlock:
     """Series of some ions.
 
     Attributes:
-        ions: which.
+        ions: their positions among all.
         series: for each run (n_ions, 6, n_frames): five components of ω_Q and |C_Q|, in kHz.
         eta_sum, eta_count: sum of the asymmetry parameters that are defined, and their number.
     """
@@ -126,9 +136,9 @@ class EfgRuns:
 
         Raises:
             InputError: no EFG tensors, several species and none named, other ions or another time between frames than
-                in the first file, frames not equally spaced or too few, or frames that two files share.
+                in the first file, frames not equally spaced, or too few; the same frames in two files.
         """
-        found: list[list[_Piece]] = []
+        files: list[Segment] = []
         index, step_fs = None, np.nan
         for path in paths:
             with Trajectory(path) as source:
@@ -146,8 +156,11 @@ class EfgRuns:
             if not np.isclose(time_fs[1] - time_fs[0], step_fs, rtol=1e-6):
                 step = time_fs[1] - time_fs[0]
                 raise InputError(f'{path}: has a frame every {step:g} fs, {paths[0]} every {step_fs:g} fs')
-            _place(found, path, time_fs, frames, species)
-        return cls(species, index, step_fs * 1e-3, tuple(_without_start(run, skip_fs) for run in found))
+            files.append(Segment(time_fs, Path(path), frames))
+        runs = _joined(files, species, step_fs)
+        for one, other in combinations(runs, 2):
+            _check_distinct(one, other, species, step_fs)
+        return cls(species, index, step_fs * 1e-3, tuple(_without_start(run, skip_fs) for run in runs))
 
     @property
     def n_ions(self) -> int:
@@ -198,58 +211,64 @@ class EfgRuns:
                 yield block
 
 
-#: Frames of one file: path, times in fs, and which frames they are.
-_Piece = tuple[Path, np.ndarray, slice]
-
-
-def _place(found: list[list[_Piece]], path: Path, time_fs: np.ndarray, frames: slice, species: str) -> None:
-    """Append a file to the run that it goes on from, or as a run of its own."""
-    step_fs = float(time_fs[1] - time_fs[0])
-    for run in reversed(found):
-        before, last = run[-1][0], run[-1][1][-1]
-        follows = time_fs[0] > 0.5 * step_fs and time_fs[-1] > last
-        at_seam = run is found[-1] and abs(time_fs[0] - last) < 1.001 * step_fs
-        first = int(np.searchsorted(time_fs, last + 0.5 * step_fs))
-        if follows and at_seam:  # the next frame, or the last one once more
-            if abs(time_fs[first] - last - step_fs) > 1e-3 * step_fs:
-                raise InputError(f'{path}: goes on from {before}, but not in step; frames are missing')
-        elif not (shared := _shared_with(run, path, time_fs, frames, species)):
+def _joined(files: list[Segment], species: str, step_fs: float) -> list[list[Segment]]:
+    """Segments of each run, each frame once: those of files that go on from others stand behind them."""
+    runs: list[list[Segment]] = []
+    waiting = [(file, follows_step(file.path) is not None) for file in files]
+    while waiting:
+        candidates = [[run for run in runs if _can_precede(run[-1], one, species, step_fs)] for one, _ in waiting]
+        ready = [n for n, (before, (_, is_part)) in enumerate(zip(candidates, waiting)) if before or not is_part]
+        # where none is ready, the part before is not among the files
+        number = ready[0] if ready else min(range(len(waiting)), key=lambda n: waiting[n][0].time_fs[0])
+        (file, is_part), before = waiting.pop(number), candidates[number]
+        begin = file.time_fs[0]
+        if not is_part:  # of a restart without such a note, at most the frame at the seam is there twice
+            before = [run for run in before if run is runs[-1] and begin > run[-1].time_fs[-1] - 0.5 * step_fs]
+        if len(before) > 1:
+            raise InputError(f'{file.path}: goes on from several of the files; give one run after the other')
+        if not before:
+            runs.append([file])
             continue
-        elif not follows or follows_step(path) is None:
-            raise InputError(
-                f'{path}: holds the same frames as {shared}, which would count twice; leave out one of them'
-            )
-        run.append((path, time_fs[first:], slice(frames.start + first, frames.stop)))
-        return
-    found.append([(path, time_fs, frames)])
+        run = before[0]
+        if is_part:  # what the part before holds from there on was made again
+            run[-1] = run[-1].part(0, int(np.searchsorted(run[-1].time_fs, begin - 0.5 * step_fs)))
+        else:
+            file = file.part(int(np.searchsorted(file.time_fs, run[-1].time_fs[-1] + 0.5 * step_fs)))
+        if abs(file.time_fs[0] - run[-1].time_fs[-1] - step_fs) > 1e-3 * step_fs:
+            raise InputError(f'{file.path}: goes on from the file before it, but not in step; frames are missing')
+        run.append(file)
+    return runs
 
 
-def _shared_with(run: list[_Piece], path: Path, time_fs: np.ndarray, frames: slice, species: str) -> Path | None:
-    """The file of a run that holds the same tensors at the latest time that is in both; ``None`` if none does.
-
-    Runs that start from one structure part later on: it is the latest common frame that tells.
-    """
-    for other, times, others in reversed(run):
-        _, mine, theirs = np.intersect1d(np.round(time_fs, 3), np.round(times, 3), return_indices=True)
-        if len(mine) > 1:
-            pairs = ((path, frames.start + mine[-1]), (other, others.start + theirs[-1]))
-            one, two = (_tensors(file, species, int(frame)) for file, frame in pairs)
-            return other if np.array_equal(one, two) else None
-    return None
+def _can_precede(last: Segment, file: Segment, species: str, step_fs: float) -> bool:
+    """Whether a file begins within or right after the last segment of a run, with its tensors, and ends later."""
+    begin, end = last.time_fs[[0, -1]]
+    first = file.time_fs[0]
+    fits = max(begin, 0.0) + 0.5 * step_fs < first < end + 1.001 * step_fs and file.time_fs[-1] > end - 0.5 * step_fs
+    return fits and (first > end + 1e-3 * step_fs or _same_tensors(last, file, first, species, step_fs, 1e-3))
 
 
-def _tensors(path: Path, species: str, frame: int) -> np.ndarray:
-    with Trajectory(path) as source:
-        return source.series(f'{efg_group(species)}/efg')['value'][frame]
+def _check_distinct(run: list[Segment], other: list[Segment], species: str, step_fs: float) -> None:
+    """Refuse runs that hold the same tensors at the last time that both know; replicas have parted by then."""
+    for one, two in product(run, other):
+        end = min(one.time_fs[-1], two.time_fs[-1])
+        if _same_tensors(one, two, end, species, step_fs, 1e-5):
+            raise InputError(f'{two.path}: holds frames of {one.path}, such as that at {end:g} fs; give each run once')
 
 
-def _without_start(run: list[_Piece], skip_fs: float) -> tuple[Segment, ...]:
-    begin = run[0][1][0] + skip_fs - 1e-6
-    segments = []
-    for path, time_fs, frames in run:
-        first = int(np.searchsorted(time_fs, begin))
-        if first < len(time_fs):
-            segments.append(Segment(time_fs[first:], path, slice(frames.start + first, frames.stop)))
+def _same_tensors(one: Segment, two: Segment, time_fs: float, species: str, step_fs: float, tolerance: float) -> bool:
+    """Whether two files hold a frame of one time, and in it tensors that agree within a share of the largest."""
+    at = [int(np.searchsorted(segment.time_fs, time_fs + 0.5 * step_fs)) - 1 for segment in (one, two)]
+    if min(at) < 0 or abs(one.time_fs[at[0]] - two.time_fs[at[1]]) > 1e-3 * step_fs:
+        return False
+    a, b = (segment.frame(number, species) for number, segment in zip(at, (one, two)))
+    return bool(np.allclose(a, b, rtol=0.0, atol=tolerance * np.abs(a).max()))
+
+
+def _without_start(run: list[Segment], skip_fs: float) -> tuple[Segment, ...]:
+    begin = run[0].time_fs[0] + skip_fs - 1e-6
+    segments = [segment.part(int(np.searchsorted(segment.time_fs, begin))) for segment in run]
+    segments = [segment for segment in segments if len(segment.time_fs)]
     if sum(len(segment.time_fs) for segment in segments) < 2:
-        raise InputError(f'{run[0][0]}: fewer than 2 frames to analyse after the first {skip_fs / 1000:g} ps')
+        raise InputError(f'{run[0].path}: fewer than 2 frames to analyse after the first {skip_fs / 1000:g} ps')
     return tuple(segments)

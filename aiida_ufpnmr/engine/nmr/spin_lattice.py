@@ -33,16 +33,19 @@ POWDER = 2 / 15
 HALF_WIDTH = 0.2
 #: Frequencies that the trajectory resolves within that width, at least.
 FEWEST = 4
+#: Fluctuations of less than this share of the tensors are those of rounding.
+ROUNDING = 1e-6
 #: The window of Hann makes so many neighbouring frequencies one.
 HANN = 1.5
 RESOLVED = 'resolved'
+STATIC = 'nothing fluctuates at this frequency beyond rounding'
 TOO_SHORT = 'the trajectory is too short for this frequency'
 TOO_COARSE = 'frames are too far apart for this frequency'
 
 
 @dataclass(frozen=True)
 class SpinLattice(Record):
-    """Relaxation at one Larmor frequency."""
+    """T1 at one Larmor frequency."""
 
     larmor_MHz: float = quantity('MHz', 'Larmor frequency')
     t1_s: float = quantity('s', '1/rate of the initial recovery; null where it is not resolved')
@@ -53,7 +56,7 @@ class SpinLattice(Record):
     verdict: str = quantity('', 'resolved, or why not')
 
 
-def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_MHz: Sequence[float]) -> list[SpinLattice]:
+def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_mhz: Sequence[float]) -> list[SpinLattice]:
     """T1 at each Larmor frequency, from averaged periodograms.
 
     What does not change within the run does not relax anything: the mean of each component of each ion is taken away.
@@ -61,19 +64,19 @@ def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_MHz: Sequenc
     Args:
         runs: tensors; averages run over all runs, ions and frequencies within a fifth of the asked one.
         isotope: the nucleus; its spin must be above ½.
-        larmor_MHz: Larmor frequencies.
+        larmor_mhz: Larmor frequencies.
 
     Raises:
         InputError: a frequency that is not above zero, or a spin of ½.
     """
-    if not len(larmor_MHz) or not all(0 < one < np.inf for one in larmor_MHz):
+    if not len(larmor_mhz) or not all(0 < one < np.inf for one in larmor_mhz):
         raise InputError('Larmor frequencies must be above zero')
     spin = isotope.spin
     if spin < 1:
         raise InputError(f'{isotope.name} has spin {spin:g}: no quadrupolar relaxation')
-    wanted = np.array([[one, 2 * one] for one in larmor_MHz]).ravel()
+    wanted = np.array([[one, 2 * one] for one in larmor_mhz]).ravel()
     step_us = runs.step_ps * 1e-6
-    bands, sums = [], [[] for _ in wanted]
+    bands, sums, squares = [], [[] for _ in wanted], 0.0
     for length in runs.lengths:
         frequency = np.fft.rfftfreq(length, step_us)  # MHz
         bands.append([np.flatnonzero(np.abs(np.log(np.maximum(frequency, 1e-12) / f)) < HALF_WIDTH) for f in wanted])
@@ -82,6 +85,7 @@ def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_MHz: Sequenc
             length = series.shape[2]
             window = np.hanning(length + 2)[1:-1]
             for ion in series[:, COMPONENTS].astype(float):
+                squares += (ion**2).sum()
                 ion = (ion - ion.mean(axis=1, keepdims=True)) * window
                 power = POWDER * (np.abs(fft.rfft(ion, axis=1)) ** 2).sum(axis=0)
                 # kHz² ns; half of the two-sided density, since J is over times above zero
@@ -90,8 +94,9 @@ def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_MHz: Sequenc
                     if len(band):
                         sums[n].append(power[band])
     nyquist = 0.5 / step_us
+    rounding = ROUNDING**2 * POWDER * squares / (runs.n_ions * sum(runs.lengths)) * runs.step_ps * 1e-3
     found = []
-    for n, larmor in enumerate(larmor_MHz):
+    for n, larmor in enumerate(larmor_mhz):
         values, errors, freedom, verdict = np.full(2, np.nan), np.full(2, np.nan), np.inf, RESOLVED
         for k, f in enumerate(wanted[2 * n : 2 * n + 2]):
             if f * np.exp(HALF_WIDTH) > nyquist:
@@ -101,6 +106,8 @@ def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_MHz: Sequenc
             else:
                 values[k], errors[k], free = _mean(sums[2 * n + k])
                 freedom = min(freedom, free)
+        if verdict == RESOLVED and (values < rounding).all():
+            verdict = STATIC
         found.append(_relaxation(float(larmor), values, errors, freedom, verdict, spin))
     return found
 
@@ -119,8 +126,9 @@ def _mean(parts: list[np.ndarray]) -> tuple[float, float, float]:
 
 def _relaxation(larmor, values, errors, freedom, verdict, spin) -> SpinLattice:
     t1, interval, parts = np.nan, (np.nan, np.nan), (np.nan, np.nan)
-    factor = 3 / 40 * (2 * spin + 3) / (spin**2 * (2 * spin - 1)) * (2 * np.pi) ** 2 * 1e6 * 1e-9  # kHz² ns to Hz² s
     if verdict == RESOLVED:
+        # kHz² ns to Hz² s
+        factor = 3 / 40 * (2 * spin + 3) / (spin**2 * (2 * spin - 1)) * (2 * np.pi) ** 2 * 1e6 * 1e-9
         rate = factor * (values[0] + 4 * values[1])
         # on a logarithmic scale, on which the mean of squares is nearly symmetric
         wide = student.ppf(0.975, max(freedom, 1.0)) * factor * np.hypot(errors[0], 4 * errors[1]) / rate

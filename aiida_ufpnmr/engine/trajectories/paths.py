@@ -38,7 +38,7 @@ class IonPaths:
         index: (n_ions,) atom indices.
         step_ps: time between frames.
         positions: (n_frames, n_ions, 3) in Å, relative to the reference.
-        reference: what was held still: ``framework`` (all other atoms), ``cell`` (all atoms), or ``none``.
+        reference: the part that was held still: ``framework`` (all other atoms), ``cell`` (all atoms), or ``none``.
     """
 
     species: str
@@ -87,9 +87,7 @@ def ion_paths(
     for part in found.parts:
         positions[frame : frame + len(part)] = part
         frame += len(part)
-    return IonPaths(
-        species=species, index=found.index, step_ps=found.step_ps, positions=positions, reference=found.reference
-    )
+    return IonPaths(species, found.index, found.step_ps, positions, found.reference)
 
 
 def path_parts(
@@ -109,14 +107,7 @@ def path_parts(
     masses = atomic_masses[trajectory.numbers] * (~chosen if reference == 'framework' else 1.0)
     step_ps = float(time_fs[frames.start + 1] - time_fs[frames.start]) * 1e-3
     parts = _parts(trajectory, frames, chosen, masses if reference != 'none' else None)
-    return PathParts(
-        species=species,
-        index=np.flatnonzero(chosen),
-        step_ps=step_ps,
-        reference=reference,
-        n_frames=frames.stop - frames.start,
-        parts=parts,
-    )
+    return PathParts(species, np.flatnonzero(chosen), step_ps, reference, frames.stop - frames.start, parts)
 
 
 def _parts(

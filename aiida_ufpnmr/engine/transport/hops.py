@@ -17,6 +17,7 @@ from scipy.stats import t as student
 
 from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import Settings, setting
 
 #: A window or residence of fewer frames averages nothing.
@@ -27,12 +28,13 @@ MEMORY = 20
 DEAD_TIME_ERROR = 0.25
 #: Into so many parts of time the hops are sorted to see whether they come in bursts.
 TIME_PARTS = (8, 16, 32)
+#: Excursions of rattling ions that chance would take for hops, as a share of the hops, that is let pass.
+MOST_BY_CHANCE = 0.1
+HOPS = 'hops'
+NO_HOPS = 'no hop within the trajectory'
+RATTLING = 'not told apart from rattling: the threshold is within its reach'
 #: Fewer ions than this say nothing about how much ions differ.
 FEWEST_IONS = 8
-#: Hops whose median length is below this many thresholds are none: ions wander across it, and end just beyond.
-WANDERING = 1.25
-HOPS, NO_HOP = 'hops', 'no hop seen'
-EXCURSIONS = 'no hops: ions wander to just beyond the threshold, as in a wide cage or a liquid'
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Hops:
         origin, target: (n_hops, 3) anchors before and after, Å.
         n_ions, n_frames, step_ps: of the trajectory.
         window, residence: in frames, as used.
+        by_chance: hops expected of ions that rattle as these do between their hops, and never leave.
         settings: as given.
     """
 
@@ -72,6 +75,7 @@ class Hops:
     step_ps: float
     window: int
     residence: int
+    by_chance: float
     settings: HopSettings
 
     @property
@@ -86,39 +90,32 @@ class Hops:
 
 
 @dataclass(frozen=True)
-class HopRate:
-    """Hops per ion and second.
+class HopRate(Record):
+    """Hops per ion and second."""
 
-    Attributes:
-        rate_per_s, ci95_per_s: corrected for hops that are too quickly followed by another to be seen.
-        counted_per_s: hops counted, per ion and time.
-        dead_time_ps: a stay shorter than this is not seen.
-        return_fraction: share of hops that lead back to where the hop before came from.
-        successive_cosine: mean cosine of the angle between a hop and the next of the same ion: −1 to and fro, 0 without
-            memory; NaN where no ion hops twice.
-        dispersion: how many times wider than that of a Poisson count the interval is made, because hops come in bursts
-            or differ between ions more than chance would have it; squared, the ratio of variances.
-        corrected: whether the correction could be made; if not, the rate is that counted, and a lower limit.
-        verdict: ``hops``, ``no hop seen``, or that what was counted is none.
-    """
-
-    rate_per_s: float
-    ci95_per_s: tuple[float, float]
-    counted_per_s: float
-    dead_time_ps: float
-    return_fraction: float
-    successive_cosine: float
-    dispersion: float
-    corrected: bool
-    verdict: str
+    hop_rate_per_s: float = quantity('1/s', 'hops per ion and second, corrected for missed stays', default=np.nan)
+    hop_rate_per_s_ci95: tuple[float, float] = quantity('1/s', 'its 95 % interval', default=(np.nan, np.nan))
+    hop_rate_counted_per_s: float = quantity('1/s', 'as counted', default=np.nan)
+    hop_rate_corrected: bool = quantity(
+        '', 'whether the correction could be made; if not, the rate is a lower limit', default=False
+    )
+    dead_time_ps: float = quantity('ps', 'shorter stays are not seen', default=np.nan)
+    return_fraction: float = quantity('', 'share of hops that lead back to where the one before began', default=np.nan)
+    successive_hop_cosine: float = quantity(
+        '', 'mean cosine of the angle to the next hop: −1 to and fro, 0 without memory', default=np.nan
+    )
+    hop_dispersion: float = quantity('', 'width of the interval over that of a Poisson count', default=np.nan)
+    hops_by_chance: float = quantity('', 'hops that rattling alone would seem to make', default=np.nan)
+    verdict: str = quantity('', 'hops, or what speaks against them: then the interval begins at zero', default='')
 
 
 @njit()
-def _find_hops(path, window, threshold, residence, memory, anchor, weight, t):
+def _find_hops(path, window, threshold, residence, memory, anchor, weight, t, rattling):
     """Frames of the hops of one ion, and the anchors before and after each. path: (n_frames, 3).
 
-    Goes on from frame ``t`` with an ``anchor`` of so much ``weight``, none where that is zero, and returns the frame
-    and the weight with which another call with more frames goes on; ``anchor`` is changed in place.
+    Goes on from frame ``t`` with an ``anchor`` of so much ``weight``, none where that is zero, and returns where
+    another call with more frames has to go on: frame and weight; ``anchor`` is changed in place. To ``rattling`` are
+    added the squared distances from the anchor within the threshold, and their number.
     """
     n_frames = len(path)
     frames = np.empty(n_frames // residence + 1, np.int64)
@@ -156,6 +153,8 @@ def _find_hops(path, window, threshold, residence, memory, anchor, weight, t):
                 weight = residence
                 step = residence
         else:
+            rattling[0] += distance
+            rattling[1] += 1
             weight = min(weight + 1, memory * residence)
             anchor += (mean - anchor) / weight
         if step == 1:
@@ -187,6 +186,7 @@ class HopFinder:
         self.n_frames = 0
         self._kept = np.empty((0, n_ions, 3))
         self._anchor, self._weight, self._next = np.zeros((n_ions, 3)), np.zeros(n_ions, int), np.zeros(n_ions, int)
+        self._rattling = np.zeros((n_ions, 2))
         self._found = [([], []) for _ in range(n_ions)]
 
     def add(self, positions: np.ndarray) -> None:
@@ -206,6 +206,7 @@ class HopFinder:
                     self._anchor[ion],
                     int(self._weight[ion]),
                     int(self._next[ion]) - first,
+                    self._rattling[ion],
                 )
                 self._next[ion] = frame + first
                 frames.append(hops + first)
@@ -225,6 +226,9 @@ class HopFinder:
             raise InputError(f'{self.n_frames} frames; window and residence time need at least {needed}; shorten them')
         ions = [np.full(sum(map(len, frames)), ion) for ion, (frames, _) in enumerate(self._found)]
         places = np.concatenate([part for _, anchors in self._found for part in anchors])
+        squares, count = self._rattling.T
+        width = np.maximum(squares / np.maximum(count, 1) / 3, 1e-12)  # variance along each axis
+        beyond = chi2.sf(self.settings.threshold_angstrom**2 / width, 3)
         return Hops(
             ion=np.concatenate(ions),
             frame=np.concatenate([part for frames, _ in self._found for part in frames]),
@@ -235,6 +239,7 @@ class HopFinder:
             step_ps=self.step_ps,
             window=self.window,
             residence=self.residence,
+            by_chance=float(beyond.sum() * self.n_frames / self.window),
             settings=self.settings,
         )
 
@@ -307,6 +312,9 @@ def hop_rate(hops: Hops) -> HopRate:
     leaves no trace. This is solved for k; the dead time is known to a quarter of itself, which widens the interval.
     With the rate k of a Poisson process and a noise of 0.3 Å the result is within 5 % of k as long as k times the
     residence time is below 0.2.
+
+    Where the ions, as they rattle about their anchors, would pass the threshold a tenth as often as hops were found,
+    the verdict says so: no hop is certain.
     """
     exposure_s = hops.n_ions * hops.n_frames * hops.step_ps * 1e-12
     count = len(hops.frame)
@@ -327,17 +335,18 @@ def hop_rate(hops: Hops) -> HopRate:
     ]
     corrected = all(np.isfinite(rates))
     rate, lower, upper = rates if corrected else (counted, lower, upper)
-    wandering = length < WANDERING * hops.settings.threshold_angstrom
+    verdict = HOPS if hops.by_chance < MOST_BY_CHANCE * count else RATTLING if count else NO_HOPS
     return HopRate(
-        rate_per_s=rate,
-        ci95_per_s=(lower, upper),
-        counted_per_s=counted,
+        hop_rate_per_s=rate,
+        hop_rate_per_s_ci95=(lower if verdict == HOPS else 0.0, upper),
+        hop_rate_counted_per_s=counted,
+        hop_rate_corrected=corrected,
         dead_time_ps=dead_s * 1e12,
         return_fraction=back,
-        successive_cosine=successive_cosine(hops),
-        dispersion=burst,
-        corrected=corrected,
-        verdict=NO_HOP if not count else EXCURSIONS if wandering else HOPS,
+        successive_hop_cosine=successive_cosine(hops),
+        hop_dispersion=burst,
+        hops_by_chance=hops.by_chance,
+        verdict=verdict,
     )
 
 

@@ -1,25 +1,22 @@
-"""Mean square displacement by FFT, the diffusion coefficient with its interval, and whether the motion is diffusion.
+"""Mean square displacement by FFT, the diffusion coefficient with its interval, and whether it is one.
 
-Ions in a cage have a slope, too: their displacement rises as long as the run is not much longer than the memory of the
-cage. So a verdict asks for more than a slope. Positions are averaged over eighths of the run, which removes vibrations,
-and with x the path of an ion through these averages, x̄ its mean and Δ its steps,
-
-    confinement = − Σ (x − x̄)·Δ / Σ |x − x̄|², in units of its value for free diffusion.
-
-It depends on second moments alone, so it is 1 for any walk of independent steps, be they small or rare and long. A cage
-pulls
-back: 1.3 where the run is 1.3 times as long as its memory, 3 where it is much longer. A drift has less than 1.
+A random walk of steps with variance s², seen for N frames, has cosine modes (DCT-II) with independent amplitudes of
+variance s²/λ_k, λ_k = 4 sin²(πk/2N). So the mean squares of the modes, times λ_k, are the same for all k: each mode
+tells a diffusion coefficient of its own. Vibrations add to the fast modes as λ_k does; a cage takes away from the slow
+ones, and so does sub-diffusion; drift and flight add to them. The trend among the slow modes decides the verdict.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
+from scipy.fft import dct
 from scipy.stats import t as student
+from scipy.stats import ttest_1samp
 
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.timeseries.correlation import lagged_products
 from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins, bin_nodes, hat_sums
 
@@ -27,57 +24,46 @@ from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins, bin_nodes, hat_sums
 CM2_PER_S = 1e-4
 DIFFUSION = 'diffusion'
 NO_DIFFUSION = 'no diffusion within the trajectory'
-CAGE = 'no diffusion: ions are drawn back, as in a cage'
-PERHAPS_CAGE = 'no diffusion told: ions move less than a hop, which a cage could do as well'
-DRIFT = 'no diffusion: ions move faster than a walk, as in a drift'
-TOO_FEW = 'no diffusion told: too few paths to know from a drift or a cage'
+TOO_LITTLE = 'no diffusion beyond rattling: the ions move less than 1 Å within the window'
+SLOWER = 'slower than diffusion: the ions come back, as in a cage'
+UNCLEAR = 'not told apart from rattling in a cage: too few ions, or too short a trajectory'
+FASTER = 'faster than diffusion: drift or flight'
+CHANGING = 'no steady diffusion: the motion changes along the trajectory'
 UNITS = 16
-#: Averages of positions along a path in which a cage is told from free motion.
-AVERAGES = 8
-#: Confinement in a cage whose memory is three quarters of the run: what free motion is told from where ions move
-#: little.
-CAGED = 1.28
-#: Ions that move farther than this in half of the run, Å, leave any cage that a solid has.
-HOP = 1.5
 FEWEST_FRAMES = 16
-#: Rise of the displacement over the window, in units of that at its start, below which ions rattle in place.
-LEAST_RISE = 0.1
+#: Mean square displacement beyond vibrations at the end of the window, Å², that no rattling reaches for certain.
+LEAST_GROWTH = 1.0
+#: Slow modes that are looked at; their periods are a twelfth of the trajectory and more.
+MODES = 24
+#: Deviations of the slow modes in standard errors: of a walk, one in twenty comes back as much, few run as fast.
+COMES_BACK, RUNS = 1.5, 3.0
+#: Exponents beyond this are no diffusion, however wide their interval.
+STEEPEST = 1.5
+#: Chance of so large a change of the mobility along the trajectory without a cause.
+CHANGE = 0.015
 
 
 @dataclass(frozen=True)
-class Diffusion:
-    """Mean square displacement and diffusion coefficient of one species.
+class Diffusion(Record):
+    """Mean square displacement of the ions of one species, and D = slope/6."""
 
-    Attributes:
-        lag_ps, msd: (n_lags,) in ps and Å², averaged over ions and time origins.
-        band_lag_ps, binned: (n_bins,) centres of bins of lags, and averages over them.
-        band: (n_bins, 2) 2.5 and 97.5 % points of a bootstrap, in Å².
-        window_ps: lags between which the slope was fitted.
-        slope, offset: of the fitted line, Å²/ps and Å².
-        coefficient_cm2_per_s: D = slope/6.
-        ci95_cm2_per_s: its 95 % interval.
-        exponent, exponent_ci95: d ln MSD / d ln t over the window, 1 for diffusion without vibrations, 0 for rattling;
-            and its 95 % interval.
-        confinement, confinement_ci95: pull towards the mean place, 1 for diffusion and more in a cage; and its
-            interval.
-        verdict: ``diffusion``, or what speaks against it.
-    """
-
-    lag_ps: np.ndarray
-    msd: np.ndarray
-    band_lag_ps: np.ndarray
-    binned: np.ndarray
-    band: np.ndarray
-    window_ps: tuple[float, float]
-    slope: float
-    offset: float
-    coefficient_cm2_per_s: float
-    ci95_cm2_per_s: tuple[float, float]
-    exponent: float
-    exponent_ci95: tuple[float, float]
-    confinement: float
-    confinement_ci95: tuple[float, float]
-    verdict: str
+    lag_ps: np.ndarray = quantity('ps', 'lags', 'lags')
+    msd_angstrom2: np.ndarray = quantity('Å²', 'mean square displacement over ions and origins', 'lags')
+    band_lag_ps: np.ndarray = quantity('ps', 'centres of bins of lags', 'bins')
+    band_angstrom2: np.ndarray = quantity('Å²', '2.5 and 97.5 % of the bootstrap', 'bins, 2')
+    slope_angstrom2_per_ps: float = quantity('Å²/ps', 'slope of the fitted line')
+    offset_angstrom2: float = quantity('Å²', 'its value at lag 0')
+    window_ps: tuple[float, float] = quantity('ps', 'lags between which it was fitted')
+    diffusion_coefficient_cm2_per_s: float = quantity('cm²/s', 'slope/6')
+    diffusion_coefficient_cm2_per_s_ci95: tuple[float, float] = quantity('cm²/s', 'its 95 % interval')
+    verdict: str = quantity('', 'diffusion, or what speaks against it')
+    msd_exponent: float = quantity('', 'd ln MSD / d ln t over the window', default=np.nan)
+    msd_exponent_ci95: tuple[float, float] = quantity('', 'its 95 % interval', default=(np.nan, np.nan))
+    slow_motion_ratio: float = quantity(
+        '', 'D of the slowest motion over that of faster ones: 1 for diffusion, 0 in a cage', default=np.nan
+    )
+    slow_motion_ratio_error: float = quantity('', 'its standard error for a walk', default=np.nan)
+    binned_angstrom2: np.ndarray | None = quantity('Å²', 'averages over the bins', 'bins', default=None)
 
 
 def mean_square_displacement(positions: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
@@ -166,85 +152,97 @@ def diffusion(
     resampled = np.divide(times @ sums, pairs, out=np.full_like(pairs, np.nan), where=pairs > 0)
     slopes = resampled[:, chosen] @ score
     # the spread of resamples of n units is short by (n − 1)/n; Student's factor for their small number
-    error = np.nanstd(slopes) * np.sqrt(units / max(units - 1, 1)) * student.ppf(0.975, max(units - 1, 1))
+    width = np.sqrt(units / max(units - 1, 1)) * student.ppf(0.975, max(units - 1, 1))
+    error = np.nanstd(slopes) * width
     interval = ((slope - error) * CM2_PER_S / 6, (slope + error) * CM2_PER_S / 6)
-    ratio = np.log(t[-1] / t[0])
-    first, last = mean[chosen][0], mean[chosen][-1]
-    exponent = float(np.log(last / first) / ratio) if first > 0 and last > 0 else 0.0
-    with np.errstate(divide='ignore', invalid='ignore'):
-        exponents = np.log(resampled[:, chosen][:, -1] / resampled[:, chosen][:, 0]) / ratio
-    exponents = exponents[np.isfinite(exponents)]
-    spread = np.quantile(exponents, [0.025, 0.975]).tolist() if len(exponents) else [np.nan, np.nan]
-    bent, bent_error = confinement(positions, blocks)
-    moves = interval[0] > 0 and slope * (t[-1] - t[0]) > LEAST_RISE * first
-    far = len(msd) > 1 and msd[len(msd) // 2] > HOP**2
+    exponent = float(_exponent(t, mean[chosen]))
+    exponent_error = float(np.nanstd(_exponent(t, resampled[:, chosen])) * width)
+    ratio, ratio_error = slow_motion(positions)
+    growth = slope * t[-1]
+    if interval[0] <= 0 or growth <= offset:
+        verdict = NO_DIFFUSION
+    elif ratio > 1 + RUNS * ratio_error or exponent > STEEPEST:
+        verdict = FASTER
+    elif growth <= LEAST_GROWTH:
+        verdict = TOO_LITTLE
+    elif ratio < 1 - COMES_BACK * ratio_error:
+        verdict = SLOWER
+    elif not ratio > ratio_error:
+        verdict = UNCLEAR
+    else:
+        verdict = CHANGING if change_of_mobility(positions, int(window[0] * n_frames) + 1) < CHANGE else DIFFUSION
     return Diffusion(
         lag_ps=lag,
-        msd=msd,
+        msd_angstrom2=msd,
         band_lag_ps=bins.centre * step_ps,
-        binned=mean,
-        band=np.nanquantile(resampled, [0.025, 0.975], axis=0).T,
+        band_angstrom2=np.nanquantile(resampled, [0.025, 0.975], axis=0).T,
+        binned_angstrom2=mean,
         window_ps=(float(t[0]), float(t[-1])),
-        slope=slope,
-        offset=offset,
-        coefficient_cm2_per_s=slope * CM2_PER_S / 6,
-        ci95_cm2_per_s=interval,
-        exponent=exponent,
-        exponent_ci95=(spread[0], spread[1]),
-        confinement=bent,
-        confinement_ci95=(bent - bent_error, bent + bent_error),
-        verdict=_verdict(bent, bent_error, far) if moves else NO_DIFFUSION,
+        slope_angstrom2_per_ps=slope,
+        offset_angstrom2=offset,
+        diffusion_coefficient_cm2_per_s=slope * CM2_PER_S / 6,
+        diffusion_coefficient_cm2_per_s_ci95=interval,
+        msd_exponent=exponent,
+        msd_exponent_ci95=(exponent - exponent_error, exponent + exponent_error),
+        slow_motion_ratio=ratio,
+        slow_motion_ratio_error=ratio_error,
+        verdict=verdict,
     )
 
 
-def _verdict(bent: float, error: float, far: bool) -> str:
-    """Words for a displacement that rises; ``error`` is half a 95 % interval of the confinement ``bent``."""
-    if not np.isfinite(error):
-        return TOO_FEW
-    doubt = (
-        1.25 * error if far else error
-    )  # two and a half standard errors where only a surprise speaks against diffusion
-    if bent + doubt < 1:
-        return DRIFT
-    if bent - doubt > 1:
-        return CAGE
-    # one-sided: a cage would show at least this much
-    return DIFFUSION if far or bent + 0.84 * error < CAGED else PERHAPS_CAGE
+def _exponent(t: np.ndarray, msd: np.ndarray) -> np.ndarray:
+    """Slope of ln MSD (..., n) over ln t from the first lag to the last; 0 where the displacement vanishes."""
+    first, last = msd[..., 0], msd[..., -1]
+    rise = np.divide(last, first, out=np.ones_like(first), where=(first > 0) & (last > 0))
+    return np.log(rise) / np.log(t[-1] / t[0])
 
 
-def confinement(positions: np.ndarray, segments: int = 1) -> tuple[float, float]:
-    """Pull of paths towards their mean place, in units of that of free diffusion, and half of its 95 % interval.
+def slow_motion(positions: np.ndarray) -> tuple[float, float]:
+    """Diffusion coefficient of the slowest mode over that of the faster ones, and its standard error for a walk.
+
+    The mean squares of the slow modes times λ_k are fitted by A + B k² + C/k²: diffusion, vibrations, and what comes
+    back or runs away. The error is made of the scatter of the modes of single ions.
 
     Args:
-        positions: (n_frames, n_ions, 3).
-        segments: parts of the time that count as paths of their own, where ions are few.
+        positions: (n_frames, n_ions, 3) unwrapped, free of drift.
 
     Returns:
-        The number, and the half width by a jackknife over paths; NaN where there are fewer than three.
+        1 + C over the mean of the modes, and its error; NaN where the trajectory has fewer than 64 frames.
     """
-    pull, spread = [], []
-    for part in np.array_split(positions, max(1, min(segments, len(positions) // (2 * AVERAGES)))):
-        edges = np.linspace(0, len(part), AVERAGES + 1).astype(int)
-        x = np.add.reduceat(part, edges[:-1], axis=0) / np.diff(edges)[:, None, None]
-        x = x - x.mean(axis=0)
-        pull.append(-(x[:-1] * np.diff(x, axis=0)).sum(axis=(0, 2)))
-        spread.append((x**2).sum(axis=(0, 2)))
-    a, b = np.concatenate(pull), np.concatenate(spread)
-    n = len(a)
-    if n < 3 or not b.sum() > 0:
-        return float(a.sum() / b.sum() / _free_pull()) if b.sum() > 0 else np.nan, np.nan
-    without = (a.sum() - a) / (b.sum() - b) / _free_pull()
-    error = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()) * student.ppf(0.975, n - 1)
-    return float(a.sum() / b.sum() / _free_pull()), float(error)
+    n_frames, n_ions = positions.shape[:2]
+    count = min(MODES, n_frames // 8)
+    if count < 8:
+        return np.nan, np.nan
+    k = np.arange(1, count + 1)
+    modes = np.array([(dct(path, axis=0, norm='ortho')[k] ** 2).sum(axis=1) for path in positions.swapaxes(0, 1)])
+    modes *= 4 * np.sin(np.pi * k / (2 * n_frames)) ** 2
+    design = np.column_stack([np.ones(count), (k / count) ** 2, k**-2.0])
+    inverse = np.linalg.pinv(design)
+    mean = modes.mean(axis=0)
+    scale = mean.mean()
+    if scale <= 0:
+        return np.nan, np.nan
+    expected = np.maximum(design @ (inverse @ mean), 0.0)
+    # ions of different mobility differ in all modes alike, which the ratio does not see
+    scatter = modes - np.outer(modes.mean(axis=1) / scale, expected)
+    variance = (scatter**2).sum() / (n_ions * count - n_ions - 2) / n_ions
+    return float(1 + inverse[2] @ mean / scale), float(np.sqrt(variance * (inverse[2] ** 2).sum()) / scale)
 
 
-@lru_cache(maxsize=1)
-def _free_pull(points: int = 64) -> float:
-    """Pull over spread of averages of free diffusion, from the covariance min(t, t') of its places."""
-    t = np.arange(1, AVERAGES * points + 1) / (AVERAGES * points)
-    average = np.kron(np.eye(AVERAGES), np.full((1, points), 1 / points))
-    covariance = average @ np.minimum.outer(t, t) @ average.T
-    centred = np.eye(AVERAGES) - 1 / AVERAGES
-    steps = np.diff(np.eye(AVERAGES), axis=0)
-    pull = -np.trace(steps @ covariance @ centred[:-1].T)
-    return float(pull / np.trace(centred @ covariance @ centred))
+def change_of_mobility(positions: np.ndarray, lag: int) -> float:
+    """Chance that ions which move steadily show as large a trend along the trajectory, by Student's test over the ions.
+
+    Where waiting times have no mean, the displacement grows with the lag as in diffusion, but ever fewer ions move;
+    each ion counts alike, since then few of them make most of the moves.
+
+    Args:
+        positions: (n_frames, n_ions, 3) unwrapped.
+        lag: of the displacements, in frames.
+
+    Returns:
+        1 for a single ion.
+    """
+    time = np.linspace(-1, 1, len(positions) - lag)
+    squares = (((path[lag:] - path[:-lag]) ** 2).sum(axis=1) for path in positions.swapaxes(0, 1))
+    centres = [time @ one / one.sum() for one in squares if one.any()]
+    return float(ttest_1samp(centres, 0.0).pvalue) if len(centres) > 1 else 1.0
