@@ -29,8 +29,7 @@ from aiida_ufpnmr.engine.tables import Tabular
 #: Two atoms closer than this (Å) are a mistake in the input: the shortest bond there is, H–H, has 0.74 Å.
 OVERLAP = 0.5
 #: Labelled atoms closer than this share of a bond (the sum of their covalent radii) are a mistake: in melts of 3000 K,
-#: no
-#: two atoms come closer than 0.7 of it.
+#: no two atoms come closer than 0.7 of it.
 SHORTEST_BOND = 0.5
 #: Coordinates beyond this (Å) are a mistake, and would lose the digits that distances need.
 FARTHEST = 1e6

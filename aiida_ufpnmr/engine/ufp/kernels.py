@@ -252,7 +252,7 @@ def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, en
     for ti, tj, p in np.ndindex(tables.bond_grid.shape):
         nearest2[ti, tj] = min(nearest2[ti, tj], tables.grid_start[tables.bond_grid[ti, tj, p]] ** 2)
         farthest2[ti, tj] = max(farthest2[ti, tj], tables.grid_stop[tables.bond_grid[ti, tj, p]] ** 2)
-    # of the neighbours of one atom: which atoms, species, vectors to them, the gradient of its energy by these
+    # of the neighbours of one atom: which atoms, their species, vectors to them, the gradient of its energy by these
     widest = _widest(lists.near_start) + SPARE
     atom, kind = np.empty(widest, np.int64), np.empty(widest, np.int64)
     vector, gradient, square = np.empty((widest, 4)), np.empty((widest, 4)), np.empty(widest)

@@ -14,9 +14,8 @@ class Tables(NamedTuple):
     """A potential of ``s`` species as flat arrays.
 
     Splines lie on ``g`` grids, each a row of the arrays ``grid_...``; other arrays say which grid a spline lies on.
-    Those of
-    the bonds may depend on the partner, the other neighbour: ``bond_grid`` has one place for each species of it, or
-    a single one where all partners share a grid.
+    Those of the bonds may depend on the partner, the other neighbour: ``bond_grid`` has one place for each species of
+    it, or a single one where all partners share a grid.
     """
 
     one_body: np.ndarray  # (s,) eV
@@ -25,19 +24,13 @@ class Tables(NamedTuple):
     grid_inverse: np.ndarray  # (g,) 1/Å, intervals per length; meaningful on uniform grids
     grid_intervals: np.ndarray  # (g,)
     grid_breaks: np.ndarray  # (g, n + 1) Å, the knots from start to stop
-    grid_functions: (
-        np.ndarray
-    )  # (g, n, 4, 4): on each interval the four functions as cubics in t from 0 to 1, lowest power first
+    grid_functions: np.ndarray  # (g, n, 4, 4) the four functions as cubics in t from 0 to 1, lowest power first
     pair_grid: np.ndarray  # (s, s)
-    pair_polynomials: (
-        np.ndarray
-    )  # (s, s, n + 1, 4) eV: on each interval a cubic in t from 0 to 1, lowest power first; then zeros
+    pair_polynomials: np.ndarray  # (s, s, n + 1, 4) eV, cubics in t likewise, those beyond the grid zero
     bond_grid: np.ndarray  # (s, s, s or 1) by centre, neighbour, partner
     third_grid: np.ndarray  # (triplets,)
     triplet_index: np.ndarray  # (s, s, s) row in triplet_coefficients for centre, first, second neighbour
-    triplet_coefficients: (
-        np.ndarray
-    )  # (triplets, a, b, c) eV, float64 or float32: bond to the first, to the second, third side
+    triplet_coefficients: np.ndarray  # (triplets, a, b, c) eV, float64 or float32: first bond, second bond, third side
     triplet_cutoff: float  # Å, of the longest bond
     cutoff: float  # Å, of everything
     threads: int
