@@ -196,7 +196,7 @@ def test_dynamics_that_fail_stop_the_workflow_with_the_reason(code, pipeline):
     )
     outputs, node = run_get_node(builder)
     assert node.exit_status == 401
-    assert 'refused its input' in node.exit_message and ' O' in node.exit_message
+    assert 'refused its input' in node.exit_message and 'of which the structure has none' in node.exit_message
     assert 'tau' not in outputs and 'trajectory' not in outputs
 
 

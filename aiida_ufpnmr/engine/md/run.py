@@ -106,10 +106,10 @@ def run_md(
         overwrite: write over a run that could be continued.
 
     Returns:
-        Results: what was run, temperature and energy statistics, speed under ``timing``, and under ``stop_reason``
-        why it ended: ``finished``, or the reason of a :class:`~aiida_ufpnmr.engine.md.guards.Stop`. After
-            ``wall_time`` and
-        ``interrupted`` the trajectory is left in pieces that read like a whole, for a restart to go on with.
+        Results: what was run, temperature and energy statistics, speed under ``timing``, and the end of the run under
+        ``stop_reason``: ``finished``, or the reason of a :class:`~aiida_ufpnmr.engine.md.guards.Stop`. After
+        ``wall_time`` and ``interrupted`` the trajectory is left in pieces that read like a whole, for a restart to go
+        on with.
 
     Raises:
         OSError: the disk is full; the trajectory is whole up to the last frame that fitted.
