@@ -23,6 +23,11 @@ def aligned(rows: Sequence[Sequence[Any]]) -> Iterator[str]:
 class Tabular:
     """Something that a notebook shows as a table, below a headline and above remarks."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # IPython takes the representation of a dataclass unless the class itself has this
+        cls._repr_pretty_ = Tabular._repr_pretty_  # type: ignore[method-assign]
+
     @property
     def headline(self) -> str:
         """One line about what the table shows."""

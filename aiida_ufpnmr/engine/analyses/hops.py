@@ -97,7 +97,7 @@ class HopsResult(Result, HopRate):
         return [*rows, ('changes of site, of them with a hop', changes, '')]
 
     def plot(self) -> Figure:
-        from matplotlib.figure import Figure
+        from aiida_ufpnmr.engine.figure_style import Figure
 
         shown = self.shown_atom if self.shown_atom is not None else []
         figure = Figure(figsize=(7.0, 1.0 + 2.0 * max(len(shown), 1)), layout='constrained')

@@ -136,7 +136,7 @@ class MicrostructureResult(Result):
         return rows
 
     def plot(self) -> Figure:
-        from matplotlib.figure import Figure
+        from aiida_ufpnmr.engine.figure_style import Figure
 
         figure = Figure(figsize=(11.0, 4.6), layout='constrained')
         left, right = figure.subplots(1, 2)

@@ -66,7 +66,7 @@ class MsdResult(Result, Diffusion):
         ]
 
     def plot(self) -> Figure:
-        from matplotlib.figure import Figure
+        from aiida_ufpnmr.engine.figure_style import Figure
 
         figure = Figure(figsize=(6.0, 4.6), layout='constrained')
         plot_msd(self, figure.subplots())
