@@ -37,6 +37,8 @@ LEAST_GROWTH = 1.0
 MODES = 24
 #: Deviations of the slow modes in standard errors: of a walk, one in twenty comes back as much, few run as fast.
 COMES_BACK, RUNS = 1.5, 3.0
+#: Growth beyond this, Å², leaves any cage that a solid has: the same deviations must then be rarer to mean anything.
+FAR, SURPRISE = 9.0, 2.5
 #: Exponents beyond this are no diffusion, however wide their interval.
 STEEPEST = 1.5
 #: Chance of so large a change of the mobility along the trajectory without a cause.
@@ -165,7 +167,7 @@ def diffusion(
         verdict = FASTER
     elif growth <= LEAST_GROWTH:
         verdict = TOO_LITTLE
-    elif ratio < 1 - COMES_BACK * ratio_error:
+    elif ratio < 1 - (SURPRISE if growth > FAR else COMES_BACK) * ratio_error:
         verdict = SLOWER
     elif not ratio > ratio_error:
         verdict = UNCLEAR
