@@ -22,9 +22,7 @@ from aiida_ufpnmr.engine.errors import InputError
 @click.option('--engine', type=click.Choice(DFT_CODES), required=True, help='The DFT code for new labels.')
 @click.option('--test', 'test', metavar='TEST', help='Labelled structures for the errors (file or node).')
 @click.option(
-    '--label-code',
-    metavar='CODE',
-    help='What runs the DFT code. Default: castep@localhost or gpaw@localhost.',
+    '--label-code', metavar='CODE', help='What runs the DFT code. Default: castep@localhost or gpaw@localhost.'
 )
 @code_option
 @common_options

@@ -12,13 +12,7 @@ from aiida.engine import ExitCode
 from aiida.orm import Data, Dict, SinglefileData
 from aiida.parsers import Parser
 
-from aiida_ufpnmr.calculations.base import (
-    FIGURE_FILE,
-    RESULTS_FILE,
-    STATUS_FILE,
-    STDERR_FILE,
-    UfpnmrCalculation,
-)
+from aiida_ufpnmr.calculations.base import FIGURE_FILE, RESULTS_FILE, STATUS_FILE, STDERR_FILE, UfpnmrCalculation
 
 #: Exit status of ``ufpnmr`` for bad input.
 BAD_INPUT = 2

@@ -23,10 +23,7 @@ QUANTITIES = (
 )
 
 #: Quantities that are only as good as a verdict: the verdict's key, and its value where they hold.
-CLAIMS = {
-    'hop_rate_per_s': ('hops_verdict', 'hops'),
-    'diffusion_coefficient_cm2_per_s': ('msd_verdict', 'diffusion'),
-}
+CLAIMS = {'hop_rate_per_s': ('hops_verdict', 'hops'), 'diffusion_coefficient_cm2_per_s': ('msd_verdict', 'diffusion')}
 #: Output of the pipeline, the model that it belongs to, what to call that, and its errors: key, name, unit.
 ERRORS = (
     (

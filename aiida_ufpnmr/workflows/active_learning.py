@@ -51,14 +51,7 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         ):
             plain_input(spec, name, kind, text, default=default)
 
-        spec.outline(
-            cls.begin,
-            while_(cls.should_go_on)(
-                cls.run_generation,
-                cls.inspect_generation,
-            ),
-            cls.finish,
-        )
+        spec.outline(cls.begin, while_(cls.should_go_on)(cls.run_generation, cls.inspect_generation), cls.finish)
 
         spec.expose_outputs(LearningGenerationWorkChain, include=OUTPUTS)
         for name in OUTPUTS:

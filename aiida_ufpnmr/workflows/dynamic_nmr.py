@@ -58,13 +58,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         for name in ('msd', 'hops'):
             inputs[name]['parameters'].validator = parameter_validator(name)
 
-        spec.outline(
-            cls.simulate,
-            cls.inspect_simulation,
-            cls.correlate_and_count,
-            cls.inspect_analyses,
-            cls.summarise,
-        )
+        spec.outline(cls.simulate, cls.inspect_simulation, cls.correlate_and_count, cls.inspect_analyses, cls.summarise)
 
         answer = 'The answer: decay time or its lower bound, hop rate and diffusion coefficient, with intervals.'
         spec.output('tau', valid_type=Dict, help=answer)
@@ -138,10 +132,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             if chain is AnalyseWorkChain:
                 inputs.analysis = name
             running[name] = self.submit(
-                chain,
-                calculation=inputs,
-                clean_workdir=self.inputs.clean_workdir,
-                metadata={'call_link_label': name},
+                chain, calculation=inputs, clean_workdir=self.inputs.clean_workdir, metadata={'call_link_label': name}
             )
         self.report('analyses: ' + ', '.join(f'{name} <{node.pk}>' for name, node in running.items()))
         return ToContext(**running)

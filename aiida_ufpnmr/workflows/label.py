@@ -77,14 +77,7 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
             expose_inputs(spec, dft_code.chain, name, (dft_code.subject,), described, required=False)
         spec.inputs.validator = validate_together
 
-        spec.outline(
-            cls.screen,
-            while_(cls.is_waiting)(
-                cls.label,
-                cls.inspect_labels,
-            ),
-            cls.collect,
-        )
+        spec.outline(cls.screen, while_(cls.is_waiting)(cls.label, cls.inspect_labels), cls.collect)
 
         spec.output('dataset', valid_type=DatasetData, required=False, help='The structures with their labels.')
         spec.output('results', valid_type=Dict, required=False, help='What happened to every structure.')

@@ -166,18 +166,14 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
             return self.try_again(node, 'on from its check file')
         return self.try_again_once(node)
 
-    @process_handler(
-        priority=380,
-        exit_codes=[CODES.ERROR_SCHEDULER_NODE_FAILURE, CODES.ERROR_NO_RETRIEVED_FOLDER],
-    )
+    @process_handler(priority=380, exit_codes=[CODES.ERROR_SCHEDULER_NODE_FAILURE, CODES.ERROR_NO_RETRIEVED_FOLDER])
     def handle_node_failure(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Not the fault of the calculation: the same again, on from the check file where there is one."""
         self.go_on_from(node)
         return self.try_again(node, 'the same on another node')
 
     @process_handler(
-        priority=370,
-        exit_codes=[CODES.ERROR_OUTPUT_MISSING, CODES.ERROR_OUTPUT_TRUNCATED, CODES.ERROR_OUTPUT_MIXED_UP],
+        priority=370, exit_codes=[CODES.ERROR_OUTPUT_MISSING, CODES.ERROR_OUTPUT_TRUNCATED, CODES.ERROR_OUTPUT_MIXED_UP]
     )
     def handle_lost_output(self, node: CalcJobNode) -> ProcessHandlerReport:
         """A full disk or a broken copy: from the beginning, since what lies there cannot be trusted, but not twice."""

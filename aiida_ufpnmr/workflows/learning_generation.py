@@ -82,12 +82,7 @@ class LearningGenerationWorkChain(FitsModels):
         spec.outline(
             cls.begin,
             if_(cls.can_explore)(
-                cls.explore,
-                cls.inspect_runs,
-                cls.choose,
-                cls.inspect_choice,
-                cls.label,
-                cls.inspect_labels,
+                cls.explore, cls.inspect_runs, cls.choose, cls.inspect_choice, cls.label, cls.inspect_labels
             ),
             cls.fit,
             cls.inspect_fits,

@@ -66,11 +66,7 @@ class PipelineWorkChain(ProtocolMixin, FitsModels):
         spec.inputs.validator = validate_start
 
         spec.outline(
-            cls.select_structure,
-            cls.fit_models,
-            cls.inspect_fits,
-            cls.run_dynamic_nmr,
-            cls.inspect_dynamic_nmr,
+            cls.select_structure, cls.fit_models, cls.inspect_fits, cls.run_dynamic_nmr, cls.inspect_dynamic_nmr
         )
 
         spec.expose_outputs(FitPotentialWorkChain, include=('potential',))

@@ -34,14 +34,7 @@ class RestartWorkChain(BaseRestartWorkChain):
     def define(cls: Any, spec: WorkChainSpec) -> None:
         super().define(spec)
         clean_input(spec)
-        spec.outline(
-            cls.setup,
-            while_(cls.should_run_process)(
-                cls.run_process,
-                cls.inspect_process,
-            ),
-            cls.results,
-        )
+        spec.outline(cls.setup, while_(cls.should_run_process)(cls.run_process, cls.inspect_process), cls.results)
         spec.exit_code(210, 'ERROR_INPUT_REFUSED', message='The input was refused: {message}')
         spec.exit_code(310, 'ERROR_UNRECOVERABLE', message='No other attempt can help: {message}')
 

@@ -18,11 +18,7 @@ from __future__ import annotations
 import os
 
 os.environ.update(
-    OMP_NUM_THREADS='1',
-    OPENBLAS_NUM_THREADS='1',
-    MKL_NUM_THREADS='1',
-    NUMBA_NUM_THREADS='1',
-    RAYON_NUM_THREADS='1',
+    OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1', MKL_NUM_THREADS='1', NUMBA_NUM_THREADS='1', RAYON_NUM_THREADS='1'
 )
 
 import argparse

@@ -60,7 +60,7 @@ OVERRIDES = {
             'pair_cutoff': 6.0,
             'triplet_cutoff': 5.0,
             'folds': 3,
-        },
+        }
     },
     'fit_efg': {'settings': {'n_max': 3, 'l_max': 2, 'mixed_channels': 4, 'folds': 3, 'penalty': 0.1}},
     'md': {'parameters': {'steps': 300, 'every': 10, 'timestep': 1.0, 'grade_limit': 1000.0}},

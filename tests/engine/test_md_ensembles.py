@@ -177,8 +177,7 @@ def test_volume_of_an_ideal_gas_is_distributed_as_it_must_be(barostat):
 
 
 @pytest.mark.parametrize(
-    ('barostat', 'thermostat'),
-    [('isotropic', 'rescaling'), ('flexible', 'langevin'), ('isotropic', 'nose-hoover')],
+    ('barostat', 'thermostat'), [('isotropic', 'rescaling'), ('flexible', 'langevin'), ('isotropic', 'nose-hoover')]
 )
 def test_pressure_is_the_one_that_was_set(barostat, thermostat):
     simulation = Simulation(

@@ -213,12 +213,7 @@ def analysis(name: str, example: str) -> Callable[[Callable], Analysis]:
         hints = typing.get_type_hints(function)
         source, settings = (hints[parameter] for parameter in inspect.signature(function).parameters)
         made = Analysis(
-            name=name,
-            function=function,
-            Settings=settings,
-            Result=hints['return'],
-            source=source,
-            example=example,
+            name=name, function=function, Settings=settings, Result=hints['return'], source=source, example=example
         )
         object.__setattr__(made, '__doc__', function.__doc__)
         return made

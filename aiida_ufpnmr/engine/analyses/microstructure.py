@@ -146,8 +146,7 @@ class MicrostructureResult(Result):
 
 
 @analysis(
-    'microstructure',
-    'ufpnmr analyse microstructure run.h5 --grain-nm 10,100,1000 --diffusion 1e-10 --plot grains.png',
+    'microstructure', 'ufpnmr analyse microstructure run.h5 --grain-nm 10,100,1000 --diffusion 1e-10 --plot grains.png'
 )
 def microstructure(source: TensorSource, settings: MicrostructureSettings) -> MicrostructureResult:
     """Decay of the correlation by grains and their boundaries: the correlation from ns to s.

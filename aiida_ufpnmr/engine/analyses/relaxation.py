@@ -29,8 +29,7 @@ class RelaxationSettings(TensorSettings):
 
     non_negative: bool = setting(False, 'Allow no negative density.')
     rule: Rule = setting(
-        'discrepancy',
-        'Choice of the penalty: deviations as large as their errors, or generalised cross-validation.',
+        'discrepancy', 'Choice of the penalty: deviations as large as their errors, or generalised cross-validation.'
     )
     strength: float | None = setting(None, 'Strength of the penalty; chosen by the rule where not given.', above=0)
     points: int = setting(60, 'Points of the distribution.', least=10, most=500)

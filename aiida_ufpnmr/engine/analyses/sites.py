@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Quantities by site: name, symbol, unit and decimals for tables and figures.
-QUANTITIES = {
-    'c_q_khz': ('|C_Q|', 'kHz', 1),
-    'eta': ('η', '', 2),
-    'omega_q_khz': ('ω_Q', 'kHz', 1),
-}
+QUANTITIES = {'c_q_khz': ('|C_Q|', 'kHz', 1), 'eta': ('η', '', 2), 'omega_q_khz': ('ω_Q', 'kHz', 1)}
 
 
 @dataclass(frozen=True)

@@ -82,11 +82,7 @@ def spectrum(source: TensorSource, settings: SpectrumSettings) -> SpectrumResult
         broadening_khz=settings.broadening_khz,
     )
     coupling, eta, share = sites_of(tensors, source.nuclide)
-    return SpectrumResult(
-        spectra=tuple(found),
-        c_q_mean_khz=float(coupling @ share),
-        eta_mean=float(eta @ share),
-    )
+    return SpectrumResult(spectra=tuple(found), c_q_mean_khz=float(coupling @ share), eta_mean=float(eta @ share))
 
 
 def plot_spectrum(found: Spectrum, axis: Axes, number: int = 0) -> None:

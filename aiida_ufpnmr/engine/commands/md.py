@@ -158,12 +158,7 @@ def run_options(closest_approach: float):
 @click.argument('potential', type=INPUT, metavar='POT')
 @click.argument('structure', type=INPUT, metavar='STRUCTURE')
 @click.option(
-    '-o',
-    '--output',
-    type=OUTPUT,
-    required=True,
-    metavar='TRAJ.h5',
-    help='Where to write the trajectory (H5MD).',
+    '-o', '--output', type=OUTPUT, required=True, metavar='TRAJ.h5', help='Where to write the trajectory (H5MD).'
 )
 @click.option('--steps', type=COUNT, required=True, metavar='N', help='The last step, counted from the very beginning.')
 @click.option(
@@ -193,9 +188,7 @@ def run_options(closest_approach: float):
     help='Constant energy, temperature, or temperature and pressure.',
 )
 @click.option(
-    '--thermostat',
-    type=click.Choice(list(THERMOSTATS)),
-    help='What keeps the temperature.  [default: rescaling]',
+    '--thermostat', type=click.Choice(list(THERMOSTATS)), help='What keeps the temperature.  [default: rescaling]'
 )
 @click.option(
     '--relaxation', type=POSITIVE, default=100.0, show_default=True, metavar='FS',
@@ -245,18 +238,10 @@ def run_options(closest_approach: float):
     help='Seed of velocities, thermostat and barostat.',
 )
 @click.option(
-    '--index',
-    type=int,
-    metavar='I',
-    help='Which structure of a file of several; 0 is the first, -1 the last.',
+    '--index', type=int, metavar='I', help='Which structure of a file of several; 0 is the first, -1 the last.'
 )
 @click.option(
-    '--supercell',
-    type=COUNT,
-    nargs=3,
-    default=(1, 1, 1),
-    metavar='A B C',
-    help='Repeat the cell: --supercell 1 1 2.',
+    '--supercell', type=COUNT, nargs=3, default=(1, 1, 1), metavar='A B C', help='Repeat the cell: --supercell 1 1 2.'
 )
 @click.option(
     '--replicas',

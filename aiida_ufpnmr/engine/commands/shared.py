@@ -115,10 +115,7 @@ settings_option = click.option(
 
 
 #: Options that had another name up to version 0.1: the present one, by command, and a unit that goes with the value.
-RENAMED = {
-    '--cores': (('--threads', ''), ('--jobs', '')),
-    '--max-wallclock-hours': (('--max-wall-time', 'h'),),
-}
+RENAMED = {'--cores': (('--threads', ''), ('--jobs', '')), '--max-wallclock-hours': (('--max-wall-time', 'h'),)}
 
 
 class Command(click.Command):

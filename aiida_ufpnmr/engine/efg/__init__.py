@@ -5,11 +5,4 @@ from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.settings import EfgSettings
 from aiida_ufpnmr.engine.efg.tensors import asymmetry, quadrupolar_coupling, quadrupolar_frequency
 
-__all__ = [
-    'EfgModel',
-    'EfgSettings',
-    'asymmetry',
-    'fit_efg_model',
-    'quadrupolar_coupling',
-    'quadrupolar_frequency',
-]
+__all__ = ['EfgModel', 'EfgSettings', 'asymmetry', 'fit_efg_model', 'quadrupolar_coupling', 'quadrupolar_frequency']

@@ -96,12 +96,7 @@ def fit_efg_model(
     results = {
         **top,
         'train': {key: value for key, value in train.items() if not key.startswith('by_')},
-        'validation': {
-            'folds': len(folds),
-            'penalty': penalty,
-            'penalty_of_folds': fold_penalties,
-            'method': method,
-        },
+        'validation': {'folds': len(folds), 'penalty': penalty, 'penalty_of_folds': fold_penalties, 'method': method},
         'calibration': calibration,
         'noise': None if posterior is None else _noise_results(posterior.noise, problem.isotope),
         'species': species,

@@ -7,12 +7,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from aiida_ufpnmr.engine.efg.descriptors import (
-    coupled_pairs,
-    feature_count,
-    invariant_features,
-    padded_couplings,
-)
+from aiida_ufpnmr.engine.efg.descriptors import coupled_pairs, feature_count, invariant_features, padded_couplings
 from aiida_ufpnmr.engine.efg.environments import Environments
 from aiida_ufpnmr.engine.efg.kernels import contract_weights
 from aiida_ufpnmr.engine.efg.sparse import sum_kernels

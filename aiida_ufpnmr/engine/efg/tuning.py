@@ -50,11 +50,7 @@ def cross_validated_error(problem: EfgProblem, folds, penalties) -> tuple[float,
 
 
 def tune(
-    dataset: Dataset,
-    species: str,
-    settings: EfgSettings,
-    grid: Mapping[str, tuple] = GRID,
-    sweeps: int = 2,
+    dataset: Dataset, species: str, settings: EfgSettings, grid: Mapping[str, tuple] = GRID, sweeps: int = 2
 ) -> tuple[EfgSettings, dict[str, Any]]:
     """Choose settings by coordinate search: each goes along its grid as long as the withheld error falls.
 

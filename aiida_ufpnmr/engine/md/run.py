@@ -226,10 +226,7 @@ class _Loop:
         """Go to step ``steps``; ``new`` says that the present step is not written yet."""
         simulation, writer = self.simulation, self.recorder.writer
         last_checkpoint = time.monotonic()
-        with (
-            _interruption() as interrupted,
-            progress(steps, 'md', 'step', initial=simulation.step) as bar,
-        ):
+        with _interruption() as interrupted, progress(steps, 'md', 'step', initial=simulation.step) as bar:
             try:
                 stop = self._look(steps, None) if new else None
                 while simulation.step < steps and stop is None:

@@ -207,12 +207,7 @@ def _with_form_free_times(found: DecayFit, curve: BinnedCurve, step: float, seed
 
 
 def _two(
-    curve: BinnedCurve,
-    step: float,
-    first_lag: float | None,
-    tau_fraction: float,
-    seed: int,
-    one: DecayFit | None,
+    curve: BinnedCurve, step: float, first_lag: float | None, tau_fraction: float, seed: int, one: DecayFit | None
 ) -> DecayFit:
     """Two decays, unless ``one`` is given and describes the curve as well."""
     chosen = first_bin(curve, first_lag, step, fit_two_decays)
@@ -282,13 +277,7 @@ def _two(
     )
 
 
-def _fit(
-    curve: BinnedCurve,
-    step: float,
-    first_lag: float | None,
-    tau_fraction: float,
-    seed: int,
-) -> DecayFit:
+def _fit(curve: BinnedCurve, step: float, first_lag: float | None, tau_fraction: float, seed: int) -> DecayFit:
     """The fit of a curve that is one at lag 0, for one choice of exponents."""
     chosen = first_bin(curve, first_lag, step)
     if chosen is None:

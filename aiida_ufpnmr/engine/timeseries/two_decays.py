@@ -311,11 +311,7 @@ class SingleSearch:
         inside = (height >= 0) & (constant >= 0)
         alone, level = np.maximum(yf / ff, 0.0), np.maximum(y1 / oo, 0.0)
         gains = np.stack(
-            [
-                np.where(inside, height * yf + constant * y1, -np.inf),
-                alone * yf,
-                np.broadcast_to(level * y1, yf.shape),
-            ]
+            [np.where(inside, height * yf + constant * y1, -np.inf), alone * yf, np.broadcast_to(level * y1, yf.shape)]
         )
         best = gains.max(axis=0)
         chosen = int(best[0].argmax())
