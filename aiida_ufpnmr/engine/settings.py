@@ -1,7 +1,8 @@
 """Settings of a fit or an analysis: frozen dataclasses that are read from YAML and refuse what they do not know.
 
-A field of :class:`Settings` is declared once, by :func:`setting`, with its default, help, unit and bounds. The command
-line, the parameters of AiiDA and the reference pages are made of these declarations.
+A field of :class:`Settings` is declared once, by :func:`setting`, with its default, help and bounds; its
+unit is part of its name. The command line, the parameters of AiiDA and the reference pages are made of these
+declarations.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def old_names(**names: str) -> Callable[[type[S]], type[S]]:
         def init(self, *values, **named):
             make(self, *values, **_with_new_names(cls, named))
 
-        cls.__init__, cls.OLD_NAMES = init, names
+        cls.__init__, cls.OLD_NAMES = init, names  # type: ignore[method-assign, attr-defined]
         return cls
 
     return decorate
