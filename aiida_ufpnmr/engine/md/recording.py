@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ from ase import Atoms
 
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.posterior import EfgPrediction
-from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md.simulation import Simulation
+from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.engine.trajectories.h5md import (
     EDGES,
     ENERGY,
@@ -40,6 +40,8 @@ _LOG_NPT: dict[str, Callable[[Simulation], float]] = {'volume_angstrom3': lambda
 GRADE = f'{LOG}/extrapolation_grade'
 #: Expected errors cost ten times what tensors cost, so they are known at one in so many frames.
 JUDGED = 100
+#: Time between frames where no cadence is given, fs.
+FRAME_SPACING_FS = 100.0
 
 
 @dataclass(frozen=True)
@@ -79,38 +81,42 @@ class EfgOutput:
 
 
 @dataclass(frozen=True)
-class Output:
-    """Cadences, in steps, of what is written; ``None`` means not at all where nothing else is said.
-
-    Attributes:
-        every: positions and cell.
-        log_every: temperature, energies, pressure; as often as positions where ``None``.
-        efg_every: EFG tensors, where a model is given; as often as positions where ``None``.
-        efg_uncertainty_every: their expected errors and grades; at each :data:`JUDGED` th frame with tensors where
-            ``None`` and the model knows them, 0 for not at all.
-        velocities: write velocities beside the positions, too.
-        velocities_every, forces_every, energies_every: of each atom, each with a cadence of its own.
-        storage: precision and compression.
+class Output(Settings):
+    """What is written, and how many steps lie between: a cadence that is ``None`` stands for not at all where nothing
+    else is said.
 
     Raises:
         InputError: a cadence below one step.
     """
 
-    every: int
-    log_every: int | None = None
-    efg_every: int | None = None
-    efg_uncertainty_every: int | None = None
-    velocities: bool = False
-    velocities_every: int | None = None
-    forces_every: int | None = None
-    energies_every: int | None = None
+    every: int = setting(
+        MISSING, f'Steps between frames; by default {FRAME_SPACING_FS:g} fs worth of them.', least=1, metavar='N'
+    )
+    log_every: int | None = setting(
+        None,
+        'Steps between rows of the log (temperature, energies, pressure); by default as frames.',
+        least=1,
+        metavar='N',
+    )
+    efg_every: int | None = setting(
+        None, 'Steps between EFG tensors, with a model of them; by default as frames.', least=1, metavar='N'
+    )
+    efg_uncertainty_every: int | None = setting(
+        None,
+        'Steps between expected errors and extrapolation grades of the tensors; by default at each '
+        f'{JUDGED}th frame with tensors where the model has a posterior, 0 for none.',
+        least=0,
+        metavar='N',
+    )
+    velocities: bool = setting(False, 'Write velocities beside the positions, too.')
+    velocities_every: int | None = setting(
+        None, 'Write velocities, too, with this cadence of their own.', least=1, metavar='N'
+    )
+    forces_every: int | None = setting(None, 'Write forces, too, with this cadence.', least=1, metavar='N')
+    energies_every: int | None = setting(
+        None, 'Write the energy of each atom, too, with this cadence.', least=1, metavar='N'
+    )
     storage: Storage = Storage()
-
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            least = 0 if name == 'efg_uncertainty_every' else 1
-            if 'every' in name and value is not None and value < least:
-                raise InputError(f'{name} must be at least one step, not {value}')
 
     def cadences(self, ensemble: str, efg: EfgOutput | None) -> dict[str, int]:
         """Steps between two rows of each series."""
@@ -131,6 +137,11 @@ class Output:
                 judged = JUDGED * tensors if self.efg_uncertainty_every is None else self.efg_uncertainty_every
                 wanted |= dict.fromkeys((error_series(efg.species), grade_series(efg.species)), judged)
         return {name: every for name, every in wanted.items() if every}
+
+
+def frame_cadence(timestep_fs: float) -> int:
+    """Steps between frames where no cadence is given: :data:`FRAME_SPACING_FS` worth of them."""
+    return max(1, round(FRAME_SPACING_FS / timestep_fs))
 
 
 class Recorder:
@@ -156,15 +167,10 @@ class Recorder:
         }
         if efg:
             self._take[f'{efg_group(efg.species)}/efg'] = efg.predict
-            self._take[error_series(efg.species)] = lambda s: self._judged(efg).error
-            self._take[grade_series(efg.species)] = lambda s: self._judged(efg).grade
-        self._judgement: tuple[int | None, EfgPrediction | None] = None, None
-
-    def _judged(self, efg: EfgOutput) -> EfgPrediction:
-        """Errors and grades at the present step, made once for both series."""
-        if self._judgement[0] != self.simulation.step:
-            self._judgement = self.simulation.step, efg.judge(self.simulation)
-        return self._judgement[1]
+        if efg and efg.judge:
+            judged = _once_a_step(efg.judge)
+            self._take[error_series(efg.species)] = lambda s: judged(s).error
+            self._take[grade_series(efg.species)] = lambda s: judged(s).grade
 
     def record(self, everything: bool = False) -> None:
         """Take the rows that are due at the present step, or a row of each series."""
@@ -176,3 +182,16 @@ class Recorder:
     def next_step(self) -> int:
         """The next step at which a row is due."""
         return min((self.simulation.step // every + 1) * every for every in self.cadences.values())
+
+
+def _once_a_step(judge: Callable[[Simulation], EfgPrediction]) -> Callable[[Simulation], EfgPrediction]:
+    """Errors and grades at the present step, made once for both series."""
+    last: dict[int, EfgPrediction] = {}
+
+    def judged(simulation: Simulation) -> EfgPrediction:
+        if simulation.step not in last:
+            last.clear()
+            last[simulation.step] = judge(simulation)
+        return last[simulation.step]
+
+    return judged

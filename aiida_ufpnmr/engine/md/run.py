@@ -27,6 +27,7 @@ from aiida_ufpnmr.engine.md.recording import GRADE, EfgOutput, Output, Recorder
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.statistics import log_statistics
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.engine.trajectories.h5md import POSITION
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter, follows_step, in_pieces
@@ -35,16 +36,20 @@ from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter, follows_st
 CHECKPOINT_SECONDS = 600.0
 
 
-#: Time between frames where none is asked for, fs.
-FRAME_SPACING_FS = 100.0
-
-
 @dataclass(frozen=True)
-class GradeWatch:
-    """Look every ``every`` steps, at a cost of about one part in a hundred, whether a grade is above ``limit``."""
+class GradeWatch(Settings):
+    """A look at the extrapolation grades now and then, at a cost of about one part in a hundred."""
 
-    every: int = 1000
-    limit: float = 3.0
+    every: int = setting(
+        1000,
+        'Steps between two looks at the extrapolation grade, where the potential has a posterior; 0 for none.',
+        least=0,
+        metavar='N',
+        option='grade-every',
+    )
+    limit: float = setting(
+        3.0, 'Stop where an atom has an extrapolation grade above this.', above=0, metavar='G', option='grade-limit'
+    )
 
     def look(self, simulation: Simulation) -> tuple[float, Stop | None]:
         """The largest grade, and a :class:`Stop` where it is too large."""
@@ -160,28 +165,28 @@ def run_md(
             )
             stop = loop.run(steps, new=not continued and origin is None)
     wall, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
-    conditions, n_atoms = simulation.conditions, len(simulation.atoms)
+    settings, n_atoms = simulation.settings, len(simulation.atoms)
     taken = simulation.step - first_step
     return {
         'atoms': n_atoms,
         'steps': simulation.step,
         'simulated_ps': simulation.time_fs / 1000,
-        'ensemble': conditions.ensemble,
-        'thermostat': conditions.thermostat,
-        'barostat': conditions.barostat,
-        'timestep_fs': conditions.timestep_fs,
-        'temperature_K': conditions.temperature_K,
-        'final_temperature_K': conditions.final_temperature_K,
-        'pressure_GPa': conditions.pressure_GPa if conditions.barostat else None,
-        'seed': simulation.seed,
+        'ensemble': settings.ensemble,
+        'thermostat': settings.thermostat,
+        'barostat': settings.barostat,
+        'timestep_fs': settings.timestep_fs,
+        'temperature_K': settings.temperature_K,
+        'final_temperature_K': settings.final_temperature_K,
+        'pressure_GPa': settings.pressure_GPa if settings.barostat else None,
+        'seed': settings.seed,
         **log_statistics(path, n_atoms),
         'density_g_per_cm3': simulation.density_g_per_cm3,
         'grade_limit': grade_watch.limit if grade_watch else None,
         'stop_reason': stop.reason if stop else 'finished',
         'stop_message': stop.message if stop else '',
         'potential_sha256': simulation.potential.identity,
-        'precision': simulation.precision,
-        'threads': simulation.threads,
+        'precision': settings.precision,
+        'threads': settings.threads,
         'versions': versions(),
         'timing': {
             'wall_s': wall,
