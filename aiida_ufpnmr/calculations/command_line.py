@@ -33,7 +33,7 @@ def refusal(known: Sequence[str], parameters: Mapping[str, Any], arguments: Sequ
     """The reason why ``ufpnmr`` would refuse this command line, or ``None``; nothing is run.
 
     Args:
-        known: names that ``parameters`` may hold; the names that options once had may stand for the present ones.
+        known: names that ``parameters`` may hold.
         parameters: see :func:`options`.
         arguments: the whole command line, starting with the sub-command.
     """

@@ -59,6 +59,7 @@ class Declaration:
         for number in value if isinstance(value, tuple) else [value]:
             if isinstance(number, bool) or not isinstance(number, Real):
                 continue
+            number = float(number)
             if not math.isfinite(number):
                 return 'must be a finite number'
             if self.above is not None and not number > self.above:

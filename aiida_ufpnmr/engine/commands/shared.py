@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -184,8 +185,8 @@ def warn(lines: Iterable[str]) -> None:
         click.echo(f'warning: {line}', err=True)
 
 
-def print_table(rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """Print rows of text in aligned columns; the first row is the heading."""
+def print_table(rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+    """Print rows in aligned columns; the first row is the heading."""
     if title:
         click.echo(title)
     for line in aligned(list(rows)):

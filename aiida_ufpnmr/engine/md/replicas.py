@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def in_processes(task: Callable[..., dict], arguments: Sequence[tuple], at_once:
     context = multiprocessing.get_context('spawn')
     results: list[Any] = [None] * len(arguments)
     waiting = list(range(len(arguments)))
-    running: dict[Connection, tuple[int, multiprocessing.Process]] = {}
+    running: dict[Connection, tuple[int, BaseProcess]] = {}
     failure: Exception | None = None
 
     def end_all():
@@ -57,12 +58,13 @@ def in_processes(task: Callable[..., dict], arguments: Sequence[tuple], at_once:
             while waiting and len(running) < at_once:
                 number = waiting.pop(0)
                 mine, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_report_to, args=(theirs, task, arguments[number]))
+                process: BaseProcess = context.Process(target=_report_to, args=(theirs, task, arguments[number]))
                 with quietly():
                     process.start()
                 theirs.close()
                 running[mine] = number, process
-            for connection in wait(list(running)):
+            ready: list[Any] = wait(list(running))
+            for connection in ready:
                 number, process = running.pop(connection)
                 try:
                     results[number] = connection.recv()
@@ -81,10 +83,9 @@ def in_processes(task: Callable[..., dict], arguments: Sequence[tuple], at_once:
 def _report_to(connection: Connection, task: Callable[..., dict], arguments: tuple) -> None:
     os.environ['TQDM_DISABLE'] = '1'  # one bar is enough
     try:
-        result = task(*arguments)
+        connection.send(task(*arguments))
     except Exception as error:
-        result = error
-    connection.send(result)
+        connection.send(error)
 
 
 @contextmanager
@@ -117,13 +118,13 @@ def summary(results: Sequence[dict]) -> dict:
 
     ``stop_reason`` is that of the first replica that did not finish.
     """
-    together = {'replicas': list(results), 'standard_errors': {}, 'stop_reason': 'finished', 'stop_message': ''}
+    errors: dict[str, float | None] = {}
+    together = {'replicas': list(results), 'standard_errors': errors, 'stop_reason': 'finished', 'stop_message': ''}
     for name in _AVERAGED:
-        values = [found.get(name) for found in results]
+        values: list[Any] = [found.get(name) for found in results]
         if all(value is not None for value in values):
             together[name] = np.mean(values)
-            error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
-            together['standard_errors'][name] = error
+            errors[name] = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
     for found in results:
         if found['stop_reason'] != 'finished':
             together |= {name: found[name] for name in ('stop_reason', 'stop_message')}

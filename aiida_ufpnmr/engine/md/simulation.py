@@ -14,7 +14,7 @@ from ase.data import atomic_numbers
 from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md import guards
-from aiida_ufpnmr.engine.md.barostats import INTERVAL, Barostat
+from aiida_ufpnmr.engine.md.barostats import INTERVAL
 from aiida_ufpnmr.engine.md.conditions import MdSettings
 from aiida_ufpnmr.engine.md.guards import Limits, Stop
 from aiida_ufpnmr.engine.md.integrators import advance, thermal_energy
@@ -152,8 +152,8 @@ class Simulation:
             if code != guards.FINISHED:
                 self._compute_forces()  # energies and virial, too
                 return self._stop(code, i, j)
-            if self._barostat is not None and self.step % INTERVAL == 0:
-                self._change_cell(self._barostat)
+            if self.step % INTERVAL == 0:
+                self._change_cell()
         return None
 
     def _stop(self, code: int, i: int, j: int) -> Stop:
@@ -168,13 +168,16 @@ class Simulation:
                 return Stop('force', f'{at}: a force of {largest:.0f} eV/Å, above {self._limits.force:g}')
         return Stop('displacement', f'{at}: an atom moved by more than {LARGEST_MOVE:g} Å in one step')
 
-    def _change_cell(self, barostat: Barostat) -> None:
+    def _change_cell(self) -> None:
+        if self._barostat is None:
+            return
+
         def follow_and_compute() -> bool:
             self._lists = follow_cell(self._system, self._lists, self._tables, self.settings.skin)
             return self._compute_forces()[0] < 0
 
         thermal = thermal_energy(self._bath, self.step)
-        if not barostat.change_cell(self._system, thermal, follow_and_compute, self._rng):
+        if not self._barostat.change_cell(self._system, thermal, follow_and_compute, self._rng):
             self._lists = follow_cell(self._system, self._lists, self._tables, self.settings.skin)
 
     @property
