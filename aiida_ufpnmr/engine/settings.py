@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import json
 import math
 import os
@@ -54,6 +55,10 @@ class Declaration:
     metavar: str | None = None
     option: str | None = None
 
+    def parameter(self, name: str) -> str:
+        """The name by which a command, and the parameters of a calculation, know the setting ``name``."""
+        return name if self.option is None else self.option.replace('-', '_')
+
     def refusal(self, value: Any) -> str | None:
         """Reason why a value lies out of bounds; ``None`` where it does not."""
         for number in value if isinstance(value, tuple) else [value]:
@@ -78,7 +83,15 @@ def setting(default: Any, help: str, **declared: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Settings whose fields check themselves; subclasses are frozen dataclasses of :func:`setting` fields."""
+    """Settings whose fields check themselves; subclasses are frozen dataclasses of :func:`setting` fields, whose help
+    becomes part of their docstring."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        fields = getattr(cls, '__dataclass_fields__', {}) | vars(cls)
+        helps = {name: field.metadata['setting'].help for name, field in fields.items() if _is_setting(field)}
+        attributes = [f'    {name}: {help}' for name, help in helps.items()]
+        cls.__doc__ = '\n'.join([inspect.cleandoc(cls.__doc__ or ''), '', 'Attributes:', *attributes])
 
     def __post_init__(self):
         for name, kind, declared in declarations(type(self)):
@@ -104,8 +117,21 @@ def declarations(cls: type[Settings]) -> list[tuple[str, Any, Declaration]]:
     return [
         (field.name, required(hints[field.name]), field.metadata['setting'])
         for field in dataclasses.fields(cls)
-        if 'setting' in field.metadata
+        if _is_setting(field)
     ]
+
+
+def _is_setting(field: Any) -> bool:
+    return isinstance(field, dataclasses.Field) and 'setting' in field.metadata
+
+
+def values_of(cls: type[Settings], parameters: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Values by the names of the settings, all or those of ``names``, from values by the names of options."""
+    return {
+        name: parameters[declared.parameter(name)]
+        for name, _, declared in declarations(cls)
+        if declared.parameter(name) in parameters and (not names or name in names)
+    }
 
 
 def choices_of(kind: Any, declared: Declaration) -> tuple[Any, ...]:

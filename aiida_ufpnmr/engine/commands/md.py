@@ -8,7 +8,7 @@ import click
 from ase import Atoms
 
 from aiida_ufpnmr.engine import compiled
-from aiida_ufpnmr.engine.commands.options import options_of, values_of, with_options
+from aiida_ufpnmr.engine.commands.options import options_of, with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
@@ -30,6 +30,7 @@ from aiida_ufpnmr.engine.md.recording import EfgOutput, Output, frame_cadence
 from aiida_ufpnmr.engine.md.replicas import available_cores, in_processes, replica_path, summary
 from aiida_ufpnmr.engine.md.run import GradeWatch, run_md
 from aiida_ufpnmr.engine.md.simulation import Simulation
+from aiida_ufpnmr.engine.settings import values_of
 from aiida_ufpnmr.engine.trajectories.h5md import Storage
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
@@ -44,7 +45,7 @@ RUN_OPTIONS = (
         '--efg-model', type=INPUT, metavar='M.h5', help='Predict EFG tensors with this model while the run goes on.'
     ),
     *options_of(Storage),
-    *options_of(GradeWatch, unset=True),
+    *options_of(GradeWatch, unset='{} with a posterior'),
     click.option(
         '--checkpoint-every',
         type=COUNT,

@@ -9,7 +9,7 @@ from ase.io import write
 
 from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.commands.md import RUN_OPTIONS, efg_output, end, run_with_options
-from aiida_ufpnmr.engine.commands.options import options_of, values_of, with_options
+from aiida_ufpnmr.engine.commands.options import options_of, with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
@@ -26,6 +26,7 @@ from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.md.conditions import MdSettings
 from aiida_ufpnmr.engine.md.melt_quench import MeltQuench, random_start, velocities
 from aiida_ufpnmr.engine.md.simulation import Simulation
+from aiida_ufpnmr.engine.settings import values_of
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 #: Settings that are the same in all stages.

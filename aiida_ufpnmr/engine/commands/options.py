@@ -11,7 +11,7 @@ import click
 
 from aiida_ufpnmr.engine.commands.shared import Count, Number
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.settings import Declaration, Settings, choices_of, declarations, numbers
+from aiida_ufpnmr.engine.settings import Declaration, Settings, choices_of, declarations, numbers, values_of
 
 S = TypeVar('S', bound=Settings)
 
@@ -33,12 +33,13 @@ class Parsed(click.ParamType):
         return value
 
 
-def options_of(settings: type[Settings], *names: str, unset: bool = False, **defaults: Any) -> list[Callable]:
+def options_of(settings: type[Settings], *names: str, unset: str = '', **defaults: Any) -> list[Callable]:
     """Decorators that give a command one option for each setting.
 
     Args:
         names: which settings; all that are given by options where none is named.
-        unset: an option that is not given is ``None``, whatever the default that the help shows.
+        unset: where given, options without a value are ``None``, and the help shows this as their default, with the
+            declared one in place of ``{}``.
         defaults: by the name of the setting, where a command has another one.
     """
     known = {field.name: field.default for field in dataclasses.fields(settings)} | defaults
@@ -60,15 +61,6 @@ def with_options(*decorators: Callable) -> Callable[[Callable], Callable]:
     return decorate
 
 
-def values_of(settings: type[Settings], options: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Values by the names of the settings, all or those of ``names``, from the options of a command."""
-    return {
-        name: options[_parameter(name, declared)]
-        for name, _, declared in declarations(settings)
-        if _parameter(name, declared) in options and (not names or name in names)
-    }
-
-
 def settings_from_options(settings: type[S], options: Mapping[str, Any]) -> S:
     """The settings that the options give; :class:`click.UsageError` where they do not go together."""
     try:
@@ -77,22 +69,20 @@ def settings_from_options(settings: type[S], options: Mapping[str, Any]) -> S:
         raise click.UsageError(str(error)) from error
 
 
-def _parameter(name: str, declared: Declaration) -> str:
-    """The name by which the function of a command gets the value of a setting."""
-    return name if declared.option is None else declared.option.replace('-', '_')
-
-
-def _option(name: str, kind: Any, declared: Declaration, default: Any, unset: bool) -> Callable:
-    names = ('--' + (declared.option or name.lower().replace('_', '-')), _parameter(name, declared))
+def _option(name: str, kind: Any, declared: Declaration, default: Any, unset: str) -> Callable:
+    names = ('--' + (declared.option or name.lower().replace('_', '-')), declared.parameter(name))
     many = typing.get_args(kind) if typing.get_origin(kind) is tuple else ()
     choices = choices_of(kind, declared)
     options: dict[str, Any] = {'help': declared.help, 'metavar': declared.metavar}
-    options |= {'show_default': str(default)} if unset else {'default': default, 'show_default': _shown(default)}
+    if unset:
+        options['show_default'] = unset.format(default)
+    else:
+        options |= {'default': default, 'show_default': _shown(default)}
     if choices:
         options['type'] = click.Choice([str(choice) for choice in choices])
-        options['default'] = None if default is None else str(default)
+        options['default'] = None if default is None or unset else str(default)
     elif many and many[-1] is not Ellipsis:
-        options |= {'type': _number(float, declared), 'nargs': len(many)}
+        options |= {'type': _number(many[0], declared), 'nargs': len(many)}
     elif many or declared.parse:
         options['type'] = Parsed(declared, declared.parse or numbers, declared.metavar or 'number,...')
     elif kind is bool:

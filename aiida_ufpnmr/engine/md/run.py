@@ -42,7 +42,7 @@ class GradeWatch(Settings):
 
     every: int = setting(
         1000,
-        'Steps between two looks at the extrapolation grade, where the potential has a posterior; 0 for none.',
+        'Steps between two looks at the extrapolation grade, which a potential with a posterior knows; 0 for none.',
         least=0,
         metavar='N',
         option='grade-every',
