@@ -217,20 +217,15 @@ def _print(results: dict) -> None:
     if results['barostat']:
         rows.append(['pressure, GPa', _spread(results, 'pressure', 'GPa', 2)])
         rows.append(['density at the end, g/cm³', f'{results["density_g_per_cm3"]:.3f}'])
+    rows.append(['largest extrapolation grade', 'not watched' if grade is None else f'{grade:.2f}'])
+    if results['efg_extrapolating_fraction'] is not None:
+        share, largest = 100 * results['efg_extrapolating_fraction'], results['efg_extrapolation_grade_max']
+        rows.append(['ions with an EFG grade above 1', f'{share:.1f} %, at most {largest:.2f}'])
     rows += [
-        ['largest extrapolation grade', 'not watched' if grade is None else f'{grade:.2f}'],
-        *_efg_rows(results),
         ['atom-steps per second', f'{results["timing"]["atom_steps_per_second"]:.3g}'],
         ['ns per day', f'{results["timing"]["ns_per_day"]:.3g}'],
     ]
     print_table(rows)
-
-
-def _efg_rows(results: dict) -> list[list[str]]:
-    share, grade = results['efg_extrapolating_fraction'], results['efg_extrapolation_grade_max']
-    if share is None:
-        return []
-    return [['ions with an EFG grade above 1', f'{100 * share:.1f} %, at most {grade:.2f}']]
 
 
 def _spread(results: dict, quantity: str, unit: str, digits: int) -> str:

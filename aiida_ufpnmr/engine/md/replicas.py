@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from aiida_ufpnmr.engine.md.signals import deaf_to_ctrl_c, on_request_to_end
 from aiida_ufpnmr.engine.progress import progress
 
 #: Results that replicas are averaged over.
@@ -53,13 +51,13 @@ def in_processes(task: Callable[..., dict], arguments: Sequence[tuple], at_once:
         for _, process in running.values():
             process.terminate()
 
-    with _handed_on(end_all) as quietly, progress(len(arguments), 'md', 'replica') as bar:
+    with on_request_to_end(end_all), progress(len(arguments), 'md', 'replica') as bar:
         while waiting or running:
             while waiting and len(running) < at_once:
                 number = waiting.pop(0)
                 mine, theirs = context.Pipe(duplex=False)
                 process: BaseProcess = context.Process(target=_report_to, args=(theirs, task, arguments[number]))
-                with quietly():
+                with deaf_to_ctrl_c():
                     process.start()
                 theirs.close()
                 running[mine] = number, process
@@ -86,31 +84,6 @@ def _report_to(connection: Connection, task: Callable[..., dict], arguments: tup
         connection.send(task(*arguments))
     except Exception as error:
         connection.send(error)
-
-
-@contextmanager
-def _handed_on(end_all: Callable[[], None]) -> Iterator[Callable]:
-    """Call ``end_all`` at Ctrl-C and SIGTERM; gives a context in which children are begun that do not see Ctrl-C."""
-
-    @contextmanager
-    def quietly():
-        mine = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
-        try:
-            yield
-        finally:
-            if in_main:
-                signal.signal(signal.SIGINT, mine)
-
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {}
-    if in_main:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, lambda *_: end_all())
-    try:
-        yield quietly
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def summary(results: Sequence[dict]) -> dict:

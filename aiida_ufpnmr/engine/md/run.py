@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +20,7 @@ from aiida_ufpnmr.engine.md.checkpoint import (
 )
 from aiida_ufpnmr.engine.md.guards import Stop
 from aiida_ufpnmr.engine.md.recording import GRADE, EfgOutput, Output, Recorder
+from aiida_ufpnmr.engine.md.signals import on_request_to_end
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.statistics import log_statistics
 from aiida_ufpnmr.engine.progress import progress
@@ -63,21 +60,6 @@ class GradeWatch(Settings):
             f'at step {simulation.step}: the surroundings of atom {name} have an extrapolation grade of '
             f'{grades[atom]:.1f}, above {self.limit:g}',
         )
-
-
-@contextmanager
-def _interruption() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and a request to terminate into a flag that is looked at between steps."""
-    caught = []
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, lambda *_: caught.append(True))
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def run_md(
@@ -231,7 +213,11 @@ class _Loop:
         """Go to step ``steps``; ``new`` says that the present step is not written yet."""
         simulation, writer = self.simulation, self.recorder.writer
         last_checkpoint = time.monotonic()
-        with _interruption() as interrupted, progress(steps, 'md', 'step', initial=simulation.step) as bar:
+        asked: list[bool] = []
+        with (
+            on_request_to_end(lambda: asked.append(True)),
+            progress(steps, 'md', 'step', initial=simulation.step) as bar,
+        ):
             try:
                 stop = self._look(steps, None) if new else None
                 while simulation.step < steps and stop is None:
@@ -243,7 +229,7 @@ class _Loop:
                         self._save()
                         last_checkpoint = time.monotonic()
                     if stop is None and simulation.step < steps:
-                        stop = self._end_of_time(interrupted())
+                        stop = self._end_of_time(bool(asked))
                 writer.write()
                 if stop is None or not stop.is_guard:
                     self._save()
