@@ -67,7 +67,6 @@ class Duration(click.ParamType):
 
 
 POSITIVE = Number(min=0, min_open=True)
-NOT_NEGATIVE = Number(min=0)
 COUNT = Count(min=1)
 
 INPUT = click.Path(path_type=Path)

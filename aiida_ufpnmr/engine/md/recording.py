@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -28,20 +28,29 @@ from aiida_ufpnmr.engine.trajectories.h5md import (
 )
 from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter
 
+#: Reads a row of a series off a simulation.
+Take = Callable[[Simulation], np.ndarray | float | None]
 #: Where a number of the log comes from.
-_LOG: dict[str, Callable[[Simulation], float]] = {
+_LOG: dict[str, Take] = {
     'temperature_K': lambda simulation: simulation.temperature,
     'potential_energy_eV': lambda simulation: simulation.potential_energy,
     'kinetic_energy_eV': lambda simulation: simulation.kinetic_energy,
     'conserved_energy_eV': lambda simulation: simulation.conserved_energy,
     'pressure_GPa': lambda simulation: simulation.pressure_GPa,
 }
-_LOG_NPT: dict[str, Callable[[Simulation], float]] = {'volume_angstrom3': lambda simulation: simulation.volume}
+_LOG_NPT = {**_LOG, 'volume_angstrom3': lambda simulation: simulation.volume}
 GRADE = f'{LOG}/extrapolation_grade'
 #: Expected errors cost ten times what tensors cost, so they are known at one in so many frames.
 JUDGED = 100
 #: Time between frames where no cadence is given, fs.
 FRAME_SPACING_FS = 100.0
+
+
+class Series(NamedTuple):
+    """One quantity along the trajectory: steps between its rows, and where they come from."""
+
+    every: int
+    take: Take
 
 
 @dataclass(frozen=True)
@@ -118,25 +127,27 @@ class Output(Settings):
     )
     storage: Storage = Storage()
 
-    def cadences(self, ensemble: str, efg: EfgOutput | None) -> dict[str, int]:
-        """Steps between two rows of each series."""
-        log = {**_LOG, **(_LOG_NPT if ensemble == 'npt' else {})}
-        wanted = {
-            POSITION: self.every,
-            EDGES: self.every,
-            VELOCITY: self.every if self.velocities else None,
-            FAST_VELOCITY: self.velocities_every,
-            FORCE: self.forces_every,
-            ENERGY: self.energies_every,
-            **{f'{LOG}/{name}': self.log_every or self.every for name in log},
+    def series(self, ensemble: str, efg: EfgOutput | None) -> dict[str, Series]:
+        """The series to write, by their names in the file."""
+        frames, log = self.every, self.log_every or self.every
+        wanted: dict[str, tuple[int | None, Take]] = {
+            POSITION: (frames, lambda s: s.positions),
+            EDGES: (frames, lambda s: s.cell),
+            VELOCITY: (frames if self.velocities else None, lambda s: s.velocities),
+            FAST_VELOCITY: (self.velocities_every, lambda s: s.velocities),
+            FORCE: (self.forces_every, lambda s: s.forces),
+            ENERGY: (self.energies_every, lambda s: s.energies),
+            **{f'{LOG}/{name}': (log, take) for name, take in (_LOG_NPT if ensemble == 'npt' else _LOG).items()},
         }
         if efg:
-            tensors = self.efg_every or self.every
-            wanted[f'{efg_group(efg.species)}/efg'] = tensors
+            tensors = self.efg_every or frames
+            wanted[f'{efg_group(efg.species)}/efg'] = tensors, efg.predict
             if efg.judge is not None:
-                judged = JUDGED * tensors if self.efg_uncertainty_every is None else self.efg_uncertainty_every
-                wanted |= dict.fromkeys((error_series(efg.species), grade_series(efg.species)), judged)
-        return {name: every for name, every in wanted.items() if every}
+                judged = _once_a_step(efg.judge)
+                every = JUDGED * tensors if self.efg_uncertainty_every is None else self.efg_uncertainty_every
+                wanted[error_series(efg.species)] = every, lambda s: judged(s).error
+                wanted[grade_series(efg.species)] = every, lambda s: judged(s).grade
+        return {name: Series(every, take) for name, (every, take) in wanted.items() if every}
 
 
 def frame_cadence(timestep_fs: float) -> int:
@@ -148,40 +159,22 @@ class Recorder:
     """Takes rows from a simulation when they are due.
 
     Args:
-        cadences: see :meth:`Output.cadences`.
-        efg: EFG tensors to predict.
+        series: see :meth:`Output.series`.
     """
 
-    def __init__(
-        self, simulation: Simulation, writer: TrajectoryWriter, cadences: dict[str, int], efg: EfgOutput | None
-    ):
-        self.simulation, self.writer, self.cadences = simulation, writer, cadences
-        self._take: dict[str, Callable[[Simulation], np.ndarray | float]] = {
-            POSITION: lambda s: s.positions,
-            EDGES: lambda s: s.cell,
-            VELOCITY: lambda s: s.velocities,
-            FAST_VELOCITY: lambda s: s.velocities,
-            FORCE: lambda s: s.forces,
-            ENERGY: lambda s: s.energies,
-            **{f'{LOG}/{name}': take for name, take in {**_LOG, **_LOG_NPT}.items()},
-        }
-        if efg:
-            self._take[f'{efg_group(efg.species)}/efg'] = efg.predict
-        if efg and efg.judge:
-            judged = _once_a_step(efg.judge)
-            self._take[error_series(efg.species)] = lambda s: judged(s).error
-            self._take[grade_series(efg.species)] = lambda s: judged(s).grade
+    def __init__(self, simulation: Simulation, writer: TrajectoryWriter, series: dict[str, Series]):
+        self.simulation, self.writer, self.series = simulation, writer, series
 
     def record(self, everything: bool = False) -> None:
         """Take the rows that are due at the present step, or a row of each series."""
         s = self.simulation
-        for name, every in self.cadences.items():
+        for name, (every, take) in self.series.items():
             if everything or s.step % every == 0:
-                self.writer.append(name, s.step, s.time_fs, self._take[name](s))
+                self.writer.append(name, s.step, s.time_fs, take(s))
 
     def next_step(self) -> int:
         """The next step at which a row is due."""
-        return min((self.simulation.step // every + 1) * every for every in self.cadences.values())
+        return min((self.simulation.step // every + 1) * every for every, _ in self.series.values())
 
 
 def _once_a_step(judge: Callable[[Simulation], EfgPrediction]) -> Callable[[Simulation], EfgPrediction]:

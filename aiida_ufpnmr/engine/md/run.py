@@ -31,6 +31,11 @@ from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter, follows_st
 
 #: Wall time between checkpoints where no number of steps is given, s.
 CHECKPOINT_SECONDS = 600.0
+#: Settings that stand in the results.
+REPORTED = (
+    'ensemble', 'thermostat', 'barostat', 'timestep_fs', 'temperature_K', 'final_temperature_K', 'seed', 'precision',
+    'threads',
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def run_md(
             f'{path}: holds a run that stands at step {checkpoint_step(checkpoint)}; go on with --restart, write over '
             'it with --overwrite, or choose another name'
         )
-    cadences = output.cadences(simulation.ensemble, efg)
+    series = output.series(simulation.ensemble, efg)
     continued = restart and there
     if continued:
         simulation.restore(read_checkpoint(checkpoint, run))
@@ -131,19 +136,19 @@ def run_md(
             efg={efg.species: efg.index} if efg else None,
             continue_after=first_step if continued else None,
             follows=None if origin is None else first_step,
-            every=None if reached else cadences,
+            every=None if reached else {name: every for name, (every, _) in series.items()},
             storage=output.storage,
         ) as writer:
             if not continued:
                 checkpoint.unlink(missing_ok=True)
             loop = _Loop(
-                simulation,
-                Recorder(simulation, writer, cadences, efg),
-                grade_watch,
-                checkpoint,
-                run,
-                checkpoint_every,
-                None if max_wall_time_s is None else begin + max_wall_time_s,
+                simulation=simulation,
+                recorder=Recorder(simulation, writer, series),
+                grade_watch=grade_watch,
+                checkpoint=checkpoint,
+                identity=run,
+                checkpoint_every=checkpoint_every,
+                deadline=None if max_wall_time_s is None else begin + max_wall_time_s,
             )
             stop = loop.run(steps, new=not continued and origin is None)
     wall, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
@@ -153,22 +158,14 @@ def run_md(
         'atoms': n_atoms,
         'steps': simulation.step,
         'simulated_ps': simulation.time_fs / 1000,
-        'ensemble': settings.ensemble,
-        'thermostat': settings.thermostat,
-        'barostat': settings.barostat,
-        'timestep_fs': settings.timestep_fs,
-        'temperature_K': settings.temperature_K,
-        'final_temperature_K': settings.final_temperature_K,
+        **{name: getattr(settings, name) for name in REPORTED},
         'pressure_GPa': settings.pressure_GPa if settings.barostat else None,
-        'seed': settings.seed,
         **log_statistics(path, n_atoms),
         'density_g_per_cm3': simulation.density_g_per_cm3,
         'grade_limit': grade_watch.limit if grade_watch else None,
         'stop_reason': stop.reason if stop else 'finished',
         'stop_message': stop.message if stop else '',
         'potential_sha256': simulation.potential.identity,
-        'precision': settings.precision,
-        'threads': settings.threads,
         'versions': versions(),
         'timing': {
             'wall_s': wall,
