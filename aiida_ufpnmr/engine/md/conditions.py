@@ -174,7 +174,7 @@ class MdSettings(Conditions):
         most=1,
         metavar='FRACTION',
     )
-    precision: Literal['float64', 'float32'] = setting('float64', 'Of the three-body sums.')
+    precision: Literal['float64', 'float32'] = setting('float64', 'Precision of the three-body sums.')
     threads: int = setting(
         1, 'Threads that share the forces; the same number gives the same bits.', least=1, metavar='N'
     )

@@ -91,7 +91,7 @@ class Storage(Settings):
 
     double: bool = setting(
         'single',
-        'Of the numbers in the trajectory.',
+        'Precision of the numbers in the trajectory.',
         parse=_is_double,
         metavar='[single|double]',
         option='stored-precision',
