@@ -18,14 +18,14 @@ def on_request_to_end(act: Callable[[], Any]) -> Iterator[None]:
 
 @contextmanager
 def deaf_to_ctrl_c() -> Iterator[None]:
-    """Children that are begun here do not see Ctrl-C, which a terminal sends to all."""
+    """Begin children that do not see Ctrl-C, which a terminal sends to all."""
     with _handlers(signal.SIG_IGN, signal.SIGINT):
         yield
 
 
 @contextmanager
 def _handlers(handler: Any, *numbers: signal.Signals) -> Iterator[None]:
-    """Signals go to ``handler``, where this is the main thread: no other may say so."""
+    """Send signals to ``handler``, if this is the main thread: no other may set that."""
     in_main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, handler) for number in numbers} if in_main else {}
     try:
