@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from aiida_ufpnmr.engine.commands.shared import RENAMED
+
 
 def options(parameters: Mapping[str, Any]) -> list[str]:
     """The parameters as command-line options, in alphabetical order.
@@ -35,7 +37,9 @@ def refusal(known: Sequence[str], parameters: Mapping[str, Any], arguments: Sequ
         parameters: see :func:`options`.
         arguments: the whole command line, starting with the sub-command.
     """
-    unknown = sorted(set(map(str.lower, parameters)) - set(map(str.lower, known)))
+    names = set(map(str.lower, known))
+    old_names = {_parameter(old) for old, new in RENAMED.items() if names & {_parameter(name) for name, _ in new}}
+    unknown = sorted(set(map(str.lower, parameters)) - names - old_names)
     if unknown:
         return f'unknown parameter {unknown[0]!r}; known are {", ".join(sorted(known))}'
     try:
@@ -55,7 +59,12 @@ def parameters_of(command: str) -> tuple[str, ...]:
         for option in named
         if not isinstance(option.type, click.Path) and not option.hidden
     )
-    return tuple(word.removeprefix('--').replace('-', '_') for word in words)
+    return tuple(map(_parameter, words))
+
+
+def _parameter(option: str) -> str:
+    """The parameter that an option such as ``--first-lag-ps`` belongs to."""
+    return option.removeprefix('--').replace('-', '_')
 
 
 def _resolved(arguments: Sequence[str]) -> tuple[str, click.Command, list[str]]:

@@ -14,8 +14,8 @@ from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md import Simulation
-from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
-from aiida_ufpnmr.engine.md.run import FRAME_SPACING_FS, GradeWatch
+from aiida_ufpnmr.engine.md.recording import EfgOutput, Output, frame_cadence
+from aiida_ufpnmr.engine.md.run import GradeWatch
 from aiida_ufpnmr.engine.md.run import run_md as run
 from aiida_ufpnmr.engine.settings import settings_from_mapping
 from aiida_ufpnmr.engine.tables import ERRORS, Tabular
@@ -149,7 +149,7 @@ def run_md(
     atoms = structure.copy()
     simulation = Simulation(atoms, mover, **conditions)
     efg = None if model is None else EfgOutput.of(model, atoms, _identity(model))
-    output = Output(every or max(1, round(FRAME_SPACING_FS / simulation.timestep_fs)))
+    output = Output(every or frame_cadence(simulation.timestep_fs))
     watch = None if mover.posterior is None else GradeWatch()
     return Run(Path(path), run(simulation, path, steps, output, efg=efg, grade_watch=watch, overwrite=overwrite))
 

@@ -118,6 +118,15 @@ def test_md_refuses_parameters_before_it_is_submitted(parameters, message):
         builder.parameters = parameters
 
 
+def test_a_parameter_that_was_renamed_is_known_by_its_old_name_too():
+    builder = CalculationFactory('ufpnmr.md').get_builder()
+    builder.parameters = {'steps': 10, 'closest_approach': 0.8}
+    with pytest.raises(ValueError, match='--guard-fraction'):
+        builder.parameters = {'steps': 10, 'closest_approach': 1.8}
+    with pytest.raises(ValueError, match="unknown parameter 'closest_approach'"):
+        CalculationFactory('ufpnmr.select').get_builder().parameters = {'closest_approach': 0.8}
+
+
 def test_unknown_settings_of_a_fit_are_refused():
     with pytest.raises(ValueError, match="unknown setting 'cut_off'"):
         CalculationFactory('ufpnmr.fit_efg').get_builder().settings = {'cut_off': 5.0}
