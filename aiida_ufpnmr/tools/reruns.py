@@ -30,7 +30,7 @@ from aiida_ufpnmr.data.checked_file import CheckedFileData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine.efg.model import BEFORE_MESSAGES
 from aiida_ufpnmr.engine.hdf5 import content_hash
-from aiida_ufpnmr.engine.ufp import PotentialSettings
+from aiida_ufpnmr.engine.ufp.settings import STORED
 from aiida_ufpnmr.tools.profile import (
     get_or_create_code,
     get_or_create_computer,
@@ -213,14 +213,11 @@ def compare(expected: Data, found: Any, tolerance: float) -> tuple[str, str]:
 
 def _results(node: Dict) -> dict[str, Any]:
     """Results of a calculation, with settings under the names that they have today."""
-    values = {name: value for name, value in node.get_dict().items() if name not in ('versions', 'timing')}
+    names = {stored: name for name, stored in STORED.items()}
+    values = {names.get(name, name): value for name, value in node.get_dict().items()}
     if isinstance(values.get('settings'), dict):
-        values['settings'] = _with_names_of_today(values['settings'])
-    return _with_names_of_today(values)
-
-
-def _with_names_of_today(values: dict[str, Any]) -> dict[str, Any]:
-    return {PotentialSettings.OLD_NAMES.get(name, name): value for name, value in values.items()}
+        values['settings'] = {names.get(name, name): value for name, value in values['settings'].items()}
+    return {name: value for name, value in values.items() if name not in ('versions', 'timing')}
 
 
 def _compare_values(expected: Any, found: Any, tolerance: float) -> tuple[str, str]:
