@@ -10,17 +10,13 @@ from aiida.engine import CalcJobProcessSpec
 from aiida.orm import RemoteData, StructureData
 
 from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional
+from aiida_ufpnmr.calculations.label_sets import structure_refusal
 from aiida_ufpnmr.data.dataset import DatasetData
 
 
 def validate_structures(value: DatasetData | StructureData, _) -> str | None:
-    """Refuse a structure of which a plane-wave code cannot make an input."""
-    if not isinstance(value, StructureData):
-        return None  # has been checked when it was made; what GPAW cannot take is refused row by row
-    if not all(value.pbc):
-        return 'GPAW computes crystals: the structure must be periodic in all directions'
-    partial = next((kind.name for kind in value.kinds if kind.is_alloy or kind.has_vacancies), None)
-    return None if partial is None else f'the sites of {partial} are partly occupied; order the structure first'
+    """Refuse a structure that GPAW cannot compute; those of a set are refused row by row."""
+    return structure_refusal(value, 'GPAW') if isinstance(value, StructureData) else None
 
 
 class LabelGpawCalculation(UfpnmrCalculation):

@@ -1,4 +1,4 @@
-"""Structures into the sets that a labelling calculation takes, and its labels into one data set, on record."""
+"""Structures for labelling, checked and put into sets, and their labels in one data set, on record."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from aiida.orm import Dict, List, StructureData
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dataset import bare
 from aiida_ufpnmr.engine.dft.record import LabelRecord
+
+
+def structure_refusal(structure: StructureData, dft_code: str) -> str | None:
+    """The reason why a plane-wave code cannot compute a structure, or ``None``."""
+    if not all(structure.pbc):
+        return f'{dft_code} computes crystals: the structure must be periodic in all directions'
+    partial = next((kind.name for kind in structure.kinds if kind.is_alloy or kind.has_vacancies), None)
+    return None if partial is None else f'the sites of {partial} are partly occupied; order the structure first'
 
 
 @calcfunction

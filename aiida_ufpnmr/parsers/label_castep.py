@@ -85,13 +85,7 @@ class LabelCastepParser(Parser):
         inputs = self.node.inputs
         param = castep_settings.normalised(inputs.parameters.get_dict())['PARAM']
         structure_hash = structure_sha256(structure.get_ase())
-        settings = settings_hash(
-            structure,
-            inputs.parameters.get_dict(),
-            kpoints_as_list(inputs.kpoints),
-            inputs.pseudopotentials.get_dict(),
-            inputs.efg.value,
-        )
+        settings = settings_hash(structure, inputs, kpoints_as_list(inputs.kpoints), inputs.parameters.get_dict())
         return LabelRecord(
             engine='castep',
             engine_version=f'CASTEP {run.version}',

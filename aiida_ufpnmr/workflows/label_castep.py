@@ -11,11 +11,19 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, Float, StructureData
 
 from aiida_ufpnmr.calculations.base import plain_input
-from aiida_ufpnmr.calculations.label_castep import SEED, LabelCastepCalculation, missing_extra
+from aiida_ufpnmr.calculations.label_castep import (
+    SEED,
+    LabelCastepCalculation,
+    kpoints_as_list,
+    missing_extra,
+    settings_hash,
+    validate_structure,
+)
 from aiida_ufpnmr.engine.dft.castep import CastepRun, parse_castep
 from aiida_ufpnmr.engine.dft.castep_settings import LADDER, normalised, rung_parameters, with_extra_bands
+from aiida_ufpnmr.engine.dft.identity import label_sha256, structure_sha256
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.workflows.kpoints import castep_kpoints
+from aiida_ufpnmr.workflows.kpoints import castep_grid, castep_kpoints
 from aiida_ufpnmr.workflows.label_restart import LabelRestartWorkChain
 from aiida_ufpnmr.workflows.protocols import merged, of_all
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs
@@ -40,6 +48,10 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
     """
 
     _process_class = LabelCastepCalculation
+
+    DFT_CODE = 'castep'
+    SUBJECT = 'structure'
+    MANY = False
 
     PROTOCOL = 'label_castep'
     PROTOCOL_ENTRIES = ('pseudopotentials', 'cutoff_eV')
@@ -93,6 +105,29 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
             },
         }
         return merged(merged(of_all(('calculation',), code, options), {'calculation': by_element}), inputs)
+
+    @classmethod
+    def refusal(cls, structure: StructureData, inputs: Mapping[str, Any]) -> str | None:
+        refused = validate_structure(structure, None)
+        if refused:
+            return refused
+        given = inputs['calculation']['pseudopotentials'].get_dict()
+        bare = [kind.symbol for kind in structure.kinds if kind.name not in given and kind.symbol not in given]
+        return f'no pseudopotential for {bare[0]}' if bare else None
+
+    @classmethod
+    def label_hashes(cls, structure: StructureData, inputs: Mapping[str, Any]) -> list[str]:
+        calculation = inputs['calculation']
+        if 'kpoints' in calculation:
+            kpoints = kpoints_as_list(calculation['kpoints'])
+        else:
+            kpoints = castep_grid(structure.get_ase().cell.array, inputs['kpoints_distance'].value)
+        first = calculation['parameters'].get_dict()
+        # a run whose SCF was hard has labels with the settings of a rung of the ladder
+        tried = (first, *(rung_parameters(first, rung) for rung in LADDER))
+        hashes = [settings_hash(structure, calculation, kpoints, parameters) for parameters in tried]
+        where = structure_sha256(structure.get_ase())
+        return [label_sha256(where, settings) for settings in dict.fromkeys(hashes)]
 
     def setup(self) -> None:
         """Begin with the inputs as they were given, and k-points that follow the cell."""

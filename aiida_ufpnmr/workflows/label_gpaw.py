@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +11,10 @@ from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, StructureData
 
-from aiida_ufpnmr.calculations.label_gpaw import LabelGpawCalculation
+from aiida_ufpnmr.calculations.label_gpaw import LabelGpawCalculation, validate_structures
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft.gpaw_engine import gpaw_settings
+from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
 from aiida_ufpnmr.workflows.label_restart import LabelRestartWorkChain
 from aiida_ufpnmr.workflows.protocols import merged, of_all
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs
@@ -28,6 +30,10 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
     """
 
     _process_class = LabelGpawCalculation
+
+    DFT_CODE = 'gpaw'
+    SUBJECT = 'structures'
+    MANY = True
 
     PROTOCOL = 'label_gpaw'
     PROTOCOL_ARGUMENTS = ('structures',)
@@ -73,6 +79,18 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
             # each job sees the elements of its own structures only, but all jobs shall have the same cut-off
             common['calculation']['parameters'] = {'cutoff_ev': cutoff}
         return merged(common, inputs)
+
+    @classmethod
+    def refusal(cls, structure: StructureData, inputs: Mapping[str, Any]) -> str | None:
+        return validate_structures(structure, None)
+
+    @classmethod
+    def label_hashes(cls, structure: StructureData, inputs: Mapping[str, Any]) -> list[str]:
+        calculation = inputs['calculation']
+        changes = calculation['settings'].get_dict() if 'settings' in calculation else {}
+        settings = gpaw_settings(calculation['parameters'].get_dict(), changes, structure.get_symbols_set())
+        hashed = settings_sha256(cls.DFT_CODE, dataclasses.asdict(settings))
+        return [label_sha256(structure_sha256(structure.get_ase()), hashed)]
 
     def setup(self) -> None:
         """Begin with the inputs as they were given."""
