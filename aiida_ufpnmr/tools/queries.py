@@ -136,10 +136,8 @@ def settings_behind(node: Node) -> list[Setting]:
 
 def codes_behind(node: Node) -> list[AbstractCode]:
     """The codes that the calculations behind ``node`` ran."""
-    codes = {}
-    for process in calculations_behind(node):
-        if 'code' in process.inputs:
-            codes[process.inputs.code.pk] = process.inputs.code
+    inputs = [process.inputs for process in calculations_behind(node)]
+    codes = {given.code.pk: given.code for given in inputs if 'code' in given}
     return [codes[pk] for pk in sorted(codes)]
 
 

@@ -41,6 +41,8 @@ from aiida_ufpnmr.tools.profile import (
 #: Calculations that can be run again, by the names of their plug-ins, in the order of a pipeline. Labels are not among
 #: them, for they take days.
 STEPS = ('fit_potential', 'fit_efg', 'md', 'select', 'predict_efg', 'acf', 'analyse')
+#: The beginning of the type of a process whose plug-in is a step.
+_PROCESS_TYPE = 'aiida.calculations:ufpnmr.'
 #: Outputs that say nothing about the answer.
 _ASIDE = ('remote_folder', 'retrieved', 'timing', 'figure', 'checkpoint', 'trajectory_part')
 
@@ -50,7 +52,7 @@ _JOINING: dict[str | None, dict[str, str]] = {'join_parts': {}, 'join_stopped': 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One output of a calculation that was run again.
+    """An output of a calculation that was run again, beside what it was.
 
     Attributes:
         step, uuid: the calculation of the archive.
@@ -99,16 +101,9 @@ def rerun(steps: Sequence[str], tolerance: float) -> list[Comparison]:
 
 def _calculations(step: str) -> list[CalcJobNode]:
     """Calculations of a step that gave something; of a run in parts the first, which is then run in one go."""
-    query = (
-        QueryBuilder()
-        .append(CalcJobNode, filters={'process_type': _process_type(step)}, tag='job')
-        .order_by({'job': 'id'})
-    )
-    return [node for node in query.all(flat=True) if 'checkpoint' not in node.inputs and _outputs(node)]
-
-
-def _process_type(step: str) -> str:
-    return f'aiida.calculations:ufpnmr.{step}'
+    query = QueryBuilder().append(CalcJobNode, filters={'process_type': f'{_PROCESS_TYPE}{step}'}, tag='job')
+    jobs = query.order_by({'job': 'id'}).all(flat=True)
+    return [node for node in jobs if 'checkpoint' not in node.inputs and _outputs(node)]
 
 
 class _Reruns:
@@ -125,7 +120,7 @@ class _Reruns:
         if node.uuid in self._done:
             return
         self._done.add(node.uuid)
-        step = str(node.process_type).removeprefix(_process_type(''))
+        step = str(node.process_type).removeprefix(_PROCESS_TYPE)
         inputs = self._inputs(node)
         print(f'{step} {node.uuid} ...', file=sys.stderr, flush=True)
         calculation: Any = CalculationFactory(f'ufpnmr.{step}')
@@ -147,7 +142,7 @@ class _Reruns:
             for space in spaces:
                 place = place.setdefault(space, {})
             place[name] = self._there(link.node)
-        if node.process_type == _process_type('fit_efg'):
+        if node.process_type == f'{_PROCESS_TYPE}fit_efg':
             inputs.update(_settings_of_then(node))
         return {**inputs, 'code': self.code}
 
@@ -198,17 +193,18 @@ def _joined(node: CalcJobNode) -> dict[str, Any]:
 
 def compare(expected: Data, found: Any, tolerance: float) -> tuple[str, str]:
     """The verdict on an output, and what differs."""
-    if isinstance(expected, CheckedFileData):
-        same = expected.sha256 == found.sha256
-        return ('identical', '') if same else ('differs', f'hash {found.sha256[:12]}, not {expected.sha256[:12]}')
     if isinstance(expected, Dict):
         return _compare_values(_results(expected), _results(found), tolerance)
-    if isinstance(expected, SinglefileData) and Path(expected.filename).suffix == '.h5':
+    if isinstance(expected, CheckedFileData):
+        same = expected.sha256 == found.sha256
+        detail = f'hash {found.sha256[:12]}, not {expected.sha256[:12]}'
+    elif isinstance(expected, SinglefileData) and Path(expected.filename).suffix == '.h5':
         with expected.as_path() as one, found.as_path() as other:
-            same = content_hash(one) == content_hash(other)
-        return ('identical', '') if same else ('differs', 'the content of the file')
-    same = expected.base.caching.compute_hash() == found.base.caching.compute_hash()
-    return ('identical', '') if same else ('differs', 'the content of the node')
+            same, detail = content_hash(one) == content_hash(other), 'the content of the file'
+    else:
+        same = expected.base.caching.compute_hash() == found.base.caching.compute_hash()
+        detail = 'the content of the node'
+    return ('identical', '') if same else ('differs', detail)
 
 
 def _results(node: Dict) -> dict[str, Any]:

@@ -150,17 +150,16 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
             return self.exit_codes.ERROR_GENERATION_FAILED.format(message=reason(node))
         self.ctx.last = node
         report = generation_report(node)
-        better = []
-        for key in ERRORS:
-            if key in report and report[key] is not None:
-                limit = self.ctx.best.get(key, float('inf')) * (1 - self.inputs.improvement.value)
-                if report[key] < limit:
-                    better.append(key)
-                self.ctx.best[key] = min(report[key], self.ctx.best.get(key, float('inf')))
+        found = {key: report[key] for key in ERRORS if report.get(key) is not None}
+        better = False
+        for key, error in found.items():
+            best = self.ctx.best.get(key, float('inf'))
+            better |= error < best * (1 - self.inputs.improvement.value)
+            self.ctx.best[key] = min(error, best)
         unknown = report.get('fraction_above_grade_1', 1.0) > self.inputs.fraction_above_grade.value
         self.ctx.idle = 0 if better or unknown else self.ctx.idle + 1
         self.ctx.reports.append(report)
-        errors = ', '.join(f'{key} {report[key]:.3g}' for key in ERRORS if report.get(key) is not None)
+        errors = ', '.join(f'{key} {error:.3g}' for key, error in found.items())
         self.report(f'generation {report["generation"]}: {report["labels"]} labels, {errors}')
         return None
 

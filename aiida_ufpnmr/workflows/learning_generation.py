@@ -206,12 +206,9 @@ def generation_report(node) -> dict[str, Any]:
         if output in node.outputs:
             found = node.outputs[output].get_dict()
             report |= {key: found[key] for key in ERRORS if key in found}
-    calls = {
-        link.link_label: link.node for link in node.base.links.get_outgoing() if link.link_type.value.startswith('call')
-    }
     if 'chosen' in node.outputs:
         chosen = node.outputs.chosen.creator.outputs.results.get_dict()
-        runs = [call for call in calls.values() if call.process_class is MdWorkChain]
+        runs = [called for called in node.called if called.process_class is MdWorkChain]
         report |= {
             'runs': len(runs),
             'runs_stopped_by_guard': sum('stopped_trajectory' in run.outputs for run in runs),
