@@ -61,7 +61,7 @@ class AcfCalculation(TrajectoryAnalysis):
 
 
 class AnalyseCalculation(TrajectoryAnalysis):
-    """One analysis of a trajectory: displacement, hops, sites, or NMR observables (`ufpnmr analyse`)."""
+    """Any other analysis of a trajectory: displacement, hops, sites, or NMR observables (`ufpnmr analyse`)."""
 
     ENTRY_POINT = 'ufpnmr.analyse'
     COMMAND = 'analyse'

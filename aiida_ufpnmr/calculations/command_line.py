@@ -1,4 +1,4 @@
-"""From the ``parameters`` of a calculation to the options of its sub-command, checked by the command itself."""
+"""The ``parameters`` of a calculation as options of its sub-command, checked by the command itself."""
 
 from __future__ import annotations
 

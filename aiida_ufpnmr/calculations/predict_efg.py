@@ -16,7 +16,7 @@ SOURCES = ('structure', 'dataset', 'trajectory')
 
 
 def validate_source(inputs: Mapping, _) -> str | None:
-    """One thing to predict for, no more and no less."""
+    """Refuse inputs with nothing to predict for, or with several such things."""
     given = [name for name in SOURCES if name in inputs]
     return None if len(given) == 1 else f'give exactly one of {", ".join(SOURCES)}, not {len(given)}'
 

@@ -1,4 +1,4 @@
-"""Structures of trajectories to label."""
+"""The choice of structures of trajectories for labelling."""
 
 from __future__ import annotations
 

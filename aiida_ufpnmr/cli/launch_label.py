@@ -76,7 +76,7 @@ def label(
 
 
 def load_subjects(given: str, index: str) -> dict[str, Any]:
-    """The structures to label: a stored node, or those of a file, of which those that DFT would choke on stay apart."""
+    """The structures to label: a stored node, or those of a file in a data set, those unfit for DFT apart."""
     from aiida.orm import StructureData
 
     from aiida_ufpnmr.data import DatasetData

@@ -1,4 +1,4 @@
-"""The base of all parsers: the way a command ended, its JSON results, and nodes only where all is well."""
+"""The base of all parsers: it finds out how a command ended, and makes nodes only where all is well."""
 
 from __future__ import annotations
 

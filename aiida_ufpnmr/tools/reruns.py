@@ -157,7 +157,7 @@ class _Reruns:
 
 
 def _settings_of_then(node: CalcJobNode) -> dict[str, Dict]:
-    """The settings of a fit with what were defaults then written out, for they may have changed since."""
+    """The settings of a fit, with the defaults of its time written out, since those may have changed."""
     if node.inputs.parameters.get_dict().get('tune') or 'results' not in node.outputs:
         return {}
     return {'settings': Dict({**BEFORE_MESSAGES, **node.outputs.results.get_dict()['settings']})}
@@ -173,7 +173,7 @@ def _maker(data: Data) -> CalcJobNode:
 
 
 def _outputs(node: CalcJobNode) -> dict[str, Any]:
-    """Outputs of a calculation that ended well, or that a guard stopped and that left a trajectory."""
+    """Outputs of a calculation, by their labels; of the part of a run, the data that the parts were joined to."""
     if not node.is_finished_ok and 'stopped_trajectory' not in node.outputs:
         return _joined(node)
     links = node.base.links.get_outgoing(link_type=LinkType.CREATE)
@@ -217,7 +217,7 @@ def _results(node: Dict) -> dict[str, Any]:
 
 
 def _compare_values(expected: Any, found: Any, tolerance: float) -> tuple[str, str]:
-    """Plain values, at any depth; settings that did not exist then have no say."""
+    """The verdict on plain values, at any depth; settings that did not exist then have no say."""
     one, other = dict(_leaves(expected)), dict(_leaves(found))
     verdict = 'identical'
     for name in sorted({*one, *other}):

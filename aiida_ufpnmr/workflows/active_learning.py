@@ -99,7 +99,7 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         return cls.filled_builder(inputs)
 
     def begin(self) -> None:
-        """Nothing is known yet."""
+        """Begin with no generation."""
         self.ctx.reports = []
         self.ctx.last = None
         self.ctx.best = {}
@@ -107,16 +107,16 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
 
     @property
     def is_converged(self) -> bool:
-        """Whether labels have helped no more for long enough."""
+        """True where labels have helped no more for long enough."""
         return self.ctx.idle >= self.inputs.patience.value
 
     def should_go_on(self) -> bool:
-        """Whether another generation may help."""
+        """Tell if another generation may help."""
         # the first fits only
         return not self.is_converged and len(self.ctx.reports) <= self.inputs.max_generations.value
 
     def run_generation(self) -> ToContext:
-        """The next generation, from the labels and the potential of the one before."""
+        """Submit the next generation, with the labels and the models of the one before."""
         number = len(self.ctx.reports)
         inputs = self._shared_inputs()
         inputs.number = number

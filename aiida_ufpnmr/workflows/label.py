@@ -1,4 +1,4 @@
-"""From structures to a labelled data set."""
+"""The workflow that makes a labelled data set of structures."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ CODES = LabelCastepCalculation.exit_codes
 
 
 def validate_together(inputs: Mapping[str, Any], _) -> str | None:
-    """One way to choose the k-points, and aiida-castep for the input files."""
+    """Refuse k-points chosen in no way or in two, and any input where aiida-castep, which writes it, is missing."""
     if missing_extra() is not None:
         return missing_extra()
     if ('kpoints_distance' in inputs) == ('kpoints' in inputs.get('calculation', {})):
@@ -144,7 +144,7 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
 
     @process_handler(priority=610, exit_codes=[CODES.ERROR_INPUT_REFUSED, CODES.ERROR_CASTEP_FAILED])
     def handle_bad_checkpoint(self, node: CalcJobNode) -> ProcessHandlerReport | None:
-        """The check file may be what CASTEP chokes on: from the beginning."""
+        """Start from the beginning, since the check file may be what CASTEP chokes on."""
         if self.ctx.inputs.pop('parent_folder', None) is None:
             return None
         return self.try_again(node, 'the same from the beginning')
@@ -159,7 +159,7 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
         ],
     )
     def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Nothing to change that could help."""
+        """Give up, since no change could help."""
         return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)
 
     @process_handler(priority=500, exit_codes=[CODES.ERROR_SCF_NOT_CONVERGED])
@@ -176,7 +176,7 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
 
     @process_handler(priority=490, exit_codes=[CODES.ERROR_TOO_FEW_BANDS])
     def handle_too_few_bands(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Energies of such a run cannot be trusted: again with as many bands as CASTEP recommends."""
+        """Take as many bands as CASTEP recommends, since energies of such a run cannot be trusted."""
         run = output_of(node)
         if run is None or run.extra_bands is None:
             return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)
@@ -195,7 +195,7 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
 
     @process_handler(priority=390, exit_codes=[CODES.ERROR_INTERRUPTED])
     def handle_interrupted(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Something killed the run: go on from the check file, or start again, but not twice for nothing."""
+        """Go on from the check file where something killed the run, or start again, but not twice for nothing."""
         went_on = 'parent_folder' in self.ctx.inputs
         if self.go_on_from(node) and not went_on:
             return self.try_again(node, 'on from its check file')
@@ -203,7 +203,7 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
 
     @process_handler(priority=380, exit_codes=[CODES.ERROR_SCHEDULER_NODE_FAILURE, CODES.ERROR_NO_RETRIEVED_FOLDER])
     def handle_node_failure(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Not the fault of the calculation: the same again, on from the check file where there is one."""
+        """Run the same again, on from the check file where there is one: it was no fault of the calculation."""
         self.go_on_from(node)
         return self.try_again(node, 'the same on another node')
 
@@ -211,13 +211,13 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
         priority=370, exit_codes=[CODES.ERROR_OUTPUT_MISSING, CODES.ERROR_OUTPUT_TRUNCATED, CODES.ERROR_OUTPUT_MIXED_UP]
     )
     def handle_lost_output(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """A full disk or a broken copy: from the beginning, since what lies there cannot be trusted, but not twice."""
+        """Start from the beginning, but not twice: after a full disk or a broken copy nothing there can be trusted."""
         self.ctx.inputs.pop('parent_folder', None)
         return self.try_again_once(node, 'the same from the beginning')
 
     @process_handler(priority=360, exit_codes=[CODES.ERROR_NO_STRESS])
     def handle_no_stress(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """This version of CASTEP needs two runs; the ground state is there already."""
+        """Make two runs, as this version of CASTEP needs, the second one from the ground state that is there."""
         self.ctx.inputs.separate_efg = True
         self.go_on_from(node)
         return self.try_again(node, 'a single point, then the EFG tensors')

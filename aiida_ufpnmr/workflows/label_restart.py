@@ -90,5 +90,5 @@ class LabelRestartWorkChain(ProtocolMixin, RestartWorkChain):
 
     @process_handler(priority=580, exit_codes=[CalcJob.exit_codes.ERROR_SCHEDULER_OUT_OF_MEMORY])
     def handle_out_of_memory(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The same machines would run out of it again."""
+        """Give up, since the same machines would run out of it again."""
         return self.give_up(node, self.exit_codes.ERROR_OUT_OF_MEMORY)

@@ -1,4 +1,4 @@
-"""One generation of active learning: explore, choose, label, fit."""
+"""A generation of active learning: explore, choose, label, fit."""
 
 from __future__ import annotations
 
@@ -101,15 +101,15 @@ class LearningGenerationWorkChain(FitsModels):
         spec.exit_code(404, 'ERROR_FIT_FAILED', message='A fit failed: {message}')
 
     def begin(self) -> None:
-        """The labels so far."""
+        """Begin with the labels so far."""
         self.ctx.dataset = self.inputs.dataset
 
     def can_explore(self) -> bool:
-        """Whether there is a potential."""
+        """Tell if there is a potential."""
         return 'potential' in self.inputs
 
     def explore(self) -> ToContext:
-        """A run from each structure at each temperature."""
+        """Submit a run from each structure at each temperature."""
         exploration = self.inputs.exploration.get_dict()
         strains = exploration.get('volume_strains') or [0.0]
         self.ctx.runs, running = [], {}
@@ -150,7 +150,7 @@ class LearningGenerationWorkChain(FitsModels):
         return None
 
     def choose(self) -> ToContext:
-        """The structures whose labels would tell most."""
+        """Choose the structures whose labels would tell most."""
         inputs = AttributeDict(self.exposed_inputs(SelectCalculation, 'select'))
         inputs.potential = self.inputs.potential
         if 'efg_model' in self.inputs:
@@ -167,14 +167,14 @@ class LearningGenerationWorkChain(FitsModels):
         return None
 
     def label(self) -> ToContext:
-        """DFT for all that was chosen."""
+        """Label all that was chosen."""
         inputs = AttributeDict(self.exposed_inputs(LabelWorkChain, 'label'))
         inputs.dataset = self.ctx.select.outputs.dataset
         inputs.setdefault('metadata', {})['call_link_label'] = 'label'
         return ToContext(labels=self.submit(LabelWorkChain, **inputs))
 
     def inspect_labels(self) -> ExitCode | None:
-        """Add what got labels."""
+        """Add the new labels to those before."""
         if 'dataset' not in self.ctx.labels.outputs:
             return self.exit_codes.ERROR_NO_LABELS.format(message=reason(self.ctx.labels))
         if not self.ctx.labels.is_finished_ok:
@@ -183,7 +183,7 @@ class LearningGenerationWorkChain(FitsModels):
         return None
 
     def fit(self) -> ToContext:
-        """Both models, side by side."""
+        """Fit both models, side by side."""
         return ToContext(**self.submit_fits(self.ctx.dataset))
 
     def inspect_fits(self) -> ExitCode | None:

@@ -137,7 +137,7 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
         ],
     )
     def handle_guard(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The same would happen again: keep the frames, which active learning wants."""
+        """Keep the frames, which active learning wants, and give up, since the same would happen again."""
         if 'stopped_trajectory' in node.outputs:
             stopped = node.outputs.stopped_trajectory
             self.out('stopped_trajectory', join_stopped(**self._parts_and(stopped)) if self.ctx.parts else stopped)
@@ -145,5 +145,5 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
 
     @process_handler(priority=200, exit_codes=[CODES.ERROR_COMMAND_FAILED, CODES.ERROR_SCHEDULER_OUT_OF_MEMORY])
     def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Nothing to change that could help."""
+        """Give up, since no change could help."""
         return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)

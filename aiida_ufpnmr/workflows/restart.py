@@ -52,7 +52,7 @@ class RestartWorkChain(BaseRestartWorkChain):
 
     @process_handler(priority=600, exit_codes=[INPUT_REFUSED])
     def handle_refused_input(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The same input would be refused again."""
+        """Give up, since the same input would be refused again."""
         return self.give_up(node, self.exit_codes.ERROR_INPUT_REFUSED)
 
     def on_terminated(self) -> None:
