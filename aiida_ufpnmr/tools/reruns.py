@@ -128,10 +128,10 @@ class _Reruns:
         for label, expected in sorted(_outputs(node).items()):
             if label in made:
                 self._remade[expected.uuid] = made[label]
-                verdict = compare(expected, made[label], self.tolerance)
+                verdict, detail = compare(expected, made[label], self.tolerance)
             else:
-                verdict = 'differs', f'is not there: {again.exit_message or "it ended well this time"}'
-            self.found.append(Comparison(step, node.uuid, label, *verdict))
+                verdict, detail = 'differs', f'is not there: {again.exit_message or "it ended well this time"}'
+            self.found.append(Comparison(step=step, uuid=node.uuid, output=label, verdict=verdict, detail=detail))
 
     def _inputs(self, node: CalcJobNode) -> dict[str, Any]:
         """The inputs as they were, with this machine's code, and made again where they were left out."""

@@ -118,7 +118,8 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
     def run_generation(self) -> ToContext:
         """Submit the next generation, with the labels and the models of the one before."""
         number = len(self.ctx.reports)
-        inputs = self._shared_inputs()
+        shared = LearningGenerationWorkChain.spec().inputs
+        inputs = AttributeDict({name: given for name, given in self.inputs.items() if name in shared})
         inputs.number = number
         if self.ctx.last is not None:
             inputs.dataset = self.ctx.last.outputs.dataset
@@ -135,12 +136,6 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         running = self.submit(LearningGenerationWorkChain, **inputs)
         self.report(f'generation {number} <{running.pk}> with {len(inputs.dataset.rows)} labels')
         return ToContext(generation=running)
-
-    def _shared_inputs(self) -> AttributeDict:
-        shared = LearningGenerationWorkChain.spec().inputs
-        return AttributeDict(
-            {name: value for name, value in self.inputs.items() if name in shared and name != 'metadata'}
-        )
 
     def inspect_generation(self) -> ExitCode | None:
         """Note what came out, and whether it was any better."""

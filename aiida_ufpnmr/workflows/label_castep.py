@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aiida.common import AttributeDict
 from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, Float, StructureData
@@ -132,14 +131,13 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
     def setup(self) -> None:
         """Begin with the inputs as they were given, and k-points that follow the cell."""
         super().setup()
-        inputs = AttributeDict(self.exposed_inputs(LabelCastepCalculation, 'calculation'))
+        inputs = self.ctx.inputs
         inputs.structure = self.inputs.structure
         inputs.parameters = normalised(inputs.parameters.get_dict())
         if 'kpoints_distance' in self.inputs:
             inputs.kpoints = castep_kpoints(self.inputs.structure, self.inputs.kpoints_distance)
         if inputs.code.with_mpi is not None:  # AiiDA refuses a code that contradicts the option, be it a default
             inputs.metadata.options.withmpi = inputs.code.with_mpi
-        self.ctx.inputs = inputs
         self.ctx.first_parameters = inputs.parameters
 
     @process_handler(priority=610, exit_codes=[CODES.ERROR_INPUT_REFUSED, CODES.ERROR_CASTEP_FAILED])

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from aiida.common import AttributeDict
 from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, StructureData
@@ -93,9 +92,8 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
         return [label_sha256(structure_sha256(structure.get_ase()), hashed)]
 
     def setup(self) -> None:
-        """Begin with the inputs as they were given."""
+        """Begin with all structures."""
         super().setup()
-        self.ctx.inputs = AttributeDict(self.exposed_inputs(LabelGpawCalculation, 'calculation'))
         self.ctx.inputs.structures = self.inputs.structures
         self.ctx.cut_at = 0
 

@@ -45,7 +45,7 @@ class LabelRestartWorkChain(ProtocolMixin, RestartWorkChain):
             spec.exit_code(status, label, message=message)
 
     def setup(self) -> None:
-        """Begin with the inputs as they were given."""
+        """Begin with the inputs as they were given, and the first attempt."""
         super().setup()
         self.ctx.rung = 0
         self.ctx.lost_at = 0

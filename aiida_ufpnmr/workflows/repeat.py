@@ -32,14 +32,9 @@ class RepeatWorkChain(RestartWorkChain):
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
-        expose_inputs(spec, cls._process_class, 'calculation', (), 'The attempts.')
+        expose_inputs(spec, cls._process_class, cls.NAMESPACE, (), 'The attempts.')
         spec.expose_outputs(cls._process_class, exclude=('remote_folder', 'remote_stash', 'retrieved'))
         spec.exit_code(420, 'ERROR_CUT_OFF', message=f'Cut off {MOST_ATTEMPTS} times: {{message}}')
-
-    def setup(self) -> None:
-        """Begin with the inputs as they were given."""
-        super().setup()
-        self.ctx.inputs = AttributeDict(self.exposed_inputs(self.process_class, 'calculation'))
 
     @process_handler(
         priority=300,
