@@ -230,11 +230,16 @@ def show_answer(node: WorkChainNode | None) -> None:
     click.echo(f'\nOpen it as a page with "aiida-ufpnmr report {node.pk} -o report".')
 
 
+def is_node(given: str) -> bool:
+    """Tell the pk, UUID or label of a node from the path of a file."""
+    return not Path(given).exists() and Path(given).suffix == ''
+
+
 def load_dataset(given: str):
     """A data set by file, pk, UUID or label; a file that is stored already, with the same rows, is used again."""
     from aiida_ufpnmr.data import DatasetData
 
-    if not Path(given).exists() and Path(given).suffix == '':
+    if is_node(given):
         return load_node(given, DatasetData)
     return stored_once(DatasetData(Path(check_input(given, 'data set')).absolute()), Path(given).name)
 
@@ -256,6 +261,6 @@ def load_structure(given: str):
 
     from aiida_ufpnmr.engine.dataset import read_structure
 
-    if not Path(given).exists() and Path(given).suffix == '':
+    if is_node(given):
         return load_node(given, StructureData)
     return StructureData(ase=read_structure(given), label=Path(given).name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, common_options, stop_if_failed, stored_once
+from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, common_options, is_node, stop_if_failed, stored_once
 from aiida_ufpnmr.cli.shared import load_code, load_node
 from aiida_ufpnmr.engine.commands.shared import COUNT, OUTPUT, Command, Number, check_outputs, print_table, warn
 from aiida_ufpnmr.engine.errors import InputError
@@ -84,7 +84,7 @@ def load_subjects(given: str, index: str) -> dict[str, Any]:
     from aiida_ufpnmr.engine.dft.labels import read_sources
     from aiida_ufpnmr.engine.dft.screening import unsuitable
 
-    if not Path(given).exists() and Path(given).suffix == '':
+    if is_node(given):
         node = load_node(given, (DatasetData, StructureData))
         return {'dataset': node} if isinstance(node, DatasetData) else {'structures': [node]}
     good, bad = [], {}

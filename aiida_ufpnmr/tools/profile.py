@@ -163,15 +163,12 @@ def get_or_create_gpaw_code(python: Path | None = None) -> tuple[str, bool]:
     from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE, find_gpaw
     from aiida_ufpnmr.engine.dft.gpaw_install import find_or_install
 
-    if python is not None:
-        found = find_gpaw(python)
-    else:
-        found, _ = find_or_install()
+    found = find_or_install()[0] if python is None else find_gpaw(python)
     new = get_or_create_code(
         ufpnmr_executable(),
         GPAW_CODE,
-        'Labels from GPAW: energy, forces, stress and EFG tensors.',
-        f'export {PYTHON_VARIABLE}={shlex.quote(str(found.python))}',
+        description='Labels from GPAW: energy, forces, stress and EFG tensors.',
+        prepend_text=f'export {PYTHON_VARIABLE}={shlex.quote(str(found.python))}',
     )
     return found.gpaw, new
 
