@@ -112,21 +112,19 @@ class LearningGenerationWorkChain(FitsModels):
         """Submit a run from each structure at each temperature."""
         exploration = self.inputs.exploration.get_dict()
         strains = exploration.get('volume_strains') or [0.0]
+        generation = self.inputs.number.value
         self.ctx.runs, running = [], {}
         for name in sorted(self.inputs.structures):
             for temperature in exploration['temperatures_K']:
                 place = len(self.ctx.runs)
-                strain = strains[(place + self.inputs.number.value) % len(strains)]
+                strain = strains[(place + generation) % len(strains)]
                 structure = self.inputs.structures[name]
                 inputs = AttributeDict(self.exposed_inputs(MdCalculation, 'md'))
                 inputs.structure = structure if strain == 0.0 else strained(structure, Float(strain))
                 inputs.potential = self.inputs.potential
-                seed = SEEDS * self.inputs.number.value + place
-                given = inputs.parameters.get_dict()
-                inputs.parameters = Dict({**given, 'temperature': float(temperature), 'seed': seed})
-                label = f'{name}_{temperature:g}K_generation{self.inputs.number.value}'.replace('.', '_').replace(
-                    '-', 'm'
-                )
+                chosen = {'temperature': float(temperature), 'seed': SEEDS * generation + place}
+                inputs.parameters = Dict({**inputs.parameters.get_dict(), **chosen})
+                label = f'{name}_{temperature:g}K_generation{generation}'.replace('.', '_').replace('-', 'm')
                 self.ctx.runs.append(label)
                 running[label] = self.submit(MdWorkChain, md=inputs, metadata={'call_link_label': label})
         self.report(f'{len(running)} runs')
