@@ -98,7 +98,17 @@ def test_parameters_become_options():
         'subtract_mean': False,
         'gamma': None,
     }
-    assert command_line.options(parameters) == ['--first-lag-ps', '1.5', '--supercell', '1', '1', '2', '--velocities']
+    words = ['--first-lag-ps', '1.5', '--supercell', '1', '1', '2', '--velocities']
+    assert command_line.options('md', parameters) == words
+
+
+def test_a_list_for_an_option_of_one_argument_is_joined_with_commas(code, trajectory):
+    parameters = {'grain_nm': [10, 100], 'measured_ms': [1.0, 2.0]}
+    inputs = {'code': code, 'trajectory': trajectory.store(), 'analysis': 'microstructure', 'parameters': parameters}
+    words, _, _ = prepared('ufpnmr.analyse', inputs)
+    files, chosen = words[:5], words[5:10]
+    assert ' '.join(files) == 'analyse microstructure trajectory.h5 -o analysis.h5'
+    assert ' '.join(chosen) == '--grain-nm 10,100 --measured-ms 1.0 2.0'
 
 
 @pytest.mark.parametrize(
