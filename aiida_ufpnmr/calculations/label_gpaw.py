@@ -28,7 +28,7 @@ class LabelGpawCalculation(UfpnmrCalculation):
 
     ENTRY_POINT = 'ufpnmr.label_gpaw'
     COMMAND = 'label'
-    NO_PARAMETERS = ('engine', 'index', 'cores')
+    NO_PARAMETERS = ('engine', 'index', 'jobs')
     SETTINGS = 'aiida_ufpnmr.engine.dft.gpaw_engine:GpawSettings'
     INPUT_FILES = {'structures': ('', 'structures.extxyz')}
     OUTPUT_FILE = 'labels.extxyz'

@@ -26,7 +26,7 @@ class PredictEfgCalculation(UfpnmrCalculation):
 
     ENTRY_POINT = 'ufpnmr.predict_efg'
     COMMAND = 'predict-efg'
-    NO_PARAMETERS = ('timestep', 'cores', 'restart')
+    NO_PARAMETERS = ('timestep', 'threads', 'restart')
     INPUT_FILES = {
         'efg_model': ('', 'efg-model.h5'),
         'structure': ('', 'structures.extxyz'),

@@ -34,11 +34,15 @@ WORKFLOWS = [
 #: time: the calculation's own business.
 NO_PHYSICS = {
     'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'committee', 'index', 'checkpoint_every', 'restart',
-    'save_equations', 'add_to', 'engine', 'cores', 'python', 'from_checkpoint',
+    'save_equations', 'add_to', 'engine', 'python', 'from_checkpoint',
 }  # fmt: skip
 
 #: Options that mean nothing to the way in which a calculation uses its command.
-UNUSED = {'ufpnmr.predict_efg': {'timestep'}, 'ufpnmr.md': {'replicas', 'jobs', 'overwrite', 'max_wall_time'}}
+UNUSED = {
+    'ufpnmr.predict_efg': {'timestep', 'threads'},
+    'ufpnmr.md': {'replicas', 'jobs', 'overwrite', 'max_wall_time'},
+    'ufpnmr.label_gpaw': {'jobs'},
+}
 
 
 def option_names(command: click.Command) -> set[str]:
