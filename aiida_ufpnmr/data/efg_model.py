@@ -41,4 +41,4 @@ class EfgModelData(Hdf5Data):
         with self.as_path() as path:
             return EfgModel.load(path)
 
-    training_sha256 = attribute('training_sha256', 'Hash of the training set: the ``sha256`` of its `DatasetData`.')
+    training_sha256 = attribute('training_sha256', 'Hash of the training set: the ``sha256`` of its ``DatasetData``.')

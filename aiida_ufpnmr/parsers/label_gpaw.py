@@ -29,7 +29,7 @@ class LabelGpawParser(UfpnmrParser):
         taken: set[int] = set()
         for number, atoms in enumerate(dataset.get_dataset()):
             row = LabelRecord.of(atoms.info).source_row
-            if row is None or row in taken or not is_label_of(asked, row, atoms):
+            if row is None or not is_label_of(asked, row, atoms) or row in taken:
                 raise ValueError(f'{path.name}: structure {number} is not the one whose labels it claims to hold')
             taken.add(row)
         return {'dataset': dataset}
