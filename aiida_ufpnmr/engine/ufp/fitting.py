@@ -13,7 +13,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.regression.calibration import Noise
 from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
-from aiida_ufpnmr.engine.ufp.calibration import Sample
+from aiida_ufpnmr.engine.ufp.calibration import Comparison, calibrate
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.environments import leverage_limit, mean_environments
 from aiida_ufpnmr.engine.ufp.metrics import potential_errors
@@ -100,13 +100,13 @@ def run_fit(
     parts = problem.parts(members_of)
     share = max(1, 3 * sum(map(len, dataset if test is None else test)) // CALIBRATION_ROWS)
 
-    sample = Sample()
+    sample: list[Comparison] = []
     predictions = []
     for f, members in enumerate(folds):
         solution = problem.total(parts, without=f).solve(problem.penalty)
         withholding = problem.potential(solution.coefficients, closest[:f] + closest[f + 1 :])
         predictions.append((withholding, dataset.subset(members)))
-        problem.sample(sample, dataset, members, withholding, solution, f, share)
+        sample += problem.compare(dataset, members[::share], withholding, solution, f)
     total = problem.total(parts)
     del parts
     kept = NormalEquations(basis.n_columns) if keep_equations else None
@@ -118,7 +118,7 @@ def run_fit(
         predictions = [(final, test)]
         names, group = np.unique(test.groups, return_inverse=True)
         for g in range(len(names)):
-            problem.sample(sample, test, np.flatnonzero(group == g), final, solution, g, share)
+            sample += problem.compare(test, np.flatnonzero(group == g)[::share], final, solution, g)
         validation = {'method': f'test set {test.source}', 'folds': 0, 'structures': len(test)}
     elif folds:
         what = 'groups (config_type)' if problem.base is None else 'groups (config_type) of the added structures'
@@ -135,8 +135,8 @@ def run_fit(
     whitening = solution.whitening()
     freedom = basis.n_columns - float(np.sum((problem.penalty @ whitening.T) * whitening.T))
     calibration = None
-    if sample.energy_error:
-        forces_noise, energy_noise, calibration = sample.calibrate(len(species))
+    if sample:
+        forces_noise, energy_noise, calibration = calibrate(sample, len(species))
     else:
         forces_noise, energy_noise = _residual_noise(problem, train, freedom, rows)
     posterior = Posterior(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from aiida_ufpnmr.engine.neighbours import neighbour_list
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations, Solution
 from aiida_ufpnmr.engine.ufp.basis import Basis, make_basis
-from aiida_ufpnmr.engine.ufp.calibration import Sample
+from aiida_ufpnmr.engine.ufp.calibration import Comparison, real_errors
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.equations import EquationsBuilder, design_rows, reference_energies, species_numbers
 from aiida_ufpnmr.engine.ufp.features import N_LEADING
@@ -198,10 +198,19 @@ class Problem:
         )
         return extend_wall(potential)
 
-    def sample(
-        self, into: Sample, dataset: Dataset, indices, potential, solution: Solution, fold: int, share: int
-    ) -> None:
-        """Compare errors and variances on every ``share``-th of the chosen structures of a data set."""
-        for rows in design_rows(dataset, indices[::share], self.basis, self.one_body, self.settings):
-            variances, group = solution.variances(rows.design), dataset.groups[rows.index]
-            into.add(dataset.structures[rows.index], rows.types, potential, variances, fold, group)
+    def compare(
+        self, dataset: Dataset, indices, potential: UltraFastPotential, solution: Solution, fold: int
+    ) -> Iterator[Comparison]:
+        """Errors of a potential and their variances on the chosen structures of a data set."""
+        for rows in design_rows(dataset, indices, self.basis, self.one_body, self.settings):
+            variances = solution.variances(rows.design)
+            forces_error, energy_error = real_errors(potential, dataset.structures[rows.index])
+            yield Comparison(
+                forces_error=forces_error,
+                forces_variance=variances[N_LEADING:],
+                species=np.repeat(rows.types, 3),
+                energy_error=energy_error,
+                energy_variance=variances[0] / len(rows.types) ** 2,
+                fold=fold,
+                group=dataset.groups[rows.index],
+            )
