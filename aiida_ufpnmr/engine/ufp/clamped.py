@@ -55,12 +55,12 @@ def triplet_term(knots: tuple[np.ndarray, ...], coefficients: np.ndarray) -> Tri
     return TripletTerm(grids, np.einsum('al,bm,cn,lmn->abc', *changes, coefficients, optimize=True))
 
 
-def clamped_pair(term: PairTerm) -> np.ndarray:
+def pair_coefficients(term: PairTerm) -> np.ndarray:
     """Coefficients (n + 3,) of a pair in the clamped basis."""
     return term.grid.to_clamped() @ term.coefficients
 
 
-def clamped_triplet(term: TripletTerm) -> np.ndarray:
+def triplet_coefficients(term: TripletTerm) -> np.ndarray:
     """Coefficients (a, b, c) of a triplet in the clamped basis."""
     changes = [grid.to_clamped() for grid in term.grids]
     return np.einsum('al,bm,cn,lmn->abc', *changes, term.coefficients, optimize=True)

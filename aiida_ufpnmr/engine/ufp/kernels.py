@@ -153,7 +153,8 @@ def _separate(wrapped, i, offsets, first, count, index, image, vector, square):
 def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close):
     """Add pair energies, forces and virial; sets the pair of atoms that came too close."""
     index, image = lists.pair_index, lists.pair_image
-    n_species, _, n_intervals, _ = tables.pair_polynomials.shape
+    polynomials = tables.pair_polynomials
+    n_species, _, n_intervals, _ = polynomials.shape
     widest = _widest(lists.pair_start) + SPARE
     vector, square = np.empty((widest, 4)), np.empty(widest)
     block, value, factor = np.empty(widest), np.empty(widest), np.empty(widest)
@@ -185,22 +186,10 @@ def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forc
                 interval = minimum(floor(inside), broadcast8(last))
                 t = inside - interval
                 store(block, k, 4.0 * interval + base)
-                c0, c1 = (
-                    load4(tables.pair_polynomials, int(block[k])),
-                    load4(tables.pair_polynomials, int(block[k + 1])),
-                )
-                c2, c3 = (
-                    load4(tables.pair_polynomials, int(block[k + 2])),
-                    load4(tables.pair_polynomials, int(block[k + 3])),
-                )
-                c4, c5 = (
-                    load4(tables.pair_polynomials, int(block[k + 4])),
-                    load4(tables.pair_polynomials, int(block[k + 5])),
-                )
-                c6, c7 = (
-                    load4(tables.pair_polynomials, int(block[k + 6])),
-                    load4(tables.pair_polynomials, int(block[k + 7])),
-                )
+                c0, c1 = load4(polynomials, int(block[k])), load4(polynomials, int(block[k + 1]))
+                c2, c3 = load4(polynomials, int(block[k + 2])), load4(polynomials, int(block[k + 3]))
+                c4, c5 = load4(polynomials, int(block[k + 4])), load4(polynomials, int(block[k + 5]))
+                c6, c7 = load4(polynomials, int(block[k + 6])), load4(polynomials, int(block[k + 7]))
                 p1 = joined(column(c0, c1, c2, c3, 1), column(c4, c5, c6, c7, 1))
                 p2 = joined(column(c0, c1, c2, c3, 2), column(c4, c5, c6, c7, 2))
                 p3 = joined(column(c0, c1, c2, c3, 3), column(c4, c5, c6, c7, 3))
@@ -405,12 +394,8 @@ def _contract(tables, count, kind, bonds, block, contracted):
     t = np.uintp(0)
     for k in range(1, count):
         row = 32 * k
-        value0, value1, value2, value3 = (
-            load8(bonds, row),
-            load8(bonds, row + 8),
-            load8(bonds, row + 16),
-            load8(bonds, row + 24),
-        )
+        value0, value1 = load8(bonds, row), load8(bonds, row + 8)
+        value2, value3 = load8(bonds, row + 16), load8(bonds, row + 24)
         for j in range(k):
             row = 32 * j
             if partners > 1:
