@@ -20,14 +20,14 @@ def features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
     Times the coefficients it gives the energy (eV), the virial (eV; xx, yy, zz, yz, xz, xy) and the forces (eV/Å).
     """
     rows = np.zeros((basis.n_columns, N_LEADING + 3 * len(atoms)))
-    _enter_all(atoms, types, basis, rows, True)
+    _enter_all(atoms, types, basis, rows, gradients=True)
     return rows
 
 
 def local_features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
     """Design rows (n_atoms, n_columns) of the energies of single atoms; their sum is that of the structure."""
     rows = np.zeros((basis.n_columns, len(atoms)))
-    _enter_all(atoms, types, basis, rows, False)
+    _enter_all(atoms, types, basis, rows, gradients=False)
     return rows.T
 
 

@@ -232,8 +232,7 @@ def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forc
 def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, energies, virial):
     """Add three-body energies, forces and virial.
 
-    For each atom, one stage after the other runs over all of its neighbours, or over all triplets (i, j, k), j < k, in
-    order of k.
+    For each atom, stage after stage runs over all of its neighbours, or over all triplets (i, j, k), j < k, by k.
     """
     real = tables.triplet_coefficients.dtype
     n_species, _, partners = tables.bond_grid.shape

@@ -2,8 +2,7 @@
 
 LAMMPS asks for more than its format says, and does not notice where it is not given: all blocks of one kind of knots,
 equal cut-offs of both bonds and a third side of exactly twice that, pairs that reach as far as the bonds, and a third
-side with no fewer knots than the bonds. A potential that is otherwise is brought into that form where this changes
-nothing.
+side with no fewer knots than the bonds. Other potentials are brought into that form where this changes nothing.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ def _for_lammps(potential: PotentialContent, path) -> tuple[dict, dict, str]:
 
 
 def _triplet_for_lammps(term: TripletTerm) -> TripletTerm:
-    """The same with bonds of one length and a third side of twice that, and enough knots along that side."""
+    """The term with bonds of one length, and a third side of twice that with no fewer functions than the bonds."""
     bond = max(grid.stop for grid in term.grids[:2])
     for axis, stop in ((0, bond), (1, bond), (2, 2 * bond)):
         term = _ending_at(term.reaching(axis, stop - _EQUAL), axis, stop)
@@ -94,7 +93,7 @@ def _triplet_for_lammps(term: TripletTerm) -> TripletTerm:
 
 
 def _ending_at(term: TripletTerm, axis: int, stop: float) -> TripletTerm:
-    """The same with the last break of one axis at ``stop`` exactly, where that changes nothing but round-off.
+    """The term with the last break of one axis at ``stop`` exactly, where that changes nothing but round-off.
 
     Raises:
         ValueError: it would.

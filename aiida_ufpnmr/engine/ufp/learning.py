@@ -40,7 +40,9 @@ def learning_curve(dataset: Dataset, settings: PotentialSettings) -> dict:
         forces, energy = _errors(problem, coefficients, withheld)
         return len(known), forces, _errors(problem, coefficients, known)[0], energy
 
-    mean, spread = errors_by_size(dataset, folds, settings.seed, empty, problem.equations, measure)
+    mean, spread = errors_by_size(
+        dataset, folds, settings.seed, empty=empty, rows_of=problem.equations, measure=measure
+    )
     return {
         'structures': mean[:, 0],
         'forces_rmse_meV_per_angstrom': mean[:, 1],

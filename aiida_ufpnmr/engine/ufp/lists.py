@@ -18,8 +18,7 @@ class InteractionLists(NamedTuple):
 
     The vector from atom ``i`` to its neighbour is ``(x[index] - home[index]) + offsets[image] - (x[i] - home[i])``.
     Pairs stand once, with the atom of lower index; both directions of a pair of an atom with its own image stand as
-    one. Triplets need all neighbours of an atom, within their shorter cut-off. Rows are in order of atom, then
-    image.
+    one. Triplets need all neighbours of an atom, within their shorter cut-off. Rows are sorted by atom and image.
     """
 
     wrap: np.ndarray  # (n, 3) how many cells each atom was outside the cell when the lists were made

@@ -18,7 +18,7 @@ from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations, Sol
 from aiida_ufpnmr.engine.ufp.basis import Basis, make_basis
 from aiida_ufpnmr.engine.ufp.calibration import Comparison, real_errors
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
-from aiida_ufpnmr.engine.ufp.equations import EquationsBuilder, design_rows, reference_energies, species_numbers
+from aiida_ufpnmr.engine.ufp.equations import EquationsBuilder, Rows, design_rows, reference_energies, species_numbers
 from aiida_ufpnmr.engine.ufp.features import N_LEADING
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.repulsion import extend_wall
@@ -143,9 +143,11 @@ class Problem:
             )
         return dataclasses.replace(self, dataset=drawn)
 
-    def rows(self, indices):
-        """Design rows of the chosen structures."""
-        return design_rows(self.dataset, indices, self.basis, self.one_body, self.settings)
+    def rows(self, indices, dataset: Dataset | None = None) -> Iterator[Rows]:
+        """Design rows of the chosen structures, or of those of another data set."""
+        return design_rows(
+            dataset or self.dataset, indices, basis=self.basis, one_body=self.one_body, settings=self.settings
+        )
 
     def equations(self, indices, bar=None) -> NormalEquations:
         """Normal equations of the chosen structures alone."""
@@ -202,7 +204,7 @@ class Problem:
         self, dataset: Dataset, indices, potential: UltraFastPotential, solution: Solution, fold: int
     ) -> Iterator[Comparison]:
         """Errors of a potential and their variances on the chosen structures of a data set."""
-        for rows in design_rows(dataset, indices, self.basis, self.one_body, self.settings):
+        for rows in self.rows(indices, dataset):
             variances = solution.variances(rows.design)
             forces_error, energy_error = real_errors(potential, dataset.structures[rows.index])
             yield Comparison(

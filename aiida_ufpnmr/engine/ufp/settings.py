@@ -35,8 +35,7 @@ class PotentialSettings:
     """Settings of a fit.
 
     The errors are what one is ready to live with; they weigh energies, forces and stresses against each other.
-    Penalties are inverse variances (eV⁻²) of the coefficients and of their second differences, as a Gaussian prior
-    has them.
+    Penalties are inverse variances (eV⁻²) of the coefficients and of their second differences under a Gaussian prior.
 
     Cut-offs and penalties are one number for all, or a mapping with an entry for some pairs (``Li-S``) or triplets
     (``S-Li-P``, the centre first; the order of the others has no meaning) and ``default`` for the rest.
@@ -47,11 +46,11 @@ class PotentialSettings:
         pair_intervals: intervals of each pair spline.
         bond_intervals: intervals along a bond; chosen by the amount of data if not given.
         third_intervals: intervals along the third side; one and a half times ``bond_intervals`` if not given.
-        pair_knots: knots of some pairs, Å, from the first to the cut-off; in place of uniform ones. Where they
-            begin too far out for a wall below the data, intervals as long as the first are added.
-        triplet_knots: three lists of knots of some triplets: along the bonds to the first and to the second
-            neighbour, and along the third side. The first three functions along each fade in, so knots
-            should begin below the data.
+        pair_knots: knots of some pairs, Å, from the first to the cut-off; in place of uniform ones. Where they begin
+            too far out for a wall below the data, intervals as long as the first are added.
+        triplet_knots: three lists of knots of some triplets: along the bonds to the first and to the second neighbour,
+            and along the third side. The first three functions along each fade in, so knots should begin below the
+            data.
         energy_error_meV_per_atom, forces_error_meV_per_angstrom, stress_error_GPa: weights.
         ridge_pair, curvature_pair: penalties of pairs; a number or a mapping by pair.
         ridge_triplet, curvature_triplet: penalties of triplets; a number or a mapping by triplet.
