@@ -6,8 +6,8 @@ a time; and then what remains of each pair and each triplet. The vectors to the 
 which forces and virial follow in one place.
 
 Sums run over neighbours in the order of the lists (by atom, then image), so that forces do not depend on what else the
-lists hold; only where atoms were wrapped into the cell when they were made shows in the last digit. With threads, each
-takes every so many-th atom and sums on its own, and the sums are added in the order of the threads: results depend on
+lists hold; only where atoms were wrapped into the cell when they were made shows in the last digit. With n threads,
+each takes every n-th atom and sums on its own, and the sums are added in the order of the threads: results depend on
 how many there are, not on which was first.
 
 Indices in inner loops are unsigned (``np.uintp``), which spares Numba the check for counting from the end.
@@ -68,7 +68,7 @@ def compute(positions, types, lists, tables, forces, energies, virial, closest, 
     for i in range(n):
         for a in range(3):
             wrapped[i, a] = positions[i, a] - lists.home[i, a]
-    # what each thread finds
+    # sums of each thread
     pulls, parts, virials = np.zeros((threads, n, 4)), np.zeros((threads, n)), np.zeros((threads, 3, 4))
     too_close = np.full((threads, 2), -1, np.int64)
     _add_all(tables.parallel, wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close)
@@ -115,7 +115,7 @@ def _add_all(parallel, wrapped, types, lists, tables, closest, full, pulls, part
 
 @njit(parallel=True)
 def _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close):
-    """Each thread takes the atoms of which the number leaves the rest ``t`` after division by the number of threads."""
+    """Add what all threads have to, side by side: of n threads, number t takes the atoms t, t + n, t + 2 n, …"""
     n = len(pulls)
     for share in nb.prange(n):
         t = np.int64(share)

@@ -16,7 +16,7 @@ and that has no bearing on forces.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 
 import h5py
@@ -79,8 +79,8 @@ class Posterior:
     def write(self, group: h5py.Group) -> None:
         """Write into a group of a potential's file: 2 n² bytes for n columns."""
         group['whitening'] = pack(self.whitening)
-        group['forces_noise'] = [(noise.floor, noise.scale, noise.power) for noise in self.forces_noise]
-        group['energy_noise'] = (self.energy_noise.floor, self.energy_noise.scale, self.energy_noise.power)
+        group['forces_noise'] = [astuple(noise) for noise in self.forces_noise]
+        group['energy_noise'] = astuple(self.energy_noise)
         group['centre'] = self.centre
         group['leverage_limit'] = self.leverage_limit
 

@@ -145,9 +145,8 @@ class Problem:
 
     def rows(self, indices, dataset: Dataset | None = None) -> Iterator[Rows]:
         """Design rows of the chosen structures, or of those of another data set."""
-        return design_rows(
-            dataset or self.dataset, indices, basis=self.basis, one_body=self.one_body, settings=self.settings
-        )
+        dataset = self.dataset if dataset is None else dataset
+        return design_rows(dataset, indices, basis=self.basis, one_body=self.one_body, settings=self.settings)
 
     def equations(self, indices, bar=None) -> NormalEquations:
         """Normal equations of the chosen structures alone."""

@@ -113,7 +113,7 @@ def decompressed(
 ) -> np.ndarray:
     """The table (a, b, c) of a triplet from the list of those of its entries that count.
 
-    These are, in the order of the axes, the ones whose functions some triangle can reach, without ``trims`` functions at
+    They are, in the order of the axes, those whose functions some triangle can reach, without ``trims`` functions at
     the beginnings and ends. Of entries that change place with neighbours of one species, one is listed; where all three
     atoms and all three axes are alike, one of those that change place in any way.
 
