@@ -146,21 +146,11 @@ def _fill(positions, types, start, index, offset, order, layout, pair_columns, t
                             rows[column, energy] += both * v[a3]
                             if gradients:
                                 along_j, along_k, along_third = by_j * v[a3], by_k * v[a3], both * s[a3] / r
-                                _add_gradient(
-                                    rows[column],
-                                    order[j],
-                                    centre,
-                                    vector[p],
-                                    along_j * vector[p, 0] - along_third * ex,
-                                    along_j * vector[p, 1] - along_third * ey,
-                                    along_j * vector[p, 2] - along_third * ez,
-                                )
-                                _add_gradient(
-                                    rows[column],
-                                    order[k],
-                                    centre,
-                                    vector[q],
-                                    along_k * vector[q, 0] + along_third * ex,
-                                    along_k * vector[q, 1] + along_third * ey,
-                                    along_k * vector[q, 2] + along_third * ez,
-                                )
+                                gx = along_j * vector[p, 0] - along_third * ex
+                                gy = along_j * vector[p, 1] - along_third * ey
+                                gz = along_j * vector[p, 2] - along_third * ez
+                                _add_gradient(rows[column], order[j], centre, vector[p], gx, gy, gz)
+                                gx = along_k * vector[q, 0] + along_third * ex
+                                gy = along_k * vector[q, 1] + along_third * ey
+                                gz = along_k * vector[q, 2] + along_third * ez
+                                _add_gradient(rows[column], order[k], centre, vector[q], gx, gy, gz)
