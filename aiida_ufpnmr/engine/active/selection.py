@@ -160,7 +160,7 @@ def _look_at(
     usable: np.ndarray,
     sketched: bool,
 ) -> tuple[list[list[np.ndarray]], np.ndarray, np.ndarray]:
-    """For each model sketches of the usable candidates; expected errors and grades of all, NaN where not usable.
+    """Sketches of the usable candidates by model; expected errors and grades of all candidates, NaN where not usable.
 
     The sketches take a while, and are left out where not asked for.
     """

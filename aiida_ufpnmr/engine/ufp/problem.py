@@ -1,4 +1,4 @@
-"""The linear problem that a data set and settings make."""
+"""The linear least-squares problem that a data set and settings make."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ def closest_distances(dataset: Dataset, species: tuple[str, ...], cutoff: float)
     return np.minimum(closest, closest.T)
 
 
+def rmse_in_thousandths(residuals: np.ndarray) -> float:
+    """RMSE in meV/Å of residuals of forces in eV/Å, or in meV/atom of residuals of energies in eV per atom."""
+    return 1000 * float(np.sqrt(np.mean(residuals**2)))
+
+
 def choose_basis(dataset: Dataset, settings: PotentialSettings) -> tuple[PotentialSettings, Basis]:
     """Settings with their resolution, as fine as the data carry where they leave it open; and their basis.
 
@@ -68,7 +73,7 @@ def choose_basis(dataset: Dataset, settings: PotentialSettings) -> tuple[Potenti
 
 @dataclass(frozen=True)
 class Problem:
-    """The linear problem of a data set: its basis and what goes with it.
+    """The linear least-squares problem of a data set: its basis, reference energies and penalty.
 
     Attributes:
         dataset: what is fitted.

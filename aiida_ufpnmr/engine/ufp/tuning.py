@@ -15,7 +15,7 @@ from aiida_ufpnmr.engine.regression.learning import folds_of
 from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
 from aiida_ufpnmr.engine.regression.tuning import CoordinateSearch, changes
 from aiida_ufpnmr.engine.settings import settings_to_json
-from aiida_ufpnmr.engine.ufp.problem import Problem
+from aiida_ufpnmr.engine.ufp.problem import Problem, rmse_in_thousandths
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 
 #: Values that are tried of each setting, most telling first. The error of the forces has no entry: beside the penalties
@@ -72,8 +72,8 @@ def cross_validate(problem: Problem, folds: Sequence[np.ndarray], parts: Sequenc
         forces, energies = problem.residuals(coefficients, members)
         by_force.append(forces)
         by_energy.append(energies)
-    rmse = lambda errors: 1000 * float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))  # noqa: E731
-    return WithheldErrors(forces=rmse(by_force), energy=rmse(by_energy))
+    forces_rmse, energy_rmse = (rmse_in_thousandths(np.concatenate(errors)) for errors in (by_force, by_energy))
+    return WithheldErrors(forces=forces_rmse, energy=energy_rmse)
 
 
 class _Search:

@@ -1,4 +1,4 @@
-"""Potentials of the UF3 package: its JSON files, of today and as they once were.
+"""Potentials of the UF3 package: its JSON files, of today and of its early versions.
 
 Today a file holds ``coefficients`` by interaction, those of a triplet as a table (bond, bond, third side), and
 ``knots``. Early files, such as that of the paper, have ``solution`` in place of ``coefficients``, with the table of a
