@@ -1,4 +1,4 @@
-"""``ufpnmr fit-efg``, ``evaluate-efg`` and ``predict-efg``."""
+"""``ufpnmr fit-efg`` and ``evaluate-efg``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ import time
 from pathlib import Path
 
 import click
-import numba
 import numpy as np
 
 from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.commands.shared import (
-    COUNT,
     INPUT,
     OUTPUT,
-    POSITIVE,
     Command,
-    Count,
     check_outputs,
     json_option,
     print_table,
@@ -25,28 +21,19 @@ from aiida_ufpnmr.engine.commands.shared import (
     settings_option,
     warn,
 )
-from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, read_structures, write_dataset
-from aiida_ufpnmr.engine.dft.magres import write_magres
+from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
 from aiida_ufpnmr.engine.duplicates import Copies
 from aiida_ufpnmr.engine.efg.fitting import fit_efg_model
 from aiida_ufpnmr.engine.efg.labels import check_same_unit, labelled_tensors
 from aiida_ufpnmr.engine.efg.learning import learning_curve
 from aiida_ufpnmr.engine.efg.metrics import dataset_errors
 from aiida_ufpnmr.engine.efg.model import EfgModel
-from aiida_ufpnmr.engine.efg.posterior import frequency_error_khz
-from aiida_ufpnmr.engine.efg.prediction import Part, predict_labelled, predict_structures, predict_trajectory
+from aiida_ufpnmr.engine.efg.prediction import predict_labelled
 from aiida_ufpnmr.engine.efg.settings import EfgSettings
-from aiida_ufpnmr.engine.efg.storage import PredictionWriter, identity_of, is_finished, read_predictions
-from aiida_ufpnmr.engine.efg.tensors import asymmetry, quadrupolar_coupling
 from aiida_ufpnmr.engine.efg.tuning import tune
-from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
-from aiida_ufpnmr.engine.hdf5 import content_hash, versions
-from aiida_ufpnmr.engine.md.replicas import available_cores
-from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.settings import read_settings
-from aiida_ufpnmr.engine.trajectories.h5md import POSITION
-from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 #: Rows of the table: key, what to call it, how to print it.
 _ROWS = (
@@ -209,7 +196,7 @@ def evaluate_efg(model_path: Path, data: Path, plot: Path | None, json_path: Pat
     results = {
         **dataset_errors(found.tensors, dataset, model.species, model.isotope, found.grade),
         'calibration': found.calibration(dataset, model.species, model.isotope),
-        **_grades(found.grade),
+        **found.extrapolation(),
         'species': model.species,
         'isotope': model.isotope,
         'structures': len(dataset),
@@ -229,256 +216,13 @@ def evaluate_efg(model_path: Path, data: Path, plot: Path | None, json_path: Pat
     _print_errors(title, {'error': results})
     _print_parts(results)
     _print_calibration(results)
-    _print_grades(results)
+    print_extrapolation(results)
 
 
-def _grades(grades) -> dict[str, float | None]:
-    """How far a model extrapolates."""
-    values = np.zeros(0) if grades is None else np.concatenate([np.ravel(part) for part in grades])
-    if not len(values):
-        return {'extrapolation_grade_max': None, 'extrapolating_fraction': None}
-    return {'extrapolation_grade_max': float(values.max()), 'extrapolating_fraction': float((values > 1).mean())}
-
-
-def _print_grades(results: dict) -> None:
+def print_extrapolation(results: dict) -> None:
+    """Print how many ions lie outside the domain of a model, where that is known."""
     if results['extrapolating_fraction'] is not None:
         click.echo(
             f'  extrapolation grade above 1 on {100 * results["extrapolating_fraction"]:.0f} % of the ions '
             f'(5 % of those of withheld structures), at most {results["extrapolation_grade_max"]:.2f}'
         )
-
-
-class _Summary:
-    """Mean |C_Q| and η, expected error and grades of predictions that pass by."""
-
-    def __init__(self, isotope: str):
-        self.isotope = isotope
-        self.tensors = self.frames = self.judged = 0
-        self.coupling = self.asymmetry = self.square = 0.0
-        self.beyond, self.largest = 0, 0.0
-
-    def add(self, tensors: np.ndarray, error: np.ndarray | None, grade: np.ndarray | None) -> None:
-        """Count tensors (frames, n_ions, 3, 3) in a.u., errors (..., n_ions) in a.u. and grades."""
-        self.frames += len(tensors)
-        self.tensors += tensors.shape[0] * tensors.shape[1]
-        self.coupling += float(quadrupolar_coupling(tensors, self.isotope, signed=False).sum())
-        self.asymmetry += float(np.nansum(asymmetry(tensors)))
-        if error is not None and error.size:
-            self.judged += error.size
-            self.square += float(np.sum(error**2))
-            self.beyond += int((grade > 1).sum())
-            self.largest = max(self.largest, float(grade.max()))
-
-    def results(self) -> dict:
-        """Means over all that was counted; null where no errors were asked for."""
-        judged = self.judged or None
-        expected = judged and float(frequency_error_khz(np.sqrt(self.square / judged), self.isotope))
-        return {
-            'frames': self.frames,
-            'tensors': self.tensors,
-            'c_q_mean_khz': self.coupling / self.tensors,
-            'eta_mean': self.asymmetry / self.tensors,
-            'omega_q_error_expected_khz': expected,
-            'extrapolation_grade_max': judged and self.largest,
-            'extrapolating_fraction': judged and self.beyond / judged,
-        }
-
-
-def _labelled(model: EfgModel, atoms, tensors, error, grade):
-    """A copy of a structure with predicted tensors and, where known, errors; NaN for other atoms, no other label."""
-    copy, ions = atoms.copy(), model.ions(atoms.numbers)
-    copy.calc = None
-    for name in ('efg', 'efg_error_au', 'omega_q_error_khz', 'efg_grade'):  # of an earlier prediction
-        copy.arrays.pop(name, None)
-    columns = {'efg': tensors}
-    if error is not None:
-        frequency = frequency_error_khz(error, model.isotope)
-        columns.update(efg_error_au=error, omega_q_error_khz=frequency, efg_grade=grade)
-    for name, values in columns.items():
-        copy.new_array(name, np.full((len(copy), *values.shape[1:]), np.nan))
-        copy.arrays[name][ions] = values
-    return copy
-
-
-def _write_structures(
-    model: EfgModel, structures, predictions, output: Path, timestep_fs: float | None, source: Path
-) -> None:
-    """Write predictions (tensors, errors, grades) for structures in the format that the suffix names."""
-    if output.suffix == '.h5':
-        first = structures[0].numbers
-        for number, atoms in enumerate(structures):
-            if not np.array_equal(atoms.numbers, first):
-                raise InputError(
-                    f'{source}, structure {number}: other atoms than in structure 0, which one .h5 series cannot hold; '
-                    'write .extxyz instead'
-                )
-        steps = np.arange(len(structures))
-        # a single frame needs no time step; of several, times that nobody gave are NaN, so that nothing correlates them
-        spacing = timestep_fs or (np.nan if len(structures) > 1 else 0.0)
-        tensors, error, grade = zip(*predictions)
-        judged = np.zeros(0, int) if error[0] is None else steps
-        errors = (np.array([part for part in parts if part is not None]) for parts in (error, grade))
-        writer = PredictionWriter(output, model.species, model.ions(first), steps, steps * spacing)
-        writer.add(Part(0, np.stack(tensors), judged, *errors))
-        writer.close()
-        return
-    frames = [_labelled(model, atoms, *found) for atoms, found in zip(structures, predictions, strict=True)]
-    if output.suffix == '.magres':
-        write_magres(output, frames[0])
-    else:
-        write_dataset(output, Dataset(tuple(frames), str(source)))
-
-
-def _predict_structures(model, structures, output, timestep_fs, source: Path, errors: bool) -> _Summary:
-    """Predict for structures that are in memory, and write what comes out."""
-    summary = _Summary(model.isotope)
-
-    def watched():
-        with progress(len(structures), 'EFG', 'structure') as bar:
-            for tensors, error, grade in predict_structures(model, structures, str(source), errors):
-                summary.add(tensors[None], error, grade)
-                bar.update()
-                yield tensors, error, grade
-
-    _write_structures(model, structures, watched(), output, timestep_fs, source)
-    return summary
-
-
-def _predict_along(model, trajectory, output, identity: str, errors_every: int, cores: int, restart: bool) -> _Summary:
-    """Predict along a trajectory, piece by piece; what is there already is not made again where ``restart`` says so."""
-    if not (restart and is_finished(output, identity)):
-        step, ions = trajectory.series(POSITION)['step'][...], model.ions(trajectory.numbers)
-        writer = PredictionWriter(output, model.species, ions, step, trajectory.time_fs, identity, restart)
-        first = writer.next_frame
-        try:
-            with progress(trajectory.n_frames, 'EFG', 'frame', initial=first) as bar:
-                for part in predict_trajectory(model, trajectory, errors_every, first, cores):
-                    writer.add(part)
-                    bar.update(len(part.tensors))
-        except InputError:
-            writer.discard()
-            raise
-        writer.close()
-    summary = _Summary(model.isotope)
-    for part in read_predictions(output, model.species):
-        summary.add(part.tensors, part.error, part.grade)
-    return summary
-
-
-@click.command('predict-efg', cls=Command, example='ufpnmr predict-efg model.h5 trajectory.h5 -o efg.h5')
-@click.argument('model_path', type=INPUT, metavar='MODEL.h5')
-@click.argument('structures_path', type=INPUT, metavar='STRUCTURES_OR_TRAJ')
-@click.option(
-    '-o',
-    '--output',
-    type=OUTPUT,
-    required=True,
-    metavar='OUT',
-    help='Tensors as .h5 (H5MD), .extxyz (column efg) or .magres (one structure), by suffix.',
-)
-@click.option(
-    '--timestep',
-    'timestep_fs',
-    type=POSITIVE,
-    metavar='FS',
-    help='Time between two structures in fs, for .h5 from a file that holds no times.',
-)
-@click.option(
-    '--uncertainty-every',
-    'errors_every',
-    type=Count(min=0),
-    metavar='N',
-    help='Expected errors and extrapolation grades at each N-th frame of a trajectory, or of all structures; 0 for '
-    'none. Default 1, or 0 where the model has no posterior.',
-)
-@click.option('--threads', type=COUNT, metavar='N', help='Threads along a trajectory, default all; no number changes.')
-@click.option('--restart', is_flag=True, help='Go on along a trajectory where an earlier run was cut off.')
-@json_option
-def predict_efg(
-    model_path: Path,
-    structures_path: Path,
-    output: Path,
-    timestep_fs: float | None,
-    errors_every: int | None,
-    threads: int | None,
-    restart: bool,
-    json_path: Path | None,
-):
-    """Predict EFG tensors for structures (any file that ASE reads) or along an H5MD trajectory (.h5).
-
-    A trajectory may be longer than memory: it is read and written in pieces.
-    """
-    if output.suffix not in ('.h5', '.extxyz', '.magres'):
-        raise InputError(f'{output}: unknown suffix; give .h5, .extxyz or .magres')
-    check_outputs(output, json_path)
-    model = EfgModel.load(model_path)
-    if errors_every is None:
-        errors_every = 0 if model.posterior is None else 1
-    if errors_every and model.posterior is None:
-        raise InputError(
-            f'{model_path}: holds no posterior, so its errors are not known; fit it again without --no-posterior'
-        )
-    along = structures_path.suffix in ('.h5', '.h5md', '.hdf5') and output.suffix == '.h5'
-    if not along and (restart or threads):
-        raise InputError(
-            f'{structures_path} to {output}: --restart and --threads are for H5MD '
-            'trajectories that are written to .h5; '
-            'leave them out'
-        )
-    threads = threads or min(available_cores(), numba.config.NUMBA_NUM_THREADS)
-    began, cpu_began = time.perf_counter(), time.process_time()
-    if structures_path.suffix in ('.h5', '.h5md', '.hdf5'):
-        with Trajectory(structures_path) as trajectory:
-            _check_trajectory(model, trajectory)
-            if along:
-                identity = identity_of(content_hash(model_path), trajectory, errors_every)
-                summary = _predict_along(model, trajectory, output, identity, errors_every, threads, restart)
-            else:
-                _check_single(output, trajectory.n_frames, structures_path)
-                structures = [trajectory.atoms(frame) for frame in range(trajectory.n_frames)]
-                summary = _predict_structures(model, structures, output, timestep_fs, structures_path, errors_every > 0)
-    else:
-        extended = structures_path.suffix in ('.xyz', '.extxyz')
-        structures = list(read_dataset(structures_path)) if extended else read_structures(structures_path)
-        _check_single(output, len(structures), structures_path)
-        for number, atoms in enumerate(structures):
-            if not len(model.ions(atoms.numbers)):
-                raise InputError(
-                    f'{structures_path}, structure {number}: holds no {model.species}, whose EFG the model predicts'
-                )
-        summary = _predict_structures(model, structures, output, timestep_fs, structures_path, errors_every > 0)
-    wall = time.perf_counter() - began
-    results = {
-        'species': model.species,
-        'isotope': model.isotope,
-        **summary.results(),
-        'training_sha256': model.training_sha256,
-        'versions': versions(),
-        'timing': {
-            'wall_s': wall,
-            'cpu_s': time.process_time() - cpu_began,
-            'microseconds_per_ion': 1e6 * wall / summary.tensors,
-        },
-    }
-    report(results, json_path)
-    rows = [
-        ['quantity', 'value'],
-        ['frames', summary.frames],
-        ['tensors', summary.tensors],
-        [f'mean |C_Q| of {model.isotope} (kHz)', f'{results["c_q_mean_khz"]:.2f}'],
-        ['mean eta', f'{results["eta_mean"]:.3f}'],
-    ]
-    if summary.judged:
-        rows.append(['expected error of omega_Q (kHz)', f'{results["omega_q_error_expected_khz"]:.1f}'])
-    print_table(rows)
-    _print_grades(results)
-
-
-def _check_trajectory(model: EfgModel, trajectory: Trajectory) -> None:
-    """Refuse a trajectory that nothing can be predicted for, before anything is written."""
-    next(predict_trajectory(model, trajectory, frames=1))
-
-
-def _check_single(output: Path, frames: int, source: Path) -> None:
-    if output.suffix == '.magres' and frames != 1:
-        raise InputError(f'{source}: holds {frames} structures, a .magres file takes one; write .extxyz or .h5 instead')

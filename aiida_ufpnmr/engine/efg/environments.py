@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,11 @@ class Environments:
 
     def __len__(self) -> int:
         return len(self.density)
+
+    @property
+    def l_max(self) -> int:
+        """Largest angular momentum of the density."""
+        return math.isqrt(self.density.shape[1]) - 1
 
     def features(self, scale: float = 1.0) -> np.ndarray:
         """λ = 2 features (n_ions, 5, n_features): those of the density times ``scale``, then the messages."""
@@ -84,15 +90,11 @@ class Representation:
         expansion = self.expansion
         return message_count(expansion.l_max, len(expansion.known_species), expansion.n_max, self.message_channels)
 
-    def centres(self, ions: np.ndarray, n_atoms: int) -> np.ndarray:
-        """Atoms whose surroundings must be known."""
-        return centres(ions, n_atoms, self.message_channels)
-
     def environments(self, around: Surroundings, species: np.ndarray, ions: np.ndarray) -> Environments:
         """Ions as the model sees them.
 
         Args:
-            around: surroundings of :meth:`centres` within the cut-off.
+            around: surroundings of :func:`centres` within the cut-off.
             species: (n_atoms,) index of each atom's species.
             ions: (n_ions,) indices.
         """

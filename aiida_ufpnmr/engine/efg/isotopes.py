@@ -82,10 +82,11 @@ def get_isotope(name: str) -> Isotope:
         InputError: not in the table, or numbers that cannot be.
     """
     label, *own = str(name).split(':')
-    known = ISOTOPES.get(label) or next((i for i in ISOTOPES.values() if i.element == label), None)
-    if not own and known is not None:
+    unknown = Isotope(label, math.nan, math.nan)
+    known = ISOTOPES.get(label) or next((i for i in ISOTOPES.values() if i.element == label), unknown)
+    if not own and known is not unknown:
         return known
-    if not own or len(own) > 2 or (known is None and (len(own) < 2 or not re.fullmatch(r'\d+[A-Z][a-z]?', label))):
+    if not own or len(own) > 2 or (known is unknown and (len(own) < 2 or not re.fullmatch(r'\d+[A-Z][a-z]?', label))):
         raise InputError(
             f'no isotope with a quadrupole moment known for {name!r} (known are {", ".join(ISOTOPES)}); choose another '
             'species or isotope, or give a moment of your own as NAME:MILLIBARN:SPIN, such as 8Li:31.4:2'

@@ -89,10 +89,10 @@ def dataset_errors(
         predicted: for each structure the tensors of its labelled ions of ``species``, (n, 3, 3) in a.u.
         grades: for each structure the extrapolation grades (n,) of those ions, for ``by_grade``.
     """
-    masks, reference = labelled_tensors(dataset, species)
-    counts = [len(tensors) for tensors in reference]
+    masks, labels = labelled_tensors(dataset, species)
+    counts = [len(tensors) for tensors in labels]
     sites = [names[mask] for names, mask in zip(site_names(dataset, species), masks)]
-    predicted, reference = np.concatenate(list(predicted)), np.concatenate(reference)
+    found, reference = np.concatenate(list(predicted)), np.concatenate(labels)
     parts = {
         'by_group': np.repeat([name.replace('.', '_') for name in dataset.groups], counts),
         'by_site': np.concatenate(sites),
@@ -101,16 +101,16 @@ def dataset_errors(
     if grades is not None:
         parts['by_grade'] = np.array(GRADES)[np.digitize(np.concatenate(list(grades)), GRADE_LIMITS)]
     errors = {
-        **efg_errors(predicted, reference, isotope),
+        **efg_errors(found, reference, isotope),
         'ions': len(reference),
-        'quaternion_dot_distribution': overlap_distribution(predicted, reference),
+        'quaternion_dot_distribution': overlap_distribution(found, reference),
     }
     for key, names in parts.items():
-        errors[key] = {}
-        for name in sorted(set(names)):
-            chosen = names == name
-            found = efg_errors(predicted[chosen], reference[chosen], isotope)
-            errors[key][str(name)] = {'ions': int(chosen.sum()), **found}
+        of_part = {str(name): names == name for name in sorted(set(names))}
+        errors[key] = {
+            name: {'ions': int(chosen.sum()), **efg_errors(found[chosen], reference[chosen], isotope)}
+            for name, chosen in of_part.items()
+        }
     return errors
 
 

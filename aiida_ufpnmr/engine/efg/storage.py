@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import time as clock
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
+from ase import Atoms
 
+from aiida_ufpnmr.engine.efg.model import EfgModel
+from aiida_ufpnmr.engine.efg.posterior import EfgPrediction
 from aiida_ufpnmr.engine.efg.prediction import Part
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
@@ -156,25 +159,55 @@ class PredictionWriter:
         self._folder.remove()
 
 
-@dataclass(frozen=True)
-class StoredPredictions:
-    """Some frames of a file of predictions, as :func:`read_predictions` hands them out.
+def write_predictions(
+    path: Path,
+    model: EfgModel,
+    structures: Sequence[Atoms],
+    predictions: Iterable[EfgPrediction],
+    timestep_fs: float | None,
+    source: str,
+) -> None:
+    """Write predictions for structures of the same atoms, as frames of one H5MD file.
 
-    Attributes:
-        tensors: (frames, n_ions, 3, 3) in a.u.
-        error, grade: (judged frames, n_ions), empty where there are none.
+    Raises:
+        InputError: naming ``source`` and the structure, where its atoms are others than those of the first.
     """
+    numbers = structures[0].numbers
+    for row, atoms in enumerate(structures):
+        if not np.array_equal(atoms.numbers, numbers):
+            raise InputError(
+                f'{source}, structure {row}: other atoms than in structure 0, which one .h5 series cannot hold; '
+                'write .extxyz instead'
+            )
+    steps = np.arange(len(structures))
+    # a single frame needs no time step; of several, times that nobody gave are NaN, so that nothing correlates them
+    spacing = timestep_fs or (np.nan if len(structures) > 1 else 0.0)
+    found = list(predictions)
+    writer = PredictionWriter(
+        path, species=model.species, index=model.ions(numbers), step=steps, time_fs=steps * spacing
+    )
+    writer.add(
+        Part(
+            tensors=np.stack([prediction.tensors for prediction in found]),
+            error=np.stack([prediction.error for prediction in found]),
+            grade=np.stack([prediction.grade for prediction in found]),
+            first=0,
+            judged=steps if len(found[0].error) else steps[:0],
+        )
+    )
+    writer.close()
 
-    tensors: np.ndarray
-    error: np.ndarray
-    grade: np.ndarray
 
+def read_predictions(path: Path, species: str, frames: int = 512) -> Iterator[EfgPrediction]:
+    """Go through a file of predictions without loading it whole.
 
-def read_predictions(path: Path, species: str, frames: int = 512) -> Iterator[StoredPredictions]:
-    """Go through a file of predictions without loading it whole."""
+    Yields:
+        ``frames`` at a time: tensors (frames, n_ions, 3, 3), errors and grades (judged frames, n_ions), which are empty
+        where there are none.
+    """
     with h5py.File(path, 'r') as file:
         names = f'{efg_group(species)}/efg', error_series(species), grade_series(species)
         series = [file.get(f'{name}/value') for name in names]
         for start in range(0, len(series[0]), frames):
             rows = [np.zeros((0, 0)) if s is None else s[start : start + frames].astype(float) for s in series]
-            yield StoredPredictions(*rows)
+            yield EfgPrediction(*rows)
