@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from aiida_ufpnmr.engine import compiled
+from aiida_ufpnmr.engine.commands import fits
 from aiida_ufpnmr.engine.commands.shared import (
     INPUT,
     OUTPUT,
@@ -35,8 +36,8 @@ from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.settings import read_settings
 
-#: Rows of the table: key, what to call it, how to print it.
-_ROWS = (
+#: Rows of the table of errors: key, name, format.
+_ERRORS = (
     ('omega_q_mae_khz', 'omega_Q, MAE (kHz)', '.2f'),
     ('omega_q_rmse_khz', 'omega_Q, RMSE (kHz)', '.2f'),
     ('c_q_mae_khz', '|C_Q|, MAE (kHz)', '.2f'),
@@ -50,82 +51,71 @@ _ROWS = (
     ('quaternion_dot_fraction_above_0_99', "orientation, q.q' >= 0.99", '.3f'),
     ('quaternion_dot_fraction_above_0_999', "orientation, q.q' >= 0.999", '.3f'),
 )
-
-
+#: Columns of the tables of groups, likewise.
+_OF_GROUPS = (
+    ('ions', 'ions', ''),
+    ('omega_q_mae_khz', 'omega_Q, MAE (kHz)', '.1f'),
+    ('c_q_mae_khz', '|C_Q|, MAE (kHz)', '.1f'),
+    ('quaternion_dot_fraction_above_0_9', "q.q' >= 0.9", '.2f'),
+)
+#: Columns of the learning curve, likewise.
+_CURVE = (
+    ('ions', 'ions', '.0f'),
+    ('omega_q_mae_khz', 'omega_Q withheld, MAE (kHz)', '.1f'),
+    ('train_omega_q_mae_khz', 'training', '.1f'),
+    ('c_q_mae_khz', '|C_Q| withheld', '.1f'),
+    ('quaternion_dot_fraction_above_0_9', "q.q' >= 0.9", '.2f'),
+)
 #: Rows of a table of groups; the rest is in the JSON.
 _MOST_ROWS = 24
 
 
-def _print_errors(title: str, columns: dict[str, dict]) -> None:
-    rows = [['', *columns]]
-    for key, name, form in _ROWS:
-        factor = 1e4 if key.endswith('_au') else 1
-        rows.append([name, *(format(factor * errors[key], form) for errors in columns.values())])
-    print_table(rows, title)
-
-
-def _print_parts(results: dict) -> None:
-    """Errors by group, by site and by distance from the training set."""
-    for part, title in (('by_group', 'group'), ('by_site', 'site'), ('by_grade', 'grade')):
-        rows = [[title, 'ions', 'omega_Q, MAE (kHz)', '|C_Q|, MAE (kHz)', "q.q' >= 0.9"]]
-        for name, errors in results.get(part, {}).items():
-            numbers = errors['omega_q_mae_khz'], errors['c_q_mae_khz']
-            fraction = f'{errors["quaternion_dot_fraction_above_0_9"]:.2f}'
-            shown = name
-            if part == 'by_grade':
-                shown = name.replace('_to_', ' to ').replace('above_', 'above ').replace('_', '.')
-            rows.append([shown, errors['ions'], *(f'{number:.1f}' for number in numbers), fraction])
-        if len(rows) > 2:
-            print_table(rows[: _MOST_ROWS + 1])
-        if len(rows) > _MOST_ROWS + 1:
-            click.echo(f'  and {len(rows) - _MOST_ROWS - 1} more, see --json')
+def _print_errors(title: str, columns: dict[str, dict], results: dict) -> None:
+    """Errors in all, a column each; then those by group, by site and by distance from the training set."""
+    scaled = {
+        name: {key: 1e4 * errors[key] if key.endswith('_au') else errors[key] for key, _, _ in _ERRORS}
+        for name, errors in columns.items()
+    }
+    print_table(fits.quantity_rows(scaled, _ERRORS), title)
+    for part in ('group', 'site', 'grade'):
+        by_name = results.get(f'by_{part}', {})
+        rows = [[part, *(heading for _, heading, _ in _OF_GROUPS)]]
+        for name, errors in by_name.items():
+            if part == 'grade':
+                name = name.replace('_to_', ' to ').replace('above_', 'above ').replace('_', '.')
+            rows.append([name, *(format(errors[key], form) for key, _, form in _OF_GROUPS)])
+        if len(by_name) > 1:
+            fits.print_start(rows, _MOST_ROWS)
 
 
 def _print_calibration(results: dict) -> None:
-    found = results['calibration']
-    if found is not None:
-        click.echo(
-            f'  real errors of omega_Q: {100 * found["fraction_within_1_sigma"]:.0f} % within the expected error, '
-            f'{100 * found["fraction_within_2_sigma"]:.0f} % within twice that (a Gaussian has 68 and 95)'
-        )
+    if results['calibration'] is not None:
+        click.echo(f'  {fits.calibration_line(results["calibration"], "omega_Q")}')
 
 
-def _print_learning_curve(curve: dict) -> None:
-    rows = [['ions', 'omega_Q withheld, MAE (kHz)', 'training', '|C_Q| withheld', "q.q' >= 0.9"]]
-    numbers = ('omega_q_mae_khz', 'train_omega_q_mae_khz', 'c_q_mae_khz')
-    for k, ions in enumerate(curve['ions']):
-        fraction = f'{curve["quaternion_dot_fraction_above_0_9"][k]:.2f}'
-        rows.append([f'{ions:.0f}', *(f'{curve[name][k]:.1f}' for name in numbers), fraction])
-    print_table(rows)
-    if curve['ions_for_7_4_khz'] is not None:
-        click.echo(f'  7.4 kHz at {curve["ions_for_7_4_khz"]:.1e} ions, if it goes on like its second half')
+def _draw(results: dict, path: Path | None, *tensors: np.ndarray) -> None:
+    """Draw what there is in the results, and predicted against labelled tensors where given."""
+    if path is not None:
+        from aiida_ufpnmr.engine.efg.figures import fit_figure  # matplotlib takes a while to import
+
+        with whole_file(path) as partial:
+            fit_figure(results, *tensors).savefig(partial, dpi=200)
 
 
 @click.command('fit-efg', cls=Command, example='ufpnmr fit-efg train.extxyz -o model.h5 --species Li --json fit.json')
-@click.argument('train', type=INPUT, metavar='TRAIN.extxyz...', nargs=-1, required=True)
+@fits.train_argument
 @click.option('-o', '--output', type=OUTPUT, required=True, metavar='MODEL.h5', help='Where to write the model.')
 @click.option('--species', required=True, metavar='SYMBOL', help='Element whose EFG tensors are learnt, such as Li.')
 @click.option(
     '--test', type=INPUT, metavar='TEST.extxyz', help='Labelled structures for the errors; default: withheld groups.'
 )
 @settings_option
-@click.option('--tune', 'tuned', is_flag=True, help='Choose the settings by cross-validation first; takes minutes.')
+@fits.tune_option
 @click.option('--learning-curve', 'learning', is_flag=True, help='Measure withheld errors by number of ions, too.')
-@click.option('--no-posterior', is_flag=True, help='Leave out what tells expected errors, for a smaller file.')
+@fits.posterior_option
 @click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw orientations, expected and real errors, the curve.')
 @json_option
-def fit_efg(
-    train: tuple[Path, ...],
-    output: Path,
-    species: str,
-    test: Path | None,
-    settings_path: Path | None,
-    tuned: bool,
-    learning: bool,
-    no_posterior: bool,
-    plot: Path | None,
-    json_path: Path | None,
-):
+def fit_efg(train, output, species, test, settings_path, tuned, learning, no_posterior, plot, json_path):
     """Fit a model of the EFG tensors of one element to labelled structures.
 
     TRAIN.extxyz, one file or several (labels that came later need no copying together), holds the column efg (nine
@@ -148,11 +138,7 @@ def fit_efg(
     if tuned and test is None:
         results['validation']['method'] += '; the settings were chosen on the same folds'
     model.save(output)
-    if plot is not None:
-        from aiida_ufpnmr.engine.efg.figures import fit_figure  # matplotlib takes a while to import
-
-        with whole_file(plot) as partial:
-            fit_figure(results).savefig(partial, dpi=200)
+    _draw(results, plot)
     report(results, json_path)
     warn(copies.warnings())
     withheld = 'test' if test else 'withheld'
@@ -160,19 +146,21 @@ def fit_efg(
         f'{species} in {len(dataset)} structures, {results["train"]["ions"]} ions, {results["features"]} features; '
         f'errors for {results["isotope"]}',
         {withheld: results, 'train': results['train']},
+        results,
     )
-    _print_parts(results)
     click.echo(f'  validation: {results["validation"]["method"]}; penalty {model.penalty:g}')
     _print_calibration(results)
     if learning:
-        _print_learning_curve(results['learning_curve'])
+        curve = results['learning_curve']
+        fits.print_learning_curve(curve, _CURVE)
+        if curve['ions_for_7_4_khz'] is not None:
+            click.echo(f'  7.4 kHz at {curve["ions_for_7_4_khz"]:.1e} ions, if it goes on like its second half')
     if tuned:
-        changed = ', '.join(f'{name} {value:g}' for name, value in results['tuning']['changed'].items())
-        click.echo(f'  tuned: {changed or "nothing better found"}')
+        click.echo(f'  {fits.tuning_line(results["tuning"])}')
 
 
 def _read_all(paths: tuple[Path, ...], species: str) -> Dataset:
-    """Several files as one set."""
+    """Several files as one set, each checked by itself."""
     sets = [read_dataset(path, ('efg',), species) for path in paths]
     for part in sets:
         labelled_tensors(part, species)  # while it is known which file a structure came from
@@ -184,7 +172,7 @@ def _read_all(paths: tuple[Path, ...], species: str) -> Dataset:
 @click.argument('data', type=INPUT, metavar='DATA.extxyz')
 @click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw prediction against label, orientations, errors.')
 @json_option
-def evaluate_efg(model_path: Path, data: Path, plot: Path | None, json_path: Path | None):
+def evaluate_efg(model_path, data, plot, json_path):
     """Errors of an EFG model on labelled structures, by group, by site and by size of the cell, too."""
     check_outputs(plot, json_path)
     model = EfgModel.load(model_path)
@@ -206,15 +194,10 @@ def evaluate_efg(model_path: Path, data: Path, plot: Path | None, json_path: Pat
         'versions': versions(),
         'timing': {'wall_s': time.perf_counter() - began, 'cpu_s': time.process_time() - cpu_began},
     }
-    if plot is not None:
-        from aiida_ufpnmr.engine.efg.figures import fit_figure  # matplotlib takes a while to import
-
-        with whole_file(plot) as partial:
-            fit_figure(results, np.concatenate(found.tensors), np.concatenate(reference)).savefig(partial, dpi=200)
+    _draw(results, plot, np.concatenate(found.tensors), np.concatenate(reference))
     report(results, json_path)
     title = f'{results["ions"]} {model.species} in {len(dataset)} structures; errors for {model.isotope}'
-    _print_errors(title, {'error': results})
-    _print_parts(results)
+    _print_errors(title, {'error': results}, results)
     _print_calibration(results)
     print_extrapolation(results)
 

@@ -43,6 +43,9 @@ from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.trajectories.h5md import POSITION
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
+#: Suffixes of trajectories.
+_H5MD = ('.h5', '.h5md', '.hdf5')
+
 
 @click.command('predict-efg', cls=Command, example='ufpnmr predict-efg model.h5 trajectory.h5 -o efg.h5')
 @click.argument('model_path', type=INPUT, metavar='MODEL.h5')
@@ -73,16 +76,7 @@ from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 @click.option('--threads', type=COUNT, metavar='N', help='Threads along a trajectory, default all; no number changes.')
 @click.option('--restart', is_flag=True, help='Go on along a trajectory where an earlier run was cut off.')
 @json_option
-def predict_efg(
-    model_path: Path,
-    structures_path: Path,
-    output: Path,
-    timestep_fs: float | None,
-    errors_every: int | None,
-    threads: int | None,
-    restart: bool,
-    json_path: Path | None,
-):
+def predict_efg(model_path, structures_path, output, timestep_fs, errors_every, threads, restart, json_path):
     """Predict EFG tensors for structures (any file that ASE reads) or along an H5MD trajectory (.h5).
 
     A trajectory may be longer than memory: it is read and written in pieces.
@@ -97,7 +91,7 @@ def predict_efg(
         raise InputError(
             f'{model_path}: holds no posterior, so its errors are not known; fit it again without --no-posterior'
         )
-    along = _is_trajectory(structures_path) and output.suffix == '.h5'
+    along = structures_path.suffix in _H5MD and output.suffix == '.h5'
     if not along and (restart or threads):
         raise InputError(
             f'{structures_path} to {output}: --restart and --threads are for H5MD trajectories that are written to '
@@ -109,14 +103,19 @@ def predict_efg(
         # of numba, since AiiDA says by it how many threads a job has
         threads = threads or min(available_cores(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
         with Trajectory(structures_path) as trajectory:
-            _check(model, trajectory)
+            next(predict_trajectory(model, trajectory, frames=1))  # refuses a trajectory before anything is written
             identity = identity_of(content_hash(model_path), trajectory, errors_every)
             if not (restart and is_finished(output, identity)):
                 _predict_along(model, trajectory, output, identity, errors_every, threads, restart)
         for part in read_predictions(output, model.species):
             summary.add(part)
     else:
-        structures = _read_structures(structures_path, model, most=1 if output.suffix == '.magres' else None)
+        structures = _read_structures(structures_path, model)
+        if output.suffix == '.magres' and len(structures) != 1:
+            raise InputError(
+                f'{structures_path}: holds {len(structures)} structures, a .magres file takes one; '
+                'write .extxyz or .h5 instead'
+            )
         found = predict_structures(model, structures, str(structures_path), errors_every > 0)
         _write(output, model, structures, _counted(found, summary, len(structures)), timestep_fs, structures_path)
     wall = time.perf_counter() - began
@@ -146,31 +145,13 @@ def predict_efg(
     print_extrapolation(results)
 
 
-def _is_trajectory(path: Path) -> bool:
-    return path.suffix in ('.h5', '.h5md', '.hdf5')
-
-
-def _check(model: EfgModel, trajectory: Trajectory) -> None:
-    """Refuse a trajectory that nothing can be predicted for, before anything is written."""
-    next(predict_trajectory(model, trajectory, frames=1))
-
-
-def _read_structures(path: Path, model: EfgModel, most: int | None) -> list[Atoms]:
-    """Structures of any file; :class:`InputError` where they are more than ``most`` or hold no ion of the model."""
-
-    def check_count(count: int) -> None:
-        if most is not None and count != most:
-            raise InputError(
-                f'{path}: holds {count} structures, a .magres file takes one; write .extxyz or .h5 instead'
-            )
-
-    if _is_trajectory(path):
+def _read_structures(path: Path, model: EfgModel) -> list[Atoms]:
+    """Structures of any file; :class:`InputError` where one holds no ion of the model."""
+    if path.suffix in _H5MD:
         with Trajectory(path) as trajectory:
-            _check(model, trajectory)
-            check_count(trajectory.n_frames)
+            next(predict_trajectory(model, trajectory, frames=1))  # refuses what nothing can be predicted for
             return [trajectory.atoms(frame) for frame in range(trajectory.n_frames)]
     structures = list(read_dataset(path)) if path.suffix in ('.xyz', '.extxyz') else read_structures(path)
-    check_count(len(structures))
     for number, atoms in enumerate(structures):
         if not len(model.ions(atoms.numbers)):
             raise InputError(f'{path}, structure {number}: holds no {model.species}, whose EFG the model predicts')
