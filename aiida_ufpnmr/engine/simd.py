@@ -1,8 +1,8 @@
 """A small vector type for compiled code: four or eight numbers that are added and multiplied at once.
 
 Numba does not turn short unrolled sums into vector instructions by itself. Here LLVM's vector types are given to it as
-values: ``load4``, ``store``, ``broadcast4``, ``+`` and ``*`` are then all that a kernel needs to read as
-arithmetic. LLVM maps them to whatever the processor has, two registers of four where it has none of eight.
+values: ``load4``, ``store``, ``broadcast4``, ``+`` and ``*`` are then all that a kernel needs to read as arithmetic.
+LLVM maps them to whatever the processor has, two registers of four where it has none of eight.
 
 The numbers are float64 or float32, as the arrays and numbers that they are made of.
 """
@@ -23,7 +23,7 @@ _FAST = ('nsz', 'arcp', 'contract', 'reassoc')
 
 
 class Vector(types.Type):
-    """Numba's name for ``width`` numbers in one register."""
+    """The type, to Numba, of ``width`` numbers in one register."""
 
     def __init__(self, width: int, real: types.Float = types.float64):
         self.width = width
@@ -108,7 +108,7 @@ broadcast4, broadcast8 = _broadcast(4), _broadcast(8)
 
 @intrinsic
 def halves(typing, low, high):
-    """``low`` in the lower four places of eight, ``high`` in the upper four."""
+    """A vector of eight with the number ``low`` in the lower four places and ``high`` in the upper four."""
 
     def generate(context, builder, signature, arguments):
         both = [_splat(builder, value, 4) for value in arguments]
@@ -310,6 +310,6 @@ def cubic_values4(t):
 
 @njit(inline='always')
 def cubic_slopes4(t):
-    """Their derivatives by ``t``."""
+    """The derivatives by ``t`` of :func:`cubic_values4`."""
     t = broadcast4(t)
     return _c1(t) + t * (_d1(t) + t * _d2(t))

@@ -106,7 +106,9 @@ def predict_efg(model_path, structures_path, output, timestep_fs, errors_every, 
             next(predict_trajectory(model, trajectory, frames=1))  # refuses a trajectory before anything is written
             identity = identity_of(content_hash(model_path), trajectory, errors_every)
             if not (restart and is_finished(output, identity)):
-                _predict_along(model, trajectory, output, identity, errors_every, threads, restart)
+                _predict_along(
+                    model, trajectory, output, identity, errors_every=errors_every, threads=threads, restart=restart
+                )
         for part in read_predictions(output, model.species):
             summary.add(part)
     else:

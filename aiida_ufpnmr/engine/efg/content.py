@@ -1,4 +1,4 @@
-"""What an EFG model consists of, whatever predicts with it or keeps it in a file."""
+"""The numbers of an EFG model, apart from predictions and from files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ class EfgContent:
         settings: those of the fit.
         penalty: that of the ridge.
         mixing: (l_max + 1, channels, mixed) combinations of channels.
-        message_mixing: (2, n_species, channels, message channels) those that neighbours tell, by rank and species.
+        message_mixing: (2, n_species, channels, message channels) combinations that make messages, by rank and species.
         terms: what gives the components from the environments of ions.
         training_sha256: content hash of the training set.
-        posterior: what tells expected errors; ``None`` where nothing was withheld from the fit, or where it was left
-            out.
+        posterior: for expected errors; ``None`` where nothing was withheld from the fit, or where it was left out.
     """
 
     species: str

@@ -66,7 +66,7 @@ class Expansion:
 
     @property
     def _direction_max(self) -> int:
-        """Largest angular momentum of the directions in which neighbours are seen that tell something."""
+        """Largest angular momentum of the directions to neighbours in messages."""
         return min(self.l_max, RANK_MAX + 2)
 
     def _radial(self, l_max: int) -> tuple:
@@ -79,8 +79,11 @@ class Expansion:
         return len(self.known_species) * self.n_max
 
     def species_indices(self, numbers: np.ndarray) -> np.ndarray:
-        """The place of each atom's element among the known species; :class:`InputError` for one that is none of
-        them."""
+        """The place of each atom's element among the known species, (n_atoms,).
+
+        Raises:
+            InputError: an element that is none of them.
+        """
         indices = self._index_of_number[np.asarray(numbers, int)]
         if (indices < 0).any():
             strange = chemical_symbols[int(numbers[np.argmin(indices)])]
@@ -103,7 +106,11 @@ class Expansion:
         return self.coefficients_from(surroundings(positions, cell, pbc, self.cutoff, ions), species)
 
     def coefficients_from(self, around: Surroundings, species: np.ndarray, l_max: int | None = None) -> np.ndarray:
-        """The same, from the surroundings of the ions within the cut-off; up to l = 2 where ``l_max`` says so."""
+        """c[l m, channel] as of :meth:`coefficients`, from the surroundings of the ions within the cut-off.
+
+        Args:
+            l_max: largest angular momentum, that of the expansion where not given; ``RANK_MAX`` is the other choice.
+        """
         radial = self._radial(self.l_max if l_max is None else l_max)
         return expand_density(*around, species, len(self.known_species), *radial)
 
@@ -160,8 +167,7 @@ def equivariant_features(expansion: np.ndarray) -> np.ndarray:
 
 
 def invariant_features(expansion: np.ndarray) -> np.ndarray:
-    """λ = 0 features (n_ions, n_features) of norm 1: the l = 0 coefficients, then all products that rotations leave
-    alone.
+    """λ = 0 features (n_ions, n_features) of norm 1: the l = 0 coefficients, then all products that are invariant.
 
     Of the products of one l only p ≤ q is kept, with √2 for p < q, so the dot product of two feature vectors is, up to
     the norm, the SOAP kernel (with the linear one). An ion without neighbours has zeros.

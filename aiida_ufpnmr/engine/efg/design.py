@@ -59,7 +59,7 @@ class Design:
 
     @property
     def n_columns(self) -> int:
-        """Numbers to be fitted."""
+        """Number of weights to be fitted."""
         return self._density_columns + self.messages if self.kernel is None else self.kernel.n_columns
 
     @property

@@ -14,7 +14,8 @@ import numpy as np
 from aiida_ufpnmr.engine.efg.descriptors import invariant_features
 from aiida_ufpnmr.engine.efg.environments import Environments
 
-#: That share. Of those tried (1e-2 to 1e-8), this one tells melts best from withheld crystals.
+#: The share of the whole variance that directions have at least. Of those tried (1e-2 to 1e-8), this one tells melts
+#: best from withheld crystals.
 SHARE = 1e-4
 #: Directions with less variance than this part of it differ by no more from having none.
 NEGLIGIBLE = 0.01
@@ -45,8 +46,8 @@ class Domain:
     Attributes:
         mean: (g,) of the invariants.
         directions: (g, k) orthonormal.
-        stretch: (k,) what a squared coordinate along them counts less than any other.
-        other: what a squared coordinate along any other direction counts.
+        stretch: (k,) by how much a squared coordinate along them counts less than along any other direction.
+        other: weight of a squared coordinate along any other direction.
         limit: squared distance of grade 1.
     """
 

@@ -113,7 +113,7 @@ def fit_efg_model(
 
 
 def _no_errors(train: dict[str, Any], ions: int) -> dict[str, Any]:
-    """Stand-ins for errors where nothing could be withheld: NaN."""
+    """NaN for all errors, where nothing could be withheld."""
     return {
         **dict.fromkeys(train, float('nan')),
         'ions': ions,

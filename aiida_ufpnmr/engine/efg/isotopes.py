@@ -75,8 +75,8 @@ ISOTOPES = {name: Isotope(name, float(spin), float(moment)) for name, spin, mome
 def get_isotope(name: str) -> Isotope:
     """The isotope called ``name`` (``7Li``), or the one that stands for an element (``Li``).
 
-    With a moment of your own after a colon, in millibarn, and a spin after another: ``7Li:-40.8``, ``8Li:31.4:2``. An
-    isotope that is not in the table needs both. The name keeps them.
+    A moment of your own, in millibarn, follows after a colon, and a spin after another: ``7Li:-40.8``, ``8Li:31.4:2``.
+    An isotope that is not in the table needs both. The name keeps them.
 
     Raises:
         InputError: not in the table, or numbers that cannot be.

@@ -1,4 +1,4 @@
-"""EFG labels of a data set, checked for what a fit should not learn from."""
+"""EFG labels of a data set, and checks of what a fit should not learn from."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _UNITS = 'give all in atomic units (1 a.u. = 97.17 V/Å² = 9.717e21 V/m²)'
 
 
 def labelled_tensors(dataset: Dataset, species: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """For each structure: which of its ions of ``species`` have a label, and those labels as (n, 3, 3) in a.u.
+    """Masks of the ions that have a label, and the labels, (n, 3, 3) in a.u., structure by structure.
 
-    The first are booleans over the ions of the structure; they pick rows of a prediction.
+    A mask is over the ions of ``species`` in its structure, so it picks rows of a prediction.
 
     Raises:
         InputError: a tensor that is no EFG (with a trace, or not symmetric), or tensors in other units than atomic
@@ -47,8 +47,10 @@ def check_same_unit(tensors: list[np.ndarray], others: list[np.ndarray], source:
     """Refuse labels of one file that are in another unit than tensors from elsewhere.
 
     Args:
-        tensors: the labels; others: what they should be like; lists of (n, 3, 3).
-        source: the file; whose: those others, in words.
+        tensors: the labels, a list of (n, 3, 3).
+        others: tensors of the size that labels should have, likewise.
+        source: the file of the labels.
+        whose: what the others are, in words.
     """
     sizes = [np.sqrt(np.mean(np.concatenate(part) ** 2)) for part in (tensors, others)]
     ratio = sizes[0] / sizes[1] if min(sizes) > SMALL else 1.0

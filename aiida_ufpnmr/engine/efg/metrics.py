@@ -1,4 +1,4 @@
-"""Errors of predicted EFG tensors, in the numbers that NMR reads."""
+"""Errors of predicted EFG tensors, as NMR sees them: frequencies, couplings, asymmetries, orientations."""
 
 from __future__ import annotations
 
@@ -117,7 +117,8 @@ def dataset_errors(
 def expected_and_real(
     predicted: np.ndarray, reference: np.ndarray, error: np.ndarray, groups: np.ndarray, isotope: str
 ) -> dict[str, Any]:
-    """Do the expected errors hold? See :func:`~aiida_ufpnmr.engine.ufp.calibration.coverage`; bins are in kHz of ω_Q.
+    """Comparison of expected with real errors of ω_Q in kHz, see
+    :func:`~aiida_ufpnmr.engine.regression.calibration.coverage`.
 
     Args:
         predicted, reference: (n, 3, 3) in a.u.

@@ -47,7 +47,7 @@ def baseline_components(
 
 @dataclass(frozen=True, eq=False)
 class EfgModel(EfgContent):
-    """Predicts the EFG tensors of one species.
+    """A model that predicts the EFG tensors of one species.
 
     The attributes are those of :class:`~aiida_ufpnmr.engine.efg.content.EfgContent`.
     """
@@ -68,7 +68,7 @@ class EfgModel(EfgContent):
 
     @property
     def cutoff(self) -> float:
-        """Neighbours up to here are seen, Å."""
+        """Distance up to which neighbours are seen, Å."""
         return self.settings.cutoff
 
     def ions(self, numbers: np.ndarray) -> np.ndarray:
@@ -76,8 +76,7 @@ class EfgModel(EfgContent):
         return np.flatnonzero(np.asarray(numbers) == atomic_numbers[self.species])
 
     def centres(self, numbers: np.ndarray) -> np.ndarray:
-        """Indices of the atoms whose surroundings a prediction needs: the ions, or all where neighbours tell of
-        theirs."""
+        """Indices of the atoms whose surroundings a prediction needs: the ions, or all where there are messages."""
         return centres(self.ions(numbers), len(numbers), self.representation.message_channels)
 
     def predict(self, atoms: Atoms) -> np.ndarray:
@@ -110,7 +109,7 @@ class EfgModel(EfgContent):
         return self.predictor_with_errors(atoms.numbers, atoms.pbc)(atoms.positions, atoms.cell.array)
 
     def predictor_with_errors(self, numbers: np.ndarray, pbc) -> Callable[..., EfgPrediction]:
-        """Like :meth:`predictor`, with expected errors and extrapolation grades, at some ten times the cost.
+        """A function like :meth:`predictor`, with expected errors and grades, at some ten times the cost.
 
         Raises:
             InputError: the model has no posterior, or an element that it does not know.
@@ -126,8 +125,7 @@ class EfgModel(EfgContent):
     def whitened_rows(self, atoms: Atoms) -> np.ndarray:
         """Whitened rows of the components of all ions of a structure, (n_columns, 5 n_ions).
 
-        Products of the columns are the covariance of the predicted components in units of the variance of the labels'
-        noise.
+        Products of the columns are the covariance of the predicted components, in variances of the labels' noise.
 
         Raises:
             InputError: the model has no posterior, or the structure holds an element that the model does not know.
@@ -143,7 +141,7 @@ class EfgModel(EfgContent):
         return self.posterior
 
     def _environments(self, numbers: np.ndarray, pbc) -> Callable[..., Environments]:
-        """A function (positions, cell, surroundings or None) -> the ions as the model sees them."""
+        """A function (positions, cell, surroundings or None) -> environments of the ions."""
         numbers = np.asarray(numbers, int)
         species = self.representation.expansion.species_indices(numbers)
         ions, centres = self.ions(numbers), self.centres(numbers)

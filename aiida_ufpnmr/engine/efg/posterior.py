@@ -36,10 +36,9 @@ class EfgPrediction:
 
     Attributes:
         tensors: (n_ions, 3, 3) in a.u.
-        error: (n_ions,) expected error (one standard deviation) of each of the five components, a.u.; (0,) where it was
-            not asked for.
+        error: (n_ions,) expected error (one standard deviation) of each of the five components, a.u.
         grade: (n_ions,) extrapolation grade; above 1 the surroundings are stranger than those of 95 % of the ions of
-            structures that were withheld from the fit. (0,) where it was not asked for.
+            structures that were withheld from the fit. Errors and grades are empty where they were not asked for.
     """
 
     tensors: np.ndarray
@@ -76,7 +75,7 @@ class EfgPosterior:
         whitening: (n_columns, n_columns) float32 lower triangular W; WᵀW is the inverse of XᵀX + penalty.
         penalty: of the ridge.
         noise: how variances become errors of a component, a.u.
-        domain: what tells strange surroundings.
+        domain: the training set, from which the grades follow.
     """
 
     design: Design

@@ -1,4 +1,4 @@
-"""A fit made ready: labels, expansions around the labelled ions, and how they become rows."""
+"""The regression problem of a fit: labels, environments of the labelled ions, and their rows."""
 
 from __future__ import annotations
 

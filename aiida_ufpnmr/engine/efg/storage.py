@@ -41,8 +41,7 @@ _IDENTITY = 'identity.json'
 
 
 def identity_of(model_sha256: str, trajectory: Trajectory, errors_every: int) -> str:
-    """Hash that tells one run from another: of the model, what is asked for, and the trajectory by its steps and
-    ends."""
+    """Hash of a run: of its model, of what is asked for, and of the steps and the ends of its trajectory."""
     digest = hashlib.sha256(f'{model_sha256} {errors_every}'.encode())
     digest.update(trajectory.series(POSITION)['step'][...].tobytes())
     for frame in (0, trajectory.n_frames - 1):
@@ -51,7 +50,7 @@ def identity_of(model_sha256: str, trajectory: Trajectory, errors_every: int) ->
 
 
 def is_finished(path: Path, identity: str) -> bool:
-    """Whether a file holds the whole result of the run of this identity."""
+    """True where a file holds the whole result of the run of this identity."""
     if not path.is_file() or pieces_folder(path).exists():
         return False
     with open_hdf5(path) as file:
@@ -59,7 +58,7 @@ def is_finished(path: Path, identity: str) -> bool:
 
 
 class PredictionWriter:
-    """Writes predictions in pieces beside the file, and joins them at the end; a kill costs the piece in hand.
+    """A writer of predictions in pieces beside the file, joined at the end; a kill costs the piece in hand.
 
     Args:
         path: of the file, which appears when it is whole.
@@ -155,7 +154,7 @@ class PredictionWriter:
         self._folder.remove()
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Remove what was written."""
         self._folder.remove()
 
 
@@ -199,7 +198,7 @@ def write_predictions(
 
 
 def read_predictions(path: Path, species: str, frames: int = 512) -> Iterator[EfgPrediction]:
-    """Go through a file of predictions without loading it whole.
+    """Read a file of predictions part by part.
 
     Yields:
         ``frames`` at a time: tensors (frames, n_ions, 3, 3), errors and grades (judged frames, n_ions), which are empty

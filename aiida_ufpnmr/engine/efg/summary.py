@@ -1,4 +1,4 @@
-"""Means over predictions that pass by, which need not fit into memory."""
+"""Means over predictions that come one after the other, since they need not fit into memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PredictionSummary:
             self.largest = max(self.largest, float(prediction.grade.max()))
 
     def results(self) -> dict[str, Any]:
-        """Means over all that was counted; ``None`` where no errors were asked for."""
+        """Means over all that was counted, by key; ``None`` where no errors were asked for."""
         judged = self.judged or None
         expected = judged and float(frequency_error_khz(np.sqrt(self.square / judged), self.isotope))
         return {

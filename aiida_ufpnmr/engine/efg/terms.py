@@ -39,7 +39,7 @@ class LinearTerms:
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """All numbers."""
+        """All arrays of the terms."""
         return self.linear_weights, self.pair_weights, self.message_weights
 
 
@@ -71,5 +71,5 @@ class KernelTerms:
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """All numbers."""
+        """All arrays of the terms."""
         return self.directions, self.points
