@@ -16,8 +16,6 @@ from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, overload, register_model
 
-from aiida_ufpnmr.engine.compiled import njit
-
 _I32 = ir.IntType(32)
 _FAST = ('nsz', 'arcp', 'contract', 'reassoc')
 
@@ -127,29 +125,19 @@ def joined(typing, low, high):
     return Vector(8, low.real)(low, high), generate
 
 
-@intrinsic
-def twice(typing, vector):
-    """A vector of four, twice over."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.shuffle_vector(arguments[0], arguments[0], _lanes([0, 1, 2, 3, 0, 1, 2, 3]))
-
-    return Vector(8, vector.real)(vector), generate
-
-
-def _half(lanes):
+def _picked(*places):
     @intrinsic
-    def half(typing, vector):
+    def picked(typing, vector):
         def generate(context, builder, signature, arguments):
-            return builder.shuffle_vector(arguments[0], arguments[0], _lanes(lanes))
+            return builder.shuffle_vector(arguments[0], arguments[0], _lanes(places))
 
-        return Vector(4, vector.real)(vector), generate
+        return Vector(len(places), vector.real)(vector), generate
 
-    return half
+    return picked
 
 
-#: The lower and the upper four of eight.
-lower, upper = _half([0, 1, 2, 3]), _half([4, 5, 6, 7])
+#: The lower and the upper four of eight, and a vector of four twice over.
+lower, upper, twice = _picked(0, 1, 2, 3), _picked(4, 5, 6, 7), _picked(0, 1, 2, 3, 0, 1, 2, 3)
 
 
 @intrinsic
@@ -247,26 +235,6 @@ sqrt, floor = _of_one('sqrt'), _of_one('floor')
 minimum, maximum = _of_two('minnum'), _of_two('maxnum')
 
 
-def _constant(values):
-    @intrinsic
-    def constant(typing, like):
-        def generate(context, builder, signature, arguments):
-            return ir.Constant(like.llvm, list(values))
-
-        return like(like), generate
-
-    return constant
-
-
-# The four cubics of a uniform B-spline as polynomials in t, lowest power first, one lane a function.
-_c0 = _constant([1 / 6, 4 / 6, 1 / 6, 0.0])
-_c1 = _constant([-3 / 6, 0.0, 3 / 6, 0.0])
-_c2 = _constant([3 / 6, -6 / 6, 3 / 6, 0.0])
-_c3 = _constant([-1 / 6, 3 / 6, -3 / 6, 1 / 6])
-_d1 = _constant([6 / 6, -12 / 6, 6 / 6, 0.0])
-_d2 = _constant([-3 / 6, 9 / 6, -9 / 6, 3 / 6])
-
-
 def _arithmetic(symbol, method):
     """Teach Numba an operator between vectors, and between a vector and a number, which then stands in all places."""
 
@@ -299,17 +267,3 @@ for _symbol, _method in (
     (operator.truediv, 'fdiv'),
 ):
     _arithmetic(_symbol, _method)
-
-
-@njit(inline='always')
-def cubic_values4(t):
-    """The four functions of a uniform cubic B-spline on an interval, ``t`` from 0 to 1 across it, as one vector."""
-    t = broadcast4(t)
-    return _c0(t) + t * (_c1(t) + t * (_c2(t) + t * _c3(t)))
-
-
-@njit(inline='always')
-def cubic_slopes4(t):
-    """The derivatives by ``t`` of :func:`cubic_values4`."""
-    t = broadcast4(t)
-    return _c1(t) + t * (_d1(t) + t * _d2(t))
