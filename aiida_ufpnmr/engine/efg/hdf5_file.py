@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 
@@ -85,7 +86,7 @@ def read_hdf5_file(path: str | os.PathLike) -> EfgContent:
         stored = {**BEFORE_MESSAGES, **json.loads(file.attrs['settings'])}
         settings = settings_from_mapping(EfgSettings, stored, str(path))
         known_species = tuple(json.loads(file.attrs['known_species']))
-        mixing, penalty = file['mixing'][...], float(file.attrs['penalty'])
+        mixing = file['mixing'][...]
         if 'message_mixing' in file:
             message_mixing = file['message_mixing'][...]
         else:
@@ -93,24 +94,20 @@ def read_hdf5_file(path: str | os.PathLike) -> EfgContent:
         terms = _read_terms(file)
         if not all(np.isfinite(array).all() for array in (mixing, message_mixing, *terms.arrays)):
             raise ValueError('weights are NaN or infinite')
-        posterior = None
-        if 'posterior' in file:
-            told = message_mixing.shape[-1]
-            messages = message_count(settings.l_max, len(known_species), settings.n_max, told)
-            shape = settings.l_max, mixing.shape[-1], messages
-            posterior = _read_posterior(file['posterior'], shape, terms, penalty)
-        return EfgContent(
+        content = EfgContent(
             species=str(file.attrs['species']),
             isotope=str(file.attrs['isotope']),
             known_species=known_species,
             settings=settings,
-            penalty=penalty,
+            penalty=float(file.attrs['penalty']),
             mixing=mixing,
             message_mixing=message_mixing,
             terms=terms,
             training_sha256=str(file.attrs['training_sha256']),
-            posterior=posterior,
         )
+        if 'posterior' not in file:
+            return content
+        return dataclasses.replace(content, posterior=_read_posterior(file['posterior'], content))
 
 
 def _read_terms(file: h5py.File) -> LinearTerms | KernelTerms:
@@ -120,15 +117,18 @@ def _read_terms(file: h5py.File) -> LinearTerms | KernelTerms:
     return LinearTerms(*(file[name][...] if name in file else np.zeros(0) for name in _LINEAR))
 
 
-def _read_posterior(
-    group: h5py.Group, shape: tuple[int, int, int], terms: LinearTerms | KernelTerms, penalty: float
-) -> EfgPosterior:
-    """The posterior of a model whose rows have so many momenta, channels and messages."""
+def _read_posterior(group: h5py.Group, model: EfgContent) -> EfgPosterior:
+    terms, settings, told = model.terms, model.settings, model.message_mixing.shape[-1]
     kernel = None
     if isinstance(terms, KernelTerms):
         kernel = SparseKernel(group['equivariant'][...], terms.points, terms.zeta, group['projection'][...])
-    l_max, channels, messages = shape
-    design = Design(l_max=l_max, channels=channels, messages=messages, scale=float(group.attrs['scale']), kernel=kernel)
+    design = Design(
+        l_max=settings.l_max,
+        channels=model.mixing.shape[-1],
+        messages=message_count(settings.l_max, len(model.known_species), settings.n_max, told),
+        scale=float(group.attrs['scale']),
+        kernel=kernel,
+    )
     whitening = unpack(group['whitening'][...])
     if len(whitening) != design.n_columns:
         raise ValueError('the posterior does not fit the weights')
@@ -136,7 +136,7 @@ def _read_posterior(
     return EfgPosterior(
         design=design,
         whitening=whitening,
-        penalty=penalty,
+        penalty=model.penalty,
         noise=Noise(*(float(group.attrs[f'noise_{name}']) for name in _NOISE)),
         domain=Domain(
             **{name: training[name][...] for name in _DOMAIN},
