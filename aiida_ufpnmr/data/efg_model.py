@@ -9,7 +9,7 @@ from pathlib import Path
 from aiida_ufpnmr.data.checked_file import attribute
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
 from aiida_ufpnmr.engine.efg import EfgModel
-from aiida_ufpnmr.engine.efg.model import CONVENTION, IRREPS, UNIT
+from aiida_ufpnmr.engine.efg.hdf5_file import CONVENTION, IRREPS, UNIT
 from aiida_ufpnmr.engine.hdf5 import content_hash
 
 

@@ -28,7 +28,7 @@ from aiida.tools.archive import import_archive
 
 from aiida_ufpnmr.data.checked_file import CheckedFileData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
-from aiida_ufpnmr.engine.efg.model import BEFORE_MESSAGES
+from aiida_ufpnmr.engine.efg.hdf5_file import BEFORE_MESSAGES
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.ufp.settings import STORED
 from aiida_ufpnmr.tools.profile import (
