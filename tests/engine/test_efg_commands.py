@@ -10,6 +10,7 @@ import pytest
 from ase import Atoms
 from click.testing import CliRunner
 
+from aiida_ufpnmr.engine.commands.fits import tuning_line
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
 from aiida_ufpnmr.engine.dft import read_magres
 from aiida_ufpnmr.engine.efg import EfgModel
@@ -345,3 +346,8 @@ def test_training_sets_without_usable_labels_are_refused(folder, tmp_path):
         with pytest.raises(InputError, match=words[name]):
             run('fit-efg', path, '-o', tmp_path / 'm.h5', '--species', 'Na' if name == 'other' else 'Li')
         assert not (tmp_path / 'm.h5').exists()
+
+
+def test_a_tuned_setting_may_be_a_word_a_number_or_a_mapping():
+    changed = {'radial_basis': 'laplacian', 'cutoff': 5.0, 'charges': {'Li': 1.0, 'S': -2.0}}
+    assert tuning_line({'changed': changed}) == 'tuned: radial_basis laplacian, cutoff 5, charges Li 1 S -2'

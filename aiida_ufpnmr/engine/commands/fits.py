@@ -60,10 +60,10 @@ def calibration_line(coverage: Mapping[str, Any], quantity: str) -> str:
 def tuning_line(tuning: Mapping[str, Any]) -> str:
     """The settings that tuning changed; those by pair or triplet with their entries."""
 
-    def shown(value: float | dict[str, float]) -> str:
+    def shown(value: str | float | dict[str, float]) -> str:
         if isinstance(value, dict):
             return ' '.join(f'{name} {entry:g}' for name, entry in value.items())
-        return f'{value:g}'
+        return value if isinstance(value, str) else f'{value:g}'
 
     changed = ', '.join(f'{name} {shown(value)}' for name, value in tuning['changed'].items())
     return f'tuned: {changed or "nothing better found"}'
