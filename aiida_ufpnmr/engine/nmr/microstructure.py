@@ -64,7 +64,7 @@ class GrainSettings(Settings):
 
     @property
     def is_analytic(self) -> bool:
-        """Whether no Monte Carlo is needed: cubes, with free diffusion or nothing but barriers between them."""
+        """True where no Monte Carlo is needed: cubes, with free diffusion or nothing but barriers between them."""
         plain_glass = self.glass_fraction == 0 or (self.glass_diffusion_ratio == 1 and self.boundary_nm == 0)
         return self.structure == 'cubes' and plain_glass
 
@@ -108,7 +108,7 @@ def grain_exchange(grain_nm: float, settings: GrainSettings = GrainSettings()) -
         s = np.geomspace(1e-7, 300 * slow, 400)
         chance = same_cube(s, permeability, settings.size_spread)
         tau = time_to_e(s, chance) if settings.size_spread else cube_time_to_e(permeability)
-        return GrainExchange(s, chance, np.zeros_like(s), tau, *stretched_fit(s, chance), ANALYTIC)
+        return _exchange(s, chance, np.zeros_like(s), tau, ANALYTIC)
     rng = np.random.default_rng(settings.seed)
     if settings.structure == 'cubes':
         structures = [cubes(settings.glass_fraction)]
@@ -124,12 +124,16 @@ def grain_exchange(grain_nm: float, settings: GrainSettings = GrainSettings()) -
         seed=settings.seed,
     )
     tau = time_to_e(s, chance)
-    s, chance, error = _with_onset(s, chance, error)
-    return GrainExchange(s, chance, error, tau, *stretched_fit(s, chance), MONTE_CARLO)
+    return _exchange(*_with_onset(s, chance, error), tau, MONTE_CARLO)
+
+
+def _exchange(s: np.ndarray, chance: np.ndarray, error: np.ndarray, tau: float, method: str) -> GrainExchange:
+    fit_tau, fit_gamma = stretched_fit(s, chance)
+    return GrainExchange(s=s, chance=chance, error=error, tau=tau, fit_tau=fit_tau, fit_gamma=fit_gamma, method=method)
 
 
 def _with_onset(s: np.ndarray, chance: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Before the first time of a walk, what has left grows as a power of time: its root, where free, to itself."""
+    """Chances with times before the first of a walk, during which those who left grow as a power ½ to 1 of time."""
     left = 1 - chance
     power = float(np.clip(np.log(left[6] / left[0]) / np.log(s[6] / s[0]), 0.5, 1.0)) if left[0] > 0 else 1.0
     before = np.geomspace(1e-6 * s[0], s[0], 60, endpoint=False)

@@ -10,11 +10,9 @@ from aiida_ufpnmr.engine.efg.isotopes import Isotope
 from aiida_ufpnmr.engine.efg.tensors import from_irreps
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
-from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, EfgRuns
+from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, POWDER, EfgRuns
 from aiida_ufpnmr.engine.records import Record, quantity
 
-#: <ω_Q ω_Q'> over directions of the field, in units of V:V'.
-POWDER = 2 / 15
 #: Parts of the time whose means are multiplied with one another, never with themselves: noise drops out.
 PARTS = 8
 #: Standard deviation of |mean|² of many independent tensors, in units of its mean: chi-squared of five components.
@@ -42,7 +40,7 @@ class ResidualCoupling(Record):
 
     @property
     def verdict(self) -> str:
-        """Whether what is left of the mean tensor is more than chance and noise."""
+        """Judgement of what is left of the mean tensor: more than chance and noise, or not."""
         chance = (self.omega_q_rms_by_chance_khz / self.omega_q_rms_khz) ** 2
         share = self.share_of_cell_mean
         known = share > 2 * self.share_of_cell_mean_error and share > chance * (1 + 2 * SCATTER)
