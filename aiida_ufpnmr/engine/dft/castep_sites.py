@@ -56,8 +56,7 @@ def site_of_each_ion(
 
 
 def _namings(species: Sequence[str]) -> list[list[str]]:
-    """Names that a file may give the species of the sites: in full as CASTEP does, by their tags, or by element
-    alone."""
+    """Names that a file may give the species of the sites: in full as CASTEP does, by tag, or by element alone."""
     return [
         list(species),
         [name.partition(':')[2] or name for name in species],

@@ -70,7 +70,7 @@ def voronoi(
     shifts = np.indices((3, 3, 3)).reshape(3, -1).T - 1
     tree = cKDTree((seeds[None] + shifts[:, None]).reshape(-1, 3))
     points = (np.indices((m, m, m)).reshape(3, -1).T + 0.5) / m
-    distance, nearest = tree.query(points, k=2)
+    distance, nearest = map(np.asarray, tree.query(points, k=2))
     labels = (nearest[:, 0] % grains).astype(np.int32)
     images = shifts[nearest[:, 0] // grains].astype(np.int8)
     edge = grains ** (1 / 3) / m
