@@ -103,11 +103,8 @@ def powder_directions(order: int = 12) -> tuple[np.ndarray, np.ndarray]:
         directions (k, 3) and weights (k,) with sum 1.
     """
     cosine, share = np.polynomial.legendre.leggauss(order)
-    upper = cosine > 0
-    middle = cosine == 0
-    share = np.where(middle, 0.5 * share, share)
-    keep = upper | middle
-    cosine, share = cosine[keep], share[keep]
+    share = np.where(cosine == 0, 0.5 * share, share)[cosine >= 0]
+    cosine = cosine[cosine >= 0]
     phi = 2 * np.pi * (np.arange(2 * order) + 0.5) / (2 * order)
     sine = np.sqrt(1 - cosine**2)
     directions = np.stack(

@@ -212,16 +212,13 @@ def polycrystals(
     for value in (*grains_nm, *diffusion_cm2_per_s):
         if not 0 < value < np.inf:
             raise InputError(f'grain sizes and diffusion coefficients must be above zero, not {value}')
-    exchanges = {}
-    for size in grains_nm:
-        key = size if settings.boundary_nm > 0 else None
-        if key not in exchanges:
-            exchanges[key] = grain_exchange(size, settings)
+    if settings.boundary_nm > 0:
+        exchanges = {size: grain_exchange(size, settings) for size in grains_nm}
+    else:  # without a boundary, grains of all sizes are alike
+        exchanges = dict.fromkeys(grains_nm, grain_exchange(1.0, settings))
     temperatures = temperatures_K if len(temperatures_K) else [np.nan] * len(diffusion_cm2_per_s)
-    units = {  # ns
-        (size, d): NS_PER_NM2_S_CM2 * size**2 / d for size in grains_nm for d in diffusion_cm2_per_s
-    }
-    slowest = max(exchanges[size if settings.boundary_nm > 0 else None].tau * unit for (size, _), unit in units.items())
+    units_ns = {(size, d): NS_PER_NM2_S_CM2 * size**2 / d for size in grains_nm for d in diffusion_cm2_per_s}
+    slowest = max(exchanges[size].tau * unit for (size, _), unit in units_ns.items())
     first = max(curve.fit.first_lag if np.isfinite(curve.fit.first_lag) else curve.lag[1], curve.lag[1]) * 1e-3
     lag = np.geomspace(first, max(100 * slowest, 1e3 * first), 600)
     inside, plateau = _within_grains(curve, lag * 1e3)
@@ -231,7 +228,7 @@ def polycrystals(
         mixing = NS_PER_NM2_S_CM2 * settings.mixing_nm**2 / (6 * d)
         mixed = (plateau - kept) * np.exp(-lag / mixing)
         for size in grains_nm:
-            exchange, unit = exchanges[size if settings.boundary_nm > 0 else None], units[size, d]
+            exchange, unit = exchanges[size], units_ns[size, d]
             crystal = inside + mixed + kept * exchange.at(lag / unit)
             glass = inside + plateau * np.exp(-lag / settings.glass_tau_ns)
             c = (1 - settings.glass_fraction) * crystal + settings.glass_fraction * glass

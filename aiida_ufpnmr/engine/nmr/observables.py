@@ -132,8 +132,8 @@ class WeightedTime(Record):
     weight_ci95: tuple[float, float] = quantity('', 'its 95 % interval')
 
 
-#: What is correlated: from the series of some ions (n_ions, 6, n_frames) to signals (n_frames, n_ions, k) and the
-#: shares with which their autocorrelations add up.
+#: Quantity to correlate: from the series of some ions (n_ions, 6, n_frames) to the shares with which autocorrelations
+#: add up, and signals (n_frames, n_ions, k).
 Signals = Callable[[np.ndarray], Iterator[tuple[float, np.ndarray]]]
 
 
@@ -270,7 +270,7 @@ def _along(direction) -> np.ndarray:
 
 
 def _observables(settings: AcfSettings, moments: _Moments) -> dict[str, tuple[str, Signals]]:
-    """What is correlated, by name: its label in words, and its signals."""
+    """Quantities to correlate, by name: the label in words, and the signals."""
     mean = moments.mean if settings.subtract_mean else np.zeros(6)
 
     def powder(series):

@@ -90,17 +90,12 @@ def residual_coupling(runs: EfgRuns, isotope: Isotope) -> ResidualCoupling:
 
 
 def _square(mean: np.ndarray) -> tuple[float, float]:
-    """Mean square of the mean tensors (n, PARTS, 5) without that of their noise, and its error by a jackknife."""
-    without = _products(mean)
-    error = np.sqrt((PARTS - 1) / PARTS * ((without - without.mean()) ** 2).sum())
-    return float(without.mean()), float(error)
+    """Mean square of the mean tensors (n, PARTS, 5) without that of their noise, and its error by a jackknife.
 
-
-def _products(mean: np.ndarray) -> np.ndarray:
-    """Mean over ions and pairs of different parts of their products, with each part left out in turn, (PARTS,).
-
-    The mean of these is that with all parts.
+    Means of different parts are multiplied, with each part left out in turn; the mean over these is that with all.
     """
     gram = np.einsum('ipm,iqm->pq', mean, mean) / len(mean)
     gram[np.diag_indices(PARTS)] = 0.0
-    return (gram.sum() - 2 * gram.sum(axis=1)) / ((PARTS - 1) * (PARTS - 2))
+    without = (gram.sum() - 2 * gram.sum(axis=1)) / ((PARTS - 1) * (PARTS - 2))
+    error = np.sqrt((PARTS - 1) / PARTS * ((without - without.mean()) ** 2).sum())
+    return float(without.mean()), float(error)

@@ -61,7 +61,7 @@ class TwoDecays:
         return self.parts[0](t) + self.parts[1](t) + self.constant
 
 
-#: What a curve may follow.
+#: Laws that a curve may follow.
 Law = Decay | TwoDecays
 
 
