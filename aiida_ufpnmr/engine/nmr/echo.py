@@ -118,7 +118,7 @@ def _averaged_echo(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mixing times and echo, averaged over directions, one at a time to keep memory that of the input."""
     rate, total = rad_per_khz_us(half), np.zeros(1)
-    for omega, share in zip(omegas_khz, weight):
+    for omega, share in zip(omegas_khz, weight, strict=True):
         echo = np.zeros(1)
         for sign, signal in echo_signals(omega, rate * t_p, rate * t_d):
             lag, c = autocorrelation_per_ion(signal, dt)

@@ -148,7 +148,7 @@ class EfgRuns:
                 in the first file, frames not equally spaced, or too few; the same frames in two files.
         """
         files: list[FileSegment] = []
-        known = species or ''
+        known, index, step_fs = species or '', np.zeros(0, int), np.nan
         for path in paths:
             with Trajectory(path) as source:
                 known = source.one_efg_species(known or None)
@@ -225,7 +225,7 @@ class EfgRuns:
 
 
 def _joined(files: list[FileSegment], species: str, step_fs: float) -> list[list[FileSegment]]:
-    """FileSegments of each run, each frame once: those of files that go on from others stand behind them."""
+    """Segments of each run, each frame once: those of files that go on from others stand behind them."""
     runs: list[list[FileSegment]] = []
     waiting = [(file, follows_step(file.path) is not None) for file in files]
     while waiting:
