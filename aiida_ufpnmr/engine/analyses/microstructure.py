@@ -68,7 +68,7 @@ class MicrostructureResult(Result):
 
     KIND = 'microstructure'
 
-    mean_tensor_khz: np.ndarray = quantity('kHz', 'mean EFG times eQ/h of the first run', '3, 3')
+    mean_tensor_khz: np.ndarray | None = quantity('kHz', 'mean EFG times eQ/h of the first run', '3, 3')
     polycrystals: tuple[Polycrystal, ...] = quantity('', 'by diffusion coefficient, then grain size')
     verdict: str = quantity('', 'residual coupling, or none beyond chance')
     residual: ResidualCoupling | None = quantity('', 'partially averaged tensors', default=None)
@@ -177,6 +177,8 @@ def microstructure(source: TensorSource, settings: MicrostructureSettings) -> Mi
 def _own_diffusion(runs: EfgRuns) -> float:
     """D of the first run, from its positions, in cm²/s."""
     path = runs.runs[0][0].path
+    if path is None:
+        raise InputError('tensors without a file have no positions; give the coefficient with --diffusion')
     with Trajectory(path) as source:
         if not source.n_frames:
             raise InputError(f'{path}: holds no positions to tell the diffusion coefficient; give --diffusion')

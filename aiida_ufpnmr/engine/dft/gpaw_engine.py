@@ -213,8 +213,7 @@ def environment(processes: int = 1) -> dict[str, str]:
 
 
 def _reason(text: str) -> str:
-    """The line that says what went wrong: of a traceback that which names the error (its message may go on), else the
-    last."""
+    """The line that says what went wrong: the last, or of a traceback that which names the error."""
     lines = [line for line in text.splitlines() if line.strip()]
     last = max((number for number, line in enumerate(lines) if line.startswith('Traceback')), default=len(lines))
     named = [line for line in lines[last + 1 :] if not line[0].isspace()]
@@ -231,7 +230,7 @@ def setups_folder(installation: Installation) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for symbol in VALENCE_ELECTRONS:
-            if not _is_whole(folder / f'{symbol}.{_tag(symbol)}.{XC}'):
+            if not _is_whole(folder / _setup_name(symbol)):
                 _generate_setup(installation, symbol, folder)
     except OSError as error:
         raise InputError(
@@ -251,7 +250,7 @@ def _checksum_line(path: Path) -> str:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a PAW data set is there, as it was when it was made."""
+    """Test that a PAW data set is there, as it was when it was made."""
     checksum = _checksum_file(path)
     return path.is_file() and checksum.is_file() and checksum.read_bytes() == _checksum_line(path).encode()
 
@@ -260,19 +259,23 @@ def _tag(symbol: str) -> str:
     return f'{VALENCE_ELECTRONS[symbol]}e'
 
 
+def _setup_name(symbol: str) -> str:
+    return f'{symbol}.{_tag(symbol)}.{XC}'
+
+
 def _generate_setup(installation: Installation, symbol: str, folder: Path) -> None:
-    """Generate a scalar-relativistic PAW data set with more valence electrons; it appears in ``folder`` whole, with its
-    SHA-256."""
-    program = [installation.python, '-m', 'gpaw', 'dataset']
+    """Generate a scalar-relativistic PAW data set with more valence electrons, whole, with its SHA-256."""
     electrons = str(VALENCE_ELECTRONS[symbol])
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        run = lambda *words: subprocess.run(  # noqa: E731
-            [*program, *words], cwd=scratch, capture_output=True, text=True, env=environment()
-        )
+
+        def run(*words: str) -> subprocess.CompletedProcess[str]:
+            program = [str(installation.python), '-m', 'gpaw', 'dataset', *words]
+            return subprocess.run(program, cwd=scratch, capture_output=True, text=True, env=environment())
+
         # older versions have to be asked for what newer ones do by themselves
         relativistic = ['-s'] if '--scalar-relativistic' in run('--help').stdout else []
         ended = run(symbol, '-f', XC, *relativistic, '-e', electrons, '-t', _tag(symbol), '-w')
-        made = Path(scratch) / f'{symbol}.{_tag(symbol)}.{XC}'
+        made = Path(scratch) / _setup_name(symbol)
         if ended.returncode or not made.is_file():
             raise InputError(
                 f'{installation.python}: GPAW cannot make the PAW data set {made.name} ({_reason(ended.stderr)})'
@@ -294,13 +297,12 @@ class GpawEngine:
 
     @property
     def shares_structures(self) -> bool:
-        """Whether several processes can work on one structure."""
+        """True where several processes can work on one structure."""
         return self.installation.mpi and self.mpiexec is not None
 
     @property
     def mpiexec(self) -> str | None:
-        """Starter of several processes: the one beside GPAW's interpreter, which is likely to be of the same MPI, or
-        that on PATH."""
+        """Starter of several processes: that beside GPAW's interpreter, likely of the same MPI, or that on PATH."""
         return shutil.which('mpiexec', path=self.installation.python.parent) or shutil.which('mpiexec')
 
     def describe(self, atoms: Atoms) -> dict[str, Any]:
@@ -344,7 +346,7 @@ class GpawEngine:
         # copies, since Python looks for modules beside the script that it runs
         script, *_ = (shutil.copy(file, folder) for file in WORKER_FILES)
         (folder / 'job.json').write_text(json.dumps(job))
-        parallel = [self.mpiexec, '-n', str(processes)] if processes > 1 else []
+        parallel = [self.mpiexec or 'mpiexec', '-n', str(processes)] if processes > 1 else []
         command = [*parallel, str(self.installation.python), Path(script).name, 'label', 'job.json', 'labels.json']
         status = programs.run(command, folder, folder / 'gpaw.err', environment(processes))
         result = folder / 'labels.json'
