@@ -9,6 +9,8 @@ from pathlib import Path
 from aiida.common.exceptions import CorruptStorage, IncompatibleStorageSchema, UnreachableStorage
 from aiida.orm import QueryBuilder
 from aiida.storage.sqlite_zip.backend import SqliteZipBackend
+from aiida.storage.sqlite_zip.migrator import list_versions
+from aiida.storage.sqlite_zip.utils import read_version
 
 from aiida_ufpnmr.data import KINDS, DatasetData
 from aiida_ufpnmr.data.checked_file import CheckedFileData
@@ -46,7 +48,11 @@ def verify_archive(path: str | Path) -> tuple[list[Check], list[str]]:
     path = check_input(path, 'archive')
     try:
         storage = SqliteZipBackend(SqliteZipBackend.create_profile(path))  # beside the loaded profile, if there is one
-    except (CorruptStorage, IncompatibleStorageSchema, UnreachableStorage) as error:
+    except IncompatibleStorageSchema as error:
+        found = read_version(path)
+        remedy = f'run "verdi archive migrate {path}"' if found in list_versions() else 'update AiiDA'
+        raise InputError(f'{path}: its archive format {found} is not the one of this AiiDA; {remedy}') from error
+    except (CorruptStorage, UnreachableStorage) as error:
         raise InputError(f'{path}: not a readable AiiDA archive ({" ".join(str(error).split())})') from error
     with contextlib.closing(storage):
         nodes = QueryBuilder(backend=storage).append(KINDS, tag='node').order_by({'node': 'id'}).all(flat=True)

@@ -1,6 +1,8 @@
 """Claims about files that become nodes."""
 
+import json
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,16 @@ def test_the_page_shows_commands_that_work(command, files, tmp_path, monkeypatch
         made = rows(command(*line.split()))
         expected = re.findall(r'^     (\S+) +(\w+Data) ', PAGE.read_text(), re.MULTILINE)
         assert [tuple(row[:2]) for row in made] == expected
+
+
+def test_an_archive_of_a_newer_aiida_says_so(command, potential_file, tmp_path):
+    node, _ = stored_once(node_of(potential_file))
+    command('archive', 'create', node.pk, '-o', tmp_path / 'now.aiida')
+    with zipfile.ZipFile(tmp_path / 'now.aiida') as old, zipfile.ZipFile(tmp_path / 'newer.aiida', 'w') as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == 'metadata.json':
+                content = json.dumps({**json.loads(content), 'export_version': 'main_0999'}).encode()
+            new.writestr(name, content)
+    with pytest.raises(InputError, match='newer.aiida: its archive format main_0999 .*; update AiiDA'):
+        verify_archive(tmp_path / 'newer.aiida')
