@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -141,7 +142,7 @@ class LazyGroup(click.Group):
     Args:
         package: where the modules of the commands lie.
         commands: for each name its module in the package and one line about it; a command is an attribute of the name,
-            with underscores for hyphens.
+            with underscores for hyphens, and one at the end of a word of Python.
     """
 
     def __init__(self, *args, package: str, commands: dict[str, tuple[str, str]], **kwargs):
@@ -156,7 +157,7 @@ class LazyGroup(click.Group):
         if name not in self.summaries:
             return None
         module = importlib.import_module(f'{self.package}.{self.summaries[name][0]}')
-        return getattr(module, name.replace('-', '_'))
+        return getattr(module, name.replace('-', '_') + '_' * keyword.iskeyword(name))
 
     def format_commands(self, context, formatter):
         with formatter.section('Commands'):
