@@ -13,7 +13,7 @@ from aiida.common.warnings import AiidaDeprecationWarning
 from aiida.engine import CalcJob, CalcJobProcessSpec
 from aiida.orm import AbstractCode, Bool, Dict, KpointsData, RemoteData, StructureData
 
-from aiida_ufpnmr.calculations.base import failures, job_defaults, optional, plain_input
+from aiida_ufpnmr.calculations.base import failures, job_defaults, optional, plain_input, validate_ordered
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft import castep_settings
 
@@ -41,10 +41,7 @@ def validate_structure(value: StructureData, _) -> str | None:
     """Refuse structures that a plane-wave code cannot compute."""
     if not all(value.pbc):
         return 'CASTEP computes crystals: the structure must be periodic in all directions'
-    partial = next((kind.name for kind in value.kinds if kind.is_alloy or kind.has_vacancies), None)
-    if partial is not None:
-        return f'the sites of {partial} are partly occupied; order the structure first'
-    return None
+    return validate_ordered(value, None)
 
 
 def validate_pseudopotentials(value: Dict, _) -> str | None:

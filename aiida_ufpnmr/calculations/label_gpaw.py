@@ -9,7 +9,7 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Data, RemoteData, StructureData
 
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional, validate_ordered
 from aiida_ufpnmr.data.dataset import DatasetData
 
 STRUCTURES_FILE = 'structures.extxyz'
@@ -21,8 +21,7 @@ def validate_structures(value: DatasetData | StructureData, _) -> str | None:
         return None  # has been checked when it was made; what GPAW cannot take is refused row by row
     if not all(value.pbc):
         return 'GPAW computes crystals: the structure must be periodic in all directions'
-    partial = next((kind.name for kind in value.kinds if kind.is_alloy or kind.has_vacancies), None)
-    return None if partial is None else f'the sites of {partial} are partly occupied; order the structure first'
+    return validate_ordered(value, None)
 
 
 class LabelGpawCalculation(UfpnmrCalculation):

@@ -254,8 +254,13 @@ def load_structure(given: str):
     """A structure by file, pk, UUID or label."""
     from aiida.orm import StructureData
 
+    from aiida_ufpnmr.calculations.base import validate_ordered
     from aiida_ufpnmr.engine.dataset import read_structure
 
     if not Path(given).exists() and Path(given).suffix == '':
-        return load_node(given, StructureData)
+        node = load_node(given, StructureData)
+        refusal = validate_ordered(node, None)
+        if refusal:
+            raise InputError(f'{given}: {refusal}')
+        return node
     return StructureData(ase=read_structure(given), label=Path(given).name)
