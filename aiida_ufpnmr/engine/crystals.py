@@ -58,8 +58,15 @@ class Crystal:
     @property
     def composition(self) -> dict[str, float]:
         """Number of atoms of each element in the cell, on average."""
-        elements = sorted({element for site in self.occupancies for element in site})
+        elements = sorted({element for site in self.occupancies for element in site}, key=chemical_symbols.index)
         return {element: math.fsum(site.get(element, 0.0) for site in self.occupancies) for element in elements}
+
+    def repeated(self, supercell: tuple[int, int, int]) -> Crystal:
+        """The crystal in a supercell, one copy of the sites after the other."""
+        shifts = np.stack(np.meshgrid(*map(np.arange, supercell), indexing='ij'), -1).reshape(-1, 1, 3) @ self.cell
+        positions = (self.positions + shifts).reshape(-1, 3)
+        cell = self.cell * np.array(supercell)[:, None]
+        return Crystal(cell, positions, self.occupancies * len(shifts), self.source)
 
 
 def check_ordered(occupancies: Iterable[Mapping[str, float]], where: str) -> None:
@@ -73,7 +80,7 @@ def check_ordered(occupancies: Iterable[Mapping[str, float]], where: str) -> Non
         InputError: a site is not full of one element.
     """
     shares = [{element: _share(value) for element, value in site.items()} for site in occupancies]
-    mixed = [site for site in shares if not _is_full(site)]
+    mixed = [site for site in shares if not is_full(site)]
     if mixed:
         said = dict.fromkeys(' + '.join(f'{share:g} {element}' for element, share in site.items()) for site in mixed)
         raise InputError(
@@ -179,7 +186,7 @@ def _share(value: Any) -> float:
     return float(value) if _is_number(value) else math.nan
 
 
-def _is_full(site: Mapping[str, float]) -> bool:
+def is_full(site: Mapping[str, float]) -> bool:
     """Whether a site is full of one element."""
     return len(site) == 1 and abs(sum(site.values()) - 1) <= FULL
 
@@ -195,7 +202,7 @@ def _check_formula(block: CIFBlock, crystal: Crystal) -> None:
     found = {element: number for element, number in crystal.composition.items() if number > 0}
     if not said or not set(said) <= set(chemical_symbols):
         return
-    tolerance = FORMULA_TOLERANCE if all(map(_is_full, crystal.occupancies)) else REFINED_TOLERANCE
+    tolerance = FORMULA_TOLERANCE if all(map(is_full, crystal.occupancies)) else REFINED_TOLERANCE
     units = sum(found.values()) / sum(said.values())
     if set(said) != set(found) or any(abs(found[e] / (units * said[e]) - 1) > tolerance for e in said):
         sites = ' '.join(f'{element}{number:.4g}' for element, number in found.items())
