@@ -45,8 +45,8 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     @classmethod
     def define(cls: Any, spec: WorkChainSpec) -> None:
         super().define(spec)
-        text = 'Where the dynamics starts.'
-        spec.input('structure', valid_type=StructureData, validator=validate_ordered, help=text)
+        start = 'Where the dynamics starts.'
+        spec.input('structure', valid_type=StructureData, validator=validate_ordered, help=start)
         spec.input('potential', valid_type=PotentialData, help='The potential that moves the atoms.')
         spec.input('efg_model', valid_type=EfgModelData, help='The model that predicts EFG tensors along the way.')
         clean_input(spec)

@@ -7,7 +7,7 @@ import numpy as np
 from aiida_ufpnmr.engine.compiled import njit
 
 #: Swaps that are tried at each temperature, for each site.
-SWEEPS = 10
+SWEEPS = 50
 
 
 @njit(nogil=True, inline='always')

@@ -24,8 +24,8 @@ from aiida_ufpnmr.engine.tables import Tabular
 
 #: Random arrangements to begin with, and how many of these are annealed at least.
 RANDOM_DRAWS, CHAINS = 2000, 20
-#: Temperatures of a chain, and the last one as k_B T: far below what a swap of two ions costs.
-TEMPERATURES, COLDEST_EV = 100, 0.01
+#: Temperatures of a chain, the first and the last as k_B T: what most swaps of two ions cost, and far below.
+TEMPERATURES, HOTTEST_EV, COLDEST_EV = 100, 2.0, 0.02
 #: What it costs to fill two sites that are too close: more than any swap could gain.
 CROWDING_EV = 50.0
 #: The largest cell: matrices of all pairs of sites have to fit into memory.
@@ -256,7 +256,8 @@ def _arrangements(
     """
     rng = np.random.default_rng(settings.seed)
     draws = np.empty((RANDOM_DRAWS, len(orbits)), np.int8)
-    swappable, start = [], []
+    swappable: list[int] = []
+    start: list[tuple[int, int]] = []
     for orbit, count in enumerate(counts):
         members = np.flatnonzero(orbits == orbit)
         content = np.full(len(members), -1, np.int8)
@@ -265,10 +266,9 @@ def _arrangements(
         if content.min() < content.max():
             start += [(len(swappable), len(swappable) + len(members))] * len(members)
             swappable += members.tolist()
-    costs = _energies(coulomb, charges[draws]) + _energies(crowding, draws >= 0)
-    temperatures = np.geomspace(max(np.std(costs), 10 * COLDEST_EV), COLDEST_EV, TEMPERATURES)
+    temperatures_eV = np.geomspace(HOTTEST_EV, COLDEST_EV, TEMPERATURES)
     chains = [
-        anneal(coulomb, crowding, charges, draw, np.array(swappable), np.array(start), temperatures, chain_seed)
+        anneal(coulomb, crowding, charges, draw, np.array(swappable), np.array(start), temperatures_eV, chain_seed)
         for draw, chain_seed in zip(
             draws, rng.integers(2**31, size=max(CHAINS, 2 * settings.number) if swappable else 0)
         )

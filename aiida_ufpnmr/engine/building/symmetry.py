@@ -10,6 +10,7 @@ import spglib
 from scipy.spatial import KDTree
 
 from aiida_ufpnmr.engine.crystals import Crystal
+from aiida_ufpnmr.engine.errors import InputError
 
 #: Sites that symmetry brings together within this (Å) are the same: files round coordinates to four digits or so.
 SYMMETRY_TOLERANCE = 0.01
@@ -20,8 +21,11 @@ def _symmetry(crystal: Crystal) -> tuple[np.ndarray, spglib.SpglibDataset]:
     contents = [tuple(sorted((e, round(share, 4)) for e, share in site.items())) for site in crystal.occupancies]
     kinds = {content: number for number, content in enumerate(dict.fromkeys(contents), 1)}
     places = crystal.positions @ np.linalg.inv(crystal.cell)
-    cell = (crystal.cell, places, [kinds[content] for content in contents])
-    return places, spglib.get_symmetry_dataset(cell, symprec=SYMMETRY_TOLERANCE)
+    cell = (crystal.cell.tolist(), places.tolist(), [kinds[content] for content in contents])
+    found = spglib.get_symmetry_dataset(cell, symprec=SYMMETRY_TOLERANCE)
+    if found is None:
+        raise InputError(f'{crystal.source}: its sites have no symmetry that spglib knows; correct them')
+    return places, found
 
 
 def orbits_of(crystal: Crystal) -> np.ndarray:
@@ -35,9 +39,11 @@ def permutations_of(crystal: Crystal) -> np.ndarray:
     Site ``i`` comes to lie on site ``permutation[i]``.
     """
     places, found = _symmetry(crystal)
-    sites = KDTree(places % 1 % 1, boxsize=1)  # twice, since the first makes one of the smallest negative numbers
+    sites = KDTree(
+        places % 1 % 1, boxsize=np.ones(3)
+    )  # twice, since the first makes one of the smallest negative numbers
     moved = np.einsum('oab,ib->oia', found.rotations, places) + found.translations[:, None, :]
-    return sites.query(moved % 1 % 1)[1]
+    return np.asarray(sites.query(moved % 1 % 1)[1])
 
 
 def distinct(configurations: np.ndarray, permutations: np.ndarray, number: int) -> list[int]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from aiida_ufpnmr.engine.commands.shared import Count, Number
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import Declaration, Settings, declarations, numbers
+
+S = TypeVar('S', bound=Settings)
 
 
 class Parsed(click.ParamType):
@@ -37,7 +39,7 @@ def options_of(settings: type[Settings]) -> list[Callable]:
     return [_option(name, kind, declared, defaults[name]) for name, kind, declared in declarations(settings)]
 
 
-def settings_from_options(settings: type[Settings], values: dict[str, Any]) -> Settings:
+def settings_from_options(settings: type[S], values: dict[str, Any]) -> S:
     """The settings that the options give; :class:`click.UsageError` where they do not go together."""
     try:
         return settings(**values)
