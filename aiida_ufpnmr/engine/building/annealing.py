@@ -24,15 +24,15 @@ def _update(matrix, potential, a, b, step):
 
 @njit(nogil=True)
 def anneal(coulomb, crowding, charges, occupants, swappable, start, temperatures_eV, seed):
-    """Swap what sits on two sites of an orbit, by the rule of Metropolis, while the temperature falls.
+    """Swap what sits on two sites of a group, by the rule of Metropolis, while the temperature falls.
 
     Args:
         coulomb: (n, n) in eV, see :func:`~aiida_ufpnmr.engine.building.ewald.ewald_matrix`.
         crowding: (n, n) energy in eV of two sites that should not both be filled.
         charges: (n_elements + 1,) in elementary charges, the last of an empty site.
         occupants: (n,) element on each site, -1 for none; unchanged.
-        swappable: (m,) sites, ordered by orbit.
-        start: (m, 2) where the orbit of each of these begins and ends in ``swappable``.
+        swappable: (m,) sites, ordered by group.
+        start: (m, 2) where the group of each of these begins and ends in ``swappable``.
         temperatures_eV: (n_temperatures,) k_B T; at each of them ``SWEEPS`` swaps a site are tried.
         seed: of the swaps.
 

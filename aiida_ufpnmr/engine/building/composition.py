@@ -11,24 +11,24 @@ from aiida_ufpnmr.engine.errors import InputError
 
 #: A number of atoms this close to a whole one is meant to be it: files round occupancies to three or four digits.
 ROUNDING = 0.02
-#: A wrong composition weighs so much more than a wrong occupancy of an orbit.
+#: A wrong composition weighs so much more than a wrong occupancy of an group.
 COMPOSITION_WEIGHT = 100.0
 #: How close to whole numbers those of a supercell must be that is called exact.
 EXACT = 0.01
 #: The largest supercell that is looked at for one that holds the composition exactly, in cells.
-LARGEST_SUPERCELL = 200
+LARGEST_SUPERCELL = 64
 
 
 def whole_numbers(sizes: np.ndarray, shares: np.ndarray, charges: np.ndarray, where: str) -> np.ndarray:
-    """Whole numbers of atoms on each orbit, by element, closest to the shares: a controlled rounding.
+    """Whole numbers of atoms on each group, by element, closest to the shares: a controlled rounding.
 
     Each number is the one below or above what the share asks for, and so are the totals of the elements. Among such
-    choices that of the nearest totals is taken, and of these that of the nearest numbers on each orbit; one that is
+    choices that of the nearest totals is taken, and of these that of the nearest numbers on each group; one that is
     neutral comes before all others.
 
     Args:
-        sizes: (n_orbits,) number of sites.
-        shares: (n_orbits, n_elements) share of the sites that each element fills.
+        sizes: (n_groups,) number of sites.
+        shares: (n_groups, n_elements) share of the sites that each element fills.
         charges: (n_elements,) in elementary charges.
         where: what to call the crystal in the message.
 
@@ -37,13 +37,14 @@ def whole_numbers(sizes: np.ndarray, shares: np.ndarray, charges: np.ndarray, wh
     """
     empty = np.clip(1 - shares.sum(axis=1, keepdims=True), 0, 1)
     wanted = sizes[:, None] * np.hstack([shares, empty])
-    n_orbits, n_columns = wanted.shape
+    n_groups, n_columns = wanted.shape
     least, most, cost = _neighbouring(wanted.ravel())
     least_total, most_total, total_cost = _neighbouring(wanted.sum(axis=0))
-    cost += COMPOSITION_WEIGHT * np.tile(total_cost, n_orbits)
-    full = LinearConstraint(np.kron(np.eye(n_orbits), np.ones(n_columns)), sizes, sizes)
-    totals = LinearConstraint(np.tile(np.eye(n_columns), n_orbits), least_total, most_total)
-    neutral = LinearConstraint(np.tile(np.append(charges, 0.0), n_orbits), 0, 0)
+    least_total[-1], most_total[-1], total_cost[-1] = 0, sizes.sum(), 0  # empty sites are no part of the composition
+    cost += COMPOSITION_WEIGHT * np.tile(total_cost, n_groups)
+    full = LinearConstraint(np.kron(np.eye(n_groups), np.ones(n_columns)), sizes, sizes)
+    totals = LinearConstraint(np.tile(np.eye(n_columns), n_groups), least_total, most_total)
+    neutral = LinearConstraint(np.tile(np.append(charges, 0.0), n_groups), 0, 0)
     for constraints in ((full, totals, neutral), (full, totals), (full,)):
         found = milp(cost, integrality=np.ones(wanted.size), bounds=Bounds(least, most), constraints=constraints)
         if found.success:
@@ -52,16 +53,16 @@ def whole_numbers(sizes: np.ndarray, shares: np.ndarray, charges: np.ndarray, wh
 
 
 def moved_shares(sizes: np.ndarray, shares: np.ndarray, blocked: np.ndarray, where: str) -> np.ndarray:
-    """Shares (n_orbits, n_elements) where some orbits stay empty and others take their atoms, by the room they have.
+    """Shares (n_groups, n_elements) where some groups stay empty and others take their atoms, by the room they have.
 
     Args:
-        sizes: (n_orbits,) number of sites.
-        shares: (n_orbits, n_elements) share of the sites that each element fills.
-        blocked: (n_blocked,) orbits that stay empty.
+        sizes: (n_groups,) number of sites.
+        shares: (n_groups, n_elements) share of the sites that each element fills.
+        blocked: (n_groups,) whether it stays empty.
         where: what to call the crystal in the message.
 
     Raises:
-        InputError: there is no room for an element on other orbits that it fills in part.
+        InputError: there is no room for an element on other groups that it fills in part.
     """
     moved = shares.copy()
     moved[blocked] = 0

@@ -12,9 +12,9 @@ from ase.data import atomic_numbers, covalent_radii
 
 from aiida_ufpnmr.engine.building.annealing import anneal
 from aiida_ufpnmr.engine.building.charges import charges_of
-from aiida_ufpnmr.engine.building.composition import exact_supercell, formula, moved_shares, whole_numbers
+from aiida_ufpnmr.engine.building.composition import ROUNDING, exact_supercell, formula, moved_shares, whole_numbers
 from aiida_ufpnmr.engine.building.ewald import COULOMB_EV_ANGSTROM, ewald_matrix
-from aiida_ufpnmr.engine.building.symmetry import distinct, orbits_of, permutations_of
+from aiida_ufpnmr.engine.building.symmetry import distinct, kinds_of, orbits_of, permutations_of
 from aiida_ufpnmr.engine.crystals import Crystal, is_full
 from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
@@ -157,21 +157,24 @@ def order_crystal(
     sites = crystal.repeated(supercell)
     if len(sites.positions) > MOST_SITES:
         raise InputError(f'{sites.source}: {len(sites.positions)} sites; take a smaller supercell, up to {MOST_SITES}')
-    orbits = np.tile(orbits_of(crystal), np.prod(supercell))
     shares = np.array([[site.get(element, 0.0) for element in elements] for site in sites.occupancies])
     partial = shares.sum(axis=1) < FILLED
     close = _close_pairs(sites, settings.closest_angstrom)
-    sizes, first = np.bincount(orbits), np.unique(orbits, return_index=True)[1]
-    blocked = np.unique(orbits[close.i[partial[close.i] & ~partial[close.j]]])
-    moved = moved_shares(sizes, shares[first], blocked, sites.source)
-    counts = whole_numbers(sizes, moved, element_charges, sites.source)
+    orbits = np.tile(orbits_of(crystal), np.prod(supercell))
+    blocked = np.isin(orbits, orbits[close.i[partial[close.i] & ~partial[close.j]]])
+    groups = _filled_together(orbits, 2 * kinds_of(sites) + blocked, shares)
+    sizes, first = np.bincount(groups), np.unique(groups, return_index=True)[1]
+    moved = sizes[blocked[first]] @ shares[first[blocked[first]]]
+    counts = whole_numbers(
+        sizes, moved_shares(sizes, shares[first], blocked[first], sites.source), element_charges, sites.source
+    )
     composition = {element: int(n) for element, n in zip(elements, counts.sum(axis=0))}
     if not settings.charged:
         _check_charge(composition, charge, sites.source)
 
     site_charges = np.append(element_charges, 0.0)  # the last is that of an empty site
     coulomb, crowding = _pair_energies(sites, close)
-    met = _arrangements(orbits, counts, coulomb, crowding, site_charges, settings)
+    met = _arrangements(groups, counts, coulomb, crowding, site_charges, settings)
     if len(met) == 0:
         raise InputError(
             f'{sites.source}: sites closer than {settings.closest_angstrom:g} Å cannot take all ions; correct the '
@@ -188,7 +191,7 @@ def order_crystal(
         shortest_distance_angstrom=np.array([_shortest_distance(cell) for cell in cells]),
         composition=composition,
         average_composition=sites.composition,
-        moved={e: float(n) for e, n in zip(elements, sizes[blocked] @ shares[first][blocked]) if n},
+        moved={element: float(n) for element, n in zip(elements, moved) if n},
         charges=charge,
         exact_supercell=exact_supercell(np.array(list(crystal.composition.values())), crystal.cell),
         disordered=not all(map(is_full, sites.occupancies)),
@@ -206,6 +209,21 @@ def _check_charge(composition: Mapping[str, int], charges: Mapping[str, float], 
             f'{where}: the charges of {formula(composition)} add up to {total:+g} ({said}); give others (--charges), '
             'another supercell, or --charged for a uniform background'
         )
+
+
+def _filled_together(orbits: np.ndarray, kinds: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The group (n,) of each site, within which atoms are swapped: its orbit where that holds whole numbers of atoms.
+
+    Orbits of one kind that do not are one group, so that energy decides where their atoms go, and rounding does not.
+
+    Args:
+        orbits, kinds: (n,) of each site.
+        shares: (n, n_elements) of each site.
+    """
+    sizes, first = np.bincount(orbits), np.unique(orbits, return_index=True)[1]
+    wanted = sizes[:, None] * shares[first]
+    uneven = (abs(wanted - np.rint(wanted)) > ROUNDING).any(axis=1)
+    return np.unique(np.where(uneven[orbits], len(sizes) + kinds, orbits), return_inverse=True)[1]
 
 
 class _Pairs(NamedTuple):
@@ -237,7 +255,7 @@ def _pair_energies(sites: Crystal, close: _Pairs) -> tuple[np.ndarray, np.ndarra
 
 
 def _arrangements(
-    orbits: np.ndarray,
+    groups: np.ndarray,
     counts: np.ndarray,
     coulomb: np.ndarray,
     crowding: np.ndarray,
@@ -247,19 +265,19 @@ def _arrangements(
     """Elements by number (n, n_sites), -1 for an empty site, of all arrangements that were met, lowest energy first.
 
     Args:
-        orbits: (n_sites,) orbit of each site.
-        counts: (n_orbits, n_elements) atoms to put there.
+        groups: (n_sites,) group of each site.
+        counts: (n_groups, n_elements) atoms to put there.
         coulomb: (n_sites, n_sites) in eV.
         crowding: the same of sites that are too close; arrangements that fill these are left out.
         charges: (n_elements + 1,) of the elements, and zero.
         settings: how many will be asked for, and the seed.
     """
     rng = np.random.default_rng(settings.seed)
-    draws = np.empty((RANDOM_DRAWS, len(orbits)), np.int8)
+    draws = np.empty((RANDOM_DRAWS, len(groups)), np.int8)
     swappable: list[int] = []
     start: list[tuple[int, int]] = []
-    for orbit, count in enumerate(counts):
-        members = np.flatnonzero(orbits == orbit)
+    for group, count in enumerate(counts):
+        members = np.flatnonzero(groups == group)
         content = np.full(len(members), -1, np.int8)
         content[: count.sum()] = np.repeat(np.arange(len(count)), count)
         draws[:, members] = rng.permuted(np.tile(content, (RANDOM_DRAWS, 1)), axis=1)

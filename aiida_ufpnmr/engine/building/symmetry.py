@@ -16,13 +16,21 @@ from aiida_ufpnmr.engine.errors import InputError
 SYMMETRY_TOLERANCE = 0.01
 
 
+def kinds_of(crystal: Crystal) -> np.ndarray:
+    """The kind (n,) of each site, counted from 0: sites of a kind have the same elements with the same shares."""
+    contents = [tuple(sorted((e, round(share, 4)) for e, share in site.items())) for site in crystal.occupancies]
+    numbers = {content: number for number, content in enumerate(dict.fromkeys(contents))}
+    return np.array([numbers[content] for content in contents])
+
+
 def _symmetry(crystal: Crystal) -> tuple[np.ndarray, spglib.SpglibDataset]:
     """Places of the sites (n, 3) in units of the cell vectors, and what spglib says of them."""
-    contents = [tuple(sorted((e, round(share, 4)) for e, share in site.items())) for site in crystal.occupancies]
-    kinds = {content: number for number, content in enumerate(dict.fromkeys(contents), 1)}
     places = crystal.positions @ np.linalg.inv(crystal.cell)
-    cell = (crystal.cell.tolist(), places.tolist(), [kinds[content] for content in contents])
-    found = spglib.get_symmetry_dataset(cell, symprec=SYMMETRY_TOLERANCE)
+    cell = (crystal.cell.tolist(), places.tolist(), kinds_of(crystal).tolist())
+    try:
+        found = spglib.get_symmetry_dataset(cell, symprec=SYMMETRY_TOLERANCE)
+    except spglib.SpglibError:
+        found = None  # what versions before 2.8 return instead
     if found is None:
         raise InputError(f'{crystal.source}: its sites have no symmetry that spglib knows; correct them')
     return places, found

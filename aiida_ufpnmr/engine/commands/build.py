@@ -145,17 +145,11 @@ def _write_and_report(output: Path, cells: Sequence[Atoms], json_path: Path | No
         for cell in cells
     ]
     report({'structures': rows, 'versions': versions()}, json_path)
+    names = list(dict.fromkeys(name for row in rows for name in row))
     print_table(
-        [
-            ['structure', 'composition', 'volume, Å³', 'strain'],
-            *(
-                [
-                    i,
-                    row['composition'],
-                    f'{row["volume_angstrom3"]:.1f}',
-                    ', '.join(f'{k}={v}' for k, v in cell.info.items()),
-                ]
-                for i, (row, cell) in enumerate(zip(rows, cells))
-            ),
-        ]
+        [['structure', *names], *([str(i), *(_shown(row.get(n, '')) for n in names)] for i, row in enumerate(rows))]
     )
+
+
+def _shown(value: str | float) -> str:
+    return value if isinstance(value, str) else f'{value:.6g}'
