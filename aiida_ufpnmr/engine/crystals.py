@@ -99,7 +99,7 @@ def read_crystals(path: Path) -> list[Crystal]:
         with open(path, 'rb') as handle:
             blocks = [block for block in parse_cif(handle) if '_atom_site_label' in block or _COORDINATES[0] in block]
     except Exception as error:  # ASE raises many kinds for a malformed file
-        raise InputError(f'{path}: not a CIF file, or a damaged one ({one_line(error)}); restore it') from error
+        raise InputError(f'{path}: cannot be read as CIF, or is damaged ({one_line(error)}); restore it') from error
     if not blocks:
         raise InputError(f'{path}: holds no crystal (no sites, _atom_site_...); restore the file')
     return [_crystal(block, str(path) if len(blocks) == 1 else f'{path}, data_{block.name}') for block in blocks]

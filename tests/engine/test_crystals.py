@@ -40,7 +40,7 @@ F1 0.5 0.5 0.5 1.0
 
 #: What is wrong with a file: how it is made of a whole one, and words of the refusal.
 DAMAGED = {
-    'cut in a row': (TEXT[:-20], 'not a CIF file, or a damaged one'),
+    'cut in a row': (TEXT[:-20], 'cannot be read as CIF, or is damaged'),
     'cut before the sites': ('\n'.join(TEXT.splitlines()[:6]), 'holds no crystal'),
     'cut in the heading': ('\n'.join(TEXT.splitlines()[:12]), 'lack _atom_site_fract_x'),
     'cut between rows': (ORDERED.replace('F1 0.5 0.5 0.5 1.0\n', ''), 'its formula is Li F'),
@@ -56,7 +56,7 @@ DAMAGED = {
     'an unknown element': (TEXT.replace('Li1 Li', 'Li1 Xx'), 'site Li1: Xx is no element'),
     'a site of too many': (TEXT.replace('0.75 0.6', '0.75 0.9'), 'a site of S and Cl holds 1.3 atoms'),
     'no text': ('', 'is empty'),
-    'another text': ('Dear colleague,\n\nhere is the structure.', 'not a CIF file'),
+    'another text': ('Dear colleague,\n\nhere is the structure.', 'cannot be read as CIF'),
     'two crystals': (TEXT + ORDERED, 'holds 2 crystals'),
 }
 
