@@ -15,16 +15,18 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
-from ase.geometry import find_mic
 from ase.io.cif import CIFBlock, parse_cif
 
 from aiida_ufpnmr.engine.errors import InputError, one_line
 from aiida_ufpnmr.engine.files import check_input
+from aiida_ufpnmr.engine.neighbours import neighbour_list
 
 #: Rows of a CIF file closer than this (Å) give one site, which their elements share: files round to a few digits.
 SAME_SITE = 0.05
 #: A site is full where its occupancy is one within this.
 FULL = 1e-6
+#: A cell with a smaller ratio of squared volume and product of squared edges is flat; a longer edge (Å) is a mistake.
+FLATTEST, LONGEST = 1e-6, 1e4
 #: How far the atoms of a file may be from its formula: in an ordered crystal, and where occupancies were refined.
 FORMULA_TOLERANCE, REFINED_TOLERANCE = 0.01, 0.1
 
@@ -123,32 +125,44 @@ def _crystal(block: CIFBlock, where: str) -> Crystal:
             "_symmetry_space_group_name_H-M 'P 1' where all atoms of the cell are listed"
         )
     rows = _rows(block, where)
+    cosines = np.cos(np.radians(lengths_and_angles[3:]))
+    if 1 - sum(cosines**2) + 2 * np.prod(cosines) < FLATTEST or max(lengths_and_angles) > LONGEST:
+        raise InputError(f'{where}: no cell has such lengths and angles; correct _cell_length_a to _cell_angle_gamma')
+    cell = np.array(block.get_cell())
     try:
-        cell = np.array(block.get_cell())
         spacegroup = block.get_spacegroup(subtrans_included=True)
         orbits = [spacegroup.equivalent_sites([row.place], onduplicates='keep')[0] for row in rows]
     except Exception as error:  # ASE raises many kinds where a symmetry is none
         raise InputError(f'{where}: its symmetry cannot be used ({one_line(error)}); correct the file') from error
-    places: np.ndarray = np.zeros((0, 3))
-    occupancies: list[dict[str, float]] = []
-    for row, orbit in zip(rows, orbits):
-        for place in orbit:
-            away = find_mic((places - place) @ cell, cell)[1] if len(places) else np.zeros(0)
-            if len(away) == 0 or away.min() >= SAME_SITE:
-                places = np.vstack([places, place])
-                occupancies.append({row.element: row.occupancy})
-                continue
-            site = occupancies[int(away.argmin())]
-            if site != {row.element: 1.0} or row.occupancy != 1:  # else one atom is listed, and made by symmetry too
-                site[row.element] = site.get(row.element, 0.0) + row.occupancy
-    crystal = Crystal(cell, places @ cell, tuple(occupancies), where)
-    for site in occupancies:
+    positions = np.concatenate(orbits) @ cell
+    occupancies = _shared([row for row, orbit in zip(rows, orbits) for _ in orbit], positions, cell)
+    crystal = Crystal(cell, positions[list(occupancies)], tuple(occupancies.values()), where)
+    for site in crystal.occupancies:
         if sum(site.values()) > 1 + 0.01:
             raise InputError(
                 f'{where}: a site of {" and ".join(site)} holds {sum(site.values()):.3g} atoms; correct the occupancies'
             )
     _check_formula(block, crystal)
     return crystal
+
+
+def _shared(rows: list[_Row], positions: np.ndarray, cell: np.ndarray) -> dict[int, dict[str, float]]:
+    """What fills each site, by the first of the rows (n,) that lie on it.
+
+    Args:
+        rows: the row of each position.
+        positions: (n, 3) in Å.
+        cell: (3, 3) in Å.
+    """
+    near = neighbour_list(positions, cell, True, SAME_SITE)
+    found: dict[int, dict[str, float]] = {}
+    for i, row in enumerate(rows):
+        site = next((found[j] for j in near.index[near.start[i] : near.start[i + 1]] if j in found), None)
+        if site is None:
+            found[i] = {row.element: row.occupancy}
+        elif site != {row.element: 1.0} or row.occupancy != 1:  # else one atom is listed, and made by symmetry too
+            site[row.element] = site.get(row.element, 0.0) + row.occupancy
+    return found
 
 
 @dataclass(frozen=True)
@@ -161,7 +175,7 @@ class _Row:
 def _rows(block: CIFBlock, where: str) -> list[_Row]:
     """The listed sites, one of each set that symmetry makes."""
     columns = [block.get(tag) for tag in (*_COORDINATES, '_atom_site_type_symbol', '_atom_site_label')]
-    if any(column is None for column in columns[:3]) or columns[3] is columns[4] is None:
+    if not all(isinstance(column, list) for column in columns[:3]) or columns[3] is columns[4] is None:
         raise InputError(f'{where}: its sites lack _atom_site_fract_x, y, z, or elements; restore the file')
     labels = columns[4] or columns[3]
     shares = block.get('_atom_site_occupancy') or ['.'] * len(labels)
