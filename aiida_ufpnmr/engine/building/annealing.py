@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from aiida_ufpnmr.engine.building.ordered_cells import OrderSettings
 from aiida_ufpnmr.engine.compiled import njit
+from aiida_ufpnmr.engine.progress import progress
 
+#: Random arrangements to begin with, and how many of these are annealed at least.
+RANDOM_DRAWS, CHAINS = 2000, 20
+#: Temperatures of a chain, the first and the last as k_B T: what most swaps of two ions cost, and far below.
+TEMPERATURES, HOTTEST_EV, COLDEST_EV = 100, 2.0, 0.02
 #: Swaps that are tried at each temperature, for each site.
 SWEEPS = 50
 
@@ -63,3 +69,52 @@ def anneal(coulomb, crowding, charges, occupants, swappable, start, temperatures
                 occupants[a], occupants[b] = occupants[b], occupants[a]
         visited[t] = occupants
     return visited
+
+
+def arrangements(
+    groups: np.ndarray,
+    counts: np.ndarray,
+    coulomb: np.ndarray,
+    crowding: np.ndarray,
+    charges: np.ndarray,
+    settings: OrderSettings,
+) -> np.ndarray:
+    """Elements by number (n, n_sites), -1 for an empty site, of all arrangements that were met, lowest energy first.
+
+    Args:
+        groups: (n_sites,) group of each site.
+        counts: (n_groups, n_elements) atoms to put there.
+        coulomb: (n_sites, n_sites) in eV.
+        crowding: the same of sites that are too close; arrangements that fill these are left out.
+        charges: (n_elements + 1,) of the elements, and zero.
+        settings: how many will be asked for, and the seed.
+    """
+    rng = np.random.default_rng(settings.seed)
+    draws = np.empty((RANDOM_DRAWS, len(groups)), np.int8)
+    swappable: list[int] = []
+    start: list[tuple[int, int]] = []
+    for group, count in enumerate(counts):
+        members = np.flatnonzero(groups == group)
+        content = np.full(len(members), -1, np.int8)
+        content[: count.sum()] = np.repeat(np.arange(len(count)), count)
+        draws[:, members] = rng.permuted(np.tile(content, (RANDOM_DRAWS, 1)), axis=1)
+        if content.min() < content.max():
+            start += [(len(swappable), len(swappable) + len(members))] * len(members)
+            swappable += members.tolist()
+    temperatures_eV = np.geomspace(HOTTEST_EV, COLDEST_EV, TEMPERATURES)
+    met = [draws]
+    seeds = rng.integers(2**31, size=max(CHAINS, 2 * settings.number) if swappable else 0)
+    with progress(len(seeds), 'annealing', 'chain') as bar:
+        for draw, seed in zip(draws, seeds):
+            where = np.array(swappable), np.array(start)
+            met.append(anneal(coulomb, crowding, charges, draw, *where, temperatures_eV, seed))
+            bar.update()
+    found = np.unique(np.concatenate(met), axis=0)
+    found = found[energies(crowding, found >= 0) == 0]
+    return found[np.argsort(energies(coulomb, charges[found]), kind='stable')]
+
+
+def energies(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """xᵀ M x of each row x, rounded to 10⁻⁶ eV, so that arrangements which are equal by symmetry are exactly so."""
+    values = values.astype(float)
+    return np.round(((values @ matrix) * values).sum(axis=1), 6)

@@ -11,7 +11,7 @@ from aiida_ufpnmr.engine.errors import InputError
 
 #: A number of atoms this close to a whole one is meant to be it: files round occupancies to three or four digits.
 ROUNDING = 0.02
-#: A wrong composition weighs so much more than a wrong occupancy of an group.
+#: A wrong composition weighs so much more than a wrong occupancy of a group.
 COMPOSITION_WEIGHT = 100.0
 #: How close to whole numbers those of a supercell must be that is called exact.
 EXACT = 0.01

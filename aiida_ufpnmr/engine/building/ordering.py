@@ -3,132 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
-from aiida_ufpnmr.engine.building.annealing import anneal
+from aiida_ufpnmr.engine.building.annealing import arrangements, energies
 from aiida_ufpnmr.engine.building.charges import charges_of
 from aiida_ufpnmr.engine.building.composition import ROUNDING, exact_supercell, formula, moved_shares, whole_numbers
 from aiida_ufpnmr.engine.building.ewald import COULOMB_EV_ANGSTROM, ewald_matrix
+from aiida_ufpnmr.engine.building.ordered_cells import NEUTRAL, OrderedCells, OrderSettings, total_charge
 from aiida_ufpnmr.engine.building.symmetry import distinct, kinds_of, orbits_of, permutations_of
 from aiida_ufpnmr.engine.crystals import Crystal, is_full
 from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.neighbours import neighbour_list
-from aiida_ufpnmr.engine.settings import Settings, setting
-from aiida_ufpnmr.engine.tables import Tabular
 
-#: Random arrangements to begin with, and how many of these are annealed at least.
-RANDOM_DRAWS, CHAINS = 2000, 20
-#: Temperatures of a chain, the first and the last as k_B T: what most swaps of two ions cost, and far below.
-TEMPERATURES, HOTTEST_EV, COLDEST_EV = 100, 2.0, 0.02
 #: What it costs to fill two sites that are too close: more than any swap could gain.
 CROWDING_EV = 50.0
 #: The largest cell: matrices of all pairs of sites have to fit into memory.
 MOST_SITES = 4000
 #: Closer than this share of a bond (the sum of the covalent radii) are no two atoms of a crystal.
 SHORTEST_BOND = 0.7
-#: Charge that rounding may leave in a cell, e, and what a site must be filled to count as full.
-NEUTRAL, FILLED = 1e-6, 0.99
-
-
-@dataclass(frozen=True)
-class OrderSettings(Settings):
-    """Choices of an ordering."""
-
-    number: int = setting(5, 'How many cells to make, lowest energy first.', least=1, most=1000)
-    closest_angstrom: float = setting(
-        1.5,
-        'Of two sites filled in part that are closer than this (Å), and than a bond, at most one is filled.',
-        least=0,
-    )
-    charged: bool = setting(False, 'Allow cells that are not neutral, in a uniform background.')
-    seed: int = setting(0, 'Seed of all choices.', least=0)
-
-
-@dataclass(frozen=True)
-class OrderedCells(Tabular):
-    """Ordered cells of a disordered crystal, lowest energy first, no two of them the same by symmetry.
-
-    Attributes:
-        cells: the structures; ``ewald_energy_eV`` of the cell is in their ``info``.
-        ewald_energy_eV: (n,) Coulomb energy of the formal charges, per cell.
-        shortest_distance_angstrom: (n,) of two atoms.
-        composition: number of atoms of each element in a cell.
-        average_composition: the same as the occupancies ask for.
-        moved: of these, how many had to leave sites on which they were too close to atoms of full sites.
-        charges: formal charge of each element.
-        exact_supercell: the smallest with whole numbers of atoms; ``None`` where it would be very large.
-        disordered: whether there was anything to order.
-        settings: how they were made.
-        source: the crystal.
-    """
-
-    cells: tuple[Atoms, ...]
-    ewald_energy_eV: np.ndarray
-    shortest_distance_angstrom: np.ndarray
-    composition: Mapping[str, int]
-    average_composition: Mapping[str, float]
-    moved: Mapping[str, float]
-    charges: Mapping[str, float]
-    exact_supercell: tuple[int, int, int] | None
-    disordered: bool
-    settings: OrderSettings
-    source: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """All but the structures."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ('cells', 'settings')} | asdict(
-            self.settings
-        )
-
-    @property
-    def headline(self) -> str:
-        return f'{self.source}: ordered cells of {formula(self.composition)}'
-
-    def table(self) -> list[tuple[str, ...]]:
-        """Composition, energy and shortest distance of each cell."""
-        above = 1000 * (self.ewald_energy_eV - self.ewald_energy_eV[0]) / len(self.cells[0])
-        columns = zip(self.ewald_energy_eV, above, self.shortest_distance_angstrom)
-        return [
-            ('cell', 'composition', 'Ewald energy, eV', 'above the lowest, meV/atom', 'shortest distance, Å'),
-            *(
-                (str(row), formula(self.composition), f'{energy:.3f}', f'{higher:.1f}', f'{distance:.2f}')
-                for row, (energy, higher, distance) in enumerate(columns)
-            ),
-        ]
-
-    @property
-    def remarks(self) -> list[str]:
-        lines = []
-        if not self.disordered:
-            lines.append('Every site is full: there was nothing to order.')
-        elif len(self.cells) < self.settings.number:
-            lines.append(f'Of arrangements that differ by symmetry, {len(self.cells)} were met, no more.')
-        if formula(self.composition) != formula(self.average_composition):
-            exact = self.exact_supercell
-            where = 'no small supercell' if exact is None else f'--supercell {" ".join(map(str, exact))}'
-            lines.append(
-                f'Rounded: occupancies ask for {formula(self.average_composition)}, which {where} holds exactly.'
-            )
-        if self.moved:
-            lines.append(
-                f'{formula(self.moved)} moved to other sites, since theirs are closer than '
-                f'{self.settings.closest_angstrom:g} Å to atoms of full ones.'
-            )
-        total = total_charge(self.composition, self.charges)
-        if abs(total) > NEUTRAL:
-            lines.append(f'The charges add up to {total:+g}, in a uniform background.')
-        return lines
-
-
-def total_charge(composition: Mapping[str, int], charges: Mapping[str, float]) -> float:
-    """Sum of the charges of all atoms."""
-    return sum(number * charges[element] for element, number in composition.items())
+#: A site that is filled to this share counts as full.
+FILLED = 0.99
 
 
 def order_crystal(
@@ -165,32 +64,32 @@ def order_crystal(
     groups = _filled_together(orbits, 2 * kinds_of(sites) + blocked, shares)
     sizes, first = np.bincount(groups), np.unique(groups, return_index=True)[1]
     moved = sizes[blocked[first]] @ shares[first[blocked[first]]]
-    counts = whole_numbers(
-        sizes, moved_shares(sizes, shares[first], blocked[first], sites.source), element_charges, sites.source
-    )
+    wanted = moved_shares(sizes, shares[first], blocked[first], sites.source)
+    counts = whole_numbers(sizes, wanted, element_charges, sites.source)
     composition = {element: int(n) for element, n in zip(elements, counts.sum(axis=0))}
     if not settings.charged:
         _check_charge(composition, charge, sites.source)
 
     site_charges = np.append(element_charges, 0.0)  # the last is that of an empty site
     coulomb, crowding = _pair_energies(sites, close)
-    met = _arrangements(groups, counts, coulomb, crowding, site_charges, settings)
+    met = arrangements(groups, counts, coulomb, crowding, site_charges, settings)
     if len(met) == 0:
         raise InputError(
             f'{sites.source}: sites closer than {settings.closest_angstrom:g} Å cannot take all ions; correct the '
             'occupancies, or let closer sites be filled (--closest-angstrom)'
         )
     chosen = met[distinct(met, permutations_of(sites), settings.number)]
-    energies = _energies(coulomb, site_charges[chosen])
-    cells = tuple(_cell(sites, elements, occupants, energy) for occupants, energy in zip(chosen, energies))
+    ewald_energy_eV = energies(coulomb, site_charges[chosen])
+    cells = tuple(_cell(sites, elements, occupants, energy) for occupants, energy in zip(chosen, ewald_energy_eV))
     for cell in cells:
         check_geometry(cell, sites.source)
     return OrderedCells(
         cells=cells,
-        ewald_energy_eV=energies,
+        ewald_energy_eV=ewald_energy_eV,
         shortest_distance_angstrom=np.array([_shortest_distance(cell) for cell in cells]),
         composition=composition,
         average_composition=sites.composition,
+        occupancy_change=float(abs(counts / sizes[:, None] - wanted).max()),
         moved={element: float(n) for element, n in zip(elements, moved) if n},
         charges=charge,
         exact_supercell=exact_supercell(np.array(list(crystal.composition.values())), crystal.cell),
@@ -252,54 +151,6 @@ def _pair_energies(sites: Crystal, close: _Pairs) -> tuple[np.ndarray, np.ndarra
     # unlike charges on nearly the same place would gain more than crowding costs
     np.subtract.at(coulomb, (close.i, close.j), COULOMB_EV_ANGSTROM / 2 / close.distance)
     return coulomb, crowding
-
-
-def _arrangements(
-    groups: np.ndarray,
-    counts: np.ndarray,
-    coulomb: np.ndarray,
-    crowding: np.ndarray,
-    charges: np.ndarray,
-    settings: OrderSettings,
-) -> np.ndarray:
-    """Elements by number (n, n_sites), -1 for an empty site, of all arrangements that were met, lowest energy first.
-
-    Args:
-        groups: (n_sites,) group of each site.
-        counts: (n_groups, n_elements) atoms to put there.
-        coulomb: (n_sites, n_sites) in eV.
-        crowding: the same of sites that are too close; arrangements that fill these are left out.
-        charges: (n_elements + 1,) of the elements, and zero.
-        settings: how many will be asked for, and the seed.
-    """
-    rng = np.random.default_rng(settings.seed)
-    draws = np.empty((RANDOM_DRAWS, len(groups)), np.int8)
-    swappable: list[int] = []
-    start: list[tuple[int, int]] = []
-    for group, count in enumerate(counts):
-        members = np.flatnonzero(groups == group)
-        content = np.full(len(members), -1, np.int8)
-        content[: count.sum()] = np.repeat(np.arange(len(count)), count)
-        draws[:, members] = rng.permuted(np.tile(content, (RANDOM_DRAWS, 1)), axis=1)
-        if content.min() < content.max():
-            start += [(len(swappable), len(swappable) + len(members))] * len(members)
-            swappable += members.tolist()
-    temperatures_eV = np.geomspace(HOTTEST_EV, COLDEST_EV, TEMPERATURES)
-    chains = [
-        anneal(coulomb, crowding, charges, draw, np.array(swappable), np.array(start), temperatures_eV, chain_seed)
-        for draw, chain_seed in zip(
-            draws, rng.integers(2**31, size=max(CHAINS, 2 * settings.number) if swappable else 0)
-        )
-    ]
-    met = np.unique(np.concatenate([draws, *chains]), axis=0)
-    met = met[_energies(crowding, met >= 0) == 0]
-    return met[np.argsort(_energies(coulomb, charges[met]), kind='stable')]
-
-
-def _energies(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """xᵀ M x of each row x, rounded to 10⁻⁶ eV, so that arrangements which are equal by symmetry are exactly so."""
-    values = values.astype(float)
-    return np.round(((values @ matrix) * values).sum(axis=1), 6)
 
 
 def _cell(sites: Crystal, elements: Sequence[str], occupants: np.ndarray, energy_eV: float) -> Atoms:

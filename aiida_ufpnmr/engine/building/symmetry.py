@@ -47,9 +47,8 @@ def permutations_of(crystal: Crystal) -> np.ndarray:
     Site ``i`` comes to lie on site ``permutation[i]``.
     """
     places, found = _symmetry(crystal)
-    sites = KDTree(
-        places % 1 % 1, boxsize=np.ones(3)
-    )  # twice, since the first makes one of the smallest negative numbers
+    # twice, since the first makes one of the smallest negative numbers
+    sites = KDTree(places % 1 % 1, boxsize=np.ones(3))
     moved = np.einsum('oab,ib->oia', found.rotations, places) + found.translations[:, None, :]
     return np.asarray(sites.query(moved % 1 % 1)[1])
 

@@ -14,7 +14,8 @@ from ase.io import write
 from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.building.charges import read_charges
 from aiida_ufpnmr.engine.building.composition import formula
-from aiida_ufpnmr.engine.building.ordering import OrderSettings, order_crystal
+from aiida_ufpnmr.engine.building.ordered_cells import OrderSettings
+from aiida_ufpnmr.engine.building.ordering import order_crystal
 from aiida_ufpnmr.engine.building.strain import StrainSettings, strained_cells
 from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options
 from aiida_ufpnmr.engine.commands.shared import (
