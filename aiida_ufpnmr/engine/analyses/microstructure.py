@@ -157,8 +157,8 @@ def microstructure(source: TensorSource, settings: MicrostructureSettings) -> Mi
     at = (settings.temperature,) * len(diffusion)
     if settings.temperatures:
         at = settings.temperatures
-        known = diffusion[0], settings.temperature, settings.activation_energy_eV
-        diffusion = tuple(diffusion_at(*known, other) for other in at)
+        energy = settings.activation_energy_eV or 0.0
+        diffusion = tuple(diffusion_at(diffusion[0], settings.temperature, energy, other) for other in at)
     asked = AcfSettings(isotope=source.nuclide.name, seed=settings.seed)
     curves, _ = correlation_functions(source.runs, asked)
     residual = residual_coupling(source.runs, source.nuclide)
@@ -221,9 +221,9 @@ def plot_grain_sizes(found: MicrostructureResult, axis: Axes) -> None:
     for number, rate in enumerate(rates):
         chosen = [one for one in found.polycrystals if one.diffusion_coefficient_cm2_per_s == rate]
         chosen.sort(key=lambda one: one.grain_nm)
-        style = {'color': COLOURS[number % len(COLOURS)], 'ls': LINES[number % len(LINES)]}
         sizes, times = [one.grain_nm for one in chosen], [one.tau_ms for one in chosen]
-        axis.plot(sizes, times, 'o', lw=1.8, label=_words(chosen[0]), **style)
+        colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
+        axis.plot(sizes, times, 'o', color=colour, ls=line, lw=1.8, label=_words(chosen[0]))
     low, high = found.measured_ms
     axis.axhspan(low, high, color=GREY, alpha=0.25, lw=0, label=f'measured: {low:g} to {high:g} ms')
     axis.set(xscale='log', yscale='log', xlabel='grain size (nm)', ylabel=r'$\tau_\mathrm{SAE}$ (ms)')

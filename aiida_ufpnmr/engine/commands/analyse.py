@@ -30,10 +30,10 @@ def command_of(analysis: Analysis) -> click.Command:
         json_option,
     ]
 
-    def run(trajectory, output, plot, json_path, **options):
+    def run(trajectory, output, plot, json_path, settings):
         check_outputs(output, plot, json_path)
         started = time.perf_counter()
-        found = analysis.run(trajectory, settings_from_options(analysis.Settings, options))
+        found = analysis.run(trajectory, settings)
         timing = {'wall_s': time.perf_counter() - started}
         if output is not None:
             found.save(output)
@@ -62,11 +62,11 @@ class AnalysisCommand(Command):
     settings: type[Settings]
 
     def make_context(self, *args, **kwargs):
-        """Parse the command line and refuse options that do not go together."""
+        """Parse the command line and make the settings of the options; refuse those that do not go together."""
         context = super().make_context(*args, **kwargs)
         if not context.resilient_parsing:
-            names = [name for name, _, _ in declarations(self.settings)]
-            settings_from_options(self.settings, {k: v for k, v in context.params.items() if k in names})
+            chosen = {name: context.params.pop(name) for name, _, _ in declarations(self.settings)}
+            context.params['settings'] = settings_from_options(self.settings, chosen)
         return context
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +17,28 @@ from aiida_ufpnmr.engine.building.composition import formula
 from aiida_ufpnmr.engine.building.ordered_cells import OrderSettings
 from aiida_ufpnmr.engine.building.ordering import order_crystal
 from aiida_ufpnmr.engine.building.strain import StrainSettings, strained_cells
-from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options
+from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options, with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
     OUTPUT,
     Command,
     check_outputs,
+    index_option,
     json_option,
     print_table,
     report,
+    supercell_option,
 )
 from aiida_ufpnmr.engine.crystals import read_crystal
 from aiida_ufpnmr.engine.dataset import bare, check_geometry, read_structure
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
-from aiida_ufpnmr.engine.settings import Settings
 
 output_option = click.option(
     '-o', '--output', type=OUTPUT, required=True, metavar='CELLS.extxyz', help='Where to write the structures.'
 )
-index_option = click.option(
-    '--index', type=int, metavar='I', help='Which structure of a file of several; 0 is the first, -1 the last.'
-)
-
-
-def setting_options(settings: type[Settings]) -> Callable:
-    """The options of a class of settings as one decorator."""
-
-    def decorate(function: Callable) -> Callable:
-        for option in reversed(options_of(settings)):
-            function = option(function)
-        return function
-
-    return decorate
 
 
 @click.group('build')
@@ -62,11 +49,9 @@ def build():
 @build.command('order', cls=Command, example='ufpnmr build order crystal.cif --number 10 --seed 1 -o cells.extxyz')
 @click.argument('crystal', type=INPUT, metavar='CIF')
 @output_option
-@click.option(
-    '--supercell', type=COUNT, nargs=3, default=(1, 1, 1), metavar='A B C', help='Repeat the cell: --supercell 1 1 2.'
-)
+@supercell_option
 @click.option('--charges', metavar='Li=1,S=-2', help='Formal charges of elements, where not the common ones.')
-@setting_options(OrderSettings)
+@with_options(*options_of(OrderSettings))
 @json_option
 def order(crystal, output, supercell, charges, json_path, **options):
     """Order a crystal whose sites are filled in part or shared, as databases have them.
@@ -111,7 +96,7 @@ def supercell(structure, repeat, output, index, json_path):
 )
 @click.argument('structure', type=INPUT)
 @output_option
-@setting_options(StrainSettings)
+@with_options(*options_of(StrainSettings))
 @index_option
 @json_option
 def strain(structure, output, index, json_path, **options):

@@ -76,8 +76,10 @@ class Engine(Protocol):
     name: str
     #: A dataclass of all that decides the numbers.
     settings: Any
-    #: Whether several processes can work on one structure.
-    shares_structures: bool
+
+    @property
+    def shares_structures(self) -> bool:
+        """Whether several processes can work on one structure."""
 
     def describe(self, atoms: Atoms) -> dict[str, Any]:
         """The settings as they become for this structure, by attributes of its :class:`LabelRecord`."""
