@@ -9,6 +9,7 @@ import click
 
 from aiida_ufpnmr.cli.shared import load_node, with_profile
 from aiida_ufpnmr.engine.commands.shared import INPUT, Command, print_table
+from aiida_ufpnmr.engine.errors import InputError
 
 #: What an option that takes a node takes.
 NODE_OR_FILE = 'NODE|FILE'
@@ -55,10 +56,15 @@ def load_or_store(given: str, kind: str) -> Any:
         kind: key of :data:`aiida_ufpnmr.tools.files.KINDS`.
 
     Raises:
-        InputError: no such node or file, or one of another kind.
+        InputError: no such node or file, one of another kind, or a structure with sites that are filled in part.
     """
+    from aiida_ufpnmr.calculations.base import validate_ordered
     from aiida_ufpnmr.tools.files import KINDS, node_of, stored_once
 
     if is_node(given):
-        return load_node(given, KINDS[kind].type)
+        node = load_node(given, KINDS[kind].type)
+        refusal = validate_ordered(node, None) if kind == 'structure' else None
+        if refusal:
+            raise InputError(f'{given}: {refusal}')
+        return node
     return stored_once(node_of(Path(given), kind))[0]

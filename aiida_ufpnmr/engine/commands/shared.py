@@ -77,6 +77,12 @@ OUTPUT = click.Path(path_type=Path)
 json_option = click.option(
     '--json', 'json_path', type=OUTPUT, metavar='FILE', help='Write the results as JSON; keys carry their units.'
 )
+index_option = click.option(
+    '--index', type=int, metavar='I', help='Which structure of a file of several; 0 is the first, -1 the last.'
+)
+supercell_option = click.option(
+    '--supercell', type=COUNT, nargs=3, default=(1, 1, 1), metavar='A B C', help='Repeat the cell: --supercell 1 1 2.'
+)
 settings_option = click.option(
     '--settings',
     'settings_path',
