@@ -98,7 +98,7 @@ def load_subjects(given: str, index: str) -> dict[str, Any]:
         frame.info = {key: source.atoms.info[key] for key in ('config_type', 'step') if key in source.atoms.info}
         frame.info |= {'file': source.file, 'file_row': source.row}
         good.append(frame)
-    subjects = {'structures': bad} if bad else {}
+    subjects: dict[str, Any] = {'structures': bad} if bad else {}
     if good:
         node = DatasetData.of(good)
         node.label = Path(given).name

@@ -16,8 +16,7 @@ from aiida_ufpnmr.engine.dataset import read_dataset, read_structure
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.hdf5 import open_hdf5, recorded_versions
-from aiida_ufpnmr.engine.ufp.formats import FORMATS
-from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+from aiida_ufpnmr.engine.ufp.potential import FORMATS, UltraFastPotential
 
 #: Extra of a node that was made of a file: its name, its SHA-256, and the versions that it says it was made with.
 ORIGIN = 'ufpnmr_origin'
