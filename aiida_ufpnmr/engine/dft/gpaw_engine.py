@@ -77,7 +77,7 @@ class GpawSettings:
 
     def __post_init__(self):
         for name, value in vars(self).items():
-            if type(value) in (int, float) and not value > 0:
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and not value > 0:
                 raise ValueError(f'{name} must be positive')
         if self.kpoint_centre not in CENTRES:
             raise ValueError(f'kpoint_centre must be one of {", ".join(CENTRES)}, not {self.kpoint_centre!r}')
