@@ -76,8 +76,8 @@ class GpawSettings:
     max_cycles: int = 100
 
     def __post_init__(self):
-        for name, value in vars(self).items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and not value > 0:
+        for name in ('cutoff_ev', 'kspacing_per_angstrom', 'smearing_ev', 'density_tolerance', 'eigenstates_tolerance'):
+            if not getattr(self, name) > 0:
                 raise ValueError(f'{name} must be positive')
         if self.kpoint_centre not in CENTRES:
             raise ValueError(f'kpoint_centre must be one of {", ".join(CENTRES)}, not {self.kpoint_centre!r}')
@@ -86,6 +86,8 @@ class GpawSettings:
             if len(grid) != 3 or not all(type(n) is int and n > 0 for n in grid):
                 raise ValueError(f'kpoints must be three positive whole numbers, not {self.kpoints!r}')
             object.__setattr__(self, 'kpoints', grid)
+        if self.max_cycles < 1:
+            raise ValueError('max_cycles must be positive')
 
     def kpoint_grid(self, cell: np.ndarray) -> tuple[tuple[int, int, int], bool]:
         """The grid for a cell (3, 3) in Å, and whether it is centred at Γ."""
