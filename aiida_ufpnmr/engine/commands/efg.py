@@ -11,6 +11,7 @@ import numba
 import numpy as np
 
 from aiida_ufpnmr.engine import compiled
+from aiida_ufpnmr.engine.commands.columns import label_options, read_labelled
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
@@ -42,6 +43,7 @@ from aiida_ufpnmr.engine.efg.tuning import tune
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import content_hash, versions
+from aiida_ufpnmr.engine.label_names import LabelKeys
 from aiida_ufpnmr.engine.md.replicas import available_cores
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.settings import read_settings
@@ -126,6 +128,7 @@ def _print_learning_curve(curve: dict) -> None:
 @click.option('--learning-curve', 'learning', is_flag=True, help='Measure withheld errors by number of ions, too.')
 @click.option('--no-posterior', is_flag=True, help='Leave out what tells expected errors, for a smaller file.')
 @click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw orientations, expected and real errors, the curve.')
+@label_options('efg')
 @json_option
 def fit_efg(
     train: tuple[Path, ...],
@@ -137,6 +140,7 @@ def fit_efg(
     learning: bool,
     no_posterior: bool,
     plot: Path | None,
+    keys: LabelKeys,
     json_path: Path | None,
 ):
     """Fit a model of the EFG tensors of one element to labelled structures.
@@ -147,8 +151,8 @@ def fit_efg(
     """
     check_outputs(output, plot, json_path)
     settings = read_settings(EfgSettings, settings_path)
-    dataset = _read_all(train, species)
-    test_set = None if test is None else read_dataset(test, ('efg',), species)
+    dataset = _read_all(train, species, keys)
+    test_set = None if test is None else read_labelled(test, ('efg',), species, keys)
     compiled.aloud = True
     copies = Copies.of(dataset, test_set)
     extra = {'duplicates': copies.results()}
@@ -184,9 +188,9 @@ def fit_efg(
         click.echo(f'  tuned: {changed or "nothing better found"}')
 
 
-def _read_all(paths: tuple[Path, ...], species: str) -> Dataset:
+def _read_all(paths: tuple[Path, ...], species: str, keys: LabelKeys) -> Dataset:
     """Several files as one set."""
-    sets = [read_dataset(path, ('efg',), species) for path in paths]
+    sets = [read_labelled(path, ('efg',), species, keys) for path in paths]
     for part in sets:
         labelled_tensors(part, species)  # while it is known which file a structure came from
     return Dataset.joined(sets)
@@ -196,12 +200,13 @@ def _read_all(paths: tuple[Path, ...], species: str) -> Dataset:
 @click.argument('model_path', type=INPUT, metavar='MODEL.h5')
 @click.argument('data', type=INPUT, metavar='DATA.extxyz')
 @click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw prediction against label, orientations, errors.')
+@label_options('efg')
 @json_option
-def evaluate_efg(model_path: Path, data: Path, plot: Path | None, json_path: Path | None):
+def evaluate_efg(model_path: Path, data: Path, plot: Path | None, keys: LabelKeys, json_path: Path | None):
     """Errors of an EFG model on labelled structures, by group, by site and by size of the cell, too."""
     check_outputs(plot, json_path)
     model = EfgModel.load(model_path)
-    dataset = read_dataset(data, ('efg',), model.species)
+    dataset = read_labelled(data, ('efg',), model.species, keys)
     began, cpu_began = time.perf_counter(), time.process_time()
     found = predict_labelled(model, dataset)
     reference = labelled_tensors(dataset, model.species)[1]

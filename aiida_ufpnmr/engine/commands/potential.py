@@ -8,6 +8,7 @@ import time
 import click
 
 from aiida_ufpnmr.engine import compiled
+from aiida_ufpnmr.engine.commands.columns import label_options, read_labelled
 from aiida_ufpnmr.engine.commands.shared import (
     INPUT,
     OUTPUT,
@@ -19,7 +20,7 @@ from aiida_ufpnmr.engine.commands.shared import (
     settings_option,
     warn,
 )
-from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
+from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.duplicates import Copies
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
@@ -160,9 +161,22 @@ def _print_contacts(contacts: list[dict]) -> None:
 @click.option(
     '--plot', type=OUTPUT, metavar='FIG.png', help='Draw expected against real errors, and the learning curve.'
 )
+@label_options('energy', 'forces', 'stress')
 @json_option
 def fit_potential(
-    train, output, test, settings_path, tuned, learning, resample, no_posterior, save_equations, add_to, plot, json_path
+    train,
+    output,
+    test,
+    settings_path,
+    tuned,
+    learning,
+    resample,
+    no_posterior,
+    save_equations,
+    add_to,
+    plot,
+    keys,
+    json_path,
 ):
     """Fit an ultra-fast potential to DFT energies, forces and (where labelled) stresses.
 
@@ -178,8 +192,8 @@ def fit_potential(
     settings = read_settings(PotentialSettings, settings_path)
     if resample is not None:
         settings = dataclasses.replace(settings, resample=resample)
-    dataset = Dataset.joined(read_dataset(path, _LABELS) for path in train)
-    test_set = None if test is None else read_dataset(test, _LABELS)
+    dataset = Dataset.joined(read_labelled(path, _LABELS, keys=keys) for path in train)
+    test_set = None if test is None else read_labelled(test, _LABELS, keys=keys)
     compiled.aloud = True
     copies = Copies.of(dataset, test_set)
     extra = {'duplicates': copies.results()}
@@ -232,15 +246,16 @@ def fit_potential(
 @click.option(
     '--plot', type=OUTPUT, metavar='FIG.png', help='Draw predictions against labels: energies, forces by species.'
 )
+@label_options('energy', 'forces', 'stress')
 @json_option
-def evaluate_potential(potential, data, plot, json_path):
+def evaluate_potential(potential, data, plot, keys, json_path):
     """Errors of a potential on labelled structures, by species and by group too.
 
     Structures in which atoms come closer than any in training are listed: there the potential is a wall, not a fit.
     """
     check_outputs(plot, json_path)
     loaded = UltraFastPotential.load(potential)
-    dataset = read_dataset(data, _LABELS)
+    dataset = read_labelled(data, _LABELS, keys=keys)
     begin, begin_cpu = time.perf_counter(), time.process_time()
     predictions = predict([(loaded, dataset)])
     wall_s, cpu_s = time.perf_counter() - begin, time.process_time() - begin_cpu
