@@ -13,7 +13,6 @@ import click
 from aiida_ufpnmr.cli.shared import load_code, load_node, with_profile
 from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, Duration, LazyGroup, print_table
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.settings import read_mapping
 from aiida_ufpnmr.tools.profile import is_daemon_running, loaded_profile
 
@@ -233,10 +232,19 @@ def show_answer(node: WorkChainNode | None) -> None:
 def load_dataset(given: str):
     """A data set by file, pk, UUID or label; a file that is stored already, with the same rows, is used again."""
     from aiida_ufpnmr.data import DatasetData
+    from aiida_ufpnmr.engine.dft.label_files import is_extended_xyz, read_labels
 
     if not Path(given).exists() and Path(given).suffix == '':
         return load_node(given, DatasetData)
-    return stored_once(DatasetData(Path(check_input(given, 'data set')).absolute()), Path(given).name)
+    dataset = read_labels(given)
+    node = (
+        DatasetData(Path(given).absolute())
+        if Path(given).is_file() and is_extended_xyz(given)
+        else DatasetData.of(dataset)
+    )
+    for note in dataset.notes:
+        click.echo(f'note: {note}', err=True)
+    return stored_once(node, Path(given).name)
 
 
 def stored_once(node, label: str):

@@ -411,7 +411,7 @@ def read_dataset(
             except StopIteration:
                 break
             except Exception as error:  # ASE raises many kinds for a malformed row
-                raise InputError(f'{where}: cannot be read as extended XYZ ({_reason(error)})') from error
+                raise InputError(f'{where}: cannot be read as extended XYZ ({reason(error)})') from error
             check_geometry(atoms, where)
             taken.append(take_labels(atoms, keys, where))
             check_labelled(atoms, where, require, efg_species)
@@ -422,7 +422,7 @@ def read_dataset(
     return Dataset(tuple(structures), str(path), tuple(notes))
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Message of an error in ASE in one line; its type where it says nothing, or only a name."""
     text = ' '.join(str(error).split())
     return f'{type(error).__name__} {text}'.strip() if not text or isinstance(error, KeyError) else text
@@ -435,7 +435,7 @@ def _read_frames(path: str | os.PathLike) -> tuple[Path, list[Atoms]]:
     try:
         frames: Any = ase.io.read(path, index=':')
     except Exception as error:  # ASE raises many kinds for a malformed file
-        raise InputError(f'{path}: cannot be read as a structure ({_reason(error)})') from error
+        raise InputError(f'{path}: cannot be read as a structure ({reason(error)})') from error
     return path, frames
 
 

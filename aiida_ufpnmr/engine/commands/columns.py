@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
+from aiida_ufpnmr.engine.commands.shared import INPUT
+from aiida_ufpnmr.engine.dataset import Dataset
+from aiida_ufpnmr.engine.dft.label_files import read_labels
+from aiida_ufpnmr.engine.efg.labels import labelled_tensors
 from aiida_ufpnmr.engine.label_names import LabelKeys
 
 _HELP = {
@@ -36,16 +39,31 @@ def label_options(*labels: str) -> Callable[[Callable], Callable]:
     return decorate
 
 
+structure_option = click.option(
+    '--structure',
+    'structure_path',
+    type=INPUT,
+    metavar='FILE',
+    help='Structure of tensors that stand in a file without one: output of gipaw.x, some .magres.',
+)
+
+
 def read_labelled(
-    path: Path, require: Sequence[str], species: str | None = None, keys: LabelKeys = LabelKeys()
+    paths: Path | Sequence[Path],
+    require: Sequence[str],
+    species: str | None = None,
+    keys: LabelKeys = LabelKeys(),
+    structure: Path | None = None,
 ) -> Dataset:
-    """Labelled structures of a file, checked; what the reader has to note about it is said."""
-    dataset = read_dataset(path, require, species, keys)
-    say(dataset.notes)
-    return dataset
+    """Labelled structures of files of any code as one set, checked; what the reader has noticed is said on stderr.
 
-
-def say(notes: Iterable[str]) -> None:
-    """Say on stderr, a line each, what a reader of files has noticed."""
-    for note in notes:
-        click.echo(f'note: {note}', err=True)
+    With ``species`` their EFG tensors are checked, too, file by file.
+    """
+    parts = []
+    for path in [paths] if isinstance(paths, Path) else paths:
+        parts.append(read_labels(path, require, species, keys, structure))
+        for note in parts[-1].notes:
+            click.echo(f'note: {note}', err=True)
+        if species is not None:
+            labelled_tensors(parts[-1], species)  # while it is known which file a structure came from
+    return parts[0] if len(parts) == 1 else Dataset.joined(parts)

@@ -20,7 +20,6 @@ from aiida_ufpnmr.engine.commands.shared import (
     settings_option,
     warn,
 )
-from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.duplicates import Copies
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
@@ -137,9 +136,9 @@ def _print_contacts(contacts: list[dict]) -> None:
     cls=Command,
     example='ufpnmr fit-potential examples/data/li3ps4-pbe-gpaw.extxyz -o potential.h5 --json potential.json',
 )
-@click.argument('train', type=INPUT, metavar='TRAIN.extxyz...', nargs=-1, required=True)
+@click.argument('train', type=INPUT, metavar='TRAIN...', nargs=-1, required=True)
 @click.option('-o', '--output', type=OUTPUT, required=True, metavar='POT.h5', help='Where to write the potential.')
-@click.option('--test', type=INPUT, metavar='TEST.extxyz', help='Structures to measure the errors on.')
+@click.option('--test', type=INPUT, metavar='TEST', help='Structures to measure the errors on.')
 @settings_option
 @click.option('--tune', 'tuned', is_flag=True, help='Choose the settings by cross-validation first; takes minutes.')
 @click.option(
@@ -180,7 +179,8 @@ def fit_potential(
 ):
     """Fit an ultra-fast potential to DFT energies, forces and (where labelled) stresses.
 
-    TRAIN.extxyz is one file or several: labels that came later need no copying together.
+    TRAIN is extended XYZ or the output of a DFT code, one file or several: labels that came later need no copying
+    together.
     Without --test, whole groups of structures (config_type) are withheld in turn, and the errors on them are reported;
     the potential that is written is fitted to everything.
     """
@@ -192,7 +192,7 @@ def fit_potential(
     settings = read_settings(PotentialSettings, settings_path)
     if resample is not None:
         settings = dataclasses.replace(settings, resample=resample)
-    dataset = Dataset.joined(read_labelled(path, _LABELS, keys=keys) for path in train)
+    dataset = read_labelled(train, _LABELS, keys=keys)
     test_set = None if test is None else read_labelled(test, _LABELS, keys=keys)
     compiled.aloud = True
     copies = Copies.of(dataset, test_set)
@@ -242,7 +242,7 @@ def fit_potential(
     'evaluate-potential', cls=Command, example='ufpnmr evaluate-potential potential.h5 test.extxyz --json errors.json'
 )
 @click.argument('potential', type=INPUT, metavar='POT.h5')
-@click.argument('data', type=INPUT, metavar='DATA.extxyz')
+@click.argument('data', type=INPUT, metavar='DATA...', nargs=-1, required=True)
 @click.option(
     '--plot', type=OUTPUT, metavar='FIG.png', help='Draw predictions against labels: energies, forces by species.'
 )

@@ -70,6 +70,11 @@ class CastepRun(Configuration):
     pseudopotentials: dict[str, str]
 
 
+def is_castep(head: str) -> bool:
+    """Whether a file that begins so is a .castep file."""
+    return _START.search(head) is not None
+
+
 def read_castep(path: str | os.PathLike) -> CastepRun:
     """The last run in a .castep file.
 
