@@ -178,3 +178,12 @@ def cp2k_out(frames: list[Frame], old: bool = False) -> str:
         stress = rows(-frame.matrix / (GPa if old else bar), '{:20.11f}')
         lines += [f'{mark}    x y z', *(f'{mark}      {axis} {row}' for axis, row in zip('xyz', stress)), '']
     return '\n'.join([*lines, '  **** PROGRAM ENDED AT', ''])
+
+
+def magres(frame: Frame, atoms: bool = True) -> str:
+    row = lambda array: ' '.join(f'{x:.12f}' for x in np.ravel(array))  # noqa: E731
+    block = ['[atoms]', 'units lattice Angstrom', f'lattice {row(frame.cell)}', 'units atom Angstrom']
+    block += [f'atom {s} {s} 1 {row(p)}' for s, p in zip(SYMBOLS, frame.positions)] + ['[/atoms]']
+    tensors = [f'efg {s} 1 {row(t)}' for s, t in zip(SYMBOLS, frame.efg)]
+    lines = ['#$magres-abinitio-v1.0', *(block if atoms else []), '[magres]', 'units efg au', *tensors, '[/magres]', '']
+    return '\n'.join(lines)

@@ -3,12 +3,11 @@
 import re
 from collections import Counter
 
-import code_outputs
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import write
-from code_outputs import Frame, cp2k_out, gipaw_out, outcar, pw_out, vasprun
+from code_outputs import Frame, cp2k_out, gipaw_out, magres, outcar, pw_out, vasprun
 
 from aiida_ufpnmr.engine.dataset import energy, forces, stress
 from aiida_ufpnmr.engine.dft.label_files import read_labels
@@ -94,15 +93,6 @@ def test_tensors_of_gipaw_go_with_the_structure_of_pw(tmp_path):
     text = gipaw_out(FRAMES[2])
     with pytest.raises(InputError, match='truncated'):
         read_labels(saved(tmp_path, 'efg.out', text[: text.rindex('     F')]), ('efg',), structure=structure)
-
-
-def magres(frame, atoms=True):
-    rows = lambda array: ' '.join(f'{x:.12f}' for x in np.ravel(array))  # noqa: E731
-    block = ['[atoms]', 'units lattice Angstrom', f'lattice {rows(frame.cell)}', 'units atom Angstrom']
-    block += [f'atom {s} {s} 1 {rows(p)}' for s, p in zip(code_outputs.SYMBOLS, frame.positions)] + ['[/atoms]']
-    tensors = [f'efg {s} 1 {rows(t)}' for s, t in zip(code_outputs.SYMBOLS, frame.efg)]
-    lines = ['#$magres-abinitio-v1.0', *(block if atoms else []), '[magres]', 'units efg au', *tensors, '[/magres]', '']
-    return '\n'.join(lines)
 
 
 def test_many_magres_files_are_one_set_in_the_order_of_their_names(tmp_path):

@@ -28,6 +28,7 @@ from aiida_ufpnmr.engine.settings import read_settings
 from aiida_ufpnmr.engine.ufp.calibration import expected_and_real
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
+from aiida_ufpnmr.engine.ufp.label_checks import evaluation_warnings
 from aiida_ufpnmr.engine.ufp.learning import learning_curve
 from aiida_ufpnmr.engine.ufp.metrics import predict
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
@@ -218,7 +219,9 @@ def fit_potential(
         with whole_file(plot) as partial:
             fit_figure(results).savefig(partial, dpi=200)
     report(results, json_path)
-    warn(copies.warnings())
+    warn([*copies.warnings(), *results.get('label_warnings', ())])
+    if 'isolated_atoms_eV' in results:
+        click.echo(f'isolated atoms set the one-body energies of {", ".join(results["isolated_atoms_eV"])}')
     click.echo(
         f'{results["structures"]} structures, {results["columns"]} coefficients '
         f'({results["effective_degrees_of_freedom"]:.0f} effective, condition number '
@@ -283,7 +286,11 @@ def evaluate_potential(potential, data, plot, keys, json_path):
 
         with whole_file(plot) as partial:
             parity_figure(predictions).savefig(partial, dpi=200)
+    warnings = evaluation_warnings(dataset, predictions)
+    if warnings:
+        results['label_warnings'] = warnings
     report(results, json_path)
+    warn(warnings)
     columns = {'error': results}
     print_table(_error_rows(columns))
     _print_groups(columns)
