@@ -84,10 +84,11 @@ class Dataset(Tabular):
 
     @property
     def headline(self) -> str:
-        """Number of structures, elements and labels."""
+        """Number of structures, elements and labels; what the reader noticed."""
         found = self.summary()
         labels = ', '.join(f'{found[f"with_{name}"]} with {name}' for name in ('energy', 'forces', 'stress', 'efg'))
-        return f'{self.source}: {len(self)} structures of {", ".join(self.species)}; {labels}'
+        first = f'{self.source}: {len(self)} structures of {", ".join(self.species)}; {labels}'
+        return '\n'.join([first, *self.notes])
 
     def table(self) -> list[tuple[str, ...]]:
         """Number of structures by group."""

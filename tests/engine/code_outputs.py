@@ -187,3 +187,28 @@ def magres(frame: Frame, atoms: bool = True) -> str:
     tensors = [f'efg {s} 1 {row(t)}' for s, t in zip(SYMBOLS, frame.efg)]
     lines = ['#$magres-abinitio-v1.0', *(block if atoms else []), '[magres]', 'units efg au', *tensors, '[/magres]', '']
     return '\n'.join(lines)
+
+
+def castep_relaxation(frames: list[Frame]) -> str:
+    stars = ' ' + '*' * 60
+    lines = [
+        ' | Welcome to Academic Release CASTEP version 20.11 |',
+        ' type of calculation    : geometry optimization',
+        '',
+    ]
+    for number, frame in enumerate(frames):
+        if number:
+            lines += [f' LBFGS: starting iteration {number:9d} with trial guess (lambda=  1.000000)', '']
+        lines += ['        Real Lattice(A)              Reciprocal Lattice(1/A)']
+        lines += [a + b for a, b in zip(rows(frame.cell), rows(2 * np.pi * np.linalg.inv(frame.cell).T))] + ['']
+        lines += ['            x  Element    Atom        Fractional coordinates of atoms  x']
+        places = rows(frame.positions @ np.linalg.inv(frame.cell), '{:12.8f}')
+        lines += [f'            x  {symbol:<8}     1   {place}   x' for symbol, place in zip(SYMBOLS, places)] + ['']
+        lines += ['      1  -1.00000000E+001                    1.0E-001       1.00  <-- SCF']
+        lines += [f'Final energy = {frame.energy:18.10f}     eV', '(energy not corrected for finite basis set)', '']
+        lines += [' ************************** Forces **************************', ' * Cartesian components (eV/A) *']
+        lines += [f' * {symbol:<8} 1 {force} *' for symbol, force in zip(SYMBOLS, rows(frame.forces))] + [stars, '']
+        lines += [' ***************** Stress Tensor *****************', ' * Cartesian components (GPa) *']
+        lines += [f' *  {axis} {row} *' for axis, row in zip('xyz', rows(frame.matrix / GPa))] + [stars, '']
+    lines += [' LBFGS: Geometry optimization completed successfully.', '', 'Total time          =      2.00 s', '']
+    return '\n'.join(lines)

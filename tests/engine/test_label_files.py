@@ -6,8 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
-from code_outputs import Frame, cp2k_out, gipaw_out, magres, outcar, pw_out, vasprun
+from code_outputs import Frame, castep_relaxation, cp2k_out, gipaw_out, magres, outcar, pw_out, vasprun
 
 from aiida_ufpnmr.engine.dataset import energy, forces, stress
 from aiida_ufpnmr.engine.dft.label_files import read_labels
@@ -21,6 +22,7 @@ TEXTS = {
     'scf.out': pw_out(FRAMES),
     'cp2k.out': cp2k_out(FRAMES),
     'old-cp2k.out': cp2k_out(FRAMES, old=True),
+    'opt.castep': castep_relaxation(FRAMES),
 }
 
 
@@ -159,3 +161,34 @@ def test_what_is_left_out_is_said(tmp_path):
     said = text.replace('\n!', '\n     convergence NOT achieved after 100 iterations: stopping\n!', 1)
     (note,) = read_labels(saved(tmp_path, 'scf.out', said)).notes
     assert '1 SCF cycles did not converge' in note
+
+
+def test_trajectories_of_ase_keep_what_their_calculators_hold(tmp_path):
+    frames = []
+    for frame in FRAMES:
+        atoms = frame.atoms
+        atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.forces, stress=frame.stress)
+        frames.append(atoms)
+    write(tmp_path / 'relax.traj', frames)
+    dataset = read_labels(tmp_path / 'relax.traj', ('energy', 'forces', 'stress'))
+    for atoms, frame in zip(dataset, FRAMES, strict=True):
+        same(atoms, frame)
+
+
+def test_a_castep_file_says_which_run_and_which_steps_are_read(tmp_path):
+    text = castep_relaxation(FRAMES)
+    dataset = read_labels(saved(tmp_path, 'opt.castep', text), ('energy', 'forces', 'stress'))
+    assert len(dataset) == 3 and dataset.notes == ()
+    for atoms, frame in zip(dataset, FRAMES):
+        same(atoms, frame)
+    end = text.rindex(' LBFGS: Geometry')
+    notes = read_labels(saved(tmp_path, 'opt.castep', text + text[:end]), ('energy', 'forces')).notes
+    assert [note.split('castep: ')[1] for note in notes] == [
+        'holds 2 runs, of which the last is read',
+        'the relaxation did not converge; its steps are labels all the same',
+        'the run was cut off; what is whole is read',
+    ]
+    warning = '*Warning* max. SCF cycles performed but system has not reached the groundstate.\n'
+    unconverged = text[::-1].replace('Final energy ='[::-1], f'{warning}Final energy ='[::-1], 1)[::-1]
+    dataset = read_labels(saved(tmp_path, 'opt.castep', unconverged), ('energy', 'forces'))
+    assert len(dataset) == 2 and dataset.notes[0].endswith('1 of 3 SCF cycles did not converge, left out')
