@@ -84,7 +84,10 @@ def take_labels(atoms: Atoms, keys: LabelKeys, where: str) -> dict[str, str]:
     taken: dict[str, str] = {}
     for label in NAMES:
         held = {**(atoms.arrays if label in _OF_ATOMS else atoms.info), **results}
-        names = _names(label, getattr(keys, label), held, where)
+        key = getattr(keys, label)
+        names = _names(label, key, held, where)
+        if label == 'stress' and key is None and atoms.cell.rank < 3:
+            names = [name for name in names if not _is_virial(name)]
         if not names:
             continue
         values = {name: _converted(label, name, held[name], atoms, where) for name in names}
@@ -132,13 +135,17 @@ def _converted(label: str, name: str, value: Any, atoms: Atoms, where: str) -> A
         value = np.reshape(value, (3, 3), order='F' if np.ndim(value) == 1 else 'C')[
             [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
         ]
-    if 'virial' not in name.lower():
+    if not _is_virial(name):
         return value
     if atoms.cell.rank < 3:
         raise InputError(
             f'{where}: {name} of a structure without a cell, so without a volume; give a Lattice, or remove {name}'
         )
     return -np.asarray(value, float) / atoms.cell.volume
+
+
+def _is_virial(name: str) -> bool:
+    return 'virial' in name.lower()
 
 
 def _agree(one: Any, other: Any) -> bool:
@@ -170,7 +177,7 @@ def notes_on_names(taken: Iterable[Mapping[str, str]], source: str) -> list[str]
     counts = Counter((label, name) for names in every for label, name in names.items() if label != name)
     parts = []
     for (label, name), count in counts.items():
-        how = ' (−virial/volume)' if 'virial' in name.lower() else ''
+        how = ' (−virial/volume)' if _is_virial(name) else ''
         some = '' if count == len(every) else f' in {count} of {len(every)} structures'
         parts.append(f'{name} as {label}{how}{some}')
     return [f'{source}: read {", ".join(parts)}'] if parts else []
@@ -180,6 +187,9 @@ def notes_on_unread(structures: Iterable[Atoms], taken: Iterable[Mapping[str, st
     """A line about entries that might be a stress and have no name that says so."""
     for atoms, names in zip(structures, taken):
         for name, value in atoms.info.items():
-            if 'stress' not in names and np.size(value) in (6, 9) and np.asarray(value).dtype.kind == 'f':
-                return [f'{source}: {name} is not read; if it is a stress or a virial, say so with --stress-key {name}']
+            if 'stress' in names or np.size(value) not in (6, 9) or np.asarray(value).dtype.kind != 'f':
+                continue
+            if _is_virial(name) and atoms.cell.rank < 3:
+                return [f'{source}: {name} of structures without a cell, so without a volume, is not read']
+            return [f'{source}: {name} is not read; if it is a stress or a virial, say so with --stress-key {name}']
     return []

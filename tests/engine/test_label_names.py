@@ -113,7 +113,6 @@ def test_tensors_are_known_by_the_names_of_the_field(tmp_path, name):
         (text('REF_energy=low'), {}, 'energy is not as many numbers'),
         (text('energy=-1 virial="1 2 3"'), {}, 'not in the form of a 9-long'),
         (text('energy=-1 virial="1 0 0 0 1 0 0 0 nan"'), {}, 'NaN or infinite stress'),
-        (text('energy=-1 virial="1 0 0 0 1 0 0 0 1"', lattice='pbc="F F F"'), {}, 'without a volume'),
         (text('energy=-1', 'force', FORCES[:, :2]), {}, 'forces is not as many numbers'),
     ],
 )
@@ -134,6 +133,12 @@ def test_what_might_be_a_stress_is_not_passed_over_in_silence(tmp_path):
     assert 'sigma is not read' in note and '--stress-key sigma' in note
     named = read_text(tmp_path, text('energy=-1 sigma="1 0 0 0 1 0 0 0 1.5"'), keys=LabelKeys(stress='sigma'))
     np.testing.assert_array_equal(stress(named[0]), np.diag([1, 1, 1.5]))
+
+
+def test_a_virial_without_a_volume_is_left_out_and_said(tmp_path):
+    content = text('energy=-1 virial="1 0 0 0 1 0 0 0 1.5"', lattice='pbc="F F F"')
+    (note,) = read_text(tmp_path, content).notes
+    assert note.endswith('virial of structures without a cell, so without a volume, is not read')
 
 
 def test_names_of_a_part_of_the_structures_are_said_with_their_number(tmp_path):
