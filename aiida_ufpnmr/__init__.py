@@ -20,7 +20,7 @@ from aiida_ufpnmr.version import __version__ as __version__
 
 #: Public names and the modules of the engine that hold them, imported when they are asked for.
 _NAMES = {
-    'read_labels': 'dataset',
+    'read_labels': 'dft.label_files',
     'read_structure': 'dataset',
     'read_crystal': 'crystals',
     'order_crystal': 'building.ordering',
@@ -33,8 +33,6 @@ _NAMES = {
     'Trajectory': 'trajectories.trajectory',
     'InputError': 'errors',
 }
-#: What a name is called in its module, where that is another.
-_ORIGINAL = {'read_labels': 'read_dataset'}
 
 
 def __getattr__(name: str) -> Any:
@@ -44,7 +42,7 @@ def __getattr__(name: str) -> Any:
         return get_analysis(name)
     if name not in _NAMES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(importlib.import_module(f'{__name__}.engine.{_NAMES[name]}'), _ORIGINAL.get(name, name))
+    return getattr(importlib.import_module(f'{__name__}.engine.{_NAMES[name]}'), name)
 
 
 def __dir__() -> list[str]:

@@ -38,6 +38,7 @@ def import_(files: tuple[Path, ...], label: str | None, kind: str | None) -> Non
     rows = [('file', 'node', 'pk', '')]
     for path, node in zip(files, nodes):
         node.label = label or node.label
+        say_notes(node)
         stored, is_new = stored_once(node)
         rows.append((str(path), type(stored).__name__, str(stored.pk), 'new' if is_new else 'there before'))
     print_table(rows)
@@ -67,4 +68,14 @@ def load_or_store(given: str, kind: str) -> Any:
         if refusal:
             raise InputError(f'{given}: {refusal}')
         return node
-    return stored_once(node_of(Path(given), kind))[0]
+    node = node_of(Path(given), kind)
+    say_notes(node)
+    return stored_once(node)[0]
+
+
+def say_notes(node: Any) -> None:
+    """Say on stderr what the reader of a file has noticed."""
+    from aiida_ufpnmr.tools.files import ORIGIN
+
+    for note in node.base.extras.get(ORIGIN, {}).get('notes', ()):
+        click.echo(f'note: {note}', err=True)

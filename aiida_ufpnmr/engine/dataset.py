@@ -24,6 +24,14 @@ from ase.io.extxyz import read_xyz
 from aiida_ufpnmr.engine.crystals import check_ordered, read_crystals
 from aiida_ufpnmr.engine.errors import InputError, one_line
 from aiida_ufpnmr.engine.files import check_input, whole_file
+from aiida_ufpnmr.engine.label_names import (
+    LabelKeys,
+    entries_of_comment,
+    held_names,
+    notes_on_names,
+    notes_on_unread,
+    take_labels,
+)
 from aiida_ufpnmr.engine.neighbours import complete_cell, neighbour_list
 from aiida_ufpnmr.engine.tables import Tabular
 
@@ -38,6 +46,8 @@ FARTHEST = 1e6
 FLAT = 0.2
 #: Atoms may lie this many cells away from the origin: half of what a list of neighbours can count.
 FARTHEST_CELL = 4000
+#: Messages name so many files less one; of more, the first.
+_MOST_SOURCES = 9
 
 
 @dataclass(frozen=True)
@@ -48,16 +58,21 @@ class Dataset(Tabular):
         structures: ASE atoms; energy, forces and stress sit in the attached calculator, ``efg`` in ``arrays`` as
             (n, 3, 3).
         source: what to call the set in messages.
+        notes: what the reader of the file has to say about it, a line each.
     """
 
     structures: tuple[Atoms, ...]
     source: str = 'dataset'
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def joined(cls, parts: Iterable[Dataset]) -> Dataset:
         """Several sets as one, in their order."""
         parts = list(parts)
-        return cls(tuple(atoms for part in parts for atoms in part), ', '.join(part.source for part in parts))
+        sources = [part.source for part in parts]
+        named = ', '.join(sources if len(sources) < _MOST_SOURCES else [sources[0], f'… ({len(sources)} files)'])
+        notes = tuple(note for part in parts for note in part.notes)
+        return cls(tuple(atoms for part in parts for atoms in part), named, notes)
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -70,10 +85,11 @@ class Dataset(Tabular):
 
     @property
     def headline(self) -> str:
-        """Number of structures, elements and labels."""
+        """Number of structures, elements and labels; what the reader noticed."""
         found = self.summary()
         labels = ', '.join(f'{found[f"with_{name}"]} with {name}' for name in ('energy', 'forces', 'stress', 'efg'))
-        return f'{self.source}: {len(self)} structures of {", ".join(self.species)}; {labels}'
+        first = f'{self.source}: {len(self)} structures of {", ".join(self.species)}; {labels}'
+        return '\n'.join([first, *self.notes])
 
     def table(self) -> list[tuple[str, ...]]:
         """Number of structures by group."""
@@ -271,13 +287,25 @@ def _check_cell(atoms: Atoms, where: str) -> None:
         )
 
 
-def _check_labels(atoms: Atoms, require: Sequence[str], efg_species: str | None, where: str) -> None:
+def check_labelled(atoms: Atoms, where: str, require: Sequence[str] = (), efg_species: str | None = None) -> None:
+    """Refuse a structure that no fit should learn from: too short bonds, labels that are missing, NaN or misshapen.
+
+    Args:
+        atoms: a structure that :func:`check_geometry` lets pass.
+        where: what to call it in messages.
+        require: labels that it must have, of ``energy``, ``forces``, ``stress``, ``efg``.
+        efg_species: with ``efg``: species of which it must have a labelled atom, if it has any atom of it.
+    """
+    check_bonds(atoms, where)
     labels = {'energy': energy(atoms), 'forces': forces(atoms), 'stress': stress(atoms)}
     for name in require:
         if name == 'efg':
             continue
         if labels[name] is None:
-            raise InputError(f'{where}: no {name}; label the structure with {name}, or remove it')
+            raise InputError(
+                f'{where}: no {name}; there are {held_names(atoms)}: name the right one with --{name}-key, label the '
+                'structure, or remove it'
+            )
     shapes = {'energy': (), 'forces': (len(atoms), 3), 'stress': (3, 3)}
     for name, value in labels.items():
         if value is not None and (np.shape(value) != shapes[name] or np.asarray(value).dtype.kind not in 'fiu'):
@@ -289,7 +317,10 @@ def _check_labels(atoms: Atoms, require: Sequence[str], efg_species: str | None,
     efg = atoms.arrays.get('efg')
     if efg is None:
         if 'efg' in require:
-            raise InputError(f'{where}: no efg; label the structure with EFG tensors, or remove it')
+            raise InputError(
+                f'{where}: no efg; there are {held_names(atoms)}: name the right one with --efg-key, label the '
+                'structure with EFG tensors, or remove it'
+            )
         return
     if efg.shape[1:] != (3, 3):
         raise InputError(f'{where}: efg must have 9 numbers an atom, not {efg.shape[1]}')
@@ -308,7 +339,7 @@ def _check_labels(atoms: Atoms, require: Sequence[str], efg_species: str | None,
 
 def _columns(comment: str) -> int | None:
     """Number of columns that the comment line of an extended XYZ structure promises, where it says so."""
-    found = re.search(r'\bProperties="?((?:\w+:[A-Z]:\d+:?)+)', comment)
+    found = re.search(r'\bProperties="?((?:[^\s:"]+:[A-Za-z]:\d+:?)+)', comment)
     return found and sum(int(number) for number in found[1].split(':')[2::3])
 
 
@@ -355,13 +386,19 @@ def _check_whole_frames(path: Path) -> None:
         raise InputError(f'{path}: holds no structure')
 
 
-def read_dataset(path: str | os.PathLike, require: Sequence[str] = (), efg_species: str | None = None) -> Dataset:
+def read_dataset(
+    path: str | os.PathLike, require: Sequence[str] = (), efg_species: str | None = None, keys: LabelKeys = LabelKeys()
+) -> Dataset:
     """Read labelled structures from extended XYZ and check every one.
+
+    Labels are found under the names of :mod:`~aiida_ufpnmr.engine.label_names`; ``notes`` of the set say which, where
+    it is not the plain one.
 
     Args:
         path: the file.
         require: labels that every structure must have, of ``energy``, ``forces``, ``stress``, ``efg``.
         efg_species: with ``efg``: species of which each structure that has it must have a labelled atom.
+        keys: names of the labels where they are none of the usual ones.
 
     Raises:
         InputError: the file or a row in it cannot be used; the message names it and the remedy.
@@ -369,8 +406,9 @@ def read_dataset(path: str | os.PathLike, require: Sequence[str] = (), efg_speci
     path = check_input(path, 'data set')
     _check_whole_frames(path)
     structures: list[Atoms] = []
-    with open(path) as handle:
-        frames = read_xyz(handle, index=slice(None))
+    taken: list[dict[str, str]] = []
+    with open(path, encoding='utf-8') as handle:
+        frames = read_xyz(handle, index=slice(None), properties_parser=entries_of_comment)
         while True:
             where = f'{path}, structure {len(structures)}'
             try:
@@ -379,15 +417,14 @@ def read_dataset(path: str | os.PathLike, require: Sequence[str] = (), efg_speci
                 break
             except Exception as error:  # ASE raises many kinds for a malformed row
                 raise InputError(f'{where}: cannot be read as extended XYZ ({one_line(error)})') from error
-            if 'efg' in atoms.arrays and atoms.arrays['efg'].ndim == 2 and atoms.arrays['efg'].shape[1] == 9:
-                atoms.arrays['efg'] = atoms.arrays['efg'].reshape(-1, 3, 3)
             check_geometry(atoms, where)
-            check_bonds(atoms, where)
-            _check_labels(atoms, require, efg_species, where)
+            taken.append(take_labels(atoms, keys, where))
+            check_labelled(atoms, where, require, efg_species)
             structures.append(atoms)
     if efg_species is not None and not any(efg_species in a.get_chemical_symbols() for a in structures):
         raise InputError(f'{path}: no {efg_species} atom in any structure')
-    return Dataset(tuple(structures), str(path))
+    notes = [*notes_on_names(taken, str(path)), *notes_on_unread(structures, taken, str(path))]
+    return Dataset(tuple(structures), str(path), tuple(notes))
 
 
 def read_frames(path: Path) -> list[Atoms]:

@@ -12,18 +12,23 @@ from aiida.common.hashing import make_hash
 from aiida.orm import Data, QueryBuilder, StructureData
 
 from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
-from aiida_ufpnmr.engine.dataset import read_dataset, read_structure
+from aiida_ufpnmr.engine.dataset import read_structure
+from aiida_ufpnmr.engine.dft.label_files import is_extended_xyz, read_labels
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.hdf5 import open_hdf5, recorded_versions
 from aiida_ufpnmr.engine.ufp.potential import FORMATS, UltraFastPotential
 
-#: Extra of a node that was made of a file: its name, its SHA-256, and the versions that it says it was made with.
+#: Extra of a node that was made of a file: name, SHA-256, versions that it was made with, and notes of its reader.
 ORIGIN = 'ufpnmr_origin'
 
 
 def _dataset(path: Path) -> Data:
-    return DatasetData(path.absolute())
+    found = read_labels(path)
+    node = DatasetData(path.absolute()) if is_extended_xyz(path) else DatasetData.of(found)
+    if found.notes:
+        node.base.extras.set(ORIGIN, {'notes': list(found.notes)})
+    return node
 
 
 def _potential(path: Path) -> Data:
@@ -70,7 +75,7 @@ def kind_of(path: Path) -> str:
     """The kind of a file, a key of :data:`KINDS`, told by what is in it.
 
     Raises:
-        InputError: an HDF5 file that no node is made of.
+        InputError: an HDF5 file that no node is made of, or a file that is neither labels nor a structure.
     """
     if path.suffix in ('.h5', '.h5md', '.hdf5'):
         with open_hdf5(path) as file:
@@ -85,11 +90,18 @@ def kind_of(path: Path) -> str:
         return _FORMATS[named]
     if path.suffix in FORMATS:
         return 'potential'
-    if path.suffix in ('.xyz', '.extxyz', '.magres'):
-        found = read_dataset(path)
-        labelled = any(found.summary()[f'with_{what}'] for what in ('energy', 'forces', 'stress', 'efg'))
-        return 'labels' if labelled or len(found) > 1 else 'structure'
-    return 'structure'
+    if path.suffix == '.cif':
+        return 'structure'
+    try:
+        found = read_labels(path)
+    except InputError as error:
+        try:
+            read_structure(path)
+        except InputError:
+            raise error from None
+        return 'structure'
+    labelled = any(found.summary()[f'with_{what}'] for what in ('energy', 'forces', 'stress', 'efg'))
+    return 'labels' if labelled or len(found) > 1 else 'structure'
 
 
 def node_of(path: Path, kind: str | None = None) -> Data:
@@ -102,13 +114,17 @@ def node_of(path: Path, kind: str | None = None) -> Data:
     Raises:
         InputError: the file cannot be read as what it should be.
     """
-    path = check_input(path)
-    kind = kind or kind_of(path)
-    if kind not in KINDS:
+    if kind not in (None, *KINDS):
         raise InputError(f'{kind!r} is no kind of file; choose one of {", ".join(KINDS)}')
+    path = check_input(path, 'data set' if kind == 'labels' else kind or 'file')
+    kind = kind or kind_of(path)
     node = KINDS[kind].of_file(path)
     node.label = path.name
-    origin: dict[str, Any] = {'file': path.name, 'sha256': hashlib.sha256(path.read_bytes()).hexdigest()}
+    origin: dict[str, Any] = {
+        **node.base.extras.get(ORIGIN, {}),
+        'file': path.name,
+        'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
     if path.suffix == '.h5':
         origin['versions'] = recorded_versions(path)
     node.base.extras.set(ORIGIN, origin)

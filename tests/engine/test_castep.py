@@ -14,6 +14,7 @@ from reference_data import FOLDER, needs
 
 from aiida_ufpnmr.engine.dft import read_castep, read_magres
 from aiida_ufpnmr.engine.dft.castep import parse_castep
+from aiida_ufpnmr.engine.dft.castep_configurations import sections
 from aiida_ufpnmr.engine.dft.castep_label import castep_label
 from aiida_ufpnmr.engine.dft.castep_settings import (
     LADDER,
@@ -443,3 +444,81 @@ def test_a_real_run_that_was_cut_off_is_seen_as_one():
     run = read_castep(FOLDER / 'castep_out' / 'castep_outputs_test.castep')
     assert not run.finished and not run.started and run.energy is None and run.forces is None
     assert len(run.ions) == 20 and run.fractional[19].tolist() == [0.706, 0.044, 0.875]
+
+
+@pytest.fixture
+def relaxation(castep, structure) -> str:
+    """A relaxation of two configurations with occupations that are smeared, so that every energy has three lines."""
+    second = structure.copy()
+    second.positions[1] += 0.4
+    texts = [castep(structure=each, fix_occupancy='false')[0] for each in (structure, second)]
+    both = [text.removeprefix(texts[0]) for text in texts[1:]]
+    first = texts[0].replace('single point energy', 'geometry optimization').replace('Magnetic Resonance', 'geometry')
+    first = first[: first.index('\nInitialisation time')]
+    move = (
+        '\n LBFGS: finished iteration     0 with enthalpy= -1.0E+002 eV\n LBFGS: starting iteration     1 with trial\n'
+    )
+    again = both[0][both[0].index('                                      Unit Cell') :]
+    end = '\n LBFGS: Geometry optimization completed successfully.\n'
+    return first + move + again.replace('\nInitialisation time', f'{end}\nInitialisation time')
+
+
+def check_every_end(text: str, ends) -> set[int]:
+    """How many labels the file gives at each end; each set of labels belongs to one configuration of the whole file."""
+    whole = [section.read('whole') for section in sections(text.splitlines())]
+    banner = list(re.finditer('CASTEP version.*\n', text))[-1].end()
+    seen = set()
+    for end in ends:
+        if end < banner:
+            continue
+        run = parse_castep(text[:end])
+        labels = [value for value in (run.energy, run.forces, run.stress) if value is not None]
+        seen.add(len(labels))
+        if run.energy is None:
+            assert run.forces is None and run.stress is None
+            continue
+        (one,) = [each for each in whole if each.energy == run.energy]
+        assert run.free_energy == one.free_energy
+        for name in ('forces', 'stress', 'fractional', 'cell'):
+            if getattr(run, name) is not None:
+                np.testing.assert_array_equal(getattr(run, name), getattr(one, name))
+    return seen
+
+
+def test_wherever_a_file_ends_its_labels_belong_together(relaxation):
+    run = parse_castep(relaxation)
+    assert run.finished and run.geometry_converged and len(sections(relaxation.splitlines())) == 2
+    ends = [match.end() for match in re.finditer('\n', relaxation)]
+    assert check_every_end(relaxation, ends) == {0, 1, 2, 3}
+    energies = relaxation.rindex('Final energy')
+    assert check_every_end(relaxation, range(energies - 10, energies + 300)) == {3}  # any byte, not lines alone
+
+
+def test_after_the_step_that_was_cut_the_one_before_is_given(relaxation):
+    first = parse_castep(relaxation[: relaxation.index(' LBFGS')])
+    cut = parse_castep(relaxation[: relaxation.rindex(' Stress Tensor ')])
+    assert (cut.energy, cut.geometry_converged) == (first.energy, False)
+    np.testing.assert_array_equal(cut.fractional, first.fractional)
+
+
+def test_ions_that_moved_unseen_are_not_taken_from_the_step_before(relaxation):
+    start = relaxation.index('            x  Element', relaxation.index('LBFGS: starting'))
+    unsaid = relaxation[: relaxation.rindex('      Unit Cell')] + relaxation[relaxation.index('Files used', start) :]
+    run = parse_castep(unsaid)
+    assert len(run.ions) == 0 and run.energy == parse_castep(relaxation).energy
+
+
+def test_a_warning_about_bands_counts_where_it_stays_to_the_end_of_the_scf(castep):
+    text = castep(fix_occupancy='false')[0]
+    rows = [line for line in text.splitlines(True) if re.match(r'\s+\d+ .*<-- SCF', line)]
+    warning = ' Recommend using nextra_bands of 7 to 12.\n'
+    assert parse_castep(text.replace(rows[1], warning + rows[1])).extra_bands is None
+    assert parse_castep(text.replace(rows[-1], warning + rows[-1])).extra_bands == 12
+    assert parse_castep(text.replace(rows[-1], rows[-1] + warning)).extra_bands == 12
+
+
+@needs('castep_out')
+@pytest.mark.parametrize('name', REAL)
+def test_wherever_a_real_file_ends_its_labels_belong_together(name):
+    text = (FOLDER / 'castep_out' / f'{name}.castep').read_text(encoding='utf-8', errors='replace')
+    check_every_end(text, [match.end() for match in re.finditer('\n', text)])

@@ -351,3 +351,16 @@ def test_training_sets_without_usable_labels_are_refused(folder, tmp_path):
 def test_a_tuned_setting_may_be_a_word_a_number_or_a_mapping():
     changed = {'radial_basis': 'laplacian', 'cutoff': 5.0, 'charges': {'Li': 1.0, 'S': -2.0}}
     assert tuning_line({'changed': changed}) == 'tuned: radial_basis laplacian, cutoff 5, charges Li 1 S -2'
+
+
+def test_an_evaluation_is_in_the_frequencies_of_the_isotope_that_is_named(folder, tmp_path):
+    found = {}
+    for isotope in ('7Li', '6Li'):
+        path = tmp_path / f'{isotope}.json'
+        run('evaluate-efg', folder / 'model.h5', folder / 'train.extxyz', '--isotope', isotope, '--json', path)
+        found[isotope] = json.loads(path.read_text())
+    assert found['6Li']['isotope'] == '6Li'
+    # frequencies go with the moments, −0.808 and −40.1 mb; C_Q = e Q V_zz / h whatever the spin
+    assert found['6Li']['c_q_mae_khz'] == pytest.approx(found['7Li']['c_q_mae_khz'] * 0.808 / 40.1)
+    with pytest.raises(InputError, match='isotope 23Na is none of Li'):
+        run('evaluate-efg', folder / 'model.h5', folder / 'train.extxyz', '--isotope', '23Na')

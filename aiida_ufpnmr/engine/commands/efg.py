@@ -11,6 +11,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.commands import fits
+from aiida_ufpnmr.engine.commands.columns import label_options, read_labelled, structure_option
 from aiida_ufpnmr.engine.commands.shared import (
     INPUT,
     OUTPUT,
@@ -22,9 +23,9 @@ from aiida_ufpnmr.engine.commands.shared import (
     settings_option,
     warn,
 )
-from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
 from aiida_ufpnmr.engine.duplicates import Copies
 from aiida_ufpnmr.engine.efg.fitting import fit_efg_model
+from aiida_ufpnmr.engine.efg.isotopes import isotope_of
 from aiida_ufpnmr.engine.efg.labels import check_same_unit, labelled_tensors
 from aiida_ufpnmr.engine.efg.learning import learning_curve
 from aiida_ufpnmr.engine.efg.metrics import dataset_errors
@@ -107,25 +108,29 @@ def _draw(results: dict, path: Path | None, *tensors: np.ndarray) -> None:
 @click.option('-o', '--output', type=OUTPUT, required=True, metavar='MODEL.h5', help='Where to write the model.')
 @click.option('--species', required=True, metavar='SYMBOL', help='Element whose EFG tensors are learnt, such as Li.')
 @click.option(
-    '--test', type=INPUT, metavar='TEST.extxyz', help='Labelled structures for the errors; default: withheld groups.'
+    '--test', type=INPUT, metavar='TEST', help='Labelled structures for the errors; default: withheld groups.'
 )
 @settings_option
 @fits.tune_option
 @click.option('--learning-curve', 'learning', is_flag=True, help='Measure withheld errors by number of ions, too.')
 @fits.posterior_option
 @click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw orientations, expected and real errors, the curve.')
+@label_options('efg')
+@structure_option
 @json_option
-def fit_efg(train, output, species, test, settings_path, tuned, learning, no_posterior, plot, json_path):
+def fit_efg(
+    train, output, species, test, settings_path, tuned, learning, no_posterior, plot, keys, structure_path, json_path
+):
     """Fit a model of the EFG tensors of one element to labelled structures.
 
-    TRAIN.extxyz, one file or several (labels that came later need no copying together), holds the column efg (nine
-    numbers an atom, atomic units; nine NaN for no label). Groups (config_type) are withheld in turn to choose the
-    penalty and, without --test, for the errors; the model is fitted to everything.
+    TRAIN, one file or several (labels that came later need no copying together), is extended XYZ with the column efg
+    (nine numbers an atom, atomic units; nine NaN for no label), .magres, or the output of a code. Groups (config_type)
+    are withheld in turn to choose the penalty and, without --test, for the errors; the model is fitted to everything.
     """
     check_outputs(output, plot, json_path)
     settings = read_settings(EfgSettings, settings_path)
-    dataset = _read_all(train, species)
-    test_set = None if test is None else read_dataset(test, ('efg',), species)
+    dataset = read_labelled(train, ('efg',), species, keys, structure_path)
+    test_set = None if test is None else read_labelled(test, ('efg',), species, keys, structure_path)
     compiled.aloud = True
     copies = Copies.of(dataset, test_set)
     extra = {'duplicates': copies.results()}
@@ -159,28 +164,27 @@ def fit_efg(train, output, species, test, settings_path, tuned, learning, no_pos
         click.echo(f'  {fits.tuning_line(results["tuning"])}')
 
 
-def _read_all(paths: tuple[Path, ...], species: str) -> Dataset:
-    """Several files as one set, each checked by itself."""
-    sets = [read_dataset(path, ('efg',), species) for path in paths]
-    for part in sets:
-        labelled_tensors(part, species)  # while it is known which file a structure came from
-    return Dataset.joined(sets)
-
-
 @click.command('evaluate-efg', cls=Command, example='ufpnmr evaluate-efg model.h5 test.extxyz --json errors.json')
 @click.argument('model_path', type=INPUT, metavar='MODEL.h5')
-@click.argument('data', type=INPUT, metavar='DATA.extxyz')
+@click.argument('data', type=INPUT, metavar='DATA...', nargs=-1, required=True)
 @click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw prediction against label, orientations, errors.')
+@click.option(
+    '--isotope', metavar='NAME', help='Isotope whose frequencies are meant, such as 6Li; default: that of the model.'
+)
+@label_options('efg')
+@structure_option
 @json_option
-def evaluate_efg(model_path, data, plot, json_path):
+def evaluate_efg(model_path, data, plot, isotope, keys, structure_path, json_path):
     """Errors of an EFG model on labelled structures, by group, by site and by size of the cell, too."""
     check_outputs(plot, json_path)
     model = EfgModel.load(model_path)
-    dataset = read_dataset(data, ('efg',), model.species)
+    if isotope is not None:
+        model = dataclasses.replace(model, isotope=isotope_of(model.species, isotope).name)
+    dataset = read_labelled(data, ('efg',), model.species, keys, structure_path)
     began, cpu_began = time.perf_counter(), time.process_time()
     found = predict_labelled(model, dataset)
     reference = labelled_tensors(dataset, model.species)[1]
-    check_same_unit(reference, found.tensors, str(data), 'the model predicts')
+    check_same_unit(reference, found.tensors, dataset.source, 'the model predicts')
     results = {
         **dataset_errors(found.tensors, dataset, model.species, model.isotope, found.grade),
         'calibration': found.calibration(dataset, model.species, model.isotope),

@@ -9,7 +9,7 @@ import click
 
 from aiida_ufpnmr.engine.commands.shared import INPUT, print_table
 
-train_argument = click.argument('train', type=INPUT, metavar='TRAIN.extxyz...', nargs=-1, required=True)
+train_argument = click.argument('train', type=INPUT, metavar='TRAIN...', nargs=-1, required=True)
 tune_option = click.option(
     '--tune', 'tuned', is_flag=True, help='Choose the settings by cross-validation first; takes minutes.'
 )

@@ -9,6 +9,7 @@ import click
 
 from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.commands import fits
+from aiida_ufpnmr.engine.commands.columns import label_options, read_labelled
 from aiida_ufpnmr.engine.commands.shared import (
     INPUT,
     OUTPUT,
@@ -20,7 +21,6 @@ from aiida_ufpnmr.engine.commands.shared import (
     settings_option,
     warn,
 )
-from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
 from aiida_ufpnmr.engine.duplicates import Copies
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
@@ -29,6 +29,7 @@ from aiida_ufpnmr.engine.settings import read_settings
 from aiida_ufpnmr.engine.ufp.calibration import expected_and_real
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
+from aiida_ufpnmr.engine.ufp.label_checks import evaluation_warnings
 from aiida_ufpnmr.engine.ufp.learning import learning_curve
 from aiida_ufpnmr.engine.ufp.metrics import predict
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
@@ -103,7 +104,7 @@ def _print_contacts(contacts: list[dict]) -> None:
 )
 @fits.train_argument
 @click.option('-o', '--output', type=OUTPUT, required=True, metavar='POT.h5', help='Where to write the potential.')
-@click.option('--test', type=INPUT, metavar='TEST.extxyz', help='Structures to measure the errors on.')
+@click.option('--test', type=INPUT, metavar='TEST', help='Structures to measure the errors on.')
 @settings_option
 @fits.tune_option
 @click.option(
@@ -125,13 +126,27 @@ def _print_contacts(contacts: list[dict]) -> None:
 @click.option(
     '--plot', type=OUTPUT, metavar='FIG.png', help='Draw expected against real errors, and the learning curve.'
 )
+@label_options('energy', 'forces', 'stress')
 @json_option
 def fit_potential(
-    train, output, test, settings_path, tuned, learning, resample, no_posterior, save_equations, add_to, plot, json_path
+    train,
+    output,
+    test,
+    settings_path,
+    tuned,
+    learning,
+    resample,
+    no_posterior,
+    save_equations,
+    add_to,
+    plot,
+    keys,
+    json_path,
 ):
     """Fit an ultra-fast potential to DFT energies, forces and (where labelled) stresses.
 
-    TRAIN.extxyz is one file or several: labels that came later need no copying together.
+    TRAIN is extended XYZ or the output of a DFT code, one file or several: labels that came later need no copying
+    together.
     Without --test, whole groups of structures (config_type) are withheld in turn, and the errors on them are reported;
     the potential that is written is fitted to everything.
     """
@@ -143,8 +158,8 @@ def fit_potential(
     settings = read_settings(PotentialSettings, settings_path)
     if resample is not None:
         settings = dataclasses.replace(settings, resample=resample)
-    dataset = Dataset.joined(read_dataset(path, _LABELS) for path in train)
-    test_set = None if test is None else read_dataset(test, _LABELS)
+    dataset = read_labelled(train, _LABELS, keys=keys)
+    test_set = None if test is None else read_labelled(test, _LABELS, keys=keys)
     compiled.aloud = True
     copies = Copies.of(dataset, test_set)
     extra = {'duplicates': copies.results()}
@@ -169,7 +184,9 @@ def fit_potential(
         with whole_file(plot) as partial:
             fit_figure(results).savefig(partial, dpi=200)
     report(results, json_path)
-    warn(copies.warnings())
+    warn([*copies.warnings(), *results.get('label_warnings', ())])
+    if 'isolated_atoms_eV' in results:
+        click.echo(f'isolated atoms set the one-body energies of {", ".join(results["isolated_atoms_eV"])}')
     click.echo(
         f'{results["structures"]} structures, {results["columns"]} coefficients '
         f'({results["effective_degrees_of_freedom"]:.0f} effective, condition number '
@@ -189,19 +206,20 @@ def fit_potential(
     'evaluate-potential', cls=Command, example='ufpnmr evaluate-potential potential.h5 test.extxyz --json errors.json'
 )
 @click.argument('potential', type=INPUT, metavar='POT.h5')
-@click.argument('data', type=INPUT, metavar='DATA.extxyz')
+@click.argument('data', type=INPUT, metavar='DATA...', nargs=-1, required=True)
 @click.option(
     '--plot', type=OUTPUT, metavar='FIG.png', help='Draw predictions against labels: energies, forces by species.'
 )
+@label_options('energy', 'forces', 'stress')
 @json_option
-def evaluate_potential(potential, data, plot, json_path):
+def evaluate_potential(potential, data, plot, keys, json_path):
     """Errors of a potential on labelled structures, by species and by group too.
 
     Structures in which atoms come closer than any in training are listed: there the potential is a wall, not a fit.
     """
     check_outputs(plot, json_path)
     loaded = UltraFastPotential.load(potential)
-    dataset = read_dataset(data, _LABELS)
+    dataset = read_labelled(data, _LABELS, keys=keys)
     begin, begin_cpu = time.perf_counter(), time.process_time()
     predictions = predict([(loaded, dataset)])
     wall_s, cpu_s = time.perf_counter() - begin, time.process_time() - begin_cpu
@@ -229,7 +247,11 @@ def evaluate_potential(potential, data, plot, json_path):
 
         with whole_file(plot) as partial:
             parity_figure(predictions).savefig(partial, dpi=200)
+    warnings = evaluation_warnings(dataset, predictions)
+    if warnings:
+        results['label_warnings'] = warnings
     report(results, json_path)
+    warn(warnings)
     _print_errors(results, {'error': results})
     _print_contacts(results['closer_than_training'])
 

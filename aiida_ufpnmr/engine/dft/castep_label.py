@@ -10,7 +10,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from aiida_ufpnmr.engine.dataset import bare
-from aiida_ufpnmr.engine.dft.castep import CastepRun, Ions, require_labels
+from aiida_ufpnmr.engine.dft.castep import require_labels
+from aiida_ufpnmr.engine.dft.castep_configurations import Configuration, Ions
 from aiida_ufpnmr.engine.dft.castep_sites import check_cell, site_of_each_ion
 from aiida_ufpnmr.engine.dft.magres import Tensors
 
@@ -18,13 +19,13 @@ from aiida_ufpnmr.engine.dft.magres import Tensors
 def castep_label(
     structure: Atoms,
     species: Sequence[str],
-    run: CastepRun,
+    run: Configuration,
     tensors: Tensors | None = None,
     stress: bool = True,
     source: str = '.castep file',
     tensor_source: str = '.magres file',
 ) -> Atoms:
-    """The structure with the labels of one run, in the order of its sites.
+    """The structure with the labels of one configuration, in the order of its sites.
 
     Args:
         structure: what CASTEP was asked to compute.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from aiida_ufpnmr.engine.dft.castep import Ions
+from aiida_ufpnmr.engine.dft.castep_configurations import Ions
 from aiida_ufpnmr.engine.dft.refusals import WrongStructure
 
 #: How far (Å) an ion may lie from its site: far more than six printed digits leave out, far less than a bond.

@@ -12,12 +12,15 @@ import numpy as np
 from ase import Atoms
 
 from aiida_ufpnmr.engine.dataset import bare
+from aiida_ufpnmr.engine.dft.castep_sites import numbered
 from aiida_ufpnmr.engine.dft.refusals import MissingLabel, TruncatedOutput
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input, whole_file
 
 #: How files of this package say who wrote them.
 CODE = 'aiida-ufpnmr'
+#: How files of this format begin.
+MAGRES = '#$magres-abinitio-v'
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,14 @@ class Tensors:
     code: str | None
 
 
-def read_magres(path: str | os.PathLike) -> Atoms:
+def read_magres(path: str | os.PathLike, structure: Atoms | None = None) -> Atoms:
     """Read structure and EFG tensors.
 
     Contributions to the tensor (``efg_local``, ``efg_nonlocal``) are left out; ``efg`` is their sum already.
+
+    Args:
+        path: the file.
+        structure: stands for the block ``[atoms]`` where the file has none; its atoms in the order of the .cell file.
 
     Returns:
         atoms with ``arrays['efg']``, (n, 3, 3) in a.u., NaN for atoms that :func:`write_magres` had no tensor of, and
@@ -56,7 +63,7 @@ def read_magres(path: str | os.PathLike) -> Atoms:
             an :class:`InputError`.
     """
     path = check_input(path, '.magres file')
-    tensors = parse_magres(path.read_text(encoding='utf-8', errors='replace'), str(path))
+    tensors = parse_magres(path.read_text(encoding='utf-8', errors='replace'), str(path), structure)
     atoms = Atoms(tensors.symbols, tensors.positions, cell=tensors.cell, pbc=tensors.cell is not None)
     atoms.new_array('labels', np.array(tensors.labels))
     atoms.new_array('indices', np.array(tensors.numbers))
@@ -67,21 +74,32 @@ def read_magres(path: str | os.PathLike) -> Atoms:
     return atoms
 
 
-def parse_magres(text: str, source: str = '.magres file') -> Tensors:
+def parse_magres(text: str, source: str = '.magres file', structure: Atoms | None = None) -> Tensors:
     """EFG tensors in the text of a .magres file; ``source`` names it in messages.
+
+    Where the file has no block ``[atoms]``, ``structure`` stands for it.
 
     Raises:
         InputError: no magres file, no atoms in it, or a malformed line; of its kinds :class:`MissingLabel` where there
             are no tensors, or not of all atoms, and :class:`TruncatedOutput` where the file ends inside a block.
     """
-    if not text.startswith('#$magres-abinitio-v'):
+    if not text.startswith(MAGRES):
         raise InputError(f'{source}: cannot be read as .magres (its first line must be "#$magres-abinitio-v1.0")')
     blocks = _blocks(text, source)
     atom_lines = blocks.get('atoms', [])
     atoms = [_atom(number, words, source) for number, words in atom_lines if words[0] == 'atom']
-    if not atoms:
-        raise InputError(f'{source}: cannot be read as .magres (it holds no atoms)')
-    _require_unit(atom_lines, 'atom', 'Angstrom', source)
+    if atoms:
+        _require_unit(atom_lines, 'atom', 'Angstrom', source)
+        cell = _lattice(atom_lines, source)
+    elif structure is None:
+        raise InputError(
+            f'{source}: cannot be read as .magres (it holds no atoms, for want of a block [atoms]); give the file with '
+            'the structure with --structure'
+        )
+    else:
+        keys = numbered(structure.get_chemical_symbols())
+        atoms = [(name, name, number, list(place)) for (name, number), place in zip(keys, structure.positions)]
+        cell = structure.cell.array if structure.pbc.any() else None
     lines = blocks.get('magres', [])
     rows = [(number, words) for number, words in lines if words[0] == 'efg']
     if not rows:
@@ -95,7 +113,7 @@ def parse_magres(text: str, source: str = '.magres file') -> Tensors:
         symbols=symbols,
         labels=labels,
         numbers=numbers,
-        cell=_lattice(atom_lines, source),
+        cell=cell,
         positions=np.array(positions),
         efg=_tensors(rows, list(zip(labels, numbers)), source),
         code=code,

@@ -99,3 +99,15 @@ def get_isotope(name: str) -> Isotope:
         raise InputError(f'isotope {name!r}: give a moment in millibarn that is not 0, and a spin of 1, 1.5, 2, …')
     symbol = label if label[0].isdigit() else known.name
     return Isotope(':'.join([symbol, *own]), spin, moment)
+
+
+def isotope_of(species: str, name: str | None) -> Isotope:
+    """The isotope of an element that is called ``name``, or the one that stands for it.
+
+    Raises:
+        InputError: not in the table, or of another element.
+    """
+    isotope = get_isotope(name or species)
+    if isotope.element != species:
+        raise InputError(f'isotope {isotope.name} is none of {species}; choose one of it, or leave the setting out')
+    return isotope

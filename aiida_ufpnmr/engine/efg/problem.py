@@ -13,7 +13,7 @@ from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.efg.channels import represent
 from aiida_ufpnmr.engine.efg.design import Design
 from aiida_ufpnmr.engine.efg.environments import Environments, Representation
-from aiida_ufpnmr.engine.efg.isotopes import get_isotope
+from aiida_ufpnmr.engine.efg.isotopes import isotope_of
 from aiida_ufpnmr.engine.efg.labels import labelled_tensors
 from aiida_ufpnmr.engine.efg.model import EfgModel, baseline_components, expansion_of
 from aiida_ufpnmr.engine.efg.posterior import EfgPosterior
@@ -56,10 +56,7 @@ class EfgProblem:
         Raises:
             InputError: no labelled ion or none with a neighbour, labels that cannot be right, no quadrupolar isotope.
         """
-        nucleus = get_isotope(settings.isotope or species)
-        isotope = nucleus.name
-        if nucleus.element != species:
-            raise InputError(f'isotope {isotope} is none of {species}; choose one of it, or leave the setting out')
+        isotope = isotope_of(species, settings.isotope).name
         masks, tensors = labelled_tensors(dataset, species)
         if not sum(map(len, tensors)):
             raise InputError(f'{dataset.source}: no {species} atom with an EFG label; label some')

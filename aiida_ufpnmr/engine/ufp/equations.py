@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,6 +15,7 @@ from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, stress
 from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.basis import Basis
 from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
+from aiida_ufpnmr.engine.ufp.isolated import counts
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 
 T = TypeVar('T')
@@ -25,14 +26,19 @@ GPA = 1 / 160.21766208
 _BATCH = 2**24
 
 
-def reference_energies(dataset: Dataset, species: tuple[str, ...]) -> np.ndarray:
-    """(s,) least-norm energies of the species that best sum up to the labelled energies, eV.
+def reference_energies(dataset: Dataset, species: tuple[str, ...], isolated: Mapping[str, float] = {}) -> np.ndarray:
+    """(s,) energies of the species, eV: those of isolated atoms, and for others what best sums up to the labels.
 
     Compositions on one line leave some of them undetermined; the least norm then shares the energy out evenly.
     """
-    counts = np.array([[atoms.get_chemical_symbols().count(name) for name in species] for atoms in dataset], float)
+    number = counts(dataset, species)
     energies = np.array([energy(atoms) for atoms in dataset])
-    return np.linalg.lstsq(counts, energies, rcond=None)[0]
+    if not isolated:
+        return np.linalg.lstsq(number, energies, rcond=None)[0]
+    found = np.array([isolated.get(name, 0.0) for name in species])
+    others = np.array([name not in isolated for name in species])
+    found[others] = np.linalg.lstsq(number[:, others], energies - number @ found, rcond=None)[0]
+    return found
 
 
 def species_numbers(atoms: Atoms, species: tuple[str, ...]) -> np.ndarray:

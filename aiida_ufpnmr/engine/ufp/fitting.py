@@ -16,7 +16,8 @@ from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.calibration import Comparison, calibrate
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.environments import leverage_limit, mean_environments
-from aiida_ufpnmr.engine.ufp.metrics import potential_errors
+from aiida_ufpnmr.engine.ufp.label_checks import label_warnings
+from aiida_ufpnmr.engine.ufp.metrics import potential_errors, predict
 from aiida_ufpnmr.engine.ufp.posterior import Posterior
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.problem import Problem
@@ -126,7 +127,8 @@ def run_fit(
         method = f'{len(folds)}-fold cross-validation over {what}'
     else:
         method = 'none: a single group cannot be withheld; give --test'
-    train = potential_errors([(final, dataset)])
+    trained = predict([(final, dataset)])
+    train = trained.errors()
     rows = int(sum(3 * len(atoms) + 7 for atoms in dataset)) + (0 if problem.base is None else problem.base.rows)
 
     whitening = solution.whitening()
@@ -162,6 +164,7 @@ def run_fit(
             centre=posterior.centre,
             leverage_limit=posterior.leverage_limit,
         )
+    warnings = label_warnings(problem, trained, test)
     results = {
         **potential_errors(predictions),
         'train': train,
@@ -193,6 +196,8 @@ def run_fit(
         'settings': dataclasses.asdict(settings),
         'training_sha256': problem.sha256,
         'versions': versions(),
+        **({'label_warnings': warnings} if warnings else {}),
+        **({'isolated_atoms_eV': dict(problem.isolated)} if problem.isolated else {}),
         'timing': {'wall_s': time.perf_counter() - begin, 'cpu_s': time.process_time() - begin_cpu},
     }
     return Fit(final, results, saved)

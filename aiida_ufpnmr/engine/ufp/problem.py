@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sparse
@@ -20,12 +20,15 @@ from aiida_ufpnmr.engine.ufp.calibration import Comparison, real_errors
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.equations import EquationsBuilder, Rows, design_rows, reference_energies, species_numbers
 from aiida_ufpnmr.engine.ufp.features import N_LEADING
+from aiida_ufpnmr.engine.ufp.isolated import isolated_energies
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.repulsion import extend_wall
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 
 #: Intervals along a bond where the data may choose.
 _FEWEST_BONDS, _MOST_BONDS = 5, 8
+#: Inverse variance (eV⁻²) of a correction to the energy of an isolated atom: it is known.
+_STIFF = 1e10
 
 
 def closest_distances(dataset: Dataset, species: tuple[str, ...], cutoff: float) -> np.ndarray:
@@ -71,6 +74,15 @@ def choose_basis(dataset: Dataset, settings: PotentialSettings) -> tuple[Potenti
     return chosen
 
 
+def _with_fixed(penalty: sparse.csc_array, columns: Sequence[int]) -> sparse.csc_array:
+    """A penalty that keeps the coefficients of some columns at zero."""
+    if not columns:
+        return penalty
+    stiff = np.zeros(penalty.shape[0])
+    stiff[columns] = _STIFF
+    return (penalty + sparse.diags_array(stiff, format='csc')).tocsc()
+
+
 @dataclass(frozen=True)
 class Problem:
     """The linear least-squares problem of a data set: its basis, reference energies and penalty.
@@ -83,6 +95,7 @@ class Problem:
         settings: weights and penalties, with the resolution that was chosen.
         sha256: of everything that is fitted.
         base: equations of earlier data, to which this data set is added.
+        isolated: energies of isolated atoms (eV) by element, which are kept.
     """
 
     dataset: Dataset
@@ -92,6 +105,7 @@ class Problem:
     settings: PotentialSettings
     sha256: str
     base: SavedEquations | None = None
+    isolated: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, dataset: Dataset, settings: PotentialSettings) -> Problem:
@@ -103,13 +117,15 @@ class Problem:
         species = dataset.species
         settings.check_species(species)
         settings, basis = choose_basis(dataset, settings)
+        isolated = isolated_energies(dataset, settings.longest_cutoff(species))
         return cls(
             dataset=dataset,
             basis=basis,
-            one_body=reference_energies(dataset, species),
-            penalty=basis.penalty(settings),
+            one_body=reference_energies(dataset, species, isolated),
+            penalty=_with_fixed(basis.penalty(settings), [species.index(name) for name in isolated]),
             settings=settings,
             sha256=dataset.content_hash,
+            isolated=isolated,
         )
 
     @classmethod
