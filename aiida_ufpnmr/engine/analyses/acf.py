@@ -12,7 +12,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine.analyses.base import Result, Table, TensorSource, analysis
 from aiida_ufpnmr.engine.analyses.groups import first_sites, hopping_ions, starting_sites
-from aiida_ufpnmr.engine.nmr.observables import AcfSettings, Curve, correlation_functions
+from aiida_ufpnmr.engine.nmr.observables import AcfSettings, Curve, WeightedTime, correlation_functions
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.timeseries.decay import CONSTANT, DECAY
@@ -30,16 +30,6 @@ class AcfAnalysisSettings(AcfSettings):
 
     hopping: bool = setting(False, 'Also average over only the ions that hop, as "analyse hops" finds them.')
     by_site: bool = setting(False, 'Also average by the site at the start, as "analyse sites" finds them.')
-
-
-@dataclass(frozen=True)
-class DecayPart(Record):
-    """One of two decays."""
-
-    tau_ns: float = quantity('ns', 'decay time')
-    tau_ns_ci95: tuple[float, float] = quantity('ns', 'its 95 % interval')
-    weight: float = quantity('', 'its share of what decays')
-    weight_ci95: tuple[float, float] = quantity('', 'its 95 % interval')
 
 
 @dataclass(frozen=True)
@@ -72,17 +62,15 @@ class CurveResult(Record):
     time_to_1_over_e_ns: float = quantity('ns', 'lag at which 1/e of what decays is left, of no form', default=np.nan)
     time_to_1_over_e_ns_ci95: tuple[float, float] | None = quantity('ns', 'its 95 % interval', default=None)
     decays: int = quantity('', 'number of decays in the fit', default=0)
-    components: tuple[DecayPart, ...] = quantity('', 'fast and slow decay, where there are two', default=())
+    components: tuple[WeightedTime, ...] = quantity('', 'fast and slow decay, where there are two', default=())
     origins_share: float | None = quantity('', 'share of origins that belong to the group', default=None)
 
     @classmethod
     def of(cls, curve: Curve, results: dict) -> CurveResult:
-        """From a curve and the JSON-ready numbers of its decay."""
-        arrays = {name: getattr(curve, name) for name in ('label', 'c', 'band', 'per_ion')}
-        intervals = {name: tuple(v) for name, v in results.items() if name.endswith('_ci95') and v is not None}
-        parts = tuple(DecayPart(**{name: _tuple(v) for name, v in part.items()}) for part in results['components'])
-        lags = {'lag_ps': curve.lag, 'band_lag_ps': curve.band_lag, 'fit': curve.fit.curve(curve.lag)}
-        return cls(**{**results, **intervals, **arrays, **lags, 'components': parts})
+        """From a curve and the numbers of its decay."""
+        curves = {name: getattr(curve, name) for name in ('label', 'c', 'band', 'per_ion')}
+        curves |= {'lag_ps': curve.lag, 'band_lag_ps': curve.band_lag, 'fit': curve.fit.curve(curve.lag)}
+        return cls(**results, **curves)
 
     @classmethod
     def read_first(cls, group: h5py.Group) -> CurveResult:
@@ -98,7 +86,7 @@ class CurveResult(Record):
         if decays:
             found |= {'decay_rate_per_s_ci95': (1e9 / interval[1], 1e9 / interval[0]), 'tau_ns_ci95': interval}
         parts = tuple(
-            DecayPart(
+            WeightedTime(
                 tau_ns=1e-3 * float(there[f'{speed}_tau_ps']),
                 tau_ns_ci95=tuple((1e-3 * there[f'{speed}_tau_ps_ci95']).tolist()),
                 weight=float(there[f'{speed}_weight']),
@@ -144,10 +132,6 @@ class CurveResult(Record):
             share = 'share {:.2f} ({:.2f} to {:.2f}) of the decay'.format(part.weight, *part.weight_ci95)
             rows.append((f'  {speed}', f'{part.tau_ns:.4g}', interval, '', '', amplitude, share))
         return rows
-
-
-def _tuple(value):
-    return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -243,7 +227,7 @@ def acf(source: TensorSource, settings: AcfAnalysisSettings) -> AcfResult:
     start, names = first_sites(sites)
     own = {one.name for one in fields(AcfResult)} - {'observables', 'source', 'settings'}
     return AcfResult(
-        **{name: _tuple(value) for name, value in results.items() if name in own and name != 'decays_asked'},
+        **{name: value for name, value in results.items() if name in own and name != 'decays_asked'},
         ion_index=runs.index,
         observables={name: CurveResult.of(curve, results['observables'][name]) for name, curve in curves.items()},
         decays_asked=str(settings.decays),
@@ -314,7 +298,7 @@ def _words(curve: CurveResult, unit: str, factor: float) -> str:
     if curve.verdict != DECAY:
         bound = curve.tau_ns_lower_bound * scale
         return f'constant; τ above {bound:.3g} {unit}' if np.isfinite(bound) else 'constant'
-    parts: list[tuple[DecayPart | CurveResult, str]] = [(part, f', {part.weight:.0%}') for part in curve.components]
+    parts: list[tuple[WeightedTime | CurveResult, str]] = [(part, f', {part.weight:.0%}') for part in curve.components]
     lines = [
         f'τ = {one.tau_ns * scale:.3g} {unit} ({low * scale:.3g} to {high * scale:.3g}){share}'
         for one, share in parts or [(curve, '')]

@@ -369,7 +369,7 @@ def _members(group: Group, run: int, ions: slice) -> tuple[np.ndarray, np.ndarra
 
 
 def decay_results(fit: DecayFit) -> dict:
-    """A decay, fitted with lags in ps, as JSON-ready numbers."""
+    """A decay, fitted with lags in ps, by the names that results have."""
     found = fit.verdict == DECAY
     return {
         'verdict': fit.verdict,
@@ -378,7 +378,7 @@ def decay_results(fit: DecayFit) -> dict:
         'tau_ns_ci95': _ns(fit.tau_ci95) if found else None,
         'tau_ns_lower_bound': fit.tau_lower_bound * 1e-3,
         'decay_rate_per_s': 1e12 / fit.tau,
-        'decay_rate_per_s_ci95': [1e12 / tau for tau in reversed(fit.tau_ci95)] if found else None,
+        'decay_rate_per_s_ci95': tuple(1e12 / tau for tau in reversed(fit.tau_ci95)) if found else None,
         'gamma': fit.gamma,
         'plateau': fit.plateau,
         'amplitude': fit.amplitude,
@@ -391,20 +391,14 @@ def decay_results(fit: DecayFit) -> dict:
         'time_to_1_over_e_ns': fit.time_to_1_e * 1e-3,
         'time_to_1_over_e_ns_ci95': _ns(fit.time_to_1_e_ci95),
         'decays': max(1, len(fit.components)) if found else 0,
-        'components': [
-            {
-                'tau_ns': part.tau * 1e-3,
-                'tau_ns_ci95': _ns(part.tau_ci95),
-                'weight': part.weight,
-                'weight_ci95': part.weight_ci95,
-            }
-            for part in fit.components
-        ],
+        'components': tuple(
+            WeightedTime(part.tau * 1e-3, _ns(part.tau_ci95), part.weight, part.weight_ci95) for part in fit.components
+        ),
     }
 
 
-def _ns(times_ps: Sequence[float]) -> list[float]:
-    return [time * 1e-3 for time in times_ps]
+def _ns(limits_ps: tuple[float, float]) -> tuple[float, float]:
+    return limits_ps[0] * 1e-3, limits_ps[1] * 1e-3
 
 
 def _curve(label: str, sums: CorrelationSums, group: Group, step_ps: float, settings: AcfSettings) -> Curve:
