@@ -36,6 +36,7 @@ class Declaration:
         parse: turns what a user wrote into the value and raises :class:`ValueError` with a reason; for values that are
             more than numbers, words and flags.
         metavar: for the help of the command line.
+        flag: option of the command line, where it is not the name of the setting.
     """
 
     help: str
@@ -44,6 +45,7 @@ class Declaration:
     most: float | None = None
     parse: Callable[[Any], Any] | None = None
     metavar: str | None = None
+    flag: str | None = None
 
     def refusal(self, value: Any) -> str | None:
         """Reason why a value lies out of bounds; ``None`` where it does not."""

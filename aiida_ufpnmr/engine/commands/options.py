@@ -46,7 +46,7 @@ def settings_from_options(settings: type[Settings], values: dict[str, Any]) -> S
 
 
 def _option(name: str, kind: Any, declared: Declaration, default: Any) -> Callable:
-    names = ('--' + name.lower().replace('_', '-'), name)
+    names = (declared.flag or '--' + name.lower().replace('_', '-'), name)
     if kind is bool:
         return click.option(*names, is_flag=True, default=default, help=declared.help)
     many = typing.get_args(kind) if typing.get_origin(kind) is tuple else ()
