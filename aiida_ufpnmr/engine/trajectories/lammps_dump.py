@@ -42,7 +42,7 @@ def _frame(line: str, file: Any) -> Frame:
             n_atoms = int(file.readline())
         elif item[:2] == ['BOX', 'BOUNDS']:
             bounds, origin = _box(np.loadtxt(islice(file, 3), ndmin=2), item[2:])
-            pbc = np.array([word == 'pp' for word in item if len(word) == 2][:3] or [True] * 3)
+            pbc = np.array([word == 'pp' for word in item if set(word) <= set('pfsm')] or [True] * 3)
         else:  # UNITS, TIME, LABELS
             value = file.readline().split()
             if item[0] == 'UNITS' and value[0] not in ('metal', 'real'):
