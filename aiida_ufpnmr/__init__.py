@@ -27,6 +27,8 @@ _NAMES = {
     'UltraFastCalculator': 'ufp',
     'EfgModel': 'efg',
     'Trajectory': 'trajectories.trajectory',
+    'convert_trajectory': 'trajectories.convert',
+    'ReadingSettings': 'trajectories.frames',
     'InputError': 'errors',
 }
 #: What a name is called in its module, where that is another.

@@ -11,6 +11,8 @@ from aiida_ufpnmr.calculations.base import UfpnmrCalculation, optional
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
+from aiida_ufpnmr.engine.commands.options import option_names
+from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 
 SOURCES = ('structure', 'dataset', 'trajectory')
 
@@ -26,7 +28,8 @@ class PredictEfgCalculation(UfpnmrCalculation):
 
     ENTRY_POINT = 'ufpnmr.predict_efg'
     COMMAND = 'predict-efg'
-    NO_PARAMETERS = ('timestep', 'cores', 'restart')
+    #: What files of other programs do not say: trajectories in the database do.
+    NO_PARAMETERS = (*option_names(ReadingSettings), 'cores', 'restart')
     OUTPUT_FILE = 'prediction.extxyz'
     #: A trajectory of tensors is written instead where a trajectory was given.
     TRAJECTORY_FILE = 'prediction.h5'

@@ -12,7 +12,9 @@ from ase import Atoms
 
 from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.calculations.analyse import ANALYSES, options_of
+from aiida_ufpnmr.engine.commands.options import option_names as reading_options
 from aiida_ufpnmr.engine.main import ufpnmr
+from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 from aiida_ufpnmr.workflows.supercell import repetitions
 
 CALCULATIONS = [
@@ -37,8 +39,15 @@ NO_PHYSICS = {
     'save_equations', 'add_to', 'engine', 'cores', 'python', 'from_checkpoint',
 }  # fmt: skip
 
+#: Options that say what files of other programs do not; trajectories in the database are those of this package.
+FOREIGN = set(reading_options(ReadingSettings))
+
 #: Options that mean nothing to the way in which a calculation uses its command.
-UNUSED = {'ufpnmr.predict_efg': {'timestep'}, 'ufpnmr.md': {'replicas', 'jobs', 'overwrite', 'max_wall_time'}}
+UNUSED = {
+    'ufpnmr.predict_efg': FOREIGN,
+    'ufpnmr.acf': FOREIGN,
+    'ufpnmr.md': {'replicas', 'jobs', 'overwrite', 'max_wall_time'},
+}
 
 
 def option_names(command: click.Command) -> set[str]:
@@ -59,7 +68,7 @@ def test_every_option_that_changes_a_number_is_an_input(name):
 def test_every_option_of_an_analysis_is_an_input(analysis):
     group = ufpnmr.get_command(click.Context(ufpnmr), 'analyse')
     command = group.get_command(click.Context(group), analysis)
-    assert option_names(command) - NO_PHYSICS == {name.lower() for name in options_of(analysis)}
+    assert option_names(command) - NO_PHYSICS - FOREIGN == {name.lower() for name in options_of(analysis)}
 
 
 def ports(namespace, path=''):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import numba
 import numpy as np
 
 from aiida_ufpnmr.engine import compiled
+from aiida_ufpnmr.engine.commands.convert_trajectory import reading_of, reading_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
     OUTPUT,
-    POSITIVE,
     Command,
     Count,
     check_outputs,
@@ -45,9 +46,14 @@ from aiida_ufpnmr.engine.hdf5 import content_hash, versions
 from aiida_ufpnmr.engine.md.replicas import available_cores
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.settings import read_settings
+from aiida_ufpnmr.engine.trajectories.convert import own_files
+from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 from aiida_ufpnmr.engine.trajectories.h5md import POSITION
+from aiida_ufpnmr.engine.trajectories.readers import reader_of
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
+#: Suffixes of trajectories of this package.
+_H5MD_SUFFIXES = ('.h5', '.h5md', '.hdf5')
 #: Rows of the table: key, what to call it, how to print it.
 _ROWS = (
     ('omega_q_mae_khz', 'omega_Q, MAE (kHz)', '.2f'),
@@ -376,13 +382,7 @@ def _predict_along(model, trajectory, output, identity: str, errors_every: int, 
     metavar='OUT',
     help='Tensors as .h5 (H5MD), .extxyz (column efg) or .magres (one structure), by suffix.',
 )
-@click.option(
-    '--timestep',
-    'timestep_fs',
-    type=POSITIVE,
-    metavar='FS',
-    help='Time between two structures in fs, for .h5 from a file that holds no times.',
-)
+@reading_options
 @click.option(
     '--uncertainty-every',
     'errors_every',
@@ -398,15 +398,15 @@ def predict_efg(
     model_path: Path,
     structures_path: Path,
     output: Path,
-    timestep_fs: float | None,
     errors_every: int | None,
     threads: int | None,
     restart: bool,
     json_path: Path | None,
+    **options: Any,
 ):
-    """Predict EFG tensors for structures (any file that ASE reads) or along an H5MD trajectory (.h5).
+    """Predict EFG tensors for structures (any file that ASE reads) or along a trajectory, also of another program.
 
-    A trajectory may be longer than memory: it is read and written in pieces.
+    A trajectory may be longer than memory: it is read and written in pieces. XYZ files hold structures.
     """
     if output.suffix not in ('.h5', '.extxyz', '.magres'):
         raise InputError(f'{output}: unknown suffix; give .h5, .extxyz or .magres')
@@ -418,17 +418,20 @@ def predict_efg(
         raise InputError(
             f'{model_path}: holds no posterior, so its errors are not known; fit it again without --no-posterior'
         )
-    along = structures_path.suffix in ('.h5', '.h5md', '.hdf5') and output.suffix == '.h5'
+    reading = reading_of(options)
+    is_trajectory = structures_path.suffix in _H5MD_SUFFIXES or _is_foreign_trajectory(structures_path, reading)
+    along = is_trajectory and output.suffix == '.h5'
     if not along and (restart or threads):
         raise InputError(
-            f'{structures_path} to {output}: --restart and --threads are for H5MD '
-            'trajectories that are written to .h5; '
+            f'{structures_path} to {output}: --restart and --threads are for trajectories that are written to .h5; '
             'leave them out'
         )
     threads = threads or min(available_cores(), numba.config.NUMBA_NUM_THREADS)
     began, cpu_began = time.perf_counter(), time.process_time()
-    if structures_path.suffix in ('.h5', '.h5md', '.hdf5'):
-        with Trajectory(structures_path) as trajectory:
+    if is_trajectory:
+        with own_files([structures_path], reading) as ((own,), lines), Trajectory(own) as trajectory:
+            for line in lines:
+                click.echo(line, err=True)
             _check_trajectory(model, trajectory)
             if along:
                 identity = identity_of(content_hash(model_path), trajectory, errors_every)
@@ -436,8 +439,9 @@ def predict_efg(
             else:
                 _check_single(output, trajectory.n_frames, structures_path)
                 structures = [trajectory.atoms(frame) for frame in range(trajectory.n_frames)]
-                summary = _predict_structures(model, structures, output, timestep_fs, structures_path, errors_every > 0)
+                summary = _predict_structures(model, structures, output, None, structures_path, errors_every > 0)
     else:
+        _refuse_reading(structures_path, reading)
         extended = structures_path.suffix in ('.xyz', '.extxyz')
         structures = list(read_dataset(structures_path)) if extended else read_structures(structures_path)
         _check_single(output, len(structures), structures_path)
@@ -446,7 +450,8 @@ def predict_efg(
                 raise InputError(
                     f'{structures_path}, structure {number}: holds no {model.species}, whose EFG the model predicts'
                 )
-        summary = _predict_structures(model, structures, output, timestep_fs, structures_path, errors_every > 0)
+        spacing_fs = reading.timestep_fs and reading.timestep_fs * (reading.every or 1)
+        summary = _predict_structures(model, structures, output, spacing_fs, structures_path, errors_every > 0)
     wall = time.perf_counter() - began
     results = {
         'species': model.species,
@@ -472,6 +477,19 @@ def predict_efg(
         rows.append(['expected error of omega_Q (kHz)', f'{results["omega_q_error_expected_khz"]:.1f}'])
     print_table(rows)
     _print_grades(results)
+
+
+def _is_foreign_trajectory(path: Path, reading: ReadingSettings) -> bool:
+    """Whether a file of another program is read as a trajectory; what ASE reads are structures, if no time is given."""
+    name = path.name.lower()
+    structures = name.endswith(('.xyz', '.extxyz', '.traj', '.json')) or ('xdatcar' in name and not reading.timestep_fs)
+    return not structures and reader_of(path) is not None
+
+
+def _refuse_reading(path: Path, reading: ReadingSettings) -> None:
+    unused = [name for name in reading.given if name not in ('timestep_fs', 'every')]
+    if unused:
+        raise InputError(f'{path}: is read as structures, which {unused[0]} says nothing about; leave it out')
 
 
 def _check_trajectory(model: EfgModel, trajectory: Trajectory) -> None:

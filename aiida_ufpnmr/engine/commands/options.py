@@ -37,6 +37,11 @@ def options_of(settings: type[Settings]) -> list[Callable]:
     return [_option(name, kind, declared, defaults[name]) for name, kind, declared in declarations(settings)]
 
 
+def option_names(settings: type[Settings]) -> tuple[str, ...]:
+    """Names of the options for the settings, with underscores for hyphens."""
+    return tuple(_flag(name, declared)[2:].replace('-', '_') for name, _, declared in declarations(settings))
+
+
 def settings_from_options(settings: type[Settings], values: dict[str, Any]) -> Settings:
     """The settings that the options give; :class:`click.UsageError` where they do not go together."""
     try:
@@ -45,8 +50,12 @@ def settings_from_options(settings: type[Settings], values: dict[str, Any]) -> S
         raise click.UsageError(str(error)) from error
 
 
+def _flag(name: str, declared: Declaration) -> str:
+    return declared.flag or '--' + name.lower().replace('_', '-')
+
+
 def _option(name: str, kind: Any, declared: Declaration, default: Any) -> Callable:
-    names = (declared.flag or '--' + name.lower().replace('_', '-'), name)
+    names = (_flag(name, declared), name)
     if kind is bool:
         return click.option(*names, is_flag=True, default=default, help=declared.help)
     many = typing.get_args(kind) if typing.get_origin(kind) is tuple else ()
