@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import tracemalloc
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -19,7 +20,10 @@ from aiida_ufpnmr.engine.analyses import get_analysis
 from aiida_ufpnmr.engine.commands.analyse import analyse
 from aiida_ufpnmr.engine.commands.convert_trajectory import convert_trajectory as command
 from aiida_ufpnmr.engine.commands.shared import run as run_group
+from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.main import ufpnmr
+from aiida_ufpnmr.engine.notebook import fit_efg
 from aiida_ufpnmr.engine.trajectories.convert import convert_trajectory, own_files
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, TrajectoryWriter
@@ -94,6 +98,28 @@ def xdatcar(frames):
         rows.append(f'Direct configuration= {number:5d}')
         rows += [' '.join(f'{x:.8f}' for x in row) for row in wrapped(positions) @ np.linalg.inv(CELL)]
     return '\n'.join(rows) + '\n'
+
+
+def write_cp2k(frames, folder):
+    """Positions, and cells in a file of their own."""
+    rows, cells = [], ['# Step Time [fs] Ax Ay Az Bx By Bz Cx Cy Cz Volume']
+    for number, positions in enumerate(frames):
+        step = EVERY * number
+        rows += [str(len(SYMBOLS)), f' i = {step:8d}, time = {step * TIMESTEP_FS:12.3f}, E =   -1113.5']
+        rows += [f'{s} {x:.8f} {y:.8f} {z:.8f}' for s, (x, y, z) in zip(SYMBOLS, positions)]
+        cells.append(f'{step} {step * TIMESTEP_FS} ' + ' '.join(f'{x:.8f}' for x in CELL.ravel()) + ' 720.0')
+    (folder / 'run-pos-1.xyz').write_text('\n'.join(rows) + '\n')
+    (folder / 'run-1.cell').write_text('\n'.join(cells) + '\n')
+
+
+def write_gro(frames, path):
+    """A structure of GROMACS with names such as LI1."""
+    universe = MDAnalysis.Universe.empty(len(SYMBOLS), n_residues=1, atom_resindex=[0] * 14, trajectory=True)
+    names = {'names': [f'{symbol.upper()}{n}' for n, symbol in enumerate(SYMBOLS)], 'resnames': ['X'], 'resids': [1]}
+    for name, values in names.items():
+        universe.add_TopologyAttr(name, values)
+    universe.atoms.positions, universe.dimensions = frames[0], Atoms(cell=CELL).cell.cellpar()
+    universe.atoms.write(str(path))
 
 
 def structures(frames):
@@ -475,16 +501,11 @@ def test_efg_tensors_in_extended_xyz_are_correlated(walk, tmp_path, monkeypatch,
 
 
 def test_cp2k_gives_times_in_the_comment_and_cells_beside(walk, tmp_path):
-    rows, cells = [], ['# Step Time [fs] Ax Ay Az Bx By Bz Cx Cy Cz Volume']
-    for number, positions in enumerate(walk):
-        step = EVERY * number
-        rows += [str(len(SYMBOLS)), f' i = {step:8d}, time = {step * TIMESTEP_FS:12.3f}, E =   -1113.5']
-        rows += [f'{s} {x:.8f} {y:.8f} {z:.8f}' for s, (x, y, z) in zip(SYMBOLS, positions)]
-        cells.append(f'{step} {step * TIMESTEP_FS} ' + ' '.join(f'{x:.8f}' for x in CELL.ravel()) + ' 720.0')
-    (tmp_path / 'run-pos-1.xyz').write_text('\n'.join(rows) + '\n')
+    write_cp2k(walk, tmp_path)
+    (tmp_path / 'run-1.cell').rename(tmp_path / 'kept')
     with pytest.raises(InputError, match='run-pos-1.xyz, frame 0: holds no cell; give --cell'):
         convert_trajectory([tmp_path / 'run-pos-1.xyz'], tmp_path / 'read.h5')
-    (tmp_path / 'run-1.cell').write_text('\n'.join(cells) + '\n')
+    (tmp_path / 'kept').rename(tmp_path / 'run-1.cell')
     convert_trajectory([tmp_path / 'run-pos-1.xyz'], tmp_path / 'read.h5')
     with Trajectory(tmp_path / 'read.h5') as found:
         np.testing.assert_allclose(found.positions(), walk, atol=1e-5)
@@ -494,11 +515,7 @@ def test_cp2k_gives_times_in_the_comment_and_cells_beside(walk, tmp_path):
 
 def test_gro_files_and_names_say_which_atoms_there_are(walk, tmp_path):
     path, _ = written('xtc', walk, tmp_path)
-    universe = MDAnalysis.Universe.empty(len(SYMBOLS), n_residues=1, atom_resindex=[0] * 14, trajectory=True)
-    for name, values in (('names', [f'{s.upper()}{n}' for n, s in enumerate(SYMBOLS)]), ('resnames', ['X'])):
-        universe.add_TopologyAttr(name, values)
-    universe.atoms.positions, universe.dimensions = walk[0], Atoms(cell=CELL).cell.cellpar()
-    universe.atoms.write(str(tmp_path / 'run.gro'))
+    write_gro(walk, tmp_path / 'run.gro')
     found = convert_trajectory([path], tmp_path / 'read.h5', ReadingSettings(topology=str(tmp_path / 'run.gro')))
     assert list(found.atoms.symbols) == SYMBOLS
 
@@ -573,3 +590,23 @@ def test_arrays_and_displacements_of_sodium_thiophosphate_are_read(tmp_path):
     with Trajectory(tmp_path / 'b.h5') as run:
         np.testing.assert_allclose(run.positions() - run.positions(0, 1), displacements.swapaxes(0, 1), atol=1e-5)
         np.testing.assert_array_equal(run.time_fs, 20.0 * np.arange(100))
+
+
+def test_the_commands_of_the_how_to_page_work(walk, tmp_path, monkeypatch, capsys, example_data):
+    page = Path(__file__).parents[2] / 'docs' / 'source' / 'howto' / 'other_trajectories.rst'
+    commands = [line.split() for line in page.read_text().splitlines() if line.startswith('   ufpnmr ')]
+    assert len(commands) == 11
+    monkeypatch.chdir(tmp_path)
+    for kind in ('lammpstrj', 'xtc', 'xdatcar', 'dcd'):
+        written(kind, walk, tmp_path)
+    write('run.data', structures(walk[:1])[0], format='lammps-data', masses=True, specorder=['Li', 'S'])
+    write_gro(walk, tmp_path / 'run.gro')
+    write_cp2k(walk, tmp_path)
+    text = Path('run.lammpstrj').read_text()
+    Path('cut.lammpstrj').write_text(text[:-300])
+    lammps_dump(tmp_path / 'part-1.lammpstrj', walk[:90], steps=EVERY * np.arange(90))
+    lammps_dump(tmp_path / 'part-2.lammpstrj', walk[85:], steps=EVERY * np.arange(85, FRAMES))
+    fit_efg(read_dataset(example_data).subset(range(0, 73, 12)), species='Li').save('efg-model.h5')
+    for command_line in commands:
+        status, out, err = run(monkeypatch, capsys, ufpnmr, *command_line[1:])
+        assert status == 0 and out, (command_line, err)
