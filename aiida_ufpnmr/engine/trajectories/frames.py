@@ -96,6 +96,11 @@ class ReadingSettings(Settings):
         return [name for name, value in vars(self).items() if value != getattr(type(self), name)]
 
 
+def shortest(number: Any) -> float:
+    """The shortest decimal number that one with 32 bits stands for; others as they are."""
+    return float(str(number)) if np.asarray(number).dtype == np.float32 else float(number)
+
+
 def open_text(path: Path) -> io.TextIOBase:
     """Open a text file for reading, compressed by gzip, bzip2 or xz or not."""
     return _OPENERS.get(path.suffix.lower(), open)(path, 'rt', encoding='utf-8')

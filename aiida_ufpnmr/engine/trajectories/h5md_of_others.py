@@ -17,11 +17,7 @@ import numpy as np
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import RECORD, open_hdf5
 from aiida_ufpnmr.engine.trajectories.frames import Frame, ReadingSettings
-
-_ANGSTROM = {'angstrom': 1.0, 'angstroms': 1.0, 'ang': 1.0, 'a': 1.0, 'å': 1.0, 'nm': 10.0, 'nanometer': 10.0,
-             'pm': 0.01, 'bohr': 0.529177210903, 'm': 1e10}  # fmt: skip
-_FEMTOSECONDS = {'fs': 1.0, 'femtosecond': 1.0, 'ps': 1e3, 'picosecond': 1e3, 'ns': 1e6, 'nanosecond': 1e6,
-                 'us': 1e9, 's': 1e15, 'as': 1e-3}  # fmt: skip
+from aiida_ufpnmr.engine.trajectories.units import ANGSTROM, FEMTOSECONDS
 
 
 def is_of_others(path: str | os.PathLike) -> bool:
@@ -102,13 +98,13 @@ def _unit(item: Any) -> str:
 
 def _length_unit(value: h5py.Dataset, path: Path, settings: ReadingSettings) -> float:
     unit = _unit(value) or settings.length_unit.lower()
-    if unit not in _ANGSTROM:
+    if unit not in ANGSTROM:
         raise InputError(
             f'{path}: states positions in {unit!r}, which is no known length; write them in Angstrom'
             if unit
             else f'{path}: states no unit of positions; give --length-unit'
         )
-    return _ANGSTROM[unit]
+    return ANGSTROM[unit]
 
 
 def _clock(position: h5py.Group, path: Path) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -116,11 +112,11 @@ def _clock(position: h5py.Group, path: Path) -> tuple[np.ndarray | None, np.ndar
     steps, times = (_increasing(position, name, path) for name in ('step', 'time'))
     if times is None or not (unit := _unit(position['time'])):
         return steps, None
-    if unit not in _FEMTOSECONDS:
+    if unit not in FEMTOSECONDS:
         raise InputError(f'{path}: states times in {unit!r}, which is no known time; write them in fs')
     if times.dtype == np.float32:  # the shortest decimal numbers that these stand for
         times = times.astype(str)
-    return steps, times.astype(float) * _FEMTOSECONDS[unit]
+    return steps, times.astype(float) * FEMTOSECONDS[unit]
 
 
 def _increasing(position: h5py.Group, name: str, path: Path) -> np.ndarray | None:
@@ -144,7 +140,7 @@ def _box(group: h5py.Group, to_angstrom: float, path: Path) -> tuple[Callable[[i
     fixed = not isinstance(edges, h5py.Group)
     if not fixed and len(value) not in (1, n_frames):
         raise InputError(f'{path}: has {len(value)} boxes and {n_frames} frames; make it again')
-    factor = _ANGSTROM.get(_unit(value), to_angstrom)
+    factor = ANGSTROM.get(_unit(value), to_angstrom)
     boundary = np.array([_text(word) == 'periodic' for word in np.ravel(box.attrs.get('boundary', 'periodic'))])
 
     def cell(number: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Trajectories and topologies that MDAnalysis reads: DCD, XTC, TRR, NetCDF, and what names their atoms."""
+"""Trajectories and topologies that MDAnalysis reads: DCD, XTC, TRR, and what names their atoms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.trajectories.frames import Frame, ReadingSettings, cell_of
+from aiida_ufpnmr.engine.trajectories.frames import Frame, ReadingSettings, cell_of, shortest
 
 _ANGSTROM_PER_NM = 10.0
 
@@ -21,15 +21,15 @@ def read_dcd(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
 
     Its times are in a unit that depends on the program that wrote them, so only the numbers of its steps are used.
     """
+    with _module('MDAnalysis.lib.formats.libdcd', path).DCDFile(str(path)) as file:
+        first, every = file.header['istart'], file.header['nsavc']
+        left_over = (path.stat().st_size - file._header_size - file._firstframesize) % file._framesize
     with _opened('MDAnalysis.coordinates.DCD', 'DCDReader', path) as reader:
-        header, file = reader._file.header, reader._file
-        first, every = header['istart'], header['nsavc']
         for number, frame in enumerate(reader):
-            step = first + number * every if every > 1 else None
-            yield Frame(frame.positions.astype(float), _cell(frame.dimensions), step=step)
-        # the reader passes over a frame that is cut off
-        if (path.stat().st_size - file._header_size - file._firstframesize) % file._framesize:
-            raise EOFError('ends within a frame')
+            cell = cell_of(frame.dimensions) if frame.dimensions is not None else None
+            yield Frame(frame.positions.astype(float), cell, step=first + number * every if every > 1 else None)
+    if left_over:  # which the reader passes over
+        raise EOFError('ends within a frame')
 
 
 def read_gromacs(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
@@ -43,16 +43,8 @@ def read_gromacs(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
                     frame.x.astype(float) * _ANGSTROM_PER_NM,
                     box if box.any() else None,
                     step=int(frame.step),
-                    time_fs=_picoseconds(frame.time),
+                    time_fs=1000 * shortest(np.float32(frame.time)),
                 )
-
-
-def read_netcdf(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
-    """Frames of a NetCDF file in the convention of AMBER."""
-    with _opened('MDAnalysis.coordinates.TRJ', 'NCDFReader', path) as reader:
-        for frame in reader:
-            time_fs = _picoseconds(frame.time) if reader.has_time else None
-            yield Frame(frame.positions.astype(float), _cell(frame.dimensions), time_fs=time_fs)
 
 
 def read_topology(path: Path) -> Frame:
@@ -61,7 +53,8 @@ def read_topology(path: Path) -> Frame:
     atoms = universe.atoms
     positions, cell = np.full((len(atoms), 3), np.nan), None
     if getattr(universe, '_trajectory', None) is not None:
-        positions, cell = atoms.positions.astype(float), _cell(universe.dimensions)
+        positions = atoms.positions.astype(float)
+        cell = cell_of(universe.dimensions) if universe.dimensions is not None else None
     masses = np.asarray(atoms.masses, float) if hasattr(atoms, 'masses') else None
     return Frame(positions, cell, labels=atoms.names.astype(str), masses=masses)
 
@@ -81,12 +74,3 @@ def _opened(module: str, name: str, path: Path, **keywords: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         return reader(str(path), **keywords)
-
-
-def _cell(dimensions: np.ndarray | None) -> np.ndarray | None:
-    return cell_of(dimensions) if dimensions is not None and np.prod(dimensions[:3]) > 0 else None
-
-
-def _picoseconds(time_ps: float) -> float:
-    """Time in fs of one in ps with 32 bits, as the shortest decimal number that it stands for."""
-    return float(str(np.float32(time_ps))) * 1000

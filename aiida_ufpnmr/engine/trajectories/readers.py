@@ -12,13 +12,13 @@ import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
-from aiida_ufpnmr.engine.trajectories.array_files import read_npy, read_pymatgen
+from aiida_ufpnmr.engine.trajectories.array_files import read_netcdf, read_npy, read_pymatgen
 from aiida_ufpnmr.engine.trajectories.ase_files import read_traj, read_xyz
 from aiida_ufpnmr.engine.trajectories.elements import topology
 from aiida_ufpnmr.engine.trajectories.frames import Frame, Reader, ReadingSettings
 from aiida_ufpnmr.engine.trajectories.h5md_of_others import is_of_others, read_h5md
 from aiida_ufpnmr.engine.trajectories.lammps_dump import read_lammps_dump
-from aiida_ufpnmr.engine.trajectories.mdanalysis import read_dcd, read_gromacs, read_netcdf
+from aiida_ufpnmr.engine.trajectories.mdanalysis import read_dcd, read_gromacs
 from aiida_ufpnmr.engine.trajectories.xdatcar import read_xdatcar
 
 _COMPRESSED = r'(\.(gz|bz2|xz))?'
