@@ -245,6 +245,21 @@ def test_frames_out_of_order_and_runs_that_begin_anew_are_refused(steps, walk, t
         convert_trajectory([path], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2, elements='Li,S'))
 
 
+@pytest.mark.parametrize(
+    ('columns', 'types', 'atoms', 'match'),
+    [
+        ('id type x y z', None, 13, 'has 13 atoms, the first frame has 14'),
+        ('id type x y z', [2] * 6 + [1] * 8, 14, 'its atoms are other elements than in the first frame'),
+        ('id type xu yu zu', None, 14, 'its positions are unwrapped and those of the first frame are not'),
+    ],
+)
+def test_parts_of_other_runs_are_refused(columns, types, atoms, match, walk, tmp_path):
+    first = lammps_dump(tmp_path / 'a.dump', walk[:5])
+    second = lammps_dump(tmp_path / 'b.dump', walk[5:9, :atoms], columns, EVERY * np.arange(5, 9), types)
+    with pytest.raises(InputError, match=f'b.dump, frame 0: {match}'):
+        convert_trajectory([first, second], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2, elements='Li,S'))
+
+
 def test_a_frame_that_stands_twice_at_the_seam_of_files_without_times_counts_once(walk, tmp_path):
     for name, part in (('XDATCAR-1', walk[:30]), ('XDATCAR-2', walk[29:])):
         (tmp_path / name).write_text(xdatcar(part))
@@ -393,11 +408,11 @@ def damaged(kind, walk, folder):
         frames[6].symbols[2] = 'Na'
         path = folder / 'run.extxyz'
         write(path, frames)
-        return path, 'frame 6: its atoms are other elements than in frame 0'
+        return path, 'frame 6: its atoms are other elements than in the first frame'
     if kind == 'fewer atoms':
         path = folder / 'run.extxyz'
         write(path, [*frames[:6], frames[6][:-1]])
-        return path, 'frame 6: has 13 atoms, frame 0 has 14'
+        return path, 'frame 6: has 13 atoms, the first frame has 14'
     if kind in ('cut dcd', 'cut xtc', 'cut extxyz', 'cut xdatcar', 'cut traj', 'cut nc'):
         path, _ = written(kind[4:], walk[:20], folder)
         content = path.read_bytes()

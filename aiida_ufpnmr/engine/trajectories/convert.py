@@ -71,11 +71,12 @@ def convert_trajectory(
     output = check_output(output)
     files = _in_order([check_input(path, 'trajectory') for path in inputs], settings)
     run: _Run | None = None
+    first: Frame | None = None
     with whole_file(output) as partial, progress(None, 'trajectory', 'frame') as bar:
         try:
             for file in files:
-                for number, frame in enumerate(read_frames(file, settings)):
-                    where = f'{file}, frame {number}'
+                for number, frame in enumerate(read_frames(file, settings, first)):
+                    where, first = f'{file}, frame {number}', first or frame
                     run = run or _Run(partial, frame, where, settings, storage)
                     run.add(frame, where)
                     bar.update()

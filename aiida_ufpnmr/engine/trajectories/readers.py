@@ -49,8 +49,13 @@ def reader_of(path: str | os.PathLike) -> Reader | None:
     return read_h5md if is_of_others(path) else None
 
 
-def read_frames(path: str | os.PathLike, settings: ReadingSettings = ReadingSettings()) -> Iterator[Frame]:
+def read_frames(
+    path: str | os.PathLike, settings: ReadingSettings = ReadingSettings(), first: Frame | None = None
+) -> Iterator[Frame]:
     """Frames of a file of another program, one after the other, each checked, with the cell of the settings if needed.
+
+    Args:
+        first: the first frame of the run, where that lies in another file.
 
     Raises:
         InputError: no format that is read, or a frame that cannot be used; the message names it.
@@ -59,7 +64,7 @@ def read_frames(path: str | os.PathLike, settings: ReadingSettings = ReadingSett
     reader = reader_of(path)
     if reader is None:
         raise InputError(f'{path}: no trajectory of another program that is read by its name: {FORMATS}')
-    frames, first, number = reader(path, settings), None, 0
+    frames, number = reader(path, settings), 0
     while settings.frames is None or number < settings.frames:
         try:
             frame = next(frames, None)
@@ -76,7 +81,7 @@ def read_frames(path: str | os.PathLike, settings: ReadingSettings = ReadingSett
         first = first or frame
         yield frame
         number += 1
-    if first is None:
+    if not number:
         raise InputError(f'{path}: holds no frame; write the file again')
 
 
@@ -95,7 +100,7 @@ def _check(frame: Frame, first: Frame) -> None:
     """Refuse a frame that is not finite, or not of the same atoms as the first."""
     if len(frame.positions) != len(first.positions):
         raise InputError(
-            f'has {len(frame.positions)} atoms, frame 0 has {len(first.positions)}; give frames of one run'
+            f'has {len(frame.positions)} atoms, the first frame has {len(first.positions)}; give frames of one run'
         )
     if not len(frame.positions):
         raise InputError('has no atoms; write the file again')
@@ -105,4 +110,10 @@ def _check(frame: Frame, first: Frame) -> None:
     if not np.isfinite(cell).all() or abs(np.linalg.det(cell)) < 1e-6:
         raise InputError('its cell is flat, NaN or infinite; give --cell, or write the file again')
     if frame.labels is not first.labels and not np.array_equal(np.asarray(frame.labels), np.asarray(first.labels)):
-        raise InputError('its atoms are other elements than in frame 0, or in another order; give frames of one run')
+        raise InputError(
+            'its atoms are other elements than in the first frame, or in another order; give frames of one run'
+        )
+    if frame.unwrapped != first.unwrapped:
+        raise InputError(
+            'its positions are unwrapped and those of the first frame are not, or the reverse; give one kind'
+        )
