@@ -196,6 +196,20 @@ def test_a_dump_is_read_with_any_columns_of_positions(columns, atol, walk, tmp_p
         np.testing.assert_allclose(found.positions() - found.positions(0, 1), walk - walk[0], atol=atol)
 
 
+@pytest.mark.parametrize(('written', 'elements'), [('C', 'Li,S'), ('Na', 'Li,S')])
+def test_types_are_named_by_the_user_also_where_a_dump_names_elements(written, elements, walk, tmp_path):
+    path = lammps_dump(tmp_path / 'a.dump', walk[:5], 'id type element x y z')
+    text = path.read_text()
+    for symbol in ('Li', 'S'):
+        text = text.replace(f' {symbol} ', f' {written} ')
+    path.write_text(text)
+    found = convert_trajectory([path], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2, elements=elements))
+    assert list(found.atoms.symbols) == SYMBOLS
+    if written == 'C':  # what LAMMPS writes for types that nobody named
+        with pytest.raises(InputError, match='which elements 1, 2 are is not known'):
+            convert_trajectory([path], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2))
+
+
 def test_cells_that_change_are_unwrapped_in_fractional_coordinates(walk, tmp_path):
     fractional = walk @ np.linalg.inv(CELL)
     cells = CELL * (1 + 0.05 * np.sin(np.arange(FRAMES) / 5))[:, None, None]
@@ -258,6 +272,14 @@ def test_parts_of_other_runs_are_refused(columns, types, atoms, match, walk, tmp
     second = lammps_dump(tmp_path / 'b.dump', walk[5:9, :atoms], columns, EVERY * np.arange(5, 9), types)
     with pytest.raises(InputError, match=f'b.dump, frame 0: {match}'):
         convert_trajectory([first, second], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2, elements='Li,S'))
+
+
+def test_an_xdatcar_of_constant_pressure_or_without_a_title_is_read(walk, tmp_path):
+    parts = [xdatcar(walk[n : n + 1]).replace('Li8 S6', ' ' * n, 1) for n in range(4)]
+    (tmp_path / 'XDATCAR').write_text(''.join(parts) + '\n\n')
+    convert_trajectory([tmp_path / 'XDATCAR'], tmp_path / 'read.h5', ReadingSettings(timestep_fs=20))
+    with Trajectory(tmp_path / 'read.h5') as found:
+        np.testing.assert_allclose(found.positions() - found.positions(0, 1), walk[:4] - walk[0], atol=1e-5)
 
 
 def test_a_frame_that_stands_twice_at_the_seam_of_files_without_times_counts_once(walk, tmp_path):

@@ -8,6 +8,7 @@ import io
 import lzma
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,6 +105,14 @@ def shortest(number: Any) -> float:
 def open_text(path: Path) -> io.TextIOBase:
     """Open a text file for reading, compressed by gzip, bzip2 or xz or not."""
     return _OPENERS.get(path.suffix.lower(), open)(path, 'rt', encoding='utf-8')
+
+
+def take(file: Any, count: int) -> list[str]:
+    """The next lines of a text file, so many; :class:`EOFError` where there are fewer."""
+    lines = list(islice(file, count))
+    if len(lines) < count:
+        raise EOFError('ends within a frame')
+    return lines
 
 
 #: A reader: frames of a file, given what the user says about it.
