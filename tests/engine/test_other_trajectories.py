@@ -550,6 +550,27 @@ def test_cp2k_gives_times_in_the_comment_and_cells_beside(walk, tmp_path):
         np.testing.assert_allclose(found.time_fs, TIMESTEP_FS * EVERY * np.arange(FRAMES))
 
 
+@pytest.mark.parametrize(('angle', 'refused'), [(0.003, False), (0.4, True)])
+def test_a_dcd_takes_the_orientation_of_its_cell_from_elsewhere(angle, refused, walk, tmp_path):
+    path, given = written('dcd', walk, tmp_path)
+    turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    universe = MDAnalysis.Universe.empty(len(SYMBOLS), trajectory=True)
+    with MDAnalysis.Writer(str(path), len(SYMBOLS)) as writer:
+        for positions in walk:
+            universe.atoms.positions = wrapped(positions) @ turn
+            universe.dimensions = Atoms(cell=CELL).cell.cellpar()
+            writer.write(universe.atoms)
+    write(given['topology'], Atoms(SYMBOLS, walk[0] @ turn, cell=CELL @ turn, pbc=True))
+    if refused:
+        with pytest.raises(InputError, match='which in .*start.extxyz does not lie along x; give its nine components'):
+            convert_trajectory([path], tmp_path / 'read.h5', ReadingSettings(**given))
+        given['cell'] = tuple((CELL @ turn).ravel())
+    convert_trajectory([path], tmp_path / 'read.h5', ReadingSettings(**given))
+    with Trajectory(tmp_path / 'read.h5') as found:
+        np.testing.assert_allclose(found.positions() - found.positions(0, 1), (walk - walk[0]) @ turn, atol=5e-5)
+        np.testing.assert_allclose(found.cells(5, 6)[0], CELL @ turn, atol=1e-5)
+
+
 def test_gro_files_and_names_say_which_atoms_there_are(walk, tmp_path):
     path, _ = written('xtc', walk, tmp_path)
     write_gro(walk, tmp_path / 'run.gro')

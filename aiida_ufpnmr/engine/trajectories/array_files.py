@@ -52,6 +52,7 @@ def read_netcdf(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
             yield Frame(
                 np.array(coordinates[number], float) * to_angstrom,
                 cell,
+                oriented=False,
                 time_fs=shortest(time[number]) * to_fs if to_fs and time is not None else None,
             )
 

@@ -47,7 +47,7 @@ def _frame(atoms: Atoms, time_fs: float | None) -> Frame:
     return Frame(
         atoms.positions,
         atoms.cell.array if atoms.cell.rank == 3 else None,
-        atoms.pbc,
+        pbc=atoms.pbc,
         labels=np.array(atoms.get_chemical_symbols()),
         step=step,
         time_fs=info.get('time_fs', time_fs),

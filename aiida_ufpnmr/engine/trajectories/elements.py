@@ -71,7 +71,7 @@ def topology(path: str) -> Frame:
         labels = atoms.arrays['type'].astype(str) if file.suffix == '.data' else np.array(atoms.get_chemical_symbols())
         masses = atoms.arrays.get('masses')
         cell = atoms.cell.array if atoms.cell.rank == 3 else None
-        return Frame(atoms.positions, cell, atoms.pbc, labels, masses)
+        return Frame(atoms.positions, cell, labels=labels, masses=masses)
     except InputError:
         raise
     except Exception as error:  # readers of ASE and MDAnalysis fail in every way there is

@@ -28,6 +28,7 @@ class Frame:
     Attributes:
         positions: (n_atoms, 3) in Å.
         cell: (3, 3) cell vectors in Å; ``None`` where the file holds none.
+        oriented: whether the cell is that of the file; else only its lengths and angles are, and it lies along x.
         pbc: (3,) booleans.
         labels: (n_atoms,) symbols, names, or numbers of types as text; ``None`` where the file holds none.
         masses: (n_atoms,) in amu, where the file holds them.
@@ -39,6 +40,7 @@ class Frame:
 
     positions: np.ndarray
     cell: np.ndarray | None = None
+    oriented: bool = True
     pbc: np.ndarray | tuple[bool, bool, bool] = (True, True, True)
     labels: np.ndarray | None = None
     masses: np.ndarray | None = None

@@ -66,9 +66,9 @@ def read_h5md(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
             yield Frame(
                 positions,
                 cell,
-                pbc,
-                labels,
-                masses,
+                pbc=pbc,
+                labels=labels,
+                masses=masses,
                 atomic_numbers=True,
                 step=None if steps is None else int(steps[number]),
                 time_fs=None if times_fs is None else float(times_fs[number]),

@@ -88,7 +88,7 @@ def _frame(header: _Header, file: Any, by_type: bool) -> Frame:
     return Frame(
         positions,
         header.cell,
-        header.pbc,
+        pbc=header.pbc,
         labels=table[kinds[0]] if kinds else None,
         masses=table['mass'] if 'mass' in there else None,
         step=header.step,

@@ -27,7 +27,8 @@ def read_dcd(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
     with _opened('MDAnalysis.coordinates.DCD', 'DCDReader', path) as reader:
         for number, frame in enumerate(reader):
             cell = cell_of(frame.dimensions) if frame.dimensions is not None else None
-            yield Frame(frame.positions.astype(float), cell, step=first + number * every if every > 1 else None)
+            step = first + number * every if every > 1 else None
+            yield Frame(frame.positions.astype(float), cell, oriented=False, step=step)
     if left_over:  # which the reader passes over
         raise EOFError('ends within a frame')
 

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from ase.geometry import cell_to_cellpar
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.trajectories.array_files import read_netcdf, read_npy, read_pymatgen
 from aiida_ufpnmr.engine.trajectories.ase_files import read_traj, read_xyz
 from aiida_ufpnmr.engine.trajectories.elements import topology
-from aiida_ufpnmr.engine.trajectories.frames import Frame, Reader, ReadingSettings
+from aiida_ufpnmr.engine.trajectories.frames import Frame, Reader, ReadingSettings, cell_of
 from aiida_ufpnmr.engine.trajectories.h5md_of_others import is_of_others, read_h5md
 from aiida_ufpnmr.engine.trajectories.lammps_dump import read_lammps_dump
 from aiida_ufpnmr.engine.trajectories.mdanalysis import read_dcd, read_gromacs
@@ -36,6 +37,8 @@ _READERS: tuple[tuple[str, Reader], ...] = (
 )
 #: What is read, for messages.
 FORMATS = 'LAMMPS dump, DCD, XDATCAR, XYZ, .traj, XTC, TRR, NetCDF, NumPy, H5MD'
+#: A cell that is turned by more, rad, may have been turned by the program that ran.
+_TURNED = 0.01
 #: How readers of other packages fail.
 _FAILURES = (ArithmeticError, AssertionError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
@@ -86,14 +89,25 @@ def read_frames(
 
 
 def _with_cell(frame: Frame, settings: ReadingSettings) -> Frame:
-    if frame.cell is not None:
+    """The frame with the cell of the settings where it has none, or turned as that where it has no orientation."""
+    if frame.cell is not None and frame.oriented:
         return frame
-    cell = settings.fixed_cell
-    if cell is None and settings.topology and not settings.topology.endswith('.cell'):
-        cell = topology(settings.topology).cell
-    if cell is None:
-        raise InputError('holds no cell; give --cell a,b,c in Å, or a --topology with one')
-    return replace(frame, cell=cell, pbc=(True, True, True))
+    known = settings.fixed_cell
+    if known is None and settings.topology and not settings.topology.endswith('.cell'):
+        known = topology(settings.topology).cell
+    if frame.cell is None:
+        if known is None:
+            raise InputError('holds no cell; give --cell a,b,c in Å, or a --topology with one')
+        return replace(frame, cell=known, pbc=(True, True, True))
+    if known is None:
+        return frame
+    rotation = np.linalg.solve(cell_of(cell_to_cellpar(known)), known)
+    if settings.fixed_cell is None and np.abs(rotation - np.eye(3)).max() > _TURNED:
+        raise InputError(
+            f'holds lengths and angles of the cell only, which in {settings.topology} does not lie along x; give its '
+            'nine components as they were in the run by --cell'
+        )
+    return replace(frame, cell=frame.cell @ rotation)
 
 
 def _check(frame: Frame, first: Frame) -> None:
