@@ -252,6 +252,12 @@ def test_what_a_restart_made_again_replaces_what_was_there(walk, tmp_path):
             np.testing.assert_allclose(run.positions() - run.positions(0, 1), expected - expected[0], atol=1e-5)
 
 
+def test_a_first_frame_that_stands_twice_counts_once(walk, tmp_path):
+    path = lammps_dump(tmp_path / 'a.dump', walk[[0, 0, 1, 2]], steps=[0, 0, 10, 20])
+    found = convert_trajectory([path], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2, elements='Li,S'))
+    assert found.repeated == 1 and found.time_fs.tolist() == [0, 20, 40]
+
+
 @pytest.mark.parametrize('steps', [[0, 200, 100, 300], [0, 100, 200, 0, 100]])
 def test_frames_out_of_order_and_runs_that_begin_anew_are_refused(steps, walk, tmp_path):
     path = lammps_dump(tmp_path / 'a.dump', walk[: len(steps)], steps=steps)
@@ -364,7 +370,7 @@ def test_h5md_of_other_programs_is_read_as_the_format_says(change, walk, tmp_pat
         ({'time': None}, {'timestep_fs': TIMESTEP_FS}, 'holds no times; give --timestep'),
         ({'time_unit': 'lj'}, {}, "states times in 'lj'"),
         ({'unit': ''}, {'length_unit': 'Angstrom'}, 'states no unit of positions; give --length-unit'),
-        ({'unit': 'lj'}, {}, "states positions in 'lj'"),
+        ({'unit': 'lj'}, {}, "states lengths in 'lj'"),
         ({'species': (1,) * 8 + (2,) * 6}, {'elements': 'Li,S'}, 'which elements 1, 2 are is not known'),
         ({'edges': np.zeros(3)}, {}, 'its cell is flat'),
     ],
@@ -444,6 +450,12 @@ def damaged(kind, walk, folder):
         else:
             path.write_bytes(content[: -max(len(content) // 60, 60)])
         return path, r'(frame \d+: )?cannot be read'
+    if kind == 'flipped bytes':
+        path = folder / 'run.dump.gz'
+        content = bytearray(gzip.compress(dump.encode()))
+        content[len(content) // 2 : len(content) // 2 + 40] = bytes(40)
+        path.write_bytes(content)
+        return path, r'frame \d+: cannot be read'
     if kind == 'empty':
         path.write_text('')
         return path, 'the trajectory is empty'
@@ -466,7 +478,7 @@ def damaged(kind, walk, folder):
 @pytest.mark.parametrize(
     'kind',
     ['cut dump', 'cut dcd', 'cut xtc', 'cut extxyz', 'cut xdatcar', 'cut traj', 'cut nc', 'columns', 'NaN',
-     'other elements', 'fewer atoms', 'empty', 'no frame', 'folder', 'bytes', 'missing', 'unknown'],
+     'other elements', 'fewer atoms', 'flipped bytes', 'empty', 'no frame', 'folder', 'bytes', 'missing', 'unknown'],
 )  # fmt: skip
 def test_a_broken_file_gives_one_line_and_leaves_nothing(kind, walk, tmp_path, monkeypatch, capsys):
     (tmp_path / 'in').mkdir()

@@ -224,7 +224,8 @@ class _Run:
     def _go_back(self, time_fs: float, where: str) -> None:
         """Take away the frames from a time on, which a restart made again."""
         row = int(np.searchsorted(self._times_fs, time_fs - self._tolerance_fs))
-        if row == 0 or abs(self._times_fs[row] - time_fs) > self._tolerance_fs:
+        only_one = len(self._times_fs) == 1
+        if (row == 0 and not only_one) or abs(self._times_fs[row] - time_fs) > self._tolerance_fs:
             raise InputError(
                 f'{where}: its time, {time_fs:g} fs, comes after {self._times_fs[-1]:g} fs and is not that of '
                 'an earlier frame to go on from; give the frames of one run, in order'
@@ -232,8 +233,10 @@ class _Run:
         self._repeated += len(self._times_fs) - row
         self._writer.write()
         self._writer.__exit__()
-        self._writer = self._open(continue_after=self._steps[row - 1])
+        self._writer = self._open(continue_after=self._steps[row - 1] if row else None)
         del self._steps[row:], self._times_fs[row:]
+        if not row:
+            return
         with Trajectory(self._path) as written:
             last = written.atoms(row - 1)
         self._fractional = last.positions @ np.linalg.inv(last.cell.array)

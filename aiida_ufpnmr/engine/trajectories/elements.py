@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,14 @@ def numbers_of(frame: Frame, settings: ReadingSettings, where: str) -> np.ndarra
     return np.array([atomic_numbers[symbol] for symbol in found if symbol])[kinds]
 
 
-@lru_cache(maxsize=4)
 def topology(path: str) -> Frame:
     """Atoms that a structure or topology file names; its positions and cell may be missing (NaN, ``None``)."""
     file = check_input(path, 'topology')
+    return _topology(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _topology(file: Path, modified: int) -> Frame:
     try:
         if file.suffix.lower() in _OF_MDANALYSIS:
             return read_topology(file)
@@ -76,7 +81,7 @@ def topology(path: str) -> Frame:
         raise
     except Exception as error:  # readers of ASE and MDAnalysis fail in every way there is
         raise InputError(
-            f'{path}: cannot be read as a structure or topology ({error or type(error).__name__}); give a file that '
+            f'{file}: cannot be read as a structure or topology ({error or type(error).__name__}); give a file that '
             'ASE or MDAnalysis reads, such as .data, .gro, .tpr, .cif or POSCAR'
         ) from error
 

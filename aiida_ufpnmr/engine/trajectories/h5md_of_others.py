@@ -53,10 +53,11 @@ def read_h5md(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
     with open_hdf5(path) as file:
         group = _particles(file, path)
         position = group['position']
-        to_angstrom = _length_unit(position['value'], path, settings)
+        unit = _unit(position['value']) or settings.length_unit
+        to_angstrom = _length_unit(position['value'], path, unit)
         image = _image(group, path)
         steps, times_fs = _clock(position, path)
-        boxes, pbc = _box(group, to_angstrom, path)
+        boxes, pbc = _box(group, unit, path)
         labels, masses = _labels(group), _array(group, 'mass')
         for number in range(len(position['value'])):
             positions = position['value'][number].astype(float) * to_angstrom
@@ -96,14 +97,13 @@ def _unit(item: Any) -> str:
     return _text(item.attrs.get('unit', '')).strip().lower()
 
 
-def _length_unit(value: h5py.Dataset, path: Path, settings: ReadingSettings) -> float:
-    unit = _unit(value) or settings.length_unit.lower()
+def _length_unit(value: h5py.Dataset, path: Path, default: str) -> float:
+    """Å in the unit of a dataset, or in the default where it states none."""
+    unit = _unit(value) or default.lower()
+    if not unit:
+        raise InputError(f'{path}: states no unit of positions; give --length-unit')
     if unit not in ANGSTROM:
-        raise InputError(
-            f'{path}: states positions in {unit!r}, which is no known length; write them in Angstrom'
-            if unit
-            else f'{path}: states no unit of positions; give --length-unit'
-        )
+        raise InputError(f'{path}: states lengths in {unit!r}, which is no known unit; write them in Angstrom')
     return ANGSTROM[unit]
 
 
@@ -130,7 +130,7 @@ def _increasing(position: h5py.Group, name: str, path: Path) -> np.ndarray | Non
     return np.asarray(series)
 
 
-def _box(group: h5py.Group, to_angstrom: float, path: Path) -> tuple[Callable[[int], np.ndarray] | None, np.ndarray]:
+def _box(group: h5py.Group, unit: str, path: Path) -> tuple[Callable[[int], np.ndarray] | None, np.ndarray]:
     """Cell vectors in Å by frame, where there are any, and which directions are periodic."""
     box = group.get('box')
     if box is None or 'edges' not in box:
@@ -140,7 +140,7 @@ def _box(group: h5py.Group, to_angstrom: float, path: Path) -> tuple[Callable[[i
     fixed = not isinstance(edges, h5py.Group)
     if not fixed and len(value) not in (1, n_frames):
         raise InputError(f'{path}: has {len(value)} boxes and {n_frames} frames; make it again')
-    factor = ANGSTROM.get(_unit(value), to_angstrom)
+    factor = _length_unit(value, path, unit)
     boundary = np.array([_text(word) == 'periodic' for word in np.ravel(box.attrs.get('boundary', 'periodic'))])
 
     def cell(number: int) -> np.ndarray:

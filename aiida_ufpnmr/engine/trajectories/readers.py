@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +42,8 @@ FORMATS = 'LAMMPS dump, DCD, XDATCAR, XYZ, .traj, XTC, TRR, NetCDF, NumPy, H5MD'
 #: A cell that is turned by more, rad, may have been turned by the program that ran.
 _TURNED = 0.01
 #: How readers of other packages fail.
-_FAILURES = (ArithmeticError, AssertionError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+_FAILURES = (ArithmeticError, AssertionError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+             lzma.LZMAError, zlib.error)  # fmt: skip
 
 
 def reader_of(path: str | os.PathLike) -> Reader | None:
