@@ -6,8 +6,9 @@ imported::
     labels = un.read_labels('labels.extxyz')
     potential = un.fit_potential(labels)
     efg_model = un.fit_efg(labels, species='Li')
-    run = un.run_md(potential, labels[0], 'run.h5', steps=100_000, timestep_fs=2, temperature_K=900,
-    efg_model=efg_model) acf = un.acf(run) acf.plot()
+    run = un.run_md(potential, labels[0], 'run.h5', steps=100_000, temperature_K=900, efg_model=efg_model)
+    acf = un.acf(run)
+    acf.plot()
 """
 
 from __future__ import annotations

@@ -114,7 +114,10 @@ make_environment() {
     mkdir -p "$MPLCONFIGDIR"
     export VIRTUAL_ENV=$environment PATH=$environment/bin:$PATH
     unset PYTHONHOME PYTHONPATH
-    [[ -e $XDG_CACHE_HOME/aiida-ufpnmr/kernels ]] || ufpnmr compile >/dev/null 2>&1 || true
+    if [[ ! -e $XDG_CACHE_HOME/aiida-ufpnmr/kernels ]]; then
+        echo 'Compiling the kernels (about a minute the first time) ...'
+        ufpnmr compile >/dev/null 2>&1 || true
+    fi
 }
 
 # Put GPAW into the environment, unless there is one that can be used. Where something is missing to compile it, or to make it

@@ -26,5 +26,5 @@ case ${1:-} in
 esac
 
 cd "$project_root"
-! ufpnmr compile --help >/dev/null 2>&1 || ufpnmr compile
+ufpnmr compile
 OPENBLAS_NUM_THREADS=1 python -m pytest "${arguments[@]}"

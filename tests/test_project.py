@@ -172,3 +172,10 @@ def test_code_is_as_ruff_would_have_it(check):
     command = [sys.executable, '-m', 'ruff', *check, *(str(ROOT / name) for name in ('aiida_ufpnmr', 'tests', 'docs'))]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.slow
+def test_types_hold(tmp_path):
+    command = [sys.executable, '-m', 'mypy', '--cache-dir', str(tmp_path)]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr

@@ -12,6 +12,8 @@ from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.calculations.base import UfpnmrCalculation
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine import analyses
+from aiida_ufpnmr.engine.settings import parameters_of
+from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 
 #: The analyses that `ufpnmr analyse` runs.
 ANALYSES = tuple(name for name in analyses.ANALYSES if name != 'acf')
@@ -26,9 +28,7 @@ def parameter_validator(analysis: str) -> Callable[[Dict, object], str | None]:
     """A validator for the ``parameters`` of one analysis."""
 
     def validate(value: Dict, _) -> str | None:
-        parameters = value.get_dict()
-        arguments = ['analyse', analysis, 'TRAJECTORY', *command_line.options(parameters)]
-        return command_line.refusal(options_of(analysis), parameters, arguments)
+        return command_line.refusal(f'analyse {analysis}', options_of(analysis), value.get_dict())
 
     return validate
 
@@ -43,20 +43,15 @@ def validate_together(inputs: Mapping, _) -> str | None:
 class TrajectoryAnalysis(UfpnmrCalculation):
     """An analysis: a trajectory in, results, a figure and an HDF5 file out."""
 
+    INPUT_FILES = {'trajectory': ('', 'trajectory.h5')}
     OUTPUT_FILE = 'analysis.h5'
+    OUTPUT = ('functions', SinglefileData, 'All arrays of the analysis, as HDF5.')
     HAS_FIGURE = True
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input('trajectory', valid_type=TrajectoryData, help='The trajectory.')
-        spec.output('functions', valid_type=SinglefileData, required=False, help='All arrays of the analysis, as HDF5.')
-
-    def file_arguments(self) -> list[str]:
-        return ['trajectory.h5', '-o', self.OUTPUT_FILE]
-
-    def input_files(self) -> dict[str, SinglefileData]:
-        return {'trajectory.h5': self.inputs.trajectory}
 
 
 class AcfCalculation(TrajectoryAnalysis):
@@ -64,12 +59,13 @@ class AcfCalculation(TrajectoryAnalysis):
 
     ENTRY_POINT = 'ufpnmr.acf'
     COMMAND = 'acf'
-    OPTIONS = options_of('acf')
+    #: What files of other programs do not say: trajectories in the database do.
+    NO_PARAMETERS = parameters_of(ReadingSettings)
     OUTPUT_FILE = 'acf.h5'
 
 
 class AnalyseCalculation(TrajectoryAnalysis):
-    """One analysis of a trajectory: displacement, hops, sites, or NMR observables (`ufpnmr analyse`)."""
+    """Any other analysis of a trajectory: displacement, hops, sites, or NMR observables (`ufpnmr analyse`)."""
 
     ENTRY_POINT = 'ufpnmr.analyse'
     COMMAND = 'analyse'
@@ -95,5 +91,6 @@ class AnalyseCalculation(TrajectoryAnalysis):
         refusals = [parameter_validator(analysis)(value, None) for analysis in ANALYSES]
         return None if None in refusals else refusals[0]
 
-    def file_arguments(self) -> list[str]:
-        return [self.inputs.analysis.value, *super().file_arguments()]
+    @property
+    def command(self) -> str:
+        return f'{self.COMMAND} {self.inputs.analysis.value}'

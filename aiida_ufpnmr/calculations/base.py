@@ -72,8 +72,13 @@ class UfpnmrCalculation(CalcJob):
     PARAMETERS_REQUIRED: t.ClassVar[bool] = False
     #: The dataclass of the ``settings`` input, as ``module:class``; empty if there is none.
     SETTINGS: t.ClassVar[str] = ''
+    #: Inputs that become files, in the order of the command line: the option before the file, empty for an argument,
+    #: and the name of the file, with a place for the keys of a namespace.
+    INPUT_FILES: t.ClassVar[dict[str, tuple[str, str]]]
     #: The file that the sub-command writes with ``-o``.
     OUTPUT_FILE: t.ClassVar[str]
+    #: The output that it becomes: name, type and help.
+    OUTPUT: t.ClassVar[tuple[str, type[SinglefileData], str]]
     #: Other files that become nodes, where they are.
     MORE_OUTPUT: t.ClassVar[tuple[str | tuple[str, str, int], ...]] = ()
     #: Whether the sub-command draws a figure.
@@ -97,6 +102,7 @@ class UfpnmrCalculation(CalcJob):
         job_defaults(spec, withmpi=False, parser_name=cls.ENTRY_POINT, environment_variables=dict(ENVIRONMENT))
         optional(
             spec.output,
+            cls.OUTPUT,
             ('results', Dict, 'What the command reports; keys carry their units.'),
             ('timing', Dict, 'Wall and CPU time and speeds; no content hash covers them.'),
         )
@@ -115,9 +121,7 @@ class UfpnmrCalculation(CalcJob):
     @classmethod
     def validate_parameters(cls, value: Dict, _) -> str | None:
         """Refuse parameters that the sub-command does not know or would not take."""
-        parameters = value.get_dict()
-        arguments = [*cls.example_arguments(), *command_line.options(parameters)]
-        return command_line.refusal(cls.OPTIONS, parameters, arguments)
+        return command_line.refusal(cls.COMMAND, cls.OPTIONS, value.get_dict())
 
     @classmethod
     def validate_settings(cls, value: Dict, _) -> str | None:
@@ -129,21 +133,32 @@ class UfpnmrCalculation(CalcJob):
             return str(error)
         return None
 
-    @classmethod
-    def example_arguments(cls) -> list[str]:
-        """A command line without options that stands for any run of this calculation, for checking parameters."""
-        return [cls.COMMAND, 'INPUT', '-o', cls.OUTPUT_FILE]
+    @property
+    def command(self) -> str:
+        """The sub-command of this run."""
+        return self.COMMAND
+
+    @property
+    def output_file(self) -> str:
+        """The file that this run writes with ``-o``."""
+        return self.OUTPUT_FILE
+
+    def input_files(self) -> t.Iterator[tuple[str, str, Data]]:
+        """Option, name in the working directory and node of each input that becomes a file there."""
+        for name, (option, file) in self.INPUT_FILES.items():
+            given = self.inputs.get(name, {})
+            nodes = given if isinstance(given, Mapping) else {'': given}
+            for key in sorted(nodes):
+                yield option, file.format(key), nodes[key]
 
     def file_arguments(self) -> list[str]:
         """The files of this run as the command line names them, after the sub-command."""
-        raise NotImplementedError
-
-    def input_files(self) -> Mapping[str, Data]:
-        """Nodes that become files of the working directory, by name: the file of a node, or a structure as XYZ."""
-        raise NotImplementedError
+        named = [(option, file) for option, file, _ in self.input_files()]
+        arguments = [file for option, file in named if not option]
+        return [*arguments, '-o', self.output_file, *(word for pair in named if pair[0] for word in pair)]
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        arguments = [*self.file_arguments(), *command_line.options(self.inputs.parameters.get_dict())]
+        arguments = [*self.file_arguments(), *command_line.options(self.command, self.inputs.parameters.get_dict())]
         if 'settings' in self.inputs:
             with folder.open(SETTINGS_FILE, 'w') as handle:
                 yaml.safe_dump(self.inputs.settings.get_dict(), handle)
@@ -153,7 +168,7 @@ class UfpnmrCalculation(CalcJob):
 
         codeinfo = CodeInfo()
         codeinfo.code_uuid = self.inputs.code.uuid
-        codeinfo.cmdline_params = [*self.COMMAND.split(), *arguments, '--json', RESULTS_FILE]
+        codeinfo.cmdline_params = [*self.command.split(), *arguments, '--json', RESULTS_FILE]
         codeinfo.stdout_name = STDOUT_FILE
         codeinfo.stderr_name = STDERR_FILE
 
@@ -161,8 +176,8 @@ class UfpnmrCalculation(CalcJob):
         calcinfo.codes_info = [codeinfo]
         calcinfo.append_text = f'echo $? > {STATUS_FILE}'  # AiiDA does not say how a command ended
         calcinfo.local_copy_list = []
-        for name, node in self.input_files().items():
-            if isinstance(node, StructureData):
+        for _, name, node in self.input_files():
+            if isinstance(node, StructureData):  # becomes XYZ
                 write(folder.get_abs_path(name), node.get_ase(), format='extxyz')
                 continue
             for source in node.base.repository.list_object_names():  # a trajectory may have a folder of pieces

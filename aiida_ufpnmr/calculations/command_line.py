@@ -1,4 +1,4 @@
-"""From the ``parameters`` of a calculation to the options of its sub-command, checked by the command itself."""
+"""The ``parameters`` of a calculation as options of its sub-command, checked by the command itself."""
 
 from __future__ import annotations
 
@@ -7,40 +7,50 @@ from typing import Any
 
 import click
 
+from aiida_ufpnmr.engine.commands.shared import RENAMED
 
-def options(parameters: Mapping[str, Any]) -> list[str]:
-    """The parameters as command-line options, in alphabetical order.
 
-    ``{'first_lag_ps': 1.0, 'supercell': [1, 1, 2]}`` becomes ``--first-lag-ps 1.0 --supercell 1 1 2``. ``True`` is a
-    bare flag; ``False`` and ``None`` leave the option out.
+def options(command: str, parameters: Mapping[str, Any]) -> list[str]:
+    """The parameters of a sub-command as its options, in alphabetical order.
+
+    ``{'first_lag_ps': 1.0, 'supercell': [1, 1, 2]}`` becomes ``--first-lag-ps 1.0 --supercell 1 1 2``. A list for an
+    option that takes one argument gets commas: ``{'grain_nm': [10, 100]}`` becomes ``--grain-nm 10,100``. ``True`` is
+    a bare flag; ``False`` and ``None`` leave the option out.
     """
+    _, found, _ = _resolved(command.split())
+    with_several = {word for parameter in found.params if parameter.nargs > 1 for word in parameter.opts}
     arguments: list[str] = []
     for name in sorted(parameters):
         value = parameters[name]
         if value is None or value is False:
             continue
-        arguments.append('--' + name.lower().replace('_', '-'))
+        option = '--' + name.lower().replace('_', '-')
+        arguments.append(option)
         if isinstance(value, (list, tuple)):
-            arguments.extend(str(item) for item in value)
+            words = [str(item) for item in value]
+            arguments.extend(words if option in with_several else [','.join(words)])
         elif value is not True:
             arguments.append(str(value))
     return arguments
 
 
-def refusal(known: Sequence[str], parameters: Mapping[str, Any], arguments: Sequence[str]) -> str | None:
-    """The reason why ``ufpnmr`` would refuse this command line, or ``None``; nothing is run.
+def refusal(command: str, known: Sequence[str], parameters: Mapping[str, Any]) -> str | None:
+    """The reason why a sub-command would refuse these parameters, or ``None``; nothing is run.
 
     Args:
+        command: the sub-command, without its files.
         known: names that ``parameters`` may hold.
         parameters: see :func:`options`.
-        arguments: the whole command line, starting with the sub-command.
     """
-    unknown = sorted(set(map(str.lower, parameters)) - set(map(str.lower, known)))
+    names = set(map(str.lower, known))
+    old_names = {_parameter(old) for old, new in RENAMED.items() if names & {_parameter(name) for name, _ in new}}
+    unknown = sorted(set(map(str.lower, parameters)) - names - old_names)
     if unknown:
         return f'unknown parameter {unknown[0]!r}; known are {", ".join(sorted(known))}'
     try:
-        name, command, rest = _resolved(arguments)
-        command.make_context(name, rest)
+        name, found, _ = _resolved(command.split())
+        files = [parameter.name for parameter in found.params if isinstance(parameter, click.Argument)]
+        found.make_context(name, [*map(str, files), '-o', 'OUTPUT', *options(command, parameters)])
     except click.UsageError as error:
         return ' '.join(error.format_message().split())
     return None
@@ -55,7 +65,12 @@ def parameters_of(command: str) -> tuple[str, ...]:
         for option in named
         if not isinstance(option.type, click.Path) and not option.hidden
     )
-    return tuple(word.removeprefix('--').replace('-', '_') for word in words)
+    return tuple(map(_parameter, words))
+
+
+def _parameter(option: str) -> str:
+    """The parameter that an option such as ``--first-lag-ps`` belongs to."""
+    return option.removeprefix('--').replace('-', '_')
 
 
 def _resolved(arguments: Sequence[str]) -> tuple[str, click.Command, list[str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from aiida.engine import CalcJobProcessSpec
-
 from aiida_ufpnmr.calculations.fit import FitCalculation
 from aiida_ufpnmr.data.efg_model import EfgModelData
 
@@ -16,8 +14,4 @@ class FitEfgCalculation(FitCalculation):
     PARAMETERS_REQUIRED = True
     SETTINGS = 'aiida_ufpnmr.engine.efg:EfgSettings'
     OUTPUT_FILE = 'efg-model.h5'
-
-    @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:
-        super().define(spec)
-        spec.output('efg_model', valid_type=EfgModelData, required=False, help='The EFG model.')
+    OUTPUT = ('efg_model', EfgModelData, 'The EFG model.')

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from aiida.engine import CalcJobProcessSpec
-
 from aiida_ufpnmr.calculations.fit import FitCalculation
 from aiida_ufpnmr.data.potential import PotentialData
 
@@ -15,8 +13,4 @@ class FitPotentialCalculation(FitCalculation):
     COMMAND = 'fit-potential'
     SETTINGS = 'aiida_ufpnmr.engine.ufp:PotentialSettings'
     OUTPUT_FILE = 'potential.h5'
-
-    @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:
-        super().define(spec)
-        spec.output('potential', valid_type=PotentialData, required=False, help='The potential.')
+    OUTPUT = ('potential', PotentialData, 'The potential.')

@@ -1,4 +1,4 @@
-"""One trajectory out of the parts of a run."""
+"""Join the parts of a run into one trajectory, on record."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aiida_ufpnmr.engine.trajectories.chain import chain
 
 @calcfunction
 def join_parts(results: Dict, **parts: TrajectoryData) -> dict[str, Data]:
-    """The parts of a run as one trajectory, and what the run reports.
+    """Join the parts of a run into one trajectory, and bring up to date what the run reports.
 
     The files of the parts become those of the trajectory, and the repository holds equal files once. The trajectory has
     the hash that the run would have had in one go.
@@ -36,7 +36,7 @@ def join_parts(results: Dict, **parts: TrajectoryData) -> dict[str, Data]:
 
 @calcfunction
 def join_stopped(**parts: TrajectoryData) -> TrajectoryData:
-    """The parts of a run that a guard stopped, in the order of their labels, as one trajectory."""
+    """Join the parts of a run that a guard stopped, in the order of their labels, into one trajectory."""
     with _joined(parts) as path:
         return TrajectoryData(path)
 

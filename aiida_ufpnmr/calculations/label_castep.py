@@ -12,8 +12,10 @@ from aiida.common.folders import Folder
 from aiida.common.warnings import AiidaDeprecationWarning
 from aiida.engine import CalcJob, CalcJobProcessSpec
 from aiida.orm import AbstractCode, Bool, Dict, KpointsData, RemoteData, StructureData
+from aiida.orm.utils.managers import NodeLinksManager
 
 from aiida_ufpnmr.calculations.base import failures, job_defaults, optional, plain_input
+from aiida_ufpnmr.calculations.label_sets import structure_refusal
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft import castep_settings
 
@@ -38,23 +40,18 @@ def validate_parameters(value: Dict, _) -> str | None:
 
 
 def validate_structure(value: StructureData, _) -> str | None:
-    """Refuse structures that a plane-wave code cannot compute."""
-    if not all(value.pbc):
-        return 'CASTEP computes crystals: the structure must be periodic in all directions'
-    partial = next((kind.name for kind in value.kinds if kind.is_alloy or kind.has_vacancies), None)
-    if partial is not None:
-        return f'the sites of {partial} are partly occupied; order the structure first'
-    return None
+    """Refuse structures that CASTEP cannot compute."""
+    return structure_refusal(value, 'CASTEP')
 
 
 def validate_pseudopotentials(value: Dict, _) -> str | None:
-    """Each entry is text."""
+    """Refuse an entry that is no text."""
     wrong = next((name for name, text in value.get_dict().items() if not isinstance(text, str) or not text), None)
     return None if wrong is None else f'the pseudopotential of {wrong} must be text, such as C19'
 
 
 def validate_together(inputs: Mapping[str, Any], _) -> str | None:
-    """Every species needs a pseudopotential, and the input files need aiida-castep."""
+    """Refuse a species without a pseudopotential, and any input where aiida-castep, which writes it, is missing."""
     if missing_extra() is not None:
         return missing_extra()
     if 'structure' not in inputs or 'pseudopotentials' not in inputs:
@@ -195,17 +192,18 @@ def kpoints_as_list(kpoints: KpointsData) -> list:
 
 
 def settings_hash(
-    structure: StructureData,
-    parameters: Mapping[str, Any],
-    kpoints: list,
-    pseudopotentials: Mapping[str, str],
-    efg: bool,
+    structure: StructureData, inputs: Mapping[str, Any] | NodeLinksManager, kpoints: list, parameters: Mapping[str, Any]
 ) -> str:
     """Hash of all that decides about the numbers of a label, but for the places of the atoms.
 
-    ``kpoints`` are as :func:`kpoints_as_list` has them.
+    Args:
+        structure: what is labelled.
+        inputs: of the calculation.
+        kpoints: as :func:`kpoints_as_list` has them.
+        parameters: those of the attempt.
     """
     kinds = structure.get_site_kindnames() if any(kind.name != kind.symbol for kind in structure.kinds) else []
-    return castep_settings.castep_settings_sha256(
-        castep_settings.label_settings(parameters, kpoints, pseudopotentials, efg, kinds)
+    settings = castep_settings.label_settings(
+        parameters, kpoints, inputs['pseudopotentials'].get_dict(), efg=inputs['efg'].value, kinds=kinds
     )
+    return castep_settings.castep_settings_sha256(settings)

@@ -7,22 +7,16 @@ from collections.abc import Mapping
 from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
-from aiida.orm import Data, RemoteData, StructureData
+from aiida.orm import RemoteData, StructureData
 
 from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional
+from aiida_ufpnmr.calculations.label_sets import structure_refusal
 from aiida_ufpnmr.data.dataset import DatasetData
-
-STRUCTURES_FILE = 'structures.extxyz'
 
 
 def validate_structures(value: DatasetData | StructureData, _) -> str | None:
-    """Refuse a structure of which a plane-wave code cannot make an input."""
-    if not isinstance(value, StructureData):
-        return None  # has been checked when it was made; what GPAW cannot take is refused row by row
-    if not all(value.pbc):
-        return 'GPAW computes crystals: the structure must be periodic in all directions'
-    partial = next((kind.name for kind in value.kinds if kind.is_alloy or kind.has_vacancies), None)
-    return None if partial is None else f'the sites of {partial} are partly occupied; order the structure first'
+    """Refuse a structure that GPAW cannot compute; those of a set are refused row by row."""
+    return structure_refusal(value, 'GPAW') if isinstance(value, StructureData) else None
 
 
 class LabelGpawCalculation(UfpnmrCalculation):
@@ -34,9 +28,11 @@ class LabelGpawCalculation(UfpnmrCalculation):
 
     ENTRY_POINT = 'ufpnmr.label_gpaw'
     COMMAND = 'label'
-    NO_PARAMETERS = ('engine', 'index', 'cores')
+    NO_PARAMETERS = ('engine', 'index', 'jobs')
     SETTINGS = 'aiida_ufpnmr.engine.dft.gpaw_engine:GpawSettings'
+    INPUT_FILES = {'structures': ('', 'structures.extxyz')}
     OUTPUT_FILE = 'labels.extxyz'
+    OUTPUT = ('dataset', DatasetData, 'The structures with their labels.')
     #: The folder of labels that are done before the job ends, and of the output of GPAW for structures that failed.
     PIECES = f'{OUTPUT_FILE}.pieces'
 
@@ -52,19 +48,11 @@ class LabelGpawCalculation(UfpnmrCalculation):
         spec.input('structures', valid_type=kinds, validator=validate_structures, help=text)
         text = 'Working directory of an earlier run that was cut off; what it had labelled is not labelled again.'
         optional(spec.input, ('parent_folder', RemoteData, text))
-        optional(spec.output, ('dataset', DatasetData, 'The structures with their labels.'))
         failures(spec, (410, 'ERROR_TOO_FEW_LABELLED', 'Too few structures got labels: {message}'))
-
-    @classmethod
-    def example_arguments(cls) -> list[str]:
-        return [cls.COMMAND, 'STRUCTURES', '-o', cls.OUTPUT_FILE]
 
     def file_arguments(self) -> list[str]:
         cores = processes_on_one_machine(self.inputs.metadata.options.resources)
-        return [STRUCTURES_FILE, '-o', self.OUTPUT_FILE, '--engine', 'gpaw', '--jobs', str(cores)]
-
-    def input_files(self) -> Mapping[str, Data]:
-        return {STRUCTURES_FILE: self.inputs.structures}
+        return [*super().file_arguments(), '--engine', 'gpaw', '--jobs', str(cores)]
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         calcinfo = super().prepare_for_submission(folder)

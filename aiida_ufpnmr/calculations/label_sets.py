@@ -1,4 +1,4 @@
-"""Structures into the sets that a labelling calculation takes, and its labels into one data set, on record."""
+"""Structures for labelling, checked and put into sets, and their labels in one data set, on record."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from typing import Any
 
 from aiida.engine import calcfunction
 from aiida.orm import Dict, List, StructureData
-from ase import Atoms
 
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dataset import bare
 from aiida_ufpnmr.engine.dft.record import LabelRecord
+
+
+def structure_refusal(structure: StructureData, dft_code: str) -> str | None:
+    """The reason why a plane-wave code cannot compute a structure, or ``None``."""
+    if not all(structure.pbc):
+        return f'{dft_code} computes crystals: the structure must be periodic in all directions'
+    partial = next((kind.name for kind in structure.kinds if kind.is_alloy or kind.has_vacancies), None)
+    return None if partial is None else f'the sites of {partial} are partly occupied; order the structure first'
 
 
 @calcfunction
@@ -28,7 +35,7 @@ def gather_structures(**structures: StructureData) -> DatasetData:
 
 @calcfunction
 def collect_labels(plan: Dict, report: Dict, **datasets: DatasetData) -> dict[str, Any]:
-    """One data set of labels that several calculations gave.
+    """Put labels that several calculations gave into one data set.
 
     Args:
         plan: under ``rows``, one entry a structure: in which of ``datasets`` and which row of it its labels are, which
@@ -39,23 +46,18 @@ def collect_labels(plan: Dict, report: Dict, **datasets: DatasetData) -> dict[st
     opened = {name: dataset.get_dataset().structures for name, dataset in datasets.items()}
     rows = []
     for entry in plan['rows']:
-        labelled = opened[entry['dataset']][entry['row']]
+        found = opened[entry['dataset']][entry['row']]
         origin = {} if entry['source_row'] is None else opened['source'][entry['source_row']].info
-        labelled = _copy(labelled)
+        labelled = found.copy()
+        labelled.calc = found.calc
         labelled.info = {
             **{key: value for key, value in origin.items() if not LabelRecord.owns(key)},
-            **{key: value for key, value in labelled.info.items() if LabelRecord.owns(key)},
+            **{key: value for key, value in found.info.items() if LabelRecord.owns(key)},
             **entry['info'],
-            'label_id': LabelRecord.of(labelled.info).label_sha256[:12],
+            'label_id': found.info['label_sha256'][:12],
         }
         rows.append(labelled)
     if not rows:
         return {'results': Dict(report.get_dict())}
     dataset = DatasetData.of(rows)
     return {'dataset': dataset, 'results': Dict({**report.get_dict(), 'data_sha256': dataset.sha256})}
-
-
-def _copy(atoms: Atoms) -> Atoms:
-    copy = atoms.copy()
-    copy.calc = atoms.calc
-    return copy

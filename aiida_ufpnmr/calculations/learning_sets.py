@@ -10,7 +10,7 @@ from aiida_ufpnmr.data.dataset import DatasetData
 
 @calcfunction
 def strained(structure: StructureData, volume_strain: Float) -> StructureData:
-    """The structure with its volume changed by this share, its shape and scaled positions kept."""
+    """Change the volume of a structure by a share, and keep its shape and scaled positions."""
     atoms = structure.get_ase()
     atoms.set_cell(atoms.cell.array * (1.0 + volume_strain.value) ** (1 / 3), scale_atoms=True)
     return StructureData(ase=atoms)
@@ -18,11 +18,11 @@ def strained(structure: StructureData, volume_strain: Float) -> StructureData:
 
 @calcfunction
 def merge_labels(before: DatasetData, new: DatasetData) -> DatasetData:
-    """One set of all labels, the new ones last."""
+    """Put all labels into one set, the new ones last."""
     return DatasetData.of([*before.get_dataset(), *new.get_dataset()])
 
 
 @calcfunction
 def write_history(reports: List) -> Dict:
-    """The reports of all generations, in order."""
+    """Put the reports of all generations, in order, into one node."""
     return Dict({'generations': reports.get_list()})

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from aiida.engine import CalcJobProcessSpec
-from aiida.orm import Data, SinglefileData, StructureData
+from aiida.orm import SinglefileData, StructureData
 
 from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional
 from aiida_ufpnmr.data.efg_model import EfgModelData
@@ -25,9 +24,15 @@ class MdCalculation(UfpnmrCalculation):
     COMMAND = 'md'
     NO_PARAMETERS = ('index', 'replicas', 'jobs', 'checkpoint_every', 'max_wall_time', 'restart', 'overwrite')
     PARAMETERS_REQUIRED = True
+    INPUT_FILES = {
+        'potential': ('', 'potential.h5'),
+        'structure': ('', 'structure.extxyz'),
+        'efg_model': ('--efg-model', 'efg-model.h5'),
+        'checkpoint': ('--from-checkpoint', 'origin.h5'),
+    }
     OUTPUT_FILE = 'trajectory.h5'
+    OUTPUT = ('trajectory', TrajectoryData, 'Positions, and EFG tensors where asked.')
     CHECKPOINT_FILE = 'trajectory.checkpoint.h5'
-    ORIGIN_FILE = 'origin.h5'
     MORE_OUTPUT = (CHECKPOINT_FILE, (f'{pieces_folder(Path(OUTPUT_FILE))}/*.h5', '.', 2))
 
     @classmethod
@@ -42,7 +47,6 @@ class MdCalculation(UfpnmrCalculation):
         )
         optional(
             spec.output,
-            ('trajectory', TrajectoryData, 'Positions, and EFG tensors where asked.'),
             ('stopped_trajectory', TrajectoryData, 'A run up to the stop by a guard: frames to label, no result.'),
             ('trajectory_part', TrajectoryData, 'A run up to where it was cut off, for the rest to be joined to.'),
             ('checkpoint', SinglefileData, 'The state to go on from, at the step of its attribute `step`.'),
@@ -57,26 +61,9 @@ class MdCalculation(UfpnmrCalculation):
             (414, 'ERROR_EXTRAPOLATION', 'Surroundings unlike any that the potential has seen: {message}'),
         )
 
-    @classmethod
-    def example_arguments(cls) -> list[str]:
-        return ['md', 'POTENTIAL', 'STRUCTURE', '-o', cls.OUTPUT_FILE]
-
     def file_arguments(self) -> list[str]:
-        efg = ['--efg-model', 'efg-model.h5'] if 'efg_model' in self.inputs else []
-        origin = ['--from-checkpoint', self.ORIGIN_FILE] if 'checkpoint' in self.inputs else []
-        return ['potential.h5', 'structure.extxyz', '-o', self.OUTPUT_FILE, *efg, *origin, *self._wall_time()]
-
-    def _wall_time(self) -> list[str]:
-        """The end that leaves a checkpoint should come before the scheduler's, which does not."""
+        arguments = super().file_arguments()
         limit = self.options.get('max_wallclock_seconds')
-        if limit is None:
-            return []
-        return ['--max-wall-time', f'{limit - min(TIME_LEFT * limit, LONGEST_TIME_LEFT):g}']
-
-    def input_files(self) -> Mapping[str, Data]:
-        files = {'potential.h5': self.inputs.potential, 'structure.extxyz': self.inputs.structure}
-        if 'efg_model' in self.inputs:
-            files['efg-model.h5'] = self.inputs.efg_model
-        if 'checkpoint' in self.inputs:
-            files[self.ORIGIN_FILE] = self.inputs.checkpoint
-        return files
+        if limit is not None:  # the end that leaves a checkpoint should come before the scheduler's, which does not
+            arguments += ['--max-wall-time', f'{limit - min(TIME_LEFT * limit, LONGEST_TIME_LEFT):g}']
+        return arguments

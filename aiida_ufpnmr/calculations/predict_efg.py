@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aiida.engine import CalcJobProcessSpec
-from aiida.orm import Data, SinglefileData, StructureData
+from aiida.orm import SinglefileData, StructureData
 
 from aiida_ufpnmr.calculations.base import UfpnmrCalculation, optional
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
-from aiida_ufpnmr.engine.commands.options import option_names
+from aiida_ufpnmr.engine.settings import parameters_of
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 
 SOURCES = ('structure', 'dataset', 'trajectory')
 
 
 def validate_source(inputs: Mapping, _) -> str | None:
-    """One thing to predict for, no more and no less."""
+    """Refuse inputs with nothing to predict for, or with several such things."""
     given = [name for name in SOURCES if name in inputs]
     return None if len(given) == 1 else f'give exactly one of {", ".join(SOURCES)}, not {len(given)}'
 
@@ -29,8 +29,15 @@ class PredictEfgCalculation(UfpnmrCalculation):
     ENTRY_POINT = 'ufpnmr.predict_efg'
     COMMAND = 'predict-efg'
     #: What files of other programs do not say: trajectories in the database do.
-    NO_PARAMETERS = (*option_names(ReadingSettings), 'cores', 'restart')
+    NO_PARAMETERS = (*parameters_of(ReadingSettings), 'threads', 'restart')
+    INPUT_FILES = {
+        'efg_model': ('', 'efg-model.h5'),
+        'structure': ('', 'structures.extxyz'),
+        'dataset': ('', 'structures.extxyz'),
+        'trajectory': ('', 'trajectory.h5'),
+    }
     OUTPUT_FILE = 'prediction.extxyz'
+    OUTPUT = ('predictions', SinglefileData, 'The structures with tensors, as extended XYZ.')
     #: A trajectory of tensors is written instead where a trajectory was given.
     TRAJECTORY_FILE = 'prediction.h5'
     MORE_OUTPUT = (TRAJECTORY_FILE,)
@@ -46,22 +53,8 @@ class PredictEfgCalculation(UfpnmrCalculation):
             ('trajectory', TrajectoryData, 'Predict for all frames of this trajectory.'),
         )
         spec.inputs.validator = validate_source
-        optional(
-            spec.output,
-            ('predictions', SinglefileData, 'The structures with tensors, as extended XYZ.'),
-            ('trajectory', TrajectoryData, 'The tensors along the trajectory.'),
-        )
+        optional(spec.output, ('trajectory', TrajectoryData, 'The tensors along the trajectory.'))
 
-    @classmethod
-    def example_arguments(cls) -> list[str]:
-        return ['predict-efg', 'MODEL', 'STRUCTURES', '-o', cls.OUTPUT_FILE]
-
-    def file_arguments(self) -> list[str]:
-        if 'trajectory' in self.inputs:
-            return ['efg-model.h5', 'trajectory.h5', '-o', self.TRAJECTORY_FILE]
-        return ['efg-model.h5', 'structures.extxyz', '-o', self.OUTPUT_FILE]
-
-    def input_files(self) -> Mapping[str, Data]:
-        source = next(name for name in SOURCES if name in self.inputs)
-        name = 'trajectory.h5' if source == 'trajectory' else 'structures.extxyz'
-        return {'efg-model.h5': self.inputs.efg_model, name: self.inputs[source]}
+    @property
+    def output_file(self) -> str:
+        return self.TRAJECTORY_FILE if 'trajectory' in self.inputs else self.OUTPUT_FILE

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from aiida.cmdline.utils import decorators, echo
 
+from aiida_ufpnmr.cli.shared import load_node
 from aiida_ufpnmr.engine.commands.shared import print_table
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_output, whole_file
@@ -72,20 +73,12 @@ def export(node, path):
 
 
 def _load(identifier):
-    from aiida.common.exceptions import MultipleObjectsError, NotExistent
-    from aiida.orm import load_node
-
     from aiida_ufpnmr.data import KINDS
 
     try:
-        node = load_node(identifier)
-    except (NotExistent, MultipleObjectsError, ValueError) as error:
+        return load_node(identifier, KINDS)
+    except InputError as error:
         echo.echo_critical(str(error))
-    if not isinstance(node, KINDS):
-        echo.echo_critical(
-            f'{identifier}: is a {type(node).__name__}; give one of {", ".join(k.__name__ for k in KINDS)}'
-        )
-    return node
 
 
 def _description(node) -> str:

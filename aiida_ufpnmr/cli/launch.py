@@ -41,7 +41,7 @@ def launch():
 
 @dataclass(frozen=True)
 class Launch:
-    """The way a workflow is to run, which all commands ask for alike.
+    """The way in which a workflow shall run, with the answers to the options that all commands share.
 
     Attributes:
         protocol: name of a set of inputs.
@@ -56,7 +56,7 @@ class Launch:
     daemon: bool
 
     def with_values(self, path: tuple[str, ...], **values: Any) -> Launch:
-        """The same with those ``values`` that are not ``None`` among the overrides, at a nested place."""
+        """A copy whose overrides hold those ``values`` that are not ``None``, at the place that ``path`` leads to."""
         from aiida_ufpnmr.workflows.protocols import merged
 
         nested = {name: value for name, value in values.items() if value is not None}
@@ -65,7 +65,7 @@ class Launch:
         return replace(self, overrides=merged(self.overrides, nested))
 
     def run(self, workflow: Any, **inputs: Any) -> WorkChainNode | None:
-        """Build the inputs, then submit and print the pk, or run: the workflow that ran to its end, well or not.
+        """Build the inputs, then submit and print the pk, or run and return the workflow, whether or not it ended well.
 
         Raises:
             InputError: an override or a value that the workflow refuses.
@@ -152,7 +152,7 @@ def pipeline(
     code_label: str,
     launch: Launch,
 ) -> None:
-    """Labelled structures DATASET (extended XYZ, or the pk of a data set) to models, a trajectory, and a decay time."""
+    """Fit models to labelled structures DATASET (extended XYZ, or the pk of a data set), and find a decay time."""
     from aiida_ufpnmr.workflows.pipeline import PipelineWorkChain
 
     if (structure_index is None) == (structure_path is None):
@@ -181,7 +181,7 @@ def pipeline(
 def dynamic_nmr(
     structure: str, potential: str, efg_model: str, temperature: float | None, code_label: str, launch: Launch
 ) -> None:
-    """STRUCTURE (a file that ASE reads, or the pk of a structure) and two models to a trajectory and a decay time."""
+    """Simulate STRUCTURE (a file that ASE reads, or the pk of a structure) with two models, and find a decay time."""
     from aiida_ufpnmr.data import EfgModelData, PotentialData
     from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
 
@@ -230,17 +230,22 @@ def show_answer(node: WorkChainNode | None) -> None:
     click.echo(f'\nOpen it as a page with "aiida-ufpnmr report {node.pk} -o report".')
 
 
+def is_node(given: str) -> bool:
+    """Tell the pk, UUID or label of a node from the path of a file."""
+    return not Path(given).exists() and Path(given).suffix == ''
+
+
 def load_dataset(given: str):
     """A data set by file, pk, UUID or label; a file that is stored already, with the same rows, is used again."""
     from aiida_ufpnmr.data import DatasetData
 
-    if not Path(given).exists() and Path(given).suffix == '':
+    if is_node(given):
         return load_node(given, DatasetData)
     return stored_once(DatasetData(Path(check_input(given, 'data set')).absolute()), Path(given).name)
 
 
 def stored_once(node, label: str):
-    """A data set that is stored already, with the same rows, or this one, stored with a label."""
+    """The stored data set that has the same rows as this one; this one, stored with a label, if there is none."""
     from aiida.orm import QueryBuilder
 
     for stored in QueryBuilder().append(type(node), filters={'attributes.sha256': node.sha256}).all(flat=True):
@@ -256,6 +261,6 @@ def load_structure(given: str):
 
     from aiida_ufpnmr.engine.dataset import read_structure
 
-    if not Path(given).exists() and Path(given).suffix == '':
+    if is_node(given):
         return load_node(given, StructureData)
     return StructureData(ase=read_structure(given), label=Path(given).name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, common_options, stop_if_failed, stored_once
+from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, common_options, is_node, stop_if_failed, stored_once
 from aiida_ufpnmr.cli.shared import load_code, load_node
 from aiida_ufpnmr.engine.commands.shared import COUNT, OUTPUT, Command, Number, check_outputs, print_table, warn
 from aiida_ufpnmr.engine.errors import InputError
@@ -76,7 +76,7 @@ def label(
 
 
 def load_subjects(given: str, index: str) -> dict[str, Any]:
-    """The structures to label: a stored node, or those of a file, of which those that DFT would choke on stay apart."""
+    """The structures to label: a stored node, or those of a file in a data set, those unfit for DFT apart."""
     from aiida.orm import StructureData
 
     from aiida_ufpnmr.data import DatasetData
@@ -84,7 +84,7 @@ def load_subjects(given: str, index: str) -> dict[str, Any]:
     from aiida_ufpnmr.engine.dft.labels import read_sources
     from aiida_ufpnmr.engine.dft.screening import unsuitable
 
-    if not Path(given).exists() and Path(given).suffix == '':
+    if is_node(given):
         node = load_node(given, (DatasetData, StructureData))
         return {'dataset': node} if isinstance(node, DatasetData) else {'structures': [node]}
     good, bad = [], {}

@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, code_option, common_options, load_dataset, load_structure
+from aiida_ufpnmr.cli.launch import (
+    DFT_CODES,
+    Launch,
+    code_option,
+    common_options,
+    load_dataset,
+    load_structure,
+    stop_if_failed,
+)
 from aiida_ufpnmr.cli.shared import load_code
 from aiida_ufpnmr.engine.commands.shared import Command, print_table
 from aiida_ufpnmr.engine.errors import InputError
@@ -53,8 +61,7 @@ def active_learning(
     )
     if node is not None:
         print_history(node)
-        if not node.is_finished_ok:
-            raise click.ClickException(f'{node.exit_message}; see "verdi process report {node.pk}"')
+        stop_if_failed(node)
 
 
 def _named(given: tuple[str, ...]) -> dict:

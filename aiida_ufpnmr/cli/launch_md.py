@@ -39,7 +39,7 @@ def md(
     code_label: str,
     launch: Launch,
 ) -> None:
-    """STRUCTURE (a file that ASE reads, or the pk of a structure) and a potential to a trajectory.
+    """Simulate STRUCTURE (a file that ASE reads, or the pk of a structure) with a potential.
 
     A job that comes to the end of its time leaves a checkpoint, from which the next one goes on. The trajectory is the
     one that a single job would have written.

@@ -18,7 +18,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def run_with_progress(builder: ProcessBuilder) -> WorkChainNode:
-    """Run to the end; one line for each calculation that ended, and on a terminal one for those that run."""
+    """Run to the end, and print a line for each calculation that ended, on a terminal another for those that run."""
     _quieten_console()
     runner = get_manager().create_runner(communicator=None)  # works whether or not the daemon runs
     process = runner.instantiate_process(builder)
@@ -30,7 +30,7 @@ def run_with_progress(builder: ProcessBuilder) -> WorkChainNode:
 
 
 def _quieten_console() -> None:
-    """The progress lines say what AiiDA's own reports would; those stay in the database."""
+    """Keep AiiDA's reports off the console: the progress lines say as much, and the database has them all."""
     for handler in logging.getLogger('aiida').handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""One file in a node: checked when it is put there, and hashed by what it says."""
+"""The base of nodes with one file, which is checked when it is put there and hashed by its content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def attribute(name: str, text: str) -> t.Any:
 
 
 class ContentCaching(NodeCaching):
-    """Takes the node's hash over the content of its file: names, bytes on disk and versions do not count."""
+    """Hashing of a node by the content of its file, whatever its name, its bytes on disk and the versions."""
 
     def get_objects_to_hash(self) -> dict[str, t.Any]:
         return {'class': str(self._node.__class__), 'sha256': self._node.base.attributes.get('sha256', None)}
@@ -79,7 +79,7 @@ class CheckedFileData(SinglefileData):
 
     @contextmanager
     def open(self, path: t.Any = None, mode: t.Any = 'r') -> t.Iterator[t.Any]:
-        """As of any single file; an :class:`InputError` where it was left out of an archive."""
+        """Open the file; :class:`InputError` where it was left out of an archive."""
         self._must_be_there()
         with super().open(path, mode=mode) as handle:
             yield handle

@@ -78,21 +78,14 @@ def find_labels(hashes: Collection[str]) -> dict[str, tuple[int, int]]:
 
 
 def _rows(dataset: Dataset) -> list[dict[str, t.Any]]:
+    """The origin of each structure: what attributes of a node can hold of its comment line, text and finite numbers."""
     rows = []
     for index, (atoms, group) in enumerate(zip(dataset, dataset.groups)):
-        origin = {key: value for key, value in atoms.info.items() if _plain(value)}
-        rows.append(
-            {
-                **{key: value.item() if hasattr(value, 'item') else value for key, value in origin.items()},
-                'index': index,
-                'group': group,
-                'formula': atoms.get_chemical_formula(),
-                'atoms': len(atoms),
-            }
-        )
+        origin = {
+            key: value.item() if hasattr(value, 'item') else value
+            for key, value in atoms.info.items()
+            if isinstance(value, str) or (isinstance(value, numbers.Real) and math.isfinite(value))
+        }
+        facts = {'index': index, 'group': group, 'formula': atoms.get_chemical_formula(), 'atoms': len(atoms)}
+        rows.append({**origin, **facts})
     return rows
-
-
-def _plain(value: t.Any) -> bool:
-    """Whether a value of a comment line is text or a finite number, which attributes of a node can hold."""
-    return isinstance(value, str) or (isinstance(value, numbers.Real) and math.isfinite(value))

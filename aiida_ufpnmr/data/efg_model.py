@@ -6,9 +6,10 @@ import dataclasses
 import typing as t
 from pathlib import Path
 
+from aiida_ufpnmr.data.checked_file import attribute
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
 from aiida_ufpnmr.engine.efg import EfgModel
-from aiida_ufpnmr.engine.efg.model import CONVENTION, IRREPS, UNIT
+from aiida_ufpnmr.engine.efg.hdf5_file import CONVENTION, IRREPS, UNIT
 from aiida_ufpnmr.engine.hdf5 import content_hash
 
 
@@ -40,7 +41,4 @@ class EfgModelData(Hdf5Data):
         with self.as_path() as path:
             return EfgModel.load(path)
 
-    @property
-    def training_sha256(self) -> str:
-        """Content hash of the training set; equal to the ``sha256`` of its :class:`DatasetData`."""
-        return self.base.attributes.get('training_sha256')
+    training_sha256 = attribute('training_sha256', 'Hash of the training set: the ``sha256`` of its ``DatasetData``.')

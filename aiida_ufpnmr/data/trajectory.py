@@ -34,7 +34,7 @@ class TrajectoryData(Hdf5Data):
                 self.base.repository.put_object_from_file(str(piece.absolute()), str(piece.relative_to(path.parent)))
 
     def _validate(self) -> bool:
-        """One file, and the folder of its pieces where it has some."""
+        """Refuse anything but one file, and the folder of its pieces where it has some."""
         Data._validate(self)
         names = self.base.repository.list_object_names()
         if self.filename not in names or len(names) > 2:
@@ -43,7 +43,7 @@ class TrajectoryData(Hdf5Data):
 
     @property
     def is_in_pieces(self) -> bool:
-        """Whether the rows lie in files beside the file itself."""
+        """True where the rows lie in files beside the file itself."""
         return len(self.base.repository.list_object_names()) > 1
 
     @contextmanager

@@ -10,8 +10,7 @@ its file. A file that is damaged counts as none. Where nothing can be kept, each
 
 A kernel whose sums may be reordered (``fastmath``) and that other kernels call is inlined by force. Otherwise a
 process holds it more than once, alone and within each caller, rounded differently, and which of these all run depends
-on which was loaded first: the process that compiles would get other bits than those that find the kernels in the
-cache.
+on which was loaded first: the process that compiles would get other bits than those that read the cache.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ def _code_of(path: Path) -> CodeType | None:
 
 
 def _content(code: CodeType) -> tuple:
-    """All that decides what code does, which names of files and numbers of lines do not."""
+    """The parts of code that decide what it does: no names of files, no numbers of lines."""
     constants = []
     for value in code.co_consts:
         inner = _content(value) if isinstance(value, CodeType) else value
@@ -118,7 +117,7 @@ class _Lock:
         self._file: IO[bytes] | None = None
 
     def take(self) -> bool:
-        """Whether this process has it now."""
+        """Try to get it, and return whether this process has it now."""
         if self.depth == 0:
             try:
                 self._file = file = open(self.path, 'ab')
@@ -159,7 +158,7 @@ class KernelCache(NullCache):
         return self._folder / f'{self._function.__qualname__}-{hashlib.sha256(key).hexdigest()[:16]}.kernel'
 
     def load_overload(self, sig, target_context):
-        """The compiled form for a signature, or ``None``: then the caller compiles it, and no other process does."""
+        """The compiled form for a signature; ``None`` for the caller to compile it, while other processes wait."""
         target_context.refresh()
         path = self._path(sig, target_context.codegen())
         end = time.monotonic() + LONGEST_WAIT

@@ -28,7 +28,7 @@ COMMANDS = {
     'melt-quench': ('melt_quench', 'Make a glass from a composition and a density.'),
     'fit-efg': ('efg', 'Fit a symmetry-adapted model of the electric field gradient.'),
     'evaluate-efg': ('efg', 'Errors of an EFG model on labelled structures.'),
-    'predict-efg': ('efg', 'Predict EFG tensors for structures or along a trajectory.'),
+    'predict-efg': ('predict_efg', 'Predict EFG tensors for structures or along a trajectory.'),
     'acf': ('analyse', 'Correlation functions of the quadrupolar frequency, and their decay time.'),
     'analyse': ('analyse', 'Analyses of a trajectory: motion, sites, orientations, grains, relaxation, spectra.'),
 }

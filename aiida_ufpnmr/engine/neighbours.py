@@ -35,7 +35,7 @@ class Surroundings(NamedTuple):
     vector: np.ndarray  # (m, 3) Å
 
     def of(self, rows: np.ndarray) -> Surroundings:
-        """Those of some of the atoms, given by their rows (n,) here."""
+        """The surroundings of some of the atoms, which are given by their rows (n,) here."""
         counts = np.diff(self.start)[rows]
         start = np.concatenate([[0], np.cumsum(counts)])
         chosen = np.arange(start[-1]) + np.repeat(self.start[rows] - start[:-1], counts)
@@ -58,7 +58,7 @@ def neighbour_list(positions: np.ndarray, cell: np.ndarray, pbc, cutoff: float) 
 
 
 def surroundings(positions: np.ndarray, cell: np.ndarray, pbc, cutoff: float, centres: np.ndarray) -> Surroundings:
-    """Neighbours as by :func:`neighbour_list`, of chosen atoms and with vectors.
+    """Neighbours of chosen atoms, with the vectors to them; for the arguments see :func:`neighbour_list`.
 
     Args:
         centres: (n_centres,) their indices.
@@ -95,19 +95,19 @@ def pack(j, s0, s1, s2):
 
 @njit(inline='always')
 def packed_atom(key):
-    """The atom of a :func:`pack`."""
+    """The atom in a number of :func:`pack`."""
     return key >> (3 * _BITS)
 
 
 @njit(inline='always')
 def packed_image(key, a):
-    """The image of a :func:`pack` along direction ``a``."""
+    """The image in a number of :func:`pack` along direction ``a``."""
     return ((key >> ((2 - a) * _BITS)) & (2 * _MIDDLE - 1)) - _MIDDLE
 
 
 @njit()
 def find_neighbours(positions, cell, pbc, cutoff):
-    """The work behind :func:`neighbour_list`, callable from compiled code; the cell must span space."""
+    """Compiled part of :func:`neighbour_list`, for compiled callers as well; the cell must span space."""
     wrap, start, keys = packed_neighbours(
         positions, cell, pbc, cutoff, np.ones(len(positions), np.bool_), np.bool_(False)
     )
@@ -124,7 +124,7 @@ def find_neighbours(positions, cell, pbc, cutoff):
 
 @njit(nogil=True)
 def find_surroundings(positions, cell, pbc, cutoff, centres):
-    """The work behind :func:`surroundings`, callable from compiled code; the cell must span space."""
+    """Compiled part of :func:`surroundings`, for compiled callers as well; the cell must span space."""
     wanted = np.zeros(len(positions), np.bool_)
     wanted[centres] = True
     wrap, start, keys = packed_neighbours(positions, cell, pbc, cutoff, wanted, np.bool_(False))
@@ -150,10 +150,10 @@ def find_surroundings(positions, cell, pbc, cutoff, centres):
 
 @njit()
 def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
-    """Neighbours of the atoms in ``centres``, sorted, with images counted from positions that are wrapped into the
-    cell.
+    """Neighbours of some atoms, sorted, with images counted from positions that are wrapped into the cell.
 
     Args:
+        centres: (n,) booleans, the atoms whose neighbours are wanted.
         half: give each pair once, to the atom of lower index; an atom and its own image once as well. A variable of
             compiled callers: for a literal of theirs Numba would compile the function once more.
 
@@ -165,10 +165,8 @@ def packed_neighbours(positions, cell, pbc, cutoff, centres, half):
     n = len(positions)
     wrap, wrapped, box_of, boxes, reach, first, atom, ordered = _boxes(positions, cell, pbc, cutoff)
     # Atom by atom, in order: for which centres is it a neighbour, and as which image? Handing these out to the centres
-    # in the
-    # same order leaves the neighbours of each centre sorted, without a sort. Where each pair is wanted once, an atom
-    # looks at
-    # those that came before it, which stand first in their boxes.
+    # in the same order leaves the neighbours of each centre sorted, without a sort. Where each pair is wanted once, an
+    # atom looks at those that came before it, which stand first in their boxes.
     there = np.zeros(len(first) - 1, np.int64)
     most = 0
     for box in range(len(there)):

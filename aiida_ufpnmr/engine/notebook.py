@@ -14,26 +14,15 @@ from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md import Simulation
-from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
-from aiida_ufpnmr.engine.md.run import FRAME_SPACING_FS, GradeWatch
+from aiida_ufpnmr.engine.md.recording import EfgOutput, Output, frame_cadence
+from aiida_ufpnmr.engine.md.run import GradeWatch
 from aiida_ufpnmr.engine.md.run import run_md as run
 from aiida_ufpnmr.engine.settings import settings_from_mapping
-from aiida_ufpnmr.engine.tables import Tabular
+from aiida_ufpnmr.engine.tables import ERRORS, Tabular
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential
 from aiida_ufpnmr.engine.ufp import fit_potential as fit_ultra_fast_potential
 
 M = TypeVar('M', UltraFastPotential, EfgModel)
-
-#: Errors that a fitted model shows, with decimals: key of the results, words.
-ERRORS = {
-    'energy_rmse_meV_per_atom': 'energy, RMSE (meV/atom)',
-    'forces_rmse_meV_per_angstrom': 'forces, RMSE (meV/Å)',
-    'stress_rmse_GPa': 'stress, RMSE (GPa)',
-    'omega_q_mae_khz': 'ω_Q, MAE (kHz)',
-    'c_q_mae_khz': '|C_Q|, MAE (kHz)',
-    'eta_mae': 'η, MAE',
-    'quaternion_dot_fraction_above_0_9': 'axes with q·q′ ≥ 0.9',
-}
 
 
 @dataclass(frozen=True)
@@ -56,8 +45,10 @@ class Fitted(Tabular, Generic[M]):
         """Errors on withheld and on training structures."""
         rows: list[tuple[str, ...]] = [('error', 'withheld', 'training')]
         for key in (key for key in ERRORS if key in self.results):
-            values = self.results[key], self.results['train'].get(key)
-            rows.append((ERRORS[key], *('-' if value is None else f'{value:.3g}' for value in values)))
+            words, unit = ERRORS[key]
+            errors = self.results[key], self.results['train'].get(key)
+            withheld, training = ('-' if error is None else f'{error:.3g}' for error in errors)
+            rows.append((f'{words} ({unit})' if unit else words, withheld, training))
         return rows
 
     @property
@@ -158,7 +149,7 @@ def run_md(
     atoms = structure.copy()
     simulation = Simulation(atoms, mover, **conditions)
     efg = None if model is None else EfgOutput.of(model, atoms, _identity(model))
-    output = Output(every or max(1, round(FRAME_SPACING_FS / simulation.timestep_fs)))
+    output = Output(every or frame_cadence(simulation.timestep_fs))
     watch = None if mover.posterior is None else GradeWatch()
     return Run(Path(path), run(simulation, path, steps, output, efg=efg, grade_watch=watch, overwrite=overwrite))
 

@@ -1,13 +1,15 @@
 """Settings of a fit or an analysis: frozen dataclasses that are read from YAML and refuse what they do not know.
 
-A field of :class:`Settings` is declared once, by :func:`setting`, with its default, help, unit and bounds. The command
-line, the parameters of AiiDA and the reference pages are made of these declarations.
+A field of :class:`Settings` is declared once, by :func:`setting`, with its default, help and bounds; its
+unit is part of its name. The command line, the parameters of AiiDA and the reference pages are made of these
+declarations.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import json
 import math
 import os
@@ -16,6 +18,7 @@ import typing
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from numbers import Real
 from typing import Any, Literal, TypeVar
 
 import yaml
@@ -25,6 +28,9 @@ from aiida_ufpnmr.engine.files import check_input
 
 S = TypeVar('S')
 
+#: Light atoms, the hottest of them too, are followed well with steps ten times as long.
+SHORTEST_TIMESTEP_FS = 0.05
+
 
 @dataclasses.dataclass(frozen=True)
 class Declaration:
@@ -33,25 +39,33 @@ class Declaration:
     Attributes:
         help: a sentence for users.
         above, least, most: open lower, closed lower and closed upper bound of each number.
+        choices: the words that are allowed, where the type does not say.
         parse: turns what a user wrote into the value and raises :class:`ValueError` with a reason; for values that are
             more than numbers, words and flags.
         metavar: for the help of the command line.
-        flag: option of the command line, where it is not the name of the setting.
+        option: name of the option, without hyphens before it, where that of the setting does not do; empty for a
+            setting that no option gives.
     """
 
     help: str
     above: float | None = None
     least: float | None = None
     most: float | None = None
+    choices: tuple[str, ...] = ()
     parse: Callable[[Any], Any] | None = None
     metavar: str | None = None
-    flag: str | None = None
+    option: str | None = None
+
+    def parameter(self, name: str) -> str:
+        """The name by which a command, and the parameters of a calculation, know the setting ``name``."""
+        return name if self.option is None else self.option.replace('-', '_')
 
     def refusal(self, value: Any) -> str | None:
         """Reason why a value lies out of bounds; ``None`` where it does not."""
         for number in value if isinstance(value, tuple) else [value]:
-            if isinstance(number, (bool, str)) or number is None:
+            if isinstance(number, bool) or not isinstance(number, Real):
                 continue
+            number = float(number)
             if not math.isfinite(number):
                 return 'must be a finite number'
             if self.above is not None and not number > self.above:
@@ -70,7 +84,15 @@ def setting(default: Any, help: str, **declared: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Settings whose fields check themselves; subclasses are frozen dataclasses of :func:`setting` fields."""
+    """Settings whose fields check themselves; subclasses are frozen dataclasses of :func:`setting` fields, whose help
+    becomes part of their docstring."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        fields = getattr(cls, '__dataclass_fields__', {}) | vars(cls)
+        helps = {name: field.metadata['setting'].help for name, field in fields.items() if _is_setting(field)}
+        attributes = [f'    {name}: {help}' for name, help in helps.items()]
+        cls.__doc__ = '\n'.join([inspect.cleandoc(cls.__doc__ or ''), '', 'Attributes:', *attributes])
 
     def __post_init__(self):
         for name, kind, declared in declarations(type(self)):
@@ -82,9 +104,9 @@ class Settings:
                 except ValueError as error:
                     raise InputError(f'{name}: {error}') from error
                 object.__setattr__(self, name, value)
-            choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
-            if choices and value not in choices:
-                raise InputError(f'{name} must be one of {", ".join(map(str, choices))}, not {value!r}')
+            choices = choices_of(kind, declared)
+            if choices and value not in choices and value is not getattr(type(self), name):
+                raise InputError(f'{name} must be one of {", ".join(map(str, choices))}; {value!r} is not known')
             reason = declared.refusal(value)
             if reason:
                 raise InputError(f'{name} {reason}, not {value}')
@@ -93,7 +115,34 @@ class Settings:
 def declarations(cls: type[Settings]) -> list[tuple[str, Any, Declaration]]:
     """Name, type (without ``None``) and declaration of each setting, in the order of their definition."""
     hints = typing.get_type_hints(cls)
-    return [(field.name, required(hints[field.name]), field.metadata['setting']) for field in dataclasses.fields(cls)]
+    return [
+        (field.name, required(hints[field.name]), field.metadata['setting'])
+        for field in dataclasses.fields(cls)
+        if _is_setting(field)
+    ]
+
+
+def _is_setting(field: Any) -> bool:
+    return isinstance(field, dataclasses.Field) and 'setting' in field.metadata
+
+
+def parameters_of(settings: type[Settings]) -> tuple[str, ...]:
+    """Names by which a command knows the settings."""
+    return tuple(declared.parameter(name) for name, _, declared in declarations(settings))
+
+
+def values_of(cls: type[Settings], parameters: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Values by the names of the settings, all or those of ``names``, from values by the names of options."""
+    return {
+        name: parameters[declared.parameter(name)]
+        for name, _, declared in declarations(cls)
+        if declared.parameter(name) in parameters and (not names or name in names)
+    }
+
+
+def choices_of(kind: Any, declared: Declaration) -> tuple[Any, ...]:
+    """The values that a setting of the type ``kind`` may have; empty where there is no list of them."""
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal else declared.choices
 
 
 def required(kind: Any) -> Any:
@@ -110,6 +159,17 @@ def numbers(value: Any) -> tuple[float, ...]:
         return tuple(float(part) for part in parts)
     except (TypeError, ValueError):
         raise ValueError(f'{value!r} is no list of numbers, such as 10,100,1000') from None
+
+
+def time_step_fs(value: Any) -> float:
+    """A time step of dynamics in fs; one that can only be meant in ps is refused."""
+    number = float(value)
+    if number < SHORTEST_TIMESTEP_FS:
+        raise ValueError(
+            f'{number:g} fs is shorter than any motion of atoms needs; time steps are in fs, so give '
+            f'{1000 * number:g} for {number:g} ps, or at least {SHORTEST_TIMESTEP_FS:g}'
+        )
+    return number
 
 
 #: The name in a mapping that stands for all that have no entry of their own.
@@ -129,7 +189,7 @@ def old_names(**names: str) -> Callable[[type[S]], type[S]]:
         def init(self, *values, **named):
             make(self, *values, **_with_new_names(cls, named))
 
-        cls.__init__, cls.OLD_NAMES = init, names
+        cls.__init__, cls.OLD_NAMES = init, names  # type: ignore[method-assign, attr-defined]
         return cls
 
     return decorate

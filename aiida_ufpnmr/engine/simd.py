@@ -1,8 +1,8 @@
 """A small vector type for compiled code: four or eight numbers that are added and multiplied at once.
 
 Numba does not turn short unrolled sums into vector instructions by itself. Here LLVM's vector types are given to it as
-values: ``load4``, ``store``, ``broadcast4``, ``+`` and ``*`` are then all that a kernel needs to read as
-arithmetic. LLVM maps them to whatever the processor has, two registers of four where it has none of eight.
+values: ``load4``, ``store``, ``broadcast4``, ``+`` and ``*`` are then all that a kernel needs to read as arithmetic.
+LLVM maps them to whatever the processor has, two registers of four where it has none of eight.
 
 The numbers are float64 or float32, as the arrays and numbers that they are made of.
 """
@@ -16,14 +16,12 @@ from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, overload, register_model
 
-from aiida_ufpnmr.engine.compiled import njit
-
 _I32 = ir.IntType(32)
 _FAST = ('nsz', 'arcp', 'contract', 'reassoc')
 
 
 class Vector(types.Type):
-    """Numba's name for ``width`` numbers in one register."""
+    """The type, to Numba, of ``width`` numbers in one register."""
 
     def __init__(self, width: int, real: types.Float = types.float64):
         self.width = width
@@ -108,7 +106,7 @@ broadcast4, broadcast8 = _broadcast(4), _broadcast(8)
 
 @intrinsic
 def halves(typing, low, high):
-    """``low`` in the lower four places of eight, ``high`` in the upper four."""
+    """A vector of eight with the number ``low`` in the lower four places and ``high`` in the upper four."""
 
     def generate(context, builder, signature, arguments):
         both = [_splat(builder, value, 4) for value in arguments]
@@ -127,29 +125,19 @@ def joined(typing, low, high):
     return Vector(8, low.real)(low, high), generate
 
 
-@intrinsic
-def twice(typing, vector):
-    """A vector of four, twice over."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.shuffle_vector(arguments[0], arguments[0], _lanes([0, 1, 2, 3, 0, 1, 2, 3]))
-
-    return Vector(8, vector.real)(vector), generate
-
-
-def _half(lanes):
+def _picked(*places):
     @intrinsic
-    def half(typing, vector):
+    def picked(typing, vector):
         def generate(context, builder, signature, arguments):
-            return builder.shuffle_vector(arguments[0], arguments[0], _lanes(lanes))
+            return builder.shuffle_vector(arguments[0], arguments[0], _lanes(places))
 
-        return Vector(4, vector.real)(vector), generate
+        return Vector(len(places), vector.real)(vector), generate
 
-    return half
+    return picked
 
 
-#: The lower and the upper four of eight.
-lower, upper = _half([0, 1, 2, 3]), _half([4, 5, 6, 7])
+#: The lower and the upper four of eight, and a vector of four twice over.
+lower, upper, twice = _picked(0, 1, 2, 3), _picked(4, 5, 6, 7), _picked(0, 1, 2, 3, 0, 1, 2, 3)
 
 
 @intrinsic
@@ -247,26 +235,6 @@ sqrt, floor = _of_one('sqrt'), _of_one('floor')
 minimum, maximum = _of_two('minnum'), _of_two('maxnum')
 
 
-def _constant(values):
-    @intrinsic
-    def constant(typing, like):
-        def generate(context, builder, signature, arguments):
-            return ir.Constant(like.llvm, list(values))
-
-        return like(like), generate
-
-    return constant
-
-
-# The four cubics of a uniform B-spline as polynomials in t, lowest power first, one lane a function.
-_c0 = _constant([1 / 6, 4 / 6, 1 / 6, 0.0])
-_c1 = _constant([-3 / 6, 0.0, 3 / 6, 0.0])
-_c2 = _constant([3 / 6, -6 / 6, 3 / 6, 0.0])
-_c3 = _constant([-1 / 6, 3 / 6, -3 / 6, 1 / 6])
-_d1 = _constant([6 / 6, -12 / 6, 6 / 6, 0.0])
-_d2 = _constant([-3 / 6, 9 / 6, -9 / 6, 3 / 6])
-
-
 def _arithmetic(symbol, method):
     """Teach Numba an operator between vectors, and between a vector and a number, which then stands in all places."""
 
@@ -299,17 +267,3 @@ for _symbol, _method in (
     (operator.truediv, 'fdiv'),
 ):
     _arithmetic(_symbol, _method)
-
-
-@njit(inline='always')
-def cubic_values4(t):
-    """The four functions of a uniform cubic B-spline on an interval, ``t`` from 0 to 1 across it, as one vector."""
-    t = broadcast4(t)
-    return _c0(t) + t * (_c1(t) + t * (_c2(t) + t * _c3(t)))
-
-
-@njit(inline='always')
-def cubic_slopes4(t):
-    """Their derivatives by ``t``."""
-    t = broadcast4(t)
-    return _c1(t) + t * (_d1(t) + t * _d2(t))

@@ -6,6 +6,17 @@ import html
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+#: Errors of a fitted model that are shown to readers: key of the results, words and unit.
+ERRORS = {
+    'energy_rmse_meV_per_atom': ('energy, RMSE', 'meV/atom'),
+    'forces_rmse_meV_per_angstrom': ('forces, RMSE', 'meV/Å'),
+    'stress_rmse_GPa': ('stress, RMSE', 'GPa'),
+    'omega_q_mae_khz': ('ω_Q, MAE', 'kHz'),
+    'c_q_mae_khz': ('|C_Q|, MAE', 'kHz'),
+    'eta_mae': ('η, MAE', ''),
+    'quaternion_dot_fraction_above_0_9': ('axes with q·q′ ≥ 0.9', ''),
+}
+
 
 def aligned(rows: Sequence[Sequence[Any]]) -> Iterator[str]:
     """Lines of rows in aligned columns; the first row is the heading."""

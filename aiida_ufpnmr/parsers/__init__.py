@@ -1,1 +1,1 @@
-"""Parsers, one a CalcJob: from the files of a command to nodes."""
+"""Parsers, which make nodes of the files that a command left."""

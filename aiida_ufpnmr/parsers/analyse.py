@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from aiida.orm import SinglefileData
+from aiida.orm import Data
 
 from aiida_ufpnmr.engine.hdf5 import open_hdf5
 from aiida_ufpnmr.parsers.base import UfpnmrParser, existing
 
 
 class AnalyseParser(UfpnmrParser):
-    """Attaches the arrays of an analysis."""
+    """Attaches the arrays of an analysis, if they can be read."""
 
-    def nodes(self, folder: Path) -> dict[str, SinglefileData]:
-        path = existing(folder / self.node.process_class.OUTPUT_FILE)
-        open_hdf5(path).close()
-        return {'functions': SinglefileData(path)}
+    def nodes(self, folder: Path) -> Mapping[str, Data]:
+        open_hdf5(existing(folder / self.calculation.OUTPUT_FILE)).close()
+        return super().nodes(folder)

@@ -1,11 +1,11 @@
-"""The base of all parsers: the way a command ended, its JSON results, and nodes only where all is well."""
+"""The base of all parsers: it finds out how a command ended, and makes nodes only where all is well."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from aiida.common.exceptions import ValidationError
 from aiida.engine import ExitCode
@@ -23,13 +23,12 @@ KILLED = (128 + 9, 128 + 15)
 
 
 class UfpnmrParser(Parser):
-    """Turns the files that a ``ufpnmr`` sub-command left into output nodes; a failed run leaves none."""
+    """Turns the files that a ``ufpnmr`` sub-command left into output nodes; a failed run leaves none.
+
+    The output file becomes the node that the calculation declares as its ``OUTPUT``.
+    """
 
     CACHE_VERSION = 1
-
-    #: Name and type of the node that the output file becomes.
-    OUTPUT: ClassVar[str]
-    KIND: ClassVar[type[SinglefileData]]
 
     @property
     def calculation(self) -> type[UfpnmrCalculation]:
@@ -60,7 +59,8 @@ class UfpnmrParser(Parser):
 
     def nodes(self, folder: Path) -> Mapping[str, Data]:
         """The output nodes made of the files in ``folder``; :class:`ValueError` where one is missing or unusable."""
-        return {self.OUTPUT: self.KIND(existing(folder / self.calculation.OUTPUT_FILE))}
+        name, kind, _ = self.calculation.OUTPUT
+        return {name: kind(existing(folder / self.calculation.OUTPUT_FILE))}
 
     def failure(self, folder: Path) -> ExitCode | None:
         """The exit code that says how the command failed; ``None`` if it ended well or the scheduler has spoken."""

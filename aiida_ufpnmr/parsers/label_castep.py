@@ -57,24 +57,18 @@ class LabelCastepParser(Parser):
         """The labelled structure and the run behind it; :class:`Failure` if there is none."""
         inputs = self.node.inputs
         separate = inputs.efg.value and inputs.separate_efg.value
+        magres = f'{EFG_SEED if separate else SEED}.magres'
         run = self.run(f'{SEED}.castep')
         if inputs.efg.value and not separate and run.stress is None:
             raise Failure(self.exit_codes.ERROR_NO_STRESS)
         if separate:
             self.run(f'{EFG_SEED}.castep')
-        tensors = self.tensors(f'{EFG_SEED if separate else SEED}.magres') if inputs.efg.value else None
+        tensors = self.tensors(magres) if inputs.efg.value else None
         structure: StructureData = inputs.structure
         atoms = structure.get_ase()
         species = species_of_each_site(atoms.get_chemical_symbols(), structure.get_site_kindnames())
         try:
-            label = castep_label(
-                atoms,
-                species,
-                run,
-                tensors,
-                source=f'{SEED}.castep',
-                tensor_source=f'{EFG_SEED if separate else SEED}.magres',
-            )
+            label = castep_label(atoms, species, run, tensors, source=f'{SEED}.castep', tensor_source=magres)
         except InputError as error:
             raise self.failure(error) from error
         label.info.update(self.record(structure, run).entries())
@@ -85,13 +79,7 @@ class LabelCastepParser(Parser):
         inputs = self.node.inputs
         param = castep_settings.normalised(inputs.parameters.get_dict())['PARAM']
         structure_hash = structure_sha256(structure.get_ase())
-        settings = settings_hash(
-            structure,
-            inputs.parameters.get_dict(),
-            kpoints_as_list(inputs.kpoints),
-            inputs.pseudopotentials.get_dict(),
-            inputs.efg.value,
-        )
+        settings = settings_hash(structure, inputs, kpoints_as_list(inputs.kpoints), inputs.parameters.get_dict())
         return LabelRecord(
             engine='castep',
             engine_version=f'CASTEP {run.version}',

@@ -29,7 +29,7 @@ class LabelGpawParser(UfpnmrParser):
         taken: set[int] = set()
         for number, atoms in enumerate(dataset.get_dataset()):
             row = LabelRecord.of(atoms.info).source_row
-            if not is_label_of(asked, row, atoms) or row in taken:
+            if row is None or not is_label_of(asked, row, atoms) or row in taken:
                 raise ValueError(f'{path.name}: structure {number} is not the one whose labels it claims to hold')
             taken.add(row)
         return {'dataset': dataset}
@@ -52,7 +52,7 @@ class LabelGpawParser(UfpnmrParser):
 
 
 def is_label_of(asked: Sequence[Atoms], row: Any, labelled: Atoms) -> bool:
-    """Whether ``labelled`` is structure ``row`` of those that were asked for, and its record says so, too."""
+    """Check that ``labelled`` is structure ``row`` of those that were asked for, and that its record says so, too."""
     if not isinstance(row, numbers.Integral) or row not in range(len(asked)):
         return False
     wanted, record = structure_sha256(asked[int(row)]), LabelRecord.of(labelled.info)

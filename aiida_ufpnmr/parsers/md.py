@@ -20,9 +20,6 @@ class MdParser(UfpnmrParser):
     off, with the checkpoint from which the run can go on.
     """
 
-    OUTPUT = 'trajectory'
-    KIND = TrajectoryData
-
     def failure(self, folder: Path) -> ExitCode | None:
         failure = super().failure(folder)
         if failure is None and not self.node.exit_status:

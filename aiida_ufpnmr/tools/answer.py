@@ -7,6 +7,8 @@ from typing import Any
 
 from aiida.orm import WorkChainNode
 
+from aiida_ufpnmr.engine.tables import ERRORS
+
 #: Key of a value, what to call it, its unit (times in ns are shown in a unit of their size). The interval lies under
 #: ``KEY_ci95``.
 QUANTITIES = (
@@ -24,31 +26,8 @@ QUANTITIES = (
 
 #: Quantities that are only as good as a verdict: the verdict's key, and its value where they hold.
 CLAIMS = {'hop_rate_per_s': ('hops_verdict', 'hops'), 'diffusion_coefficient_cm2_per_s': ('msd_verdict', 'diffusion')}
-#: Output of the pipeline, the model that it belongs to, what to call that, and its errors: key, name, unit.
-ERRORS = (
-    (
-        'potential_errors',
-        'potential',
-        'potential',
-        (
-            ('energy_rmse_meV_per_atom', 'energy, RMSE', 'meV/atom'),
-            ('forces_rmse_meV_per_angstrom', 'forces, RMSE', 'meV/Å'),
-            ('stress_rmse_GPa', 'stress, RMSE', 'GPa'),
-        ),
-    ),
-    (
-        'efg_errors',
-        'efg_model',
-        'EFG model',
-        (
-            ('omega_q_mae_khz', 'ω_Q, MAE', 'kHz'),
-            ('c_q_mae_khz', '|C_Q|, MAE', 'kHz'),
-            ('eta_mae', 'η, MAE', ''),
-            ('quaternion_dot_fraction_above_0_9', 'axes with q·q′ ≥ 0.9', ''),
-        ),
-    ),
-)
-
+#: Output of the pipeline, the model that it belongs to, and what to call that.
+MODELS = (('potential_errors', 'potential', 'potential'), ('efg_errors', 'efg_model', 'EFG model'))
 
 SUPERSCRIPT = str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹')
 
@@ -91,8 +70,8 @@ def answer_rows(tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         elif tau.get(key) is not None:
             verdict_key, claim = CLAIMS.get(key, ('', ''))
             verdict = tau.get(verdict_key, claim)
-            value = with_unit(tau[key], unit) if verdict == claim else verdict
-            rows.append((name, value, interval(tau.get(f'{key}_ci95'))))
+            found = with_unit(tau[key], unit), interval(tau.get(f'{key}_ci95'))
+            rows.append((name, *(found if verdict == claim else (verdict, ''))))
     return rows
 
 
@@ -111,11 +90,10 @@ def _time_row(key: str, name: str, tau: Mapping[str, Any]) -> list[tuple[str, st
 def error_rows(node: WorkChainNode) -> list[tuple[str, str, str]]:
     """Model, kind and size of every error on withheld structures that the fits behind a workflow report."""
     rows = []
-    for output, link, model, errors in ERRORS:
+    for output, link, model in MODELS:
         results = _reported(node, output, link)
-        rows += [
-            (model, name, with_unit(results[key], unit)) for key, name, unit in errors if results.get(key) is not None
-        ]
+        there = {key: named for key, named in ERRORS.items() if results.get(key) is not None}
+        rows += [(model, name, with_unit(results[key], unit)) for key, (name, unit) in there.items()]
     return rows
 
 
@@ -136,7 +114,7 @@ def sentence(tau: Mapping[str, Any]) -> str:
         bounds = f' (95 % interval {bounds} {value.split()[-1]})' if bounds else ''
         return f'The correlation of the quadrupolar frequency decays in τ = {value}{bounds}{where}.'
     bound = f' τ {value}.' if value else ''
-    for _, time, limits in _time_row('integral_time_ns', '', tau) if tau.get('integral_time_ns') is not None else []:
+    for _, time, limits in _time_row('integral_time_ns', '', tau):
         bound += f' Its integral correlation time is {time} ({limits}).'
     reason = f': {tau["reason"]}' if tau.get('reason') else ''
     return (

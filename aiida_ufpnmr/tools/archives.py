@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sqlite3
 import zipfile
 from pathlib import Path
@@ -65,8 +66,7 @@ def _copy(old: zipfile.ZipFile, entry: zipfile.ZipInfo, new: zipfile.ZipFile) ->
         new.writestr(entry, b'')
         return
     with old.open(entry) as source, new.open(entry.filename, 'w', force_zip64=True) as target:
-        while block := source.read(1 << 20):
-            target.write(block)
+        shutil.copyfileobj(source, target, 1 << 20)
 
 
 def _remade(database: sqlite3.Connection, uuid: str) -> tuple[set[int], set[int]]:

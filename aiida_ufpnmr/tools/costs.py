@@ -15,7 +15,7 @@ from aiida_ufpnmr.tools.queries import calculations_behind, pk_of, step_name
 
 @dataclass(frozen=True)
 class Step:
-    """One calculation behind a result; times in seconds, ``None`` where it reports none."""
+    """A calculation behind a result, with its times in seconds, ``None`` where it reports none."""
 
     name: str
     pk: int
@@ -51,7 +51,7 @@ class DynamicsCost:
 
     @property
     def ns(self) -> float:
-        """Simulated time."""
+        """Simulated time, ns."""
         return 1e-6 * self.steps * self.timestep_fs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from aiida.common.links import LinkType
@@ -11,13 +12,10 @@ from aiida.orm import AbstractCode, BaseType, CalculationNode, Dict, Node
 
 from aiida_ufpnmr.tools.queries import calculations_behind, step_name
 
-#: The value of something that one of the two does not have.
-NOTHING = None
-
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is not the same in both.
+    """Something that is not the same in two results.
 
     Attributes:
         step: the calculation, by the name under which its workflow called it.
@@ -40,14 +38,14 @@ def differences(first: Node, second: Node) -> list[Difference]:
     found = []
     before, after = _by_step(first), _by_step(second)
     for step in sorted({*before, *after}):
-        pairs = _pairs(before.get(step, []), after.get(step, []))
+        pairs = list(zip_longest(before.get(step, []), after.get(step, [])))
         for number, (one, other) in enumerate(pairs, 1):
             name = step if len(pairs) == 1 else f'{step} {number}'
             a, b = _facts(one), _facts(other)
             found += [
-                Difference(name, what, a.get(what, NOTHING), b.get(what, NOTHING))
+                Difference(name, what, first=a.get(what), second=b.get(what))
                 for what in sorted({*a, *b})
-                if a.get(what, NOTHING) != b.get(what, NOTHING)
+                if a.get(what) != b.get(what)
             ]
     return found
 
@@ -59,13 +57,8 @@ def _by_step(node: Node) -> dict[str, list[CalculationNode]]:
     return steps
 
 
-def _pairs(first: list, second: list) -> list[tuple]:
-    length = max(len(first), len(second))
-    return list(zip(first + [None] * (length - len(first)), second + [None] * (length - len(second))))
-
-
 def _facts(calculation: CalculationNode | None) -> dict[str, Any]:
-    """Everything about a calculation that may differ, by name."""
+    """All facts about a calculation that may differ, by name."""
     if calculation is None:
         return {}
     facts: dict[str, Any] = {'exit status': calculation.exit_status}

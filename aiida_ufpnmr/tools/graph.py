@@ -25,7 +25,7 @@ BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 126, 44, 14, 30, 6
 
 @dataclass(frozen=True)
 class Box:
-    """One box of the picture: ``kind`` is ``data``, ``calculation`` or ``answer``."""
+    """A box of the picture: ``kind`` is ``data``, ``calculation`` or ``answer``."""
 
     text: str
     note: str
@@ -65,7 +65,7 @@ def _note(node: Node) -> str:
 
 
 def layers(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """The boxes in rows, each below everything that it depends on, and near above what it leads to."""
+    """The boxes in rows, each below all that it depends on, and close to the middle of that."""
     parents = {pk: [a for a, b in arrows if b == pk] for pk in boxes}
     depth: dict[int, int] = {}
 
@@ -86,7 +86,7 @@ def layers(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> list[
 
 
 def folded(boxes: Mapping[int, Box], arrows: Sequence[tuple[int, int]]) -> tuple[dict[int, Box], list[tuple[int, int]]]:
-    """The same with one box for all that are called the same and were made in the same way of the same, or the like."""
+    """Boxes and arrows with one box in place of several of one name that were made of equal things."""
     stand_in: dict[int, int] = {}
     alike: dict[tuple, list[int]] = {}
     for row in layers(boxes, arrows):

@@ -16,7 +16,7 @@ from aiida_ufpnmr.engine.errors import InputError
 
 @dataclass(frozen=True)
 class Outcome:
-    """One decay time, or the verdict that there is none.
+    """A decay time, or the verdict that there is none.
 
     Attributes:
         pk, uuid: of the node that holds it.

@@ -49,7 +49,7 @@ def loaded_profile() -> Profile:
 
 
 def is_daemon_running(client) -> bool:
-    """Whether there is a daemon; AiiDA goes by a file, which a daemon that was killed leaves behind."""
+    """True where there is a daemon; AiiDA goes by a file, which a daemon that was killed leaves behind."""
     from aiida.engine.daemon.client import DaemonException, DaemonStalePidException
 
     if not client.is_daemon_running:
@@ -64,7 +64,7 @@ def is_daemon_running(client) -> bool:
 
 
 def get_or_create_profile(name: str | None) -> tuple[str, bool]:
-    """Load a profile, made with SQLite and the bundled broker if there is none; its name, and whether it is new."""
+    """Load a profile, or make it with SQLite and the bundled broker; its name, and True where it is new."""
     from aiida.manage import get_config
     from aiida.manage.configuration import create_profile
     from aiida.plugins import BrokerFactory
@@ -91,7 +91,7 @@ def get_or_create_profile(name: str | None) -> tuple[str, bool]:
 
 
 def get_or_create_computer() -> bool:
-    """Make sure that there is a configured computer for this machine; whether it is new."""
+    """Make sure that there is a configured computer for this machine; True where it is new."""
     from aiida.common.exceptions import NotExistent
     from aiida.manage import get_config
     from aiida.orm import Computer
@@ -122,7 +122,7 @@ def get_or_create_code(
     description: str = 'Dynamic solid-state NMR, one sub-command a calculation.',
     prepend_text: str = '',
 ) -> bool:
-    """Make sure that the code is there; whether it is new.
+    """Make sure that the code is there; True where it is new.
 
     Raises:
         InputError: there is a code of that name for another program, or one that is prepared in another way.
@@ -152,7 +152,7 @@ def get_or_create_code(
 
 
 def get_or_create_gpaw_code(python: Path | None = None) -> tuple[str, bool]:
-    """Make sure that there is a code for labels from GPAW; the version of GPAW, and whether the code is new.
+    """Make sure that there is a code for labels from GPAW; the version of GPAW, and True where the code is new.
 
     Args:
         python: the Python that has GPAW; else the first found, else GPAW is installed into this environment.
@@ -163,15 +163,12 @@ def get_or_create_gpaw_code(python: Path | None = None) -> tuple[str, bool]:
     from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE, find_gpaw
     from aiida_ufpnmr.engine.dft.gpaw_install import find_or_install
 
-    if python is not None:
-        found = find_gpaw(python)
-    else:
-        found, _ = find_or_install()
+    found = find_or_install()[0] if python is None else find_gpaw(python)
     new = get_or_create_code(
         ufpnmr_executable(),
         GPAW_CODE,
-        'Labels from GPAW: energy, forces, stress and EFG tensors.',
-        f'export {PYTHON_VARIABLE}={shlex.quote(str(found.python))}',
+        description='Labels from GPAW: energy, forces, stress and EFG tensors.',
+        prepend_text=f'export {PYTHON_VARIABLE}={shlex.quote(str(found.python))}',
     )
     return found.gpaw, new
 

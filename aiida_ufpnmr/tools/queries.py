@@ -17,7 +17,7 @@ N = TypeVar('N', bound=Node)
 
 @dataclass(frozen=True)
 class Label:
-    """One labelled structure behind a result.
+    """A labelled structure behind a result.
 
     Attributes:
         dataset: the node that holds it.
@@ -32,7 +32,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Setting:
-    """One choice of the user behind a result.
+    """A choice of the user behind a result.
 
     Attributes:
         process: the calculation that it went into.
@@ -113,7 +113,7 @@ _STRUCTURES_ONLY = {
 
 
 def _gives_labels(dataset: DatasetData, calculations: Collection[int]) -> bool:
-    """Whether one of these calculations took more than the structures of a set."""
+    """True where one of these calculations took more than the structures of a set."""
     links = dataset.base.links.get_outgoing(link_type=LinkType.INPUT_CALC).all()
     return any(
         link.node.pk in calculations and (link.node.process_label, link.link_label) not in _STRUCTURES_ONLY
@@ -136,10 +136,8 @@ def settings_behind(node: Node) -> list[Setting]:
 
 def codes_behind(node: Node) -> list[AbstractCode]:
     """The codes that the calculations behind ``node`` ran."""
-    codes = {}
-    for process in calculations_behind(node):
-        if 'code' in process.inputs:
-            codes[process.inputs.code.pk] = process.inputs.code
+    inputs = [process.inputs for process in calculations_behind(node)]
+    codes = {given.code.pk: given.code for given in inputs if 'code' in given}
     return [codes[pk] for pk in sorted(codes)]
 
 

@@ -28,9 +28,9 @@ from aiida.tools.archive import import_archive
 
 from aiida_ufpnmr.data.checked_file import CheckedFileData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
-from aiida_ufpnmr.engine.efg.model import BEFORE_MESSAGES
+from aiida_ufpnmr.engine.efg.hdf5_file import BEFORE_MESSAGES
 from aiida_ufpnmr.engine.hdf5 import content_hash
-from aiida_ufpnmr.engine.ufp import PotentialSettings
+from aiida_ufpnmr.engine.ufp.settings import STORED
 from aiida_ufpnmr.tools.profile import (
     get_or_create_code,
     get_or_create_computer,
@@ -41,6 +41,8 @@ from aiida_ufpnmr.tools.profile import (
 #: Calculations that can be run again, by the names of their plug-ins, in the order of a pipeline. Labels are not among
 #: them, for they take days.
 STEPS = ('fit_potential', 'fit_efg', 'md', 'select', 'predict_efg', 'acf', 'analyse')
+#: The beginning of the type of a process whose plug-in is a step.
+_PROCESS_TYPE = 'aiida.calculations:ufpnmr.'
 #: Outputs that say nothing about the answer.
 _ASIDE = ('remote_folder', 'retrieved', 'timing', 'figure', 'checkpoint', 'trajectory_part')
 
@@ -50,7 +52,7 @@ _JOINING: dict[str | None, dict[str, str]] = {'join_parts': {}, 'join_stopped': 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One output of a calculation that was run again.
+    """An output of a calculation that was run again, beside what it was.
 
     Attributes:
         step, uuid: the calculation of the archive.
@@ -99,16 +101,9 @@ def rerun(steps: Sequence[str], tolerance: float) -> list[Comparison]:
 
 def _calculations(step: str) -> list[CalcJobNode]:
     """Calculations of a step that gave something; of a run in parts the first, which is then run in one go."""
-    query = (
-        QueryBuilder()
-        .append(CalcJobNode, filters={'process_type': _process_type(step)}, tag='job')
-        .order_by({'job': 'id'})
-    )
-    return [node for node in query.all(flat=True) if 'checkpoint' not in node.inputs and _outputs(node)]
-
-
-def _process_type(step: str) -> str:
-    return f'aiida.calculations:ufpnmr.{step}'
+    query = QueryBuilder().append(CalcJobNode, filters={'process_type': f'{_PROCESS_TYPE}{step}'}, tag='job')
+    jobs = query.order_by({'job': 'id'}).all(flat=True)
+    return [node for node in jobs if 'checkpoint' not in node.inputs and _outputs(node)]
 
 
 class _Reruns:
@@ -125,7 +120,7 @@ class _Reruns:
         if node.uuid in self._done:
             return
         self._done.add(node.uuid)
-        step = str(node.process_type).removeprefix(_process_type(''))
+        step = str(node.process_type).removeprefix(_PROCESS_TYPE)
         inputs = self._inputs(node)
         print(f'{step} {node.uuid} ...', file=sys.stderr, flush=True)
         calculation: Any = CalculationFactory(f'ufpnmr.{step}')
@@ -133,10 +128,10 @@ class _Reruns:
         for label, expected in sorted(_outputs(node).items()):
             if label in made:
                 self._remade[expected.uuid] = made[label]
-                verdict = compare(expected, made[label], self.tolerance)
+                verdict, detail = compare(expected, made[label], self.tolerance)
             else:
-                verdict = 'differs', f'is not there: {again.exit_message or "it ended well this time"}'
-            self.found.append(Comparison(step, node.uuid, label, *verdict))
+                verdict, detail = 'differs', f'is not there: {again.exit_message or "it ended well this time"}'
+            self.found.append(Comparison(step=step, uuid=node.uuid, output=label, verdict=verdict, detail=detail))
 
     def _inputs(self, node: CalcJobNode) -> dict[str, Any]:
         """The inputs as they were, with this machine's code, and made again where they were left out."""
@@ -147,7 +142,7 @@ class _Reruns:
             for space in spaces:
                 place = place.setdefault(space, {})
             place[name] = self._there(link.node)
-        if node.process_type == _process_type('fit_efg'):
+        if node.process_type == f'{_PROCESS_TYPE}fit_efg':
             inputs.update(_settings_of_then(node))
         return {**inputs, 'code': self.code}
 
@@ -162,7 +157,7 @@ class _Reruns:
 
 
 def _settings_of_then(node: CalcJobNode) -> dict[str, Dict]:
-    """The settings of a fit with what were defaults then written out, for they may have changed since."""
+    """The settings of a fit, with the defaults of its time written out, since those may have changed."""
     if node.inputs.parameters.get_dict().get('tune') or 'results' not in node.outputs:
         return {}
     return {'settings': Dict({**BEFORE_MESSAGES, **node.outputs.results.get_dict()['settings']})}
@@ -178,7 +173,7 @@ def _maker(data: Data) -> CalcJobNode:
 
 
 def _outputs(node: CalcJobNode) -> dict[str, Any]:
-    """Outputs of a calculation that ended well, or that a guard stopped and that left a trajectory."""
+    """Outputs of a calculation, by their labels; of the part of a run, the data that the parts were joined to."""
     if not node.is_finished_ok and 'stopped_trajectory' not in node.outputs:
         return _joined(node)
     links = node.base.links.get_outgoing(link_type=LinkType.CREATE)
@@ -198,33 +193,31 @@ def _joined(node: CalcJobNode) -> dict[str, Any]:
 
 def compare(expected: Data, found: Any, tolerance: float) -> tuple[str, str]:
     """The verdict on an output, and what differs."""
-    if isinstance(expected, CheckedFileData):
-        same = expected.sha256 == found.sha256
-        return ('identical', '') if same else ('differs', f'hash {found.sha256[:12]}, not {expected.sha256[:12]}')
     if isinstance(expected, Dict):
         return _compare_values(_results(expected), _results(found), tolerance)
-    if isinstance(expected, SinglefileData) and Path(expected.filename).suffix == '.h5':
+    if isinstance(expected, CheckedFileData):
+        same = expected.sha256 == found.sha256
+        detail = f'hash {found.sha256[:12]}, not {expected.sha256[:12]}'
+    elif isinstance(expected, SinglefileData) and Path(expected.filename).suffix == '.h5':
         with expected.as_path() as one, found.as_path() as other:
-            same = content_hash(one) == content_hash(other)
-        return ('identical', '') if same else ('differs', 'the content of the file')
-    same = expected.base.caching.compute_hash() == found.base.caching.compute_hash()
-    return ('identical', '') if same else ('differs', 'the content of the node')
+            same, detail = content_hash(one) == content_hash(other), 'the content of the file'
+    else:
+        same = expected.base.caching.compute_hash() == found.base.caching.compute_hash()
+        detail = 'the content of the node'
+    return ('identical', '') if same else ('differs', detail)
 
 
 def _results(node: Dict) -> dict[str, Any]:
     """Results of a calculation, with settings under the names that they have today."""
-    values = {name: value for name, value in node.get_dict().items() if name not in ('versions', 'timing')}
+    names = {stored: name for name, stored in STORED.items()}
+    values = {names.get(name, name): value for name, value in node.get_dict().items()}
     if isinstance(values.get('settings'), dict):
-        values['settings'] = _with_names_of_today(values['settings'])
-    return _with_names_of_today(values)
-
-
-def _with_names_of_today(values: dict[str, Any]) -> dict[str, Any]:
-    return {PotentialSettings.OLD_NAMES.get(name, name): value for name, value in values.items()}
+        values['settings'] = {names.get(name, name): value for name, value in values['settings'].items()}
+    return {name: value for name, value in values.items() if name not in ('versions', 'timing')}
 
 
 def _compare_values(expected: Any, found: Any, tolerance: float) -> tuple[str, str]:
-    """Plain values, at any depth; settings that did not exist then have no say."""
+    """The verdict on plain values, at any depth; settings that did not exist then have no say."""
     one, other = dict(_leaves(expected)), dict(_leaves(found))
     verdict = 'identical'
     for name in sorted({*one, *other}):

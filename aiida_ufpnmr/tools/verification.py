@@ -56,10 +56,9 @@ def verify_archive(path: str | Path) -> tuple[list[Check], list[str]]:
 
 
 def _check(node: CheckedFileData, datasets: set[str]) -> Check:
-    known = (type(node).__name__, node.uuid, node.sha256)
-    if node.left_out_bytes is not None:
-        return Check(*known, '', node.left_out_bytes)
-    return Check(*known, _fault(node, datasets))
+    left_out = node.left_out_bytes
+    fault = _fault(node, datasets) if left_out is None else ''
+    return Check(type(node).__name__, uuid=node.uuid, sha256=node.sha256, fault=fault, left_out_bytes=left_out)
 
 
 def _fault(node: CheckedFileData, datasets: set[str]) -> str:

@@ -1,1 +1,1 @@
-"""WorkChains: from structures and models to a decay time, and from labelled structures to everything."""
+"""WorkChains, which lead from structures over labels and models to a decay time."""

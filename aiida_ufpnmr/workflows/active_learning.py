@@ -99,7 +99,7 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         return cls.filled_builder(inputs)
 
     def begin(self) -> None:
-        """Nothing is known yet."""
+        """Begin with no generation."""
         self.ctx.reports = []
         self.ctx.last = None
         self.ctx.best = {}
@@ -107,18 +107,19 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
 
     @property
     def is_converged(self) -> bool:
-        """Whether labels have helped no more for long enough."""
+        """True where labels have helped no more for long enough."""
         return self.ctx.idle >= self.inputs.patience.value
 
     def should_go_on(self) -> bool:
-        """Whether another generation may help."""
+        """Tell if another generation may help."""
         # the first fits only
         return not self.is_converged and len(self.ctx.reports) <= self.inputs.max_generations.value
 
     def run_generation(self) -> ToContext:
-        """The next generation, from the labels and the potential of the one before."""
+        """Submit the next generation, with the labels and the models of the one before."""
         number = len(self.ctx.reports)
-        inputs = self._shared_inputs()
+        shared = LearningGenerationWorkChain.spec().inputs
+        inputs = AttributeDict({name: given for name, given in self.inputs.items() if name in shared})
         inputs.number = number
         if self.ctx.last is not None:
             inputs.dataset = self.ctx.last.outputs.dataset
@@ -136,12 +137,6 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         self.report(f'generation {number} <{running.pk}> with {len(inputs.dataset.rows)} labels')
         return ToContext(generation=running)
 
-    def _shared_inputs(self) -> AttributeDict:
-        shared = LearningGenerationWorkChain.spec().inputs
-        return AttributeDict(
-            {name: value for name, value in self.inputs.items() if name in shared and name != 'metadata'}
-        )
-
     def inspect_generation(self) -> ExitCode | None:
         """Note what came out, and whether it was any better."""
         node = self.ctx.generation
@@ -150,17 +145,16 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
             return self.exit_codes.ERROR_GENERATION_FAILED.format(message=reason(node))
         self.ctx.last = node
         report = generation_report(node)
-        better = []
-        for key in ERRORS:
-            if key in report and report[key] is not None:
-                limit = self.ctx.best.get(key, float('inf')) * (1 - self.inputs.improvement.value)
-                if report[key] < limit:
-                    better.append(key)
-                self.ctx.best[key] = min(report[key], self.ctx.best.get(key, float('inf')))
+        found = {key: report[key] for key in ERRORS if report.get(key) is not None}
+        better = False
+        for key, error in found.items():
+            best = self.ctx.best.get(key, float('inf'))
+            better |= error < best * (1 - self.inputs.improvement.value)
+            self.ctx.best[key] = min(error, best)
         unknown = report.get('fraction_above_grade_1', 1.0) > self.inputs.fraction_above_grade.value
         self.ctx.idle = 0 if better or unknown else self.ctx.idle + 1
         self.ctx.reports.append(report)
-        errors = ', '.join(f'{key} {report[key]:.3g}' for key in ERRORS if report.get(key) is not None)
+        errors = ', '.join(f'{key} {error:.3g}' for key, error in found.items())
         self.report(f'generation {report["generation"]}: {report["labels"]} labels, {errors}')
         return None
 

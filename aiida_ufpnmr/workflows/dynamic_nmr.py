@@ -1,4 +1,4 @@
-"""From a structure and two models to a decay time."""
+"""The workflow that finds a decay time with a structure and two models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ANALYSIS_OUTPUTS = ('results', 'timing', 'functions', 'figure')
 
 
 class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
-    """From a structure and two models to the rate at which the ions hop, as NMR would see it.
+    """The rate at which ions hop, as NMR would see it, of a structure and two models.
 
     Runs molecular dynamics with EFG tensors on the fly, correlates the quadrupolar frequency, counts hops and measures
     diffusion along the same trajectory, and puts the numbers side by side.

@@ -1,4 +1,4 @@
-"""From structures to a labelled data set."""
+"""The workflow that makes a labelled data set of structures."""
 
 from __future__ import annotations
 
@@ -17,31 +17,38 @@ from aiida_ufpnmr.data.dataset import DatasetData, find_labels
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
 from aiida_ufpnmr.engine.dft.record import LabelRecord
 from aiida_ufpnmr.engine.dft.screening import unsuitable
-from aiida_ufpnmr.workflows.dft_codes import DFT_CODES, DftCode
+from aiida_ufpnmr.workflows.label_castep import LabelCastepWorkChain
+from aiida_ufpnmr.workflows.label_gpaw import LabelGpawWorkChain
+from aiida_ufpnmr.workflows.label_restart import LabelRestartWorkChain
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
 
+#: Restart chains of the DFT codes, by the names of their inputs.
+DFT_CODES: dict[str, type[LabelRestartWorkChain]] = {
+    chain.DFT_CODE: chain for chain in (LabelCastepWorkChain, LabelGpawWorkChain)
+}
+
 
 def validate_together(inputs: Mapping[str, Any], _) -> str | None:
-    """Something to label, and one DFT code."""
+    """Refuse inputs without anything to label, or without one DFT code."""
     if not inputs.get('structures') and 'dataset' not in inputs:
         return 'give `dataset` or `structures`'
     return validate_dft_code(inputs, None)
 
 
 def validate_dft_code(inputs: Mapping[str, Any], _) -> str | None:
-    """One DFT code."""
+    """Refuse the inputs of no DFT code, or of several."""
     given = [name for name in DFT_CODES if inputs.get(name)]
     return None if len(given) == 1 else f'give the inputs of exactly one DFT code: {", ".join(DFT_CODES)}'
 
 
 def validate_fraction(value: Float, _) -> str | None:
-    """A fraction."""
+    """Refuse what is no fraction."""
     return None if 0 <= value.value <= 1 else f'must lie between 0 and 1, not {value.value}'
 
 
 def validate_count(value: Int, _) -> str | None:
-    """A number of things."""
+    """Refuse a number of things below 1."""
     return None if value.value > 0 else f'must be positive, not {value.value}'
 
 
@@ -74,7 +81,7 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         plain_input(spec, 'batch_size', Int, text, default=8, validator=validate_count)
         for name, dft_code in DFT_CODES.items():
             described = f'Labelling with {name}.'
-            expose_inputs(spec, dft_code.chain, name, (dft_code.subject,), described, required=False)
+            expose_inputs(spec, dft_code, name, (dft_code.SUBJECT,), described, required=False)
         spec.inputs.validator = validate_together
 
         spec.outline(cls.screen, while_(cls.is_waiting)(cls.label, cls.inspect_labels), cls.collect)
@@ -132,19 +139,19 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
             raise ValueError(f'override {other!r} is of another DFT code than {engine}')
 
         def inputs_of_code(below: Mapping[str, Any] | None) -> dict[str, Any]:
-            return DFT_CODES[engine].chain.inputs_for_elements(elements, code, protocol, below, options)
+            return DFT_CODES[engine].inputs_for_elements(elements, code, protocol, below, options)
 
         return cls.get_protocol_inputs(protocol, overrides, **{engine: inputs_of_code})
 
     @property
-    def dft_code(self) -> DftCode:
-        """The DFT code whose inputs were given."""
+    def dft_code(self) -> type[LabelRestartWorkChain]:
+        """The chain of the DFT code whose inputs were given."""
         return next(dft_code for name, dft_code in DFT_CODES.items() if self.inputs.get(name))
 
     def screen(self) -> None:
         """Tell what cannot be labelled, what is labelled already, and what waits."""
         self.ctx.entries = []
-        dft_code, inputs = self.dft_code, self.inputs[self.dft_code.name]
+        dft_code, inputs = self.dft_code, self.inputs[self.dft_code.DFT_CODE]
         hashes: list[list[str]] = []
         seen: set[str] = set()
         for structure, where in self._structures():
@@ -165,29 +172,29 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         self.report(
             f'{len(self.ctx.entries)} structures: {sum(bool(item["refused"]) for item in self.ctx.entries)} refused, '
             f'{sum(item["sha256"] in self.ctx.labels for item in self.ctx.entries)} labelled before, '
-            f'{len(self.ctx.waiting)} to label with {dft_code.name}'
+            f'{len(self.ctx.waiting)} to label with {dft_code.DFT_CODE}'
         )
 
     def is_waiting(self) -> bool:
-        """Whether there is more to label."""
+        """Tell if there is more to label."""
         return bool(self.ctx.waiting)
 
     def label(self) -> ToContext:
-        """As many jobs as may run at a time."""
+        """Submit as many jobs as may run at a time."""
         dft_code = self.dft_code
-        size = self.inputs.batch_size.value if dft_code.many else 1
+        size = self.inputs.batch_size.value if dft_code.MANY else 1
         self.ctx.running = []
         jobs: dict[str, Any] = {}
         while self.ctx.waiting and len(jobs) < self.inputs.max_concurrent.value:
             batch = self._next_batch(size)
             self.ctx.waiting = self.ctx.waiting[len(batch) :]
-            inputs = AttributeDict(self.exposed_inputs(dft_code.chain, dft_code.name))
-            inputs[dft_code.subject] = self._subject(batch)
+            inputs = AttributeDict(self.exposed_inputs(dft_code, dft_code.DFT_CODE))
+            inputs[dft_code.SUBJECT] = self._subject(batch)
             inputs.setdefault('metadata', {})['call_link_label'] = f'label_{batch[0]:05d}'
             name = f'job_{batch[0]:05d}'
-            jobs[name] = self.submit(dft_code.chain, **inputs)
+            jobs[name] = self.submit(dft_code, **inputs)
             self.ctx.running.append([name, batch])
-        self.report(f'{len(jobs)} jobs with {dft_code.name}, {len(self.ctx.waiting)} structures wait')
+        self.report(f'{len(jobs)} jobs with {dft_code.DFT_CODE}, {len(self.ctx.waiting)} structures wait')
         return ToContext(**jobs)
 
     def inspect_labels(self) -> None:
@@ -210,21 +217,21 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
                     self.ctx.failed[sha256] = why.get(place) or reason(node)
 
     def collect(self) -> ExitCode | None:
-        """One data set of all labels, and a report of what has none."""
+        """Attach a data set of all labels, and a report of what has none."""
         items = self.ctx.entries
-        labelled = [item for item in items if self._is_labelled(item)]
-        without = [
-            ({'index': i, 'name': item['name']}, item) for i, item in enumerate(items) if not self._is_labelled(item)
-        ]
-        report = {
-            'engine': self.dft_code.name,
+        labelled = [item for item in items if item['sha256'] in self.ctx.labels]
+
+        def unlabelled(reasons: Sequence[str | None]) -> list[dict[str, Any]]:
+            told = zip(items, reasons)
+            return [{'index': i, 'name': item['name'], 'reason': why} for i, (item, why) in enumerate(told) if why]
+
+        report: dict[str, Any] = {
+            'engine': self.dft_code.DFT_CODE,
             'structures': len(items),
             'labelled': len(labelled),
             'labelled_before': sum(item['sha256'] in self.ctx.before for item in labelled),
-            'refused': [{**where, 'reason': item['refused']} for where, item in without if item['refused']],
-            'failed': [
-                {**where, 'reason': self.ctx.failed[item['sha256']]} for where, item in without if not item['refused']
-            ],
+            'refused': unlabelled([item['refused'] for item in items]),
+            'failed': unlabelled([self.ctx.failed.get(item['sha256']) for item in items]),
             'success_fraction': len(labelled) / len(items),
             'min_success_fraction': self.inputs.min_success_fraction.value,
         }
@@ -233,8 +240,7 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         rows = [self._row(item) for item in labelled]
         if 'dataset' in self.inputs:
             datasets['source'] = self.inputs.dataset
-        outputs = collect_labels(Dict({'rows': rows}), Dict(report), **datasets)
-        self.out_many(outputs)
+        self.out_many(collect_labels(Dict({'rows': rows}), Dict(report), **datasets))
         if len(report['refused']) == len(items):
             return self.exit_codes.ERROR_ALL_REFUSED.format(message=report['refused'][0]['reason'])
         if not labelled:
@@ -242,10 +248,6 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         if report['success_fraction'] < self.inputs.min_success_fraction.value:
             return self.exit_codes.ERROR_TOO_FEW_LABELS.format(message=f'{len(labelled)} of {len(items)}')
         return None
-
-    def _is_labelled(self, item: Mapping[str, Any]) -> bool:
-        """Whether a structure that was not refused has labels by now."""
-        return not item['refused'] and item['sha256'] in self.ctx.labels
 
     def _row(self, item: Mapping[str, Any]) -> dict[str, Any]:
         """The entry of one structure in the plan of :func:`collect_labels`."""
@@ -258,7 +260,7 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         return {'dataset': f'labels_{pk}', 'row': row, 'source_row': item['row'], 'info': info}
 
     def _structures(self) -> Iterator[tuple[StructureData, dict[str, Any]]]:
-        """Every structure, and where it comes from."""
+        """All structures, each with its origin."""
         if 'dataset' in self.inputs:
             for row, atoms in enumerate(self.inputs.dataset.get_dataset().structures):
                 where = {'name': f'row {row}', 'uuid': self.inputs.dataset.uuid, 'row': row}
@@ -278,11 +280,11 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         entries = [self.ctx.entries[i] for i in batch]
         if entries[0]['row'] is not None:
             rows = [entry['row'] for entry in entries]
-            if self.dft_code.many:
+            if self.dft_code.MANY:
                 return select_structures(self.inputs.dataset, List(rows))
             return select_structure(self.inputs.dataset, Int(rows[0]))
         chosen = {entry['name']: self.inputs.structures[entry['name']] for entry in entries}
-        return gather_structures(**chosen) if self.dft_code.many else next(iter(chosen.values()))
+        return gather_structures(**chosen) if self.dft_code.MANY else next(iter(chosen.values()))
 
 
 def _named(structures: Sequence[StructureData]) -> dict[str, StructureData]:

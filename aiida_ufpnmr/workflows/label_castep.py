@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aiida.common import AttributeDict
 from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, Float, StructureData
 
 from aiida_ufpnmr.calculations.base import plain_input
-from aiida_ufpnmr.calculations.label_castep import SEED, LabelCastepCalculation, missing_extra
+from aiida_ufpnmr.calculations.label_castep import (
+    SEED,
+    LabelCastepCalculation,
+    kpoints_as_list,
+    missing_extra,
+    settings_hash,
+    validate_structure,
+)
 from aiida_ufpnmr.engine.dft.castep import CastepRun, parse_castep
 from aiida_ufpnmr.engine.dft.castep_settings import LADDER, normalised, rung_parameters, with_extra_bands
+from aiida_ufpnmr.engine.dft.identity import label_sha256, structure_sha256
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.workflows.kpoints import castep_kpoints
+from aiida_ufpnmr.workflows.kpoints import castep_grid, castep_kpoints
 from aiida_ufpnmr.workflows.label_restart import LabelRestartWorkChain
 from aiida_ufpnmr.workflows.protocols import merged, of_all
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs
@@ -24,7 +31,7 @@ CODES = LabelCastepCalculation.exit_codes
 
 
 def validate_together(inputs: Mapping[str, Any], _) -> str | None:
-    """One way to choose the k-points, and aiida-castep for the input files."""
+    """Refuse k-points chosen in no way or in two, and any input where aiida-castep, which writes it, is missing."""
     if missing_extra() is not None:
         return missing_extra()
     if ('kpoints_distance' in inputs) == ('kpoints' in inputs.get('calculation', {})):
@@ -40,6 +47,10 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
     """
 
     _process_class = LabelCastepCalculation
+
+    DFT_CODE = 'castep'
+    SUBJECT = 'structure'
+    MANY = False
 
     PROTOCOL = 'label_castep'
     PROTOCOL_ENTRIES = ('pseudopotentials', 'cutoff_eV')
@@ -94,22 +105,44 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
         }
         return merged(merged(of_all(('calculation',), code, options), {'calculation': by_element}), inputs)
 
+    @classmethod
+    def refusal(cls, structure: StructureData, inputs: Mapping[str, Any]) -> str | None:
+        refused = validate_structure(structure, None)
+        if refused:
+            return refused
+        given = inputs['calculation']['pseudopotentials'].get_dict()
+        bare = [kind.symbol for kind in structure.kinds if kind.name not in given and kind.symbol not in given]
+        return f'no pseudopotential for {bare[0]}' if bare else None
+
+    @classmethod
+    def label_hashes(cls, structure: StructureData, inputs: Mapping[str, Any]) -> list[str]:
+        calculation = inputs['calculation']
+        if 'kpoints' in calculation:
+            kpoints = kpoints_as_list(calculation['kpoints'])
+        else:
+            kpoints = castep_grid(structure.get_ase().cell.array, inputs['kpoints_distance'].value)
+        first = calculation['parameters'].get_dict()
+        # a run whose SCF was hard has labels with the settings of a rung of the ladder
+        tried = (first, *(rung_parameters(first, rung) for rung in LADDER))
+        hashes = [settings_hash(structure, calculation, kpoints, parameters) for parameters in tried]
+        where = structure_sha256(structure.get_ase())
+        return [label_sha256(where, settings) for settings in dict.fromkeys(hashes)]
+
     def setup(self) -> None:
         """Begin with the inputs as they were given, and k-points that follow the cell."""
         super().setup()
-        inputs = AttributeDict(self.exposed_inputs(LabelCastepCalculation, 'calculation'))
+        inputs = self.ctx.inputs
         inputs.structure = self.inputs.structure
         inputs.parameters = normalised(inputs.parameters.get_dict())
         if 'kpoints_distance' in self.inputs:
             inputs.kpoints = castep_kpoints(self.inputs.structure, self.inputs.kpoints_distance)
         if inputs.code.with_mpi is not None:  # AiiDA refuses a code that contradicts the option, be it a default
             inputs.metadata.options.withmpi = inputs.code.with_mpi
-        self.ctx.inputs = inputs
         self.ctx.first_parameters = inputs.parameters
 
     @process_handler(priority=610, exit_codes=[CODES.ERROR_INPUT_REFUSED, CODES.ERROR_CASTEP_FAILED])
     def handle_bad_checkpoint(self, node: CalcJobNode) -> ProcessHandlerReport | None:
-        """The check file may be what CASTEP chokes on: from the beginning."""
+        """Start from the beginning, since the check file may be what CASTEP chokes on."""
         if self.ctx.inputs.pop('parent_folder', None) is None:
             return None
         return self.try_again(node, 'the same from the beginning')
@@ -124,7 +157,7 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
         ],
     )
     def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Nothing to change that could help."""
+        """Give up, since no change could help."""
         return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)
 
     @process_handler(priority=500, exit_codes=[CODES.ERROR_SCF_NOT_CONVERGED])
@@ -141,7 +174,7 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
 
     @process_handler(priority=490, exit_codes=[CODES.ERROR_TOO_FEW_BANDS])
     def handle_too_few_bands(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Energies of such a run cannot be trusted: again with as many bands as CASTEP recommends."""
+        """Take as many bands as CASTEP recommends, since energies of such a run cannot be trusted."""
         run = output_of(node)
         if run is None or run.extra_bands is None:
             return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)
@@ -160,7 +193,7 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
 
     @process_handler(priority=390, exit_codes=[CODES.ERROR_INTERRUPTED])
     def handle_interrupted(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Something killed the run: go on from the check file, or start again, but not twice for nothing."""
+        """Go on from the check file where something killed the run, or start again, but not twice for nothing."""
         went_on = 'parent_folder' in self.ctx.inputs
         if self.go_on_from(node) and not went_on:
             return self.try_again(node, 'on from its check file')
@@ -168,7 +201,7 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
 
     @process_handler(priority=380, exit_codes=[CODES.ERROR_SCHEDULER_NODE_FAILURE, CODES.ERROR_NO_RETRIEVED_FOLDER])
     def handle_node_failure(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Not the fault of the calculation: the same again, on from the check file where there is one."""
+        """Run the same again, on from the check file where there is one: it was no fault of the calculation."""
         self.go_on_from(node)
         return self.try_again(node, 'the same on another node')
 
@@ -176,13 +209,13 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
         priority=370, exit_codes=[CODES.ERROR_OUTPUT_MISSING, CODES.ERROR_OUTPUT_TRUNCATED, CODES.ERROR_OUTPUT_MIXED_UP]
     )
     def handle_lost_output(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """A full disk or a broken copy: from the beginning, since what lies there cannot be trusted, but not twice."""
+        """Start from the beginning, but not twice: after a full disk or a broken copy nothing there can be trusted."""
         self.ctx.inputs.pop('parent_folder', None)
         return self.try_again_once(node, 'the same from the beginning')
 
     @process_handler(priority=360, exit_codes=[CODES.ERROR_NO_STRESS])
     def handle_no_stress(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """This version of CASTEP needs two runs; the ground state is there already."""
+        """Make two runs, as this version of CASTEP needs, the second one from the ground state that is there."""
         self.ctx.inputs.separate_efg = True
         self.go_on_from(node)
         return self.try_again(node, 'a single point, then the EFG tensors')

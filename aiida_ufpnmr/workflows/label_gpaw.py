@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from aiida.common import AttributeDict
 from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, StructureData
 
-from aiida_ufpnmr.calculations.label_gpaw import LabelGpawCalculation
+from aiida_ufpnmr.calculations.label_gpaw import LabelGpawCalculation, validate_structures
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft.gpaw_engine import gpaw_settings
+from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
 from aiida_ufpnmr.workflows.label_restart import LabelRestartWorkChain
 from aiida_ufpnmr.workflows.protocols import merged, of_all
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs
@@ -28,6 +29,10 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
     """
 
     _process_class = LabelGpawCalculation
+
+    DFT_CODE = 'gpaw'
+    SUBJECT = 'structures'
+    MANY = True
 
     PROTOCOL = 'label_gpaw'
     PROTOCOL_ARGUMENTS = ('structures',)
@@ -74,21 +79,32 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
             common['calculation']['parameters'] = {'cutoff_ev': cutoff}
         return merged(common, inputs)
 
+    @classmethod
+    def refusal(cls, structure: StructureData, inputs: Mapping[str, Any]) -> str | None:
+        return validate_structures(structure, None)
+
+    @classmethod
+    def label_hashes(cls, structure: StructureData, inputs: Mapping[str, Any]) -> list[str]:
+        calculation = inputs['calculation']
+        changes = calculation['settings'].get_dict() if 'settings' in calculation else {}
+        settings = gpaw_settings(calculation['parameters'].get_dict(), changes, structure.get_symbols_set())
+        hashed = settings_sha256(cls.DFT_CODE, dataclasses.asdict(settings))
+        return [label_sha256(structure_sha256(structure.get_ase()), hashed)]
+
     def setup(self) -> None:
-        """Begin with the inputs as they were given."""
+        """Begin with all structures."""
         super().setup()
-        self.ctx.inputs = AttributeDict(self.exposed_inputs(LabelGpawCalculation, 'calculation'))
         self.ctx.inputs.structures = self.inputs.structures
         self.ctx.cut_at = 0
 
     @process_handler(priority=590, exit_codes=[CODES.ERROR_COMMAND_FAILED, CODES.ERROR_SCHEDULER_INVALID_ACCOUNT])
     def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Nothing to change that could help."""
+        """Give up, since no change could help."""
         return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)
 
     @process_handler(priority=500, exit_codes=[CODES.ERROR_TOO_FEW_LABELLED])
     def handle_too_few_labels(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Every structure has had all attempts of the ladder already."""
+        """Give up, since every structure has had all attempts of the ladder."""
         return self.give_up(node, self.exit_codes.ERROR_TOO_FEW_LABELS)
 
     @process_handler(priority=400, exit_codes=[CODES.ERROR_SCHEDULER_OUT_OF_WALLTIME])
@@ -102,24 +118,24 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
 
     @process_handler(priority=390, exit_codes=[CODES.ERROR_INTERRUPTED])
     def handle_interrupted(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Something killed the job: go on with what is left."""
+        """Go on with what is left where something killed the job."""
         self.go_on_from(node)
         return self.try_again_once(node, 'on with what is left')
 
     @process_handler(priority=380, exit_codes=[CODES.ERROR_SCHEDULER_NODE_FAILURE, CODES.ERROR_NO_RETRIEVED_FOLDER])
     def handle_node_failure(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Not the fault of the calculation: on with what is left, on another node."""
+        """Go on with what is left, on another node: it was no fault of the calculation."""
         self.go_on_from(node)
         return self.try_again(node, 'on with what is left, on another node')
 
     @process_handler(priority=370, exit_codes=[CODES.ERROR_NO_RESULTS, CODES.ERROR_OUTPUT_UNUSABLE])
     def handle_lost_output(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """A full disk or a broken copy: from the beginning, since what lies there cannot be trusted, but not twice."""
+        """Start from the beginning, but not twice: after a full disk or a broken copy nothing there can be trusted."""
         self.ctx.inputs.pop('parent_folder', None)
         return self.try_again_once(node, 'the same from the beginning')
 
     def cut_again(self) -> bool:
-        """Whether the attempt before this one was cut off, too."""
+        """Note that this attempt was cut off, and tell if the one before it was, too."""
         again = self.ctx.cut_at and self.ctx.cut_at == self.ctx.iteration - 1
         self.ctx.cut_at = self.ctx.iteration
         return bool(again)

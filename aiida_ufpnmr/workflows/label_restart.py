@@ -1,13 +1,14 @@
-"""The base of the restart chains of all DFT codes: the number of attempts, the change before each, and the end."""
+"""The base of the restart chains of all DFT codes: what each must say of itself, and what comes after a failure."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from aiida.common import AttributeDict
 from aiida.engine import CalcJob, ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
-from aiida.orm import CalcJobNode, Dict
+from aiida.orm import CalcJobNode, Dict, StructureData
 
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
@@ -18,7 +19,17 @@ MOST_TIME = 4
 
 
 class LabelRestartWorkChain(ProtocolMixin, RestartWorkChain):
-    """Runs one labelling calculation until it ends well, or until another attempt cannot help."""
+    """Runs one labelling calculation until it ends well, or until another attempt cannot help.
+
+    The labelling workflow sees a DFT code as a subclass of this one, whatever runs below.
+    """
+
+    #: The DFT code, by the name of its inputs in the labelling workflow.
+    DFT_CODE: ClassVar[str]
+    #: The input for what is to be labelled.
+    SUBJECT: ClassVar[str]
+    #: Whether one job labels many structures.
+    MANY: ClassVar[bool]
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
@@ -34,7 +45,7 @@ class LabelRestartWorkChain(ProtocolMixin, RestartWorkChain):
             spec.exit_code(status, label, message=message)
 
     def setup(self) -> None:
-        """Begin with the inputs as they were given."""
+        """Begin with the inputs as they were given, and the first attempt."""
         super().setup()
         self.ctx.rung = 0
         self.ctx.lost_at = 0
@@ -43,6 +54,16 @@ class LabelRestartWorkChain(ProtocolMixin, RestartWorkChain):
     @classmethod
     def inputs_for_elements(cls, elements, code, protocol, overrides, options) -> dict[str, Any]:
         """The inputs of a protocol for structures of these elements: all but the structures."""
+        raise NotImplementedError
+
+    @classmethod
+    def refusal(cls, structure: StructureData, inputs: Mapping[str, Any]) -> str | None:
+        """The reason why this code, with these inputs of the chain, cannot label a structure, or ``None``."""
+        raise NotImplementedError
+
+    @classmethod
+    def label_hashes(cls, structure: StructureData, inputs: Mapping[str, Any]) -> list[str]:
+        """Hashes of labels of a structure that these inputs of the chain would give, the likeliest first."""
         raise NotImplementedError
 
     def get_outputs(self, node: CalcJobNode) -> AttributeDict:
@@ -69,5 +90,5 @@ class LabelRestartWorkChain(ProtocolMixin, RestartWorkChain):
 
     @process_handler(priority=580, exit_codes=[CalcJob.exit_codes.ERROR_SCHEDULER_OUT_OF_MEMORY])
     def handle_out_of_memory(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The same machines would run out of it again."""
+        """Give up, since the same machines would run out of it again."""
         return self.give_up(node, self.exit_codes.ERROR_OUT_OF_MEMORY)

@@ -1,4 +1,4 @@
-"""One generation of active learning: explore, choose, label, fit."""
+"""A generation of active learning: explore, choose, label, fit."""
 
 from __future__ import annotations
 
@@ -101,32 +101,30 @@ class LearningGenerationWorkChain(FitsModels):
         spec.exit_code(404, 'ERROR_FIT_FAILED', message='A fit failed: {message}')
 
     def begin(self) -> None:
-        """The labels so far."""
+        """Begin with the labels so far."""
         self.ctx.dataset = self.inputs.dataset
 
     def can_explore(self) -> bool:
-        """Whether there is a potential."""
+        """Tell if there is a potential."""
         return 'potential' in self.inputs
 
     def explore(self) -> ToContext:
-        """A run from each structure at each temperature."""
+        """Submit a run from each structure at each temperature."""
         exploration = self.inputs.exploration.get_dict()
         strains = exploration.get('volume_strains') or [0.0]
+        generation = self.inputs.number.value
         self.ctx.runs, running = [], {}
         for name in sorted(self.inputs.structures):
             for temperature in exploration['temperatures_K']:
                 place = len(self.ctx.runs)
-                strain = strains[(place + self.inputs.number.value) % len(strains)]
+                strain = strains[(place + generation) % len(strains)]
                 structure = self.inputs.structures[name]
                 inputs = AttributeDict(self.exposed_inputs(MdCalculation, 'md'))
                 inputs.structure = structure if strain == 0.0 else strained(structure, Float(strain))
                 inputs.potential = self.inputs.potential
-                seed = SEEDS * self.inputs.number.value + place
-                given = inputs.parameters.get_dict()
-                inputs.parameters = Dict({**given, 'temperature': float(temperature), 'seed': seed})
-                label = f'{name}_{temperature:g}K_generation{self.inputs.number.value}'.replace('.', '_').replace(
-                    '-', 'm'
-                )
+                chosen = {'temperature': float(temperature), 'seed': SEEDS * generation + place}
+                inputs.parameters = Dict({**inputs.parameters.get_dict(), **chosen})
+                label = f'{name}_{temperature:g}K_generation{generation}'.replace('.', '_').replace('-', 'm')
                 self.ctx.runs.append(label)
                 running[label] = self.submit(MdWorkChain, md=inputs, metadata={'call_link_label': label})
         self.report(f'{len(running)} runs')
@@ -150,7 +148,7 @@ class LearningGenerationWorkChain(FitsModels):
         return None
 
     def choose(self) -> ToContext:
-        """The structures whose labels would tell most."""
+        """Choose the structures whose labels would tell most."""
         inputs = AttributeDict(self.exposed_inputs(SelectCalculation, 'select'))
         inputs.potential = self.inputs.potential
         if 'efg_model' in self.inputs:
@@ -167,14 +165,14 @@ class LearningGenerationWorkChain(FitsModels):
         return None
 
     def label(self) -> ToContext:
-        """DFT for all that was chosen."""
+        """Label all that was chosen."""
         inputs = AttributeDict(self.exposed_inputs(LabelWorkChain, 'label'))
         inputs.dataset = self.ctx.select.outputs.dataset
         inputs.setdefault('metadata', {})['call_link_label'] = 'label'
         return ToContext(labels=self.submit(LabelWorkChain, **inputs))
 
     def inspect_labels(self) -> ExitCode | None:
-        """Add what got labels."""
+        """Add the new labels to those before."""
         if 'dataset' not in self.ctx.labels.outputs:
             return self.exit_codes.ERROR_NO_LABELS.format(message=reason(self.ctx.labels))
         if not self.ctx.labels.is_finished_ok:
@@ -183,7 +181,7 @@ class LearningGenerationWorkChain(FitsModels):
         return None
 
     def fit(self) -> ToContext:
-        """Both models, side by side."""
+        """Fit both models, side by side."""
         return ToContext(**self.submit_fits(self.ctx.dataset))
 
     def inspect_fits(self) -> ExitCode | None:
@@ -206,12 +204,9 @@ def generation_report(node) -> dict[str, Any]:
         if output in node.outputs:
             found = node.outputs[output].get_dict()
             report |= {key: found[key] for key in ERRORS if key in found}
-    calls = {
-        link.link_label: link.node for link in node.base.links.get_outgoing() if link.link_type.value.startswith('call')
-    }
     if 'chosen' in node.outputs:
         chosen = node.outputs.chosen.creator.outputs.results.get_dict()
-        runs = [call for call in calls.values() if call.process_class is MdWorkChain]
+        runs = [called for called in node.called if called.process_class is MdWorkChain]
         report |= {
             'runs': len(runs),
             'runs_stopped_by_guard': sum('stopped_trajectory' in run.outputs for run in runs),

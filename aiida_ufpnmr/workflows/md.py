@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aiida.common import AttributeDict
 from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, Data, Dict, Int, StructureData
@@ -33,6 +32,7 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
     """
 
     _process_class = MdCalculation
+    NAMESPACE = 'md'
 
     PROTOCOL = 'md'
     PROTOCOL_ENTRIES = ('min_cell_height_angstrom',)
@@ -83,9 +83,8 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
         return cls.filled_builder(merged(merged(of_all(('md',), code, options), {'md': nodes}), inputs))
 
     def setup(self) -> None:
-        """Begin with the inputs as they were given."""
+        """Begin with the inputs as they were given, and no part of the run."""
         super().setup()
-        self.ctx.inputs = AttributeDict(self.exposed_inputs(MdCalculation, 'md'))
         self.ctx.parts = []
         self.ctx.step = None
         self.ctx.idle = 0
@@ -137,7 +136,7 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
         ],
     )
     def handle_guard(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The same would happen again: keep the frames, which active learning wants."""
+        """Keep the frames, which active learning wants, and give up, since the same would happen again."""
         if 'stopped_trajectory' in node.outputs:
             stopped = node.outputs.stopped_trajectory
             self.out('stopped_trajectory', join_stopped(**self._parts_and(stopped)) if self.ctx.parts else stopped)
@@ -145,5 +144,5 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
 
     @process_handler(priority=200, exit_codes=[CODES.ERROR_COMMAND_FAILED, CODES.ERROR_SCHEDULER_OUT_OF_MEMORY])
     def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Nothing to change that could help."""
+        """Give up, since no change could help."""
         return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)

@@ -1,4 +1,4 @@
-"""From labelled structures to a decay time."""
+"""The workflow that finds a decay time with labelled structures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aiida_ufpnmr.workflows.subprocesses import clean_input, expose_inputs, reas
 
 
 def validate_start(inputs: Mapping[str, Any], _) -> str | None:
-    """One start for the dynamics, and within the set where it is a row of it."""
+    """Refuse no start of the dynamics, or two, or one that the data set lacks or does not cover."""
     if ('structure' in inputs) == ('structure_index' in inputs):
         return 'give either `structure` or `structure_index`'
     if 'structure_index' in inputs and 'dataset' in inputs:
@@ -40,7 +40,7 @@ def validate_start(inputs: Mapping[str, Any], _) -> str | None:
 
 
 class PipelineWorkChain(ProtocolMixin, FitsModels):
-    """From labelled structures to a decay time.
+    """A decay time with models fitted to labelled structures.
 
     Fits a potential and an EFG model to the same labels, side by side, and hands them to the dynamic NMR workflow.
     """
@@ -142,7 +142,7 @@ class PipelineWorkChain(ProtocolMixin, FitsModels):
         return None
 
     def run_dynamic_nmr(self) -> ToContext:
-        """Dynamics with both models, and its analyses."""
+        """Submit the dynamics with both models, and its analyses."""
         inputs = self.exposed_inputs(DynamicNmrWorkChain, 'dynamic_nmr')
         inputs.structure = self.ctx.structure
         inputs.potential = self.ctx.fit_potential.outputs.potential

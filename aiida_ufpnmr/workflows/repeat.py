@@ -32,14 +32,9 @@ class RepeatWorkChain(RestartWorkChain):
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
-        expose_inputs(spec, cls._process_class, 'calculation', (), 'The attempts.')
+        expose_inputs(spec, cls._process_class, cls.NAMESPACE, (), 'The attempts.')
         spec.expose_outputs(cls._process_class, exclude=('remote_folder', 'remote_stash', 'retrieved'))
         spec.exit_code(420, 'ERROR_CUT_OFF', message=f'Cut off {MOST_ATTEMPTS} times: {{message}}')
-
-    def setup(self) -> None:
-        """Begin with the inputs as they were given."""
-        super().setup()
-        self.ctx.inputs = AttributeDict(self.exposed_inputs(self.process_class, 'calculation'))
 
     @process_handler(
         priority=300,
@@ -52,14 +47,14 @@ class RepeatWorkChain(RestartWorkChain):
         ],
     )
     def handle_cut_off(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The job was killed, or its files were lost: the same again, up to :data:`MOST_ATTEMPTS` times."""
+        """Run the same again, up to :data:`MOST_ATTEMPTS` times, where the job was killed or its files were lost."""
         if self.ctx.iteration >= MOST_ATTEMPTS:
             return self.give_up(node, self.exit_codes.ERROR_CUT_OFF)
         return self.try_again(node, 'the same again')
 
     @process_handler(priority=100)
     def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport | None:
-        """Whatever else went wrong, nothing that is changed here could help."""
+        """Give up, whatever else went wrong, since no change could help."""
         return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE) if node.is_failed else None
 
 
@@ -88,13 +83,13 @@ class AcfWorkChain(RepeatWorkChain):
 
 
 class AnalyseWorkChain(RepeatWorkChain):
-    """One analysis of a trajectory, again where that was cut off."""
+    """Any other analysis of a trajectory, again where that was cut off."""
 
     _process_class = AnalyseCalculation
 
 
 class FitsModels(WorkChain):
-    """For WorkChains that fit models to labels, side by side: their steps."""
+    """The steps of WorkChains that fit models to labels, side by side."""
 
     #: Chain of each fit by its name, and the outputs for the model and its errors on withheld structures.
     FITS: ClassVar[dict[str, tuple[type[RepeatWorkChain], str, str]]] = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+from aiida.common import AttributeDict
 from aiida.engine import (
     BaseRestartWorkChain,
     CalcJob,
@@ -29,6 +30,8 @@ class RestartWorkChain(BaseRestartWorkChain):
     """
 
     _process_class: type[CalcJob]
+    #: The name under which the inputs of the calculation stand.
+    NAMESPACE: ClassVar[str] = 'calculation'
 
     @classmethod
     def define(cls: Any, spec: WorkChainSpec) -> None:
@@ -37,6 +40,11 @@ class RestartWorkChain(BaseRestartWorkChain):
         spec.outline(cls.setup, while_(cls.should_run_process)(cls.run_process, cls.inspect_process), cls.results)
         spec.exit_code(210, 'ERROR_INPUT_REFUSED', message='The input was refused: {message}')
         spec.exit_code(310, 'ERROR_UNRECOVERABLE', message='No other attempt can help: {message}')
+
+    def setup(self) -> None:
+        """Begin with the inputs as they were given."""
+        super().setup()
+        self.ctx.inputs = AttributeDict(self.exposed_inputs(self.process_class, self.NAMESPACE))
 
     def try_again(self, node: CalcJobNode, remedy: str) -> ProcessHandlerReport:
         """Start another attempt, with what was changed in words."""
@@ -52,7 +60,7 @@ class RestartWorkChain(BaseRestartWorkChain):
 
     @process_handler(priority=600, exit_codes=[INPUT_REFUSED])
     def handle_refused_input(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """The same input would be refused again."""
+        """Give up, since the same input would be refused again."""
         return self.give_up(node, self.exit_codes.ERROR_INPUT_REFUSED)
 
     def on_terminated(self) -> None:

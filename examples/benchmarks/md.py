@@ -52,7 +52,7 @@ if what == 'efg':
     efg = EfgOutput.of(model, atoms)
     efg.predict(simulation)
 writer = TrajectoryWriter(trajectory, atoms, efg={efg.species: efg.index} if efg else None)
-recorder = Recorder(simulation, writer, Output(int(frame_steps)).cadences('nvt', efg), efg)
+recorder = Recorder(simulation, writer, Output(int(frame_steps)).series('nvt', efg))
 simulation.run(20)
 clock = time.process_time if threads == '1' else time.perf_counter
 for line in sys.stdin:

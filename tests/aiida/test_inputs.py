@@ -12,8 +12,8 @@ from ase import Atoms
 
 from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.calculations.analyse import ANALYSES, options_of
-from aiida_ufpnmr.engine.commands.options import option_names as reading_options
 from aiida_ufpnmr.engine.main import ufpnmr
+from aiida_ufpnmr.engine.settings import parameters_of
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 from aiida_ufpnmr.workflows.supercell import repetitions
 
@@ -36,17 +36,18 @@ WORKFLOWS = [
 #: time: the calculation's own business.
 NO_PHYSICS = {
     'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'committee', 'index', 'checkpoint_every', 'restart',
-    'save_equations', 'add_to', 'engine', 'cores', 'python', 'from_checkpoint',
+    'save_equations', 'add_to', 'engine', 'python', 'from_checkpoint',
 }  # fmt: skip
 
 #: Options that say what files of other programs do not; trajectories in the database are those of this package.
-FOREIGN = set(reading_options(ReadingSettings))
+FOREIGN = set(parameters_of(ReadingSettings))
 
 #: Options that mean nothing to the way in which a calculation uses its command.
 UNUSED = {
-    'ufpnmr.predict_efg': FOREIGN,
+    'ufpnmr.predict_efg': FOREIGN | {'threads'},
     'ufpnmr.acf': FOREIGN,
     'ufpnmr.md': {'replicas', 'jobs', 'overwrite', 'max_wall_time'},
+    'ufpnmr.label_gpaw': {'jobs'},
 }
 
 
@@ -107,7 +108,17 @@ def test_parameters_become_options():
         'subtract_mean': False,
         'gamma': None,
     }
-    assert command_line.options(parameters) == ['--first-lag-ps', '1.5', '--supercell', '1', '1', '2', '--velocities']
+    words = ['--first-lag-ps', '1.5', '--supercell', '1', '1', '2', '--velocities']
+    assert command_line.options('md', parameters) == words
+
+
+def test_a_list_for_an_option_of_one_argument_is_joined_with_commas(code, trajectory):
+    parameters = {'grain_nm': [10, 100], 'measured_ms': [1.0, 2.0]}
+    inputs = {'code': code, 'trajectory': trajectory.store(), 'analysis': 'microstructure', 'parameters': parameters}
+    words, _, _ = prepared('ufpnmr.analyse', inputs)
+    files, chosen = words[:5], words[5:10]
+    assert ' '.join(files) == 'analyse microstructure trajectory.h5 -o analysis.h5'
+    assert ' '.join(chosen) == '--grain-nm 10,100 --measured-ms 1.0 2.0'
 
 
 @pytest.mark.parametrize(
@@ -125,6 +136,15 @@ def test_md_refuses_parameters_before_it_is_submitted(parameters, message):
     builder = CalculationFactory('ufpnmr.md').get_builder()
     with pytest.raises(ValueError, match=message):
         builder.parameters = parameters
+
+
+def test_a_parameter_that_was_renamed_is_known_by_its_old_name_too():
+    builder = CalculationFactory('ufpnmr.md').get_builder()
+    builder.parameters = {'steps': 10, 'closest_approach': 0.8}
+    with pytest.raises(ValueError, match='--guard-fraction'):
+        builder.parameters = {'steps': 10, 'closest_approach': 1.8}
+    with pytest.raises(ValueError, match="unknown parameter 'closest_approach'"):
+        CalculationFactory('ufpnmr.select').get_builder().parameters = {'closest_approach': 0.8}
 
 
 def test_unknown_settings_of_a_fit_are_refused():

@@ -168,7 +168,7 @@ def test_a_job_ends_by_itself_before_its_time_limit(fragile, inputs):
         options = {'resources': {'num_machines': 1}, 'max_wallclock_seconds': limit}
         given = {**inputs, 'code': fragile(), 'metadata': {'options': options}}
         process = instantiate_process(get_manager().get_runner(), MdCalculation, **given)
-        assert process._wall_time() == ['--max-wall-time', expected]
+        assert process.file_arguments()[-2:] == ['--max-wall-time', expected]
 
 
 def test_launching_runs_a_protocol_and_says_where_the_trajectory_is(command, code, potential, structure, tmp_path):

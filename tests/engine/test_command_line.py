@@ -1,16 +1,41 @@
 """The ways of all commands: options, their old names, and how a command fails."""
 
 import io
+from dataclasses import dataclass
 
 import click
 import pytest
 
+from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options, with_options
 from aiida_ufpnmr.engine.commands.shared import Command, Duration, TimeStep, run
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.settings import Settings, setting
 
 
 @click.group()
 def program():
     pass
+
+
+@dataclass(frozen=True)
+class Weather(Settings):
+    """The weather of a place."""
+
+    wind_m_per_s: float = setting(3.0, 'Wind in m/s.', least=0, most=100, metavar='SPEED', option='wind')
+    sky: str | None = setting(None, 'What is seen above.', choices=('blue', 'grey'))
+    hours: int = setting(24, 'Hours of a day.', option='')
+
+
+@program.command('forecast', cls=Command, example='')
+@with_options(*options_of(Weather, wind_m_per_s=5.0))
+def forecast(**options):
+    click.echo(settings_from_options(Weather, options))
+
+
+@program.command('guess', cls=Command, example='')
+@with_options(*options_of(Weather, 'wind_m_per_s', unset='{} at sea'))
+def guess(**options):
+    click.echo(options)
 
 
 @program.command('wait', cls=Command, example='')
@@ -91,3 +116,23 @@ def test_what_a_terminal_cannot_show_is_spelled_out(monkeypatch):
         run(program, 'program')
     assert ended.value.code == 0
     assert written.getvalue().decode('latin-1') == "tau = 2.8·10-5 ± 1 Å, q·q' >= 0 -> ?\n"
+
+
+def test_options_have_the_names_the_defaults_and_the_bounds_of_the_settings(monkeypatch, capsys):
+    assert call(monkeypatch, capsys, 'forecast')[1] == f'{Weather(wind_m_per_s=5.0)}\n'
+    assert call(monkeypatch, capsys, 'forecast', '--wind', '7', '--sky', 'blue')[1] == f'{Weather(7.0, "blue")}\n'
+    for words in (('--wind', '-1'), ('--wind', '200'), ('--sky', 'green'), ('--hours', '12')):
+        status, _, said = call(monkeypatch, capsys, 'forecast', *words)
+        assert status == 2 and words[0] in said and len(said.splitlines()) == 1
+    for values in ({'wind_m_per_s': -1.0}, {'wind_m_per_s': 200.0}, {'sky': 'green'}):
+        with pytest.raises(InputError, match=next(iter(values))):
+            Weather(**values)
+
+
+def test_an_option_without_a_value_can_be_told_from_the_default_that_its_help_shows(monkeypatch, capsys):
+    assert call(monkeypatch, capsys, 'guess')[1] == "{'wind': None}\n"
+    assert '(3.0 at sea); 0<=x<=100' in ' '.join(call(monkeypatch, capsys, 'guess', '--help')[1].split())
+
+
+def test_settings_explain_themselves_by_their_help():
+    assert 'wind_m_per_s: Wind in m/s.' in Weather.__doc__ and 'hours: Hours of a day.' in Weather.__doc__

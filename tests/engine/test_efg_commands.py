@@ -10,6 +10,7 @@ import pytest
 from ase import Atoms
 from click.testing import CliRunner
 
+from aiida_ufpnmr.engine.commands.fits import tuning_line
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
 from aiida_ufpnmr.engine.dft import read_magres
 from aiida_ufpnmr.engine.efg import EfgModel
@@ -370,3 +371,8 @@ def test_prediction_along_an_xdatcar_is_that_along_the_converted_trajectory(fold
         assert a.efg().time_fs.tolist() == [10.0 * frame for frame in range(8)]
     with pytest.raises(InputError, match='is read as structures, which elements says nothing about'):
         run('predict-efg', folder / 'model.h5', folder / 'one.extxyz', '-o', tmp_path / 'd.h5', '--elements', 'Li')
+
+
+def test_a_tuned_setting_may_be_a_word_a_number_or_a_mapping():
+    changed = {'radial_basis': 'laplacian', 'cutoff': 5.0, 'charges': {'Li': 1.0, 'S': -2.0}}
+    assert tuning_line({'changed': changed}) == 'tuned: radial_basis laplacian, cutoff 5, charges Li 1 S -2'

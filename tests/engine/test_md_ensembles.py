@@ -248,8 +248,8 @@ def test_lists_always_hold_what_the_potential_needs(options):
         ({'final_temperature_K': 400.0}, 'number of steps'),
         ({'final_temperature_K': 0.0, 'ramp_steps': 10}, 'must be positive'),
         ({'ensemble': 'npt', 'pressure_GPa': float('nan')}, 'pressure'),
-        ({'ensemble': 'npt', 'bulk_modulus_GPa': 0.0}, 'must be positive'),
-        ({'relaxation_fs': -1.0}, 'must be positive'),
+        ({'ensemble': 'npt', 'bulk_modulus_GPa': 0.0}, 'bulk_modulus_GPa must be above zero'),
+        ({'relaxation_fs': -1.0}, 'relaxation_fs must be above zero'),
     ],
 )
 def test_conditions_that_make_no_sense_are_refused(options, message):

@@ -65,7 +65,7 @@ def test_stages_of_a_quench_follow_each_other():
     assert quench.conditions['ensemble'] == 'npt' and quench.conditions['final_temperature_K'] == 300
     with pytest.raises(InputError, match='cannot be quenched'):
         MeltQuench(melt_temperature_K=300, temperature_K=300)
-    with pytest.raises(InputError, match='must be positive'):
+    with pytest.raises(InputError, match='quench_rate_K_per_ps must be above zero'):
         MeltQuench(quench_rate_K_per_ps=0.0)
 
 

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
+from scipy.special import ive
 from two_site import two_site_paths, write_two_site_trajectory
 
 from aiida_ufpnmr.engine.commands.analyse import analyse
@@ -14,14 +15,7 @@ from aiida_ufpnmr.engine.efg.isotopes import get_isotope
 from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.grain_walk import GLASS, _walk, cubes, voronoi, walk
-from aiida_ufpnmr.engine.nmr.grains import (
-    cube_time_to_e,
-    never_left_cube,
-    same_cube,
-    same_interval,
-    same_interval_of_barriers,
-    slow_exchange,
-)
+from aiida_ufpnmr.engine.nmr.grains import cube_time_to_e, same_cube, same_interval, same_interval_of_barriers
 from aiida_ufpnmr.engine.nmr.microstructure import (
     GrainSettings,
     diffusion_at,
@@ -36,6 +30,20 @@ from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries, write_efg
 
 TIMES = np.geomspace(0.02, 1.0, 9)
 LITHIUM = get_isotope('7Li')
+
+
+def slow_exchange(s: np.ndarray, permeability: float) -> np.ndarray:
+    """The limit of :func:`same_cube` for h → 0: a random walk from cube to cube."""
+    return ive(0, 2 * permeability * np.asarray(s, float)) ** 3
+
+
+def never_left_cube(s: np.ndarray, terms: int = 400) -> np.ndarray:
+    """Chance that an ion has never left its cube: the limit of ever faster motion outside of it."""
+    odd = 2 * np.arange(terms)[:, None] + 1
+    s = np.asarray(s, float)
+    one = (8 / (np.pi * odd) ** 2 * np.exp(-((np.pi * odd) ** 2) * s.ravel())).sum(axis=0)
+    # the sum lacks what its terms left out add up to at s = 0
+    return np.minimum(one.reshape(s.shape) + 2 / (np.pi**2 * terms) * (s < 1e-9), 1.0) ** 3
 
 
 def finite_volumes(s, permeability, cells=9, points=80):

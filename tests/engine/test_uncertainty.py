@@ -17,7 +17,7 @@ from aiida_ufpnmr.engine.ufp import (
     force_uncertainty,
     uncertainty,
 )
-from aiida_ufpnmr.engine.ufp.calibration import Sample
+from aiida_ufpnmr.engine.ufp.calibration import Comparison, calibrate
 from aiida_ufpnmr.engine.ufp.features import features, local_features
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
 from aiida_ufpnmr.engine.ufp.problem import Problem
@@ -215,19 +215,21 @@ def test_the_interval_of_the_slope_holds_what_independent_groups_can_tell(factor
 def test_a_run_with_many_structures_does_not_rule_the_noise_of_the_energy():
     """Twenty runs err by 10 meV/atom; one, of forty structures that share their offset, by 80."""
     rng = np.random.default_rng(6)
-    sample = Sample()
+    sample = []
     for run in range(21):
         offset = 0.08 if run == 20 else 0.01 * rng.choice([-1, 1])
         for _ in range(40 if run == 20 else 2):
-            sample.energy_error.append(offset)
-            sample.energy_variance.append(1e-6)
-            sample.energy_fold.append(run % 5)
-            sample.energy_group.append(f'run{run}')
-            for name, value in (('error', rng.normal(size=3)), ('variance', np.ones(3)), ('fold', np.full(3, run % 5))):
-                getattr(sample, f'forces_{name}').append(value)
-            sample.forces_group.append(np.full(3, f'run{run}'))
-            sample.species.append(np.zeros(3, int))
-    _, noise, found = sample.calibrate(1)
+            comparison = Comparison(
+                forces_error=rng.normal(size=3),
+                forces_variance=np.ones(3),
+                species=np.zeros(3, int),
+                energy_error=offset,
+                energy_variance=1e-6,
+                fold=run % 5,
+                group=f'run{run}',
+            )
+            sample.append(comparison)
+    _, noise, found = calibrate(sample, 1)
     # 21 runs: √((20·10² + 80²)/21) = 20 meV/atom; with each structure the same, it would be 57
     assert noise.error(1e-6) == pytest.approx(0.020, abs=0.002)
     assert found['energy']['groups'] == 21

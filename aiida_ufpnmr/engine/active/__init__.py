@@ -1,4 +1,4 @@
-"""Active learning: which structures a model would learn most from."""
+"""Active learning: the choice of the structures that would teach a model most."""
 
 from aiida_ufpnmr.engine.active.selection import Candidate, Selection, disagreement, select_structures
 

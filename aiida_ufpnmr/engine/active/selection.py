@@ -5,8 +5,7 @@ X, of an error s, would add I = ½ ln det(1 + X A⁻¹ Xᵀ / s²) to what is kn
 covariance of their posterior (MacKay, Neural Comput. 4, 590 (1992)). Structures are taken one by one, each the one that
 adds most once those before it are known; of two that are alike, the second adds little. The sum is at least 1 − 1/e of
 the best that any choice could reach (Krause, Singh & Guestrin, J. Mach. Learn. Res. 9, 235 (2008)). Tensors are linear
-in the weights of the EFG model in the same way; as the two models share no weights, what a structure tells both is the
-sum.
+in the weights of the EFG model in the same way; the two models share no weights, so their gains add up.
 
 A committee is the way of models that have no posterior: those structures come first on which potentials fitted to
 resamples of the labels disagree most (Seung, Opper & Sompolinsky, COLT 1992, 287). The spread of such potentials is an
@@ -31,7 +30,7 @@ from aiida_ufpnmr.engine.regression.posterior import squared_lengths, whiten
 from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
 from aiida_ufpnmr.engine.ufp.posterior import Posterior
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
-from aiida_ufpnmr.engine.ufp.uncertainty import extrapolation_grade
+from aiida_ufpnmr.engine.ufp.uncertainty import extrapolation_grade, posterior_of
 
 METHODS = ('information', 'committee', 'random')
 #: Directions that are kept of each structure: those of which most would be learned.
@@ -65,8 +64,7 @@ class Selection:
         force_error: (n_candidates,) expected error of a force component, root mean square over the structure, eV/Å.
         grade: (n_candidates,) largest extrapolation grade of its atoms.
         refused: why a candidate cannot be labelled, by index.
-        disagreement: (n_candidates,) largest disagreement of the committee on a force, eV/Å; ``None`` without a
-            committee.
+        disagreement: (n_candidates,) largest of the committee on a force, eV/Å; ``None`` without a committee.
     """
 
     index: list[int]
@@ -162,13 +160,11 @@ def _look_at(
     usable: np.ndarray,
     sketched: bool,
 ) -> tuple[list[list[np.ndarray]], np.ndarray, np.ndarray]:
-    """For each model sketches of the usable candidates; expected errors and grades of all, NaN where not usable.
+    """Sketches of the usable candidates by model; expected errors and grades of all candidates, NaN where not usable.
 
     The sketches take a while, and are left out where not asked for.
     """
-    posterior = potential.posterior
-    if posterior is None:
-        raise InputError(f'{potential.source}: holds no posterior; fit it again, to .h5 and without --no-posterior')
+    posterior = posterior_of(potential)
     sketches: list[list[np.ndarray]] = [[]] if efg_model is None else [[], []]
     error, grade = np.full(len(candidates), np.nan), np.full(len(candidates), np.nan)
     with progress(len(usable), 'select', 'structure') as bar:
@@ -190,10 +186,9 @@ def _look_at(
 def _whitened_forces(
     potential: UltraFastPotential, posterior: Posterior, atoms: Atoms, types: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """X A^(−1/2) over the error s of labels, (n_columns, 3 n_atoms), and the posterior variance of the forces (n_atoms,
-    3).
+    """Rows X A^(−1/2) / s (n_columns, 3 n_atoms), and the posterior variance (n_atoms, 3) of the forces.
 
-    The error is the one by which the fit weighs forces.
+    The error s of labels is the one by which the fit weighs forces.
     """
     whitened = whiten(posterior.whitening, features(atoms, types, potential.basis)[:, N_LEADING:])
     assert potential.settings is not None, 'a potential with a posterior was fitted'

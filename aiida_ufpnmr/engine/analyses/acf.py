@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -88,15 +88,15 @@ class CurveResult(Record):
     def read_first(cls, group: h5py.Group) -> CurveResult:
         """Read from a file of the first version, which held times in ps."""
         there = dict(group.attrs)
-        found = {one.name: group[one.name][...] for one in fields(cls) if one.name in group}
-        found = {'band_lag_ps': np.zeros(0), 'band': np.zeros((0, 2)), 'per_ion': np.zeros((0, 0)), **found}
-        words = {name: str(there[name]) for name in ('label', 'verdict', 'reason')}
-        numbers = {
-            name: float(there[name]) for name in ('gamma', 'plateau', 'amplitude', 'first_lag_ps', 'last_lag_ps')
-        }
+        found: dict[str, Any] = {'band_lag_ps': np.zeros(0), 'band': np.zeros((0, 2)), 'per_ion': np.zeros((0, 0))}
+        found |= {one.name: group[one.name][...] for one in fields(cls) if one.name in group}
+        found |= {name: str(there[name]) for name in ('label', 'verdict', 'reason')}
+        numbers = 'gamma', 'plateau', 'amplitude', 'first_lag_ps', 'last_lag_ps'
+        found |= {name: float(there[name]) for name in numbers}
         tau, interval = float(there['tau_ps']), tuple((1e-3 * there['tau_ps_ci95']).tolist())
-        decays = words['verdict'] == DECAY
-        rates = {'decay_rate_per_s_ci95': (1e9 / interval[1], 1e9 / interval[0]), 'tau_ns_ci95': interval}
+        decays = found['verdict'] == DECAY
+        if decays:
+            found |= {'decay_rate_per_s_ci95': (1e9 / interval[1], 1e9 / interval[0]), 'tau_ns_ci95': interval}
         parts = tuple(
             DecayPart(
                 tau_ns=1e-3 * float(there[f'{speed}_tau_ps']),
@@ -109,9 +109,6 @@ class CurveResult(Record):
         )
         return cls(
             **found,
-            **words,
-            **numbers,
-            **(rates if decays else {}),
             tau_ns=1e-3 * tau,
             tau_ns_lower_bound=1e-3 * float(there['tau_lower_bound_ps']),
             decay_rate_per_s=1e12 / tau,
@@ -123,21 +120,13 @@ class CurveResult(Record):
     def form_free_rows(self) -> Table:
         """The times that need no form, where the curve has them."""
         times = (
-            ('integral', self.integral_time_ns, self.integral_time_ns_ci95),
-            ('to 1/e', self.time_to_1_over_e_ns, self.time_to_1_over_e_ns_ci95),
+            ('  integral', self.integral_time_ns, self.integral_time_ns_ci95),
+            ('  to 1/e', self.time_to_1_over_e_ns, self.time_to_1_over_e_ns_ci95),
         )
+        shown = [(name, time, limits or (np.nan, np.nan)) for name, time, limits in times if np.isfinite(time)]
         return [
-            (
-                f'  {words}',
-                f'{time:.4g}',
-                '{:.4g} to {:.4g}'.format(*limits or (np.nan, np.nan)),
-                '',
-                '',
-                '',
-                'of no form',
-            )
-            for words, time, limits in times
-            if np.isfinite(time)
+            (name, f'{time:.4g}', f'{low:.4g} to {high:.4g}', '', '', '', 'of no form')
+            for name, time, (low, high) in shown
         ]
 
     def rows(self, name: str) -> Table:
@@ -145,7 +134,7 @@ class CurveResult(Record):
         if self.verdict != DECAY:
             bound = f'> {self.tau_ns_lower_bound:.4g}' if np.isfinite(self.tau_ns_lower_bound) else '-'
             return [(name, bound, '-', '-', '-', '-', f'{self.verdict}: {self.reason}'), *self.form_free_rows()]
-        interval = '{:.4g} to {:.4g}'.format(*self.tau_ns_ci95)
+        interval = '{:.4g} to {:.4g}'.format(*self.tau_ns_ci95 or ())
         words = f'{self.verdict}: {self.reason}' if self.reason else self.verdict
         numbers = f'{self.gamma:.2f}', f'{self.plateau:.2f}', f'{self.amplitude:.3f}'
         rows = [(name, f'{self.tau_ns:.4g}', interval, *numbers, words)]
@@ -325,11 +314,11 @@ def _words(curve: CurveResult, unit: str, factor: float) -> str:
     if curve.verdict != DECAY:
         bound = curve.tau_ns_lower_bound * scale
         return f'constant; τ above {bound:.3g} {unit}' if np.isfinite(bound) else 'constant'
-    shown = [(part, f', {part.weight:.0%}') for part in curve.components] or [(curve, '')]
+    parts: list[tuple[DecayPart | CurveResult, str]] = [(part, f', {part.weight:.0%}') for part in curve.components]
     lines = [
         f'τ = {one.tau_ns * scale:.3g} {unit} ({low * scale:.3g} to {high * scale:.3g}){share}'
-        for one, share in shown
-        for low, high in [one.tau_ns_ci95]
+        for one, share in parts or [(curve, '')]
+        for low, high in [one.tau_ns_ci95 or (np.nan, np.nan)]
     ]
     gamma = '' if curve.components else f'γ = {curve.gamma:.2f}, '
     return '\n'.join([*lines, f'{gamma}plateau {curve.plateau:.2f}'])

@@ -25,7 +25,7 @@ from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns, TensorSettings
 from aiida_ufpnmr.engine.records import Record
 from aiida_ufpnmr.engine.tables import Tabular
-from aiida_ufpnmr.engine.trajectories.paths import IonPaths, PathSettings, ion_paths
+from aiida_ufpnmr.engine.trajectories.paths import IonPaths, PathSettings, ion_paths, path_parts
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -111,13 +111,15 @@ class PathSource:
 
     def record(self) -> dict[str, Any]:
         """Ions, frames and times, JSON-ready."""
+        with Trajectory(self.path) as source:
+            there = path_parts(source, self.settings.species, self.skip_fs, self.settings.reference)
         return {
-            'species': self.paths.species,
-            'ions': len(self.paths.index),
-            'frames': len(self.paths.positions),
-            'frame_spacing_ps': self.paths.step_ps,
-            'trajectory_ps': self.paths.length_ps,
-            'reference': self.paths.reference,
+            'species': there.species,
+            'ions': len(there.index),
+            'frames': there.n_frames,
+            'frame_spacing_ps': there.step_ps,
+            'trajectory_ps': (there.n_frames - 1) * there.step_ps,
+            'reference': there.reference,
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -32,6 +32,11 @@ class HopsSettings(HopSettings, PathSettings):
     by_site: bool = setting(False, 'Compare with the sites that "analyse sites" finds with its defaults.')
 
 
+def no_ions() -> np.ndarray:
+    """What a file of the first version holds of the ions to show."""
+    return np.zeros(0, dtype=int)
+
+
 @dataclass(frozen=True)
 class HopsResult(Result, HopRate):
     """Hops, sorted by ion, then time, and the hop rate."""
@@ -50,10 +55,10 @@ class HopsResult(Result, HopRate):
     hops_between_sites: dict | None = quantity('', 'hops by site before and after', default=None)
     site_changes: int | None = quantity('', 'changes of site', default=None)
     site_changes_with_hop: int | None = quantity('', 'of these, with a hop of the same ion', default=None)
-    shown_atom: np.ndarray | None = quantity('', 'ions that hop most', 'shown', default=None)
-    shown_time_ps: np.ndarray | None = quantity('ps', 'times of their displacement', 'times', default=None)
-    shown_displacement_angstrom: np.ndarray | None = quantity(
-        'Å', 'distance from the start, averaged over the window', 'shown, times', default=None
+    shown_atom: np.ndarray = quantity('', 'ions that hop most', 'shown', default_factory=no_ions)
+    shown_time_ps: np.ndarray = quantity('ps', 'times of their displacement', 'times', default_factory=no_ions)
+    shown_displacement_angstrom: np.ndarray = quantity(
+        'Å', 'distance from the start, averaged over the window', 'shown, times', default_factory=no_ions
     )
 
     @property
@@ -99,12 +104,12 @@ class HopsResult(Result, HopRate):
     def plot(self) -> Figure:
         from aiida_ufpnmr.engine.figure_style import Figure
 
-        shown = self.shown_atom if self.shown_atom is not None else []
-        figure = Figure(figsize=(7.0, 1.0 + 2.0 * max(len(shown), 1)), layout='constrained')
-        panels = figure.subplots(max(len(shown), 1), 1, sharex=True, squeeze=False)[:, 0]
-        for number, axis in enumerate(panels[: len(shown)]):
+        shown = len(self.shown_atom)
+        figure = Figure(figsize=(7.0, 1.0 + 2.0 * max(shown, 1)), layout='constrained')
+        panels = figure.subplots(max(shown, 1), 1, sharex=True, squeeze=False)[:, 0]
+        for number, axis in enumerate(panels[:shown]):
             plot_hops(self, number, axis)
-        if not len(shown):
+        if not shown:
             panels[0].plot(self.time_ps, self.atom, '|')
             panels[0].set(xlabel='time (ps)', ylabel='atom')
         return figure
@@ -118,7 +123,7 @@ def hops(source: PathSource, settings: HopsSettings) -> HopsResult:
     """
     paths = source.paths
     found = find_hops(paths.positions, paths.step_ps, settings)
-    sites = {}
+    sites: dict[str, Any] = {}
     if settings.by_site:
         with Trajectory(source.path) as trajectory:
             agreement = site_agreement(found, find_sites(trajectory, paths.species, skip_fs=source.skip_fs))

@@ -68,7 +68,7 @@ class MicrostructureResult(Result):
 
     KIND = 'microstructure'
 
-    mean_tensor_khz: np.ndarray = quantity('kHz', 'mean EFG times eQ/h of the first run', '3, 3')
+    mean_tensor_khz: np.ndarray | None = quantity('kHz', 'mean EFG times eQ/h of the first run', '3, 3')
     polycrystals: tuple[Polycrystal, ...] = quantity('', 'by diffusion coefficient, then grain size')
     verdict: str = quantity('', 'residual coupling, or none beyond chance')
     residual: ResidualCoupling | None = quantity('', 'partially averaged tensors', default=None)
@@ -157,8 +157,8 @@ def microstructure(source: TensorSource, settings: MicrostructureSettings) -> Mi
     at = (settings.temperature,) * len(diffusion)
     if settings.temperatures:
         at = settings.temperatures
-        known = diffusion[0], settings.temperature, settings.activation_energy_eV
-        diffusion = tuple(diffusion_at(*known, other) for other in at)
+        energy = settings.activation_energy_eV or 0.0
+        diffusion = tuple(diffusion_at(diffusion[0], settings.temperature, energy, other) for other in at)
     asked = AcfSettings(isotope=source.nuclide.name, seed=settings.seed)
     curves, _ = correlation_functions(source.runs, asked)
     residual = residual_coupling(source.runs, source.nuclide)
@@ -177,6 +177,8 @@ def microstructure(source: TensorSource, settings: MicrostructureSettings) -> Mi
 def _own_diffusion(runs: EfgRuns) -> float:
     """D of the first run, from its positions, in cm²/s."""
     path = runs.runs[0][0].path
+    if path is None:
+        raise InputError('tensors without a file have no positions; give the coefficient with --diffusion')
     with Trajectory(path) as source:
         if not source.n_frames:
             raise InputError(f'{path}: holds no positions to tell the diffusion coefficient; give --diffusion')
@@ -221,9 +223,9 @@ def plot_grain_sizes(found: MicrostructureResult, axis: Axes) -> None:
     for number, rate in enumerate(rates):
         chosen = [one for one in found.polycrystals if one.diffusion_coefficient_cm2_per_s == rate]
         chosen.sort(key=lambda one: one.grain_nm)
-        style = {'color': COLOURS[number % len(COLOURS)], 'ls': LINES[number % len(LINES)]}
         sizes, times = [one.grain_nm for one in chosen], [one.tau_ms for one in chosen]
-        axis.plot(sizes, times, 'o', lw=1.8, label=_words(chosen[0]), **style)
+        colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
+        axis.plot(sizes, times, 'o', color=colour, ls=line, lw=1.8, label=_words(chosen[0]))
     low, high = found.measured_ms
     axis.axhspan(low, high, color=GREY, alpha=0.25, lw=0, label=f'measured: {low:g} to {high:g} ms')
     axis.set(xscale='log', yscale='log', xlabel='grain size (nm)', ylabel=r'$\tau_\mathrm{SAE}$ (ms)')

@@ -58,9 +58,10 @@ class MsdResult(Result, Diffusion):
 
     def table(self) -> Table:
         low, high = self.diffusion_coefficient_cm2_per_s_ci95
+        name = 'D (cm²/s)' if self.diffusive else 'slope/6 (cm²/s), no D'
         return [
             ('quantity', 'value', '95 % interval'),
-            ('D (cm²/s)', f'{self.diffusion_coefficient_cm2_per_s:.3e}', f'{low:.3e} to {high:.3e}'),
+            (name, f'{self.diffusion_coefficient_cm2_per_s:.3e}', f'{low:.3e} to {high:.3e}'),
             ('exponent of the MSD', f'{self.msd_exponent:.2f}', '{:.2f} to {:.2f}'.format(*self.msd_exponent_ci95)),
             ('slowest motion over faster', f'{self.slow_motion_ratio:.2f}', f'± {self.slow_motion_ratio_error:.2f}'),
         ]

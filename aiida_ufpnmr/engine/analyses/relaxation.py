@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -16,7 +16,7 @@ from aiida_ufpnmr.engine.nmr.runs import TensorSettings
 from aiida_ufpnmr.engine.nmr.spin_lattice import RESOLVED, SpinLattice, spin_lattice_relaxation
 from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
-from aiida_ufpnmr.engine.timeseries.decay import DECAY
+from aiida_ufpnmr.engine.timeseries.decay import NO_DECAY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ class RelaxationResult(Result, RelaxationTimes):
 
     @property
     def remarks(self) -> list[str]:
-        if self.verdict != DECAY:
+        if self.verdict == NO_DECAY:
             return ['Without a decay no times are named; the density is that of noise and of what is too slow.']
         if self.misfit > 2:
             words = 'no sum of decays, as where vibrations last; try a later first lag (--first-lag-ps).'
@@ -68,10 +68,12 @@ class RelaxationResult(Result, RelaxationTimes):
 
     @classmethod
     def read_first(cls, file: h5py.File) -> RelaxationResult:
-        arrays = {name: file[name][...] for name in ('density', 'band', 'lag_ps', 'c', 'error', 'fitted')}
-        numbers = {name: float(file.attrs[name]) for name in ('plateau', 'misfit', 'strength')}
-        words = {name: str(file.attrs[name]) for name in ('verdict', 'rule')}
-        return cls(tau_axis_ns=file['tau_ps'][...] * 1e-3, **arrays, **numbers, **words)
+        found: dict[str, Any] = {
+            **{name: file[name][...] for name in ('density', 'band', 'lag_ps', 'c', 'error', 'fitted')},
+            **{name: float(file.attrs[name]) for name in ('plateau', 'misfit', 'strength')},
+            **{name: str(file.attrs[name]) for name in ('verdict', 'rule')},
+        }
+        return cls(tau_axis_ns=file['tau_ps'][...] * 1e-3, **found)
 
     def table(self) -> Table:
         rows = [('quantity', 'value', '95 % interval', 'share or verdict')]
@@ -126,7 +128,7 @@ def relaxation(source: TensorSource, settings: RelaxationSettings) -> Relaxation
         samples=samples,
     )
     rates = spin_lattice_relaxation(source.runs, source.nuclide, settings.larmor_MHz) if settings.larmor_MHz else []
-    if curve.fit.verdict != DECAY:
+    if curve.fit.verdict == NO_DECAY:
         found = replace(found, peaks=())
     return RelaxationResult(**vars(found), verdict=curve.fit.verdict, t1=tuple(rates))
 

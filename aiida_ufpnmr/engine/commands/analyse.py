@@ -9,13 +9,14 @@ import click
 
 from aiida_ufpnmr.engine.analyses import ANALYSES, get_analysis
 from aiida_ufpnmr.engine.analyses.base import Analysis
-from aiida_ufpnmr.engine.commands.convert_trajectory import reading_of, reading_options
+from aiida_ufpnmr.engine.commands.convert_trajectory import reading_options
 from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options
 from aiida_ufpnmr.engine.commands.shared import INPUT, OUTPUT, Command, check_outputs, json_option, print_table, report
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.settings import Settings, declarations
 from aiida_ufpnmr.engine.trajectories.convert import own_files
+from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 
 
 def command_of(analysis: Analysis) -> click.Command:
@@ -24,7 +25,7 @@ def command_of(analysis: Analysis) -> click.Command:
     files = click.argument(
         'trajectory', type=INPUT, required=True, nargs=-1 if many else 1, metavar='TRAJ...' if many else 'TRAJ'
     )
-    decorators = [
+    decorators: list[Any] = [
         files,
         click.option('-o', '--output', type=OUTPUT, metavar='OUT.h5', help='Write the result as HDF5.'),
         *options_of(analysis.Settings),
@@ -33,10 +34,10 @@ def command_of(analysis: Analysis) -> click.Command:
         json_option,
     ]
 
-    def run(trajectory, output, plot, json_path, **options):
+    def run(trajectory, output, plot, json_path, settings, **options):
         check_outputs(output, plot, json_path)
-        started, reading = time.perf_counter(), reading_of(options)
-        settings = settings_from_options(analysis.Settings, options)
+        started = time.perf_counter()
+        reading = settings_from_options(ReadingSettings, options)
         with own_files(trajectory if many else [trajectory], reading) as (own, lines):
             for line in lines:
                 click.echo(line, err=True)
@@ -69,11 +70,11 @@ class AnalysisCommand(Command):
     settings: type[Settings]
 
     def make_context(self, *args, **kwargs):
-        """Parse the command line and refuse options that do not go together."""
+        """Parse the command line and make the settings of the options; refuse those that do not go together."""
         context = super().make_context(*args, **kwargs)
         if not context.resilient_parsing:
-            names = [name for name, _, _ in declarations(self.settings)]
-            settings_from_options(self.settings, {k: v for k, v in context.params.items() if k in names})
+            chosen = {name: context.params.pop(name) for name, _, _ in declarations(self.settings)}
+            context.params['settings'] = settings_from_options(self.settings, chosen)
         return context
 
 

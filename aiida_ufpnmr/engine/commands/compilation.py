@@ -68,17 +68,14 @@ def compile(json_path):
         ):
             command.main(arguments, standalone_mode=False)
     kernels = set(folder.rglob('*.kernel'))
-    results = {
-        'folder': str(folder),
-        'compiled': len(kernels - before),
-        'timing': {'wall_s': time.perf_counter() - begin, 'cpu_s': time.process_time() - begin_cpu},
-    }
+    timing = {'wall_s': time.perf_counter() - begin, 'cpu_s': time.process_time() - begin_cpu}
+    results = {'folder': str(folder), 'compiled': len(kernels - before), 'timing': timing}
     report(results, json_path)
     print_table(
         [
             ['quantity', 'value'],
             ['folder', folder],
             ['kernels compiled', results['compiled']],
-            ['seconds', f'{results["timing"]["wall_s"]:.0f}'],
+            ['seconds', f'{timing["wall_s"]:.0f}'],
         ]
     )

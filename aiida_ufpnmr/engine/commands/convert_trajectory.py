@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
-from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options
+from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options, with_options
 from aiida_ufpnmr.engine.commands.shared import INPUT, OUTPUT, Command, check_outputs
-from aiida_ufpnmr.engine.settings import declarations
 from aiida_ufpnmr.engine.trajectories.convert import convert_trajectory as convert
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 from aiida_ufpnmr.engine.trajectories.h5md import Storage
 
-
-def reading_of(options: dict[str, Any]) -> ReadingSettings:
-    """The settings of reading among options, which are taken out of them."""
-    values = {name: options.pop(name) for name, _, _ in declarations(ReadingSettings)}
-    return cast(ReadingSettings, settings_from_options(ReadingSettings, values))
-
-
-def reading_options(function: Any) -> Any:
-    """Options about files of other programs."""
-    for decorate in reversed(options_of(ReadingSettings)):
-        function = decorate(function)
-    return function
+#: Options about files of other programs.
+reading_options = with_options(*options_of(ReadingSettings))
 
 
 @click.command(
@@ -51,5 +40,7 @@ def convert_trajectory(inputs: tuple[Path, ...], output: Path, stored_precision:
     where they are wrapped, and refused where these cannot tell.
     """
     check_outputs(output)
-    converted = convert(inputs, output, reading_of(options), Storage(double=stored_precision == 'double'))
+    converted = convert(
+        inputs, output, settings_from_options(ReadingSettings, options), Storage(double=stored_precision == 'double')
+    )
     click.echo(f'{output}: {converted}')

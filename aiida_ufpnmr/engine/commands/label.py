@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
+from aiida_ufpnmr.engine.commands.options import options_of, with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
     OUTPUT,
-    POSITIVE,
     Command,
     Number,
     check_outputs,
@@ -20,7 +18,7 @@ from aiida_ufpnmr.engine.commands.shared import (
     settings_option,
     warn,
 )
-from aiida_ufpnmr.engine.dft.gpaw_engine import CENTRES, PYTHON_VARIABLE, GpawEngine, GpawSettings, gpaw_settings
+from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE, GpawEngine, GpawSettings, gpaw_settings
 from aiida_ufpnmr.engine.dft.labelling import label_structures
 from aiida_ufpnmr.engine.dft.labels import read_sources
 from aiida_ufpnmr.engine.dft.protocols import DEFAULT_PROTOCOL, PROTOCOLS
@@ -42,26 +40,7 @@ from aiida_ufpnmr.engine.settings import read_mapping, settings_from_mapping
     help='Set of settings; what it costs and how accurate it is, the documentation says.',
 )
 @settings_option
-@click.option('--cutoff-ev', type=POSITIVE, metavar='EV', help='Kinetic energy of the highest plane wave in eV.')
-@click.option(
-    '--kspacing',
-    type=POSITIVE,
-    metavar='PER_ANGSTROM',
-    help='Largest distance of k-points in 1/Å, with the factor 2π; the grid follows the cell.',
-)
-@click.option(
-    '--kpoints',
-    type=COUNT,
-    nargs=3,
-    metavar='A B C',
-    help='The same grid of k-points for all structures: --kpoints 1 2 2.',
-)
-@click.option(
-    '--kpoint-centre',
-    type=click.Choice(CENTRES),
-    help='auto: shifted (Monkhorst-Pack), but centred at Gamma where a shift would break the symmetry of the lattice.',
-)
-@click.option('--smearing-ev', type=POSITIVE, metavar='EV', help='Width of the Fermi-Dirac distribution in eV.')
+@with_options(*options_of(GpawSettings, unset='of the protocol'))
 @click.option(
     '--index', default=':', show_default=True, metavar='I', help='Which structures of the file: 0, -1, ::10, 5:20.'
 )
@@ -91,10 +70,8 @@ from aiida_ufpnmr.engine.settings import read_mapping, settings_from_mapping
 )
 @json_option
 def label(
-    structures: Path, output: Path, engine: str, protocol: str, settings_path: Path | None, cutoff_ev: float | None,
-    kspacing: float | None, kpoints: tuple[int, int, int] | None, kpoint_centre: str | None,
-    smearing_ev: float | None, index: str,
-    config_type: str | None, min_success_fraction: float, jobs: int, python: Path | None, json_path: Path | None,
+    structures, output, engine, protocol, settings_path, index, config_type, min_success_fraction, jobs, python,
+    json_path, **options,
 ):  # fmt: skip
     """Label structures with DFT: energy, forces, stress and the EFG tensor of every atom.
 
@@ -103,22 +80,13 @@ def label(
     on.
     """
     check_outputs(output, json_path)
-    options = {
-        'protocol': protocol,
-        'cutoff_ev': cutoff_ev,
-        'kspacing': kspacing,
-        'kpoints': kpoints,
-        'kpoint_centre': kpoint_centre,
-        'smearing_ev': smearing_ev,
-    }
     changes = None
     if settings_path is not None:
         changes = read_mapping(settings_path, 'settings')
-        settings_from_mapping(
-            GpawSettings, changes, str(settings_path)
-        )  # so that a mistake is told with the name of the file
+        settings_from_mapping(GpawSettings, changes, str(settings_path))  # so that a mistake names the file
     sources = read_sources(structures, index, config_type)
-    settings = gpaw_settings(options, changes, {symbol for source in sources for symbol in source.atoms.symbols})
+    elements = {symbol for source in sources for symbol in source.atoms.symbols}
+    settings = gpaw_settings({**options, 'protocol': protocol}, changes, elements)
     results = label_structures(
         sources, GpawEngine(settings, python), output, cores=jobs, min_success_fraction=min_success_fraction
     )

@@ -8,17 +8,14 @@ import click
 from ase import Atoms
 
 from aiida_ufpnmr.engine import compiled
+from aiida_ufpnmr.engine.commands.options import options_of, with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
-    NOT_NEGATIVE,
     OUTPUT,
-    POSITIVE,
     Command,
     Count,
     Duration,
-    Number,
-    TimeStep,
     check_outputs,
     json_option,
     print_table,
@@ -28,13 +25,12 @@ from aiida_ufpnmr.engine.dataset import read_structure
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
-from aiida_ufpnmr.engine.md.barostats import BAROSTATS
-from aiida_ufpnmr.engine.md.conditions import ENSEMBLES
-from aiida_ufpnmr.engine.md.recording import JUDGED, EfgOutput, Output
+from aiida_ufpnmr.engine.md.conditions import MdSettings
+from aiida_ufpnmr.engine.md.recording import EfgOutput, Output, frame_cadence
 from aiida_ufpnmr.engine.md.replicas import available_cores, in_processes, replica_path, summary
-from aiida_ufpnmr.engine.md.run import FRAME_SPACING_FS, GradeWatch, run_md
-from aiida_ufpnmr.engine.md.simulation import PRECISIONS, Simulation
-from aiida_ufpnmr.engine.md.thermostats import THERMOSTATS
+from aiida_ufpnmr.engine.md.run import GradeWatch, run_md
+from aiida_ufpnmr.engine.md.simulation import Simulation
+from aiida_ufpnmr.engine.settings import values_of
 from aiida_ufpnmr.engine.trajectories.h5md import Storage
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
@@ -42,111 +38,29 @@ from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 GUARD, WALL_TIME = 3, 4
 
 
-class Masses(click.ParamType):
-    """``Li=6.015``, or several with commas between them."""
-
-    name = 'masses'
-
-    def convert(self, value, param, ctx):
-        if isinstance(value, dict):
-            return value
-        masses = {}
-        for part in value.split(','):
-            symbol, _, mass = part.partition('=')
-            try:
-                masses[symbol.strip()] = float(mass)
-            except ValueError:
-                self.fail(f'{part!r} is not like Li=6.015', param, ctx)
-        return masses
-
-
-def run_options(closest_approach: float):
-    """Options that any run has: how it is stored, watched, checked and ended."""
-    options = [
-        click.option(
-            '--every', type=COUNT, metavar='N',
-            help=f'Steps between frames; by default {FRAME_SPACING_FS:g} fs worth of them.',
-        ),
-        click.option(
-            '--log-every', type=COUNT, metavar='N',
-            help='Steps between rows of the log (temperature, energies, pressure); by default as frames.',
-        ),
-        click.option(
-            '--efg-model', type=INPUT, metavar='M.h5',
-            help='Predict EFG tensors with this model while the run goes on.',
-        ),
-        click.option('--efg-every', type=COUNT, metavar='N', help='Steps between EFG tensors; by default as frames.'),
-        click.option(
-            '--efg-uncertainty-every', type=Count(min=0), metavar='N',
-            help=(
-                'Steps between expected errors and extrapolation grades of the tensors; by default at each '
-                f'{JUDGED}th frame with tensors where the model has a posterior, 0 for none.'
-            ),
-        ),
-        click.option('--velocities', is_flag=True, help='Write velocities beside the positions, too.'),
-        click.option(
-            '--velocities-every', type=COUNT, metavar='N',
-            help='Write velocities, too, with this cadence of their own.',
-        ),
-        click.option('--forces-every', type=COUNT, metavar='N', help='Write forces, too, with this cadence.'),
-        click.option(
-            '--energies-every', type=COUNT, metavar='N', help='Write the energy of each atom, too, with this cadence.',
-        ),
-        click.option(
-            '--stored-precision', type=click.Choice(['single', 'double']), default='single', show_default=True,
-            help='Of the numbers in the trajectory.',
-        ),
-        click.option(
-            '--position-rounding', type=Number(min=0, max=0.1), default=0.0, show_default=True, metavar='Å',
-            help='Round stored positions to about this, so that they compress well.',
-        ),
-        click.option(
-            '--compression', type=click.IntRange(0, 9), default=1, show_default=True,
-            help='Lossless compression of the trajectory, 0 for none.',
-        ),
-        click.option(
-            '--grade-every', type=click.IntRange(min=0), metavar='N',
-            help=(
-                f'Steps between two looks at the extrapolation grade; by default {GradeWatch.every} where the '
-                'potential has a posterior, 0 for none.'
-            ),
-        ),
-        click.option(
-            '--grade-limit', type=POSITIVE, metavar='G',
-            help=f'Stop where an atom has an extrapolation grade above this.  [default: {GradeWatch.limit:g}]',
-        ),
-        click.option(
-            '--closest-approach', type=Number(min=0, max=1), default=closest_approach, show_default=True,
-            metavar='FRACTION',
-            help='Stop where two atoms come closer than this share of the shortest distance in the training data.',
-        ),
-        click.option(
-            '--precision', type=click.Choice(PRECISIONS), default='float64', show_default=True,
-            help='Of the three-body sums.',
-        ),
-        click.option(
-            '--threads', type=COUNT, default=1, show_default=True, metavar='N',
-            help='Threads that share the forces; the same number gives the same bits.',
-        ),
-        click.option(
-            '--checkpoint-every', type=COUNT, metavar='N',
-            help='Steps between checkpoints; by default one every ten minutes.',
-        ),
-        click.option(
-            '--max-wall-time', type=Duration(), metavar='TIME',
-            help=f'End with a checkpoint, and status {WALL_TIME}, after so many seconds; 30min '
-            'and 23.5h are times, too.',
-        ),
-        click.option('--restart', is_flag=True, help='Go on from the checkpoint; start anew where there is none.'),
-        click.option('--overwrite', is_flag=True, help='Write over a run that could be continued.'),
-    ]  # fmt: skip
-
-    def add(command):
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+#: Options that any run has: what is written, when it is watched, checked and ended.
+RUN_OPTIONS = (
+    *options_of(Output),
+    click.option(
+        '--efg-model', type=INPUT, metavar='M.h5', help='Predict EFG tensors with this model while the run goes on.'
+    ),
+    *options_of(Storage),
+    *options_of(GradeWatch, unset='{} with a posterior'),
+    click.option(
+        '--checkpoint-every',
+        type=COUNT,
+        metavar='N',
+        help='Steps between checkpoints; by default one every ten minutes.',
+    ),
+    click.option(
+        '--max-wall-time',
+        type=Duration(),
+        metavar='TIME',
+        help=f'End with a checkpoint, and status {WALL_TIME}, after so many seconds; 30min and 23.5h are times, too.',
+    ),
+    click.option('--restart', is_flag=True, help='Go on from the checkpoint; start anew where there is none.'),
+    click.option('--overwrite', is_flag=True, help='Write over a run that could be continued.'),
+)
 
 
 @click.command(
@@ -163,80 +77,13 @@ def run_options(closest_approach: float):
 @click.option('--steps', type=COUNT, required=True, metavar='N', help='The last step, counted from the very beginning.')
 @click.option(
     '--equilibrate',
-    type=click.IntRange(min=0),
+    type=Count(min=0),
     default=0,
     show_default=True,
     metavar='N',
     help='Steps to take before, of which nothing is written.',
 )
-@click.option('--timestep', type=TimeStep(), default=2.0, show_default=True, metavar='FS', help='Time step in fs.')
-@click.option(
-    '--temperature', type=NOT_NEGATIVE, default=300.0, show_default=True, metavar='K',
-    help='Temperature in K: of the first velocities, and of the thermostat.',
-)  # fmt: skip
-@click.option(
-    '--final-temperature',
-    type=NOT_NEGATIVE,
-    metavar='K',
-    help='Go to this temperature in a straight line until the last step.',
-)
-@click.option(
-    '--ensemble',
-    type=click.Choice(ENSEMBLES),
-    default='nvt',
-    show_default=True,
-    help='Constant energy, temperature, or temperature and pressure.',
-)
-@click.option(
-    '--thermostat', type=click.Choice(list(THERMOSTATS)), help='What keeps the temperature.  [default: rescaling]'
-)
-@click.option(
-    '--relaxation', type=POSITIVE, default=100.0, show_default=True, metavar='FS',
-    help='Relaxation time of the thermostat in fs.',
-)  # fmt: skip
-@click.option(
-    '--pressure',
-    type=Number(min=-1e4, max=1e4),
-    default=0.0,
-    show_default=True,
-    metavar='GPa',
-    help='Pressure in GPa, with --ensemble npt.',
-)
-@click.option(
-    '--barostat',
-    type=click.Choice(list(BAROSTATS)),
-    help='Whether the shape of the cell changes with its volume.  [default: isotropic]',
-)
-@click.option(
-    '--pressure-relaxation',
-    type=POSITIVE,
-    default=1000.0,
-    show_default=True,
-    metavar='FS',
-    help='Relaxation time of the volume in fs.',
-)
-@click.option(
-    '--bulk-modulus',
-    type=POSITIVE,
-    default=20.0,
-    show_default=True,
-    metavar='GPa',
-    help='A guess, in GPa; only the relaxation time of the volume depends on it.',
-)
-@click.option(
-    '--mass',
-    'masses',
-    type=Masses(),
-    metavar='Li=6.015',
-    help='Masses in amu other than the usual ones: --mass Li=6.015,P=31.',
-)
-@click.option(
-    '--seed',
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help='Seed of velocities, thermostat and barostat.',
-)
+@with_options(*options_of(MdSettings))
 @click.option(
     '--index', type=int, metavar='I', help='Which structure of a file of several; 0 is the first, -1 the last.'
 )
@@ -256,7 +103,7 @@ def run_options(closest_approach: float):
     help='Go on from this checkpoint of the same run, whose frames are elsewhere; TRAJ.h5 holds what comes after.',
 )
 @click.option('--jobs', type=COUNT, metavar='N', help='Replicas at a time; by default as many as there are cores for.')
-@run_options(closest_approach=0.9)
+@with_options(*RUN_OPTIONS)
 @json_option
 def md(output, json_path, replicas, from_checkpoint, jobs, seed, **options):
     """Molecular dynamics with an ultra-fast potential.
@@ -295,29 +142,14 @@ def _run(options: dict, origin: Path | None = None) -> dict:
     if options['supercell'] != (1, 1, 1):
         atoms = atoms.repeat(options['supercell'])
     efg = efg_output(options, atoms)
-    ramped = options['final_temperature'] is not None
     compiled.aloud = True
     simulation = Simulation(
         atoms,
         potential,
-        timestep_fs=options['timestep'],
-        temperature_K=options['temperature'],
-        ensemble=options['ensemble'],
-        seed=options['seed'],
-        relaxation_fs=options['relaxation'],
-        guard_fraction=options['closest_approach'],
-        thermostat=options['thermostat'],
-        final_temperature_K=options['final_temperature'],
-        ramp_steps=options['steps'] if ramped else 0,
-        pressure_GPa=options['pressure'],
-        barostat=options['barostat'],
-        pressure_relaxation_fs=options['pressure_relaxation'],
-        bulk_modulus_GPa=options['bulk_modulus'],
-        masses=options['masses'],
         first_step=-options['equilibrate'],
-        precision=options['precision'],
-        threads=options['threads'],
+        ramp_steps=0 if options['final_temperature'] is None else options['steps'],
         source=str(options['structure']),
+        **values_of(MdSettings, options),
     )
     return run_with_options(simulation, options['output'], options['steps'], options, efg, origin)
 
@@ -325,23 +157,16 @@ def _run(options: dict, origin: Path | None = None) -> dict:
 def run_with_options(
     simulation: Simulation, path: Path, steps: int, options: dict, efg: EfgOutput | None, origin: Path | None = None
 ) -> dict:
-    """:func:`run_md` as the options of :func:`run_options` ask for it."""
-    cadence = max(1, round(FRAME_SPACING_FS / simulation.timestep_fs))
-    output = Output(
-        options['every'] or cadence,
-        **{name: options[name] for name in (
-            'log_every', 'efg_every', 'efg_uncertainty_every', 'velocities', 'velocities_every', 'forces_every',
-            'energies_every',
-        )},
-        storage=Storage(options['stored_precision'] == 'double', options['position_rounding'], options['compression']),
-    )  # fmt: skip
+    """:func:`run_md` as the options of :data:`RUN_OPTIONS` ask for it."""
+    every = options['every'] or frame_cadence(simulation.timestep_fs)
+    output = Output(**{**values_of(Output, options), 'every': every}, storage=Storage(**values_of(Storage, options)))
     return run_md(
         simulation,
         path,
         steps,
         output,
         efg=efg,
-        grade_watch=_grade_watch(simulation.potential, options['grade_every'], options['grade_limit']),
+        grade_watch=_grade_watch(simulation.potential, values_of(GradeWatch, options)),
         checkpoint_every=options['checkpoint_every'],
         max_wall_time_s=options['max_wall_time'],
         origin=origin,
@@ -367,16 +192,18 @@ def efg_output(options: dict, atoms: Atoms) -> EfgOutput | None:
     return EfgOutput.of(model, atoms, content_hash(path))
 
 
-def _grade_watch(potential: UltraFastPotential, every: int | None, limit: float | None) -> GradeWatch | None:
+def _grade_watch(potential: UltraFastPotential, values: dict) -> GradeWatch | None:
     """The watch that was asked for; by default one where the potential has a posterior."""
+    asked = {name: value for name, value in values.items() if value is not None}
     if potential.posterior is None:
-        if every or limit:
+        if any(asked.values()):
             raise InputError(
                 f'{potential.source}: holds no posterior, so no extrapolation grade is known; leave out --grade-every '
                 'and --grade-limit, or fit it again without --no-posterior'
             )
         return None
-    return None if every == 0 else GradeWatch(every or GradeWatch.every, limit or GradeWatch.limit)
+    watch = GradeWatch(**asked)
+    return watch if watch.every else None
 
 
 def _print(results: dict) -> None:
@@ -390,20 +217,15 @@ def _print(results: dict) -> None:
     if results['barostat']:
         rows.append(['pressure, GPa', _spread(results, 'pressure', 'GPa', 2)])
         rows.append(['density at the end, g/cm³', f'{results["density_g_per_cm3"]:.3f}'])
+    rows.append(['largest extrapolation grade', 'not watched' if grade is None else f'{grade:.2f}'])
+    if results['efg_extrapolating_fraction'] is not None:
+        share, largest = 100 * results['efg_extrapolating_fraction'], results['efg_extrapolation_grade_max']
+        rows.append(['ions with an EFG grade above 1', f'{share:.1f} %, at most {largest:.2f}'])
     rows += [
-        ['largest extrapolation grade', 'not watched' if grade is None else f'{grade:.2f}'],
-        *_efg_rows(results),
         ['atom-steps per second', f'{results["timing"]["atom_steps_per_second"]:.3g}'],
         ['ns per day', f'{results["timing"]["ns_per_day"]:.3g}'],
     ]
     print_table(rows)
-
-
-def _efg_rows(results: dict) -> list[list[str]]:
-    share, grade = results['efg_extrapolating_fraction'], results['efg_extrapolation_grade_max']
-    if share is None:
-        return []
-    return [['ions with an EFG grade above 1', f'{100 * share:.1f} %, at most {grade:.2f}']]
 
 
 def _spread(results: dict, quantity: str, unit: str, digits: int) -> str:

@@ -8,16 +8,14 @@ import click
 from ase.io import write
 
 from aiida_ufpnmr.engine import compiled
-from aiida_ufpnmr.engine.commands.md import efg_output, end, run_options, run_with_options
+from aiida_ufpnmr.engine.commands.md import RUN_OPTIONS, efg_output, end, run_with_options
+from aiida_ufpnmr.engine.commands.options import options_of, with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
-    NOT_NEGATIVE,
     OUTPUT,
     POSITIVE,
     Command,
-    Number,
-    TimeStep,
     check_outputs,
     json_option,
     print_table,
@@ -25,11 +23,14 @@ from aiida_ufpnmr.engine.commands.shared import (
 )
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
+from aiida_ufpnmr.engine.md.conditions import MdSettings
 from aiida_ufpnmr.engine.md.melt_quench import MeltQuench, random_start, velocities
 from aiida_ufpnmr.engine.md.simulation import Simulation
+from aiida_ufpnmr.engine.settings import values_of
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
-DEFAULTS = MeltQuench()
+#: Settings that are the same in all stages.
+SHARED = ('timestep_fs', 'seed', 'guard_fraction', 'precision', 'threads')
 
 
 @click.command(
@@ -49,84 +50,13 @@ DEFAULTS = MeltQuench()
 @click.option('--composition', required=True, metavar='FORMULA', help='Such as Li3PS4 or (Li2S)7(P2S5)3.')
 @click.option('--atoms', 'n_atoms', type=COUNT, required=True, metavar='N', help='Number of atoms.')
 @click.option('--density', type=POSITIVE, required=True, metavar='G/CM3', help='Density of the melt in g/cm³.')
-@click.option(
-    '--melt-temperature',
-    type=POSITIVE,
-    default=DEFAULTS.melt_temperature_K,
-    show_default=True,
-    metavar='K',
-    help='Where the quench begins, in K.',
+@with_options(
+    *options_of(MeltQuench),
+    *options_of(MdSettings, *SHARED, timestep_fs=1.0, guard_fraction=0.8),  # a melt comes closer than a crystal
+    *RUN_OPTIONS,
 )
-@click.option(
-    '--temperature',
-    type=POSITIVE,
-    default=DEFAULTS.temperature_K,
-    show_default=True,
-    metavar='K',
-    help='Where it ends, in K.',
-)
-@click.option(
-    '--melt-ps',
-    type=POSITIVE,
-    default=DEFAULTS.melt_ps,
-    show_default=True,
-    metavar='PS',
-    help='From random places to a liquid, at constant volume.',
-)
-@click.option(
-    '--hold-ps',
-    type=POSITIVE,
-    default=DEFAULTS.hold_ps,
-    show_default=True,
-    metavar='PS',
-    help='Until the liquid has forgotten these, at constant volume.',
-)
-@click.option(
-    '--quench-rate',
-    type=POSITIVE,
-    default=DEFAULTS.quench_rate_K_per_ps,
-    show_default=True,
-    metavar='K/PS',
-    help='At constant pressure; 1 K/ps is 10¹² K/s.',
-)
-@click.option(
-    '--anneal-ps',
-    type=POSITIVE,
-    default=DEFAULTS.anneal_ps,
-    show_default=True,
-    metavar='PS',
-    help='At the final temperature and constant pressure.',
-)
-@click.option(
-    '--produce-ps',
-    type=NOT_NEGATIVE,
-    default=DEFAULTS.produce_ps,
-    show_default=True,
-    metavar='PS',
-    help='At the final temperature and volume; EFG tensors are predicted in this stage alone.',
-)
-@click.option(
-    '--pressure',
-    type=Number(min=-1e4, max=1e4),
-    default=DEFAULTS.pressure_GPa,
-    show_default=True,
-    metavar='GPa',
-    help='Of quench and anneal, in GPa.',
-)
-@click.option('--timestep', type=TimeStep(), default=1.0, show_default=True, metavar='FS', help='Time step in fs.')
-@click.option(
-    '--seed',
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help='Seed of places, velocities, thermostat and barostat.',
-)
-@run_options(closest_approach=0.8)
 @json_option
-def melt_quench(
-    potential, output, composition, n_atoms, density, melt_temperature, temperature, melt_ps, hold_ps, quench_rate,
-    anneal_ps, produce_ps, pressure, timestep, seed, json_path, **options,
-):  # fmt: skip
+def melt_quench(potential, output, composition, n_atoms, density, json_path, **options):
     """Make a glass: melt, hold, quench, anneal, and, where asked, produce.
 
     Atoms are placed at random, no two closer than the training data know. Each stage begins where the one before it
@@ -134,33 +64,23 @@ def melt_quench(
     """
     if output.suffix != '.extxyz':
         raise InputError(f'{output}: a glass is written as extended XYZ; choose a name that ends in .extxyz')
-    protocol = MeltQuench(melt_temperature, temperature, melt_ps, hold_ps, quench_rate, anneal_ps, produce_ps, pressure)
-    stages = protocol.stages(timestep)
+    stages = MeltQuench(**values_of(MeltQuench, options)).stages(options['timestep'])
     paths = {stage.name: output.with_name(f'{output.stem}-{stage.name}.h5') for stage in stages}
     check_outputs(output, json_path, *paths.values())
     loaded = UltraFastPotential.load(potential)
-    atoms, first_velocities = random_start(loaded, composition, n_atoms, density, seed), None
+    atoms, first_velocities = random_start(loaded, composition, n_atoms, density, options['seed']), None
     efg = efg_output(options, atoms)
     compiled.aloud = True
     results, begin = {}, time.monotonic()
     for stage in stages:
         simulation = Simulation(
-            atoms,
-            loaded,
-            timestep_fs=timestep,
-            seed=seed,
-            guard_fraction=options['closest_approach'],
-            velocities=first_velocities,
-            precision=options['precision'],
-            threads=options['threads'],
-            **{'ensemble': 'nvt', **stage.conditions},
+            atoms, loaded, velocities=first_velocities, **values_of(MdSettings, options, *SHARED), **stage.conditions
         )
         chosen = options
         if options['max_wall_time']:
             chosen = {**options, 'max_wall_time': max(0.0, options['max_wall_time'] - (time.monotonic() - begin))}
-        results[stage.name] = run_with_options(
-            simulation, paths[stage.name], stage.steps(timestep), chosen, efg if stage.name == 'produce' else None
-        )
+        steps, tensors = stage.steps(options['timestep']), efg if stage.name == 'produce' else None
+        results[stage.name] = run_with_options(simulation, paths[stage.name], steps, chosen, tensors)
         atoms = simulation.atoms
         first_velocities = velocities(atoms)
         if results[stage.name]['stop_reason'] != 'finished':

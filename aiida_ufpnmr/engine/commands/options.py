@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import click
 
 from aiida_ufpnmr.engine.commands.shared import Count, Number
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.settings import Declaration, Settings, declarations, numbers
+from aiida_ufpnmr.engine.settings import Declaration, Settings, choices_of, declarations, numbers, values_of
+
+S = TypeVar('S', bound=Settings)
 
 
 class Parsed(click.ParamType):
@@ -31,41 +33,60 @@ class Parsed(click.ParamType):
         return value
 
 
-def options_of(settings: type[Settings]) -> list[Callable]:
-    """Decorators that give a command one option for each setting."""
-    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
-    return [_option(name, kind, declared, defaults[name]) for name, kind, declared in declarations(settings)]
+def options_of(settings: type[Settings], *names: str, unset: str = '', **defaults: Any) -> list[Callable]:
+    """Decorators that give a command one option for each setting.
+
+    Args:
+        names: which settings; all that are given by options where none is named.
+        unset: where given, options without a value are ``None``, and the help shows this as their default, with the
+            declared one in place of ``{}``.
+        defaults: by the name of the setting, where a command has another one.
+    """
+    known = {field.name: field.default for field in dataclasses.fields(settings)} | defaults
+    return [
+        _option(name, kind, declared, None if known[name] is dataclasses.MISSING else known[name], unset)
+        for name, kind, declared in declarations(settings)
+        if declared.option != '' and (not names or name in names)
+    ]
 
 
-def option_names(settings: type[Settings]) -> tuple[str, ...]:
-    """Names of the options for the settings, with underscores for hyphens."""
-    return tuple(_flag(name, declared)[2:].replace('-', '_') for name, _, declared in declarations(settings))
+def with_options(*decorators: Callable) -> Callable[[Callable], Callable]:
+    """One decorator that does what several do; the first is the first in the help."""
+
+    def decorate(function: Callable) -> Callable:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
 
 
-def settings_from_options(settings: type[Settings], values: dict[str, Any]) -> Settings:
+def settings_from_options(settings: type[S], options: Mapping[str, Any]) -> S:
     """The settings that the options give; :class:`click.UsageError` where they do not go together."""
     try:
-        return settings(**values)
+        return settings(**values_of(settings, options))
     except InputError as error:
         raise click.UsageError(str(error)) from error
 
 
-def _flag(name: str, declared: Declaration) -> str:
-    return declared.flag or '--' + name.lower().replace('_', '-')
-
-
-def _option(name: str, kind: Any, declared: Declaration, default: Any) -> Callable:
-    names = (_flag(name, declared), name)
-    if kind is bool:
-        return click.option(*names, is_flag=True, default=default, help=declared.help)
+def _option(name: str, kind: Any, declared: Declaration, default: Any, unset: str) -> Callable:
+    names = ('--' + (declared.option or name.lower().replace('_', '-')), declared.parameter(name))
     many = typing.get_args(kind) if typing.get_origin(kind) is tuple else ()
-    options: dict[str, Any] = {'help': declared.help, 'default': default, 'show_default': _shown(default)}
-    if many and many[-1] is not Ellipsis:
-        options |= {'type': _number(float, declared), 'nargs': len(many), 'metavar': declared.metavar}
-    elif many or declared.metavar:
+    choices = choices_of(kind, declared)
+    options: dict[str, Any] = {'help': declared.help, 'metavar': declared.metavar}
+    if unset:
+        options['show_default'] = unset.format(default)
+    else:
+        options |= {'default': default, 'show_default': _shown(default)}
+    if choices:
+        options['type'] = click.Choice([str(choice) for choice in choices])
+        options['default'] = None if default is None or unset else str(default)
+    elif many and many[-1] is not Ellipsis:
+        options |= {'type': _number(many[0], declared), 'nargs': len(many)}
+    elif many or declared.parse:
         options['type'] = Parsed(declared, declared.parse or numbers, declared.metavar or 'number,...')
-    elif typing.get_origin(kind) is typing.Literal:
-        options |= {'type': click.Choice([str(choice) for choice in typing.get_args(kind)]), 'default': str(default)}
+    elif kind is bool:
+        options |= {'is_flag': True, 'show_default': False}
     elif kind in (int, float):
         options['type'] = _number(kind, declared)
     return click.option(*names, **options)
@@ -78,7 +99,7 @@ def _number(kind: type, declared: Declaration) -> click.ParamType:
 
 def _shown(default: Any) -> str | bool:
     """The default as the help shows it."""
-    if isinstance(default, float):
+    if isinstance(default, float) and default != round(default, 3):
         return f'{default:.3g}'
     if isinstance(default, tuple):
         return ','.join(f'{number:g}' for number in default)

@@ -8,6 +8,7 @@ import time
 import click
 
 from aiida_ufpnmr.engine import compiled
+from aiida_ufpnmr.engine.commands import fits
 from aiida_ufpnmr.engine.commands.shared import (
     INPUT,
     OUTPUT,
@@ -39,82 +40,46 @@ from aiida_ufpnmr.engine.ufp.tuning import tune
 _LABELS = ('energy', 'forces')
 #: Rows of a table that may grow long; the rest is in the JSON.
 _MOST_ROWS = 12
-_GROUP_ERRORS = (('forces', '(meV/Å)'), ('energy', '(meV/atom)'))
+_FORCES, _ENERGY = 'forces_rmse_meV_per_angstrom', 'energy_rmse_meV_per_atom'
+#: Rows of the table of errors: key, name, format.
+_ERRORS = (
+    (_ENERGY, 'energy RMSE, meV/atom', '.1f'),
+    ('energy_rmse_after_offset_meV_per_atom', '  less its mean', '.1f'),
+    (_FORCES, 'forces RMSE, meV/Å', '.0f'),
+    ('stress_rmse_GPa', 'stress RMSE, GPa', '.2f'),
+)
+#: Columns of the learning curve, likewise.
+_CURVE = (
+    ('structures', 'structures', '.0f'),
+    (_FORCES, 'forces withheld, meV/Å', '.0f'),
+    (f'train_{_FORCES}', 'training', '.0f'),
+    (_ENERGY, 'energy withheld, meV/atom', '.1f'),
+)
 
 
-def _number(value: float | None, digits: int = 1) -> str:
-    return '–' if value is None else f'{value:.{digits}f}'
-
-
-def _setting(value: float | dict[str, float]) -> str:
-    """A setting that is a number, or a mapping by pair or triplet."""
-    if isinstance(value, dict):
-        return ' '.join(f'{name} {number:g}' for name, number in value.items())
-    return f'{value:g}'
-
-
-def _error_rows(columns: dict[str, dict]) -> list[list[str]]:
-    species = sorted(
-        {name for errors in columns.values() for name in errors['forces_rmse_meV_per_angstrom_by_species']}
-    )
-
-    def row(label, values, digits):
-        return [label, *(_number(value, digits) for value in values)]
-
-    rows = [
-        ['', *columns],
-        row('energy RMSE, meV/atom', [errors['energy_rmse_meV_per_atom'] for errors in columns.values()], 1),
-        row('  less its mean', [errors['energy_rmse_after_offset_meV_per_atom'] for errors in columns.values()], 1),
-        row('forces RMSE, meV/Å', [errors['forces_rmse_meV_per_angstrom'] for errors in columns.values()], 0),
-    ]
-    for name in species:
-        by_species = [errors['forces_rmse_meV_per_angstrom_by_species'].get(name) for errors in columns.values()]
-        rows.append(row(f'  on {name}', by_species, 0))
-    rows.append(row('stress RMSE, GPa', [errors['stress_rmse_GPa'] for errors in columns.values()], 2))
-    return rows
+def _print_errors(results: dict, columns: dict[str, dict]) -> None:
+    """Errors in all and of forces by species, a column each; errors by group; and how well expected errors hold."""
+    by_species = [errors[f'{_FORCES}_by_species'] for errors in columns.values()]
+    *rows, stress = fits.quantity_rows(columns, _ERRORS)
+    for name in sorted(set().union(*by_species)):
+        rows.append([f'  on {name}', *(fits.number(errors.get(name), '.0f') for errors in by_species)])
+    print_table([*rows, stress])
+    _print_groups(columns)
+    if results['calibration'] is not None:
+        click.echo(fits.calibration_line(results['calibration']['forces'], 'forces'))
 
 
 def _print_groups(columns: dict[str, dict]) -> None:
     """Errors by group, the worst forces first."""
-    by_group = next(iter(columns.values()))['forces_rmse_meV_per_angstrom_by_group']
-    if len(by_group) < 2:
+    forces, energies = ([errors[f'{key}_by_group'] for errors in columns.values()] for key in (_FORCES, _ENERGY))
+    if len(forces[0]) < 2:
         return
     names = [f'{name} ' if len(columns) > 1 else '' for name in columns]
-    rows = [['group', *(f'{what} {name}{unit}' for what, unit in _GROUP_ERRORS for name in names)]]
-    for name in sorted(by_group, key=by_group.get, reverse=True):
-        forces = [errors['forces_rmse_meV_per_angstrom_by_group'].get(name) for errors in columns.values()]
-        energies = [errors['energy_rmse_meV_per_atom_by_group'].get(name) for errors in columns.values()]
-        rows.append([name, *(_number(value, 0) for value in forces), *(_number(value) for value in energies)])
-    _print_start(rows)
-
-
-def _print_start(rows: list[list[str]]) -> None:
-    """A table, cut where it grows long."""
-    print_table(rows[: _MOST_ROWS + 1])
-    if len(rows) > _MOST_ROWS + 1:
-        click.echo(f'  and {len(rows) - _MOST_ROWS - 1} more, see --json')
-
-
-def _echo_calibration(results: dict) -> None:
-    """Whether expected errors of forces hold, in a line."""
-    if results['calibration'] is not None:
-        within = results['calibration']['forces']
-        click.echo(
-            f'real errors of forces: {100 * within["fraction_within_1_sigma"]:.0f} % within the expected error, '
-            f'{100 * within["fraction_within_2_sigma"]:.0f} % within twice that (a Gaussian has 68 and 95)'
-        )
-
-
-def _print_learning_curve(curve: dict) -> None:
-    rows = [['structures', 'forces withheld, meV/Å', 'training', 'energy withheld, meV/atom']]
-    for number, forces, train, energy in zip(
-        curve['structures'],
-        curve['forces_rmse_meV_per_angstrom'],
-        curve['train_forces_rmse_meV_per_angstrom'],
-        curve['energy_rmse_meV_per_atom'],
-    ):
-        rows.append([f'{number:.0f}', _number(forces, 0), _number(train, 0), _number(energy)])
-    print_table(rows)
+    rows = [['group', *(f'forces {name}(meV/Å)' for name in names), *(f'energy {name}(meV/atom)' for name in names)]]
+    for group in sorted(forces[0], key=forces[0].get, reverse=True):
+        by_force = [fits.number(errors.get(group), '.0f') for errors in forces]
+        rows.append([group, *by_force, *(fits.number(errors.get(group), '.1f') for errors in energies)])
+    fits.print_start(rows, _MOST_ROWS)
 
 
 def _print_contacts(contacts: list[dict]) -> None:
@@ -128,7 +93,7 @@ def _print_contacts(contacts: list[dict]) -> None:
         rows.append(
             [str(contact['structure']), f'{atoms[0]} {atoms[1]}', contact['species'], *(f'{d:.3f}' for d in distances)]
         )
-    _print_start(rows)
+    fits.print_start(rows, _MOST_ROWS)
 
 
 @click.command(
@@ -136,11 +101,11 @@ def _print_contacts(contacts: list[dict]) -> None:
     cls=Command,
     example='ufpnmr fit-potential examples/data/li3ps4-pbe-gpaw.extxyz -o potential.h5 --json potential.json',
 )
-@click.argument('train', type=INPUT, metavar='TRAIN.extxyz...', nargs=-1, required=True)
+@fits.train_argument
 @click.option('-o', '--output', type=OUTPUT, required=True, metavar='POT.h5', help='Where to write the potential.')
 @click.option('--test', type=INPUT, metavar='TEST.extxyz', help='Structures to measure the errors on.')
 @settings_option
-@click.option('--tune', 'tuned', is_flag=True, help='Choose the settings by cross-validation first; takes minutes.')
+@fits.tune_option
 @click.option(
     '--learning-curve', 'learning', is_flag=True, help='Measure withheld errors by number of structures, too.'
 )
@@ -150,7 +115,7 @@ def _print_contacts(contacts: list[dict]) -> None:
     metavar='SEED',
     help='Fit to a bootstrap sample of the groups, as a member of a committee (see select); the setting of that name.',
 )
-@click.option('--no-posterior', is_flag=True, help='Leave out what tells expected errors, for a smaller file.')
+@fits.posterior_option
 @click.option(
     '--save-equations', type=OUTPUT, metavar='EQ.h5', help='Keep the normal equations, for more data later on.'
 )
@@ -211,15 +176,11 @@ def fit_potential(
         f'{results["condition_number"]:.0e}); '
         f'errors: {results["validation"]["method"]}'
     )
-    columns = {'withheld': results, 'training': results['train']}
-    print_table(_error_rows(columns))
-    _print_groups(columns)
-    _echo_calibration(results)
+    _print_errors(results, {'withheld': results, 'training': results['train']})
     if learning:
-        _print_learning_curve(results['learning_curve'])
+        fits.print_learning_curve(results['learning_curve'], _CURVE)
     if tuned:
-        changed = ', '.join(f'{name} {_setting(value)}' for name, value in results['tuning']['changed'].items())
-        click.echo(f'tuned: {changed or "nothing better found"}')
+        click.echo(fits.tuning_line(results['tuning']))
     for line in lost:
         click.echo(f'  not carried: {line}')
 
@@ -269,10 +230,7 @@ def evaluate_potential(potential, data, plot, json_path):
         with whole_file(plot) as partial:
             parity_figure(predictions).savefig(partial, dpi=200)
     report(results, json_path)
-    columns = {'error': results}
-    print_table(_error_rows(columns))
-    _print_groups(columns)
-    _echo_calibration(results)
+    _print_errors(results, {'error': results})
     _print_contacts(results['closer_than_training'])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -88,19 +89,20 @@ def select(
         raise InputError(f'{sources[0]}: nothing to choose among {len(candidates)} structures ({why})')
     write_dataset(output, _picked(candidates, found))
     warn(f'{candidates[i].source}, frame {candidates[i].row}: left out: {why}' for i, why in found.refused.items())
-    chosen = [
+    spread = found.disagreement
+    chosen: list[dict[str, Any]] = [
         {
             'source': candidates[i].source,
             'row': candidates[i].row,
             'gain_nats': gain,
-            **({'disagreement_meV_per_angstrom': 1000 * float(found.disagreement[i])} if members else {}),
+            **({} if spread is None else {'disagreement_meV_per_angstrom': 1000 * float(spread[i])}),
             'force_error_meV_per_angstrom': 1000 * float(found.force_error[i]),
             'extrapolation_grade': float(found.grade[i]),
         }
         for i, gain in zip(found.index, found.gain)
     ]
     heading, key, digits = 'gain, nats', 'gain_nats', 1
-    if members:
+    if spread is not None:
         heading, key, digits = 'disagreement, meV/Å', 'disagreement_meV_per_angstrom', 0
     rows = [
         (

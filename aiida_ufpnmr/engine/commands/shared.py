@@ -10,11 +10,13 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import NO_LOCKS, check_output, is_without_locks, write_json
+from aiida_ufpnmr.engine.settings import time_step_fs
 from aiida_ufpnmr.engine.tables import aligned
 
 
@@ -44,16 +46,10 @@ class TimeStep(Number):
     """A time step of dynamics in fs; one that can only be meant in ps is refused."""
 
     def convert(self, value, param, ctx):
-        number = super().convert(value, param, ctx)
-        if number < SHORTEST_TIMESTEP_FS:
-            self.fail(
-                f'{number:g} fs is shorter than any motion of atoms needs; time steps are '
-                f'in fs, so give {1000 * number:g} for '
-                f'{number:g} ps, or at least {SHORTEST_TIMESTEP_FS:g}',
-                param,
-                ctx,
-            )
-        return number
+        try:
+            return time_step_fs(super().convert(value, param, ctx))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Duration(click.ParamType):
@@ -73,32 +69,7 @@ class Duration(click.ParamType):
             self.fail(f'{value!r} is no time such as 3000 (in seconds), 30min or 23.5h', param, ctx)
 
 
-class Numbers(click.ParamType):
-    """Numbers above zero, or not below where ``zero``, with commas between."""
-
-    name = 'number,...'
-
-    def __init__(self, zero: bool = False):
-        self.zero = zero
-
-    def convert(self, value, param, ctx):
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = tuple(float(part) for part in str(value).split(','))
-        except ValueError:
-            numbers = ()
-        if not numbers or not all(0 < number < math.inf or (self.zero and number == 0) for number in numbers):
-            which = 'not below' if self.zero else 'above'
-            self.fail(f'{value!r} is no list of numbers {which} zero, such as 10,100,1000', param, ctx)
-        return numbers
-
-
-#: Light atoms, the hottest of them too, are followed well with steps ten times as long.
-SHORTEST_TIMESTEP_FS = 0.05
-
 POSITIVE = Number(min=0, min_open=True)
-NOT_NEGATIVE = Number(min=0)
 COUNT = Count(min=1)
 
 INPUT = click.Path(path_type=Path)
@@ -118,7 +89,11 @@ settings_option = click.option(
 
 
 #: Options that had another name up to version 0.1: the present one, by command, and a unit that goes with the value.
-RENAMED = {'--cores': (('--threads', ''), ('--jobs', '')), '--max-wallclock-hours': (('--max-wall-time', 'h'),)}
+RENAMED = {
+    '--closest-approach': (('--guard-fraction', ''),),
+    '--cores': (('--threads', ''), ('--jobs', '')),
+    '--max-wallclock-hours': (('--max-wall-time', 'h'),),
+}
 
 
 class Command(click.Command):
@@ -144,7 +119,7 @@ class Command(click.Command):
 
     def invoke(self, context):
         """Run the command, unless it would write over what it reads."""
-        paths = {INPUT: [], OUTPUT: []}
+        paths: dict[click.ParamType, list[Path | None]] = {INPUT: [], OUTPUT: []}
         for parameter in self.params:
             if parameter.type in paths:
                 value = context.params[parameter.name]
@@ -212,8 +187,8 @@ def warn(lines: Iterable[str]) -> None:
         click.echo(f'warning: {line}', err=True)
 
 
-def print_table(rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """Print rows of text in aligned columns; the first row is the heading."""
+def print_table(rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+    """Print rows in aligned columns; the first row is the heading."""
     if title:
         click.echo(title)
     for line in aligned(list(rows)):

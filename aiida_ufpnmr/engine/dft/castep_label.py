@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from aiida_ufpnmr.engine.dataset import bare
 from aiida_ufpnmr.engine.dft.castep import CastepRun, Ions, require_labels
@@ -46,9 +47,10 @@ def castep_label(
     site_of_each_ion(structure, species, run.ions, run.fractional @ structure.cell.array, source)
     labelled = bare(structure)
     site = site_of_each_ion(structure, species, run.force_ions, None, source)
-    results = {'energy': run.energy, 'free_energy': run.free_energy, 'forces': _at_sites(run.forces, site)}
+    forces = _at_sites(np.asarray(run.forces), site)
+    results = {'energy': run.energy, 'free_energy': run.free_energy, 'forces': forces}
     if run.stress is not None:
-        results['stress'] = _voigt(run.stress)
+        results['stress'] = full_3x3_to_voigt_6_stress(run.stress)
     labelled.calc = SinglePointCalculator(labelled, **results)
     if tensors is not None:
         ions = Ions(tensors.labels, tensors.numbers)
@@ -62,8 +64,3 @@ def _at_sites(rows: np.ndarray, site: np.ndarray) -> np.ndarray:
     ordered = np.empty_like(rows)
     ordered[site] = rows
     return ordered
-
-
-def _voigt(stress: np.ndarray) -> np.ndarray:
-    """ASE's order of the six numbers of a symmetric tensor."""
-    return (0.5 * (stress + stress.T)).ravel()[[0, 4, 8, 5, 2, 1]]

@@ -128,7 +128,7 @@ def with_extra_bands(parameters: Mapping[str, Mapping[str, Any]], number: int) -
 
 
 def fixes_occupations(param: Mapping[str, Any]) -> bool:
-    """Whether bands are either full or empty, as keywords of the .param file say; not so by CASTEP's default."""
+    """Test that keywords of the .param file make bands either full or empty; CASTEP's default does not."""
     return str(param.get('fix_occupancy', False)).strip().lower() in ('true', 't', '.true.')
 
 

@@ -44,7 +44,9 @@ def site_of_each_ion(
         raise WrongStructure(f'{source}: holds {len(ions)} ions, but the structure has {len(structure)} sites')
     if len(set(ions.keys)) < len(ions):
         raise WrongStructure(f'{source}: names the same ion twice')
-    namings = [{key: site for site, key in enumerate(numbered(names))} for names in _namings(species)]
+    # in full as CASTEP does, by their tags, or by element alone
+    plain = [[name.partition(':')[part] or name for name in species] for part in (2, 0)]
+    namings = [{key: site for site, key in enumerate(numbered(names))} for names in (species, *plain)]
     sites = next((naming for naming in namings if set(naming) == set(ions.keys)), None)
     if sites is None:
         name, number = next(key for key in ions.keys if key not in namings[0])
@@ -53,16 +55,6 @@ def site_of_each_ion(
     if positions is not None:
         check_places(structure, site, positions, ions, source)
     return site
-
-
-def _namings(species: Sequence[str]) -> list[list[str]]:
-    """Names that a file may give the species of the sites: in full as CASTEP does, by their tags, or by element
-    alone."""
-    return [
-        list(species),
-        [name.partition(':')[2] or name for name in species],
-        [name.partition(':')[0] for name in species],
-    ]
 
 
 def check_places(structure: Atoms, site: np.ndarray, positions: np.ndarray, ions: Ions, source: str) -> None:

@@ -34,8 +34,7 @@ def efg_tensors(calculator):
 
 
 def on_site(density, setup, a):
-    """Tensor of an atom's own sphere, multipoles of its compensation charge up to l = 2 (9,), and the Gaussian's
-    exponent."""
+    """Tensor of an atom's own sphere, multipoles (9,) of its compensation charge, and the exponent of its Gaussian."""
     from gpaw.hyperfine import Y2_m, Y2_mvv, expand
 
     shape = setup.data.shape_function
@@ -126,8 +125,7 @@ def half_of(index):
 
 
 def curvature(index, transform, cell, fractional, phases=None):
-    """Second derivatives at the atoms of the potential of a charge given by half of its Fourier coefficients, (n, 3,
-    3)."""
+    """Second derivatives (n, 3, 3) at the atoms of the potential of a charge, from half of its Fourier coefficients."""
     reciprocal = 2 * np.pi * np.linalg.inv(cell).T
     tensors = np.zeros((len(fractional), 3, 3))
     for start in range(0, len(index), BLOCK):

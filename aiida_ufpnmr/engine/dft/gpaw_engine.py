@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -28,7 +28,7 @@ from aiida_ufpnmr.engine.dft.labels import LabellingError, Labels
 from aiida_ufpnmr.engine.dft.programs import Programs
 from aiida_ufpnmr.engine.dft.protocols import DEFAULT_PROTOCOL, protocol_settings
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.settings import settings_from_mapping
+from aiida_ufpnmr.engine.settings import Settings, setting, settings_from_mapping, values_of
 
 #: What runs in the interpreter that has GPAW, the script first.
 WORKER_FILES = (gpaw_worker.__file__, gpaw_efg.__file__)
@@ -42,52 +42,55 @@ PYTHON_VARIABLE = 'UFPNMR_GPAW_PYTHON'
 SYSTEM_PYTHON = '/usr/bin/python3'
 #: How much of a run that is cut off may have to be done again, s; a structure that takes less is not worth a file.
 CHECKPOINT_EVERY_S = 300.0
-CENTRES = ('auto', 'gamma', 'shifted')
 #: One thread a process: its k-points, or other structures, are the better use of a second core.
 THREADS = {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
 
 
+def _three_counts(value: Any) -> tuple[int, int, int]:
+    grid = tuple(value) if isinstance(value, (list, tuple)) else ()
+    if len(grid) != 3 or not all(type(n) is int and n > 0 for n in grid):
+        raise ValueError(f'must be three positive whole numbers, not {value!r}')
+    return grid
+
+
 @dataclass(frozen=True)
-class GpawSettings:
-    """Settings that decide the numbers.
+class GpawSettings(Settings):
+    """Settings that decide the numbers."""
 
-    Attributes:
-        cutoff_ev: kinetic energy of the highest plane wave, eV.
-        kspacing_per_angstrom: largest distance between k-points, 1/Å with the factor 2π; the grid follows the cell.
-        kpoint_centre: ``gamma``, ``shifted`` (Monkhorst–Pack: even grids leave Γ out), or ``auto``: shifted, but
-            Γ-centred where a shift would break the symmetry of the lattice.
-        kpoints: a fixed grid in place of the spacing, such as [1, 2, 2].
-        exact_grid: whether the density lies on a grid without aliases, so that a translation of the crystal changes
-            nothing; half as long again. GPAW's own grid is coarser.
-        smearing_ev: width of the Fermi–Dirac distribution, eV.
-        density_tolerance: electrons per valence electron by which the density may still change.
-        eigenstates_tolerance: residual of the wave functions, eV² per valence electron.
-        max_cycles: cycles of self-consistency in one attempt.
-    """
-
-    cutoff_ev: float = 400.0
-    kspacing_per_angstrom: float = 0.52
-    kpoint_centre: str = 'auto'
-    kpoints: tuple[int, int, int] | None = None
-    exact_grid: bool = False
-    smearing_ev: float = 0.1
-    density_tolerance: float = 1e-5
-    eigenstates_tolerance: float = 1e-7
-    max_cycles: int = 100
-
-    def __post_init__(self):
-        for name in ('cutoff_ev', 'kspacing_per_angstrom', 'smearing_ev', 'density_tolerance', 'eigenstates_tolerance'):
-            if not getattr(self, name) > 0:
-                raise ValueError(f'{name} must be positive')
-        if self.kpoint_centre not in CENTRES:
-            raise ValueError(f'kpoint_centre must be one of {", ".join(CENTRES)}, not {self.kpoint_centre!r}')
-        if self.kpoints is not None:
-            grid = tuple(self.kpoints) if isinstance(self.kpoints, (list, tuple)) else ()
-            if len(grid) != 3 or not all(type(n) is int and n > 0 for n in grid):
-                raise ValueError(f'kpoints must be three positive whole numbers, not {self.kpoints!r}')
-            object.__setattr__(self, 'kpoints', grid)
-        if self.max_cycles < 1:
-            raise ValueError('max_cycles must be positive')
+    cutoff_ev: float = setting(400.0, 'Kinetic energy of the highest plane wave in eV.', above=0, metavar='EV')
+    kspacing_per_angstrom: float = setting(
+        0.52,
+        'Largest distance of k-points in 1/Å, with the factor 2π; the grid follows the cell.',
+        above=0,
+        metavar='PER_ANGSTROM',
+        option='kspacing',
+    )
+    kpoint_centre: Literal['auto', 'gamma', 'shifted'] = setting(
+        'auto',
+        'auto: shifted (Monkhorst-Pack: even grids leave Gamma out), but centred at Gamma where a shift would break '
+        'the symmetry of the lattice.',
+    )
+    kpoints: tuple[int, int, int] | None = setting(
+        None,
+        'The same grid of k-points for all structures, such as 1 2 2.',
+        least=1,
+        parse=_three_counts,
+        metavar='A B C',
+    )
+    exact_grid: bool = setting(
+        False,
+        'Put the density on a grid without aliases, so that a translation of the crystal changes nothing; half as long '
+        "again. GPAW's own grid is coarser.",
+        option='',
+    )
+    smearing_ev: float = setting(0.1, 'Width of the Fermi-Dirac distribution in eV.', above=0, metavar='EV')
+    density_tolerance: float = setting(
+        1e-5, 'Electrons per valence electron by which the density may still change.', above=0, option=''
+    )
+    eigenstates_tolerance: float = setting(
+        1e-7, 'Residual of the wave functions, eV² per valence electron.', above=0, option=''
+    )
+    max_cycles: int = setting(100, 'Cycles of self-consistency in one attempt.', least=1, option='')
 
     def kpoint_grid(self, cell: np.ndarray) -> tuple[tuple[int, int, int], bool]:
         """The grid for a cell (3, 3) in Å, and whether it is centred at Γ."""
@@ -110,16 +113,6 @@ class GpawSettings:
         ]
 
 
-#: Options of ``ufpnmr label`` and the settings that they are.
-OPTIONS = {
-    'cutoff_ev': 'cutoff_ev',
-    'kspacing': 'kspacing_per_angstrom',
-    'kpoints': 'kpoints',
-    'kpoint_centre': 'kpoint_centre',
-    'smearing_ev': 'smearing_ev',
-}
-
-
 def gpaw_settings(
     options: Mapping[str, Any], changes: Mapping[str, Any] | None = None, elements: Iterable[str] = ()
 ) -> GpawSettings:
@@ -136,8 +129,8 @@ def gpaw_settings(
         InputError: an unknown protocol, or a setting that is unknown or makes no sense.
     """
     values = protocol_settings('gpaw', options.get('protocol') or DEFAULT_PROTOCOL, elements) | dict(changes or {})
-    values |= {OPTIONS[name]: value for name, value in options.items() if name in OPTIONS and value is not None}
-    return settings_from_mapping(GpawSettings, values)
+    given = {name: value for name, value in values_of(GpawSettings, options).items() if value is not None}
+    return settings_from_mapping(GpawSettings, values | given)
 
 
 @dataclass(frozen=True)
@@ -220,8 +213,7 @@ def environment(processes: int = 1) -> dict[str, str]:
 
 
 def _reason(text: str) -> str:
-    """The line that says what went wrong: of a traceback that which names the error (its message may go on), else the
-    last."""
+    """The line that says what went wrong: the last, or of a traceback that which names the error."""
     lines = [line for line in text.splitlines() if line.strip()]
     last = max((number for number, line in enumerate(lines) if line.startswith('Traceback')), default=len(lines))
     named = [line for line in lines[last + 1 :] if not line[0].isspace()]
@@ -238,7 +230,7 @@ def setups_folder(installation: Installation) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for symbol in VALENCE_ELECTRONS:
-            if not _is_whole(folder / f'{symbol}.{_tag(symbol)}.{XC}'):
+            if not _is_whole(folder / _setup_name(symbol)):
                 _generate_setup(installation, symbol, folder)
     except OSError as error:
         raise InputError(
@@ -258,7 +250,7 @@ def _checksum_line(path: Path) -> str:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a PAW data set is there, as it was when it was made."""
+    """Test that a PAW data set is there, as it was when it was made."""
     checksum = _checksum_file(path)
     return path.is_file() and checksum.is_file() and checksum.read_bytes() == _checksum_line(path).encode()
 
@@ -267,19 +259,23 @@ def _tag(symbol: str) -> str:
     return f'{VALENCE_ELECTRONS[symbol]}e'
 
 
+def _setup_name(symbol: str) -> str:
+    return f'{symbol}.{_tag(symbol)}.{XC}'
+
+
 def _generate_setup(installation: Installation, symbol: str, folder: Path) -> None:
-    """Generate a scalar-relativistic PAW data set with more valence electrons; it appears in ``folder`` whole, with its
-    SHA-256."""
-    program = [installation.python, '-m', 'gpaw', 'dataset']
+    """Generate a scalar-relativistic PAW data set with more valence electrons, whole, with its SHA-256."""
     electrons = str(VALENCE_ELECTRONS[symbol])
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        run = lambda *words: subprocess.run(  # noqa: E731
-            [*program, *words], cwd=scratch, capture_output=True, text=True, env=environment()
-        )
+
+        def run(*words: str) -> subprocess.CompletedProcess[str]:
+            program = [str(installation.python), '-m', 'gpaw', 'dataset', *words]
+            return subprocess.run(program, cwd=scratch, capture_output=True, text=True, env=environment())
+
         # older versions have to be asked for what newer ones do by themselves
         relativistic = ['-s'] if '--scalar-relativistic' in run('--help').stdout else []
         ended = run(symbol, '-f', XC, *relativistic, '-e', electrons, '-t', _tag(symbol), '-w')
-        made = Path(scratch) / f'{symbol}.{_tag(symbol)}.{XC}'
+        made = Path(scratch) / _setup_name(symbol)
         if ended.returncode or not made.is_file():
             raise InputError(
                 f'{installation.python}: GPAW cannot make the PAW data set {made.name} ({_reason(ended.stderr)})'
@@ -301,13 +297,12 @@ class GpawEngine:
 
     @property
     def shares_structures(self) -> bool:
-        """Whether several processes can work on one structure."""
+        """True where several processes can work on one structure."""
         return self.installation.mpi and self.mpiexec is not None
 
     @property
     def mpiexec(self) -> str | None:
-        """Starter of several processes: the one beside GPAW's interpreter, which is likely to be of the same MPI, or
-        that on PATH."""
+        """Starter of several processes: that beside GPAW's interpreter, likely of the same MPI, or that on PATH."""
         return shutil.which('mpiexec', path=self.installation.python.parent) or shutil.which('mpiexec')
 
     def describe(self, atoms: Atoms) -> dict[str, Any]:
@@ -351,7 +346,7 @@ class GpawEngine:
         # copies, since Python looks for modules beside the script that it runs
         script, *_ = (shutil.copy(file, folder) for file in WORKER_FILES)
         (folder / 'job.json').write_text(json.dumps(job))
-        parallel = [self.mpiexec, '-n', str(processes)] if processes > 1 else []
+        parallel = [self.mpiexec or 'mpiexec', '-n', str(processes)] if processes > 1 else []
         command = [*parallel, str(self.installation.python), Path(script).name, 'label', 'job.json', 'labels.json']
         status = programs.run(command, folder, folder / 'gpaw.err', environment(processes))
         result = folder / 'labels.json'

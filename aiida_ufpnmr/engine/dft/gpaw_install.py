@@ -1,5 +1,4 @@
-"""Put GPAW into this environment, unless there is one that can be used: ``python -m
-aiida_ufpnmr.engine.dft.gpaw_install``."""
+"""Put GPAW into this environment, unless there is one: ``python -m aiida_ufpnmr.engine.dft.gpaw_install``."""
 
 from __future__ import annotations
 

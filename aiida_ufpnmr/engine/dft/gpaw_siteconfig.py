@@ -1,10 +1,8 @@
-# How GPAW is compiled with what is at hand: give the path of this file as GPAW_CONFIG to pip.
+# Configuration with which GPAW is compiled out of what is at hand: give the path of this file as GPAW_CONFIG to pip.
 # A C compiler is all that it needs: GPAW has PBE of its own, and takes linear algebra and Fourier transforms from numpy
-# and scipy.
-# With OpenBLAS and FFTW (Debian: libopenblas-dev, libfftw3-dev), used where they are, a label takes a fifth less time.
-# With MPI,
-# looked for beside this Python and then on PATH, as mpiexec is when it runs, several processes share the k-points of a
-# label.
+# and scipy. With OpenBLAS and FFTW (Debian: libopenblas-dev, libfftw3-dev), used where they are, a label takes a fifth
+# less time. With MPI, looked for beside this Python and then on PATH, as mpiexec is when it runs, several processes
+# share the k-points of a label.
 import os
 import shutil
 import subprocess
@@ -15,7 +13,7 @@ import numpy
 
 
 def can_link(program, *lines, libraries=()):
-    """Whether a compiler makes a program of these lines with some libraries."""
+    """Test that a compiler makes a program of these lines with some libraries."""
     if program is None or shutil.which(program) is None:
         return False
     with tempfile.TemporaryDirectory() as folder:

@@ -20,15 +20,14 @@ import numpy as np
 
 
 def probe():
-    """Version of GPAW and ASE here, and whether several processes can share a calculation."""
+    """Versions of GPAW and of what it needs here, and ``mpi``: several processes can share a calculation."""
     import ase
-    import gpaw
+    import gpaw.mpi
     from gpaw import setup_paths
 
-    try:
-        from gpaw.mpi import have_mpi
-    except ImportError:
-        from gpaw.cgpaw import have_mpi  # newer versions
+    have_mpi = getattr(gpaw.mpi, 'have_mpi', None)
+    if have_mpi is None:  # newer versions
+        from gpaw.cgpaw import have_mpi
 
     return {
         'gpaw': gpaw.__version__,
@@ -124,8 +123,7 @@ def new_calculator(job, attempt, common):
 
 
 def unfinished_calculator(checkpoint, common):
-    """A calculator that goes on from a checkpoint, with the settings that it had; ``None`` where the file cannot be
-    read."""
+    """A calculator that goes on from a checkpoint with its settings; ``None`` where the file cannot be read."""
     from gpaw import GPAW, BadParallelization
 
     try:
@@ -137,9 +135,8 @@ def unfinished_calculator(checkpoint, common):
 
 
 def checkpoint_regularly(calculator, checkpoint, seconds, communicator):
-    """Have density and wave functions written after any cycle of self-consistency by which so many seconds have
-    gone."""
-    calculator_now = weakref.ref(calculator)  # lest it keeps itself alive through its own hook
+    """Have density and wave functions written after a cycle of self-consistency, every so many seconds."""
+    calculator_now = weakref.proxy(calculator)  # lest it keeps itself alive through its own hook
     written = time.time()
 
     def keep(*_):
@@ -147,7 +144,7 @@ def checkpoint_regularly(calculator, checkpoint, seconds, communicator):
         due = np.array([float(time.time() - written >= seconds)])
         communicator.broadcast(due, 0)  # all processes have a part to write
         if due[0]:
-            calculator_now().write(checkpoint + '.part', mode='all')
+            calculator_now.write(checkpoint + '.part', mode='all')
             if communicator.rank == 0:
                 os.replace(checkpoint + '.part', checkpoint)
             written = time.time()

@@ -11,8 +11,7 @@ import numpy as np
 from ase import Atoms
 
 #: Decimals of lengths (Å) that count: those that extended XYZ keeps of a position, so that a structure is the same
-#: before
-#: and after it went through a file.
+#: before and after it went through a file.
 DECIMALS = 8
 
 

@@ -20,11 +20,12 @@ def kpoint_grid(cell: np.ndarray, spacing_per_angstrom: float) -> tuple[int, int
     """
     lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(cell), axis=0)
     # a cell that is what the spacing asks for but for its last digit must not jump to the next grid
-    return tuple(max(1, math.ceil(length / spacing_per_angstrom - 1e-6)) for length in lengths)
+    a, b, c = (max(1, math.ceil(length / spacing_per_angstrom - 1e-6)) for length in lengths)
+    return a, b, c
 
 
 def needs_gamma(cell: np.ndarray) -> bool:
-    """Whether a shifted grid would break the symmetry of the lattice: two equal vectors at 60° or 120°.
+    """Test for a lattice whose symmetry a shifted grid would break: two equal vectors at 60° or 120°.
 
     So in hexagonal cells and in primitive cells of face-centred and rhombohedral lattices (Γ-centred grids keep the
     symmetry there).

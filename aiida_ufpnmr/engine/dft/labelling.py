@@ -140,7 +140,9 @@ class Batch:
             for number, source in enumerate(sources)
             if number not in refused
         }
-        return cls(sources, engine, settings, settings_hash, refused, keys)
+        return cls(
+            sources=sources, engine=engine, settings=settings, settings_sha256=settings_hash, refused=refused, keys=keys
+        )
 
     def waiting(self, is_missing: Callable[[str], bool]) -> dict[str, int]:
         """The keys whose labels are missing, each with the number of the first structure that has it."""
@@ -182,16 +184,15 @@ def _labelled_before(output: Path, wanted: set[str]) -> dict[str, Labels]:
     if not output.exists():
         return {}
     rows = list(read_dataset(output))
-    found = {LabelRecord.of(atoms.info).label_sha256: atoms for atoms in rows}
-    lost = sum(LabelRecord.of(atoms.info).label_sha256 not in wanted for atoms in rows)
+    keys = [str(LabelRecord.of(atoms.info).label_sha256) for atoms in rows]
+    lost = sum(key not in wanted for key in keys)
     if lost:
         raise InputError(
             f'{output}: holds {lost} of {len(rows)} structures that are not asked for now, or were labelled with '
-            'other settings, '
-            'and would be lost; choose another name'
+            'other settings, and would be lost; choose another name'
         )
     try:
-        return {key: labels_of(atoms) for key, atoms in found.items()}
+        return {key: labels_of(atoms) for key, atoms in zip(keys, rows)}
     except (AttributeError, KeyError) as error:
         raise InputError(
             f'{output}: a structure has lost its label or record {error}; move the file away to label anew'

@@ -77,8 +77,10 @@ class Engine(Protocol):
     name: str
     #: A dataclass of all that decides the numbers.
     settings: Any
-    #: Whether several processes can work on one structure.
-    shares_structures: bool
+
+    @property
+    def shares_structures(self) -> bool:
+        """Several processes can work on one structure."""
 
     def describe(self, atoms: Atoms) -> dict[str, Any]:
         """The settings as they become for this structure, by attributes of its :class:`LabelRecord`."""
@@ -100,8 +102,7 @@ def read_sources(path: str | os.PathLike, index: str = ':', config_type: str | N
         config_type: group of structures that name none.
 
     Raises:
-        InputError: the file cannot be read, or holds no such structure. Whether a structure can be used is not
-            looked at.
+        InputError: the file cannot be read, or holds no such structure. Whether one can be used is not looked at.
     """
     chosen = _as_slice(index)
     path = check_input(path, 'structure')
@@ -118,7 +119,8 @@ def _as_slice(index: str) -> slice:
     try:
         parts = [int(part) if part.strip() else None for part in index.split(':')]
         if len(parts) == 1:
-            return slice(parts[0], parts[0] + 1 or None)
+            row = int(index)
+            return slice(row, row + 1 or None)
         chosen = slice(*parts)
         chosen.indices(1)
     except (TypeError, ValueError):
@@ -180,18 +182,17 @@ def labelled_atoms(source: Source, labels: Labels, record: LabelRecord) -> Atoms
 
 def labels_of(atoms: Atoms) -> Labels:
     """The labels of a row that :func:`labelled_atoms` has made; :class:`KeyError` where it has not."""
-    found, record = atoms.calc.results, LabelRecord.of(atoms.info)
-    for name in ('engine_version', 'scf_attempt', 'smearing_ev'):
-        if getattr(record, name) is None:
-            raise KeyError(name)
+    found, tensor = atoms.calc.results, stress(atoms)
+    if tensor is None:
+        raise KeyError('stress')
     return Labels(
         energy=found['energy'],
         free_energy=found['free_energy'],
         forces=found['forces'],
-        stress=stress(atoms),
+        stress=tensor,
         efg=atoms.arrays['efg'],
-        version=record.engine_version,
-        datasets=dict(record.datasets),
-        attempt=int(record.scf_attempt),
-        smearing_ev=float(record.smearing_ev),
+        version=atoms.info['engine_version'],
+        datasets=dict(LabelRecord.of(atoms.info).datasets),
+        attempt=int(atoms.info['scf_attempt']),
+        smearing_ev=float(atoms.info['smearing_ev']),
     )

@@ -150,8 +150,8 @@ def _tensors(rows: Sequence[tuple[int, list[str]]], names: list[tuple[str, int]]
     if len(place) < len(names):
         raise InputError(f'{source}: two atoms have the same label and number; the file is damaged')
     run_together: dict[str, list[int]] = {}
-    for index, (label, number) in enumerate(names):
-        run_together.setdefault(f'{label}{number}', []).append(index)
+    for at, (label, number) in enumerate(names):
+        run_together.setdefault(f'{label}{number}', []).append(at)
     efg = np.full((len(names), 3, 3), np.nan)
     index: int | None
     for number, words in rows:

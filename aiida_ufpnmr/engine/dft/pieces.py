@@ -20,7 +20,7 @@ ARRAYS = ('forces', 'stress', 'efg')
 
 
 class Pieces:
-    """Finished labels beside an output, and room for runs; one run at a time may use them."""
+    """Finished labels beside an output, by key, and room for runs; one run at a time may use them."""
 
     def __init__(self, output: Path):
         self.output = output
@@ -58,7 +58,7 @@ class Pieces:
     def load(self, key: str) -> Labels:
         try:
             found = json.loads(self._path(key).read_text())
-            return Labels(**{name: np.array(value) if name in ARRAYS else value for name, value in found.items()})
+            return Labels(**(found | {name: np.array(found[name]) for name in ARRAYS if name in found}))
         except (ValueError, TypeError) as error:
             raise InputError(f'{self._path(key)}: is damaged ({error}); remove it and run again') from error
 
@@ -79,8 +79,7 @@ class Pieces:
         return folder
 
     def forget(self, failed: Collection[int]) -> None:
-        """Remove the labels, which are in the output now, and what runs have left but those that failed in this
-        batch."""
+        """Remove the labels, which are in the output now, and what all runs but those that failed have left."""
         for path in self.folder.glob('*.json'):
             path.unlink()
         kept = {self._scratch(number) for number in failed}

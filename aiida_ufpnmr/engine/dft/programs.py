@@ -27,8 +27,7 @@ class Programs:
         self.stop()
 
     def run(self, command: Sequence[str], folder: Path, output: Path, environment: Mapping[str, str]) -> int:
-        """Run to the end in ``folder``, with what it says in the file ``output``; the exit status, -15 if it was
-        stopped."""
+        """Run to the end in ``folder``, its output in the file ``output``; the exit status, -15 if it was stopped."""
         with open(output, 'wb') as handle:
             with self._lock:
                 if self._stopped:

@@ -64,7 +64,7 @@ class LabelRecord:
 
     @staticmethod
     def owns(key: str) -> bool:
-        """Whether an entry of a comment line speaks of the label, not of the structure alone."""
+        """True for an entry of a comment line that speaks of the label, not of the structure alone."""
         return key in _KEYS or key.startswith(tuple(_PREFIXES))
 
     def entries(self) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def represent(
 
 
 def principal_channels(expansion: Expansion, views: Views, mixed: int, message_channels: int) -> Representation:
-    """Combinations of channels that carry most of the density around the ions, and of that around all atoms."""
+    """The representation by the combinations of channels that carry most of the density, around ions and all atoms."""
     n_species, n = len(expansion.known_species), expansion.channels
     own = np.zeros((expansion.l_max + 1, n, n))
     told = np.zeros((len(RANKS), n_species, n, n))
@@ -79,7 +79,10 @@ def _add(target: np.ndarray, coefficients: np.ndarray, l: int) -> None:
 def normalised(
     representation: Representation, environments: list[Environments]
 ) -> tuple[Representation, list[Environments]]:
-    """The same with messages of mean square norm 1, as the other features have it; each rank has its equal share."""
+    """A representation and its environments with messages scaled to mean square norm 1, in equal shares of the ranks.
+
+    The other features have that norm as well.
+    """
     ions = sum(map(len, environments))
     if not representation.message_channels or not ions:
         return representation, environments

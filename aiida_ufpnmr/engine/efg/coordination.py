@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from aiida_ufpnmr.engine.dataset import Dataset
-from aiida_ufpnmr.engine.neighbours import neighbour_list
+from aiida_ufpnmr.engine.neighbours import surroundings
 
 #: Neighbours up to this many times the typical shortest distance are around an ion: the gap between the first and the
 #: second shell of Li in sulphides (3.3 Å of 2.4 Å).
@@ -17,7 +17,7 @@ REACH = 6.0
 
 
 def site_names(dataset: Dataset, species: str) -> list[np.ndarray]:
-    """For each structure the sites of its ions, such as ``LiS4`` for four S around a Li; (n_ions,) strings.
+    """Names of the sites of ions, such as ``LiS4`` for four S around a Li; for each structure (n_ions,) strings.
 
     The ligand is the element that is nearest to most ions. A trajectory, where vibration and hops can be told apart, is
     better served by :func:`~aiida_ufpnmr.engine.structure.find_sites`.
@@ -35,14 +35,11 @@ def site_names(dataset: Dataset, species: str) -> list[np.ndarray]:
 
 
 def _neighbours(atoms: Atoms, number: int, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """For pairs of an ion and a neighbour: which ion, the element of the neighbour, the distance; and how many ions."""
-    found = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, radius)
+    """Ion, element of the neighbour and distance of each pair of an ion and a neighbour; and the number of ions."""
     ions = np.flatnonzero(atoms.numbers == number)
-    centre = np.repeat(np.arange(len(atoms)), np.diff(found.start))
-    kept = atoms.numbers[centre] == number
-    index, shift, centre = found.index[kept], found.shift[kept], centre[kept]
-    vectors = atoms.positions[index] + shift @ atoms.cell.array - atoms.positions[centre]
-    return np.searchsorted(ions, centre), atoms.numbers[index], np.linalg.norm(vectors, axis=1), len(ions)
+    around = surroundings(atoms.positions, atoms.cell.array, atoms.pbc, radius, ions)
+    ion = np.repeat(np.arange(len(ions)), np.diff(around.start))
+    return ion, atoms.numbers[around.index], np.linalg.norm(around.vector, axis=1), len(ions)
 
 
 def _nearest(atoms: Atoms, number: int) -> tuple[np.ndarray, np.ndarray]:

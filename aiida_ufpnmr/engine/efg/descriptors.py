@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -44,30 +45,33 @@ class Expansion:
     exponent: float
     radial_basis: str = 'gto'
 
-    def __post_init__(self):
+    @cached_property
+    def _tables(self) -> dict[int, tuple[np.ndarray, float, np.ndarray]]:
+        """By angular momentum: radial splines up to it, their spacing in Å, and the constants of the harmonics."""
         points = int(np.ceil(POINTS_A_WIDTH * self.cutoff / self.sigma)) + 1
         # over the cut-off, so that what the end of the spline is made to be has no say below it
         r = np.arange(points + _MARGIN) * self.cutoff / (points - 1)
         values = density_integrals(r, self.n_max, self.l_max, self.cutoff, self.sigma, self.radial_basis)
         if self.exponent:
             values *= radial_scaling(r, self.scale, self.exponent)[:, None, None]
-        numbers = np.full(max(atomic_numbers.values()) + 1, -1)
-        numbers[[atomic_numbers[symbol] for symbol in self.known_species]] = np.arange(len(self.known_species))
-        object.__setattr__(self, '_spacing', r[1])
-        object.__setattr__(self, '_channel_of_number', numbers)
-        # up to the momenta that are asked for
         table, momenta = uniform_spline(values), {self.l_max, RANK_MAX, self._direction_max}
-        tables = {l: (np.ascontiguousarray(table[:, : l + 1]), harmonic_constants(l)) for l in momenta}
-        object.__setattr__(self, '_tables', tables)
+        return {l: (np.ascontiguousarray(table[:, : l + 1]), r[1], harmonic_constants(l)) for l in momenta}
+
+    @cached_property
+    def _index_of_number(self) -> np.ndarray:
+        """The place of each chemical element, by atomic number, among the known species; -1 for one that is none."""
+        indices = np.full(max(atomic_numbers.values()) + 1, -1)
+        indices[[atomic_numbers[symbol] for symbol in self.known_species]] = np.arange(len(self.known_species))
+        return indices
 
     @property
     def _direction_max(self) -> int:
-        """Largest angular momentum of the directions in which neighbours are seen that tell something."""
+        """Largest angular momentum of the directions to neighbours in messages."""
         return min(self.l_max, RANK_MAX + 2)
 
     def _radial(self, l_max: int) -> tuple:
-        table, constants = self._tables[l_max]
-        return table, self._spacing, self.cutoff, self.cutoff_width, constants
+        table, spacing, constants = self._tables[l_max]
+        return table, spacing, self.cutoff, self.cutoff_width, constants
 
     @property
     def channels(self) -> int:
@@ -75,9 +79,12 @@ class Expansion:
         return len(self.known_species) * self.n_max
 
     def species_indices(self, numbers: np.ndarray) -> np.ndarray:
-        """The place of each atom's element among the known species; :class:`InputError` for one that is none of
-        them."""
-        indices = self._channel_of_number[np.asarray(numbers, int)]
+        """The place of each atom's element among the known species, (n_atoms,).
+
+        Raises:
+            InputError: an element that is none of them.
+        """
+        indices = self._index_of_number[np.asarray(numbers, int)]
         if (indices < 0).any():
             strange = chemical_symbols[int(numbers[np.argmin(indices)])]
             raise InputError(
@@ -99,7 +106,11 @@ class Expansion:
         return self.coefficients_from(surroundings(positions, cell, pbc, self.cutoff, ions), species)
 
     def coefficients_from(self, around: Surroundings, species: np.ndarray, l_max: int | None = None) -> np.ndarray:
-        """The same, from the surroundings of the ions within the cut-off; up to l = 2 where ``l_max`` says so."""
+        """c[l m, channel] as of :meth:`coefficients`, from the surroundings of the ions within the cut-off.
+
+        Args:
+            l_max: largest angular momentum, that of the expansion where not given; ``RANK_MAX`` is the other choice.
+        """
         radial = self._radial(self.l_max if l_max is None else l_max)
         return expand_density(*around, species, len(self.known_species), *radial)
 
@@ -113,12 +124,14 @@ class Expansion:
         return gather_messages(*around, species, len(self.known_species), told, *radial, *couplings)
 
 
+@lru_cache
 def coupled_pairs(l_max: int) -> np.ndarray:
     """Pairs (l1 ≤ l2) that couple to λ = 2 and are even under inversion, (n_pairs, 2)."""
     pairs = [(l, l) for l in range(1, l_max + 1)] + [(l, l + 2) for l in range(l_max - 1)]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
+@lru_cache
 def padded_couplings(l_max: int) -> np.ndarray:
     """The couplings of all pairs in one array, (n_pairs, 5, 2·l_max + 1, 2·l_max + 1)."""
     pairs = coupled_pairs(l_max)
@@ -154,8 +167,7 @@ def equivariant_features(expansion: np.ndarray) -> np.ndarray:
 
 
 def invariant_features(expansion: np.ndarray) -> np.ndarray:
-    """λ = 0 features (n_ions, n_features) of norm 1: the l = 0 coefficients, then all products that rotations leave
-    alone.
+    """λ = 0 features (n_ions, n_features) of norm 1: the l = 0 coefficients, then all products that are invariant.
 
     Of the products of one l only p ≤ q is kept, with √2 for p < q, so the dot product of two feature vectors is, up to
     the norm, the SOAP kernel (with the linear one). An ion without neighbours has zeros.

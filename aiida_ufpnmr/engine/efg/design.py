@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import h5py
 import numpy as np
 
 from aiida_ufpnmr.engine.efg.descriptors import (
@@ -60,7 +59,7 @@ class Design:
 
     @property
     def n_columns(self) -> int:
-        """Numbers to be fitted."""
+        """Number of weights to be fitted."""
         return self._density_columns + self.messages if self.kernel is None else self.kernel.n_columns
 
     @property
@@ -79,27 +78,7 @@ class Design:
         """The terms that predict with the weights (n_columns,) of a fit."""
         if self.kernel is None:
             density, messages = np.split(weights, [self._density_columns])
-            terms = LinearTerms(*contraction_weights(self.scale * density, self.l_max, self.channels), messages)
-        else:
-            directions = self.kernel.directions(weights)
-            directions[:, : self._density_columns] *= self.scale
-            terms = KernelTerms(self.kernel.zeta, directions, self.kernel.invariant)
-        terms.prepare(self.l_max, self.channels, self.messages)
-        return terms
-
-    def write(self, group: h5py.Group) -> None:
-        """Write into a group of a model's file."""
-        group.attrs['scale'] = self.scale
-        if self.kernel is not None:
-            group['equivariant'], group['projection'] = self.kernel.equivariant, self.kernel.projection
-
-    @classmethod
-    def read(
-        cls, group: h5py.Group, l_max: int, channels: int, messages: int, terms: LinearTerms | KernelTerms
-    ) -> Design:
-        """Read what :meth:`write` wrote; what it shares with the ``terms`` of the model stands there."""
-        kernel = None
-        if isinstance(terms, KernelTerms):
-            kernel = SparseKernel(group['equivariant'][...], terms.points, terms.zeta, group['projection'][...])
-        scale = float(group.attrs['scale'])
-        return cls(l_max=l_max, channels=channels, messages=messages, scale=scale, kernel=kernel)
+            return LinearTerms(*contraction_weights(self.scale * density, self.l_max, self.channels), messages)
+        directions = self.kernel.directions(weights)
+        directions[:, : self._density_columns] *= self.scale
+        return KernelTerms(self.kernel.zeta, directions, self.kernel.invariant)

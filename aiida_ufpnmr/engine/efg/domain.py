@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import h5py
 import numpy as np
 
 from aiida_ufpnmr.engine.efg.descriptors import invariant_features
 from aiida_ufpnmr.engine.efg.environments import Environments
 
-#: That share. Of those tried (1e-2 to 1e-8), this one tells melts best from withheld crystals.
+#: The share of the whole variance that directions have at least. Of those tried (1e-2 to 1e-8), this one tells melts
+#: best from withheld crystals.
 SHARE = 1e-4
 #: Directions with less variance than this part of it differ by no more from having none.
 NEGLIGIBLE = 0.01
@@ -31,7 +31,7 @@ class Moments:
     """
 
     def __init__(self, environments: Iterable[Environments]):
-        self.count, self.sum, self.square = 0, 0.0, 0.0
+        self.count, self.sum, self.square = 0, np.zeros(()), np.zeros(())
         for part in environments:
             features = invariant_features(part.density)
             self.count += len(features)
@@ -46,8 +46,8 @@ class Domain:
     Attributes:
         mean: (g,) of the invariants.
         directions: (g, k) orthonormal.
-        stretch: (k,) what a squared coordinate along them counts less than any other.
-        other: what a squared coordinate along any other direction counts.
+        stretch: (k,) by how much a squared coordinate along them counts less than along any other direction.
+        other: weight of a squared coordinate along any other direction.
         limit: squared distance of grade 1.
     """
 
@@ -61,12 +61,17 @@ class Domain:
     def of(cls, moments: Sequence[Moments]) -> Domain:
         """The domain of some parts of a training set."""
         count = sum(part.count for part in moments)
-        mean = sum(part.sum for part in moments) / count
-        covariance = sum(part.square for part in moments) / count - np.outer(mean, mean)
+        mean = sum((part.sum for part in moments), np.zeros(())) / count
+        covariance = sum((part.square for part in moments), np.zeros(())) / count - np.outer(mean, mean)
         values, vectors = np.linalg.eigh(covariance)
         floor = max(SHARE * float(np.trace(covariance)), 1e-14)
         kept = values > NEGLIGIBLE * floor
-        return cls(mean, np.ascontiguousarray(vectors[:, kept]), 1 / floor - 1 / (values[kept] + floor), 1 / floor)
+        return cls(
+            mean=mean,
+            directions=np.ascontiguousarray(vectors[:, kept]),
+            stretch=1 / floor - 1 / (values[kept] + floor),
+            other=1 / floor,
+        )
 
     def squared_distances(self, environments: Environments) -> np.ndarray:
         """Squared distance of ions from the mean, (n,)."""
@@ -78,14 +83,3 @@ class Domain:
     def grades(self, environments: Environments) -> np.ndarray:
         """Extrapolation grades (n,): the distance over that of grade 1."""
         return np.sqrt(self.squared_distances(environments) / self.limit)
-
-    def write(self, group: h5py.Group) -> None:
-        """Write into a group of a model's file."""
-        group['mean'], group['directions'], group['stretch'] = self.mean, self.directions, self.stretch
-        group.attrs['other'], group.attrs['limit'] = self.other, self.limit
-
-    @classmethod
-    def read(cls, group: h5py.Group) -> Domain:
-        """Read what :meth:`write` wrote."""
-        arrays = (group[name][...] for name in ('mean', 'directions', 'stretch'))
-        return cls(*arrays, float(group.attrs['other']), float(group.attrs['limit']))

@@ -1,7 +1,8 @@
-"""Ions as a model sees them: the density of their neighbours, and what these tell of their own surroundings."""
+"""Environments of ions: the density of their neighbours, and messages from these about their own surroundings."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,17 +15,17 @@ from aiida_ufpnmr.engine.neighbours import Surroundings
 
 
 def centres(ions: np.ndarray, n_atoms: int, message_channels: int) -> np.ndarray:
-    """Atoms whose surroundings must be known: the ions, and every other where neighbours tell of theirs."""
+    """Atoms whose surroundings must be known: the ions, or all atoms where neighbours send messages."""
     return np.arange(n_atoms) if message_channels else ions
 
 
 @dataclass(frozen=True, eq=False)
 class Environments:
-    """Ions as a model sees them.
+    """Descriptors of the surroundings of ions.
 
     Attributes:
         density: (n_ions, (l_max + 1)², mixed) mixed expansions of the density of their neighbours.
-        messages: (n_ions, 5, n_messages) what the neighbours tell; the last is 0 where they are not asked.
+        messages: (n_ions, 5, n_messages) from the neighbours; no message where a model has none.
     """
 
     density: np.ndarray
@@ -33,28 +34,33 @@ class Environments:
     def __len__(self) -> int:
         return len(self.density)
 
+    @property
+    def l_max(self) -> int:
+        """Largest angular momentum of the density."""
+        return math.isqrt(self.density.shape[1]) - 1
+
     def features(self, scale: float = 1.0) -> np.ndarray:
         """λ = 2 features (n_ions, 5, n_features): those of the density times ``scale``, then the messages."""
         return np.concatenate([scale * equivariant_features(self.density), self.messages], axis=2)
 
     @classmethod
     def joined(cls, parts: Sequence[Environments]) -> Environments:
-        """All ions of some parts."""
+        """Environments in a row."""
         return cls(np.concatenate([x.density for x in parts]), np.concatenate([x.messages for x in parts]))
 
     def chosen(self, index: np.ndarray) -> Environments:
-        """Some of the ions."""
+        """The environments of some of the ions, by their indices."""
         return Environments(self.density[index], self.messages[index])
 
 
 @dataclass(frozen=True, eq=False)
 class Representation:
-    """The map from surroundings to numbers, the same for training and for prediction.
+    """The map from surroundings to environments, the same for training and for prediction.
 
     Attributes:
         expansion: of the density.
         mixing: (l_max + 1, channels, mixed) combinations of the channels of an ion.
-        message_mixing: (2, n_species, channels, message channels) those that a neighbour tells, by rank and species.
+        message_mixing: (2, n_species, channels, message channels) combinations that make messages, by rank and species.
 
     Raises:
         ValueError: the shapes do not fit each other.
@@ -75,7 +81,7 @@ class Representation:
 
     @property
     def message_channels(self) -> int:
-        """Combinations of channels that a neighbour tells, of each rank; 0 where none is asked."""
+        """Combinations of channels in the messages of each rank; 0 for no messages."""
         return self.message_mixing.shape[3]
 
     @property
@@ -84,15 +90,11 @@ class Representation:
         expansion = self.expansion
         return message_count(expansion.l_max, len(expansion.known_species), expansion.n_max, self.message_channels)
 
-    def centres(self, ions: np.ndarray, n_atoms: int) -> np.ndarray:
-        """Atoms whose surroundings must be known."""
-        return centres(ions, n_atoms, self.message_channels)
-
     def environments(self, around: Surroundings, species: np.ndarray, ions: np.ndarray) -> Environments:
-        """Ions as the model sees them.
+        """Environments of ions.
 
         Args:
-            around: surroundings of :meth:`centres` within the cut-off.
+            around: surroundings of :func:`centres` within the cut-off.
             species: (n_atoms,) index of each atom's species.
             ions: (n_ions,) indices.
         """

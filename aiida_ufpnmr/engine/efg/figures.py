@@ -27,7 +27,7 @@ def fit_figure(
         predicted, reference: (n, 3, 3) tensors in a.u., for a panel of ω_Q.
     """
     panels: list[Callable[[Axes], None]] = []
-    if predicted is not None:
+    if predicted is not None and reference is not None:
         panels.append(lambda axis: plot_parity(predicted, reference, results, axis))
     if results['quaternion_dot_distribution'] is not None:
         panels.append(lambda axis: plot_orientations(results, axis))

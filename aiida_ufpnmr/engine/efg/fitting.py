@@ -63,7 +63,7 @@ def fit_efg_model(
     if test is not None:
         _check_test(problem, test)
     folds = dataset.folds(settings.folds, settings.seed)
-    parts = [problem.compressed(members) for members in folds or [range(len(dataset))]]
+    parts = [problem.compressed(members) for members in folds or [np.arange(len(dataset))]]
     fold_penalties, penalty = choose_penalties(parts, penalties_of(settings))
     solution = RidgeSolution(parts, penalty)
     posterior, calibration, withheld = None, None, None
@@ -79,15 +79,15 @@ def fit_efg_model(
         )
     fitted = problem.model(solution.weights, penalty, posterior)
 
-    train = [problem.predicted(fitted.terms, k) for k in range(len(dataset))]
-    train = dataset_errors(train, dataset, species, problem.isotope)
+    predicted = [problem.predicted(fitted.terms, k) for k in range(len(dataset))]
+    train = dataset_errors(predicted, dataset, species, problem.isotope)
     if test is not None:
         found = predict_labelled(fitted, test)
         top = dataset_errors(found.tensors, test, species, problem.isotope, found.grade)
         calibration = found.calibration(test, species, problem.isotope)
         method = 'test set'
-    elif folds:
-        grades = [np.sqrt(part / posterior.domain.limit) for part in withheld.squared_distance]
+    elif withheld is not None:
+        grades = [np.sqrt(part / withheld.limit) for part in withheld.squared_distance]
         top = dataset_errors(withheld.tensors, dataset, species, problem.isotope, grades)
         method = 'whole groups withheld, penalty chosen within the others (nested cross-validation)'
     else:
@@ -113,7 +113,7 @@ def fit_efg_model(
 
 
 def _no_errors(train: dict[str, Any], ions: int) -> dict[str, Any]:
-    """Stand-ins for errors where nothing could be withheld: NaN."""
+    """NaN for all errors, where nothing could be withheld."""
     return {
         **dict.fromkeys(train, float('nan')),
         'ions': ions,

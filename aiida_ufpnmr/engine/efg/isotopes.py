@@ -75,17 +75,18 @@ ISOTOPES = {name: Isotope(name, float(spin), float(moment)) for name, spin, mome
 def get_isotope(name: str) -> Isotope:
     """The isotope called ``name`` (``7Li``), or the one that stands for an element (``Li``).
 
-    With a moment of your own after a colon, in millibarn, and a spin after another: ``7Li:-40.8``, ``8Li:31.4:2``. An
-    isotope that is not in the table needs both. The name keeps them.
+    A moment of your own, in millibarn, follows after a colon, and a spin after another: ``7Li:-40.8``, ``8Li:31.4:2``.
+    An isotope that is not in the table needs both. The name keeps them.
 
     Raises:
         InputError: not in the table, or numbers that cannot be.
     """
     label, *own = str(name).split(':')
-    known = ISOTOPES.get(label) or next((i for i in ISOTOPES.values() if i.element == label), None)
-    if not own and known is not None:
+    unknown = Isotope(label, math.nan, math.nan)
+    known = ISOTOPES.get(label) or next((i for i in ISOTOPES.values() if i.element == label), unknown)
+    if not own and known is not unknown:
         return known
-    if not own or len(own) > 2 or (known is None and (len(own) < 2 or not re.fullmatch(r'\d+[A-Z][a-z]?', label))):
+    if not own or len(own) > 2 or (known is unknown and (len(own) < 2 or not re.fullmatch(r'\d+[A-Z][a-z]?', label))):
         raise InputError(
             f'no isotope with a quadrupole moment known for {name!r} (known are {", ".join(ISOTOPES)}); choose another '
             'species or isotope, or give a moment of your own as NAME:MILLIBARN:SPIN, such as 8Li:31.4:2'

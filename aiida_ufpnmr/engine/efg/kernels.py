@@ -17,8 +17,7 @@ FAST = {'reassoc', 'contract', 'nsz'}
 
 @njit(inline='always')
 def spline_weights(r, spacing, last, cutoff, width):
-    """Interval of a distance in a table of uniform cubic B-splines, at most ``last``, and the weights of its
-    coefficients.
+    """Interval of a distance in a table of uniform cubic B-splines, at most ``last``, and weights of the coefficients.
 
     The weights fade out as a shifted cosine over the last ``width`` before ``cutoff``.
     """

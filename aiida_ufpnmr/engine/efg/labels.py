@@ -1,4 +1,4 @@
-"""EFG labels of a data set, checked for what a fit should not learn from."""
+"""EFG labels of a data set, and checks of what a fit should not learn from."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _UNITS = 'give all in atomic units (1 a.u. = 97.17 V/Å² = 9.717e21 V/m²)'
 
 
 def labelled_tensors(dataset: Dataset, species: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """For each structure: which of its ions of ``species`` have a label, and those labels as (n, 3, 3) in a.u.
+    """Masks of the ions that have a label, and the labels, (n, 3, 3) in a.u., structure by structure.
 
-    The first are booleans over the ions of the structure; they pick rows of a prediction.
+    A mask is over the ions of ``species`` in its structure, so it picks rows of a prediction.
 
     Raises:
         InputError: a tensor that is no EFG (with a trace, or not symmetric), or tensors in other units than atomic
-            ones as
-            far as that can be told: some unlike the others, or too large for any nucleus.
+            ones as far as that can be told: some unlike the others, or too large for any nucleus.
     """
-    masks, tensors = [], []
+    masks: list[np.ndarray] = []
+    tensors: list[np.ndarray] = []
     for row, atoms in enumerate(dataset):
         chosen = np.array(atoms.get_chemical_symbols()) == species
         efg = atoms.arrays['efg'][chosen] if 'efg' in atoms.arrays else np.full((chosen.sum(), 3, 3), np.nan)
-        mask = ~np.isnan(efg).any(axis=(1, 2))
+        mask = np.logical_not(np.isnan(efg).any(axis=(1, 2)))
         _check(efg[mask], np.flatnonzero(chosen)[mask], f'{dataset.source}, structure {row}')
         masks.append(mask)
         tensors.append(efg[mask])
@@ -47,8 +47,10 @@ def check_same_unit(tensors: list[np.ndarray], others: list[np.ndarray], source:
     """Refuse labels of one file that are in another unit than tensors from elsewhere.
 
     Args:
-        tensors: the labels; others: what they should be like; lists of (n, 3, 3).
-        source: the file; whose: those others, in words.
+        tensors: the labels, a list of (n, 3, 3).
+        others: tensors of the size that labels should have, likewise.
+        source: the file of the labels.
+        whose: what the others are, in words.
     """
     sizes = [np.sqrt(np.mean(np.concatenate(part) ** 2)) for part in (tensors, others)]
     ratio = sizes[0] / sizes[1] if min(sizes) > SMALL else 1.0
@@ -60,9 +62,8 @@ def _check(tensors: np.ndarray, atoms: np.ndarray, where: str) -> None:
     large = np.abs(tensors).max(axis=(1, 2), initial=0) > LARGEST
     if large.any():
         raise InputError(
-            f'{where}, atom {int(atoms[np.argmax(large)])}: its efg is larger than that of '
-            'any nucleus, as if in another '
-            f'unit; {_UNITS}'
+            f'{where}, atom {int(atoms[np.argmax(large)])}: its efg is larger than that of any nucleus, as if in '
+            f'another unit; {_UNITS}'
         )
     limit = np.maximum(TOLERANCE * np.linalg.norm(tensors, axis=(1, 2)), ROUNDING)
     trace = np.abs(np.trace(tensors, axis1=1, axis2=2))
@@ -87,9 +88,8 @@ def _check_units(tensors: list[np.ndarray], species: str, source: str) -> None:
     if len(steps) and steps.max() > OTHER_UNIT:
         below, above = rows[np.argmax(steps)], rows[np.argmax(steps) + 1]
         raise InputError(
-            f'{source}, structure {above}: efg of {species} {steps.max():.0f} times as '
-            f'large as in structure {below}, as if '
-            f'one of them were in another unit; {_UNITS}'
+            f'{source}, structure {above}: efg of {species} {steps.max():.0f} times as large as in structure {below}, '
+            f'as if one of them were in another unit; {_UNITS}'
         )
     most = np.quantile(every[every > SMALL], 0.9) if (every > SMALL).any() else SMALL
     for row, part in enumerate(norms):

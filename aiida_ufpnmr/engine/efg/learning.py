@@ -66,8 +66,8 @@ def _errors(problem: EfgProblem, weights: np.ndarray, withheld: np.ndarray, know
     """Ions, training error of ω_Q, and the withheld errors that are followed."""
     terms, found = problem.design.terms(weights), []
     for members in (known, withheld):
-        members = [k for k in members if len(problem.tensors[k])]
-        predicted = np.concatenate([problem.predicted(terms, k) for k in members])
-        found.append(efg_errors(predicted, np.concatenate([problem.tensors[k] for k in members]), problem.isotope))
+        labelled = [k for k in members if len(problem.tensors[k])]
+        predicted = np.concatenate([problem.predicted(terms, k) for k in labelled])
+        found.append(efg_errors(predicted, np.concatenate([problem.tensors[k] for k in labelled]), problem.isotope))
     ions = sum(len(problem.tensors[k]) for k in known)
     return ions, found[0]['omega_q_mae_khz'], *(found[1][name] for name in FOLLOWED)

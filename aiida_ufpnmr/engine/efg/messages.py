@@ -1,4 +1,4 @@
-"""Messages: what the neighbours of an ion tell of their own surroundings.
+"""Messages: descriptors of the surroundings of an ion's neighbours.
 
 The density expansion of a neighbour j, c_λ(j), is coupled with the direction in which the ion sees it and summed over
 the neighbours of one species, Σ_j R_nl(r_ij) [Y_l(r̂_ij) ⊗ c_λ(j)]_2: the simplest equivariant message of Nigam,
@@ -29,7 +29,7 @@ def message_pairs(l_max: int) -> list[tuple[int, int]]:
 
 
 def message_count(l_max: int, n_species: int, n_max: int, channels: int) -> int:
-    """Number of messages with so many channels a rank."""
+    """Number of messages to an ion, with ``channels`` combinations of each rank."""
     return n_species * len(message_pairs(l_max)) * n_max * channels
 
 

@@ -1,4 +1,4 @@
-"""Errors of predicted EFG tensors, in the numbers that NMR reads."""
+"""Errors of predicted EFG tensors, as NMR sees them: frequencies, couplings, asymmetries, orientations."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def dataset_errors(
         predicted: for each structure the tensors of its labelled ions of ``species``, (n, 3, 3) in a.u.
         grades: for each structure the extrapolation grades (n,) of those ions, for ``by_grade``.
     """
-    masks, reference = labelled_tensors(dataset, species)
-    counts = [len(tensors) for tensors in reference]
+    masks, labels = labelled_tensors(dataset, species)
+    counts = [len(tensors) for tensors in labels]
     sites = [names[mask] for names, mask in zip(site_names(dataset, species), masks)]
-    predicted, reference = np.concatenate(list(predicted)), np.concatenate(reference)
+    found, reference = np.concatenate(list(predicted)), np.concatenate(labels)
     parts = {
         'by_group': np.repeat([name.replace('.', '_') for name in dataset.groups], counts),
         'by_site': np.concatenate(sites),
@@ -101,23 +101,24 @@ def dataset_errors(
     if grades is not None:
         parts['by_grade'] = np.array(GRADES)[np.digitize(np.concatenate(list(grades)), GRADE_LIMITS)]
     errors = {
-        **efg_errors(predicted, reference, isotope),
+        **efg_errors(found, reference, isotope),
         'ions': len(reference),
-        'quaternion_dot_distribution': overlap_distribution(predicted, reference),
+        'quaternion_dot_distribution': overlap_distribution(found, reference),
     }
     for key, names in parts.items():
-        errors[key] = {}
-        for name in sorted(set(names)):
-            chosen = names == name
-            found = efg_errors(predicted[chosen], reference[chosen], isotope)
-            errors[key][str(name)] = {'ions': int(chosen.sum()), **found}
+        of_part = {str(name): names == name for name in sorted(set(names))}
+        errors[key] = {
+            name: {'ions': int(chosen.sum()), **efg_errors(found[chosen], reference[chosen], isotope)}
+            for name, chosen in of_part.items()
+        }
     return errors
 
 
 def expected_and_real(
     predicted: np.ndarray, reference: np.ndarray, error: np.ndarray, groups: np.ndarray, isotope: str
 ) -> dict[str, Any]:
-    """Do the expected errors hold? See :func:`~aiida_ufpnmr.engine.ufp.calibration.coverage`; bins are in kHz of ω_Q.
+    """Comparison of expected with real errors of ω_Q in kHz, see
+    :func:`~aiida_ufpnmr.engine.regression.calibration.coverage`.
 
     Args:
         predicted, reference: (n, 3, 3) in a.u.

@@ -9,9 +9,8 @@ withheld structures. The trace makes it one number an ion, which no rotation cha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import h5py
 import numpy as np
 
 from aiida_ufpnmr.engine.efg.design import Design
@@ -19,12 +18,11 @@ from aiida_ufpnmr.engine.efg.domain import Domain
 from aiida_ufpnmr.engine.efg.environments import Environments
 from aiida_ufpnmr.engine.efg.isotopes import Isotope
 from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU, moment_of
-from aiida_ufpnmr.engine.efg.terms import KernelTerms, LinearTerms
 from aiida_ufpnmr.engine.regression.calibration import Noise
-from aiida_ufpnmr.engine.regression.posterior import pack, squared_lengths, unpack, whiten
+from aiida_ufpnmr.engine.regression.posterior import squared_lengths, whiten
 
 
-def frequency_error_khz(error: np.ndarray, isotope: str | Isotope) -> np.ndarray:
+def frequency_error_khz(error: np.ndarray | float, isotope: str | Isotope) -> np.ndarray:
     """Expected error of ω_Q in kHz from that of a component of the tensor (a.u.); the same for any field.
 
     b·V·b is a sum of the five components with factors whose squares add up to 2/3.
@@ -40,12 +38,12 @@ class EfgPrediction:
         tensors: (n_ions, 3, 3) in a.u.
         error: (n_ions,) expected error (one standard deviation) of each of the five components, a.u.
         grade: (n_ions,) extrapolation grade; above 1 the surroundings are stranger than those of 95 % of the ions of
-            structures that were withheld from the fit.
+            structures that were withheld from the fit. Errors and grades are empty where they were not asked for.
     """
 
     tensors: np.ndarray
-    error: np.ndarray
-    grade: np.ndarray
+    error: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    grade: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 def variances(design: Design, whitening: np.ndarray, penalty: float, environments: Environments) -> np.ndarray:
@@ -77,7 +75,7 @@ class EfgPosterior:
         whitening: (n_columns, n_columns) float32 lower triangular W; WᵀW is the inverse of XᵀX + penalty.
         penalty: of the ridge.
         noise: how variances become errors of a component, a.u.
-        domain: what tells strange surroundings.
+        domain: the training set, from which the grades follow.
     """
 
     design: Design
@@ -94,37 +92,3 @@ class EfgPosterior:
     def whitened_rows(self, environments: Environments) -> np.ndarray:
         """(n_columns, 5 n_ions); see :func:`whitened_rows`."""
         return whitened_rows(self.design, self.whitening, environments)[0]
-
-    def write(self, group: h5py.Group) -> None:
-        """Write into a group of a model's file: 2 n² bytes for n columns."""
-        self.design.write(group)
-        group['whitening'] = pack(self.whitening)
-        group.attrs['noise_floor'], group.attrs['noise_scale'], group.attrs['noise_power'] = (
-            self.noise.floor,
-            self.noise.scale,
-            self.noise.power,
-        )
-        self.domain.write(group.create_group('domain'))
-
-    @classmethod
-    def read(
-        cls,
-        group: h5py.Group,
-        l_max: int,
-        channels: int,
-        messages: int,
-        terms: LinearTerms | KernelTerms,
-        penalty: float,
-    ) -> EfgPosterior:
-        """Read what :meth:`write` wrote.
-
-        Raises:
-            ValueError: the parts do not fit each other.
-        """
-        design = Design.read(group, l_max, channels, messages, terms)
-        whitening = unpack(group['whitening'][...])
-        if len(whitening) != design.n_columns:
-            raise ValueError('the posterior does not fit the weights')
-        noise = Noise(*(float(group.attrs[f'noise_{name}']) for name in ('floor', 'scale', 'power')))
-        domain = Domain.read(group['domain'])
-        return cls(design=design, whitening=whitening, penalty=penalty, noise=noise, domain=domain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.efg.labels import labelled_tensors
 from aiida_ufpnmr.engine.efg.metrics import expected_and_real
 from aiida_ufpnmr.engine.efg.model import EfgModel
-from aiida_ufpnmr.engine.efg.posterior import EfgPrediction
+from aiida_ufpnmr.engine.efg.posterior import EfgPrediction, frequency_error_khz
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
@@ -38,13 +38,25 @@ class LabelledPredictions:
     grade: list[np.ndarray] | None
 
     def calibration(self, dataset: Dataset, species: str, isotope: str) -> dict[str, Any] | None:
-        """Whether the expected errors hold."""
+        """Comparison of expected with real errors, see :func:`~aiida_ufpnmr.engine.efg.metrics.expected_and_real`."""
         if self.error is None:
             return None
         reference = labelled_tensors(dataset, species)[1]
-        groups = np.repeat(dataset.groups, [len(tensors) for tensors in reference])
-        predicted, reference, error = map(np.concatenate, (self.tensors, reference, self.error))
-        return expected_and_real(predicted, reference, error, groups, isotope)
+        return expected_and_real(
+            np.concatenate(self.tensors),
+            np.concatenate(reference),
+            np.concatenate(self.error),
+            groups=np.repeat(dataset.groups, [len(tensors) for tensors in reference]),
+            isotope=isotope,
+        )
+
+    def extrapolation(self) -> dict[str, float | None]:
+        """The largest extrapolation grade, and the fraction of ions with one above 1."""
+        grades = np.concatenate(self.grade or [np.zeros(0)])
+        return {
+            'extrapolation_grade_max': float(grades.max()) if len(grades) else None,
+            'extrapolating_fraction': float((grades > 1).mean()) if len(grades) else None,
+        }
 
 
 def predict_labelled(model: EfgModel, dataset: Dataset) -> LabelledPredictions:
@@ -53,48 +65,59 @@ def predict_labelled(model: EfgModel, dataset: Dataset) -> LabelledPredictions:
     Raises:
         InputError: naming the structure, where it holds an element that the model does not know.
     """
-    masks = labelled_tensors(dataset, model.species)[0]
-    found = predict_structures(model, dataset, dataset.source, errors=model.posterior is not None)
-    parts = [tuple(x if x is None else x[mask] for x in part) for part, mask in zip(found, masks)]
-    tensors, error, grade = map(list, zip(*parts))
-    return LabelledPredictions(tensors, *((None, None) if model.posterior is None else (error, grade)))
+    masks, judged = labelled_tensors(dataset, model.species)[0], model.posterior is not None
+    found = list(zip(predict_structures(model, dataset, dataset.source, errors=judged), masks))
+    return LabelledPredictions(
+        tensors=[prediction.tensors[mask] for prediction, mask in found],
+        error=[prediction.error[mask] for prediction, mask in found] if judged else None,
+        grade=[prediction.grade[mask] for prediction, mask in found] if judged else None,
+    )
 
 
 def predict_structures(
     model: EfgModel, structures: Iterable[Atoms], source: str, errors: bool = False
-) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]]:
-    """Tensors (n_ions, 3, 3) in a.u., expected errors and grades (n_ions,) of one structure after another.
+) -> Iterator[EfgPrediction]:
+    """Predict for one structure after another.
 
     Raises:
         InputError: naming ``source`` and the structure, where it holds an element that the model does not know.
     """
     for number, atoms in enumerate(structures):
         try:
-            if errors:
-                found = model.predict_with_errors(atoms)
-                yield found.tensors, found.error, found.grade
-            else:
-                yield model.predict(atoms), None, None
+            yield model.predict_with_errors(atoms) if errors else EfgPrediction(model.predict(atoms))
         except InputError as error:
             raise InputError(f'{source}, structure {number}: {error}') from None
 
 
-@dataclass(frozen=True)
-class Part:
-    """Predictions for some frames in a row.
+def labelled_copy(model: EfgModel, atoms: Atoms, prediction: EfgPrediction) -> Atoms:
+    """A copy of a structure with predicted tensors and, where known, errors; NaN for other atoms, no other label."""
+    copy, ions = atoms.copy(), model.ions(atoms.numbers)
+    copy.calc = None
+    columns = {
+        'efg': prediction.tensors,
+        'efg_error_au': prediction.error,
+        'omega_q_error_khz': frequency_error_khz(prediction.error, model.isotope),
+        'efg_grade': prediction.grade,
+    }
+    for name, values in columns.items():
+        copy.arrays.pop(name, None)  # of an earlier prediction
+        if len(values):
+            copy.new_array(name, np.full((len(copy), *values.shape[1:]), np.nan))
+            copy.arrays[name][ions] = values
+    return copy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(EfgPrediction):
+    """Predictions for some frames in a row: tensors (frames, n_ions, 3, 3), errors and grades (judged, n_ions).
 
     Attributes:
-        first: number of the first of them.
-        tensors: (frames, n_ions, 3, 3) in a.u.
+        first: number of the first of the frames.
         judged: numbers of the frames with errors and grades.
-        error, grade: (judged, n_ions).
     """
 
     first: int
-    tensors: np.ndarray
     judged: np.ndarray
-    error: np.ndarray
-    grade: np.ndarray
 
 
 def predict_trajectory(
@@ -114,7 +137,8 @@ def predict_trajectory(
     """
     if trajectory.n_frames == 0:
         raise InputError(f'{trajectory.path}: holds no frame with positions')
-    if not len(model.ions(trajectory.numbers)):
+    ions = len(model.ions(trajectory.numbers))
+    if not ions:
         raise InputError(f'{trajectory.path}: holds no {model.species}, whose EFG the model predicts')
     try:
         plain = model.predictor(trajectory.numbers, trajectory.pbc)
@@ -122,37 +146,36 @@ def predict_trajectory(
     except InputError as error:
         raise InputError(f'{trajectory.path}: {error}') from None
 
-    def predict(frame: int, positions: np.ndarray, cell: np.ndarray) -> EfgPrediction | np.ndarray:
-        judged = errors_every and frame % errors_every == 0
-        return (judge if judged else plain)(positions, cell)
+    def predict(frame: int, positions: np.ndarray, cell: np.ndarray) -> EfgPrediction:
+        if judge is not None and frame % errors_every == 0:
+            return judge(positions, cell)
+        return EfgPrediction(plain(positions, cell))
 
-    ions = len(model.ions(trajectory.numbers))
+    def submit(start: int) -> list[Future[EfgPrediction]]:
+        positions = trajectory.positions(start, start + frames)
+        bad = ~np.isfinite(positions).all(axis=(1, 2))
+        if bad.any():
+            raise InputError(f'{trajectory.path}, frame {start + int(np.argmax(bad))}: position is NaN or infinite')
+        cells = trajectory.cells(start, start + frames)
+        return [pool.submit(predict, start + k, *frame) for k, frame in enumerate(zip(positions, cells))]
+
     with ThreadPoolExecutor(cores) as pool:
-        waiting: deque = deque()
+        waiting: deque[tuple[int, list[Future[EfgPrediction]]]] = deque()
         for start in range(first, trajectory.n_frames, frames):
-            waiting.append((start, _submit(pool, predict, trajectory, start, frames)))
+            waiting.append((start, submit(start)))
             if len(waiting) > 1:  # the next frames are read while these are at work
                 yield _collect(*waiting.popleft(), ions)
         while waiting:
             yield _collect(*waiting.popleft(), ions)
 
 
-def _submit(pool, predict, trajectory: Trajectory, start: int, frames: int) -> list:
-    positions = trajectory.positions(start, start + frames)
-    bad = ~np.isfinite(positions).all(axis=(1, 2))
-    if bad.any():
-        raise InputError(f'{trajectory.path}, frame {start + int(np.argmax(bad))}: position is NaN or infinite')
-    cells = trajectory.cells(start, start + frames)
-    return [pool.submit(predict, start + k, *frame) for k, frame in enumerate(zip(positions, cells))]
-
-
-def _collect(start: int, futures: list, ions: int) -> Part:
+def _collect(start: int, futures: list[Future[EfgPrediction]], ions: int) -> Part:
     found = [future.result() for future in futures]
-    judged = {start + k: x for k, x in enumerate(found) if isinstance(x, EfgPrediction)}
+    judged = [k for k, prediction in enumerate(found) if len(prediction.error)]
     return Part(
+        tensors=np.stack([prediction.tensors for prediction in found]),
+        error=np.array([found[k].error for k in judged]).reshape(-1, ions),
+        grade=np.array([found[k].grade for k in judged]).reshape(-1, ions),
         first=start,
-        tensors=np.stack([x.tensors if isinstance(x, EfgPrediction) else x for x in found]),
-        judged=np.array(list(judged), int),
-        error=np.array([x.error for x in judged.values()]).reshape(-1, ions),
-        grade=np.array([x.grade for x in judged.values()]).reshape(-1, ions),
+        judged=start + np.array(judged, int),
     )

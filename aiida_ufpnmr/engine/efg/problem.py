@@ -1,4 +1,4 @@
-"""A fit made ready: labels, expansions around the labelled ions, and how they become rows."""
+"""The regression problem of a fit: labels, environments of the labelled ions, and their rows."""
 
 from __future__ import annotations
 
@@ -32,8 +32,6 @@ class EfgProblem:
         dataset: the labelled structures.
         species, isotope: whose tensors, and whose frequencies are reported.
         settings: of the fit.
-        expansion: of the density.
-        masks: for each structure, which of its ions have a label.
         tensors: for each structure the labels, (n, 3, 3) in a.u.
         representation: how surroundings become numbers.
         baseline: for each structure the components of its point charges at those ions, (n, 5) in a.u.
@@ -45,7 +43,6 @@ class EfgProblem:
     species: str
     isotope: str
     settings: EfgSettings
-    masks: list[np.ndarray]
     tensors: list[np.ndarray]
     representation: Representation
     baseline: list[np.ndarray]
@@ -93,7 +90,6 @@ class EfgProblem:
             species=species,
             isotope=isotope,
             settings=settings,
-            masks=masks,
             tensors=tensors,
             representation=representation,
             baseline=baseline,

@@ -30,22 +30,20 @@ def gto_basis(r: np.ndarray, n_max: int, cutoff: float) -> np.ndarray:
 
 
 def bessel_zeros(n_max: int, l_max: int) -> np.ndarray:
-    """The first positive zeros of the spherical Bessel functions j_l, (l_max + 1, n_max); those of l + 1 lie between
-    those of l."""
+    """The first positive zeros of the spherical Bessel functions j_l, (l_max + 1, n_max)."""
     zeros = np.pi * np.arange(1, n_max + l_max + 1)
     rows = [zeros[:n_max]]
-    for l in range(1, l_max + 1):
+    for l in range(1, l_max + 1):  # its zeros lie between those of l - 1
         zeros = np.array([brentq(lambda x, l=l: spherical_jn(l, x), *ends) for ends in zip(zeros, zeros[1:])])
         rows.append(zeros[:n_max])
     return np.array(rows)
 
 
 def laplacian_basis(r: np.ndarray, n_max: int, l_max: int, cutoff: float) -> np.ndarray:
-    """Eigenfunctions of the Laplacian that vanish at the cut-off, (l_max + 1, n_max, len(r)), orthonormal with r² on
-    [0, cutoff].
+    """Eigenfunctions of the Laplacian that vanish at the cut-off and beyond, (l_max + 1, n_max, len(r)).
 
-    j_l(z_nl r/cutoff): the smoothest functions that there are for their number (Bigi, Huguenin-Dumittan, Ceriotti &
-    Manolopoulos, J. Chem. Phys. 157, 234101 (2022)). Zero beyond.
+    j_l(z_nl r/cutoff), orthonormal with the weight r²: the smoothest functions that there are for their number (Bigi,
+    Huguenin-Dumittan, Ceriotti & Manolopoulos, J. Chem. Phys. 157, 234101 (2022)).
     """
     zeros = bessel_zeros(n_max, l_max)
     l = np.arange(l_max + 1)[:, None]

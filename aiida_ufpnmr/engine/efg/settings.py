@@ -36,8 +36,7 @@ class EfgSettings:
     Attributes:
         cutoff: neighbours up to here are seen, Å.
         cutoff_width: the last stretch over which they fade, Å.
-        radial_basis: ``gto``, Gaussian-type functions, or ``laplacian``, spherical Bessel functions that vanish at
-            the cut-off.
+        radial_basis: ``gto``, Gaussian-type functions, or ``laplacian``, spherical Bessel functions.
         n_max: radial functions.
         l_max: largest angular momentum, at least 2. Errors fall markedly up to 8.
         sigma: width of the Gaussian that stands for an atom, Å.

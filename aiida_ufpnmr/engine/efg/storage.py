@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import time as clock
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
+from ase import Atoms
 
+from aiida_ufpnmr.engine.efg.model import EfgModel
+from aiida_ufpnmr.engine.efg.posterior import EfgPrediction
 from aiida_ufpnmr.engine.efg.prediction import Part
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
@@ -38,8 +41,7 @@ _IDENTITY = 'identity.json'
 
 
 def identity_of(model_sha256: str, trajectory: Trajectory, errors_every: int) -> str:
-    """Hash that tells one run from another: of the model, what is asked for, and the trajectory by its steps and
-    ends."""
+    """Hash of a run: of its model, of what is asked for, and of the steps and the ends of its trajectory."""
     digest = hashlib.sha256(f'{model_sha256} {errors_every}'.encode())
     digest.update(trajectory.series(POSITION)['step'][...].tobytes())
     for frame in (0, trajectory.n_frames - 1):
@@ -48,7 +50,7 @@ def identity_of(model_sha256: str, trajectory: Trajectory, errors_every: int) ->
 
 
 def is_finished(path: Path, identity: str) -> bool:
-    """Whether a file holds the whole result of the run of this identity."""
+    """True where a file holds the whole result of the run of this identity."""
     if not path.is_file() or pieces_folder(path).exists():
         return False
     with open_hdf5(path) as file:
@@ -56,7 +58,7 @@ def is_finished(path: Path, identity: str) -> bool:
 
 
 class PredictionWriter:
-    """Writes predictions in pieces beside the file, and joins them at the end; a kill costs the piece in hand.
+    """A writer of predictions in pieces beside the file, joined at the end; a kill costs the piece in hand.
 
     Args:
         path: of the file, which appears when it is whole.
@@ -152,29 +154,59 @@ class PredictionWriter:
         self._folder.remove()
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Remove what was written."""
         self._folder.remove()
 
 
-@dataclass(frozen=True)
-class StoredPredictions:
-    """Some frames of a file of predictions, as :func:`read_predictions` hands them out.
+def write_predictions(
+    path: Path,
+    model: EfgModel,
+    structures: Sequence[Atoms],
+    predictions: Iterable[EfgPrediction],
+    timestep_fs: float | None,
+    source: str,
+) -> None:
+    """Write predictions for structures of the same atoms, as frames of one H5MD file.
 
-    Attributes:
-        tensors: (frames, n_ions, 3, 3) in a.u.
-        error, grade: (judged frames, n_ions), empty where there are none.
+    Raises:
+        InputError: naming ``source`` and the structure, where its atoms are others than those of the first.
     """
+    numbers = structures[0].numbers
+    for row, atoms in enumerate(structures):
+        if not np.array_equal(atoms.numbers, numbers):
+            raise InputError(
+                f'{source}, structure {row}: other atoms than in structure 0, which one .h5 series cannot hold; '
+                'write .extxyz instead'
+            )
+    steps = np.arange(len(structures))
+    # a single frame needs no time step; of several, times that nobody gave are NaN, so that nothing correlates them
+    spacing = timestep_fs or (np.nan if len(structures) > 1 else 0.0)
+    found = list(predictions)
+    writer = PredictionWriter(
+        path, species=model.species, index=model.ions(numbers), step=steps, time_fs=steps * spacing
+    )
+    writer.add(
+        Part(
+            tensors=np.stack([prediction.tensors for prediction in found]),
+            error=np.stack([prediction.error for prediction in found]),
+            grade=np.stack([prediction.grade for prediction in found]),
+            first=0,
+            judged=steps if len(found[0].error) else steps[:0],
+        )
+    )
+    writer.close()
 
-    tensors: np.ndarray
-    error: np.ndarray
-    grade: np.ndarray
 
+def read_predictions(path: Path, species: str, frames: int = 512) -> Iterator[EfgPrediction]:
+    """Read a file of predictions part by part.
 
-def read_predictions(path: Path, species: str, frames: int = 512) -> Iterator[StoredPredictions]:
-    """Go through a file of predictions without loading it whole."""
+    Yields:
+        ``frames`` at a time: tensors (frames, n_ions, 3, 3), errors and grades (judged frames, n_ions), which are empty
+        where there are none.
+    """
     with h5py.File(path, 'r') as file:
         names = f'{efg_group(species)}/efg', error_series(species), grade_series(species)
         series = [file.get(f'{name}/value') for name in names]
         for start in range(0, len(series[0]), frames):
             rows = [np.zeros((0, 0)) if s is None else s[start : start + frames].astype(float) for s in series]
-            yield StoredPredictions(*rows)
+            yield EfgPrediction(*rows)

@@ -1,4 +1,4 @@
-"""Electric-field-gradient tensors and what NMR sees of them.
+"""Electric-field-gradient tensors: components, principal frames, couplings, frequencies, orientations.
 
 Tensors are symmetric and traceless, (..., 3, 3) in atomic units, V_ij = ∂²V/∂x_i∂x_j. Every function is vectorised
 over the leading axes.
@@ -74,14 +74,14 @@ def principal_values(tensors: np.ndarray) -> np.ndarray:
 
 
 def _without_missing(tensors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tensors with zeros in the place of those that hold a NaN, as atoms without a label do; and which they are."""
+    """Tensors with zeros in the place of those that hold a NaN, as atoms without a label do; and a mask of these."""
     tensors = np.asarray(tensors, float)
     missing = np.isnan(tensors).any(axis=(-2, -1))
     return np.where(missing[..., None, None], 0.0, tensors), missing
 
 
 def moment_of(isotope: str | Isotope) -> float:
-    """Quadrupole moment in millibarn, by name or as given."""
+    """Quadrupole moment in millibarn of an isotope or of its name."""
     return (isotope if isinstance(isotope, Isotope) else get_isotope(isotope)).moment_mb
 
 
@@ -198,10 +198,10 @@ def orientation_overlap(tensors: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def well_defined_frame(tensors: np.ndarray, margin: float = 0.1) -> np.ndarray:
-    """Mask of tensors whose principal frame means something, (...,) booleans.
+    """Mask of tensors with a unique principal frame, (...,) booleans.
 
-    It does not for a tensor below ``TINY``, nor within ``margin`` of η = 1, where y and z swap, or of η = 0, where x
-    and y turn freely.
+    A tensor below ``TINY`` has none, nor one within ``margin`` of η = 1, where y and z swap, or of η = 0, where x and
+    y turn freely.
     """
     eta = asymmetry(tensors)
     with np.errstate(invalid='ignore'):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import h5py
 import numpy as np
 
 from aiida_ufpnmr.engine.efg.descriptors import coupled_pairs, feature_count, invariant_features, padded_couplings
@@ -27,37 +26,21 @@ class LinearTerms:
     pair_weights: np.ndarray
     message_weights: np.ndarray
 
-    def prepare(self, l_max: int, mixed: int, messages: int) -> None:
-        """Build the couplings; :class:`ValueError` where the weights do not fit momenta, channels and messages."""
-        pairs = coupled_pairs(l_max)
-        if [x.shape for x in self.arrays] != [(mixed,), (len(pairs), mixed, mixed), (messages,)]:
+    def check(self, l_max: int, mixed: int, messages: int) -> None:
+        """Raise :class:`ValueError` where the weights are not those of so many momenta, channels and messages."""
+        if [x.shape for x in self.arrays] != [(mixed,), (len(coupled_pairs(l_max)), mixed, mixed), (messages,)]:
             raise ValueError('shapes of the weights do not fit the settings')
-        object.__setattr__(self, '_couplings', (pairs, padded_couplings(l_max)))
 
     def components(self, environments: Environments) -> np.ndarray:
         """λ = 2 components, (n_ions, 5)."""
         told = environments.messages @ self.message_weights
-        return told + contract_weights(environments.density, self.linear_weights, *self._couplings, self.pair_weights)
-
-    def write(self, file: h5py.File) -> None:
-        """Write into a model's file."""
-        for name in _LINEAR:
-            file[name] = getattr(self, name)
-            file[name].attrs['unit'] = 'a.u.'
-
-    @classmethod
-    def read(cls, file: h5py.File) -> LinearTerms:
-        """Read what :meth:`write` wrote."""
-        return cls(*(file[name][...] if name in file else np.zeros(0) for name in _LINEAR))
+        couplings = coupled_pairs(environments.l_max), padded_couplings(environments.l_max)
+        return told + contract_weights(environments.density, self.linear_weights, *couplings, self.pair_weights)
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """All numbers."""
-        return tuple(getattr(self, name) for name in _LINEAR)
-
-
-#: What a file holds of a linear model; the first versions had no messages.
-_LINEAR = ('linear_weights', 'pair_weights', 'message_weights')
+        """All arrays of the terms."""
+        return self.linear_weights, self.pair_weights, self.message_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +57,7 @@ class KernelTerms:
     directions: np.ndarray
     points: np.ndarray
 
-    def prepare(self, l_max: int, mixed: int, messages: int) -> None:
+    def check(self, l_max: int, mixed: int, messages: int) -> None:
         """Raise :class:`ValueError` where the points are not those of so many momenta, channels and messages."""
         empty = np.zeros((1, (l_max + 1) ** 2, mixed))
         wanted = feature_count(l_max, mixed) + messages, invariant_features(empty).shape[1]
@@ -86,20 +69,7 @@ class KernelTerms:
         invariants = invariant_features(environments.density)
         return sum_kernels(environments.features(), invariants, self.directions, self.points, self.zeta)
 
-    def write(self, file: h5py.File) -> None:
-        """Write into a model's file."""
-        group = file.create_group('kernel')
-        group.attrs['zeta'] = self.zeta
-        group['directions'], group['points'] = self.directions, self.points
-        group['directions'].attrs['unit'] = 'a.u.'
-
-    @classmethod
-    def read(cls, file: h5py.File) -> KernelTerms:
-        """Read what :meth:`write` wrote."""
-        group = file['kernel']
-        return cls(int(group.attrs['zeta']), group['directions'][...], group['points'][...])
-
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """All numbers."""
+        """All arrays of the terms."""
         return self.directions, self.points

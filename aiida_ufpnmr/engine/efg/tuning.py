@@ -71,7 +71,8 @@ def tune(
     trials: dict[str, tuple[EfgSettings, float, float]] = {}
     elements = len(dataset.species)
 
-    def measure(trial: EfgSettings) -> float:
+    def measured(trial: EfgSettings) -> tuple[EfgSettings, float, float]:
+        """Settings with the error and the best penalty of a fit with them."""
         # a model that is linear has no sparse points
         key = settings_to_json(trial if trial.zeta > 1 else dataclasses.replace(trial, sparse_points=2))
         if key not in trials:
@@ -86,25 +87,24 @@ def tune(
                 penalties = TRIED_PENALTIES if settings.penalty is None else [settings.penalty]
                 error, penalty = cross_validated_error(EfgProblem.of(dataset, species, trial), folds, penalties)
             trials[key] = trial, error, penalty
-        return trials[key][1]
+        return trials[key]
 
-    best = CoordinateSearch(
+    best = CoordinateSearch[EfgSettings](
         grid=grid,
-        score=measure,
+        score=lambda trial: measured(trial)[1],
         threshold=lambda lowest: (1 - LEAST_GAIN) * lowest,
         shown=lambda _, lowest: f'{lowest:.3f}',
     ).run(settings, sweeps)
-    key = settings_to_json(best if best.zeta > 1 else dataclasses.replace(best, sparse_points=2))
-    chosen = dataclasses.replace(best, penalty=trials[key][2])
-    return chosen, {
-        'efg_relative_rmse_before': measure(settings),
-        'efg_relative_rmse': measure(best),
+    _, lowest, penalty = measured(best)
+    return dataclasses.replace(best, penalty=penalty), {
+        'efg_relative_rmse_before': measured(settings)[1],
+        'efg_relative_rmse': lowest,
         'folds': len(folds),
         'changed': changes(settings, best, grid),
-        'penalty': chosen.penalty,
+        'penalty': penalty,
         'trials': [
-            {**{name: getattr(trial, name) for name in grid}, 'penalty': penalty, 'efg_relative_rmse': error}
-            for trial, error, penalty in trials.values()
+            {**{name: getattr(trial, name) for name in grid}, 'penalty': chosen, 'efg_relative_rmse': error}
+            for trial, error, chosen in trials.values()
             if np.isfinite(error)
         ],
     }

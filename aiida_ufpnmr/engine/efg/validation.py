@@ -1,5 +1,4 @@
-"""Predictions of withheld groups by EFG models that did not see them: errors, variances, distances from the training
-set."""
+"""Predictions of withheld groups by EFG models that did not see them."""
 
 from __future__ import annotations
 
@@ -9,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from aiida_ufpnmr.engine.efg.domain import WITHIN, Domain
+from aiida_ufpnmr.engine.efg.domain import WITHIN, Domain, Moments
 from aiida_ufpnmr.engine.efg.metrics import expected_and_real
 from aiida_ufpnmr.engine.efg.posterior import variances
 from aiida_ufpnmr.engine.efg.problem import EfgProblem
 from aiida_ufpnmr.engine.efg.tensors import to_irreps
 from aiida_ufpnmr.engine.regression.calibration import Noise, cross_fitted, fit_noise
-from aiida_ufpnmr.engine.regression.compressed_rows import RidgeSolution
+from aiida_ufpnmr.engine.regression.compressed_rows import CompressedRows, RidgeSolution
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,15 @@ class Withheld:
 
     @classmethod
     def of(
-        cls, problem: EfgProblem, folds: Sequence[np.ndarray], parts, moments, penalties, penalty: float
+        cls,
+        problem: EfgProblem,
+        folds: Sequence[np.ndarray],
+        parts: Sequence[CompressedRows],
+        moments: list[Moments],
+        penalties: Sequence[float],
+        penalty: float,
     ) -> Withheld:
-        """One fit a fold with a penalty of its own; variances are those of the ``penalty`` that the model will have."""
+        """Fit without each fold, with the penalty of that fold; variances go by the one ``penalty`` of the model."""
         empty = [np.zeros(0)] * len(problem.dataset)
         found = cls([np.zeros((0, 3, 3))] * len(empty), list(empty), list(empty), list(empty))
         for f, (members, chosen) in enumerate(zip(folds, penalties)):

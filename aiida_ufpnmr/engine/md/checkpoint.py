@@ -10,9 +10,11 @@ from pathlib import Path
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
+from aiida_ufpnmr.engine.md.conditions import Conditions
 from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.system import STATE_ARRAYS
+from aiida_ufpnmr.engine.settings import declarations
 from aiida_ufpnmr.version import __version__
 
 KIND, FORMAT_VERSION = 'md-checkpoint', 2
@@ -41,18 +43,18 @@ def identity(simulation: Simulation, output: Output, efg: EfgOutput | None) -> d
         'pressure_relaxation_fs': 'relaxation time of the pressure',
         'bulk_modulus_GPa': 'bulk modulus',
     }
-    conditions = dataclasses.asdict(simulation.conditions)
+    settings = simulation.settings
     return {
         VERSION: __version__,
         'potential': simulation.potential.identity,
         'composition': atoms.get_chemical_formula('reduce'),
         'cell': simulation.cell.tolist(),
         'start structure, or masses': start.hexdigest(),
-        **{names.get(name, name): value for name, value in conditions.items()},
-        'seed': simulation.seed,
+        **{names.get(name, name): getattr(settings, name) for name, _, _ in declarations(Conditions)},
+        'seed': settings.seed,
         'number of steps to equilibrate': -simulation.step,
-        'precision': simulation.precision,
-        'number of threads': simulation.threads,
+        'precision': settings.precision,
+        'number of threads': settings.threads,
         'output': dataclasses.asdict(output),
         'EFG model': efg.identity if efg else None,
     }

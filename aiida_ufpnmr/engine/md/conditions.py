@@ -1,8 +1,10 @@
-"""The ensemble of a run: which one, at what temperature and pressure, and how these are kept."""
+"""Settings of molecular dynamics, each declared once: the ensemble, and how a run is begun, watched and computed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from ase import units
@@ -12,58 +14,95 @@ from aiida_ufpnmr.engine.md import thermostats
 from aiida_ufpnmr.engine.md.barostats import BAROSTATS, INTERVAL, Barostat
 from aiida_ufpnmr.engine.md.integrators import Bath
 from aiida_ufpnmr.engine.md.thermostats import THERMOSTATS
+from aiida_ufpnmr.engine.settings import SHORTEST_TIMESTEP_FS, Settings, declarations, setting, time_step_fs
 
-ENSEMBLES = ('nve', 'nvt', 'npt')
+#: No motion of atoms is followed with longer steps.
+LONGEST_TIMESTEP_FS = 20.0
+#: GPa; beyond it a number can only be a mistake.
+LARGEST_PRESSURE_GPA = 1e4
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """The ensemble of a run.
-
-    Attributes:
-        ensemble: ``nve``, ``nvt`` or ``npt``.
-        timestep_fs: fs.
-        temperature_K: of the first velocities, and of the thermostat.
-        final_temperature_K: the thermostat goes there in a straight line, from step 0 to step ``ramp_steps``.
-        ramp_steps: see there.
-        thermostat: ``rescaling``, ``langevin`` or ``nose-hoover``; ``None`` stands for the first where one is needed.
-        relaxation_fs: relaxation time of the thermostat; the inverse of the friction of ``langevin``.
-        pressure_GPa: of the barostat.
-        barostat: ``isotropic`` or ``flexible``; ``None`` stands for the first where one is needed.
-        pressure_relaxation_fs: relaxation time of the volume.
-        bulk_modulus_GPa: a guess; a wrong one makes the relaxation time of the volume wrong, and nothing else.
+class Conditions(Settings):
+    """The ensemble: which one, at what temperature and pressure, and how these are kept.
 
     Raises:
         InputError: a name that is not known, a number out of range, or a choice that the ensemble has no use for.
     """
 
-    ensemble: str = 'nvt'
-    timestep_fs: float = 2.0
-    temperature_K: float = 300.0
-    final_temperature_K: float | None = None
-    ramp_steps: int = 0
-    thermostat: str | None = None
-    relaxation_fs: float = 100.0
-    pressure_GPa: float = 0.0
-    barostat: str | None = None
-    pressure_relaxation_fs: float = 1000.0
-    bulk_modulus_GPa: float = 20.0
+    ensemble: Literal['nve', 'nvt', 'npt'] = setting(
+        'nvt', 'Constant energy, temperature, or temperature and pressure.'
+    )
+    timestep_fs: float = setting(
+        2.0,
+        f'Time step in fs, {SHORTEST_TIMESTEP_FS:g} to {LONGEST_TIMESTEP_FS:g}.',
+        parse=time_step_fs,
+        most=LONGEST_TIMESTEP_FS,
+        metavar='FS',
+        option='timestep',
+    )
+    temperature_K: float = setting(
+        300.0,
+        'Temperature in K: of the first velocities, and of the thermostat.',
+        least=0,
+        most=1e5,
+        metavar='K',
+        option='temperature',
+    )
+    final_temperature_K: float | None = setting(
+        None,
+        'Go to this temperature in a straight line until the last step.',
+        least=0,
+        most=1e5,
+        metavar='K',
+        option='final-temperature',
+    )
+    ramp_steps: int = setting(0, 'Step at which the final temperature is reached.', option='')
+    thermostat: str | None = setting(
+        None, 'What keeps the temperature; rescaling where not given.', choices=tuple(THERMOSTATS)
+    )
+    relaxation_fs: float = setting(
+        100.0,
+        'Relaxation time of the thermostat in fs; the inverse of the friction of langevin.',
+        above=0,
+        metavar='FS',
+        option='relaxation',
+    )
+    pressure_GPa: float = setting(
+        0.0,
+        'Pressure in GPa, in the ensemble npt.',
+        least=-LARGEST_PRESSURE_GPA,
+        most=LARGEST_PRESSURE_GPA,
+        metavar='GPa',
+        option='pressure',
+    )
+    barostat: str | None = setting(
+        None, 'Whether the shape of the cell changes with its volume; isotropic where not given.', choices=BAROSTATS
+    )
+    pressure_relaxation_fs: float = setting(
+        1000.0, 'Relaxation time of the volume in fs.', above=0, metavar='FS', option='pressure-relaxation'
+    )
+    bulk_modulus_GPa: float = setting(
+        20.0,
+        'A guess, in GPa; only the relaxation time of the volume depends on it.',
+        above=0,
+        metavar='GPa',
+        option='bulk-modulus',
+    )
 
     def __post_init__(self):
-        _check_choice('ensemble', self.ensemble, ENSEMBLES)
-        if not 1e-3 <= self.timestep_fs <= 20:
-            raise InputError(f'timestep must lie between 0.001 and 20 fs, not {self.timestep_fs:g}')
+        for name, kind, _ in declarations(type(self)):
+            if kind in (int, float) and getattr(self, name) is not None:
+                object.__setattr__(self, name, kind(getattr(self, name)))
+        super().__post_init__()
         thermal, pressed = self.ensemble != 'nve', self.ensemble == 'npt'
-        for value in (self.temperature_K, self.final_temperature_K):
-            if value is not None and not (0 <= value < 1e5 and (value > 0 or not thermal)):
-                raise InputError(f'temperature must be positive, not {value:g} K')
+        if thermal and 0.0 in (self.temperature_K, self.final_temperature_K):
+            raise InputError(f'temperature must be positive in the ensemble {self.ensemble}, not 0 K')
         for name, needed, known in (('thermostat', thermal, THERMOSTATS), ('barostat', pressed, BAROSTATS)):
-            value = getattr(self, name)
-            if not needed and value is not None:
+            if needed and getattr(self, name) is None:
+                object.__setattr__(self, name, next(iter(known)))
+            elif not needed and getattr(self, name) is not None:
                 raise InputError(f'the ensemble {self.ensemble} has no {name}; leave it out or choose another ensemble')
-            if needed:
-                object.__setattr__(self, name, value or next(iter(known)))
-                _check_choice(name, getattr(self, name), tuple(known))
         if self.final_temperature_K is not None:
             if not thermal:
                 raise InputError('the ensemble nve has no thermostat that could change the temperature')
@@ -71,11 +110,6 @@ class Conditions:
                 raise InputError('a final temperature needs the number of steps to get there')
         if not pressed and self.pressure_GPa != 0:
             raise InputError(f'the ensemble {self.ensemble} has no barostat to set a pressure; choose npt')
-        if not abs(self.pressure_GPa) <= 1e4:
-            raise InputError(f'pressure must lie between -10000 and 10000 GPa, not {self.pressure_GPa:g}')
-        for name in ('relaxation_fs', 'pressure_relaxation_fs', 'bulk_modulus_GPa'):
-            if not 0 < getattr(self, name) < np.inf:
-                raise InputError(f'{name} must be positive, not {getattr(self, name):g}')
 
     @property
     def highest_temperature_K(self) -> float:
@@ -87,7 +121,7 @@ class Conditions:
         last = self.temperature_K if self.final_temperature_K is None else self.final_temperature_K
         return Bath(
             timestep=self.timestep_fs,
-            thermostat=THERMOSTATS.get(self.thermostat, thermostats.NONE),
+            thermostat=THERMOSTATS[self.thermostat] if self.thermostat else thermostats.NONE,
             relaxation=self.relaxation_fs,
             degrees=degrees,
             first=units.kB * self.temperature_K,
@@ -105,6 +139,42 @@ class Conditions:
         return Barostat(self.barostat, self.pressure_GPa * units.GPa, mobility, cell.copy())
 
 
-def _check_choice(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise InputError(f'{what} {value!r} is not known; choose one of {", ".join(known)}')
+def read_masses(value: str | Mapping[str, float]) -> dict[str, float]:
+    """Masses in amu by chemical symbol, from a mapping or from text such as ``Li=6.015,P=31``."""
+    if not isinstance(value, str):
+        return dict(value)
+    masses = {}
+    for part in value.split(','):
+        symbol, _, mass = part.partition('=')
+        try:
+            masses[symbol.strip()] = float(mass)
+        except ValueError:
+            raise ValueError(f'{part!r} is not like Li=6.015') from None
+    return masses
+
+
+@dataclass(frozen=True)
+class MdSettings(Conditions):
+    """Settings of :class:`~aiida_ufpnmr.engine.md.Simulation`; those that have an option are those of ``ufpnmr md``."""
+
+    seed: int = setting(0, 'Seed of all that is random: velocities, thermostat and barostat.', least=0)
+    masses: dict[str, float] | None = setting(
+        None,
+        'Masses in amu other than the usual ones, by chemical symbol: Li=6.015,P=31.',
+        parse=read_masses,
+        metavar='Li=6.015',
+        option='mass',
+    )
+    skin: float = setting(0.7, 'Å that the interaction lists reach beyond the cut-offs.', least=0, option='')
+    guard_fraction: float = setting(
+        0.9,
+        'Stop where two atoms come closer than this share of the shortest distance of their species in the training '
+        'data, or than the first knot of the potential.',
+        least=0,
+        most=1,
+        metavar='FRACTION',
+    )
+    precision: Literal['float64', 'float32'] = setting('float64', 'Precision of the three-body sums.')
+    threads: int = setting(
+        1, 'Threads that share the forces; the same number gives the same bits.', least=1, metavar='N'
+    )

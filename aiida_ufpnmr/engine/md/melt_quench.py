@@ -8,7 +8,9 @@ import numpy as np
 from ase import Atoms, units
 
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.md.conditions import LARGEST_PRESSURE_GPA
 from aiida_ufpnmr.engine.md.placement import random_structure
+from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 #: Atoms are placed no closer than this times the shortest distance in the training data.
@@ -35,35 +37,40 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class MeltQuench:
+class MeltQuench(Settings):
     """Settings of a melt–quench protocol.
 
-    Attributes:
-        melt_temperature_K, temperature_K: where it begins and ends.
-        melt_ps: from random places to a liquid, at constant volume, strongly coupled to a thermostat.
-        hold_ps: until the liquid has forgotten these places, at constant volume.
-        quench_rate_K_per_ps: at constant pressure, down to ``temperature_K``.
-        anneal_ps: at constant temperature and pressure.
-        produce_ps: at constant temperature and the volume reached; no such stage where 0.
-        pressure_GPa: of quench and anneal.
-
     Raises:
-        InputError: a number that is not positive where it has to be, or nothing to quench.
+        InputError: a number out of range, or nothing to quench.
     """
 
-    melt_temperature_K: float = 1200.0
-    temperature_K: float = 300.0
-    melt_ps: float = 5.0
-    hold_ps: float = 20.0
-    quench_rate_K_per_ps: float = 10.0
-    anneal_ps: float = 20.0
-    produce_ps: float = 0.0
-    pressure_GPa: float = 0.0
+    melt_temperature_K: float = setting(
+        1200.0, 'Where the quench begins, in K.', above=0, metavar='K', option='melt-temperature'
+    )
+    temperature_K: float = setting(300.0, 'Where it ends, in K.', above=0, metavar='K', option='temperature')
+    melt_ps: float = setting(5.0, 'From random places to a liquid, at constant volume.', above=0, metavar='PS')
+    hold_ps: float = setting(20.0, 'Until the liquid has forgotten these, at constant volume.', above=0, metavar='PS')
+    quench_rate_K_per_ps: float = setting(
+        10.0, 'At constant pressure; 1 K/ps is 10¹² K/s.', above=0, metavar='K/PS', option='quench-rate'
+    )
+    anneal_ps: float = setting(20.0, 'At the final temperature and constant pressure.', above=0, metavar='PS')
+    produce_ps: float = setting(
+        0.0,
+        'At the final temperature and volume; EFG tensors are predicted in this stage alone.',
+        least=0,
+        metavar='PS',
+    )
+    pressure_GPa: float = setting(
+        0.0,
+        'Of quench and anneal, in GPa.',
+        least=-LARGEST_PRESSURE_GPA,
+        most=LARGEST_PRESSURE_GPA,
+        metavar='GPa',
+        option='pressure',
+    )
 
     def __post_init__(self):
-        for name in ('temperature_K', 'melt_ps', 'hold_ps', 'quench_rate_K_per_ps', 'anneal_ps'):
-            if not 0 < getattr(self, name) < np.inf:
-                raise InputError(f'{name} must be positive, not {getattr(self, name):g}')
+        super().__post_init__()
         if not self.melt_temperature_K > self.temperature_K:
             raise InputError(f'a melt of {self.melt_temperature_K:g} K cannot be quenched to {self.temperature_K:g} K')
 

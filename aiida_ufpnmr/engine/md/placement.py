@@ -70,7 +70,7 @@ def _symbols(composition: str, n_atoms: int) -> list[str]:
         raise InputError(
             f'{n_atoms} atoms are no multiple of the {size} atoms of {reduced}; take {lower} or {lower + size}'
         )
-    in_order = sorted(counts, key=atomic_numbers.get)
+    in_order = sorted(counts, key=atomic_numbers.__getitem__)
     return [symbol for symbol in in_order for _ in range(counts[symbol] * n_atoms // size)]
 
 

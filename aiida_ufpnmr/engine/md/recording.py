@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import MISSING, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.posterior import EfgPrediction
-from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md.simulation import Simulation
+from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.engine.trajectories.h5md import (
     EDGES,
     ENERGY,
@@ -28,18 +28,29 @@ from aiida_ufpnmr.engine.trajectories.h5md import (
 )
 from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter
 
+#: Reads a row of a series off a simulation.
+Take = Callable[[Simulation], np.ndarray | float | None]
 #: Where a number of the log comes from.
-_LOG: dict[str, Callable[[Simulation], float]] = {
+_LOG: dict[str, Take] = {
     'temperature_K': lambda simulation: simulation.temperature,
     'potential_energy_eV': lambda simulation: simulation.potential_energy,
     'kinetic_energy_eV': lambda simulation: simulation.kinetic_energy,
     'conserved_energy_eV': lambda simulation: simulation.conserved_energy,
     'pressure_GPa': lambda simulation: simulation.pressure_GPa,
 }
-_LOG_NPT: dict[str, Callable[[Simulation], float]] = {'volume_angstrom3': lambda simulation: simulation.volume}
+_LOG_NPT = {**_LOG, 'volume_angstrom3': lambda simulation: simulation.volume}
 GRADE = f'{LOG}/extrapolation_grade'
 #: Expected errors cost ten times what tensors cost, so they are known at one in so many frames.
 JUDGED = 100
+#: Time between frames where no cadence is given, fs.
+FRAME_SPACING_FS = 100.0
+
+
+class Series(NamedTuple):
+    """One quantity along the trajectory: steps between its rows, and where they come from."""
+
+    every: int
+    take: Take
 
 
 @dataclass(frozen=True)
@@ -79,100 +90,101 @@ class EfgOutput:
 
 
 @dataclass(frozen=True)
-class Output:
-    """Cadences, in steps, of what is written; ``None`` means not at all where nothing else is said.
-
-    Attributes:
-        every: positions and cell.
-        log_every: temperature, energies, pressure; as often as positions where ``None``.
-        efg_every: EFG tensors, where a model is given; as often as positions where ``None``.
-        efg_uncertainty_every: their expected errors and grades; at each :data:`JUDGED` th frame with tensors where
-            ``None`` and the model knows them, 0 for not at all.
-        velocities: write velocities beside the positions, too.
-        velocities_every, forces_every, energies_every: of each atom, each with a cadence of its own.
-        storage: precision and compression.
+class Output(Settings):
+    """What is written, and how many steps lie between: a cadence that is ``None`` stands for not at all where nothing
+    else is said.
 
     Raises:
         InputError: a cadence below one step.
     """
 
-    every: int
-    log_every: int | None = None
-    efg_every: int | None = None
-    efg_uncertainty_every: int | None = None
-    velocities: bool = False
-    velocities_every: int | None = None
-    forces_every: int | None = None
-    energies_every: int | None = None
+    every: int = setting(
+        MISSING, f'Steps between frames; by default {FRAME_SPACING_FS:g} fs worth of them.', least=1, metavar='N'
+    )
+    log_every: int | None = setting(
+        None,
+        'Steps between rows of the log (temperature, energies, pressure); by default as frames.',
+        least=1,
+        metavar='N',
+    )
+    efg_every: int | None = setting(
+        None, 'Steps between EFG tensors, with a model of them; by default as frames.', least=1, metavar='N'
+    )
+    efg_uncertainty_every: int | None = setting(
+        None,
+        'Steps between expected errors and extrapolation grades of the tensors; by default at each '
+        f'{JUDGED}th frame with tensors where the model has a posterior, 0 for none.',
+        least=0,
+        metavar='N',
+    )
+    velocities: bool = setting(False, 'Write velocities beside the positions, too.')
+    velocities_every: int | None = setting(
+        None, 'Write velocities, too, with this cadence of their own.', least=1, metavar='N'
+    )
+    forces_every: int | None = setting(None, 'Write forces, too, with this cadence.', least=1, metavar='N')
+    energies_every: int | None = setting(
+        None, 'Write the energy of each atom, too, with this cadence.', least=1, metavar='N'
+    )
     storage: Storage = Storage()
 
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            least = 0 if name == 'efg_uncertainty_every' else 1
-            if 'every' in name and value is not None and value < least:
-                raise InputError(f'{name} must be at least one step, not {value}')
-
-    def cadences(self, ensemble: str, efg: EfgOutput | None) -> dict[str, int]:
-        """Steps between two rows of each series."""
-        log = {**_LOG, **(_LOG_NPT if ensemble == 'npt' else {})}
-        wanted = {
-            POSITION: self.every,
-            EDGES: self.every,
-            VELOCITY: self.every if self.velocities else None,
-            FAST_VELOCITY: self.velocities_every,
-            FORCE: self.forces_every,
-            ENERGY: self.energies_every,
-            **{f'{LOG}/{name}': self.log_every or self.every for name in log},
+    def series(self, ensemble: str, efg: EfgOutput | None) -> dict[str, Series]:
+        """The series to write, by their names in the file."""
+        frames, log = self.every, self.log_every or self.every
+        wanted: dict[str, tuple[int | None, Take]] = {
+            POSITION: (frames, lambda s: s.positions),
+            EDGES: (frames, lambda s: s.cell),
+            VELOCITY: (frames if self.velocities else None, lambda s: s.velocities),
+            FAST_VELOCITY: (self.velocities_every, lambda s: s.velocities),
+            FORCE: (self.forces_every, lambda s: s.forces),
+            ENERGY: (self.energies_every, lambda s: s.energies),
+            **{f'{LOG}/{name}': (log, take) for name, take in (_LOG_NPT if ensemble == 'npt' else _LOG).items()},
         }
         if efg:
-            tensors = self.efg_every or self.every
-            wanted[f'{efg_group(efg.species)}/efg'] = tensors
+            tensors = self.efg_every or frames
+            wanted[f'{efg_group(efg.species)}/efg'] = tensors, efg.predict
             if efg.judge is not None:
-                judged = JUDGED * tensors if self.efg_uncertainty_every is None else self.efg_uncertainty_every
-                wanted |= dict.fromkeys((error_series(efg.species), grade_series(efg.species)), judged)
-        return {name: every for name, every in wanted.items() if every}
+                judged = _once_a_step(efg.judge)
+                every = JUDGED * tensors if self.efg_uncertainty_every is None else self.efg_uncertainty_every
+                wanted[error_series(efg.species)] = every, lambda s: judged(s).error
+                wanted[grade_series(efg.species)] = every, lambda s: judged(s).grade
+        return {name: Series(every, take) for name, (every, take) in wanted.items() if every}
+
+
+def frame_cadence(timestep_fs: float) -> int:
+    """Steps between frames where no cadence is given: :data:`FRAME_SPACING_FS` worth of them."""
+    return max(1, round(FRAME_SPACING_FS / timestep_fs))
 
 
 class Recorder:
     """Takes rows from a simulation when they are due.
 
     Args:
-        cadences: see :meth:`Output.cadences`.
-        efg: EFG tensors to predict.
+        series: see :meth:`Output.series`.
     """
 
-    def __init__(
-        self, simulation: Simulation, writer: TrajectoryWriter, cadences: dict[str, int], efg: EfgOutput | None
-    ):
-        self.simulation, self.writer, self.cadences = simulation, writer, cadences
-        self._take: dict[str, Callable[[Simulation], np.ndarray | float]] = {
-            POSITION: lambda s: s.positions,
-            EDGES: lambda s: s.cell,
-            VELOCITY: lambda s: s.velocities,
-            FAST_VELOCITY: lambda s: s.velocities,
-            FORCE: lambda s: s.forces,
-            ENERGY: lambda s: s.energies,
-            **{f'{LOG}/{name}': take for name, take in {**_LOG, **_LOG_NPT}.items()},
-        }
-        if efg:
-            self._take[f'{efg_group(efg.species)}/efg'] = efg.predict
-            self._take[error_series(efg.species)] = lambda s: self._judged(efg).error
-            self._take[grade_series(efg.species)] = lambda s: self._judged(efg).grade
-        self._judgement: tuple[int | None, EfgPrediction | None] = None, None
-
-    def _judged(self, efg: EfgOutput) -> EfgPrediction:
-        """Errors and grades at the present step, made once for both series."""
-        if self._judgement[0] != self.simulation.step:
-            self._judgement = self.simulation.step, efg.judge(self.simulation)
-        return self._judgement[1]
+    def __init__(self, simulation: Simulation, writer: TrajectoryWriter, series: dict[str, Series]):
+        self.simulation, self.writer, self.series = simulation, writer, series
 
     def record(self, everything: bool = False) -> None:
         """Take the rows that are due at the present step, or a row of each series."""
         s = self.simulation
-        for name, every in self.cadences.items():
+        for name, (every, take) in self.series.items():
             if everything or s.step % every == 0:
-                self.writer.append(name, s.step, s.time_fs, self._take[name](s))
+                self.writer.append(name, s.step, s.time_fs, take(s))
 
     def next_step(self) -> int:
         """The next step at which a row is due."""
-        return min((self.simulation.step // every + 1) * every for every in self.cadences.values())
+        return min((self.simulation.step // every + 1) * every for every, _ in self.series.values())
+
+
+def _once_a_step(judge: Callable[[Simulation], EfgPrediction]) -> Callable[[Simulation], EfgPrediction]:
+    """Errors and grades at the present step, made once for both series."""
+    last: dict[int, EfgPrediction] = {}
+
+    def judged(simulation: Simulation) -> EfgPrediction:
+        if simulation.step not in last:
+            last.clear()
+            last[simulation.step] = judge(simulation)
+        return last[simulation.step]
+
+    return judged

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from aiida_ufpnmr.engine.md.signals import deaf_to_ctrl_c, on_request_to_end
 from aiida_ufpnmr.engine.progress import progress
 
 #: Results that replicas are averaged over.
@@ -44,7 +43,7 @@ def in_processes(task: Callable[..., dict], arguments: Sequence[tuple], at_once:
     context = multiprocessing.get_context('spawn')
     results: list[Any] = [None] * len(arguments)
     waiting = list(range(len(arguments)))
-    running: dict[Connection, tuple[int, multiprocessing.Process]] = {}
+    running: dict[Connection, tuple[int, BaseProcess]] = {}
     failure: Exception | None = None
 
     def end_all():
@@ -52,17 +51,18 @@ def in_processes(task: Callable[..., dict], arguments: Sequence[tuple], at_once:
         for _, process in running.values():
             process.terminate()
 
-    with _handed_on(end_all) as quietly, progress(len(arguments), 'md', 'replica') as bar:
+    with on_request_to_end(end_all), progress(len(arguments), 'md', 'replica') as bar:
         while waiting or running:
             while waiting and len(running) < at_once:
                 number = waiting.pop(0)
                 mine, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_report_to, args=(theirs, task, arguments[number]))
-                with quietly():
+                process: BaseProcess = context.Process(target=_report_to, args=(theirs, task, arguments[number]))
+                with deaf_to_ctrl_c():
                     process.start()
                 theirs.close()
                 running[mine] = number, process
-            for connection in wait(list(running)):
+            ready: list[Any] = wait(list(running))
+            for connection in ready:
                 number, process = running.pop(connection)
                 try:
                     results[number] = connection.recv()
@@ -81,35 +81,9 @@ def in_processes(task: Callable[..., dict], arguments: Sequence[tuple], at_once:
 def _report_to(connection: Connection, task: Callable[..., dict], arguments: tuple) -> None:
     os.environ['TQDM_DISABLE'] = '1'  # one bar is enough
     try:
-        result = task(*arguments)
+        connection.send(task(*arguments))
     except Exception as error:
-        result = error
-    connection.send(result)
-
-
-@contextmanager
-def _handed_on(end_all: Callable[[], None]) -> Iterator[Callable]:
-    """Call ``end_all`` at Ctrl-C and SIGTERM; gives a context in which children are begun that do not see Ctrl-C."""
-
-    @contextmanager
-    def quietly():
-        mine = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
-        try:
-            yield
-        finally:
-            if in_main:
-                signal.signal(signal.SIGINT, mine)
-
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {}
-    if in_main:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, lambda *_: end_all())
-    try:
-        yield quietly
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        connection.send(error)
 
 
 def summary(results: Sequence[dict]) -> dict:
@@ -117,13 +91,13 @@ def summary(results: Sequence[dict]) -> dict:
 
     ``stop_reason`` is that of the first replica that did not finish.
     """
-    together = {'replicas': list(results), 'standard_errors': {}, 'stop_reason': 'finished', 'stop_message': ''}
+    errors: dict[str, float | None] = {}
+    together = {'replicas': list(results), 'standard_errors': errors, 'stop_reason': 'finished', 'stop_message': ''}
     for name in _AVERAGED:
-        values = [found.get(name) for found in results]
+        values: list[Any] = [found.get(name) for found in results]
         if all(value is not None for value in values):
             together[name] = np.mean(values)
-            error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
-            together['standard_errors'][name] = error
+            errors[name] = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
     for found in results:
         if found['stop_reason'] != 'finished':
             together |= {name: found[name] for name in ('stop_reason', 'stop_message')}

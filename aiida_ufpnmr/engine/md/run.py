@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,27 +20,38 @@ from aiida_ufpnmr.engine.md.checkpoint import (
 )
 from aiida_ufpnmr.engine.md.guards import Stop
 from aiida_ufpnmr.engine.md.recording import GRADE, EfgOutput, Output, Recorder
+from aiida_ufpnmr.engine.md.signals import on_request_to_end
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.statistics import log_statistics
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.engine.trajectories.h5md import POSITION
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter, follows_step, in_pieces
 
 #: Wall time between checkpoints where no number of steps is given, s.
 CHECKPOINT_SECONDS = 600.0
-
-
-#: Time between frames where none is asked for, fs.
-FRAME_SPACING_FS = 100.0
+#: Settings that stand in the results.
+REPORTED = (
+    'ensemble', 'thermostat', 'barostat', 'timestep_fs', 'temperature_K', 'final_temperature_K', 'seed', 'precision',
+    'threads',
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class GradeWatch:
-    """Look every ``every`` steps, at a cost of about one part in a hundred, whether a grade is above ``limit``."""
+class GradeWatch(Settings):
+    """A look at the extrapolation grades now and then, at a cost of about one part in a hundred."""
 
-    every: int = 1000
-    limit: float = 3.0
+    every: int = setting(
+        1000,
+        'Steps between two looks at the extrapolation grade, which a potential with a posterior knows; 0 for none.',
+        least=0,
+        metavar='N',
+        option='grade-every',
+    )
+    limit: float = setting(
+        3.0, 'Stop where an atom has an extrapolation grade above this.', above=0, metavar='G', option='grade-limit'
+    )
 
     def look(self, simulation: Simulation) -> tuple[float, Stop | None]:
         """The largest grade, and a :class:`Stop` where it is too large."""
@@ -58,21 +65,6 @@ class GradeWatch:
             f'at step {simulation.step}: the surroundings of atom {name} have an extrapolation grade of '
             f'{grades[atom]:.1f}, above {self.limit:g}',
         )
-
-
-@contextmanager
-def _interruption() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and a request to terminate into a flag that is looked at between steps."""
-    caught = []
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, lambda *_: caught.append(True))
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def run_md(
@@ -126,7 +118,7 @@ def run_md(
             f'{path}: holds a run that stands at step {checkpoint_step(checkpoint)}; go on with --restart, write over '
             'it with --overwrite, or choose another name'
         )
-    cadences = output.cadences(simulation.ensemble, efg)
+    series = output.series(simulation.ensemble, efg)
     continued = restart and there
     if continued:
         simulation.restore(read_checkpoint(checkpoint, run))
@@ -144,44 +136,36 @@ def run_md(
             efg={efg.species: efg.index} if efg else None,
             continue_after=first_step if continued else None,
             follows=None if origin is None else first_step,
-            every=None if reached else cadences,
+            every=None if reached else {name: every for name, (every, _) in series.items()},
             storage=output.storage,
         ) as writer:
             if not continued:
                 checkpoint.unlink(missing_ok=True)
             loop = _Loop(
-                simulation,
-                Recorder(simulation, writer, cadences, efg),
-                grade_watch,
-                checkpoint,
-                run,
-                checkpoint_every,
-                None if max_wall_time_s is None else begin + max_wall_time_s,
+                simulation=simulation,
+                recorder=Recorder(simulation, writer, series),
+                grade_watch=grade_watch,
+                checkpoint=checkpoint,
+                identity=run,
+                checkpoint_every=checkpoint_every,
+                deadline=None if max_wall_time_s is None else begin + max_wall_time_s,
             )
             stop = loop.run(steps, new=not continued and origin is None)
     wall, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
-    conditions, n_atoms = simulation.conditions, len(simulation.atoms)
+    settings, n_atoms = simulation.settings, len(simulation.atoms)
     taken = simulation.step - first_step
     return {
         'atoms': n_atoms,
         'steps': simulation.step,
         'simulated_ps': simulation.time_fs / 1000,
-        'ensemble': conditions.ensemble,
-        'thermostat': conditions.thermostat,
-        'barostat': conditions.barostat,
-        'timestep_fs': conditions.timestep_fs,
-        'temperature_K': conditions.temperature_K,
-        'final_temperature_K': conditions.final_temperature_K,
-        'pressure_GPa': conditions.pressure_GPa if conditions.barostat else None,
-        'seed': simulation.seed,
+        **{name: getattr(settings, name) for name in REPORTED},
+        'pressure_GPa': settings.pressure_GPa if settings.barostat else None,
         **log_statistics(path, n_atoms),
         'density_g_per_cm3': simulation.density_g_per_cm3,
         'grade_limit': grade_watch.limit if grade_watch else None,
         'stop_reason': stop.reason if stop else 'finished',
         'stop_message': stop.message if stop else '',
         'potential_sha256': simulation.potential.identity,
-        'precision': simulation.precision,
-        'threads': simulation.threads,
         'versions': versions(),
         'timing': {
             'wall_s': wall,
@@ -226,7 +210,11 @@ class _Loop:
         """Go to step ``steps``; ``new`` says that the present step is not written yet."""
         simulation, writer = self.simulation, self.recorder.writer
         last_checkpoint = time.monotonic()
-        with _interruption() as interrupted, progress(steps, 'md', 'step', initial=simulation.step) as bar:
+        asked: list[bool] = []
+        with (
+            on_request_to_end(lambda: asked.append(True)),
+            progress(steps, 'md', 'step', initial=simulation.step) as bar,
+        ):
             try:
                 stop = self._look(steps, None) if new else None
                 while simulation.step < steps and stop is None:
@@ -238,7 +226,7 @@ class _Loop:
                         self._save()
                         last_checkpoint = time.monotonic()
                     if stop is None and simulation.step < steps:
-                        stop = self._end_of_time(interrupted())
+                        stop = self._end_of_time(bool(asked))
                 writer.write()
                 if stop is None or not stop.is_guard:
                     self._save()

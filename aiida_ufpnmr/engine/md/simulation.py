@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -14,7 +15,7 @@ from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md import guards
 from aiida_ufpnmr.engine.md.barostats import INTERVAL
-from aiida_ufpnmr.engine.md.conditions import Conditions
+from aiida_ufpnmr.engine.md.conditions import MdSettings
 from aiida_ufpnmr.engine.md.guards import Limits, Stop
 from aiida_ufpnmr.engine.md.integrators import advance, thermal_energy
 from aiida_ufpnmr.engine.md.skin import Allowance, allowance, follow_cell, make_lists
@@ -29,8 +30,6 @@ from aiida_ufpnmr.engine.ufp.uncertainty import extrapolation_grade
 
 #: Steps between two looks at the world (interruption, output): short enough that nobody waits.
 _CHUNK_ATOM_STEPS = 100_000
-#: Of the three-body sums.
-PRECISIONS = ('float64', 'float32')
 #: Far above what structures show that a potential was trained on, eV/Å.
 LARGEST_FORCE = 200.0
 #: No atom moves so far in one step that is short enough for the fastest vibrations, Å.
@@ -43,27 +42,11 @@ class Simulation:
     Args:
         atoms: structure to start from.
         potential: the potential.
-        timestep_fs: fs.
-        temperature_K: of the first velocities, and of the thermostat.
-        ensemble: ``nve`` (velocity Verlet), ``nvt`` (with a thermostat) or ``npt`` (with a barostat, too).
-        seed: of the velocities, of the thermostat and of the barostat.
-        relaxation_fs: relaxation time of the thermostat.
-        skin: Å that the interaction lists reach beyond the cut-offs.
-        guard_fraction: a run stops when two atoms come closer than this fraction of the shortest distance of their
-            species in the training data, or than the first knot, since the potential knows nothing there.
-        thermostat: ``rescaling``, ``langevin`` or ``nose-hoover``.
-        final_temperature_K: the thermostat goes there in a straight line, from step 0 to step ``ramp_steps``.
-        ramp_steps: see there.
-        pressure_GPa: of the barostat.
-        barostat: ``isotropic`` or ``flexible``.
-        pressure_relaxation_fs: relaxation time of the volume.
-        bulk_modulus_GPa: a guess, on which only the real relaxation time of the volume depends.
-        masses: amu, by chemical symbol; those that are not given are the usual ones.
         velocities: (n, 3) first velocities in Å/fs, taken as they are; drawn from ``seed`` where not given.
         first_step: number of the present step; below zero for steps that only equilibrate.
-        precision: of the three-body sums, ``float64`` or ``float32``.
-        threads: that share the work; results are the same, bit for bit, for the same number of them.
         source: what to call the structure in messages.
+        settings: ``timestep_fs``, ``temperature_K``, ``ensemble``, … by name, as in
+            :class:`~aiida_ufpnmr.engine.md.conditions.MdSettings`.
 
     Raises:
         InputError: an unknown element or choice, a number out of range, a geometry that cannot be used.
@@ -74,57 +57,21 @@ class Simulation:
         atoms: Atoms,
         potential: UltraFastPotential,
         *,
-        timestep_fs: float = 2.0,
-        temperature_K: float = 300.0,
-        ensemble: str = 'nvt',
-        seed: int = 0,
-        relaxation_fs: float = 100.0,
-        skin: float = 0.7,
-        guard_fraction: float = 0.9,
-        thermostat: str | None = None,
-        final_temperature_K: float | None = None,
-        ramp_steps: int = 0,
-        pressure_GPa: float = 0.0,
-        barostat: str | None = None,
-        pressure_relaxation_fs: float = 1000.0,
-        bulk_modulus_GPa: float = 20.0,
-        masses: Mapping[str, float] | None = None,
         velocities: np.ndarray | None = None,
         first_step: int = 0,
-        precision: str = 'float64',
-        threads: int = 1,
         source: str = 'structure',
+        **settings: Any,
     ):
-        self.conditions = Conditions(
-            ensemble=ensemble,
-            timestep_fs=float(timestep_fs),
-            temperature_K=float(temperature_K),
-            final_temperature_K=final_temperature_K,
-            ramp_steps=ramp_steps,
-            thermostat=thermostat,
-            relaxation_fs=float(relaxation_fs),
-            pressure_GPa=float(pressure_GPa),
-            barostat=barostat,
-            pressure_relaxation_fs=float(pressure_relaxation_fs),
-            bulk_modulus_GPa=float(bulk_modulus_GPa),
-        )
+        self.settings = MdSettings(**settings)
         types = potential.types(atoms)
         check_geometry(atoms, source)
-        if ensemble == 'npt' and not atoms.pbc.all():
+        if self.ensemble == 'npt' and not atoms.pbc.all():
             raise InputError(f'{source}: constant pressure needs a cell that is periodic along all directions')
         self.potential = potential
-        self.seed = int(seed)
-        self.guard_fraction = float(guard_fraction)
-        self.skin = float(skin)
-        self.precision, self.threads = precision, int(threads)
-        if precision not in PRECISIONS:
-            raise InputError(f'precision {precision!r} is not known; choose one of {", ".join(PRECISIONS)}')
-        if self.threads < 1:
-            raise InputError(f'threads must be at least 1, not {threads}')
         self.step = int(first_step)
         self._start = atoms.copy()
-        if masses:
-            self._start.set_masses(_masses(atoms, masses))
+        if self.settings.masses:
+            self._start.set_masses(_masses(atoms, self.settings.masses))
         # sorted by species, so that every row of the interaction lists is sorted by species
         self._order = np.argsort(types, kind='stable')
         self._back = np.argsort(self._order, kind='stable')
@@ -146,17 +93,17 @@ class Simulation:
             types=types[self._order],
             pbc=atoms.pbc.copy(),
         )
-        self._tables = build_tables(potential, precision, self.threads)
+        self._tables = build_tables(potential, self.settings.precision, self.settings.threads)
         self._degrees = 3 * n - 3 if n > 1 else 3
-        self._bath = self.conditions.bath(self._degrees)
-        self._barostat = self.conditions.cell_driver(cell)
-        self._rng = np.random.Generator(np.random.PCG64(self.seed))
+        self._bath = self.settings.bath(self._degrees)
+        self._barostat = self.settings.cell_driver(cell)
+        self._rng = np.random.Generator(np.random.PCG64(self.settings.seed))
         self._system.velocities[:] = self._draw_velocities() if velocities is None else velocities[self._order]
-        closest = np.maximum(self.guard_fraction * potential.closest_distance, potential.pair_start)
+        closest = np.maximum(self.settings.guard_fraction * potential.closest_distance, potential.pair_start)
         # far outside what a canonical ensemble shows, however small the cell
-        hottest = 1.5 * units.kB * (3 * self.conditions.highest_temperature_K + 1000.0) * n
+        hottest = 1.5 * units.kB * (3 * self.settings.highest_temperature_K + 1000.0) * n
         self._limits = Limits(closest, LARGEST_FORCE, LARGEST_MOVE / self.timestep_fs, hottest)
-        self._lists = make_lists(self._system, self._tables, self.skin)
+        self._lists = make_lists(self._system, self._tables, self.settings.skin)
         pair = self._compute_forces()
         if pair[0] >= 0:
             raise InputError(f'{source}: {self._close_pair(*pair)}; relax the structure, or label such structures')
@@ -181,10 +128,10 @@ class Simulation:
         a, b = self._system.types[i], self._system.types[j]
         names = f'{self.potential.species[a]} {self._order[i]} and {self.potential.species[b]} {self._order[j]}'
         limit = self._limits.closest[a, b]
-        known = self.guard_fraction * self.potential.closest_distance[a, b]
+        known = self.settings.guard_fraction * self.potential.closest_distance[a, b]
         what = 'the first knot of the potential'
         if limit == known:
-            what = f'{self.guard_fraction:g} of the shortest distance in the training data'
+            what = f'{self.settings.guard_fraction:g} of the shortest distance in the training data'
         return f'atoms {names} came closer than {limit:.2f} Å ({what})'
 
     @property
@@ -199,13 +146,13 @@ class Simulation:
             end = last if self._barostat is None else min(last, (self.step // INTERVAL + 1) * INTERVAL)
             taken, code, i, j, self._lists = advance(
                 end - self.step, self.step, self._system, self._lists, self._allowance, self._tables, self._bath,
-                self._limits, self.skin, self._rng,
+                self._limits, self.settings.skin, self._rng,
             )  # fmt: skip
             self.step += taken
             if code != guards.FINISHED:
                 self._compute_forces()  # energies and virial, too
                 return self._stop(code, i, j)
-            if self._barostat is not None and self.step % INTERVAL == 0:
+            if self.step % INTERVAL == 0:
                 self._change_cell()
         return None
 
@@ -222,18 +169,20 @@ class Simulation:
         return Stop('displacement', f'{at}: an atom moved by more than {LARGEST_MOVE:g} Å in one step')
 
     def _change_cell(self) -> None:
+        if self._barostat is None:
+            return
+
         def follow_and_compute() -> bool:
-            self._lists = follow_cell(self._system, self._lists, self._tables, self.skin)
+            self._lists = follow_cell(self._system, self._lists, self._tables, self.settings.skin)
             return self._compute_forces()[0] < 0
 
-        if not self._barostat.change_cell(
-            self._system, thermal_energy(self._bath, self.step), follow_and_compute, self._rng
-        ):
-            self._lists = follow_cell(self._system, self._lists, self._tables, self.skin)
+        thermal = thermal_energy(self._bath, self.step)
+        if not self._barostat.change_cell(self._system, thermal, follow_and_compute, self._rng):
+            self._lists = follow_cell(self._system, self._lists, self._tables, self.settings.skin)
 
     @property
     def _allowance(self) -> Allowance:
-        return allowance(self._system, self._tables.cutoff, self.skin)
+        return allowance(self._system, self._tables.cutoff, self.settings.skin)
 
     def surroundings(self, centres: np.ndarray, cutoff: float) -> Surroundings:
         """Neighbours of some atoms within ``cutoff`` (Å), from the lists of the run where these reach as far.
@@ -259,17 +208,17 @@ class Simulation:
     @property
     def ensemble(self) -> str:
         """``nve``, ``nvt`` or ``npt``."""
-        return self.conditions.ensemble
+        return self.settings.ensemble
 
     @property
     def timestep_fs(self) -> float:
         """Length of a step."""
-        return self.conditions.timestep_fs
+        return self.settings.timestep_fs
 
     @property
     def temperature_K(self) -> float:
         """The temperature that was asked for, at the beginning of a ramp."""
-        return self.conditions.temperature_K
+        return self.settings.temperature_K
 
     @property
     def time_fs(self) -> float:
@@ -373,10 +322,10 @@ class Simulation:
         system = self._system
         self.step = int(state['step'])
         system.positions[:], system.cell[:] = state['reference'], state['reference_cell']
-        self._lists = make_lists(system, self._tables, self.skin)
+        self._lists = make_lists(system, self._tables, self.settings.skin)
         for name in STATE_ARRAYS:
             getattr(system, name)[:] = state[name]
-        self._lists = follow_cell(system, self._lists, self._tables, self.skin)
+        self._lists = follow_cell(system, self._lists, self._tables, self.settings.skin)
         self._rng.bit_generator.state = json.loads(state['generator'])
 
 

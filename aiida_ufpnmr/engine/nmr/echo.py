@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -10,8 +10,22 @@ from aiida_ufpnmr.engine.timeseries.correlation import autocorrelation_per_ion
 
 #: Prefactor of Harper 2024, eqn (3), for spin 3/2.
 PREFACTOR = 9 / 20
-RAD_PER_S_PER_KHZ = 2 * np.pi * 1e3
-MICROSECOND = 1e-6
+
+
+def rad_per_khz_us(half: bool) -> float:
+    """Phase in rad that a ω_Q of 1 kHz makes in 1 µs: with 2π·½·ω_Q (``half``), or with 2π·ω_Q."""
+    return 2 * np.pi * 1e3 * 1e-6 * (0.5 if half else 1.0)
+
+
+def echo_signals(omega: np.ndarray, prepared: float, detected: float) -> Iterator[tuple[float, np.ndarray]]:
+    """Signs and signals whose autocorrelations add up to 2 <pd + dp>, for the sines p and d of both phases.
+
+    <pd + dp>/2 = <(p + d)(p + d)>/4 − <(p − d)(p − d)>/4; the phases are ``prepared`` and ``detected`` times omega.
+    """
+    p, d = np.sin(prepared * omega), np.sin(detected * omega)
+    yield 1.0, p + d
+    if prepared != detected:
+        yield -1.0, p - d
 
 
 def spin_alignment_echo(
@@ -54,11 +68,8 @@ def spin_alignment_echo(
     if weight is None:
         weight = np.full(directions, 1 / directions)
     omega = omega.reshape(*omega.shape[:2], directions)
-    total = 0.0
-    for d in range(directions):  # one direction at a time keeps memory that of the input
-        lag, echo = _one_direction(omega[:, :, d], dt, t_p, t_d, half)
-        total = total + weight[d] * echo
-    return lag, _normalised(total) if normalise else total
+    lag, echo = _averaged_echo(np.moveaxis(omega, -1, 0), weight, dt, t_p, t_d, half)
+    return lag, _normalised(echo) if normalise else echo
 
 
 def powder_echo(
@@ -79,11 +90,8 @@ def powder_echo(
         weight: (k,) their weights.
         dt, t_p, t_d, half: as in :func:`spin_alignment_echo`.
     """
-    total = 0.0
-    for direction, share in zip(directions, weight):
-        lag, echo = _one_direction(khz_per_direction(direction), dt, t_p, t_d, half)
-        total = total + share * echo
-    return lag, _normalised(total)
+    lag, echo = _averaged_echo(map(khz_per_direction, directions), weight, dt, t_p, t_d, half)
+    return lag, _normalised(echo)
 
 
 def powder_directions(order: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -95,11 +103,8 @@ def powder_directions(order: int = 12) -> tuple[np.ndarray, np.ndarray]:
         directions (k, 3) and weights (k,) with sum 1.
     """
     cosine, share = np.polynomial.legendre.leggauss(order)
-    upper = cosine > 0
-    middle = cosine == 0
-    share = np.where(middle, 0.5 * share, share)
-    keep = upper | middle
-    cosine, share = cosine[keep], share[keep]
+    share = np.where(cosine == 0, 0.5 * share, share)[cosine >= 0]
+    cosine = cosine[cosine >= 0]
     phi = 2 * np.pi * (np.arange(2 * order) + 0.5) / (2 * order)
     sine = np.sqrt(1 - cosine**2)
     directions = np.stack(
@@ -108,15 +113,18 @@ def powder_directions(order: int = 12) -> tuple[np.ndarray, np.ndarray]:
     return directions.reshape(-1, 3), np.repeat(share / len(phi), len(phi))
 
 
-def _one_direction(omega_khz, dt, t_p, t_d, half):
-    rate = RAD_PER_S_PER_KHZ * MICROSECOND * (0.5 if half else 1.0)
-    prepared, detected = np.sin(rate * t_p * omega_khz), np.sin(rate * t_d * omega_khz)
-    # <pd + dp>/2 = <(p + d)(p + d)>/4 − <(p − d)(p − d)>/4: two autocorrelations give the symmetric cross-correlation
-    lag, both = autocorrelation_per_ion(prepared + detected, dt)
-    echo = both.mean(axis=0)
-    if t_p != t_d:
-        echo = echo - autocorrelation_per_ion(prepared - detected, dt)[1].mean(axis=0)
-    return lag, PREFACTOR * echo / 4
+def _averaged_echo(
+    omegas_khz: Iterable[np.ndarray], weight: np.ndarray, dt: float, t_p: float, t_d: float, half: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mixing times and echo, averaged over directions, one at a time to keep memory that of the input."""
+    rate, total = rad_per_khz_us(half), np.zeros(1)
+    for omega, share in zip(omegas_khz, weight, strict=True):
+        echo = np.zeros(1)
+        for sign, signal in echo_signals(omega, rate * t_p, rate * t_d):
+            lag, c = autocorrelation_per_ion(signal, dt)
+            echo = echo + sign * c.mean(axis=0)
+        total = total + share * (PREFACTOR * echo / 4)
+    return lag, total
 
 
 def _normalised(echo: np.ndarray) -> np.ndarray:

@@ -54,10 +54,9 @@ def cubes(glass_fraction: float = 0.0, resolution: int = RESOLUTION) -> Voxels:
         inside = max(1, round(layer / gap))
     # three cubes along an edge, so that neighbours differ; the fourth is an image of the first
     period = inside + layer
-    along = np.arange(3 * period)
-    number, is_glass = along // period, along % period >= inside
-    labels = number[:, None, None] * 9 + number[:, None] * 3 + number
-    glass = is_glass[:, None, None] | is_glass[:, None] | is_glass
+    x, y, z = np.indices(3 * (3 * period,))
+    labels = x // period * 9 + y // period * 3 + z // period
+    glass = np.maximum(np.maximum(x % period, y % period), z % period) >= inside
     labels = np.where(glass, GLASS, labels).astype(np.int32)
     return Voxels(labels, np.zeros((*labels.shape, 3), np.int8), 1.0 / inside)
 
@@ -68,11 +67,10 @@ def voronoi(
     """Poisson–Voronoi grains: space belongs to the nearest of random points; glass is what lies nearly between two."""
     m = int(round(resolution * grains ** (1 / 3)))
     seeds = rng.random((grains, 3))
-    shifts = np.array(np.meshgrid(*[[-1, 0, 1]] * 3, indexing='ij')).reshape(3, -1).T
+    shifts = np.indices((3, 3, 3)).reshape(3, -1).T - 1
     tree = cKDTree((seeds[None] + shifts[:, None]).reshape(-1, 3))
-    centre = (np.arange(m) + 0.5) / m
-    points = np.stack(np.meshgrid(centre, centre, centre, indexing='ij'), axis=-1).reshape(-1, 3)
-    distance, nearest = tree.query(points, k=2)
+    points = (np.indices((m, m, m)).reshape(3, -1).T + 0.5) / m
+    distance, nearest = map(np.asarray, tree.query(points, k=2))
     labels = (nearest[:, 0] % grains).astype(np.int32)
     images = shifts[nearest[:, 0] // grains].astype(np.int8)
     edge = grains ** (1 / 3) / m

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import brentq, curve_fit
-from scipy.special import erf, ive
+from scipy.special import erf
 
 #: Bands and wave numbers of the chain of barriers.
 BANDS, WAVES = 1000, 64
@@ -97,20 +97,6 @@ def same_cube(s: np.ndarray, permeability: float = np.inf, spread: float = 0.0) 
     sizes, weight = np.exp(spread * nodes), weight / weight.sum()
     parts = [w * same_cube(s / d**2, permeability * d) for d, w in zip(sizes, weight) if w > 1e-9]
     return sum(parts)
-
-
-def slow_exchange(s: np.ndarray, permeability: float) -> np.ndarray:
-    """The limit of :func:`same_cube` for h → 0: a random walk from cube to cube."""
-    return ive(0, 2 * permeability * np.asarray(s, float)) ** 3
-
-
-def never_left_cube(s: np.ndarray, terms: int = 400) -> np.ndarray:
-    """Chance that an ion has never left its cube: the limit of ever faster motion outside of it."""
-    odd = 2 * np.arange(terms)[:, None] + 1
-    s = np.asarray(s, float)
-    one = (8 / (np.pi * odd) ** 2 * np.exp(-((np.pi * odd) ** 2) * s.ravel())).sum(axis=0)
-    # the sum lacks what its terms left out add up to at s = 0
-    return np.minimum(one.reshape(s.shape) + 2 / (np.pi**2 * terms) * (s < 1e-9), 1.0) ** 3
 
 
 def time_to_e(s: np.ndarray, chance: np.ndarray) -> float:

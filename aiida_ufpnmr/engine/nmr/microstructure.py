@@ -64,7 +64,7 @@ class GrainSettings(Settings):
 
     @property
     def is_analytic(self) -> bool:
-        """Whether no Monte Carlo is needed: cubes, with free diffusion or nothing but barriers between them."""
+        """True where no Monte Carlo is needed: cubes, with free diffusion or nothing but barriers between them."""
         plain_glass = self.glass_fraction == 0 or (self.glass_diffusion_ratio == 1 and self.boundary_nm == 0)
         return self.structure == 'cubes' and plain_glass
 
@@ -108,7 +108,7 @@ def grain_exchange(grain_nm: float, settings: GrainSettings = GrainSettings()) -
         s = np.geomspace(1e-7, 300 * slow, 400)
         chance = same_cube(s, permeability, settings.size_spread)
         tau = time_to_e(s, chance) if settings.size_spread else cube_time_to_e(permeability)
-        return GrainExchange(s, chance, np.zeros_like(s), tau, *stretched_fit(s, chance), ANALYTIC)
+        return _exchange(s, chance, np.zeros_like(s), tau, ANALYTIC)
     rng = np.random.default_rng(settings.seed)
     if settings.structure == 'cubes':
         structures = [cubes(settings.glass_fraction)]
@@ -124,12 +124,16 @@ def grain_exchange(grain_nm: float, settings: GrainSettings = GrainSettings()) -
         seed=settings.seed,
     )
     tau = time_to_e(s, chance)
-    s, chance, error = _with_onset(s, chance, error)
-    return GrainExchange(s, chance, error, tau, *stretched_fit(s, chance), MONTE_CARLO)
+    return _exchange(*_with_onset(s, chance, error), tau, MONTE_CARLO)
+
+
+def _exchange(s: np.ndarray, chance: np.ndarray, error: np.ndarray, tau: float, method: str) -> GrainExchange:
+    fit_tau, fit_gamma = stretched_fit(s, chance)
+    return GrainExchange(s=s, chance=chance, error=error, tau=tau, fit_tau=fit_tau, fit_gamma=fit_gamma, method=method)
 
 
 def _with_onset(s: np.ndarray, chance: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Before the first time of a walk, what has left grows as a power of time: its root, where free, to itself."""
+    """Chances with times before the first of a walk, during which those who left grow as a power ½ to 1 of time."""
     left = 1 - chance
     power = float(np.clip(np.log(left[6] / left[0]) / np.log(s[6] / s[0]), 0.5, 1.0)) if left[0] > 0 else 1.0
     before = np.geomspace(1e-6 * s[0], s[0], 60, endpoint=False)
@@ -208,16 +212,13 @@ def polycrystals(
     for value in (*grains_nm, *diffusion_cm2_per_s):
         if not 0 < value < np.inf:
             raise InputError(f'grain sizes and diffusion coefficients must be above zero, not {value}')
-    exchanges = {}
-    for size in grains_nm:
-        key = size if settings.boundary_nm > 0 else None
-        if key not in exchanges:
-            exchanges[key] = grain_exchange(size, settings)
+    if settings.boundary_nm > 0:
+        exchanges = {size: grain_exchange(size, settings) for size in grains_nm}
+    else:  # without a boundary, grains of all sizes are alike
+        exchanges = dict.fromkeys(grains_nm, grain_exchange(1.0, settings))
     temperatures = temperatures_K if len(temperatures_K) else [np.nan] * len(diffusion_cm2_per_s)
-    units = {  # ns
-        (size, d): NS_PER_NM2_S_CM2 * size**2 / d for size in grains_nm for d in diffusion_cm2_per_s
-    }
-    slowest = max(exchanges[size if settings.boundary_nm > 0 else None].tau * unit for (size, _), unit in units.items())
+    units_ns = {(size, d): NS_PER_NM2_S_CM2 * size**2 / d for size in grains_nm for d in diffusion_cm2_per_s}
+    slowest = max(exchanges[size].tau * unit for (size, _), unit in units_ns.items())
     first = max(curve.fit.first_lag if np.isfinite(curve.fit.first_lag) else curve.lag[1], curve.lag[1]) * 1e-3
     lag = np.geomspace(first, max(100 * slowest, 1e3 * first), 600)
     inside, plateau = _within_grains(curve, lag * 1e3)
@@ -227,7 +228,7 @@ def polycrystals(
         mixing = NS_PER_NM2_S_CM2 * settings.mixing_nm**2 / (6 * d)
         mixed = (plateau - kept) * np.exp(-lag / mixing)
         for size in grains_nm:
-            exchange, unit = exchanges[size if settings.boundary_nm > 0 else None], units[size, d]
+            exchange, unit = exchanges[size], units_ns[size, d]
             crystal = inside + mixed + kept * exchange.at(lag / unit)
             glass = inside + plateau * np.exp(-lag / settings.glass_tau_ns)
             c = (1 - settings.glass_fraction) * crystal + settings.glass_fraction * glass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -11,12 +11,13 @@ import numpy as np
 from aiida_ufpnmr.engine.efg.isotopes import Isotope, get_isotope
 from aiida_ufpnmr.engine.efg.tensors import to_irreps
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.nmr.echo import MICROSECOND, PREFACTOR, RAD_PER_S_PER_KHZ, powder_directions
-from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, COUPLING, EfgRuns, IonBlock, TensorSettings
+from aiida_ufpnmr.engine.nmr.echo import PREFACTOR, echo_signals, powder_directions, rad_per_khz_us
+from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, COUPLING, POWDER, EfgRuns, IonBlock, TensorSettings
+from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import numbers, setting
 from aiida_ufpnmr.engine.timeseries.decay import DECAY, DecayFit, fit_bin_nodes, fit_decay
 from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins
-from aiida_ufpnmr.engine.timeseries.sums import CorrelationSums, Group
+from aiida_ufpnmr.engine.timeseries.sums import CorrelationSums, Group, resampled_averages, with_all_ions
 from aiida_ufpnmr.engine.trajectories.trajectory import EfgSeries
 
 FIELDS = {'x': (1.0, 0.0, 0.0), 'y': (0.0, 1.0, 0.0), 'z': (0.0, 0.0, 1.0)}
@@ -28,8 +29,6 @@ FEWEST_FRAMES = 16
 LONGEST_FIRST_LAG = 0.25
 #: Upper limit on the signals that are made of series at a time.
 SIGNAL_BYTES = 256e6
-#: <(b·V1·b)(b·V2·b)> over directions b of the field, in units of V1:V2.
-POWDER = 2 / 15
 
 
 def field_direction(value: str | Sequence[float]) -> str | tuple[float, float, float]:
@@ -124,16 +123,18 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class _Observable:
-    """A quantity to correlate: signals whose autocorrelations add up to the function.
+class WeightedTime(Record):
+    """A decay or relaxation time, and how much of the correlation goes with it."""
 
-    Attributes:
-        label: in words.
-        signals: from the series of some ions (n_ions, 6, n_frames) to shares and signals (n_frames, n_ions, k).
-    """
+    tau_ns: float = quantity('ns', 'decay or relaxation time')
+    tau_ns_ci95: tuple[float, float] = quantity('ns', 'its 95 % interval')
+    weight: float = quantity('', 'its share or area; negative where the correlation grows')
+    weight_ci95: tuple[float, float] = quantity('', 'its 95 % interval')
 
-    label: str
-    signals: Callable[[np.ndarray], Iterator[tuple[float, np.ndarray]]]
+
+#: Quantity to correlate: from the series of some ions (n_ions, 6, n_frames) to the shares with which autocorrelations
+#: add up, and signals (n_frames, n_ions, k).
+Signals = Callable[[np.ndarray], Iterator[tuple[float, np.ndarray]]]
 
 
 @dataclass
@@ -141,8 +142,8 @@ class _Moments:
     """Running sums over all frames and ions: of the five components, of |C_Q|, and of their squares."""
 
     count: int = 0
-    first: np.ndarray | float = 0.0
-    second: np.ndarray | float = 0.0
+    first: np.ndarray = field(default_factory=lambda: np.zeros(6))
+    second: np.ndarray = field(default_factory=lambda: np.zeros((6, 6)))
     largest: float = 0.0
     eta_sum: float = 0.0
     eta_count: int = 0
@@ -196,8 +197,7 @@ def correlation_functions(
 
     moments, blocks = _moments(runs, isotope, settings)
     observables = _observables(settings, moments)
-    everyone = Group('', '', tuple(np.ones(n_ions, bool) for _ in runs.lengths))
-    sums = _correlate(runs, blocks, observables, [everyone, *(g for g in groups if g.origins() > 0)])
+    sums = _correlate(runs, blocks, observables, with_all_ions(groups, runs.lengths, n_ions))
     if not moments.largest > 0:
         raise InputError(f'the EFG tensors of {runs.species} are zero throughout')
     curves = {name: _curve(label, found, group, step_ps, settings) for name, (label, found, group) in sums.items()}
@@ -223,7 +223,7 @@ def correlation_functions(
     fits = {name: decay_results(curve.fit) for name, curve in curves.items()}
     for name, (_, _, group) in sums.items():
         if group.name:
-            fits[name]['origins_share'] = group.origins() / _everyone(runs, group)
+            fits[name]['origins_share'] = group.origins() / sum(member.size for member in group.members)
     results.update(fits['omega_q_powder'])
     results['observables'] = fits
     results.update(
@@ -239,11 +239,6 @@ def correlation_functions(
         decays_asked=settings.decays,
     )
     return curves, results
-
-
-def _everyone(runs: EfgRuns, group: Group) -> float:
-    """The number of origins of a group if all counted."""
-    return float(sum(member.size for member in group.members))
 
 
 def _moments(
@@ -274,7 +269,8 @@ def _along(direction) -> np.ndarray:
     return to_irreps(np.outer(direction, direction))
 
 
-def _observables(settings: AcfSettings, moments: _Moments) -> dict[str, _Observable]:
+def _observables(settings: AcfSettings, moments: _Moments) -> dict[str, tuple[str, Signals]]:
+    """Quantities to correlate, by name: the label in words, and the signals."""
     mean = moments.mean if settings.subtract_mean else np.zeros(6)
 
     def powder(series):
@@ -283,9 +279,9 @@ def _observables(settings: AcfSettings, moments: _Moments) -> dict[str, _Observa
     def coupling(series):
         yield 1.0, (series[:, COUPLING] - mean[COUPLING]).T[..., None]
 
-    found = {
-        'omega_q_powder': _Observable('powder-averaged quadrupolar frequency', powder),
-        'c_q': _Observable('quadrupolar coupling |C_Q|', coupling),
+    found: dict[str, tuple[str, Signals]] = {
+        'omega_q_powder': ('powder-averaged quadrupolar frequency', powder),
+        'c_q': ('quadrupolar coupling |C_Q|', coupling),
     }
     direction = settings.direction
     if direction is not None:
@@ -295,37 +291,35 @@ def _observables(settings: AcfSettings, moments: _Moments) -> dict[str, _Observa
             yield 1.0, (along @ (series[:, COMPONENTS] - mean[COMPONENTS, None])).T[..., None]
 
         label = f'quadrupolar frequency, field along {settings.field_name}'
-        found[f'omega_q_{settings.field_name}'] = _Observable(label, single)
-    if settings.pulse_us is not None:
-        found['sae'] = _echo(settings, moments)
+        found[f'omega_q_{settings.field_name}'] = label, single
+    if settings.pulse_us is not None and settings.decay_us is not None:
+        label = f'spin-alignment echo, t_p = {settings.pulse_us:g} µs, t_d = {settings.decay_us:g} µs'
+        found['sae'] = label, _echo(settings, settings.pulse_us, settings.decay_us, moments)
     return found
 
 
-def _echo(settings: AcfSettings, moments: _Moments) -> _Observable:
+def _echo(settings: AcfSettings, pulse_us: float, decay_us: float, moments: _Moments) -> Signals:
     """The echo at finite times: averaged over directions first, normalised last."""
-    rate = RAD_PER_S_PER_KHZ * MICROSECOND * (1.0 if settings.full_frequency else 0.5)
+    rate = rad_per_khz_us(half=not settings.full_frequency)
     directions, weight = np.array([settings.direction]), np.ones(1)
     if settings.direction is None:
         # sines of a phase of up to φ rad need polynomials of a degree of about φ, and a little more
-        phase = rate * np.sqrt(moments.largest) * max(settings.pulse_us, settings.decay_us)
+        phase = rate * np.sqrt(moments.largest) * max(pulse_us, decay_us)
         directions, weight = powder_directions(min(int(np.ceil(6 + phase)), 40))
 
     def signals(series):
-        # <pd + dp>/2 = <(p + d)(p + d)>/4 − <(p − d)(p − d)>/4
         for b, share in zip(directions, weight):
             omega = (_along(b) @ series[:, COMPONENTS]).T[..., None]
-            prepared, detected = np.sin(rate * settings.pulse_us * omega), np.sin(rate * settings.decay_us * omega)
-            yield PREFACTOR * share / 4, prepared + detected
-            if settings.pulse_us != settings.decay_us:
-                yield -PREFACTOR * share / 4, prepared - detected
+            for sign, signal in echo_signals(omega, rate * pulse_us, rate * decay_us):
+                yield sign * PREFACTOR * share / 4, signal
 
-    return _Observable(f'spin-alignment echo, t_p = {settings.pulse_us:g} µs, t_d = {settings.decay_us:g} µs', signals)
+    return signals
 
 
 def _correlate(
     runs: EfgRuns,
     blocks: Callable[[], Iterator[IonBlock]],
-    observables: dict[str, _Observable],
+    observables: dict[str, tuple[str, Signals]],
     groups: Sequence[Group],
 ) -> dict[str, tuple[str, CorrelationSums, Group]]:
     """The sums behind each observable and group."""
@@ -335,10 +329,9 @@ def _correlate(
     for group in groups:
         units = sum(int(np.atleast_2d(member).any(axis=0).sum()) for member in group.members)
         parts = int(np.clip(-(-UNITS // units), 1, max(1, min(runs.lengths) // FEWEST_FRAMES)))
-        for name, observable in observables.items():
+        for name, (label, _) in observables.items():
             sums = CorrelationSums(runs.lengths, runs.n_ions, nodes, parts)
-            label = f'{observable.label}, {group.words}' if group.name else observable.label
-            found[_name(name, group)] = (label, sums, group)
+            found[_name(name, group)] = (f'{label}, {group.words}' if group.name else label, sums, group)
     for block in blocks():
         for run, series in enumerate(block.series):
             size = max(1, int(SIGNAL_BYTES // (8 * series.shape[1] * series.shape[2])))
@@ -353,11 +346,11 @@ def _add_products(run, ions, series, observables, groups, found) -> None:
     """Add the products of some ions to the sums of each observable and group."""
     index = np.arange(ions.start, ions.stop)
     chosen = [(group, *_members(group, run, ions)) for group in groups]
-    for name, observable in observables.items():
+    for name, (_, signals) in observables.items():
         wanted = [(inside, origins, found[_name(name, group)][1]) for group, inside, origins in chosen if inside.any()]
         for inside, origins, sums in wanted:
             sums.count(run, index[inside], origins)
-        for share, x in observable.signals(series):
+        for share, x in signals(series):
             for inside, origins, sums in wanted:
                 sums.add(run, index[inside], share, x if inside.all() else x[:, inside], origins)
 
@@ -368,11 +361,11 @@ def _name(observable: str, group: Group) -> str:
 
 def _members(group: Group, run: int, ions: slice) -> tuple[np.ndarray, np.ndarray | None]:
     """Ions of a block that count (booleans), and those of their frames that are origins; all where ``None``."""
-    member = group.members[run]
+    member = group.members[run][..., ions]
     if member.ndim == 1:
-        return member[ions], None
-    inside = member[:, ions].any(axis=0)
-    return inside, member[:, ions][:, inside].astype(float)
+        return member, None
+    inside = np.any(member, axis=0)
+    return np.asarray(inside), member[:, inside].astype(float)
 
 
 def decay_results(fit: DecayFit) -> dict:
@@ -382,7 +375,7 @@ def decay_results(fit: DecayFit) -> dict:
         'verdict': fit.verdict,
         'reason': fit.reason,
         'tau_ns': fit.tau * 1e-3,
-        'tau_ns_ci95': [tau * 1e-3 for tau in fit.tau_ci95] if found else None,
+        'tau_ns_ci95': _ns(fit.tau_ci95) if found else None,
         'tau_ns_lower_bound': fit.tau_lower_bound * 1e-3,
         'decay_rate_per_s': 1e12 / fit.tau,
         'decay_rate_per_s_ci95': [1e12 / tau for tau in reversed(fit.tau_ci95)] if found else None,
@@ -394,20 +387,24 @@ def decay_results(fit: DecayFit) -> dict:
         'independent_signals': fit.signals,
         'misfit': fit.misfit,
         'integral_time_ns': fit.integral_time * 1e-3,
-        'integral_time_ns_ci95': [time * 1e-3 for time in fit.integral_time_ci95],
+        'integral_time_ns_ci95': _ns(fit.integral_time_ci95),
         'time_to_1_over_e_ns': fit.time_to_1_e * 1e-3,
-        'time_to_1_over_e_ns_ci95': [time * 1e-3 for time in fit.time_to_1_e_ci95],
+        'time_to_1_over_e_ns_ci95': _ns(fit.time_to_1_e_ci95),
         'decays': max(1, len(fit.components)) if found else 0,
         'components': [
             {
                 'tau_ns': part.tau * 1e-3,
-                'tau_ns_ci95': [tau * 1e-3 for tau in part.tau_ci95],
+                'tau_ns_ci95': _ns(part.tau_ci95),
                 'weight': part.weight,
                 'weight_ci95': part.weight_ci95,
             }
             for part in fit.components
         ],
     }
+
+
+def _ns(times_ps: Sequence[float]) -> list[float]:
+    return [time * 1e-3 for time in times_ps]
 
 
 def _curve(label: str, sums: CorrelationSums, group: Group, step_ps: float, settings: AcfSettings) -> Curve:
@@ -417,7 +414,10 @@ def _curve(label: str, sums: CorrelationSums, group: Group, step_ps: float, sett
     counted = [
         member.sum() * (1 if member.ndim == 2 else length) for member, length in zip(group.members, sums.lengths)
     ]
-    samples = _resampled(*sums.units(), settings)
+    samples = resampled_averages(*sums.units(), settings.bootstrap, settings.seed)
+    # blocks at the end of the trajectory hold no pair of the longest lags; a resample of such blocks only knows nothing
+    samples = np.nan_to_num(samples)
+    samples = samples / samples[:, :1]
     fit = fit_decay(
         lag,
         c,
@@ -433,14 +433,3 @@ def _curve(label: str, sums: CorrelationSums, group: Group, step_ps: float, sett
     centres = LagBins.of(sums.nodes, n_frames).centre * step_ps
     band = np.quantile(samples, [0.025, 0.975], axis=0).T
     return Curve(label=label, lag=lag, c=c, band_lag=centres, band=band, per_ion=sums.per_ion(), fit=fit)
-
-
-def _resampled(sums: np.ndarray, counts: np.ndarray, settings: AcfSettings) -> np.ndarray:
-    """Binned curves of resampled units, each normalised at lag 0: (bootstrap, n_bins)."""
-    rng = np.random.default_rng(settings.seed)
-    units = len(sums)
-    times = rng.multinomial(units, np.full(units, 1 / units), settings.bootstrap).astype(float)
-    pairs = times @ counts
-    # blocks at the end of the trajectory hold no pair of the longest lags; a resample of such blocks only knows nothing
-    curves = np.divide(times @ sums, pairs, out=np.zeros_like(pairs), where=pairs > 0)
-    return curves / curves[:, :1]

@@ -18,7 +18,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.records import Record, quantity
-from aiida_ufpnmr.engine.timeseries.sums import Group
+from aiida_ufpnmr.engine.timeseries.sums import Group, with_all_ions
 
 #: Frames are thinned until no more tensors than this are looked at.
 MOST_TENSORS = 2_000_000
@@ -87,26 +87,14 @@ def field_angles(
     b = np.asarray(field, float)
     if not 0 < np.linalg.norm(b) < np.inf:
         raise ValueError('the field direction must not be zero')
-    axes = principal_frame(tensors)[1]
-    x, y, z = np.abs(np.einsum('i,...ij->j...', b / np.linalg.norm(b), axes))
-    phi = np.arctan2(x, y) if convention == 'harper' else np.arctan2(y, x)
-    return np.arccos(np.clip(z, 0.0, 1.0)), phi
+    cosine, phi = _folded(principal_frame(tensors)[1], b / np.linalg.norm(b), convention)
+    return np.arccos(np.clip(cosine, 0.0, 1.0)), phi
 
 
-class _Counts:
-    """Histograms of directions that are folded onto one part of the sphere."""
-
-    def __init__(self, n_cos: int, phi_edges: np.ndarray):
-        self.cos_edges = np.linspace(0.0, 1.0, n_cos + 1)
-        self.phi_edges = phi_edges
-        self.counts = np.zeros((n_cos, len(phi_edges) - 1))
-
-    def add(self, cosine: np.ndarray, phi: np.ndarray) -> None:
-        self.counts += np.histogram2d(cosine, phi, (self.cos_edges, self.phi_edges))[0]
-
-    def result(self, tensors: int, share: float) -> OrientationMap:
-        density = self.counts / max(self.counts.mean(), 1e-300)
-        return OrientationMap(density, self.cos_edges, self.phi_edges, tensors, share)
+def _folded(axes: np.ndarray, b: np.ndarray, convention: str) -> tuple[np.ndarray, np.ndarray]:
+    """cos θ and φ of a unit vector in principal axes (..., 3, 3), whose signs do not count."""
+    x, y, z = np.abs(np.einsum('i,...ij->j...', b, axes))
+    return z, np.arctan2(x, y) if convention == 'harper' else np.arctan2(y, x)
 
 
 def orientation_maps(
@@ -133,41 +121,48 @@ def orientation_maps(
     """
     if bins < 2:
         raise InputError(f'bins must be at least 2, not {bins}')
-    everyone = Group('', '', tuple(np.ones(runs.n_ions, bool) for _ in runs.lengths))
-    wanted = [everyone, *(group for group in groups if group.origins() > 0)]
+    wanted = with_all_ions(groups, runs.lengths, runs.n_ions)
     every = max(1, -(-sum(runs.lengths) * runs.n_ions // MOST_TENSORS))
-    quarter, round_ = np.linspace(0.0, np.pi / 2, bins + 1), np.linspace(-np.pi, np.pi, 4 * bins + 1)
-    maps = [(_Counts(bins, quarter), _Counts(bins, round_)) for _ in wanted]
+    cosines, quarter = np.linspace(0.0, 1.0, bins + 1), np.linspace(0.0, np.pi / 2, bins + 1)
+    around = np.linspace(-np.pi, np.pi, 4 * bins + 1)
+    fields = np.zeros((len(wanted), bins, bins))
+    mains = np.zeros((len(wanted), bins, 4 * bins))
     numbers, defined = np.zeros(len(wanted), int), np.zeros(len(wanted), int)
     b = np.asarray(field, float) / np.linalg.norm(field)
     with progress(sum(runs.lengths), 'orientations', 'frame') as bar:
-        for run, segments in enumerate(runs.runs):
-            frame = 0
-            for segment in segments:
-                for part in segment.chunks(runs.species):
-                    rows = np.arange(-frame % every, len(part), every)
-                    values, axes = principal_frame(np.asarray(part[rows], float))
-                    eta = (values[..., 0] - values[..., 1]) / np.where(values[..., 2] == 0, 1.0, values[..., 2])
-                    known = np.abs(values[..., 2]) > TINY
-                    good = known & (eta > MARGIN) & (eta < 1 - MARGIN)
-                    x, y, z = np.moveaxis(np.abs(np.einsum('i,fnij->fnj', b, axes)), -1, 0)
-                    phi = np.arctan2(x, y) if convention == 'harper' else np.arctan2(y, x)
-                    main = axes[..., 2] * np.where(axes[..., 2, 2] < 0, -1.0, 1.0)[..., None]
-                    around = np.arctan2(main[..., 1], main[..., 0])
-                    for n, group in enumerate(wanted):
-                        member = group.members[run]
-                        here = known & (member if member.ndim == 1 else member[frame + rows])
-                        maps[n][0].add(np.minimum(z[here], 1.0), phi[here])
-                        maps[n][1].add(np.minimum(main[..., 2][here], 1.0), around[here])
-                        numbers[n] += int(here.sum())
-                        defined[n] += int((here & good).sum())
-                    frame += len(part)
-                    bar.update(len(part))
+        for run in range(len(runs.runs)):
+            for place, part in runs.chunks(run):
+                rows = np.arange(-place.start % every, len(part), every)
+                values, axes = principal_frame(np.asarray(part[rows], float))
+                eta = (values[..., 0] - values[..., 1]) / np.where(values[..., 2] == 0, 1.0, values[..., 2])
+                known = np.abs(values[..., 2]) > TINY
+                good = known & (eta > MARGIN) & (eta < 1 - MARGIN)
+                cosine, phi = _folded(axes, b, convention)
+                main = axes[..., 2] * np.where(axes[..., 2, 2] < 0, -1.0, 1.0)[..., None]
+                azimuth = np.arctan2(main[..., 1], main[..., 0])
+                for n, group in enumerate(wanted):
+                    member = group.members[run]
+                    here = known & (member if member.ndim == 1 else member[place.start + rows])
+                    fields[n] += np.histogram2d(np.minimum(cosine[here], 1.0), phi[here], (cosines, quarter))[0]
+                    mains[n] += np.histogram2d(np.minimum(main[here, 2], 1.0), azimuth[here], (cosines, around))[0]
+                    numbers[n] += int(here.sum())
+                    defined[n] += int((here & good).sum())
+                bar.update(len(part))
     if not numbers[0]:
         raise InputError(f'the EFG tensors of {runs.species} are too small to have a direction')
+
+    def density(counts: np.ndarray, phi_edges: np.ndarray, n: int) -> OrientationMap:
+        return OrientationMap(
+            density=counts[n] / max(counts[n].mean(), 1e-300),
+            cos_theta_edges=cosines,
+            phi_edges_rad=phi_edges,
+            tensors=int(numbers[n]),
+            well_defined_share=float(defined[n] / numbers[n]),
+        )
+
     return {
         group.name or 'all': Orientations(
-            *(counts.result(int(numbers[n]), float(defined[n] / max(numbers[n], 1))) for counts in maps[n])
+            field_in_axes=density(fields, quarter, n), axis_in_cell=density(mains, around, n)
         )
         for n, group in enumerate(wanted)
         if numbers[n]

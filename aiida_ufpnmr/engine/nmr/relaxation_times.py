@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.optimize import nnls
 
-from aiida_ufpnmr.engine.nmr.observables import Curve
+from aiida_ufpnmr.engine.nmr.observables import Curve, WeightedTime
 from aiida_ufpnmr.engine.records import Record, quantity
 
 Rule = Literal['discrepancy', 'gcv']
@@ -24,16 +24,6 @@ STRENGTHS = np.geomspace(1e-7, 1e3, 61)
 MOST_AREA = 3.0
 #: Peaks of a smaller share than this are not named.
 LEAST_SHARE = 0.03
-
-
-@dataclass(frozen=True)
-class RelaxationPeak(Record):
-    """A peak of the distribution; intervals are over resampled curves, NaN without them."""
-
-    tau_ns: float = quantity('ns', 'exp of the mean of ln τ between the minima on either side')
-    tau_ns_ci95: tuple[float, float] = quantity('ns', 'its 95 % interval')
-    weight: float = quantity('', 'area; negative where the correlation grows')
-    weight_ci95: tuple[float, float] = quantity('', 'its 95 % interval')
 
 
 @dataclass(frozen=True)
@@ -51,7 +41,7 @@ class RelaxationTimes(Record):
     misfit: float = quantity('', 'rms deviation over its error')
     rule: str = quantity('', 'rule that chose the penalty, or given')
     strength: float = quantity('', 'strength of the penalty')
-    peaks: tuple[RelaxationPeak, ...] = quantity('', 'from fast to slow', default=())
+    peaks: tuple[WeightedTime, ...] = quantity('', 'peaks with their areas, from fast to slow', default=())
 
 
 def inverse_laplace(
@@ -184,8 +174,11 @@ class _Problem:
         return max(len(self.kernel) - float(taken), 1e-3)
 
 
-def _peaks(log_tau: np.ndarray, density: np.ndarray, refits: np.ndarray | None) -> tuple[RelaxationPeak, ...]:
-    """Maxima of what is above zero and minima of what is below, with their areas between the turning points."""
+def _peaks(log_tau: np.ndarray, density: np.ndarray, refits: np.ndarray | None) -> tuple[WeightedTime, ...]:
+    """Maxima of what is above zero and minima of what is below, with their areas between the turning points.
+
+    Their times are exp of the mean of ln τ there; intervals are over resampled curves, NaN without them.
+    """
     step = log_tau[1] - log_tau[0]
     size = np.abs(density)
     change = np.flatnonzero(np.diff(np.sign(density)) != 0) + 1
@@ -208,6 +201,6 @@ def _peaks(log_tau: np.ndarray, density: np.ndarray, refits: np.ndarray | None) 
             weight_ci = tuple((step * np.quantile(areas, [0.025, 0.975])).tolist())
         mean = float(np.exp((size[part] * log_tau[part]).sum() / size[part].sum()))
         found.append(
-            RelaxationPeak(tau_ns=mean * 1e-3, tau_ns_ci95=tau_ci, weight=float(step * area), weight_ci95=weight_ci)
+            WeightedTime(tau_ns=mean * 1e-3, tau_ns_ci95=tau_ci, weight=float(step * area), weight_ci95=weight_ci)
         )
     return tuple(found)

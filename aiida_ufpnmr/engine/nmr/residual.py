@@ -10,11 +10,9 @@ from aiida_ufpnmr.engine.efg.isotopes import Isotope
 from aiida_ufpnmr.engine.efg.tensors import from_irreps
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
-from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, EfgRuns
+from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, POWDER, EfgRuns
 from aiida_ufpnmr.engine.records import Record, quantity
 
-#: <ω_Q ω_Q'> over directions of the field, in units of V:V'.
-POWDER = 2 / 15
 #: Parts of the time whose means are multiplied with one another, never with themselves: noise drops out.
 PARTS = 8
 #: Standard deviation of |mean|² of many independent tensors, in units of its mean: chi-squared of five components.
@@ -42,7 +40,7 @@ class ResidualCoupling(Record):
 
     @property
     def verdict(self) -> str:
-        """Whether what is left of the mean tensor is more than chance and noise."""
+        """Judgement of what is left of the mean tensor: more than chance and noise, or not."""
         chance = (self.omega_q_rms_by_chance_khz / self.omega_q_rms_khz) ** 2
         share = self.share_of_cell_mean
         known = share > 2 * self.share_of_cell_mean_error and share > chance * (1 + 2 * SCATTER)
@@ -92,17 +90,12 @@ def residual_coupling(runs: EfgRuns, isotope: Isotope) -> ResidualCoupling:
 
 
 def _square(mean: np.ndarray) -> tuple[float, float]:
-    """Mean square of the mean tensors (n, PARTS, 5) without that of their noise, and its error by a jackknife."""
-    without = _products(mean)
-    error = np.sqrt((PARTS - 1) / PARTS * ((without - without.mean()) ** 2).sum())
-    return float(without.mean()), float(error)
+    """Mean square of the mean tensors (n, PARTS, 5) without that of their noise, and its error by a jackknife.
 
-
-def _products(mean: np.ndarray) -> np.ndarray:
-    """Mean over ions and pairs of different parts of their products, with each part left out in turn, (PARTS,).
-
-    The mean of these is that with all parts.
+    Means of different parts are multiplied, with each part left out in turn; the mean over these is that with all.
     """
     gram = np.einsum('ipm,iqm->pq', mean, mean) / len(mean)
     gram[np.diag_indices(PARTS)] = 0.0
-    return (gram.sum() - 2 * gram.sum(axis=1)) / ((PARTS - 1) * (PARTS - 2))
+    without = (gram.sum() - 2 * gram.sum(axis=1)) / ((PARTS - 1) * (PARTS - 2))
+    error = np.sqrt((PARTS - 1) / PARTS * ((without - without.mean()) ** 2).sum())
+    return float(without.mean()), float(error)

@@ -27,6 +27,8 @@ from aiida_ufpnmr.engine.trajectories.writer import follows_step
 BLOCK_BYTES = 1.5e9
 #: Tensors that are read at a time.
 CHUNK_BYTES = 64e6
+#: <ω_Q ω_Q'> over directions of the field, in units of V:V'.
+POWDER = 2 / 15
 #: Rows of a block: five components, then |C_Q|.
 COMPONENTS, COUPLING = slice(0, 5), 5
 
@@ -41,45 +43,56 @@ class TensorSettings(Settings):
 
 
 @dataclass(frozen=True)
-class Segment:
-    """Consecutive frames of one file, or of an array.
-
-    Attributes:
-        time_fs: (n_frames,) their times.
-        path, frames: the file and its frames; or
-        tensors: (n_frames, n_ions, 3, 3).
-    """
+class FileSegment:
+    """Consecutive frames of a file, and their times (n_frames,)."""
 
     time_fs: np.ndarray
-    path: Path | None = None
-    frames: slice | None = None
-    tensors: np.ndarray | None = None
+    path: Path
+    frames: slice
 
-    def part(self, first: int, stop: int | None = None) -> Segment:
-        """Some of the frames of a file."""
+    def part(self, first: int, stop: int | None = None) -> FileSegment:
+        """Some of the frames."""
         time_fs = self.time_fs[first:stop]
         start = self.frames.start + first
-        return Segment(time_fs, self.path, slice(start, start + len(time_fs)))
+        return FileSegment(time_fs, self.path, slice(start, start + len(time_fs)))
 
     def frame(self, number: int, species: str) -> np.ndarray:
-        """The tensors of one frame of a file, (n_ions, 3, 3)."""
+        """The tensors of one frame, (n_ions, 3, 3)."""
         with Trajectory(self.path) as source:
             return source.series(f'{efg_group(species)}/efg')['value'][self.frames.start + number]
 
     def chunks(self, species: str) -> Iterator[np.ndarray]:
         """The tensors, some frames at a time; :class:`InputError` where one is not finite."""
-        if self.path is None:
-            yield self.tensors
-            return
         with Trajectory(self.path) as source:
             value = source.series(f'{efg_group(species)}/efg')['value']
             size = max(1, int(CHUNK_BYTES // (36 * value.shape[1])))
             for start in range(self.frames.start, self.frames.stop, size):
                 part = value[start : min(start + size, self.frames.stop)]
-                if not np.isfinite(part).all():
-                    frame = start + int(np.flatnonzero(~np.isfinite(part).all(axis=(1, 2, 3)))[0])
-                    raise InputError(f'{self.path}, frame {frame}: EFG is NaN or infinite; remake the trajectory')
+                _check_finite(part, start, self.path, 'EFG is NaN or infinite; remake the trajectory')
                 yield part
+
+
+@dataclass(frozen=True)
+class ArraySegment:
+    """Frames in memory: their times (n_frames,) and tensors (n_frames, n_ions, 3, 3)."""
+
+    time_fs: np.ndarray
+    tensors: np.ndarray
+    path: None = None
+
+    def chunks(self, species: str) -> Iterator[np.ndarray]:
+        """The tensors, all at once."""
+        yield self.tensors
+
+
+#: Consecutive frames of a run.
+Segment = FileSegment | ArraySegment
+
+
+def _check_finite(tensors: np.ndarray, first: int, source: Path | str, reason: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(tensors).all(axis=(1, 2, 3)))
+    if len(bad):
+        raise InputError(f'{source}, frame {first + int(bad[0])}: {reason}')
 
 
 @dataclass
@@ -120,14 +133,10 @@ class EfgRuns:
         Raises:
             InputError: fewer than two frames, frames not equally spaced, or tensors not finite.
         """
-        regular_frames(series.time_fs, 0.0, 'EFG series')
-        gaps = np.diff(series.time_fs)
-        if not np.allclose(gaps, gaps[0], rtol=1e-6):
+        if regular_frames(series.time_fs, 0.0, 'EFG series').stop < len(series.time_fs):
             raise InputError('EFG series: frames are not equally spaced in time, which correlation needs')
-        if not np.isfinite(series.tensors).all():
-            frame = int(np.flatnonzero(~np.isfinite(series.tensors).all(axis=(1, 2, 3)))[0])
-            raise InputError(f'EFG series, frame {frame}: a tensor is NaN or infinite')
-        segment = Segment(series.time_fs, tensors=series.tensors)
+        _check_finite(series.tensors, 0, 'EFG series', 'a tensor is NaN or infinite')
+        segment = ArraySegment(series.time_fs, series.tensors)
         return cls(series.species, series.index, series.timestep_fs * 1e-3, ((segment,),))
 
     @classmethod
@@ -138,29 +147,29 @@ class EfgRuns:
             InputError: no EFG tensors, several species and none named, other ions or another time between frames than
                 in the first file, frames not equally spaced, or too few; the same frames in two files.
         """
-        files: list[Segment] = []
-        index, step_fs = None, np.nan
+        files: list[FileSegment] = []
+        known, index, step_fs = species or '', np.zeros(0, int), np.nan
         for path in paths:
             with Trajectory(path) as source:
-                species = source.one_efg_species(species)
-                group = source.series(efg_group(species))
+                known = source.one_efg_species(known or None)
+                group = source.series(efg_group(known))
                 if 'efg' not in group:
                     raise InputError(f'{path}: holds no frame with EFG tensors')
                 time_fs, there = group['efg/time'][...], group['id'][...]
             frames = regular_frames(time_fs, 0.0, path)
             time_fs = time_fs[frames]
-            if index is None:
-                index, step_fs = there, float(time_fs[1] - time_fs[0])
+            step = float(time_fs[1] - time_fs[0])
+            if not files:
+                index, step_fs = there, step
             if not np.array_equal(there, index):
-                raise InputError(f'{path}: its {species} ions are not those of {paths[0]}; give runs of one structure')
-            if not np.isclose(time_fs[1] - time_fs[0], step_fs, rtol=1e-6):
-                step = time_fs[1] - time_fs[0]
+                raise InputError(f'{path}: its {known} ions are not those of {paths[0]}; give runs of one structure')
+            if not np.isclose(step, step_fs, rtol=1e-6):
                 raise InputError(f'{path}: has a frame every {step:g} fs, {paths[0]} every {step_fs:g} fs')
-            files.append(Segment(time_fs, Path(path), frames))
-        runs = _joined(files, species, step_fs)
+            files.append(FileSegment(time_fs, Path(path), frames))
+        runs = _joined(files, known, step_fs)
         for one, other in combinations(runs, 2):
-            _check_distinct(one, other, species, step_fs)
-        return cls(species, index, step_fs * 1e-3, tuple(_without_start(run, skip_fs) for run in runs))
+            _check_distinct(one, other, known, step_fs)
+        return cls(known, index, step_fs * 1e-3, tuple(_without_start(run, skip_fs) for run in runs))
 
     @property
     def n_ions(self) -> int:
@@ -181,6 +190,14 @@ class EfgRuns:
         """Times of the frames of one run."""
         return np.concatenate([segment.time_fs for segment in self.runs[run]])
 
+    def chunks(self, run: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """The tensors of one run, some frames at a time, each time with the place of these frames in the run."""
+        stop = 0
+        for segment in self.runs[run]:
+            for part in segment.chunks(self.species):
+                start, stop = stop, stop + len(part)
+                yield slice(start, stop), part
+
     def blocks(self, isotope: Isotope, dtype: type = np.float32) -> Iterator[IonBlock]:
         """All ions, as many at a time as memory allows; each block reads the files once."""
         if self.runs[0][0].path is None:
@@ -193,27 +210,23 @@ class EfgRuns:
         with progress(n_blocks * sum(self.lengths), 'EFG tensors', 'frame') as bar:
             for start in range(0, self.n_ions, size):
                 block = IonBlock(slice(start, min(start + size, self.n_ions)))
-                for run, length in zip(self.runs, self.lengths):
+                for run, length in enumerate(self.lengths):
                     out = np.empty((block.ions.stop - start, 6, length), dtype)
-                    frame = 0
-                    for segment in run:
-                        for part in segment.chunks(self.species):
-                            tensors = np.asarray(part[:, block.ions], float)
-                            rows = slice(frame, frame + len(tensors))
-                            out[:, COMPONENTS, rows] = khz * np.moveaxis(to_irreps(tensors), 0, -1)
-                            coupling, eta = coupling_and_asymmetry(tensors)
-                            out[:, COUPLING, rows] = abs(khz) * coupling.T
-                            block.eta_sum += float(np.nansum(eta))
-                            block.eta_count += int(np.isfinite(eta).sum())
-                            frame += len(tensors)
-                            bar.update(len(tensors))
+                    for rows, part in self.chunks(run):
+                        tensors = np.asarray(part[:, block.ions], float)
+                        out[:, COMPONENTS, rows] = khz * np.moveaxis(to_irreps(tensors), 0, -1)
+                        coupling, eta = coupling_and_asymmetry(tensors)
+                        out[:, COUPLING, rows] = abs(khz) * coupling.T
+                        block.eta_sum += float(np.nansum(eta))
+                        block.eta_count += int(np.isfinite(eta).sum())
+                        bar.update(len(tensors))
                     block.series.append(out)
                 yield block
 
 
-def _joined(files: list[Segment], species: str, step_fs: float) -> list[list[Segment]]:
+def _joined(files: list[FileSegment], species: str, step_fs: float) -> list[list[FileSegment]]:
     """Segments of each run, each frame once: those of files that go on from others stand behind them."""
-    runs: list[list[Segment]] = []
+    runs: list[list[FileSegment]] = []
     waiting = [(file, follows_step(file.path) is not None) for file in files]
     while waiting:
         candidates = [[run for run in runs if _can_precede(run[-1], one, species, step_fs)] for one, _ in waiting]
@@ -240,15 +253,15 @@ def _joined(files: list[Segment], species: str, step_fs: float) -> list[list[Seg
     return runs
 
 
-def _can_precede(last: Segment, file: Segment, species: str, step_fs: float) -> bool:
-    """Whether a file begins within or right after the last segment of a run, with its tensors, and ends later."""
+def _can_precede(last: FileSegment, file: FileSegment, species: str, step_fs: float) -> bool:
+    """Test that a file begins within or right after the last segment of a run, with its tensors, and ends later."""
     begin, end = last.time_fs[[0, -1]]
     first = file.time_fs[0]
     fits = max(begin, 0.0) + 0.5 * step_fs < first < end + 1.001 * step_fs and file.time_fs[-1] > end - 0.5 * step_fs
     return fits and (first > end + 1e-3 * step_fs or _same_tensors(last, file, first, species, step_fs, 1e-3))
 
 
-def _check_distinct(run: list[Segment], other: list[Segment], species: str, step_fs: float) -> None:
+def _check_distinct(run: list[FileSegment], other: list[FileSegment], species: str, step_fs: float) -> None:
     """Refuse runs that hold the same tensors at the last time that both know; replicas have parted by then."""
     for one, two in product(run, other):
         end = min(one.time_fs[-1], two.time_fs[-1])
@@ -256,8 +269,10 @@ def _check_distinct(run: list[Segment], other: list[Segment], species: str, step
             raise InputError(f'{two.path}: holds frames of {one.path}, such as that at {end:g} fs; give each run once')
 
 
-def _same_tensors(one: Segment, two: Segment, time_fs: float, species: str, step_fs: float, tolerance: float) -> bool:
-    """Whether two files hold a frame of one time, and in it tensors that agree within a share of the largest."""
+def _same_tensors(
+    one: FileSegment, two: FileSegment, time_fs: float, species: str, step_fs: float, tolerance: float
+) -> bool:
+    """Test that two files hold a frame of one time, and in it tensors that agree within a share of the largest."""
     at = [int(np.searchsorted(segment.time_fs, time_fs + 0.5 * step_fs)) - 1 for segment in (one, two)]
     if min(at) < 0 or abs(one.time_fs[at[0]] - two.time_fs[at[1]]) > 1e-3 * step_fs:
         return False
@@ -265,7 +280,7 @@ def _same_tensors(one: Segment, two: Segment, time_fs: float, species: str, step
     return bool(np.allclose(a, b, rtol=0.0, atol=tolerance * np.abs(a).max()))
 
 
-def _without_start(run: list[Segment], skip_fs: float) -> tuple[Segment, ...]:
+def _without_start(run: list[FileSegment], skip_fs: float) -> tuple[FileSegment, ...]:
     begin = run[0].time_fs[0] + skip_fs - 1e-6
     segments = [segment.part(int(np.searchsorted(segment.time_fs, begin))) for segment in run]
     segments = [segment for segment in segments if len(segment.time_fs)]

@@ -50,8 +50,7 @@ def averaged_tensors(runs: EfgRuns, average: Average = 'ion') -> np.ndarray:
     Args:
         runs: tensors.
         average: the mean of each ion over each run (``ion``), the mean of all ions of each run (``cell``: exchange
-            that is fast against the line width), or single tensors (``none``: no motion), thinned to 200
-            000.
+            that is fast against the line width), or at most 200 000 single tensors (``none``: no motion).
 
     Raises:
         ValueError: another average.
@@ -60,15 +59,14 @@ def averaged_tensors(runs: EfgRuns, average: Average = 'ion') -> np.ndarray:
         raise ValueError(f'average must be one of {", ".join(get_args(Average))}, not {average!r}')
     every = max(1, -(-sum(runs.lengths) * runs.n_ions // MOST_TENSORS))
     found = []
-    for segments, length in zip(runs.runs, runs.lengths):
-        total, frame = np.zeros((runs.n_ions, 3, 3)), 0
-        for segment in segments:
-            for part in segment.chunks(runs.species):
-                if average == 'none':
-                    found.append(np.asarray(part[np.arange(-frame % every, len(part), every)], float).reshape(-1, 3, 3))
-                else:
-                    total += np.asarray(part, float).sum(axis=0)
-                frame += len(part)
+    for run, length in enumerate(runs.lengths):
+        total = np.zeros((runs.n_ions, 3, 3))
+        for place, part in runs.chunks(run):
+            if average == 'none':
+                rows = np.arange(-place.start % every, len(part), every)
+                found.append(np.asarray(part[rows], float).reshape(-1, 3, 3))
+            else:
+                total += np.asarray(part, float).sum(axis=0)
         if average == 'ion':
             found.append(total / length)
         elif average == 'cell':
@@ -176,10 +174,10 @@ def quadrupolar_spectra(
 def transitions(spin: float) -> list[tuple[tuple[int, ...], float]]:
     """Single-quantum transitions m → m − 1 of one splitting each, with their share of the intensity.
 
-    Named by (m − 1)² − m², which is 0 for the central one; intensities go with I(I + 1) − m(m − 1): 3 : 4 : 3 for I =
-    3/2.
+    Named by (m − 1)² − m², which is 0 for the central one; intensities go with I(I + 1) − m(m − 1), which is 3 : 4 : 3
+    for I = 3/2.
     """
-    found = {}
+    found: dict[int, list[tuple[int, float]]] = {}
     for m in np.arange(spin, -spin, -1):
         step = int(round((m - 1) ** 2 - m**2))
         found.setdefault(abs(step), []).append((step, spin * (spin + 1) - m * (m - 1)))

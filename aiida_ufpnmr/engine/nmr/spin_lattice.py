@@ -24,11 +24,9 @@ from scipy.stats import t as student
 
 from aiida_ufpnmr.engine.efg.isotopes import Isotope
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, EfgRuns
+from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, POWDER, EfgRuns
 from aiida_ufpnmr.engine.records import Record, quantity
 
-#: <ω_Q ω_Q'> over directions of the field, in units of V:V'.
-POWDER = 2 / 15
 #: The density at a frequency is averaged over this half width of it, in ln f.
 HALF_WIDTH = 0.2
 #: Frequencies that the trajectory resolves within that width, at least.
@@ -76,7 +74,8 @@ def spin_lattice_relaxation(runs: EfgRuns, isotope: Isotope, larmor_mhz: Sequenc
         raise InputError(f'{isotope.name} has spin {spin:g}: no quadrupolar relaxation')
     wanted = np.array([[one, 2 * one] for one in larmor_mhz]).ravel()
     step_us = runs.step_ps * 1e-6
-    bands, sums, squares = [], [[] for _ in wanted], 0.0
+    bands, squares = [], 0.0
+    sums: list[list[np.ndarray]] = [[] for _ in wanted]
     for length in runs.lengths:
         frequency = np.fft.rfftfreq(length, step_us)  # MHz
         bands.append([np.flatnonzero(np.abs(np.log(np.maximum(frequency, 1e-12) / f)) < HALF_WIDTH) for f in wanted])

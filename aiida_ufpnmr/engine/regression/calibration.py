@@ -87,7 +87,7 @@ def cross_fitted(
 
 
 def coverage(errors: np.ndarray, expected: np.ndarray, groups: np.ndarray | None = None, bins: int = 10) -> dict:
-    """Do the expected errors hold?
+    """Agreement of expected with real errors.
 
     Args:
         errors: (m,) real errors.
@@ -97,8 +97,8 @@ def coverage(errors: np.ndarray, expected: np.ndarray, groups: np.ndarray | None
 
     Returns:
         The fractions within one and two expected errors (0.683 and 0.954 of a Gaussian), the slope of the real RMSE
-        over bins of the expected error against it (1 where calibrated) with its 95 % interval under resampling
-        of whole groups, and the bins themselves.
+        over bins of the expected error against it (1 where calibrated) with its 95 % interval under resampling of
+        whole groups, and the bins themselves.
     """
     slope, predicted, real = _slope(errors, expected, bins)
     distinct = [] if groups is None else [np.flatnonzero(groups == g) for g in np.unique(groups)]

@@ -53,14 +53,14 @@ class CompressedRows:
 
     @property
     def rows(self) -> np.ndarray:
-        """(m, n_columns)"""
+        """Rows X (m, n_columns)."""
         if self._waiting:
             self._compress()
         return self._rows[:, :-1]
 
     @property
     def targets(self) -> np.ndarray:
-        """(m,)"""
+        """Targets y (m,)."""
         if self._waiting:
             self._compress()
         return self._rows[:, -1]
@@ -71,7 +71,7 @@ class CompressedRows:
         return self.rows.T @ self.rows
 
     def squared_error(self, weights: np.ndarray) -> float:
-        """|X w − y|²."""
+        """Sum of squared errors |X w − y|² of weights w (n_columns,)."""
         return float(np.sum((self.rows @ weights - self.targets) ** 2))
 
 

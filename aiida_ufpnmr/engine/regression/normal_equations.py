@@ -74,7 +74,7 @@ class Solution:
         return np.einsum('ij,ij->j', solved, solved)
 
     def condition_number(self) -> float:
-        """Of the scaled normal matrix: its largest eigenvalue over its smallest."""
+        """Condition number of the scaled normal matrix: its largest eigenvalue over its smallest."""
         n = len(self.scale)
 
         def matrix(x):

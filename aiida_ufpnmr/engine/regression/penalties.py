@@ -14,7 +14,7 @@ DEFAULT_PENALTY = 3e-2
 
 
 def choose_penalties(parts: list[CompressedRows], penalties: Sequence[float]) -> tuple[list[float], float]:
-    """For each fold the penalty that the others would choose among themselves, and the one that all choose.
+    """Penalty of each fold, as the others would choose it among themselves, and the penalty that all choose.
 
     Args:
         parts: the rows of each fold; one alone is no fold, and leaves nothing to choose by.
@@ -50,7 +50,7 @@ def _pair_errors(parts: list[CompressedRows], penalties, bar) -> np.ndarray:
 
 
 def _chosen_penalties(errors: np.ndarray, penalties) -> tuple[list[float], float]:
-    """For each fold the penalty that is best without it, and the one that is best for all."""
+    """Penalty of each fold, the best without it, and the penalty that is best for all."""
     n = errors.shape[1]
     diagonal = errors[:, np.arange(n), np.arange(n)]
     best = penalties[int(np.argmin(diagonal.sum(axis=1)))]

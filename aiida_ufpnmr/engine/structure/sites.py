@@ -124,7 +124,7 @@ def find_sites(
     for start in range(0, len(index), size):
         ions = slice(start, start + size)
         site[:, ions] = stays(_running_mean(coordination[:, ions], window), low, high, residence)
-    return Sites(species, index, time_fs, coordination, site, settings)
+    return Sites(species=species, index=index, time_fs=time_fs, coordination=coordination, site=site, settings=settings)
 
 
 def _running_mean(x: np.ndarray, window: int) -> np.ndarray:

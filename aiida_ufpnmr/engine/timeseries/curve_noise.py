@@ -22,7 +22,7 @@ from scipy.signal import fftconvolve
 from scipy.special import gamma as gamma_function
 
 from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins
-from aiida_ufpnmr.engine.timeseries.stretched import Decay
+from aiida_ufpnmr.engine.timeseries.stretched import Decay, Law
 
 #: Share of the trajectory whose lags are looked at for the size of the noise; beyond, hardly any pair is left.
 NOISE_RANGE = 0.9
@@ -43,7 +43,7 @@ class FastPart:
     squares: float
 
     @classmethod
-    def of(cls, c: np.ndarray, decay: Decay, first: int) -> FastPart:
+    def of(cls, c: np.ndarray, decay: Law, first: int) -> FastPart:
         """From the curve and the slow decay fitted from lag ``first`` (in frames) on.
 
         The sum ends in a smooth edge, a third of τ wide, since a hard one would cut a vibration within its period.
@@ -91,7 +91,7 @@ def _shape(h: np.ndarray, decay: Decay) -> np.ndarray:
     return np.exp(-((h / decay.tau) ** decay.gamma))
 
 
-def curve_covariance(lag: np.ndarray, n_frames: int, decay: Decay, fast: FastPart, shared: np.ndarray) -> np.ndarray:
+def curve_covariance(lag: np.ndarray, n_frames: int, decay: Law, fast: FastPart, shared: np.ndarray) -> np.ndarray:
     """Covariance (n, n) of a correlation function at ``lag`` (in frames) for one independent signal.
 
     ``shared`` (n, n) is the sum over single lags of the weights with which they enter two points: 1/m on the diagonal
@@ -116,16 +116,25 @@ def curve_covariance(lag: np.ndarray, n_frames: int, decay: Decay, fast: FastPar
     return covariance + fast.diagonal * shared / np.sqrt(pairs)
 
 
-def binned_covariance(bins: LagBins, decay: Decay, fast: FastPart) -> np.ndarray:
+def binned_covariance(bins: LagBins, decay: Law, fast: FastPart) -> np.ndarray:
     """Covariance of bin averages for one independent signal."""
     return curve_covariance(bins.centre, bins.n_frames, decay, fast, bins.shared)
 
 
-def noise_scale(c: np.ndarray, n_frames: int, decay: Decay, fast: FastPart, first: int) -> tuple[float, int]:
+def drawn_curves(mean: np.ndarray, covariance: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Curves (n_draws, n) around a mean (n,) with errors of a covariance, from standard normal numbers (n_draws, n)."""
+    values, vectors = np.linalg.eigh(covariance)
+    # the symmetric square root changes smoothly with τ, so that one set of draws serves all
+    sqrt = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return mean + draws @ sqrt
+
+
+def noise_scale(c: np.ndarray, n_frames: int, decay: Law, fast: FastPart, first: int) -> tuple[float, int]:
     """Inverse number of independent signals, from the waves of the curve around the fit; and its degrees of freedom.
 
     The deviations are averaged over half a decay time with a smooth window, which lets no vibration through, taken one
-    decay time apart, and compared with the covariance of one signal.
+    decay time apart, and compared with the covariance of one signal. Where nothing is left to measure the noise on, it
+    is that of one signal, with no degree of freedom.
     """
     spacing = int(np.clip(round(decay.tau), 1, max(1, len(c) // 8)))
     width = (spacing + 1) // 2
@@ -133,7 +142,7 @@ def noise_scale(c: np.ndarray, n_frames: int, decay: Decay, fast: FastPart, firs
     window /= window.sum()
     last = min(len(c), int(NOISE_RANGE * n_frames), first + (NOISE_POINTS + 1) * spacing)
     if last - first < spacing:
-        return np.nan, 0
+        return 1.0, 0
     deviation = c[first:last] - decay(np.arange(first, last))
     smooth = fftconvolve(deviation, window, mode='valid') if width > 1 else deviation
     points = smooth[::spacing]
@@ -142,7 +151,7 @@ def noise_scale(c: np.ndarray, n_frames: int, decay: Decay, fast: FastPart, firs
     covariance[np.diag_indices(len(lag))] *= 1 + 1e-9
     freedom = len(points) - 3
     if freedom < 1:
-        return np.nan, 0
+        return 1.0, 0
     values, vectors = np.linalg.eigh(covariance)
     kept = values > 1e-9 * values[-1]
     chi_squared = ((vectors[:, kept].T @ points) ** 2 / values[kept]).sum()

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import t as student
 
-from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve
+from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve, BinnedFit
 from aiida_ufpnmr.engine.timeseries.decay_interval import DRAWS, Judgement, widened
 from aiida_ufpnmr.engine.timeseries.first_lag import first_bin
 from aiida_ufpnmr.engine.timeseries.form_free import form_free_times
@@ -67,16 +67,16 @@ class DecayFit:
     """
 
     verdict: str
-    tau: float
-    tau_ci95: tuple[float, float]
-    tau_lower_bound: float
-    plateau: float
-    gamma: float
-    amplitude: float
-    first_lag: float
-    last_lag: float
-    signals: float
-    reason: str
+    tau: float = np.nan
+    tau_ci95: tuple[float, float] = (np.nan, np.nan)
+    tau_lower_bound: float = np.nan
+    plateau: float = np.nan
+    gamma: float = np.nan
+    amplitude: float = np.nan
+    first_lag: float = np.nan
+    last_lag: float = np.nan
+    signals: float = np.nan
+    reason: str = ''
     components: tuple[Component, ...] = ()
     misfit: float = np.nan
     integral_time: float = np.nan
@@ -89,10 +89,9 @@ class DecayFit:
         if self.verdict != DECAY:
             return np.full(np.shape(lag), self.amplitude * (1.0 if np.isnan(self.plateau) else self.plateau))
         lag = np.asarray(lag)
+        falling = np.exp(-((lag / self.tau) ** self.gamma))
         if self.components:
-            falling = sum(part.weight * np.exp(-lag / part.tau) for part in self.components)
-        else:
-            falling = np.exp(-((lag / self.tau) ** self.gamma))
+            falling = np.sum([part.weight * np.exp(-lag / part.tau) for part in self.components], axis=0)
         return self.amplitude * (self.plateau + (1 - self.plateau) * falling)
 
 
@@ -157,7 +156,8 @@ def fit_decay(
     bins = LagBins.of(fit_bin_nodes(len(c), n_frames, fit_fraction), n_frames)
 
     gammas = GAMMAS if gamma is None else np.array([float(gamma)])
-    curve = BinnedCurve(c / c[0], bins, gammas, _averaged(samples, bins, len(c)), ions)
+    binned = _averaged(samples, bins, len(c))
+    curve = BinnedCurve(c=c / c[0], bins=bins, gammas=gammas, samples=binned, ions=ions)
     options = (step, first_lag, tau_fraction, seed)
     if decays == 2:
         found = _two(curve, *options, None)
@@ -171,8 +171,8 @@ def fit_decay(
             found = _two(curve, *options, found)
     if found.misfit > WORST_MISFIT:
         reason = f'the best fit misses the curve by {found.misfit:.1f} times what its noise allows'
-        nothing = {'tau': np.nan, 'tau_ci95': (np.nan, np.nan), 'tau_lower_bound': np.nan, 'gamma': np.nan}
-        found = replace(found, verdict=NO_FORM, reason=reason, components=(), **nothing)
+        found = replace(found, verdict=NO_FORM, reason=reason, tau=np.nan, tau_ci95=(np.nan, np.nan), gamma=np.nan)
+        found = replace(found, tau_lower_bound=np.nan, components=())
     return _with_form_free_times(replace(found, amplitude=c[0] * found.amplitude), curve, step, seed)
 
 
@@ -182,16 +182,14 @@ def _with_form_free_times(found: DecayFit, curve: BinnedCurve, step: float, seed
     if found.reason == CONSTANT or len(curve.bins.centre) - first < 8:
         return found
     fit = curve.fit(first)
-    (per_signal, freedom), others, ions = curve.noise(fit), curve.samples, curve.ions
+    (per_signal, freedom), others, ions = curve.noise(fit), curve.samples_in(fit), curve.ions
+    factor = student.ppf(0.975, max(freedom, 1)) / 1.96
     if others is None:
         others = fit.curve + Judgement.of(fit, per_signal, seed).drawn(fit.decay) - fit.decay(fit.bins.centre)
-    times = step * form_free_times(
-        fit.bins.centre, fit.bins.weight, np.vstack([fit.curve, others[:, -len(fit.curve) :]])
-    )
-    factor = student.ppf(0.975, max(freedom, 1)) / 1.96
-    if curve.samples is not None and ions is not None and ions > 1:
+    elif ions is not None and ions > 1:
         # the spread of resamples of n ions is short by (n − 1)/n; Student's factor for their small number
         factor = student.ppf(0.975, ions - 1) / 1.96 * np.sqrt(ions / (ions - 1))
+    times = step * form_free_times(fit.bins.centre, fit.bins.weight, np.vstack([fit.curve, others]))
     intervals = []
     for own, drawn in zip(times[0], times[1:].T):
         known = np.isfinite(own) and np.isfinite(drawn).mean() > 0.9
@@ -210,14 +208,10 @@ def _two(
     curve: BinnedCurve, step: float, first_lag: float | None, tau_fraction: float, seed: int, one: DecayFit | None
 ) -> DecayFit:
     """Two decays, unless ``one`` is given and describes the curve as well."""
-    chosen = first_bin(curve, first_lag, step, fit_two_decays)
-    if chosen is None:
-        last = (len(curve.c) - 1) * step
-        return one or _without_tau('too few lags to fit', np.nan, np.nan, np.nan, last, np.nan)
-    chosen, misfit = chosen
-    fit = fit_two_decays(curve, chosen)
-    first, last = fit.bins.first * step, fit.bins.last * step
-    binned = None if curve.samples is None else curve.samples[:, -len(fit.curve) :]
+    found = first_bin(curve, first_lag, step, fit_two_decays)
+    if found is None:
+        return one or _too_short(curve, step)
+    fit, misfit = found
     per_signal, freedom = curve.noise(fit)
     doubt = False
     if one is not None:
@@ -227,103 +221,88 @@ def _two(
             return one
         doubt = chance > 0 or better < ALIKE
     least = LEAST_SHARE if doubt else 0.0
-    law, squares, parts = components(curve, fit, per_signal, freedom, binned, least)
-    parts = tuple(part.times(step) for part in parts)
-    slow = parts[1]
+    law, parts = components(curve, fit, per_signal, freedom, curve.samples_in(fit), least)
+    fast, slow = (part.times(step) for part in parts)
     length = fit.bins.n_frames * step
-    level = float(np.average(fit.curve, weights=fit.weight))
-    signals = 1 / per_signal if per_signal > 0 else np.inf
+    undecided = _without_tau(fit, per_signal, step)
 
     def refuse(reason: str) -> DecayFit:
         bound = slow.tau_ci95[0]
         if one is None or one.verdict != DECAY:
-            return one or _without_tau(reason, level, first, bound if bound > 0 else np.nan, last, signals)
+            return one or replace(undecided, reason=reason, tau_lower_bound=bound if bound > 0 else np.nan)
         low, high = one.tau_ci95
         high = max(high, slow.tau_ci95[1])
         if high > length:
             if doubt:
                 return one
             reason = 'two decays overlap, and the slow one has no upper limit within the trajectory'
-            return _without_tau(reason, one.amplitude, first, low, last, signals)
+            return replace(undecided, reason=reason, amplitude=one.amplitude, tau_lower_bound=low)
         return replace(one, tau_ci95=(min(low, bound) if bound > 0 else low, high), reason=OVERLAP)
 
     if doubt:
         return refuse(OVERLAP)
-    if slow.weight_ci95[0] <= 0 or parts[0].weight_ci95[0] <= 0 or not slow.tau_ci95[0] > 0:
+    if slow.weight_ci95[0] <= 0 or fast.weight_ci95[0] <= 0 or not slow.tau_ci95[0] > 0:
         return refuse('two decays cannot be told apart')
     if slow.tau > tau_fraction * length:
         return refuse(f'the slow decay time is above {tau_fraction:.2g} of the trajectory')
     if not slow.tau_ci95[1] <= length:
         return refuse('the slow decay time has no upper limit within the trajectory')
     amplitude = law.decaying + law.constant
-    plateau = law.constant / amplitude
     low, high = slow.tau_ci95
     if one is not None and one.verdict == DECAY and one.misfit <= 1 and one.tau_ci95[1] <= length:
         low, high = min(low, one.tau_ci95[0]), max(high, one.tau_ci95[1])  # one decay, from its first lag on, fits too
-    return DecayFit(
+    return replace(
+        undecided,
         verdict=DECAY,
         tau=slow.tau,
         tau_ci95=(low, high),
-        tau_lower_bound=np.nan,
-        plateau=plateau,
-        gamma=1.0,
+        plateau=law.constant / amplitude,
+        gamma=law.gamma,
         amplitude=amplitude,
-        first_lag=first,
-        last_lag=last,
-        signals=signals,
         reason=TWO,
-        components=parts,
+        components=(fast, slow),
         misfit=misfit,
     )
 
 
 def _fit(curve: BinnedCurve, step: float, first_lag: float | None, tau_fraction: float, seed: int) -> DecayFit:
     """The fit of a curve that is one at lag 0, for one choice of exponents."""
-    chosen = first_bin(curve, first_lag, step)
-    if chosen is None:
-        return _without_tau('too few lags to fit', np.nan, np.nan, np.nan, (len(curve.c) - 1) * step, np.nan)
-    chosen, misfit = chosen
-    fit = curve.fit(chosen)
-    binned = None if curve.samples is None else curve.samples[:, -len(fit.curve) :]
+    found = first_bin(curve, first_lag, step)
+    if found is None:
+        return _too_short(curve, step)
+    fit, misfit = found
     per_signal, freedom = curve.noise(fit)
-    first, last = fit.bins.first * step, fit.bins.last * step
-    signals = 1 / per_signal if per_signal > 0 else np.inf
+    undecided = _without_tau(fit, per_signal, step)
     # the number of signals is itself measured, on few points: Student's factor for that
     judgement = Judgement.of(fit, per_signal * (student.ppf(0.975, max(freedom, 1)) / 1.96) ** 2, seed)
 
-    def refuse(reason: str, bound: float | None = None) -> DecayFit:
-        level = float(np.average(fit.curve, weights=fit.weight))
-        bound = judgement.lower_bound() if bound is None else bound
-        return _without_tau(reason, level, first, bound * step if bound > 0 else np.nan, last, signals)
+    def refuse(reason: str, bound: float, misfit: float = np.nan) -> DecayFit:
+        return replace(undecided, reason=reason, tau_lower_bound=bound * step if bound > 0 else np.nan, misfit=misfit)
 
     decay, n_frames = fit.decay, fit.bins.n_frames
     if not judgement.beats_a_constant():
-        return refuse(CONSTANT)
+        return refuse(CONSTANT, judgement.lower_bound())
     low, high = judgement.interval()
-    if binned is not None:
-        low, high = widened(low, high, fit, binned)
+    samples = curve.samples_in(fit)
+    if samples is not None:
+        low, high = widened(low, high, fit, samples)
     if decay.tau > tau_fraction * n_frames:
         return refuse(f'the decay time is above {tau_fraction:.2g} of the trajectory', low)
     if decay.tau < 3 or decay.tau < 0.5 * fit.bins.first:
         return refuse('the curve falls, but within a few frames of the first lag', np.nan)
     if not np.isfinite(high) or high > n_frames:
-        found = refuse('the curve falls, but its decay time has no upper limit within the trajectory', low)
-        return replace(found, misfit=misfit)
+        return refuse('the curve falls, but its decay time has no upper limit within the trajectory', low, misfit)
     if not low > 0:
-        return replace(refuse('the curve falls, but its decay time has no lower limit', np.nan), misfit=misfit)
+        return refuse('the curve falls, but its decay time has no lower limit', np.nan, misfit)
     amplitude = decay.decaying + decay.constant
-    return DecayFit(
+    return replace(
+        undecided,
         verdict=DECAY,
         tau=decay.tau * step,
         tau_ci95=(low * step, high * step),
-        tau_lower_bound=np.nan,
         plateau=decay.constant / amplitude,
         gamma=decay.gamma,
         amplitude=amplitude,
-        first_lag=first,
-        last_lag=last,
-        signals=signals,
-        reason='',
         misfit=misfit,
     )
 
@@ -363,17 +342,16 @@ def _checked(lag, c, gamma, first_lag, fit_fraction, tau_fraction):
     return lag, c, step
 
 
-def _without_tau(reason, amplitude, first_lag, bound, last_lag, signals) -> DecayFit:
+def _too_short(curve: BinnedCurve, step: float) -> DecayFit:
+    return DecayFit(verdict=NO_DECAY, last_lag=(len(curve.c) - 1) * step, reason='too few lags to fit')
+
+
+def _without_tau(fit: BinnedFit, per_signal: float, step: float) -> DecayFit:
+    """Level of the curve, range of lags and number of signals of a fit, before its decay time is judged."""
     return DecayFit(
         verdict=NO_DECAY,
-        tau=np.nan,
-        tau_ci95=(np.nan, np.nan),
-        tau_lower_bound=bound,
-        plateau=np.nan,
-        gamma=np.nan,
-        amplitude=amplitude,
-        first_lag=first_lag,
-        last_lag=last_lag,
-        signals=signals,
-        reason=reason,
+        amplitude=float(np.average(fit.curve, weights=fit.weight)),
+        first_lag=fit.bins.first * step,
+        last_lag=fit.bins.last * step,
+        signals=1 / per_signal if per_signal > 0 else np.inf,
     )

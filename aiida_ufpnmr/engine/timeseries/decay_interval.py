@@ -1,4 +1,4 @@
-"""Worth of a fit of a decay: whether there is a decay at all, between which times, or above which.
+"""Judgement of a fitted decay: its verdict against a constant, the interval of τ, or a lower bound.
 
 Each answer weighs what was fitted against the errors that a curve of finite length has (:mod:`curve_noise`).
 """
@@ -11,7 +11,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedFit
-from aiida_ufpnmr.engine.timeseries.stretched import Decay, DecaySearch
+from aiida_ufpnmr.engine.timeseries.curve_noise import drawn_curves
+from aiida_ufpnmr.engine.timeseries.stretched import Decay, DecaySearch, Law
 
 #: Curves drawn for an interval and for the verdict.
 DRAWS = 400
@@ -40,16 +41,12 @@ class Judgement:
         draws = np.random.default_rng(seed).standard_normal((DRAWS, len(fit.bins.centre)))
         return cls(fit, per_signal, draws)
 
-    def drawn(self, decay: Decay) -> np.ndarray:
+    def drawn(self, decay: Law) -> np.ndarray:
         """Curves of the law ``decay`` with the errors that such a curve has."""
-        covariance = self.fit.covariance(decay) * self.per_signal
-        values, vectors = np.linalg.eigh(covariance)
-        # the symmetric square root changes smoothly with τ, so that one set of draws serves all
-        sqrt = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-        return decay(self.fit.bins.centre) + self.draws @ sqrt
+        return drawn_curves(decay(self.fit.bins.centre), self.fit.covariance(decay) * self.per_signal, self.draws)
 
     def beats_a_constant(self) -> bool:
-        """Whether the decay describes the curve better than a constant by more than noise around one ever does."""
+        """Test that the decay describes the curve better than a constant, by more than noise around one ever does."""
         fit = self.fit
         weight = fit.weight / fit.weight.sum()
         level = float(weight @ fit.curve)

@@ -13,6 +13,8 @@ from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve, BinnedFit, la
 TOLERANCE, DEVIATIONS = 0.02, 2.5
 #: Beyond so many decay times waves of noise are all there is, and the share is that of all that decays.
 LAST_TAU = 5.0
+#: First bins that are tried; beyond the single lags each.
+CANDIDATES = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, *range(24, 1000))
 #: Lags over which a vibration that lasts is not yet averaged away.
 PERIOD = 8
 
@@ -22,8 +24,8 @@ def first_bin(
     first_lag: float | None,
     step: float,
     fit: Callable[[BinnedCurve, int], BinnedFit] = BinnedCurve.fit,
-) -> tuple[int, float] | None:
-    """Index of the first bin to fit, and the misfit from there on; ``None`` where fewer than six bins would be left.
+) -> tuple[BinnedFit, float] | None:
+    """The fit from the first good lag on, and its misfit; ``None`` where fewer than six bins would be left.
 
     The misfit is the largest departure of the curve from the fit over a doubling of the lag, in units of what noise and
     vibrations allow.
@@ -36,24 +38,22 @@ def first_bin(
     """
     first_lags = np.concatenate([[0], curve.bins.nodes[:-1] + 1])
     last = len(first_lags) - 6
+    candidates = CANDIDATES
     if first_lag is not None:
-        first = max(1, int(np.searchsorted(first_lags * step, first_lag * (1 - 1e-9))))
-        return (first, _misfit(curve, fit(curve, first))) if first <= last else None
-    last = min(last, int(np.searchsorted(first_lags, curve.bins.last / 5)))
-    if last < 1:
-        return None
-    best, least = 1, np.inf
-    for first in _candidates(last):
-        misfit = _misfit(curve, fit(curve, first))
+        candidates = (max(1, int(np.searchsorted(first_lags * step, first_lag * (1 - 1e-9)))),)
+    else:
+        last = min(last, int(np.searchsorted(first_lags, curve.bins.last / 5)))
+    best = None
+    for first in candidates:
+        if first > last:
+            break
+        fitted = fit(curve, first)
+        misfit = _misfit(curve, fitted)
+        if best is None or misfit < best[1]:
+            best = fitted, misfit
         if misfit <= 1:
-            return first, misfit
-        if misfit < least:
-            best, least = first, misfit
-    return best, least
-
-
-def _candidates(last: int) -> list[int]:
-    return [first for first in (1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, *range(24, last + 1)) if first <= last]
+            break
+    return best
 
 
 def _misfit(curve: BinnedCurve, fit: BinnedFit) -> float:

@@ -6,7 +6,7 @@ over boxes weighs lags in steps, and steps let a lasting vibration through.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -95,11 +95,5 @@ class LagBins:
     def from_bin(self, start: int) -> LagBins:
         """Without the first ``start`` bins."""
         first = int(self.nodes[start - 1]) + 1 if start else 0
-        return LagBins(
-            nodes=self.nodes[start:],
-            centre=self.centre[start:],
-            weight=self.weight[start:],
-            shared=self.shared[start:, start:],
-            first=first,
-            n_frames=self.n_frames,
-        )
+        later = {name: getattr(self, name)[start:] for name in ('nodes', 'centre', 'weight')}
+        return replace(self, shared=self.shared[start:, start:], first=first, **later)

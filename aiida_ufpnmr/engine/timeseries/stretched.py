@@ -31,6 +31,41 @@ class Decay:
 
 
 @dataclass(frozen=True)
+class TwoDecays:
+    """c(t) = Σ decaying_i · exp(−t/tau_i) + constant; times in frames.
+
+    Attributes:
+        parts: the fast and the slow decay, each without a constant.
+        constant: what stays.
+    """
+
+    parts: tuple[Decay, Decay]
+    constant: float
+
+    @property
+    def tau(self) -> float:
+        """The slow decay time."""
+        return self.parts[1].tau
+
+    @property
+    def gamma(self) -> float:
+        """The exponent of both."""
+        return 1.0
+
+    @property
+    def decaying(self) -> float:
+        """The decaying part, fast and slow together."""
+        return self.parts[0].decaying + self.parts[1].decaying
+
+    def __call__(self, t: np.ndarray) -> np.ndarray:
+        return self.parts[0](t) + self.parts[1](t) + self.constant
+
+
+#: Laws that a curve may follow.
+Law = Decay | TwoDecays
+
+
+@dataclass(frozen=True)
 class GridFit:
     """Best point of the grid for each curve; arrays of one length."""
 
@@ -52,7 +87,7 @@ class DecaySearch:
         limit: upper limit of D + P.
     """
 
-    def __init__(self, t, weight, log_tau, gamma, limit: float = 1.0):
+    def __init__(self, t: np.ndarray, weight: np.ndarray, log_tau: np.ndarray, gamma: np.ndarray, limit: float = 1.0):
         self.t, self.log_tau, self.gamma, self.limit = t, log_tau, gamma, limit
         self.weight = weight / weight.sum()
         ratio = t[None, None] / np.exp(log_tau)[:, None, None]
@@ -78,7 +113,13 @@ class DecaySearch:
             curvature = low - 2 * mid + high
             shift = np.where(curvature > 0, 0.5 * (low - high) / np.where(curvature > 0, curvature, 1.0), 0.0)
             log_tau[inside] += np.clip(shift, -0.5, 0.5) * (self.log_tau[1] - self.log_tau[0])
-        return GridFit(log_tau, self.gamma[i_gamma], decaying[rows, best], constant[rows, best], squares[rows, best])
+        return GridFit(
+            log_tau=log_tau,
+            gamma=self.gamma[i_gamma],
+            decaying=decaying[rows, best],
+            constant=constant[rows, best],
+            squares=squares[rows, best],
+        )
 
 
 def _best_parts(cf, c1, cc, ff, f1, limit):
@@ -110,7 +151,7 @@ def _best_parts(cf, c1, cc, ff, f1, limit):
 def fit_curve(t, weight, curve, log_tau, gamma, limit: float = 1.0) -> Decay:
     """Global best fit of one curve: the grid, then finer and finer grids around its best point."""
     for _ in range(5):
-        found = DecaySearch(t, weight, log_tau, gamma, limit)(curve[None])
+        found = DecaySearch(t, weight, log_tau, gamma, limit=limit)(curve[None])
         step = log_tau[1] - log_tau[0]
         centre = found.log_tau[0]
         best = Decay(float(np.exp(centre)), float(found.gamma[0]), float(found.decaying[0]), float(found.constant[0]))

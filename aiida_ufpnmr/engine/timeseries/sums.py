@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,26 @@ class Group:
     def origins(self) -> float:
         """Number of origins."""
         return float(sum(member.sum() for member in self.members))
+
+
+def with_all_ions(groups: Sequence[Group], lengths: Sequence[int], n_ions: int) -> list[Group]:
+    """All ions, without a name, and then the groups that have an origin."""
+    everyone = Group('', '', tuple(np.ones(n_ions, bool) for _ in lengths))
+    return [everyone, *(group for group in groups if group.origins() > 0)]
+
+
+def resampled_averages(sums: np.ndarray, counts: np.ndarray, bootstrap: int, seed: int) -> np.ndarray:
+    """Averages over resampled units, (bootstrap, n_bins), NaN in bins without a pair.
+
+    Args:
+        sums, counts: (n_units, n_bins) sums of each unit, and the number of pairs behind them.
+        bootstrap: number of resamples.
+        seed: of the resampling.
+    """
+    units = len(sums)
+    times = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), bootstrap).astype(float)
+    pairs = times @ counts
+    return np.divide(times @ sums, pairs, out=np.full_like(pairs, np.nan), where=pairs > 0)
 
 
 class CorrelationSums:

@@ -15,9 +15,9 @@ import numpy as np
 from scipy.stats import t as student
 
 from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve, BinnedFit, lasting_vibration
-from aiida_ufpnmr.engine.timeseries.curve_noise import FastPart, binned_covariance, noise_scale
+from aiida_ufpnmr.engine.timeseries.curve_noise import FastPart, binned_covariance, drawn_curves
 from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins
-from aiida_ufpnmr.engine.timeseries.stretched import Decay
+from aiida_ufpnmr.engine.timeseries.stretched import Decay, Law, TwoDecays
 
 #: Decay times that a search looks at; the pairs of them are nearly two thousand.
 GRID = 60
@@ -27,32 +27,6 @@ FINE = 17
 CLOSEST = 2.0
 #: Rounds of fit, errors under the fit, and fit under these errors.
 ROUNDS = 3
-
-
-@dataclass(frozen=True)
-class TwoDecays:
-    """c(t) = Σ decaying_i · exp(−t/tau_i) + constant; times in frames.
-
-    Attributes:
-        parts: the fast and the slow decay, each without a constant.
-        constant: what stays.
-    """
-
-    parts: tuple[Decay, Decay]
-    constant: float
-
-    @property
-    def tau(self) -> float:
-        """The slow decay time."""
-        return self.parts[1].tau
-
-    @property
-    def decaying(self) -> float:
-        """The decaying part, fast and slow together."""
-        return self.parts[0].decaying + self.parts[1].decaying
-
-    def __call__(self, t: np.ndarray) -> np.ndarray:
-        return self.parts[0](t) + self.parts[1](t) + self.constant
 
 
 @dataclass(frozen=True)
@@ -135,32 +109,22 @@ class PairSearch:
         best = int(self(curve[None])[0].argmin())
         heights = self.parts(curve, np.array([best]))[0]
         times = np.exp(self.log_fast[best]), np.exp(self.log_slow[best])
-        decays = tuple(Decay(float(tau), 1.0, float(height), 0.0) for tau, height in zip(times, heights))
-        return TwoDecays(decays, float(heights[2]))
+        fast, slow = (Decay(float(tau), 1.0, float(height), 0.0) for tau, height in zip(times, heights))
+        return TwoDecays((fast, slow), float(heights[2]))
 
 
 def fit_two_decays(curve: BinnedCurve, first: int) -> BinnedFit:
     """The best two decays over the bins from ``first`` on, with the errors under that law."""
     bins = curve.bins.from_bin(first)
-    values = curve.bins.average(curve.c)[first:]
     one = curve.fit(first)
     log_tau, (per_signal, _) = log_taus(one), curve.noise(one)
-    decay, fast = one.decay, one.fast
+    decay: Law = one.decay
+    fast = one.fast
     for _ in range(ROUNDS):
         covariance = binned_covariance(bins, decay, fast) * per_signal + _vibration(curve, bins, decay)
-        decay = PairSearch.around(bins.centre, covariance, log_tau, values).law(values)
+        decay = PairSearch.around(bins.centre, covariance, log_tau, one.curve).law(one.curve)
         fast = FastPart.of(curve.c, decay, bins.first)
-    per_signal, freedom = noise_scale(curve.c, bins.n_frames, decay, fast, bins.first)
-    return BinnedFit(
-        bins=bins,
-        weight=bins.weight,
-        curve=values,
-        gammas=np.array([1.0]),
-        decay=decay,
-        fast=fast,
-        per_signal=per_signal if freedom else 1.0,
-        freedom=freedom,
-    )
+    return curve.around(decay, bins, bins.weight, np.array([1.0]))
 
 
 def errors(curve: BinnedCurve, fit: BinnedFit, per_signal: float) -> np.ndarray:
@@ -168,7 +132,7 @@ def errors(curve: BinnedCurve, fit: BinnedFit, per_signal: float) -> np.ndarray:
     return fit.covariance() * per_signal + _vibration(curve, fit.bins, fit.decay)
 
 
-def _vibration(curve: BinnedCurve, bins: LagBins, decay: Decay | TwoDecays) -> np.ndarray:
+def _vibration(curve: BinnedCurve, bins: LagBins, decay: Law) -> np.ndarray:
     deviation = curve.c[bins.first : bins.last + 1] - decay(np.arange(bins.first, bins.last + 1))
     # thrice its square: a vibration keeps its phase over many bins, unlike the noise that this stands for
     return 3.0 * np.diag(np.diag(bins.shared)) * lasting_vibration(deviation) ** 2
@@ -181,13 +145,11 @@ def log_taus(fit: BinnedFit) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Component:
-    """One of two decays.
+    """One of two decays, with 95 % intervals; that of τ is infinite where it has no end.
 
     Attributes:
         tau: decay time.
-        tau_ci95: its 95 % interval; infinite where it has no end.
         weight: its share of what decays.
-        weight_ci95: the interval of that.
     """
 
     tau: float
@@ -197,7 +159,8 @@ class Component:
 
     def times(self, step: float) -> Component:
         """With times in another unit."""
-        return replace(self, tau=self.tau * step, tau_ci95=tuple(step * limit for limit in self.tau_ci95))
+        low, high = self.tau_ci95
+        return replace(self, tau=self.tau * step, tau_ci95=(low * step, high * step))
 
 
 def components(
@@ -207,8 +170,8 @@ def components(
     freedom: int,
     samples: np.ndarray | None,
     least_share: float = 0.0,
-) -> tuple[TwoDecays, float, tuple[Component, Component]]:
-    """Best law, its sum of squares, and its fast and slow decay with intervals from the profile of the likelihood.
+) -> tuple[TwoDecays, tuple[Component, Component]]:
+    """Best law, and its fast and slow decay with intervals from the profile of the likelihood.
 
     Times are in frames. Law and intervals come from one search under one covariance. An interval holds the values for
     which the best fit of all others is not worse by more than chance (Student's factor stands for the error of the
@@ -226,20 +189,16 @@ def components(
         allowed &= shares.min(axis=1) >= least_share
         allowed[squares.argmin()] = True
     law = search.law(fit.curve)
-    refits, refit_shares = None, None
     if samples is not None:
         refits = search(samples).argmin(axis=1)
         refit_shares = np.array([search.parts(s, np.array([best]))[0, :2] for s, best in zip(samples, refits)])
         refit_shares = refit_shares / np.maximum(refit_shares.sum(axis=1), 1e-300)[:, None]
     found = []
     for i, log_tau in enumerate((search.log_fast, search.log_slow)):
-        limits = [log_tau[allowed].min() - half_step, log_tau[allowed].max() + half_step]
-        share = [shares[allowed, i].min(), shares[allowed, i].max()]
-        if refits is not None:
-            lower, upper = np.quantile(log_tau[refits], [0.025, 0.975])
-            limits = [min(limits[0], lower), max(limits[1], upper)]
-            lower, upper = np.quantile(refit_shares[:, i], [0.025, 0.975])
-            share = [min(share[0], lower), max(share[1], upper)]
+        limits = log_tau[allowed].min() - half_step, log_tau[allowed].max() + half_step
+        share = shares[allowed, i].min(), shares[allowed, i].max()
+        if samples is not None:
+            limits, share = _widened(*limits, log_tau[refits]), _widened(*share, refit_shares[:, i])
         low = 0.0 if limits[0] <= grid[0] else float(np.exp(limits[0]))
         high = np.inf if limits[1] >= grid[-1] else float(np.exp(limits[1]))
         found.append(
@@ -250,7 +209,12 @@ def components(
                 weight_ci95=(float(share[0]), float(share[1])),
             )
         )
-    return law, float(squares.min()), (found[0], found[1])
+    return law, (found[0], found[1])
+
+
+def _widened(low: float, high: float, refits: np.ndarray) -> tuple[float, float]:
+    lower, upper = np.quantile(refits, [0.025, 0.975])
+    return min(low, lower), max(high, upper)
 
 
 def against_one(curve: BinnedCurve, fit: BinnedFit, per_signal: float, draws: np.ndarray) -> tuple[float, float]:
@@ -274,9 +238,7 @@ def against_one(curve: BinnedCurve, fit: BinnedFit, per_signal: float, draws: np
     single = SingleSearch(t, pairs.whitening, grid, fixed)
     squares, law = single(fit.curve[None])
     noise = binned_covariance(fit.bins, law, fit.fast) * per_signal + _vibration(curve, fit.bins, fit.decay)
-    values, vectors = np.linalg.eigh(noise)
-    sqrt = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    drawn = law(t) + draws @ sqrt
+    drawn = drawn_curves(law(t), noise, draws)
 
     def gain(curves):
         return single(curves)[0] - pairs(curves).min(axis=1)

@@ -68,7 +68,7 @@ class ReadingSettings(Settings):
     """What files of other programs do not say themselves."""
 
     timestep_fs: float | None = setting(
-        None, 'Time step of the run in fs, where a file holds no times.', above=0, flag='--timestep'
+        None, 'Time step of the run in fs, where a file holds no times.', above=0, option='timestep'
     )
     every: int | None = setting(
         None, 'Steps between two frames, where a file holds no steps; 1 where not given.', least=1

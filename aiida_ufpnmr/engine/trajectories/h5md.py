@@ -36,6 +36,7 @@ from ase.data import atomic_numbers
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import RECORD, versions
+from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.version import __version__
 
 #: Version of the layout; it stands in the record, which no content hash covers.
@@ -77,29 +78,33 @@ def grade_series(species: str) -> str:
     return f'per_ion/efg_grade_{species}'
 
 
+def _is_double(value: str | bool) -> bool:
+    """Whether numbers of 64 bits are meant, by a word or by yes and no."""
+    if value not in ('single', 'double', True, False):
+        raise ValueError(f'{value!r} is neither single nor double')
+    return value in ('double', True)
+
+
 @dataclass(frozen=True)
-class Storage:
-    """Precision and compression of stored numbers.
+class Storage(Settings):
+    """Precision and compression of stored numbers; rounding is to multiples of the power of two next below."""
 
-    Attributes:
-        double: 64 bits a number instead of 32.
-        rounding_angstrom: positions are rounded to multiples of the power of two next below, and then compress well;
-            not where zero.
-        compression: level of lossless compression (deflate), 0 (none) to 9.
-
-    Raises:
-        InputError: out of range.
-    """
-
-    double: bool = False
-    rounding_angstrom: float = 0.0
-    compression: int = 1
-
-    def __post_init__(self):
-        if not 0 <= self.rounding_angstrom <= 0.1:
-            raise InputError(f'rounding of positions must lie between 0 and 0.1 Å, not {self.rounding_angstrom:g}')
-        if not 0 <= self.compression <= 9:
-            raise InputError(f'compression must lie between 0 and 9, not {self.compression}')
+    double: bool = setting(
+        'single',
+        'Precision of the numbers in the trajectory.',
+        parse=_is_double,
+        metavar='[single|double]',
+        option='stored-precision',
+    )
+    rounding_angstrom: float = setting(
+        0.0,
+        'Round stored positions to about this, so that they compress well.',
+        least=0,
+        most=0.1,
+        metavar='Å',
+        option='position-rounding',
+    )
+    compression: int = setting(1, 'Lossless compression of the trajectory, 0 for none.', least=0, most=9)
 
     def stored(self, name: str, value) -> np.ndarray:
         """``value`` of the series ``name`` as it goes into the file."""

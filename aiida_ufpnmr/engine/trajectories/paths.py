@@ -47,11 +47,6 @@ class IonPaths:
     positions: np.ndarray
     reference: str
 
-    @property
-    def length_ps(self) -> float:
-        """Time from the first frame to the last."""
-        return (len(self.positions) - 1) * self.step_ps
-
 
 @dataclass(frozen=True)
 class PathParts:

@@ -187,7 +187,7 @@ class HopFinder:
         self._kept = np.empty((0, n_ions, 3))
         self._anchor, self._weight, self._next = np.zeros((n_ions, 3)), np.zeros(n_ions, int), np.zeros(n_ions, int)
         self._rattling = np.zeros((n_ions, 2))
-        self._found = [([], []) for _ in range(n_ions)]
+        self._found: list[tuple[list[np.ndarray], list[np.ndarray]]] = [([], []) for _ in range(n_ions)]
 
     def add(self, positions: np.ndarray) -> None:
         """Take the next frames, (frames, n_ions, 3), unwrapped, Å, free of drift."""

@@ -19,6 +19,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.timeseries.correlation import lagged_products
 from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins, bin_nodes, hat_sums
+from aiida_ufpnmr.engine.timeseries.sums import resampled_averages
 
 #: Å²/ps in cm²/s.
 CM2_PER_S = 1e-4
@@ -95,8 +96,8 @@ def _displacements(positions: np.ndarray, begin: int, end: int, n_lags: int) -> 
     squares = np.vstack([np.zeros(part.shape[1]), np.cumsum((part**2).sum(axis=2), axis=0)])
     lags = np.arange(n_lags)
     origins = np.maximum(np.minimum(end - begin, len(part) - lags), 0)
-    begin, stop = np.minimum(lags, len(part)), np.minimum(origins + lags, len(part))
-    return (squares[origins] + squares[stop] - squares[begin]).T - 2 * products
+    first, stop = np.minimum(lags, len(part)), np.minimum(origins + lags, len(part))
+    return (squares[origins] + squares[stop] - squares[first]).T - 2 * products
 
 
 def diffusion(
@@ -130,13 +131,13 @@ def diffusion(
     edges = np.linspace(0, n_frames, blocks + 1).astype(int)
     lag, msd = mean_square_displacement(positions, step_ps)
     n_lags = bins.last + 1
-    sums = np.empty((n_ions, blocks, len(nodes)))
-    counts = np.empty((blocks, len(nodes)))
+    sums = np.empty((n_ions * blocks, len(nodes)))
+    counts = np.empty_like(sums)
     for b, (begin, end) in enumerate(zip(edges[:-1], edges[1:])):
         for ion in range(n_ions):
-            sums[ion, b] = hat_sums(_displacements(positions[:, [ion]], begin, end, n_lags)[0], nodes)
-        counts[b] = hat_sums(np.maximum(np.minimum(end, n_frames - np.arange(n_lags)) - begin, 0).astype(float), nodes)
-    sums, counts = sums.reshape(n_ions * blocks, -1), np.tile(counts, (n_ions, 1))
+            sums[ion * blocks + b] = hat_sums(_displacements(positions[:, [ion]], begin, end, n_lags)[0], nodes)
+        pairs = np.maximum(np.minimum(end, n_frames - np.arange(n_lags)) - begin, 0).astype(float)
+        counts[b::blocks] = hat_sums(pairs, nodes)
 
     chosen = (bins.centre >= window[0] * (n_frames - 1)) & (bins.centre <= window[1] * (n_frames - 1))
     if chosen.sum() < 3:
@@ -149,9 +150,7 @@ def diffusion(
     offset = float(weight @ mean[chosen] - slope * (weight @ t))
 
     units = len(sums)
-    times = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), bootstrap).astype(float)
-    pairs = times @ counts
-    resampled = np.divide(times @ sums, pairs, out=np.full_like(pairs, np.nan), where=pairs > 0)
+    resampled = resampled_averages(sums, counts, bootstrap, seed)
     slopes = resampled[:, chosen] @ score
     # the spread of resamples of n units is short by (n − 1)/n; Student's factor for their small number
     width = np.sqrt(units / max(units - 1, 1)) * student.ppf(0.975, max(units - 1, 1))

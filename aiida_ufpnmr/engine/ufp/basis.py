@@ -65,7 +65,14 @@ class Basis:
             numbered[wanted] = np.arange(column, column + wanted.sum())
             triplet_columns[triplet] = np.maximum(numbered, numbered.transpose(1, 0, 2)) if equal else numbered
             column += int(wanted.sum())
-        return cls(tuple(species), pairs, triplets, pair_columns, triplet_columns, column)
+        return cls(
+            species=tuple(species),
+            pairs=pairs,
+            triplets=triplets,
+            pair_columns=pair_columns,
+            triplet_columns=triplet_columns,
+            n_columns=column,
+        )
 
     @cached_property
     def layout(self) -> Layout:
@@ -215,7 +222,7 @@ def _grid_below(closest: float, stop: float, intervals: int, margin: float) -> G
 
 
 def _reachable(grids: TripletGrids) -> np.ndarray:
-    """For which products of three functions there is a triangle whose sides lie in their supports."""
+    """Mask of the products of three functions for which a triangle has its sides in their supports."""
     (low1, high1), (low2, high2), (low3, high3) = (grid.supports for grid in grids)
     low1, high1, low2, high2 = low1[:, None, None], high1[:, None, None], low2[:, None], high2[:, None]
     least_difference = np.maximum(0.0, np.maximum(low1 - high2, low2 - high1))

@@ -2,93 +2,65 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces
 from aiida_ufpnmr.engine.regression.calibration import Noise, coverage, cross_fitted, fit_noise
-from aiida_ufpnmr.engine.ufp.features import N_LEADING
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.uncertainty import uncertainty
 
 
-@dataclass
-class Sample:
-    """Real errors beside posterior variances, on structures that a fit did not see; lists grow fold by fold.
+class Comparison(NamedTuple):
+    """Real errors on a structure that a fit did not see, beside the posterior variances of the same predictions."""
 
-    Attributes:
-        forces_error, forces_variance: eV/Å and its square, arrays of components.
-        species: species number of each component.
-        forces_fold, forces_group: of each component.
-        energy_error, energy_variance: eV per atom and its square.
-        energy_fold, energy_group: of each energy.
+    forces_error: np.ndarray  # (3 n,) eV/Å
+    forces_variance: np.ndarray  # (3 n,) eV²/Å²
+    species: np.ndarray  # (3 n,) species number of each component
+    energy_error: float  # eV per atom
+    energy_variance: float  # its square
+    fold: int
+    group: str
+
+
+def real_errors(potential: UltraFastPotential, atoms: Atoms) -> tuple[np.ndarray, float]:
+    """Errors of force components (3 n,), eV/Å, and of the energy, eV per atom, on a labelled structure."""
+    found, label = potential.compute(atoms), energy(atoms)
+    assert label is not None
+    return (found.forces - forces(atoms)).ravel(), (found.energy - label) / len(atoms)
+
+
+def calibrate(sample: Sequence[Comparison], n_species: int) -> tuple[tuple[Noise, ...], Noise, dict]:
+    """Noise of the forces by species and of the energy, and how well expected errors hold.
+
+    Each fold is judged by the noise that the others show. The energies of one group share an offset, so that a group
+    counts once, however many structures it has.
     """
-
-    forces_error: list[np.ndarray] = field(default_factory=list)
-    forces_variance: list[np.ndarray] = field(default_factory=list)
-    species: list[np.ndarray] = field(default_factory=list)
-    forces_fold: list[np.ndarray] = field(default_factory=list)
-    forces_group: list[np.ndarray] = field(default_factory=list)
-    energy_error: list[float] = field(default_factory=list)
-    energy_variance: list[float] = field(default_factory=list)
-    energy_fold: list[int] = field(default_factory=list)
-    energy_group: list[str] = field(default_factory=list)
-
-    def add(
-        self,
-        atoms: Atoms,
-        types: np.ndarray,
-        potential: UltraFastPotential,
-        variances: np.ndarray,
-        fold: int,
-        group: str,
-    ) -> None:
-        """Take one structure with the variances of its design rows."""
-        found, label = potential.compute(atoms), energy(atoms)
-        assert label is not None
-        self.forces_error.append((found.forces - forces(atoms)).ravel())
-        self.forces_variance.append(variances[N_LEADING:])
-        self.species.append(np.repeat(types, 3))
-        self.forces_fold.append(np.full(3 * len(atoms), fold))
-        self.forces_group.append(np.full(3 * len(atoms), group))
-        self.energy_error.append((found.energy - label) / len(atoms))
-        self.energy_variance.append(variances[0] / len(atoms) ** 2)
-        self.energy_fold.append(fold)
-        self.energy_group.append(group)
-
-    def calibrate(self, n_species: int) -> tuple[tuple[Noise, ...], Noise, dict]:
-        """Noise of the forces by species and of the energy, and how well expected errors hold.
-
-        Each fold is judged by the noise that the others show. The energies of one group share an offset, so that a
-        group counts once, however many structures it has.
-        """
-        error, variance = np.concatenate(self.forces_error), np.concatenate(self.forces_variance)
-        species, fold = np.concatenate(self.species), np.concatenate(self.forces_fold)
-        expected = np.zeros(len(error))
-        everywhere = fit_noise(error, variance)
-        noise = []
-        for t in range(n_species):
-            own = species == t
-            # too few components of a rare species say nothing of their own
-            noise.append(fit_noise(error[own], variance[own]) if own.sum() >= 30 else everywhere)
-            if own.any():
-                expected[own] = cross_fitted(error[own], variance[own], fold[own])
-        energy_error, energy_variance = np.array(self.energy_error), np.array(self.energy_variance)
-        energy_group = np.array(self.energy_group)
-        _, index, sizes = np.unique(energy_group, return_inverse=True, return_counts=True)
-        once = 1 / sizes[index]
-        energy_expected = cross_fitted(energy_error, energy_variance, np.array(self.energy_fold), once)
-        energy_noise = fit_noise(energy_error, energy_variance, once)
-        return (
-            tuple(noise),
-            energy_noise,
-            {
-                'forces': coverage(1000 * error, 1000 * expected, np.concatenate(self.forces_group)),
-                'energy': coverage(1000 * energy_error, 1000 * energy_expected, energy_group),
-            },
-        )
+    forces_error, forces_variance, types, *of_energy = zip(*sample)
+    error, variance, species = map(np.concatenate, (forces_error, forces_variance, types))
+    energy_error, energy_variance, energy_fold, energy_group = map(np.array, of_energy)
+    components = [len(one.species) for one in sample]
+    fold = np.repeat(energy_fold, components)
+    expected = np.zeros(len(error))
+    everywhere = fit_noise(error, variance)
+    noise = []
+    for t in range(n_species):
+        own = species == t
+        # too few components of a rare species say nothing of their own
+        noise.append(fit_noise(error[own], variance[own]) if own.sum() >= 30 else everywhere)
+        if own.any():
+            expected[own] = cross_fitted(error[own], variance[own], fold[own])
+    _, index, sizes = np.unique(energy_group, return_inverse=True, return_counts=True)
+    once = 1 / sizes[index]
+    energy_expected = cross_fitted(energy_error, energy_variance, energy_fold, once)
+    calibration = {
+        'forces': coverage(1000 * error, 1000 * expected, np.repeat(energy_group, components)),
+        'energy': coverage(1000 * energy_error, 1000 * energy_expected, energy_group),
+    }
+    return tuple(noise), fit_noise(energy_error, energy_variance, once), calibration
 
 
 def expected_and_real(potential: UltraFastPotential, dataset: Dataset) -> dict:
@@ -97,18 +69,15 @@ def expected_and_real(potential: UltraFastPotential, dataset: Dataset) -> dict:
     Raises:
         InputError: the potential has no posterior.
     """
-    force_errors, force_expected, force_groups, energy_errors, energy_expected = [], [], [], [], []
-    for atoms, group in zip(dataset, dataset.groups):
-        found, expected, label = potential.compute(atoms), uncertainty(potential, atoms), energy(atoms)
-        assert label is not None
-        force_errors.append((found.forces - forces(atoms)).ravel())
-        force_expected.append(expected.forces.ravel())
-        force_groups.append(np.full(3 * len(atoms), group))
-        energy_errors.append((found.energy - label) / len(atoms))
-        energy_expected.append(expected.energy / len(atoms))
+
+    def compared(atoms: Atoms) -> tuple[np.ndarray, float, np.ndarray, float]:
+        expected = uncertainty(potential, atoms)
+        return *real_errors(potential, atoms), expected.forces.ravel(), expected.energy / len(atoms)
+
+    forces_error, energy_error, forces_expected, energy_expected = zip(*map(compared, dataset))
+    groups = np.array(dataset.groups)
+    forces_groups = np.repeat(groups, [len(errors) for errors in forces_error])
     return {
-        'forces': coverage(
-            1000 * np.concatenate(force_errors), 1000 * np.concatenate(force_expected), np.concatenate(force_groups)
-        ),
-        'energy': coverage(1000 * np.array(energy_errors), 1000 * np.array(energy_expected), np.array(dataset.groups)),
+        'forces': coverage(1000 * np.concatenate(forces_error), 1000 * np.concatenate(forces_expected), forces_groups),
+        'energy': coverage(1000 * np.array(energy_error), 1000 * np.array(energy_expected), groups),
     }

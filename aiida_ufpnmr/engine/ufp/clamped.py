@@ -55,12 +55,12 @@ def triplet_term(knots: tuple[np.ndarray, ...], coefficients: np.ndarray) -> Tri
     return TripletTerm(grids, np.einsum('al,bm,cn,lmn->abc', *changes, coefficients, optimize=True))
 
 
-def clamped_pair(term: PairTerm) -> np.ndarray:
+def pair_coefficients(term: PairTerm) -> np.ndarray:
     """Coefficients (n + 3,) of a pair in the clamped basis."""
     return term.grid.to_clamped() @ term.coefficients
 
 
-def clamped_triplet(term: TripletTerm) -> np.ndarray:
+def triplet_coefficients(term: TripletTerm) -> np.ndarray:
     """Coefficients (a, b, c) of a triplet in the clamped basis."""
     changes = [grid.to_clamped() for grid in term.grids]
     return np.einsum('al,bm,cn,lmn->abc', *changes, term.coefficients, optimize=True)
@@ -117,9 +117,9 @@ def assemble(
     species = tuple(sorted(names, key=lambda s: atomic_numbers[s]))
     ordered_pairs, ordered_triplets = {}, {}
     for a, b in pair_names(species):
-        ordered_pairs[a, b] = _one_of(pairs, (a, b), (b, a), 'pair', path)
+        ordered_pairs[a, b] = _one_of(pairs, (a, b), path)
     for centre, a, b in triplet_names(species) if triplets else ():
-        term = _one_of(triplets, (centre, a, b), (centre, b, a), 'triplet', path)
+        term = _one_of(triplets, (centre, a, b), path)
         if (centre, a, b) not in triplets:
             term = term.exchanged()
         try:
@@ -144,9 +144,12 @@ def assemble(
     )
 
 
-def _one_of(terms: Mapping, name: tuple, other: tuple, what: str, path):
-    there = [key for key in {name: None, other: None} if key in terms]
+def _one_of(terms: Mapping, name: tuple, path):
+    """The term of a name, or of the name with its last two species exchanged; :class:`InputError` where not one is."""
+    exchanged = (*name[:-2], *name[:-3:-1])
+    there = [key for key in dict.fromkeys([name, exchanged]) if key in terms]
     if len(there) != 1:
+        what = 'pair' if len(name) == 2 else 'triplet'
         problem = 'is missing' if not there else 'is given twice, in both orders'
         raise InputError(f'{path}: the {what} {"-".join(name)} {problem}')
     return terms[there[0]]

@@ -104,13 +104,13 @@ class SavedEquations:
             n = basis.n_columns
             equations = NormalEquations(n)
             vector, packed = file['vector'][...], file['lower_triangle']
-            rest = {name: file[name][...] for name in ('one_body', 'closest_distance', 'centre', 'leverage_limit')}
-            s = len(species)
-            shapes = {'one_body': (s,), 'closest_distance': (s, s), 'centre': (s, n), 'leverage_limit': (s,)}
             if vector.shape != (n,) or packed.shape != (n * (n + 1) // 2,) or not np.isfinite(vector).all():
                 raise ValueError('the equations do not fit their basis')
+            s, arrays = len(species), {}
+            shapes = {'one_body': (s,), 'closest_distance': (s, s), 'centre': (s, n), 'leverage_limit': (s,)}
             for name, shape in shapes.items():
-                if rest[name].shape != shape or not np.isfinite(rest[name]).all():
+                arrays[name] = file[name][...]
+                if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
                     raise ValueError(f'{name} is not {shape} finite numbers')
             equations.vector[:] = vector
             for j in range(n):
@@ -124,5 +124,5 @@ class SavedEquations:
                 structures=int(attributes['structures']),
                 rows=int(attributes['rows']),
                 source=str(path),
-                **rest,
+                **arrays,
             )

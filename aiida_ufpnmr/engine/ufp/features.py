@@ -20,14 +20,14 @@ def features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
     Times the coefficients it gives the energy (eV), the virial (eV; xx, yy, zz, yz, xz, xy) and the forces (eV/Å).
     """
     rows = np.zeros((basis.n_columns, N_LEADING + 3 * len(atoms)))
-    _enter_all(atoms, types, basis, rows, True)
+    _enter_all(atoms, types, basis, rows, gradients=True)
     return rows
 
 
 def local_features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
     """Design rows (n_atoms, n_columns) of the energies of single atoms; their sum is that of the structure."""
     rows = np.zeros((basis.n_columns, len(atoms)))
-    _enter_all(atoms, types, basis, rows, False)
+    _enter_all(atoms, types, basis, rows, gradients=False)
     return rows.T
 
 
@@ -146,21 +146,11 @@ def _fill(positions, types, start, index, offset, order, layout, pair_columns, t
                             rows[column, energy] += both * v[a3]
                             if gradients:
                                 along_j, along_k, along_third = by_j * v[a3], by_k * v[a3], both * s[a3] / r
-                                _add_gradient(
-                                    rows[column],
-                                    order[j],
-                                    centre,
-                                    vector[p],
-                                    along_j * vector[p, 0] - along_third * ex,
-                                    along_j * vector[p, 1] - along_third * ey,
-                                    along_j * vector[p, 2] - along_third * ez,
-                                )
-                                _add_gradient(
-                                    rows[column],
-                                    order[k],
-                                    centre,
-                                    vector[q],
-                                    along_k * vector[q, 0] + along_third * ex,
-                                    along_k * vector[q, 1] + along_third * ey,
-                                    along_k * vector[q, 2] + along_third * ez,
-                                )
+                                gx = along_j * vector[p, 0] - along_third * ex
+                                gy = along_j * vector[p, 1] - along_third * ey
+                                gz = along_j * vector[p, 2] - along_third * ez
+                                _add_gradient(rows[column], order[j], centre, vector[p], gx, gy, gz)
+                                gx = along_k * vector[q, 0] + along_third * ex
+                                gy = along_k * vector[q, 1] + along_third * ey
+                                gz = along_k * vector[q, 2] + along_third * ez
+                                _add_gradient(rows[column], order[k], centre, vector[q], gx, gy, gz)

@@ -1,4 +1,4 @@
-"""Figures of a potential: prediction against label, do the expected errors hold, and what would more data bring."""
+"""Figures of a potential: predictions against labels, real against expected errors, learning curve."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aiida_ufpnmr.engine import figure_style
-from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE
+from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE, finish
 from aiida_ufpnmr.engine.ufp.metrics import Predictions
 
 #: Of the species, as many as the eye tells apart (Okabe and Ito).
@@ -28,7 +28,6 @@ def fit_figure(results: dict) -> Figure:
     figure = Figure(figsize=(5.2 * max(1, len(panels)), 4.4), layout='constrained')
     for axis, plot in zip(figure.subplots(1, max(1, len(panels)), squeeze=False)[0], panels):
         plot(axis)
-        axis.spines[['top', 'right']].set_visible(False)
     return figure
 
 
@@ -39,8 +38,8 @@ def parity_figure(predictions: Predictions) -> Figure:
     _plot_energies(predictions, upper[0], lower[0])
     _plot_forces(predictions, upper[1], lower[1])
     for axis in (*upper, *lower):
-        axis.spines[['top', 'right']].set_visible(False)
         axis.margins(0.04)
+        finish(axis, legend=False)
     return figure
 
 
@@ -87,16 +86,18 @@ def _plot_forces(predictions: Predictions, parity: Axes, difference: Axes) -> No
 
 def plot_calibration(coverage: dict, axis: Axes) -> None:
     """Real against expected errors of withheld force components."""
-    figure_style.plot_calibration(coverage, axis, 'a force component', 'meV/Å', 'withheld structures')
-    axis.legend(frameon=False, fontsize=9)
+    figure_style.plot_calibration(
+        coverage, axis, quantity='a force component', unit='meV/Å', label='withheld structures'
+    )
+    finish(axis)
 
 
 def plot_learning_curve(curve: dict, axis: Axes) -> None:
     """RMSE of the forces against the number of structures."""
     error = 'forces_rmse_meV_per_angstrom'
-    figure_style.plot_learning_curve(curve, axis, 'structures', error, f'train_{error}')
+    figure_style.plot_learning_curve(curve, axis, size='structures', error=error, training=f'train_{error}')
     axis.set_xlabel('structures')
     axis.set_ylabel('RMSE of force components (meV/Å)')
     if curve['forces_exponent'] is not None:
         axis.set_title(f'withheld error ∝ structures$^{{{curve["forces_exponent"]:.2f}}}$ at the end', fontsize=10)
-    axis.legend(frameon=False, fontsize=9)
+    finish(axis)

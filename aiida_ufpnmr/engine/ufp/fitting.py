@@ -13,7 +13,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.regression.calibration import Noise
 from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
-from aiida_ufpnmr.engine.ufp.calibration import Sample
+from aiida_ufpnmr.engine.ufp.calibration import Comparison, calibrate
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.environments import leverage_limit, mean_environments
 from aiida_ufpnmr.engine.ufp.metrics import potential_errors
@@ -21,6 +21,7 @@ from aiida_ufpnmr.engine.ufp.posterior import Posterior
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.problem import Problem
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
+from aiida_ufpnmr.engine.ufp.terms import pair_names
 
 #: Errors are compared with their predictions on at most about this many withheld force components.
 CALIBRATION_ROWS = 30_000
@@ -100,13 +101,13 @@ def run_fit(
     parts = problem.parts(members_of)
     share = max(1, 3 * sum(map(len, dataset if test is None else test)) // CALIBRATION_ROWS)
 
-    sample = Sample()
+    sample: list[Comparison] = []
     predictions = []
     for f, members in enumerate(folds):
         solution = problem.total(parts, without=f).solve(problem.penalty)
         withholding = problem.potential(solution.coefficients, closest[:f] + closest[f + 1 :])
         predictions.append((withholding, dataset.subset(members)))
-        problem.sample(sample, dataset, members, withholding, solution, f, share)
+        sample += problem.compare(dataset, members[::share], withholding, solution, fold=f)
     total = problem.total(parts)
     del parts
     kept = NormalEquations(basis.n_columns) if keep_equations else None
@@ -118,25 +119,21 @@ def run_fit(
         predictions = [(final, test)]
         names, group = np.unique(test.groups, return_inverse=True)
         for g in range(len(names)):
-            problem.sample(sample, test, np.flatnonzero(group == g), final, solution, g, share)
-        validation = {'method': f'test set {test.source}', 'folds': 0, 'structures': len(test)}
+            sample += problem.compare(test, np.flatnonzero(group == g)[::share], final, solution, fold=g)
+        method = f'test set {test.source}'
     elif folds:
         what = 'groups (config_type)' if problem.base is None else 'groups (config_type) of the added structures'
-        validation = {
-            'method': f'{len(folds)}-fold cross-validation over {what}',
-            'folds': len(folds),
-            'structures': len(dataset),
-        }
+        method = f'{len(folds)}-fold cross-validation over {what}'
     else:
-        validation = {'method': 'none: a single group cannot be withheld; give --test', 'folds': 0, 'structures': 0}
+        method = 'none: a single group cannot be withheld; give --test'
     train = potential_errors([(final, dataset)])
     rows = int(sum(3 * len(atoms) + 7 for atoms in dataset)) + (0 if problem.base is None else problem.base.rows)
 
     whitening = solution.whitening()
     freedom = basis.n_columns - float(np.sum((problem.penalty @ whitening.T) * whitening.T))
     calibration = None
-    if sample.energy_error:
-        forces_noise, energy_noise, calibration = sample.calibrate(len(species))
+    if sample:
+        forces_noise, energy_noise, calibration = calibrate(sample, len(species))
     else:
         forces_noise, energy_noise = _residual_noise(problem, train, freedom, rows)
     posterior = Posterior(
@@ -168,7 +165,11 @@ def run_fit(
     results = {
         **potential_errors(predictions),
         'train': train,
-        'validation': validation,
+        'validation': {
+            'method': method,
+            'folds': len(folds),
+            'structures': sum(len(withheld) for _, withheld in predictions),
+        },
         'calibration': calibration,
         'noise': {
             'forces_floor_meV_per_angstrom_by_species': {
@@ -186,10 +187,8 @@ def run_fit(
         'bond_intervals': settings.bond_intervals,
         'third_intervals': settings.third_intervals,
         'closest_distance_angstrom': {
-            f'{a}-{b}': final.closest_distance[i, j]
-            for i, a in enumerate(species)
-            for j, b in enumerate(species)
-            if i <= j
+            '-'.join(pair): distance
+            for pair, distance in zip(pair_names(species), final.closest_distance[np.triu_indices(len(species))])
         },
         'settings': dataclasses.asdict(settings),
         'training_sha256': problem.sha256,

@@ -6,8 +6,8 @@ a time; and then what remains of each pair and each triplet. The vectors to the 
 which forces and virial follow in one place.
 
 Sums run over neighbours in the order of the lists (by atom, then image), so that forces do not depend on what else the
-lists hold; only where atoms were wrapped into the cell when they were made shows in the last digit. With threads, each
-takes every so many-th atom and sums on its own, and the sums are added in the order of the threads: results depend on
+lists hold; only where atoms were wrapped into the cell when they were made shows in the last digit. With n threads,
+each takes every n-th atom and sums on its own, and the sums are added in the order of the threads: results depend on
 how many there are, not on which was first.
 
 Indices in inner loops are unsigned (``np.uintp``), which spares Numba the check for counting from the end.
@@ -68,7 +68,7 @@ def compute(positions, types, lists, tables, forces, energies, virial, closest, 
     for i in range(n):
         for a in range(3):
             wrapped[i, a] = positions[i, a] - lists.home[i, a]
-    # what each thread finds
+    # sums of each thread
     pulls, parts, virials = np.zeros((threads, n, 4)), np.zeros((threads, n)), np.zeros((threads, 3, 4))
     too_close = np.full((threads, 2), -1, np.int64)
     _add_all(tables.parallel, wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close)
@@ -115,7 +115,7 @@ def _add_all(parallel, wrapped, types, lists, tables, closest, full, pulls, part
 
 @njit(parallel=True)
 def _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close):
-    """Each thread takes the atoms of which the number leaves the rest ``t`` after division by the number of threads."""
+    """Add what all threads have to, side by side: of n threads, number t takes the atoms t, t + n, t + 2 n, …"""
     n = len(pulls)
     for share in nb.prange(n):
         t = np.int64(share)
@@ -153,7 +153,8 @@ def _separate(wrapped, i, offsets, first, count, index, image, vector, square):
 def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forces, energies, virial, too_close):
     """Add pair energies, forces and virial; sets the pair of atoms that came too close."""
     index, image = lists.pair_index, lists.pair_image
-    n_species, _, n_intervals, _ = tables.pair_polynomials.shape
+    polynomials = tables.pair_polynomials
+    n_species, _, n_intervals, _ = polynomials.shape
     widest = _widest(lists.pair_start) + SPARE
     vector, square = np.empty((widest, 4)), np.empty(widest)
     block, value, factor = np.empty(widest), np.empty(widest), np.empty(widest)
@@ -185,22 +186,10 @@ def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forc
                 interval = minimum(floor(inside), broadcast8(last))
                 t = inside - interval
                 store(block, k, 4.0 * interval + base)
-                c0, c1 = (
-                    load4(tables.pair_polynomials, int(block[k])),
-                    load4(tables.pair_polynomials, int(block[k + 1])),
-                )
-                c2, c3 = (
-                    load4(tables.pair_polynomials, int(block[k + 2])),
-                    load4(tables.pair_polynomials, int(block[k + 3])),
-                )
-                c4, c5 = (
-                    load4(tables.pair_polynomials, int(block[k + 4])),
-                    load4(tables.pair_polynomials, int(block[k + 5])),
-                )
-                c6, c7 = (
-                    load4(tables.pair_polynomials, int(block[k + 6])),
-                    load4(tables.pair_polynomials, int(block[k + 7])),
-                )
+                c0, c1 = load4(polynomials, int(block[k])), load4(polynomials, int(block[k + 1]))
+                c2, c3 = load4(polynomials, int(block[k + 2])), load4(polynomials, int(block[k + 3]))
+                c4, c5 = load4(polynomials, int(block[k + 4])), load4(polynomials, int(block[k + 5]))
+                c6, c7 = load4(polynomials, int(block[k + 6])), load4(polynomials, int(block[k + 7]))
                 p1 = joined(column(c0, c1, c2, c3, 1), column(c4, c5, c6, c7, 1))
                 p2 = joined(column(c0, c1, c2, c3, 2), column(c4, c5, c6, c7, 2))
                 p3 = joined(column(c0, c1, c2, c3, 3), column(c4, c5, c6, c7, 3))
@@ -243,8 +232,7 @@ def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forc
 def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, energies, virial):
     """Add three-body energies, forces and virial.
 
-    For each atom, one stage after the other runs over all of its neighbours, or over all triplets (i, j, k), j < k, in
-    order of k.
+    For each atom, stage after stage runs over all of its neighbours, or over all triplets (i, j, k), j < k, by k.
     """
     real = tables.triplet_coefficients.dtype
     n_species, _, partners = tables.bond_grid.shape
@@ -405,12 +393,8 @@ def _contract(tables, count, kind, bonds, block, contracted):
     t = np.uintp(0)
     for k in range(1, count):
         row = 32 * k
-        value0, value1, value2, value3 = (
-            load8(bonds, row),
-            load8(bonds, row + 8),
-            load8(bonds, row + 16),
-            load8(bonds, row + 24),
-        )
+        value0, value1 = load8(bonds, row), load8(bonds, row + 8)
+        value2, value3 = load8(bonds, row + 16), load8(bonds, row + 24)
         for j in range(k):
             row = 32 * j
             if partners > 1:

@@ -2,8 +2,7 @@
 
 LAMMPS asks for more than its format says, and does not notice where it is not given: all blocks of one kind of knots,
 equal cut-offs of both bonds and a third side of exactly twice that, pairs that reach as far as the bonds, and a third
-side with no fewer knots than the bonds. A potential that is otherwise is brought into that form where this changes
-nothing.
+side with no fewer knots than the bonds. Other potentials are brought into that form where this changes nothing.
 """
 
 from __future__ import annotations
@@ -15,15 +14,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
-from aiida_ufpnmr.engine.ufp.clamped import (
-    LOST_EVERYWHERE,
-    assemble,
-    clamped_pair,
-    clamped_triplet,
-    pair_term,
-    triplet_term,
-    with_walls,
-)
+from aiida_ufpnmr.engine.ufp import clamped
 from aiida_ufpnmr.engine.ufp.content import PotentialContent
 from aiida_ufpnmr.engine.ufp.splines import Grid
 from aiida_ufpnmr.engine.ufp.terms import PairTerm, TripletTerm
@@ -44,11 +35,11 @@ def write_uf3(potential: PotentialContent, path) -> list[str]:
     kind = 'uk' if all(grid.is_uniform for grid in grids) else 'nk'
     lines = []
     for name, term in pairs.items():
-        knots, coefficients = term.grid.clamped_knots, clamped_pair(term)
+        knots, coefficients = term.grid.clamped_knots, clamped.pair_coefficients(term)
         lines += [_HEADER, f'2B {" ".join(name)} 0 3 {kind}', f'{term.grid.stop!r} {len(knots)}', _text(knots)]
         lines += [str(len(coefficients)), _text(coefficients), '#']
     for name, term in triplets.items():
-        table = clamped_triplet(term)
+        table = clamped.triplet_coefficients(term)
         knots = [grid.clamped_knots for grid in term.grids[::-1]]
         lines += [_HEADER, f'3B {" ".join(name)} 0 3 {kind}']
         lines += [' '.join([*(repr(grid.stop) for grid in term.grids[::-1]), *(str(len(k)) for k in knots)])]
@@ -58,7 +49,7 @@ def write_uf3(potential: PotentialContent, path) -> list[str]:
         lines += ['#']
     with whole_file(path) as partial:
         partial.write_text('\n'.join(lines) + '\n')
-    lost = [LOST_EVERYWHERE]
+    lost = [clamped.LOST_EVERYWHERE]
     if np.any(potential.one_body):
         energies = ', '.join(f'{s} {e:.6f} eV' for s, e in zip(potential.species, potential.one_body))
         lost.append(f'one-body energies ({energies}): add them to the energies of LAMMPS')
@@ -73,7 +64,7 @@ def _text(values) -> str:
 
 def _for_lammps(potential: PotentialContent, path) -> tuple[dict, dict, str]:
     """The terms in the form that LAMMPS can compute, and what is said of their walls."""
-    pairs, wall = with_walls(potential)
+    pairs, wall = clamped.with_walls(potential)
     triplets = {}
     for name, term in potential.triplets.items():
         try:
@@ -88,7 +79,7 @@ def _for_lammps(potential: PotentialContent, path) -> tuple[dict, dict, str]:
 
 
 def _triplet_for_lammps(term: TripletTerm) -> TripletTerm:
-    """The same with bonds of one length and a third side of twice that, and enough knots along that side."""
+    """The term with bonds of one length, and a third side of twice that with no fewer functions than the bonds."""
     bond = max(grid.stop for grid in term.grids[:2])
     for axis, stop in ((0, bond), (1, bond), (2, 2 * bond)):
         term = _ending_at(term.reaching(axis, stop - _EQUAL), axis, stop)
@@ -102,7 +93,7 @@ def _triplet_for_lammps(term: TripletTerm) -> TripletTerm:
 
 
 def _ending_at(term: TripletTerm, axis: int, stop: float) -> TripletTerm:
-    """The same with the last break of one axis at ``stop`` exactly, where that changes nothing but round-off.
+    """The term with the last break of one axis at ``stop`` exactly, where that changes nothing but round-off.
 
     Raises:
         ValueError: it would.
@@ -165,7 +156,7 @@ def read_uf3(path) -> PotentialContent:
         if kind == 'uk' and not all(grid.is_uniform for grid in grids):
             raise InputError(f'{where}: knots are said to be uniform (uk), but are not')
         terms[name] = term
-    return assemble(pairs, triplets, {}, path)
+    return clamped.assemble(pairs, triplets, {}, path)
 
 
 def _numbers(lines: list[str], at: int, path, kind=float) -> np.ndarray:
@@ -191,7 +182,7 @@ def _read_pair(lines: list[str], at: int, path) -> tuple[PairTerm, list[Grid], i
     coefficients = _numbers(lines, at + 3, path)
     if _numbers(lines, at + 2, path, int).tolist() != [len(coefficients)]:
         raise ValueError('the number of coefficients is not what the block says')
-    term = pair_term(knots, coefficients)
+    term = clamped.pair_term(knots, coefficients)
     return term, [term.grid], at + 4
 
 
@@ -204,5 +195,5 @@ def _read_triplet(lines: list[str], at: int, path) -> tuple[TripletTerm, list[Gr
     rows = [_numbers(lines, at + 5 + row, path) for row in range(shape[0] * shape[1])]
     if any(len(row) != shape[2] for row in rows):
         raise ValueError('the table of coefficients is cut')
-    term = triplet_term(tuple(knots[::-1]), np.array(rows).reshape(shape))
+    term = clamped.triplet_term(tuple(knots[::-1]), np.array(rows).reshape(shape))
     return term, list(term.grids), at + 5 + len(rows)

@@ -15,8 +15,7 @@ _NO_BOND = 1e-3
 
 
 class Layout(NamedTuple):
-    """The grids of all terms of ``s`` species; the arrays are those of
-    :class:`~aiida_ufpnmr.engine.ufp.tables.Tables`."""
+    """The grids of all terms; :class:`~aiida_ufpnmr.engine.ufp.tables.Tables` describes the arrays."""
 
     grid_start: np.ndarray
     grid_stop: np.ndarray

@@ -7,7 +7,7 @@ import numpy as np
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.regression.learning import errors_by_size, exponent, folds_of
 from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
-from aiida_ufpnmr.engine.ufp.problem import Problem
+from aiida_ufpnmr.engine.ufp.problem import Problem, rmse_in_thousandths
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 
 
@@ -40,7 +40,9 @@ def learning_curve(dataset: Dataset, settings: PotentialSettings) -> dict:
         forces, energy = _errors(problem, coefficients, withheld)
         return len(known), forces, _errors(problem, coefficients, known)[0], energy
 
-    mean, spread = errors_by_size(dataset, folds, settings.seed, empty, problem.equations, measure)
+    mean, spread = errors_by_size(
+        dataset, folds, settings.seed, empty=empty, rows_of=problem.equations, measure=measure
+    )
     return {
         'structures': mean[:, 0],
         'forces_rmse_meV_per_angstrom': mean[:, 1],
@@ -56,4 +58,4 @@ def learning_curve(dataset: Dataset, settings: PotentialSettings) -> dict:
 def _errors(problem: Problem, coefficients: np.ndarray, indices: np.ndarray) -> tuple[float, float]:
     """RMSE of forces (meV/Å) and energy (meV/atom) on the chosen structures."""
     forces, energies = problem.residuals(coefficients, indices)
-    return 1000 * float(np.sqrt(np.mean(forces**2))), 1000 * float(np.sqrt(np.mean(energies**2)))
+    return rmse_in_thousandths(forces), rmse_in_thousandths(energies)

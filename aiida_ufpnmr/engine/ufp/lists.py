@@ -18,8 +18,7 @@ class InteractionLists(NamedTuple):
 
     The vector from atom ``i`` to its neighbour is ``(x[index] - home[index]) + offsets[image] - (x[i] - home[i])``.
     Pairs stand once, with the atom of lower index; both directions of a pair of an atom with its own image stand as
-    one. Triplets need all neighbours of an atom, within their shorter cut-off. Rows are in order of atom, then
-    image.
+    one. Triplets need all neighbours of an atom, within their shorter cut-off. Rows are sorted by atom and image.
     """
 
     wrap: np.ndarray  # (n, 3) how many cells each atom was outside the cell when the lists were made
@@ -35,18 +34,18 @@ class InteractionLists(NamedTuple):
 
 
 @njit()
+def _set_lengths(lengths, cells, cell):
+    """Set vectors (m, 3 or more) in Å from whole numbers of cells (m, 3)."""
+    for m in range(len(cells)):
+        for a in range(3):
+            lengths[m, a] = cells[m, 0] * cell[0, a] + cells[m, 1] * cell[1, a] + cells[m, 2] * cell[2, a]
+
+
+@njit()
 def move_images(lists, cell):
     """Follow a change of the cell: images and wrapped atoms move with it."""
-    for m in range(len(lists.images)):
-        for a in range(3):
-            lists.offsets[m, a] = (
-                lists.images[m, 0] * cell[0, a] + lists.images[m, 1] * cell[1, a] + lists.images[m, 2] * cell[2, a]
-            )
-    for i in range(len(lists.wrap)):
-        for a in range(3):
-            lists.home[i, a] = (
-                lists.wrap[i, 0] * cell[0, a] + lists.wrap[i, 1] * cell[1, a] + lists.wrap[i, 2] * cell[2, a]
-            )
+    _set_lengths(lists.offsets, lists.images, cell)
+    _set_lengths(lists.home, lists.wrap, cell)
 
 
 @njit()
@@ -115,20 +114,9 @@ def interaction_lists(positions, cell, pbc, tables, skin):
     pair_index = np.zeros(len(keys) + SPARE, np.int32)
     pair_image = np.zeros(len(keys) + SPARE, np.int32)
     near = np.empty(len(keys), np.bool_)
-    lists = InteractionLists(
-        wrap=wrap,
-        home=np.empty((n, 3)),
-        images=images,
-        offsets=np.zeros((len(images), 4)),
-        pair_start=start,
-        pair_index=pair_index,
-        pair_image=pair_image,
-        near_start=np.zeros(n + 1, np.int64),
-        near_index=np.zeros(0, np.int32),
-        near_image=np.zeros(0, np.int32),
-    )
-    move_images(lists, cell)
-    home, offsets, near_start = lists.home, lists.offsets, lists.near_start
+    home, offsets, near_start = np.empty((n, 3)), np.zeros((len(images), 4)), np.zeros(n + 1, np.int64)
+    _set_lengths(home, wrap, cell)
+    _set_lengths(offsets, images, cell)
     limit = (tables.triplet_cutoff + skin) ** 2
     for i in range(n):
         for q in range(start[i], start[i + 1]):

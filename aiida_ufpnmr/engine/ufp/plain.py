@@ -34,7 +34,7 @@ def _pull(forces, virial, i, j, gradient, x, y, z):
 
 @njit(error_model='numpy')
 def compute_plain(positions, types, lists, tables, forces, energies, virial, closest):
-    """The same as :func:`aiida_ufpnmr.engine.ufp.kernels.compute`, with everything in full."""
+    """Set forces, energies and virial as :func:`aiida_ufpnmr.engine.ufp.kernels.compute` does in full."""
     n = len(positions)
     forces[:] = 0.0
     virial[:] = 0.0

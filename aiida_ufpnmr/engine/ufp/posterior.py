@@ -1,4 +1,4 @@
-"""The Gaussian posterior of a potential's coefficients: what the fit leaves open about them.
+"""The Gaussian posterior of a potential's coefficients.
 
 The fit is linear with Gaussian errors and a Gaussian prior, so the posterior of the coefficients is Gaussian, and so is
 every prediction (Bishop, Pattern Recognition and Machine Learning, ch. 3.3). Its covariance is the inverse A⁻¹ of the
@@ -16,7 +16,7 @@ and that has no bearing on forces.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 
 import h5py
@@ -34,7 +34,7 @@ class Posterior:
     Attributes:
         whitening: (n_columns, n_columns) float32 lower triangular W; WᵀW is the covariance of the coefficients, eV².
         forces_noise: for each species, the noise of force components.
-        energy_noise: the same for energies per atom.
+        energy_noise: of energies per atom.
         centre: (s, n_columns) mean local design row of the training environments around each species.
         leverage_limit: (s,) largest leverage of a training environment around each species, eV².
     """
@@ -79,8 +79,8 @@ class Posterior:
     def write(self, group: h5py.Group) -> None:
         """Write into a group of a potential's file: 2 n² bytes for n columns."""
         group['whitening'] = pack(self.whitening)
-        group['forces_noise'] = [(noise.floor, noise.scale, noise.power) for noise in self.forces_noise]
-        group['energy_noise'] = (self.energy_noise.floor, self.energy_noise.scale, self.energy_noise.power)
+        group['forces_noise'] = [astuple(noise) for noise in self.forces_noise]
+        group['energy_noise'] = astuple(self.energy_noise)
         group['centre'] = self.centre
         group['leverage_limit'] = self.leverage_limit
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -21,9 +23,22 @@ from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.neighbours import complete_cell
 from aiida_ufpnmr.engine.ufp import kernels
 from aiida_ufpnmr.engine.ufp.content import PotentialContent
-from aiida_ufpnmr.engine.ufp.formats import reader_of, writer_of
+from aiida_ufpnmr.engine.ufp.equations import species_numbers
+from aiida_ufpnmr.engine.ufp.hdf5_file import read_hdf5_file, write_hdf5_file
+from aiida_ufpnmr.engine.ufp.lammps_file import read_uf3, write_uf3
 from aiida_ufpnmr.engine.ufp.lists import interaction_lists
 from aiida_ufpnmr.engine.ufp.tables import Tables, build_tables
+from aiida_ufpnmr.engine.ufp.uf3_json import read_json, write_json
+
+Reader = Callable[[Path], PotentialContent]
+#: Writes a potential, and returns what the format cannot carry, a line each.
+Writer = Callable[[PotentialContent, str | os.PathLike], list[str]]
+#: File formats by suffix.
+FORMATS: dict[str, tuple[Reader, Writer]] = {
+    '.h5': (read_hdf5_file, write_hdf5_file),
+    '.uf3': (read_uf3, write_uf3),
+    '.json': (read_json, write_json),
+}
 
 
 @dataclass(frozen=True)
@@ -70,14 +85,12 @@ class UltraFastPotential(PotentialContent):
 
     def types(self, atoms: Atoms) -> np.ndarray:
         """Species number of each atom; :class:`InputError` for an element that the potential does not know."""
-        symbols = atoms.get_chemical_symbols()
-        unknown = sorted(set(symbols) - set(self.species))
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(self.species))
         if unknown:
             raise InputError(
                 f'{self.source}: does not know {", ".join(unknown)}; it was fitted to {", ".join(self.species)}'
             )
-        number = {symbol: t for t, symbol in enumerate(self.species)}
-        return np.array([number[symbol] for symbol in symbols], dtype=np.int64)
+        return species_numbers(atoms, self.species)
 
     def compute(self, atoms: Atoms) -> Results:
         """Energy, forces and virial of a structure.
@@ -111,16 +124,22 @@ class UltraFastPotential(PotentialContent):
         Raises:
             InputError: another suffix, or a term that the format has no place for.
         """
-        return writer_of(path)(self, path)
+        suffix = Path(path).suffix
+        if suffix not in FORMATS:
+            raise InputError(
+                f'{path}: unknown suffix; a potential is written as .h5, .uf3 (LAMMPS) or .json (UF3 package)'
+            )
+        return FORMATS[suffix][1](self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> UltraFastPotential:
-        """Read a potential in the format of the suffix (``.h5``, ``.uf3``, ``.json``).
+        """Read a potential in the format of the suffix (``.h5``, ``.uf3``, ``.json``; any other is taken for HDF5).
 
         Raises:
             InputError: the file is damaged, foreign, or newer or older than this program knows.
         """
         path = check_input(path, 'potential')
-        content = reader_of(path)(path)
+        read, _ = FORMATS.get(path.suffix, FORMATS['.h5'])
+        content = read(path)
         fields = {field.name: getattr(content, field.name) for field in dataclasses.fields(content)}
         return cls(**{**fields, 'source': str(path)})

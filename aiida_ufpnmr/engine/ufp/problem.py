@@ -1,10 +1,10 @@
-"""The linear problem that a data set and settings make."""
+"""The linear least-squares problem that a data set and settings make."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,9 @@ from aiida_ufpnmr.engine.neighbours import neighbour_list
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations, Solution
 from aiida_ufpnmr.engine.ufp.basis import Basis, make_basis
-from aiida_ufpnmr.engine.ufp.calibration import Sample
+from aiida_ufpnmr.engine.ufp.calibration import Comparison, real_errors
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
-from aiida_ufpnmr.engine.ufp.equations import EquationsBuilder, design_rows, reference_energies, species_numbers
+from aiida_ufpnmr.engine.ufp.equations import EquationsBuilder, Rows, design_rows, reference_energies, species_numbers
 from aiida_ufpnmr.engine.ufp.features import N_LEADING
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.repulsion import extend_wall
@@ -38,6 +38,11 @@ def closest_distances(dataset: Dataset, species: tuple[str, ...], cutoff: float)
         vectors = atoms.positions[found.index] + found.shift @ atoms.cell.array - atoms.positions[i]
         np.minimum.at(closest, (types[i], types[found.index]), np.linalg.norm(vectors, axis=1))
     return np.minimum(closest, closest.T)
+
+
+def rmse_in_thousandths(residuals: np.ndarray) -> float:
+    """RMSE in meV/Å of residuals of forces in eV/Å, or in meV/atom of residuals of energies in eV per atom."""
+    return 1000 * float(np.sqrt(np.mean(residuals**2)))
 
 
 def choose_basis(dataset: Dataset, settings: PotentialSettings) -> tuple[PotentialSettings, Basis]:
@@ -68,7 +73,7 @@ def choose_basis(dataset: Dataset, settings: PotentialSettings) -> tuple[Potenti
 
 @dataclass(frozen=True)
 class Problem:
-    """The linear problem of a data set: its basis and what goes with it.
+    """The linear least-squares problem of a data set: its basis, reference energies and penalty.
 
     Attributes:
         dataset: what is fitted.
@@ -143,9 +148,10 @@ class Problem:
             )
         return dataclasses.replace(self, dataset=drawn)
 
-    def rows(self, indices):
-        """Design rows of the chosen structures."""
-        return design_rows(self.dataset, indices, self.basis, self.one_body, self.settings)
+    def rows(self, indices, dataset: Dataset | None = None) -> Iterator[Rows]:
+        """Design rows of the chosen structures, or of those of another data set."""
+        dataset = self.dataset if dataset is None else dataset
+        return design_rows(dataset, indices, basis=self.basis, one_body=self.one_body, settings=self.settings)
 
     def equations(self, indices, bar=None) -> NormalEquations:
         """Normal equations of the chosen structures alone."""
@@ -198,10 +204,19 @@ class Problem:
         )
         return extend_wall(potential)
 
-    def sample(
-        self, into: Sample, dataset: Dataset, indices, potential, solution: Solution, fold: int, share: int
-    ) -> None:
-        """Compare errors and variances on every ``share``-th of the chosen structures of a data set."""
-        for rows in design_rows(dataset, indices[::share], self.basis, self.one_body, self.settings):
-            variances, group = solution.variances(rows.design), dataset.groups[rows.index]
-            into.add(dataset.structures[rows.index], rows.types, potential, variances, fold, group)
+    def compare(
+        self, dataset: Dataset, indices, potential: UltraFastPotential, solution: Solution, fold: int
+    ) -> Iterator[Comparison]:
+        """Errors of a potential and their variances on the chosen structures of a data set."""
+        for rows in self.rows(indices, dataset):
+            variances = solution.variances(rows.design)
+            forces_error, energy_error = real_errors(potential, dataset.structures[rows.index])
+            yield Comparison(
+                forces_error=forces_error,
+                forces_variance=variances[N_LEADING:],
+                species=np.repeat(rows.types, 3),
+                energy_error=energy_error,
+                energy_variance=variances[0] / len(rows.types) ** 2,
+                fold=fold,
+                group=dataset.groups[rows.index],
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,19 @@ from aiida_ufpnmr.engine.ufp.terms import Pair, Triplet, pair_names, triplet_nam
 
 _BY_PAIR = ('pair_cutoff', 'ridge_pair', 'curvature_pair')
 _BY_TRIPLET = ('triplet_cutoff', 'ridge_triplet', 'curvature_triplet')
-
+_ERRORS = ('energy_error_meV_per_atom', 'forces_error_meV_per_angstrom', 'stress_error_GPa')
+#: Bounds of numbers, also of those in mappings: names of settings, the condition, and what messages say of it.
+_BOUNDS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (('pair_cutoff', 'triplet_cutoff'), lambda value: 1.0 < value <= 20.0, 'must lie between 1 and 20 Å'),
+    (
+        ('pair_intervals', 'bond_intervals', 'third_intervals'),
+        lambda value: 4 <= value <= 100,
+        'must lie between 4 and 100',
+    ),
+    ((*_ERRORS, 'ridge_pair', 'ridge_triplet'), lambda value: value > 0, 'must be positive'),
+    (('curvature_pair', 'curvature_triplet', 'seed', 'resample'), lambda value: value >= 0, 'must not be negative'),
+    (('folds',), lambda value: value >= 2, 'must be 2 or more'),
+)
 
 #: Names in files whose format was made before settings had the names of today.
 STORED = {
@@ -35,8 +47,7 @@ class PotentialSettings:
     """Settings of a fit.
 
     The errors are what one is ready to live with; they weigh energies, forces and stresses against each other.
-    Penalties are inverse variances (eV⁻²) of the coefficients and of their second differences, as a Gaussian prior
-    has them.
+    Penalties are inverse variances (eV⁻²) of the coefficients and of their second differences under a Gaussian prior.
 
     Cut-offs and penalties are one number for all, or a mapping with an entry for some pairs (``Li-S``) or triplets
     (``S-Li-P``, the centre first; the order of the others has no meaning) and ``default`` for the rest.
@@ -47,11 +58,11 @@ class PotentialSettings:
         pair_intervals: intervals of each pair spline.
         bond_intervals: intervals along a bond; chosen by the amount of data if not given.
         third_intervals: intervals along the third side; one and a half times ``bond_intervals`` if not given.
-        pair_knots: knots of some pairs, Å, from the first to the cut-off; in place of uniform ones. Where they
-            begin too far out for a wall below the data, intervals as long as the first are added.
-        triplet_knots: three lists of knots of some triplets: along the bonds to the first and to the second
-            neighbour, and along the third side. The first three functions along each fade in, so knots
-            should begin below the data.
+        pair_knots: knots of some pairs, Å, from the first to the cut-off; in place of uniform ones. Where they begin
+            too far out for a wall below the data, intervals as long as the first are added.
+        triplet_knots: three lists of knots of some triplets: along the bonds to the first and to the second neighbour,
+            and along the third side. The first three functions along each fade in, so knots should begin below the
+            data.
         energy_error_meV_per_atom, forces_error_meV_per_angstrom, stress_error_GPa: weights.
         ridge_pair, curvature_pair: penalties of pairs; a number or a mapping by pair.
         ridge_triplet, curvature_triplet: penalties of triplets; a number or a mapping by triplet.
@@ -80,20 +91,11 @@ class PotentialSettings:
     resample: int | None = None
 
     def __post_init__(self):
-        for name in ('pair_cutoff', 'triplet_cutoff'):
-            for value in _entries(getattr(self, name)):
-                if not 1.0 < value <= 20.0:
-                    raise ValueError(f'{name} must lie between 1 and 20 Å, not {value}')
-        for name in ('pair_intervals', 'bond_intervals', 'third_intervals'):
-            value = getattr(self, name)
-            if value is not None and not 4 <= value <= 100:
-                raise ValueError(f'{name} must lie between 4 and 100, not {value}')
-        for field in dataclasses.fields(self):
-            for value in _entries(getattr(self, field.name)):
-                if ('error' in field.name or 'ridge' in field.name) and not value > 0:
-                    raise ValueError(f'{field.name} must be positive, not {value}')
-                if 'curvature' in field.name and not value >= 0:
-                    raise ValueError(f'{field.name} must not be negative, not {value}')
+        for names, holds, rule in _BOUNDS:
+            for name in names:
+                for value in _entries(getattr(self, name)):
+                    if not holds(value):
+                        raise ValueError(f'{name} {rule}, not {value}')
         for names, species in (((*_BY_PAIR, 'pair_knots'), 2), ((*_BY_TRIPLET, 'triplet_knots'), 3)):
             for name in names:
                 _check_names(name, getattr(self, name), species)
@@ -108,12 +110,6 @@ class PotentialSettings:
                 raise ValueError(
                     f'triplet_knots of {kind}: bonds to neighbours of one species must have the same knots'
                 )
-        if self.folds < 2:
-            raise ValueError(f'folds must be 2 or more, not {self.folds}')
-        for name in ('seed', 'resample'):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f'{name} must not be negative, not {value}')
 
     def to_json(self) -> str:
         """The settings as files hold them."""

@@ -42,7 +42,7 @@ def cubic_values(t):
 
 @njit(inline='always')
 def cubic_slopes(t):
-    """Their derivatives by ``t``."""
+    """Derivatives of the four functions by ``t``, lowest index first."""
     s = 1.0 - t
     return -0.5 * s * s, t * (1.5 * t - 2.0), 0.5 + t * (1.0 - 1.5 * t), 0.5 * t * t
 
@@ -91,7 +91,7 @@ class Grid:
 
     @cached_property
     def is_uniform(self) -> bool:
-        """Whether all intervals have the same length."""
+        """True where all intervals have the same length."""
         even = np.linspace(self.start, self.stop, len(self.breaks))
         return bool((abs(even - self.breaks) < _UNIFORM * (even[1] - even[0])).all())
 
@@ -121,8 +121,7 @@ class Grid:
 
     @property
     def centres(self) -> np.ndarray:
-        """(n + 3,) Å; coefficients that are a linear function of them make that very function (Greville's
-        abscissae)."""
+        """Greville's abscissae (n + 3,), Å: coefficients that are linear in them make that linear function."""
         return (self.knots[1:-3] + self.knots[2:-2] + self.knots[3:-1]) / 3
 
     def functions_below(self, r: float) -> int:
@@ -154,8 +153,7 @@ class Grid:
         return matrix
 
     def extended(self, start: float | None = None, stop: float | None = None) -> Grid:
-        """The grid with whole intervals, as long as those at its ends, added until it reaches ``start`` and
-        ``stop``."""
+        """The grid with whole intervals, as long as those at its ends, added up to ``start`` and ``stop``."""
         breaks = np.array(self.breaks)
         first, last = breaks[1] - breaks[0], breaks[-1] - breaks[-2]
         before = 0 if start is None else max(0, int(np.ceil((self.start - start) / first - _UNIFORM)))
@@ -200,8 +198,7 @@ def _solved(new: np.ndarray, old: np.ndarray) -> np.ndarray:
 
 
 def _local_cubics(knots: np.ndarray) -> np.ndarray:
-    """(n, 4, 4) on each interval the functions of any knots (n + 7,) as powers of t, by the recursion of Cox and de
-    Boor."""
+    """(n, 4, 4) on each interval the functions of any knots (n + 7,) as powers of t, by the Cox-de Boor recursion."""
     n = len(knots) - 7
     left, width = knots[3:-4], np.diff(knots[3:-3])
     functions = [np.ones((n, 1))]
@@ -210,8 +207,7 @@ def _local_cubics(knots: np.ndarray) -> np.ndarray:
         for a, function in enumerate(functions):
             begin = np.arange(n) + 4 - degree + a
             span = knots[begin + degree] - knots[begin]
-            # the function times the line that rises from 0 to 1 over its support goes to one, the rest to the one
-            # before
+            # the function times a line that rises from 0 to 1 over its support goes to the next one, the rest to this
             rising = np.zeros((n, degree + 1))
             rising[:, :-1] = ((left - knots[begin]) / span)[:, None] * function
             rising[:, 1:] += (width / span)[:, None] * function

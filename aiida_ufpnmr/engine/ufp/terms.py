@@ -61,7 +61,7 @@ class PairTerm:
         return np.where(r < self.grid.start, first + slope * (r - self.grid.start), inside)
 
     def reaching(self, stop: float) -> PairTerm:
-        """The same on a grid that goes on with zeros to ``stop`` at least.
+        """The term on a grid that goes on with zeros to ``stop`` (Å) at least.
 
         Raises:
             ValueError: the spline does not end smoothly.
@@ -98,11 +98,11 @@ class TripletTerm:
         return self.grids[0].stop + self.grids[1].stop
 
     def covering(self) -> TripletTerm:
-        """The same with a third side that reaches as far as the bonds."""
+        """The term with a third side that reaches as far as the bonds."""
         return self.reaching(2, self.reach - _CLOSE)
 
     def reaching(self, axis: int, stop: float) -> TripletTerm:
-        """The same with the grid of one axis going on with zeros to ``stop`` at least.
+        """The term with the grid of one axis going on with zeros to ``stop`` (Å) at least.
 
         Raises:
             ValueError: the spline does not end smoothly there.
@@ -112,12 +112,12 @@ class TripletTerm:
         return TripletTerm(tuple(grids), _with_zeros(self.coefficients, axis, self.grids[axis], grids[axis]))
 
     def exchanged(self) -> TripletTerm:
-        """The same with the neighbours in the other order."""
+        """The term with the neighbours in the other order."""
         first, second, third = self.grids
         return TripletTerm((second, first, third), self.coefficients.transpose(1, 0, 2))
 
     def with_equal_neighbours(self) -> TripletTerm:
-        """The same, exactly symmetric under exchange of two neighbours of one species.
+        """The term, exactly symmetric under exchange of two neighbours of one species.
 
         Raises:
             ValueError: it is not symmetric, so that it would depend on the order of the atoms.

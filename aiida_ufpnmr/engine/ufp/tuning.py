@@ -15,7 +15,7 @@ from aiida_ufpnmr.engine.regression.learning import folds_of
 from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
 from aiida_ufpnmr.engine.regression.tuning import CoordinateSearch, changes
 from aiida_ufpnmr.engine.settings import settings_to_json
-from aiida_ufpnmr.engine.ufp.problem import Problem
+from aiida_ufpnmr.engine.ufp.problem import Problem, rmse_in_thousandths
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 
 #: Values that are tried of each setting, most telling first. The error of the forces has no entry: beside the penalties
@@ -60,6 +60,10 @@ class WithheldErrors:
         return (1 - ENERGY_SHARE) * self.forces / reference.forces + ENERGY_SHARE * self.energy / reference.energy
 
 
+#: Errors of settings that cannot be tried.
+_UNUSABLE = WithheldErrors(forces=np.inf, energy=np.inf)
+
+
 def cross_validate(problem: Problem, folds: Sequence[np.ndarray], parts: Sequence[NormalEquations]) -> WithheldErrors:
     """Withheld errors of a problem; ``parts`` are its equations by fold."""
     by_force, by_energy = [], []
@@ -68,8 +72,8 @@ def cross_validate(problem: Problem, folds: Sequence[np.ndarray], parts: Sequenc
         forces, energies = problem.residuals(coefficients, members)
         by_force.append(forces)
         by_energy.append(energies)
-    rmse = lambda errors: 1000 * float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))  # noqa: E731
-    return WithheldErrors(rmse(by_force), rmse(by_energy))
+    forces_rmse, energy_rmse = (rmse_in_thousandths(np.concatenate(errors)) for errors in (by_force, by_energy))
+    return WithheldErrors(forces=forces_rmse, energy=energy_rmse)
 
 
 class _Search:
@@ -78,23 +82,23 @@ class _Search:
     def __init__(self, dataset: Dataset, settings: PotentialSettings):
         self.dataset = dataset
         self.folds = folds_of(dataset, settings.folds, settings.seed, 'nothing can be tuned')
-        self.trials: dict[str, tuple[PotentialSettings, WithheldErrors | None]] = {}
+        self.trials: dict[str, tuple[PotentialSettings, WithheldErrors]] = {}
         self._kept: tuple[PotentialSettings, list[NormalEquations]] | None = None
 
-    def errors(self, settings: PotentialSettings) -> WithheldErrors | None:
-        """Errors of settings; ``None`` where their basis is too large, or leaves no room for a wall."""
+    def errors(self, settings: PotentialSettings) -> WithheldErrors:
+        """Errors of settings; infinite where their basis is too large, or leaves no room for a wall."""
         key = settings_to_json(settings)
         if key not in self.trials:
             self.trials[key] = settings, self._measure(settings)
         return self.trials[key][1]
 
-    def _measure(self, settings: PotentialSettings) -> WithheldErrors | None:
+    def _measure(self, settings: PotentialSettings) -> WithheldErrors:
         try:
             problem = Problem.of(self.dataset, settings)
         except InputError:
-            return None
+            return _UNUSABLE
         if problem.basis.n_columns > MOST_COLUMNS:
-            return None
+            return _UNUSABLE
         ones: dict[str, Any] = dict.fromkeys(PENALTIES, 1.0)
         rows = dataclasses.replace(settings, **ones)
         if self._kept is None or self._kept[0] != rows:
@@ -124,24 +128,16 @@ def tune(
     problem = Problem.of(dataset, settings)
     begin = problem.settings
     reference = search.errors(begin)
-    if reference is None:
+    if reference is _UNUSABLE:
         columns = problem.basis.n_columns
         raise InputError(f'the settings lead to {columns} coefficients, more than can be tuned ({MOST_COLUMNS})')
-
-    def score(trial: PotentialSettings) -> float:
-        errors = search.errors(trial)
-        return np.inf if errors is None else errors.score(reference)
-
-    def shown(best: PotentialSettings, _: float) -> str:
-        errors = search.errors(best)
-        assert errors is not None, 'settings whose errors are infinite are never the best'
-        return f'{errors.forces:.0f} meV/Å'
-
-    best = CoordinateSearch(grid=grid, score=score, threshold=lambda lowest: lowest - LEAST_GAIN, shown=shown).run(
-        begin, sweeps
-    )
+    best = CoordinateSearch[PotentialSettings](
+        grid=grid,
+        score=lambda trial: search.errors(trial).score(reference),
+        threshold=lambda lowest: lowest - LEAST_GAIN,
+        shown=lambda best, _: f'{search.errors(best).forces:.0f} meV/Å',
+    ).run(begin, sweeps)
     chosen = search.errors(best)
-    assert chosen is not None
     return best, {
         'forces_rmse_meV_per_angstrom_before': reference.forces,
         'energy_rmse_meV_per_atom_before': reference.energy,
@@ -156,6 +152,6 @@ def tune(
                 'energy_rmse_meV_per_atom': errors.energy,
             }
             for trial, errors in search.trials.values()
-            if errors is not None
+            if errors is not _UNUSABLE
         ],
     }

@@ -1,4 +1,4 @@
-"""Potentials of the UF3 package: its JSON files, of today and as they once were.
+"""Potentials of the UF3 package: its JSON files, of today and of its early versions.
 
 Today a file holds ``coefficients`` by interaction, those of a triplet as a table (bond, bond, third side), and
 ``knots``. Early files, such as that of the paper, have ``solution`` in place of ``coefficients``, with the table of a
@@ -17,29 +17,21 @@ import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
-from aiida_ufpnmr.engine.ufp.clamped import (
-    LOST_EVERYWHERE,
-    assemble,
-    clamped_pair,
-    clamped_triplet,
-    pair_term,
-    triplet_term,
-    with_walls,
-)
+from aiida_ufpnmr.engine.ufp import clamped
 from aiida_ufpnmr.engine.ufp.content import PotentialContent
 from aiida_ufpnmr.engine.ufp.splines import TRIM
 
 
 def write_json(potential: PotentialContent, path) -> list[str]:
     """Write a potential in the JSON form of the UF3 package; returns what the format cannot carry."""
-    pairs, wall = with_walls(potential)
+    pairs, wall = clamped.with_walls(potential)
     coefficients: dict[str, Any] = {s: float(e) for s, e in zip(potential.species, potential.one_body)}
     knots: dict[str, Any] = {}
     for name, term in pairs.items():
-        coefficients['-'.join(name)] = clamped_pair(term).tolist()
+        coefficients['-'.join(name)] = clamped.pair_coefficients(term).tolist()
         knots['-'.join(name)] = term.grid.clamped_knots.tolist()
     for three, triplet in potential.triplets.items():
-        coefficients['-'.join(three)] = clamped_triplet(triplet).tolist()
+        coefficients['-'.join(three)] = clamped.triplet_coefficients(triplet).tolist()
         knots['-'.join(three)] = [grid.clamped_knots.tolist() for grid in triplet.grids]
     content = {
         'coefficients': coefficients,
@@ -54,7 +46,7 @@ def write_json(potential: PotentialContent, path) -> list[str]:
     }
     with whole_file(path) as partial:
         partial.write_text(json.dumps(content) + '\n')
-    return [LOST_EVERYWHERE, wall]
+    return [clamped.LOST_EVERYWHERE, wall]
 
 
 def read_json(path) -> PotentialContent:
@@ -82,18 +74,18 @@ def read_json(path) -> PotentialContent:
                 if not np.isfinite(one_body[species[0]]):
                     raise ValueError('NaN or infinite coefficients')
             elif len(species) == 2:
-                pairs[species] = pair_term(np.array(knots[species], float), np.array(values, float))
+                pairs[species] = clamped.pair_term(np.array(knots[species], float), np.array(values, float))
             elif len(species) == 3:
                 three = _three(knots[species])
                 table = np.array(values, float)
                 if table.ndim == 1:
                     table = decompressed(table, three, species, _trims(content))
-                triplets[species] = triplet_term(three, table)
+                triplets[species] = clamped.triplet_term(three, table)
             else:
                 raise ValueError('only one-, two- and three-body terms are known')
         except (ValueError, TypeError) as error:
             raise InputError(f'{where}: {error}') from None
-    return assemble(pairs, triplets, one_body, path)
+    return clamped.assemble(pairs, triplets, one_body, path)
 
 
 def _three(knots: Sequence) -> tuple[np.ndarray, ...]:
@@ -121,9 +113,9 @@ def decompressed(
 ) -> np.ndarray:
     """The table (a, b, c) of a triplet from the list of those of its entries that count.
 
-    They are the ones, in the order of the axes, whose functions some triangle can reach, without ``trims`` functions at
-    the beginnings and ends, and, where neighbours are of one species, one of those that change place with the
-    bonds; where all three atoms and all three axes are alike, one of those that change place in any way.
+    They are, in the order of the axes, those whose functions some triangle can reach, without ``trims`` functions at
+    the beginnings and ends. Of entries that change place with neighbours of one species, one is listed; where all three
+    atoms and all three axes are alike, one of those that change place in any way.
 
     Raises:
         ValueError: their number is another.

@@ -28,13 +28,23 @@ class Uncertainty:
     forces_posterior: np.ndarray
 
 
+def posterior_of(potential: UltraFastPotential) -> Posterior:
+    """The posterior of a potential; :class:`InputError` where it holds none."""
+    if potential.posterior is None:
+        raise InputError(
+            f'{potential.source}: holds no posterior, so its uncertainty is not known; fit it again, to .h5 and '
+            'without --no-posterior'
+        )
+    return potential.posterior
+
+
 def uncertainty(potential: UltraFastPotential, atoms: Atoms) -> Uncertainty:
     """Expected errors of energy and forces of a structure.
 
     Raises:
         InputError: the potential has no posterior, or does not know an element.
     """
-    posterior = _posterior(potential)
+    posterior = posterior_of(potential)
     types = potential.types(atoms)
     variances = posterior.variances(features(atoms, types, potential.basis))
     by_component = variances[N_LEADING:].reshape(-1, 3)
@@ -43,7 +53,7 @@ def uncertainty(potential: UltraFastPotential, atoms: Atoms) -> Uncertainty:
         expected[types == t] = noise.error(by_component[types == t])
         by_posterior[types == t] = noise.by_posterior(by_component[types == t])
     per_atom = float(posterior.energy_noise.error(variances[0] / len(atoms) ** 2))
-    return Uncertainty(per_atom * len(atoms), expected, by_posterior)
+    return Uncertainty(energy=per_atom * len(atoms), forces=expected, forces_posterior=by_posterior)
 
 
 def force_uncertainty(potential: UltraFastPotential, atoms: Atoms) -> np.ndarray:
@@ -60,16 +70,7 @@ def extrapolation_grade(potential: UltraFastPotential, atoms: Atoms) -> np.ndarr
     Raises:
         InputError: the potential has no posterior, or does not know an element.
     """
-    posterior = _posterior(potential)
+    posterior = posterior_of(potential)
     types = potential.types(atoms)
     rows = local_features(atoms, types, potential.basis)
     return np.sqrt(posterior.leverages(rows, types, potential.basis) / posterior.leverage_limit[types])
-
-
-def _posterior(potential: UltraFastPotential) -> Posterior:
-    if potential.posterior is None:
-        raise InputError(
-            f'{potential.source}: holds no posterior, so its uncertainty is not known; fit it again, to .h5 and '
-            'without --no-posterior'
-        )
-    return potential.posterior

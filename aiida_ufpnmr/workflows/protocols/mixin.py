@@ -14,7 +14,7 @@ from aiida.orm import AbstractCode
 
 
 class ProtocolMixin(Process):
-    """For WorkChains whose inputs come from a YAML file of protocols.
+    """The part of a WorkChain whose inputs come from a YAML file of protocols.
 
     The file holds ``default_inputs`` (for all protocols), ``default_protocol``, and ``protocols``: by name, a
     ``description`` and the inputs that differ. ``get_builder_from_protocol`` of each WorkChain gives a builder with
