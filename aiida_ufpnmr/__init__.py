@@ -21,6 +21,9 @@ from aiida_ufpnmr.version import __version__ as __version__
 #: Public names and the modules of the engine that hold them, imported when they are asked for.
 _NAMES = {
     'read_labels': 'dataset',
+    'read_structure': 'dataset',
+    'read_crystal': 'crystals',
+    'order_crystal': 'building.ordering',
     'fit_potential': 'notebook',
     'fit_efg': 'notebook',
     'run_md': 'notebook',

@@ -57,6 +57,16 @@ def failures(spec: CalcJobProcessSpec, *codes: tuple[int, str, str]) -> None:
         spec.exit_code(status, label, message=message, invalidates_cache=True)
 
 
+def validate_ordered(value: Data | Mapping[str, Data], _: object) -> str | None:
+    """Refuse structures, one or several by name, with sites that are partly occupied or shared."""
+    for structure in value.values() if isinstance(value, Mapping) else [value]:
+        kinds = structure.kinds if isinstance(structure, StructureData) else []
+        partial = next((kind.name for kind in kinds if kind.is_alloy or kind.has_vacancies), None)
+        if partial is not None:
+            return f'the sites of {partial} are partly occupied; order the structure first (ufpnmr build order)'
+    return None
+
+
 class UfpnmrCalculation(CalcJob):
     """Runs one sub-command of ``ufpnmr`` with fixed file names."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from aiida.engine import calcfunction
 from aiida.orm import Dict, List, StructureData
 
+from aiida_ufpnmr.calculations.base import validate_ordered
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dataset import bare
 from aiida_ufpnmr.engine.dft.record import LabelRecord
@@ -16,8 +17,7 @@ def structure_refusal(structure: StructureData, dft_code: str) -> str | None:
     """The reason why a plane-wave code cannot compute a structure, or ``None``."""
     if not all(structure.pbc):
         return f'{dft_code} computes crystals: the structure must be periodic in all directions'
-    partial = next((kind.name for kind in structure.kinds if kind.is_alloy or kind.has_vacancies), None)
-    return None if partial is None else f'the sites of {partial} are partly occupied; order the structure first'
+    return validate_ordered(structure, None)
 
 
 @calcfunction

@@ -7,7 +7,7 @@ from pathlib import Path
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import SinglefileData, StructureData
 
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional, validate_ordered
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
@@ -38,7 +38,7 @@ class MdCalculation(UfpnmrCalculation):
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
-        spec.input('structure', valid_type=StructureData, help='Where the run starts.')
+        spec.input('structure', valid_type=StructureData, validator=validate_ordered, help='Where the run starts.')
         spec.input('potential', valid_type=PotentialData, help='The potential that moves the atoms.')
         optional(
             spec.input,

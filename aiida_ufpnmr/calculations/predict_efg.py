@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import SinglefileData, StructureData
 
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation, optional
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation, optional, validate_ordered
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
@@ -52,6 +52,7 @@ class PredictEfgCalculation(UfpnmrCalculation):
             ('dataset', DatasetData, 'Predict for all structures of this set.'),
             ('trajectory', TrajectoryData, 'Predict for all frames of this trajectory.'),
         )
+        spec.inputs['structure'].validator = validate_ordered
         spec.inputs.validator = validate_source
         optional(spec.output, ('trajectory', TrajectoryData, 'The tensors along the trajectory.'))
 

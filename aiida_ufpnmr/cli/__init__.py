@@ -14,6 +14,7 @@ from aiida_ufpnmr.version import __version__
 #: The module of each sub-command, and its help.
 COMMANDS = {
     'setup': ('setup', 'Make a profile, this computer and the code ready; does nothing where they are.'),
+    'import': ('files', 'Store files as nodes, each content once.'),
     'launch': ('launch', 'Run or submit a workflow.'),
     'query': ('query', 'Ask for the origin of a result, or for what rests on a label.'),
     'report': ('report', 'Write a result as one HTML page.'),

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aiida_ufpnmr.cli.shared import load_code, load_node, with_profile
+from aiida_ufpnmr.cli.files import NODE_OR_FILE, load_or_store
+from aiida_ufpnmr.cli.shared import load_code, with_profile
 from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, Duration, LazyGroup, print_table
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.settings import read_mapping
 from aiida_ufpnmr.tools.profile import is_daemon_running, loaded_profile
 
@@ -160,8 +160,8 @@ def pipeline(
     node = launch.with_values(('dynamic_nmr', 'md', 'parameters'), temperature=temperature).run(
         PipelineWorkChain,
         code=load_code(code_label),
-        dataset=load_dataset(dataset),
-        structure=None if structure_path is None else load_structure(str(structure_path)),
+        dataset=load_or_store(dataset, 'labels'),
+        structure=None if structure_path is None else load_or_store(str(structure_path), 'structure'),
         structure_index=structure_index,
     )
     show_answer(node)
@@ -173,8 +173,8 @@ def pipeline(
     example='aiida-ufpnmr launch dynamic-nmr beta.cif --potential 123 --efg-model 130 --protocol fast',
 )
 @click.argument('structure')
-@click.option('--potential', required=True, metavar='NODE', help='The potential: pk, UUID or label.')
-@click.option('--efg-model', required=True, metavar='NODE', help='The EFG model: pk, UUID or label.')
+@click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
+@click.option('--efg-model', required=True, metavar=NODE_OR_FILE, help='The EFG model: pk, UUID, label or file.')
 @code_option
 @temperature_option
 @common_options
@@ -182,15 +182,14 @@ def dynamic_nmr(
     structure: str, potential: str, efg_model: str, temperature: float | None, code_label: str, launch: Launch
 ) -> None:
     """Simulate STRUCTURE (a file that ASE reads, or the pk of a structure) with two models, and find a decay time."""
-    from aiida_ufpnmr.data import EfgModelData, PotentialData
     from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
 
     node = launch.with_values(('md', 'parameters'), temperature=temperature).run(
         DynamicNmrWorkChain,
         code=load_code(code_label),
-        structure=load_structure(structure),
-        potential=load_node(potential, PotentialData),
-        efg_model=load_node(efg_model, EfgModelData),
+        structure=load_or_store(structure, 'structure'),
+        potential=load_or_store(potential, 'potential'),
+        efg_model=load_or_store(efg_model, 'efg-model'),
     )
     show_answer(node)
 
@@ -228,39 +227,3 @@ def show_answer(node: WorkChainNode | None) -> None:
         click.echo()
     print_table([('quantity', 'value', '95 % interval'), *answer_rows(node.outputs.tau.get_dict())])
     click.echo(f'\nOpen it as a page with "aiida-ufpnmr report {node.pk} -o report".')
-
-
-def is_node(given: str) -> bool:
-    """Tell the pk, UUID or label of a node from the path of a file."""
-    return not Path(given).exists() and Path(given).suffix == ''
-
-
-def load_dataset(given: str):
-    """A data set by file, pk, UUID or label; a file that is stored already, with the same rows, is used again."""
-    from aiida_ufpnmr.data import DatasetData
-
-    if is_node(given):
-        return load_node(given, DatasetData)
-    return stored_once(DatasetData(Path(check_input(given, 'data set')).absolute()), Path(given).name)
-
-
-def stored_once(node, label: str):
-    """The stored data set that has the same rows as this one; this one, stored with a label, if there is none."""
-    from aiida.orm import QueryBuilder
-
-    for stored in QueryBuilder().append(type(node), filters={'attributes.sha256': node.sha256}).all(flat=True):
-        if stored.rows == node.rows:
-            return stored
-    node.label = label
-    return node.store()
-
-
-def load_structure(given: str):
-    """A structure by file, pk, UUID or label."""
-    from aiida.orm import StructureData
-
-    from aiida_ufpnmr.engine.dataset import read_structure
-
-    if is_node(given):
-        return load_node(given, StructureData)
-    return StructureData(ase=read_structure(given), label=Path(given).name)

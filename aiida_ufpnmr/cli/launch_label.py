@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, common_options, is_node, stop_if_failed, stored_once
+from aiida_ufpnmr.cli.files import is_node
+from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, common_options, stop_if_failed
 from aiida_ufpnmr.cli.shared import load_code, load_node
 from aiida_ufpnmr.engine.commands.shared import COUNT, OUTPUT, Command, Number, check_outputs, print_table, warn
 from aiida_ufpnmr.engine.errors import InputError
@@ -83,6 +84,7 @@ def load_subjects(given: str, index: str) -> dict[str, Any]:
     from aiida_ufpnmr.engine.dataset import bare
     from aiida_ufpnmr.engine.dft.labels import read_sources
     from aiida_ufpnmr.engine.dft.screening import unsuitable
+    from aiida_ufpnmr.tools.files import stored_once
 
     if is_node(given):
         node = load_node(given, (DatasetData, StructureData))
@@ -96,9 +98,11 @@ def load_subjects(given: str, index: str) -> dict[str, Any]:
         frame.info = {key: source.atoms.info[key] for key in ('config_type', 'step') if key in source.atoms.info}
         frame.info |= {'file': source.file, 'file_row': source.row}
         good.append(frame)
-    subjects = {'structures': bad} if bad else {}
+    subjects: dict[str, Any] = {'structures': bad} if bad else {}
     if good:
-        subjects['dataset'] = stored_once(DatasetData.of(good), Path(given).name)
+        node = DatasetData.of(good)
+        node.label = Path(given).name
+        subjects['dataset'] = stored_once(node)[0]
     return subjects
 
 

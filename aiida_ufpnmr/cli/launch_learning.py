@@ -6,15 +6,8 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.launch import (
-    DFT_CODES,
-    Launch,
-    code_option,
-    common_options,
-    load_dataset,
-    load_structure,
-    stop_if_failed,
-)
+from aiida_ufpnmr.cli.files import load_or_store
+from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, code_option, common_options, stop_if_failed
 from aiida_ufpnmr.cli.shared import load_code
 from aiida_ufpnmr.engine.commands.shared import Command, print_table
 from aiida_ufpnmr.engine.errors import InputError
@@ -55,9 +48,9 @@ def active_learning(
         code=load_code(code_label),
         label_code=load_code(label_code or f'{engine}@localhost'),
         engine=engine,
-        dataset=load_dataset(dataset),
+        dataset=load_or_store(dataset, 'labels'),
         structures=_named(structures),
-        test_dataset=None if test is None else load_dataset(test),
+        test_dataset=None if test is None else load_or_store(test, 'labels'),
     )
     if node is not None:
         print_history(node)
@@ -72,7 +65,7 @@ def _named(given: tuple[str, ...]) -> dict:
             raise InputError(
                 f'{item!r}: give each structure as NAME=FILE, each with a name of its own, like beta=beta.cif'
             )
-        structures[name] = load_structure(where)
+        structures[name] = load_or_store(where, 'structure')
     return structures
 
 

@@ -6,15 +6,9 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.launch import (
-    Launch,
-    code_option,
-    common_options,
-    load_structure,
-    stop_if_failed,
-    temperature_option,
-)
-from aiida_ufpnmr.cli.shared import load_code, load_node
+from aiida_ufpnmr.cli.files import NODE_OR_FILE, load_or_store
+from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, stop_if_failed, temperature_option
+from aiida_ufpnmr.cli.shared import load_code
 from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
 
 
@@ -24,8 +18,10 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
     example='aiida-ufpnmr launch md beta.cif --potential 123 --steps 500000000 --max-wall-time 24h --daemon',
 )
 @click.argument('structure')
-@click.option('--potential', required=True, metavar='NODE', help='The potential: pk, UUID or label.')
-@click.option('--efg-model', metavar='NODE', help='Predict EFG tensors on the way with this model: pk, UUID or label.')
+@click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
+@click.option(
+    '--efg-model', metavar=NODE_OR_FILE, help='Predict EFG tensors on the way: pk, UUID, label or file of a model.'
+)
 @click.option('--steps', type=COUNT, metavar='N', help="Length of the run; the protocol's if not given.")
 @code_option
 @temperature_option
@@ -44,15 +40,14 @@ def md(
     A job that comes to the end of its time leaves a checkpoint, from which the next one goes on. The trajectory is the
     one that a single job would have written.
     """
-    from aiida_ufpnmr.data import EfgModelData, PotentialData
     from aiida_ufpnmr.workflows.md import MdWorkChain
 
     node = launch.with_values(('md', 'parameters'), temperature=temperature, steps=steps).run(
         MdWorkChain,
         code=load_code(code_label),
-        structure=load_structure(structure),
-        potential=load_node(potential, PotentialData),
-        efg_model=None if efg_model is None else load_node(efg_model, EfgModelData),
+        structure=load_or_store(structure, 'structure'),
+        potential=load_or_store(potential, 'potential'),
+        efg_model=None if efg_model is None else load_or_store(efg_model, 'efg-model'),
     )
     if node is not None:
         stop_if_failed(node)

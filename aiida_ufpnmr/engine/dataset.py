@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from ase.data import covalent_radii
 from ase.io import write
 from ase.io.extxyz import read_xyz
 
-from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.crystals import check_ordered, read_crystals
+from aiida_ufpnmr.engine.errors import InputError, one_line
 from aiida_ufpnmr.engine.files import check_input, whole_file
 from aiida_ufpnmr.engine.neighbours import complete_cell, neighbour_list
 from aiida_ufpnmr.engine.tables import Tabular
@@ -202,9 +203,12 @@ def stress(atoms: Atoms) -> np.ndarray | None:
 
 
 def check_geometry(atoms: Atoms, where: str) -> None:
-    """Refuse structures on which nothing can be computed: no atoms, NaN, flat cells, overlapping atoms."""
+    """Refuse structures on which nothing can be computed: no atoms, NaN, flat cells, overlapping atoms, averages."""
     if len(atoms) == 0:
         raise InputError(f'{where}: no atoms')
+    occupancy = atoms.info.get('occupancy')  # as ASE keeps those of a CIF file, also in extended XYZ
+    if isinstance(occupancy, Mapping):
+        check_ordered(occupancy.values(), where)
     if not np.isfinite(atoms.positions).all():
         row = int(np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))[0])
         raise InputError(f'{where}, atom {row}: position is NaN or infinite; correct or remove the structure')
@@ -374,7 +378,7 @@ def read_dataset(path: str | os.PathLike, require: Sequence[str] = (), efg_speci
             except StopIteration:
                 break
             except Exception as error:  # ASE raises many kinds for a malformed row
-                raise InputError(f'{where}: cannot be read as extended XYZ ({_reason(error)})') from error
+                raise InputError(f'{where}: cannot be read as extended XYZ ({one_line(error)})') from error
             if 'efg' in atoms.arrays and atoms.arrays['efg'].ndim == 2 and atoms.arrays['efg'].shape[1] == 9:
                 atoms.arrays['efg'] = atoms.arrays['efg'].reshape(-1, 3, 3)
             check_geometry(atoms, where)
@@ -386,21 +390,23 @@ def read_dataset(path: str | os.PathLike, require: Sequence[str] = (), efg_speci
     return Dataset(tuple(structures), str(path))
 
 
-def _reason(error: Exception) -> str:
-    """Message of an error in ASE in one line; its type where it says nothing, or only a name."""
-    text = ' '.join(str(error).split())
-    return f'{type(error).__name__} {text}'.strip() if not text or isinstance(error, KeyError) else text
+def read_frames(path: Path) -> list[Atoms]:
+    """Read all structures of a file in any format that ASE knows, as they are.
 
-
-def _read_frames(path: str | os.PathLike) -> tuple[Path, list[Atoms]]:
+    Raises:
+        InputError: unreadable, or a CIF file whose sites are filled in part or shared.
+    """
     import ase.io
 
-    path = check_input(path, 'structure')
+    check_input(path, 'structure')
+    if path.suffix.lower() == '.cif':
+        for crystal in read_crystals(path):
+            check_ordered(crystal.occupancies, crystal.source)
     try:
         frames: Any = ase.io.read(path, index=':')
     except Exception as error:  # ASE raises many kinds for a malformed file
-        raise InputError(f'{path}: cannot be read as a structure ({_reason(error)})') from error
-    return path, frames
+        raise InputError(f'{path}: cannot be read as a structure ({one_line(error)})') from error
+    return frames
 
 
 def read_structures(path: str | os.PathLike) -> list[Atoms]:
@@ -409,7 +415,7 @@ def read_structures(path: str | os.PathLike) -> list[Atoms]:
     Raises:
         InputError: unreadable, without structure, or a structure that cannot be used.
     """
-    path, frames = _read_frames(path)
+    frames = read_frames(Path(path))
     if not frames:
         raise InputError(f'{path}: holds no structure')
     for number, atoms in enumerate(frames):
@@ -423,7 +429,7 @@ def read_structure(path: str | os.PathLike, index: int | None = None) -> Atoms:
     Raises:
         InputError: unreadable, not a structure, or several structures and no ``index``.
     """
-    path, frames = _read_frames(path)
+    frames = read_frames(Path(path))
     if index is None and len(frames) != 1:
         raise InputError(f'{path}: holds {len(frames)} structures; choose one with --index (0 to {len(frames) - 1})')
     try:

@@ -8,3 +8,9 @@ class InputError(ValueError):
 
     The commands print it as it is and leave with exit status 2.
     """
+
+
+def one_line(error: Exception) -> str:
+    """Message of an error of a library in one line; its type where it says nothing, or only a name."""
+    text = ' '.join(str(error).split())
+    return f'{type(error).__name__} {text}'.strip() if not text or isinstance(error, KeyError) else text

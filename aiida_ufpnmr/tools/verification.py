@@ -9,6 +9,8 @@ from pathlib import Path
 from aiida.common.exceptions import CorruptStorage, IncompatibleStorageSchema, UnreachableStorage
 from aiida.orm import QueryBuilder
 from aiida.storage.sqlite_zip.backend import SqliteZipBackend
+from aiida.storage.sqlite_zip.migrator import list_versions
+from aiida.storage.sqlite_zip.utils import read_version
 
 from aiida_ufpnmr.data import KINDS, DatasetData
 from aiida_ufpnmr.data.checked_file import CheckedFileData
@@ -34,8 +36,8 @@ class Check:
 def verify_archive(path: str | Path) -> tuple[list[Check], list[str]]:
     """Read every data set, model and trajectory of an archive, and compare its content with what its node claims.
 
-    Each file must be readable as what it is and have the hash that was taken when it was made, and a model must name
-    a training set that the archive holds. Nothing is imported.
+    Each file must be readable as what it is and have the hash that was taken when it was made, and a model that a fit
+    made must name a training set that the archive holds. Nothing is imported.
 
     Returns:
         What was found about each of them; and what else is not as it was when the archive was made, a line each.
@@ -46,7 +48,11 @@ def verify_archive(path: str | Path) -> tuple[list[Check], list[str]]:
     path = check_input(path, 'archive')
     try:
         storage = SqliteZipBackend(SqliteZipBackend.create_profile(path))  # beside the loaded profile, if there is one
-    except (CorruptStorage, IncompatibleStorageSchema, UnreachableStorage) as error:
+    except IncompatibleStorageSchema as error:
+        found = read_version(path)
+        remedy = f'run "verdi archive migrate {path}"' if found in list_versions() else 'update AiiDA'
+        raise InputError(f'{path}: its archive format {found} is not the one of this AiiDA; {remedy}') from error
+    except (CorruptStorage, UnreachableStorage) as error:
         raise InputError(f'{path}: not a readable AiiDA archive ({" ".join(str(error).split())})') from error
     with contextlib.closing(storage):
         nodes = QueryBuilder(backend=storage).append(KINDS, tag='node').order_by({'node': 'id'}).all(flat=True)
@@ -69,6 +75,7 @@ def _fault(node: CheckedFileData, datasets: set[str]) -> str:
         return str(error)
     if found['sha256'] != node.sha256:
         return f'the content has changed: its hash is {found["sha256"]}'
-    if found.get('training_sha256', node.sha256) not in {*datasets, node.sha256}:
+    made_here = node.creator is not None  # what came from a file has its training set elsewhere
+    if made_here and found.get('training_sha256', node.sha256) not in {*datasets, node.sha256}:
         return f'the training set {found["training_sha256"]} is not in the archive'
     return ''

@@ -10,6 +10,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, Dict, StructureData
 
 from aiida_ufpnmr.calculations.analyse import AcfCalculation, AnalyseCalculation, parameter_validator
+from aiida_ufpnmr.calculations.base import validate_ordered
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.summarise import summarise
 from aiida_ufpnmr.data.efg_model import EfgModelData
@@ -44,7 +45,8 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     @classmethod
     def define(cls: Any, spec: WorkChainSpec) -> None:
         super().define(spec)
-        spec.input('structure', valid_type=StructureData, help='Where the dynamics starts.')
+        start = 'Where the dynamics starts.'
+        spec.input('structure', valid_type=StructureData, validator=validate_ordered, help=start)
         spec.input('potential', valid_type=PotentialData, help='The potential that moves the atoms.')
         spec.input('efg_model', valid_type=EfgModelData, help='The model that predicts EFG tensors along the way.')
         clean_input(spec)

@@ -9,7 +9,7 @@ from aiida.engine import ExitCode, ProcessSpec, ToContext, if_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import Dict, Float, Int, StructureData
 
-from aiida_ufpnmr.calculations.base import optional, plain_input
+from aiida_ufpnmr.calculations.base import optional, plain_input, validate_ordered
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.learning_sets import merge_labels, strained
@@ -36,6 +36,7 @@ def learning_inputs(spec: ProcessSpec) -> None:
     optional(spec.input, ('test_dataset', DatasetData, text))
     text = 'Structures from which exploration starts: crystals, glasses, melts.'
     spec.input_namespace('structures', valid_type=StructureData, dynamic=True, help=text)
+    spec.inputs['structures'].validator = validate_ordered
     text = '`temperatures_K`: of the runs from each structure; `volume_strains`: taken by turns, 0 if not given.'
     plain_input(spec, 'exploration', Dict, text, validator=_validate_exploration)
     labels = ('dataset', 'test_dataset')

@@ -9,7 +9,7 @@ from aiida.engine import ExitCode, ProcessBuilder, ToContext
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, Dict, Int, StructureData
 
-from aiida_ufpnmr.calculations.base import optional, plain_input
+from aiida_ufpnmr.calculations.base import optional, plain_input, validate_ordered
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.select_structure import select_structure
@@ -55,6 +55,7 @@ class PipelineWorkChain(ProtocolMixin, FitsModels):
         text = 'Labelled structures for the errors of both models; otherwise groups of `dataset` are withheld.'
         optional(spec.input, ('test_dataset', DatasetData, text))
         optional(spec.input, ('structure', StructureData, 'The structure from which the dynamics starts.'))
+        spec.inputs['structure'].validator = validate_ordered
         text = 'Start from this structure of `dataset` instead; counted from 0.'
         plain_input(spec, 'structure_index', Int, text, required=False)
         clean_input(spec)

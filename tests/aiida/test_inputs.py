@@ -12,6 +12,8 @@ from ase import Atoms
 
 from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.calculations.analyse import ANALYSES, options_of
+from aiida_ufpnmr.cli.launch import load_structure
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
 from aiida_ufpnmr.engine.settings import parameters_of
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
@@ -171,6 +173,34 @@ def test_predict_efg_wants_one_thing_to_predict_for(code, efg_model, structure, 
     for given in ({}, {'structure': structure, 'dataset': dataset}):
         with pytest.raises(ValueError, match='exactly one'):
             instantiate_process(runner, process, code=code, efg_model=efg_model, **given)
+
+
+@pytest.mark.parametrize(
+    ('process', 'port'),
+    [
+        (CalculationFactory('ufpnmr.md'), 'structure'),
+        (CalculationFactory('ufpnmr.predict_efg'), 'structure'),
+        (CalculationFactory('ufpnmr.label_castep'), 'structure'),
+        (CalculationFactory('ufpnmr.label_gpaw'), 'structures'),
+        (WorkflowFactory('ufpnmr.dynamic_nmr'), 'structure'),
+        (WorkflowFactory('ufpnmr.pipeline'), 'structure'),
+        (WorkflowFactory('ufpnmr.active_learning'), 'structures'),
+        (WorkflowFactory('ufpnmr.learning_generation'), 'structures'),
+    ],
+)
+def test_structures_with_partly_occupied_sites_are_refused_before_anything_runs(process, port):
+    partial = orm.StructureData(cell=[[4, 0, 0], [0, 4, 0], [0, 0, 4]])
+    partial.append_atom(symbols=['Li'], weights=[0.5], position=(0, 0, 0))
+    found = process.spec().inputs[port]
+    refusal = found.validator({'beta': partial} if isinstance(found, PortNamespace) else partial, None)
+    assert 'the sites of LiX are partly occupied; order the structure first (ufpnmr build order)' in refusal
+
+
+def test_a_stored_structure_with_partly_occupied_sites_is_refused_by_the_command_line():
+    shared = orm.StructureData(cell=[[4, 0, 0], [0, 4, 0], [0, 0, 4]])
+    shared.append_atom(symbols=['S', 'Cl'], weights=[0.6, 0.4], position=(0, 0, 0))
+    with pytest.raises(InputError, match='partly occupied; order the structure first'):
+        load_structure(str(shared.store().pk))
 
 
 def prepared(name, inputs):

@@ -17,9 +17,11 @@ from aiida_ufpnmr.engine.commands.shared import (
     Count,
     Duration,
     check_outputs,
+    index_option,
     json_option,
     print_table,
     report,
+    supercell_option,
 )
 from aiida_ufpnmr.engine.dataset import read_structure
 from aiida_ufpnmr.engine.efg.model import EfgModel
@@ -84,12 +86,8 @@ RUN_OPTIONS = (
     help='Steps to take before, of which nothing is written.',
 )
 @with_options(*options_of(MdSettings))
-@click.option(
-    '--index', type=int, metavar='I', help='Which structure of a file of several; 0 is the first, -1 the last.'
-)
-@click.option(
-    '--supercell', type=COUNT, nargs=3, default=(1, 1, 1), metavar='A B C', help='Repeat the cell: --supercell 1 1 2.'
-)
+@index_option
+@supercell_option
 @click.option(
     '--replicas',
     type=COUNT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import importlib
 import io
+import keyword
 import math
 import sys
 import unicodedata
@@ -79,6 +80,12 @@ OUTPUT = click.Path(path_type=Path)
 json_option = click.option(
     '--json', 'json_path', type=OUTPUT, metavar='FILE', help='Write the results as JSON; keys carry their units.'
 )
+index_option = click.option(
+    '--index', type=int, metavar='I', help='Which structure of a file of several; 0 is the first, -1 the last.'
+)
+supercell_option = click.option(
+    '--supercell', type=COUNT, nargs=3, default=(1, 1, 1), metavar='A B C', help='Repeat the cell: --supercell 1 1 2.'
+)
 settings_option = click.option(
     '--settings',
     'settings_path',
@@ -144,7 +151,7 @@ class LazyGroup(click.Group):
     Args:
         package: where the modules of the commands lie.
         commands: for each name its module in the package and one line about it; a command is an attribute of the name,
-            with underscores for hyphens.
+            with underscores for hyphens, and one at the end of a word of Python.
     """
 
     def __init__(self, *args, package: str, commands: dict[str, tuple[str, str]], **kwargs):
@@ -159,7 +166,7 @@ class LazyGroup(click.Group):
         if name not in self.summaries:
             return None
         module = importlib.import_module(f'{self.package}.{self.summaries[name][0]}')
-        return getattr(module, name.replace('-', '_'))
+        return getattr(module, name.replace('-', '_') + '_' * keyword.iskeyword(name))
 
     def format_commands(self, context, formatter):
         with formatter.section('Commands'):

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from aiida_ufpnmr.engine.dataset import bare, stress
+from aiida_ufpnmr.engine.dataset import bare, read_frames, stress
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
 from aiida_ufpnmr.engine.dft.programs import Programs
 from aiida_ufpnmr.engine.dft.record import LabelRecord
@@ -106,7 +105,10 @@ def read_sources(path: str | os.PathLike, index: str = ':', config_type: str | N
     """
     chosen = _as_slice(index)
     path = check_input(path, 'structure')
-    frames = _trajectory_frames(path, chosen) if path.suffix in ('.h5', '.h5md') else _frames(path, chosen)
+    if path.suffix in ('.h5', '.h5md'):
+        frames = _trajectory_frames(path, chosen)
+    else:
+        frames = list(enumerate(read_frames(path)))[chosen]
     if not frames:
         raise InputError(f'{path}: holds no structure {index}')
     for _, atoms in frames:
@@ -126,14 +128,6 @@ def _as_slice(index: str) -> slice:
     except (TypeError, ValueError):
         raise InputError(f'index {index!r}: give a number, or start:stop:step as in Python') from None
     return chosen
-
-
-def _frames(path: Path, chosen: slice) -> list[tuple[int, Atoms]]:
-    try:
-        frames = ase.io.read(path, index=':')
-    except Exception as error:  # ASE raises many kinds for a malformed file
-        raise InputError(f'{path}: cannot be read as structures ({" ".join(str(error).split())})') from error
-    return list(enumerate(frames))[chosen]
 
 
 def _trajectory_frames(path: Path, chosen: slice) -> list[tuple[int, Atoms]]:

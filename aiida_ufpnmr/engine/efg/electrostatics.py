@@ -41,12 +41,12 @@ def point_charge_components(
         raise InputError('charges need a structure that is periodic along all directions or none')
     cell = np.ascontiguousarray(cell, float)
     alpha = DECAY / REAL_CUTOFF
-    vectors = _reciprocal_vectors(cell, 2 * alpha * DECAY)
+    vectors = reciprocal_vectors(cell, 2 * alpha * DECAY)
     volume = abs(np.linalg.det(cell))
     return _ewald(positions, cell, np.asarray(charges, float), ions, alpha, vectors, volume) * Bohr**3
 
 
-def _reciprocal_vectors(cell: np.ndarray, longest: float) -> np.ndarray:
+def reciprocal_vectors(cell: np.ndarray, longest: float) -> np.ndarray:
     """Half of all vectors of the reciprocal lattice up to a length, without zero, (m, 3) in 1/Å."""
     reciprocal = 2 * np.pi * np.linalg.inv(cell).T
     most = np.ceil(longest * np.linalg.norm(cell, axis=1) / (2 * np.pi)).astype(int)

@@ -41,7 +41,9 @@ class RelaxationTimes(Record):
     misfit: float = quantity('', 'rms deviation over its error')
     rule: str = quantity('', 'rule that chose the penalty, or given')
     strength: float = quantity('', 'strength of the penalty')
-    peaks: tuple[WeightedTime, ...] = quantity('', 'peaks with their areas, from fast to slow', default=())
+    peaks: tuple[WeightedTime, ...] = quantity(
+        '', 'from fast to slow: exp of the mean of ln τ between the minima on either side, and the area', default=()
+    )
 
 
 def inverse_laplace(
@@ -177,7 +179,7 @@ class _Problem:
 def _peaks(log_tau: np.ndarray, density: np.ndarray, refits: np.ndarray | None) -> tuple[WeightedTime, ...]:
     """Maxima of what is above zero and minima of what is below, with their areas between the turning points.
 
-    Their times are exp of the mean of ln τ there; intervals are over resampled curves, NaN without them.
+    Intervals are over resampled curves, NaN without them.
     """
     step = log_tau[1] - log_tau[0]
     size = np.abs(density)

@@ -1,0 +1,1 @@
+"""Cells to compute on: ordered ones of disordered crystals, supercells, strained cells."""

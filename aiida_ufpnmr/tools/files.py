@@ -1,0 +1,127 @@
+"""Files as nodes: what a file holds becomes a node of its kind, and equal content is stored once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from aiida.common.hashing import make_hash
+from aiida.orm import Data, QueryBuilder, StructureData
+
+from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
+from aiida_ufpnmr.engine.dataset import read_dataset, read_structure
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import check_input
+from aiida_ufpnmr.engine.hdf5 import open_hdf5, recorded_versions
+from aiida_ufpnmr.engine.ufp.potential import FORMATS, UltraFastPotential
+
+#: Extra of a node that was made of a file: its name, its SHA-256, and the versions that it says it was made with.
+ORIGIN = 'ufpnmr_origin'
+
+
+def _dataset(path: Path) -> Data:
+    return DatasetData(path.absolute())
+
+
+def _potential(path: Path) -> Data:
+    if path.suffix == '.h5':
+        return PotentialData(path.absolute())
+    with TemporaryDirectory() as folder:
+        whole = Path(folder) / PotentialData.DEFAULT_FILENAME
+        UltraFastPotential.load(path).save(whole)
+        return PotentialData(whole)
+
+
+def _efg_model(path: Path) -> Data:
+    return EfgModelData(path.absolute())
+
+
+def _trajectory(path: Path) -> Data:
+    return TrajectoryData(path.absolute())
+
+
+def _structure(path: Path) -> Data:
+    return StructureData(ase=read_structure(path))
+
+
+class Kind(NamedTuple):
+    """A kind of node that a file can become: its type, and what makes an unstored node of a file."""
+
+    type: type[Data]
+    of_file: Callable[[Path], Data]
+
+
+#: By the name that ``--kind`` has for each.
+KINDS = {
+    'labels': Kind(DatasetData, _dataset),
+    'potential': Kind(PotentialData, _potential),
+    'efg-model': Kind(EfgModelData, _efg_model),
+    'trajectory': Kind(TrajectoryData, _trajectory),
+    'structure': Kind(StructureData, _structure),
+}
+#: The format attribute of HDF5 files of the package, and the kind that they are.
+_FORMATS = {'ufpnmr-potential': 'potential', 'ufpnmr-efg-model': 'efg-model'}
+
+
+def kind_of(path: Path) -> str:
+    """The kind of a file, a key of :data:`KINDS`, told by what is in it.
+
+    Raises:
+        InputError: an HDF5 file that no node is made of.
+    """
+    if path.suffix in ('.h5', '.h5md', '.hdf5'):
+        with open_hdf5(path) as file:
+            named = str(file.attrs.get('format', ''))
+            if 'h5md' in file:
+                return 'trajectory'
+        if named not in _FORMATS:
+            raise InputError(
+                f'{path}: holds {named or "no format that is known"}; nodes are made of potentials, EFG models, '
+                'trajectories, labels and structures'
+            )
+        return _FORMATS[named]
+    if path.suffix in FORMATS:
+        return 'potential'
+    if path.suffix in ('.xyz', '.extxyz', '.magres'):
+        found = read_dataset(path)
+        labelled = any(found.summary()[f'with_{what}'] for what in ('energy', 'forces', 'stress', 'efg'))
+        return 'labels' if labelled or len(found) > 1 else 'structure'
+    return 'structure'
+
+
+def node_of(path: Path, kind: str | None = None) -> Data:
+    """An unstored node of a file, with its origin among its extras.
+
+    Args:
+        path: the file.
+        kind: key of :data:`KINDS`; told by what the file holds where not given.
+
+    Raises:
+        InputError: the file cannot be read as what it should be.
+    """
+    path = check_input(path)
+    kind = kind or kind_of(path)
+    if kind not in KINDS:
+        raise InputError(f'{kind!r} is no kind of file; choose one of {", ".join(KINDS)}')
+    node = KINDS[kind].of_file(path)
+    node.label = path.name
+    origin: dict[str, Any] = {'file': path.name, 'sha256': hashlib.sha256(path.read_bytes()).hexdigest()}
+    if path.suffix == '.h5':
+        origin['versions'] = recorded_versions(path)
+    node.base.extras.set(ORIGIN, origin)
+    return node
+
+
+def stored_once(node: Data) -> tuple[Data, bool]:
+    """A node of the same content that is stored already, or this one, stored; and whether it is new."""
+    if isinstance(node, StructureData):
+        filters = {'extras._aiida_hash': make_hash(node.base.caching.get_objects_to_hash())}
+    else:
+        filters = {'attributes.sha256': node.base.attributes.get('sha256')}
+    for stored in QueryBuilder().append(type(node), filters=filters).order_by({type(node): 'id'}).all(flat=True):
+        if stored.base.attributes.get('rows', None) == node.base.attributes.get('rows', None):
+            return stored, False
+    return node.store(), True

@@ -1,0 +1,126 @@
+"""Claims about files that become nodes."""
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from aiida import orm
+from ase.io import write
+
+from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
+from aiida_ufpnmr.engine.analyses import get_analysis
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.ufp import UltraFastPotential
+from aiida_ufpnmr.tools.files import ORIGIN, node_of, stored_once
+from aiida_ufpnmr.tools.verification import verify_archive
+
+
+@pytest.fixture
+def files(dataset_file, potential_file, efg_model_file, trajectory_file, structure, tmp_path):
+    """A file of each kind, by the type of its node."""
+    write(tmp_path / 'start.cif', structure.get_ase())
+    write(tmp_path / 'one.extxyz', structure.get_ase())
+    UltraFastPotential.load(potential_file).save(tmp_path / 'potential.uf3')
+    return {
+        dataset_file: DatasetData,
+        potential_file: PotentialData,
+        tmp_path / 'potential.uf3': PotentialData,
+        efg_model_file: EfgModelData,
+        trajectory_file: TrajectoryData,
+        tmp_path / 'start.cif': orm.StructureData,
+        tmp_path / 'one.extxyz': orm.StructureData,
+    }
+
+
+PAGE = Path(__file__).parents[2] / 'docs' / 'source' / 'howto' / 'import.rst'
+
+
+def rows(result) -> list[list[str]]:
+    assert result.exit_code == 0, (result.output, result.exception)
+    return [re.split(r' {2,}', line.strip()) for line in result.output.splitlines()[2:]]
+
+
+def test_each_file_becomes_a_node_of_its_kind_and_only_once(command, files):
+    first = rows(command('import', *files, '--label', 'mine'))
+    for (name, kind, pk, _), (path, expected) in zip(first, files.items()):
+        node = orm.load_node(int(pk))
+        assert (name, kind) == (str(path), expected.__name__) and isinstance(node, expected)
+        assert node.base.extras.get(ORIGIN)['file'] == path.name or node.label != 'mine'  # stored by another test
+    again = rows(command('import', *files))
+    assert [row[1:3] for row in again] == [row[1:3] for row in first]
+    assert {row[3] for row in again} == {'there before'}
+
+
+def test_the_origin_of_a_file_is_kept(command, files, tmp_path):
+    path = tmp_path / 'potential.uf3'
+    node = node_of(path)
+    assert node.base.extras.get(ORIGIN)['file'] == 'potential.uf3'
+    assert len(node.base.extras.get(ORIGIN)['sha256']) == 64 and node.label == 'potential.uf3'
+    loaded, direct = node.load(), UltraFastPotential.load(path)
+    assert loaded.cutoff == direct.cutoff and loaded.species == direct.species
+
+
+def test_one_bad_file_leaves_everything_as_it_was(command, dataset_file, trajectory_file, tmp_path, structure):
+    count = orm.QueryBuilder().append(orm.Data).count()
+    moved = structure.get_ase()
+    moved.positions[0, 0] += 0.01
+    write(tmp_path / 'new.cif', moved)
+    found = get_analysis('msd')(trajectory_file, bootstrap=10)
+    found.save(tmp_path / 'msd.h5')
+    result = command('import', tmp_path / 'new.cif', tmp_path / 'msd.h5')
+    assert isinstance(result.exception, InputError) and 'msd.h5: holds ufpnmr-msd' in str(result.exception)
+    result = command('import', tmp_path / 'new.cif', tmp_path / 'missing.h5')
+    assert isinstance(result.exception, InputError) and 'missing.h5' in str(result.exception)
+    result = command('import', dataset_file, '--kind', 'picture')
+    assert isinstance(result.exception, InputError) and 'choose one of labels' in str(result.exception)
+    assert orm.QueryBuilder().append(orm.Data).count() == count
+
+
+def test_a_launch_takes_files_where_it_takes_nodes(command, code, potential_file, efg_model_file, structure, tmp_path):
+    (tmp_path / 'overrides.yaml').write_text('min_cell_height_angstrom: 1.0\nmd: {parameters: {timestep: 1.0}}\n')
+    write(tmp_path / 'start.extxyz', structure.get_ase())
+    given = ('--steps', 100, '--temperature', 100, '--overrides', tmp_path / 'overrides.yaml')
+    models = ('--potential', potential_file, '--efg-model', efg_model_file)
+    found = command('launch', 'md', tmp_path / 'start.extxyz', *models, *given)
+    assert found.exit_code == 0, (found.output, found.exception)
+    run = orm.load_node(int(re.search(r'Trajectory #(\d+)', found.output)[1])).creator.caller
+    assert run.inputs.md.potential.sha256 == PotentialData(potential_file).sha256
+    assert stored_once(node_of(potential_file))[0].pk == stored_once(node_of(potential_file))[0].pk
+
+
+def test_an_archive_of_a_model_from_a_file_is_whole(command, potential_file, tmp_path):
+    """Its training set was never in the profile."""
+    node, _ = stored_once(node_of(potential_file))
+    made = command('archive', 'create', node.pk, '-o', tmp_path / 'potential.aiida')
+    assert made.exit_code == 0, (made.output, made.exception)
+    checks, faults = verify_archive(tmp_path / 'potential.aiida')
+    assert [check.fault for check in checks if check.kind == 'PotentialData'] == [''] and not faults
+
+
+def test_the_page_shows_commands_that_work(command, files, tmp_path, monkeypatch):
+    for path in files:
+        (tmp_path / {'small.extxyz': 'labels.extxyz'}.get(path.name, path.name)).write_bytes(path.read_bytes())
+    for old, new in (('start.cif', 'beta.cif'), ('efg-model.h5', 'efg.h5'), ('trajectory.h5', 'run.h5')):
+        (tmp_path / old).rename(tmp_path / new)
+    monkeypatch.chdir(tmp_path)
+    shown = re.findall(r'^   aiida-ufpnmr (import .*)$', PAGE.read_text(), re.MULTILINE)
+    assert shown
+    for line in shown:
+        made = rows(command(*line.split()))
+        expected = re.findall(r'^     (\S+) +(\w+Data) ', PAGE.read_text(), re.MULTILINE)
+        assert [tuple(row[:2]) for row in made] == expected
+
+
+def test_an_archive_of_a_newer_aiida_says_so(command, potential_file, tmp_path):
+    node, _ = stored_once(node_of(potential_file))
+    command('archive', 'create', node.pk, '-o', tmp_path / 'now.aiida')
+    with zipfile.ZipFile(tmp_path / 'now.aiida') as old, zipfile.ZipFile(tmp_path / 'newer.aiida', 'w') as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == 'metadata.json':
+                content = json.dumps({**json.loads(content), 'export_version': 'main_0999'}).encode()
+            new.writestr(name, content)
+    with pytest.raises(InputError, match='newer.aiida: its archive format main_0999 .*; update AiiDA'):
+        verify_archive(tmp_path / 'newer.aiida')
