@@ -31,6 +31,8 @@ _NAMES = {
     'UltraFastCalculator': 'ufp',
     'EfgModel': 'efg',
     'Trajectory': 'trajectories.trajectory',
+    'convert_trajectory': 'trajectories.convert',
+    'ReadingSettings': 'trajectories.frames',
     'InputError': 'errors',
 }
 

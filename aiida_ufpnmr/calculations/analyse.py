@@ -12,6 +12,8 @@ from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.calculations.base import UfpnmrCalculation
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine import analyses
+from aiida_ufpnmr.engine.settings import parameters_of
+from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 
 #: The analyses that `ufpnmr analyse` runs.
 ANALYSES = tuple(name for name in analyses.ANALYSES if name != 'acf')
@@ -57,6 +59,8 @@ class AcfCalculation(TrajectoryAnalysis):
 
     ENTRY_POINT = 'ufpnmr.acf'
     COMMAND = 'acf'
+    #: What files of other programs do not say: trajectories in the database do.
+    NO_PARAMETERS = parameters_of(ReadingSettings)
     OUTPUT_FILE = 'acf.h5'
 
 

@@ -11,6 +11,8 @@ from aiida_ufpnmr.calculations.base import UfpnmrCalculation, optional, validate
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
+from aiida_ufpnmr.engine.settings import parameters_of
+from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 
 SOURCES = ('structure', 'dataset', 'trajectory')
 
@@ -26,7 +28,8 @@ class PredictEfgCalculation(UfpnmrCalculation):
 
     ENTRY_POINT = 'ufpnmr.predict_efg'
     COMMAND = 'predict-efg'
-    NO_PARAMETERS = ('timestep', 'threads', 'restart')
+    #: What files of other programs do not say: trajectories in the database do.
+    NO_PARAMETERS = (*parameters_of(ReadingSettings), 'threads', 'restart')
     INPUT_FILES = {
         'efg_model': ('', 'efg-model.h5'),
         'structure': ('', 'structures.extxyz'),

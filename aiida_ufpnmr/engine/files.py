@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -13,6 +14,15 @@ from typing import Any
 import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
+
+#: What the kernel answers where a file system has no locks.
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+NO_LOCKS = 'the file system has no locks; set HDF5_USE_FILE_LOCKING=FALSE in the environment and run it again'
+
+
+def is_without_locks(error: OSError) -> bool:
+    """Whether HDF5 failed since the file system has no locks."""
+    return error.errno in _WITHOUT_LOCKS and 'lock' in str(error)
 
 
 def check_input(path: str | os.PathLike, what: str = 'file') -> Path:
@@ -30,11 +40,14 @@ def check_input(path: str | os.PathLike, what: str = 'file') -> Path:
 
 
 def check_output(path: str | os.PathLike) -> Path:
-    """Return ``path`` if a file can be written there, otherwise raise :class:`InputError`.
+    """Return ``path``, or where it leads as a symbolic link, if a file can be written there.
 
     Called before any work is done, so that hours of computing do not end at a closed door.
+
+    Raises:
+        InputError: it cannot; the message says why.
     """
-    path = Path(path)
+    path = _behind_links(Path(path))
     folder = path.parent
     if not folder.is_dir():
         raise InputError(f'{path}: the folder {folder} does not exist; make it first')
@@ -54,6 +67,10 @@ def check_output(path: str | os.PathLike) -> Path:
     return path
 
 
+def _behind_links(path: Path) -> Path:
+    return path.resolve() if path.is_symlink() else path
+
+
 def _partial(path: Path) -> Path:
     return path.with_name(f'.{path.name}.{os.getpid()}.part')
 
@@ -62,9 +79,10 @@ def _partial(path: Path) -> Path:
 def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside ``path``; rename it into place if the block succeeds, remove it if not.
 
-    The temporary name keeps the suffix of ``path``, since some writers choose their format by it.
+    A symbolic link stays, and the file that it leads to is replaced. The temporary name keeps the suffix of ``path``,
+    since some writers choose their format by it.
     """
-    path = Path(path)
+    path = _behind_links(Path(path))
     partial = _partial(path)
     partial = partial.with_name(partial.name + path.suffix)
     try:

@@ -18,7 +18,7 @@ import numpy as np
 import scipy
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.files import check_input, whole_file
+from aiida_ufpnmr.engine.files import NO_LOCKS, check_input, is_without_locks, whole_file
 from aiida_ufpnmr.version import __version__
 
 #: Groups that say with what a file was made; they are not part of its content.
@@ -67,6 +67,8 @@ def open_hdf5(path: str | os.PathLike | BinaryIO) -> h5py.File:
     except BlockingIOError as error:
         raise InputError(f'{path}: another program has it open for writing; try again when that has ended') from error
     except OSError as error:
+        if is_without_locks(error):
+            raise InputError(f'{path}: {NO_LOCKS}') from error
         raise InputError(f'{path}: not a readable HDF5 file (damaged, or of another format)') from error
 
 

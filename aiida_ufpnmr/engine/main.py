@@ -21,6 +21,10 @@ COMMANDS = {
     'evaluate-potential': ('potential', 'Errors of a potential on labelled structures.'),
     'convert-potential': ('potential', 'Convert a potential between .h5, .uf3 (LAMMPS) and .json (UF3).'),
     'md': ('md', 'Molecular dynamics with an ultra-fast potential.'),
+    'convert-trajectory': (
+        'convert_trajectory',
+        'Convert a trajectory of another program (LAMMPS, VASP, GROMACS, ...).',
+    ),
     'select': ('select', 'The structures of trajectories whose labels would tell most.'),
     'melt-quench': ('melt_quench', 'Make a glass from a composition and a density.'),
     'fit-efg': ('efg', 'Fit a symmetry-adapted model of the electric field gradient.'),

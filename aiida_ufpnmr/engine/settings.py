@@ -126,6 +126,11 @@ def _is_setting(field: Any) -> bool:
     return isinstance(field, dataclasses.Field) and 'setting' in field.metadata
 
 
+def parameters_of(settings: type[Settings]) -> tuple[str, ...]:
+    """Names by which a command knows the settings."""
+    return tuple(declared.parameter(name) for name, _, declared in declarations(settings))
+
+
 def values_of(cls: type[Settings], parameters: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Values by the names of the settings, all or those of ``names``, from values by the names of options."""
     return {

@@ -15,6 +15,8 @@ from aiida_ufpnmr.calculations.analyse import ANALYSES, options_of
 from aiida_ufpnmr.cli.launch import load_structure
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
+from aiida_ufpnmr.engine.settings import parameters_of
+from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 from aiida_ufpnmr.workflows.supercell import repetitions
 
 CALCULATIONS = [
@@ -39,9 +41,13 @@ NO_PHYSICS = {
     'save_equations', 'add_to', 'engine', 'python', 'from_checkpoint',
 }  # fmt: skip
 
+#: Options that say what files of other programs do not; trajectories in the database are those of this package.
+FOREIGN = set(parameters_of(ReadingSettings))
+
 #: Options that mean nothing to the way in which a calculation uses its command.
 UNUSED = {
-    'ufpnmr.predict_efg': {'timestep', 'threads'},
+    'ufpnmr.predict_efg': FOREIGN | {'threads'},
+    'ufpnmr.acf': FOREIGN,
     'ufpnmr.md': {'replicas', 'jobs', 'overwrite', 'max_wall_time'},
     'ufpnmr.label_gpaw': {'jobs'},
 }
@@ -65,7 +71,7 @@ def test_every_option_that_changes_a_number_is_an_input(name):
 def test_every_option_of_an_analysis_is_an_input(analysis):
     group = ufpnmr.get_command(click.Context(ufpnmr), 'analyse')
     command = group.get_command(click.Context(group), analysis)
-    assert option_names(command) - NO_PHYSICS == {name.lower() for name in options_of(analysis)}
+    assert option_names(command) - NO_PHYSICS - FOREIGN == {name.lower() for name in options_of(analysis)}
 
 
 def ports(namespace, path=''):

@@ -1,5 +1,6 @@
 """The ways of all commands: options, their old names, and how a command fails."""
 
+import io
 from dataclasses import dataclass
 
 import click
@@ -100,6 +101,21 @@ def test_a_time_step_in_ps_is_refused_with_the_same_in_fs(monkeypatch, capsys):
 def test_the_end_of_a_file_is_no_interrupt(monkeypatch, capsys):
     status, _, said = call(monkeypatch, capsys, 'fail')
     assert status == 1 and 'Ran out of input' in said and 'interrupted' not in said
+
+
+@program.command('speak', cls=Command, example='')
+def speak():
+    click.echo('τ = 2.8·10⁻⁵ ± 1 Å, q·q′ ≥ 0 → 漢')
+
+
+def test_what_a_terminal_cannot_show_is_spelled_out(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr('sys.stdout', io.TextIOWrapper(written, encoding='latin-1', write_through=True))
+    monkeypatch.setattr('sys.argv', ['program', 'speak'])
+    with pytest.raises(SystemExit) as ended:
+        run(program, 'program')
+    assert ended.value.code == 0
+    assert written.getvalue().decode('latin-1') == "tau = 2.8·10-5 ± 1 Å, q·q' >= 0 -> ?\n"
 
 
 def test_options_have_the_names_the_defaults_and_the_bounds_of_the_settings(monkeypatch, capsys):

@@ -348,6 +348,31 @@ def test_training_sets_without_usable_labels_are_refused(folder, tmp_path):
         assert not (tmp_path / 'm.h5').exists()
 
 
+def test_prediction_along_an_xdatcar_is_that_along_the_converted_trajectory(folder, tmp_path):
+    atoms = read_dataset(folder / 'one.extxyz').structures[0]
+    write_trajectory(tmp_path / 'own.h5', atoms, 8)
+    with Trajectory(tmp_path / 'own.h5') as own:
+        frames = [own.atoms(frame) for frame in range(8)]
+    for atoms in frames:
+        atoms.wrap()
+    ase.io.write(tmp_path / 'XDATCAR', frames, format='vasp-xdatcar')
+    run(
+        *('predict-efg', folder / 'model.h5', tmp_path / 'XDATCAR', '-o', tmp_path / 'a.h5'),
+        *('--timestep', 2, '--every', 5),
+    )
+    run('convert-trajectory', tmp_path / 'XDATCAR', '-o', tmp_path / 'run.h5', '--timestep', 2, '--every', 5)
+    run('predict-efg', folder / 'model.h5', tmp_path / 'run.h5', '-o', tmp_path / 'b.h5')
+    run('predict-efg', folder / 'model.h5', tmp_path / 'own.h5', '-o', tmp_path / 'c.h5')
+    with Trajectory(tmp_path / 'a.h5') as a, Trajectory(tmp_path / 'b.h5') as b, Trajectory(tmp_path / 'c.h5') as c:
+        largest = np.abs(c.efg().tensors).max()
+        # positions in single precision, and with eight digits in the XDATCAR
+        np.testing.assert_allclose(a.efg().tensors, b.efg().tensors, atol=1e-4 * largest)
+        np.testing.assert_allclose(a.efg().tensors, c.efg().tensors, atol=1e-4 * largest)
+        assert a.efg().time_fs.tolist() == [10.0 * frame for frame in range(8)]
+    with pytest.raises(InputError, match='is read as structures, which elements says nothing about'):
+        run('predict-efg', folder / 'model.h5', folder / 'one.extxyz', '-o', tmp_path / 'd.h5', '--elements', 'Li')
+
+
 def test_a_tuned_setting_may_be_a_word_a_number_or_a_mapping():
     changed = {'radial_basis': 'laplacian', 'cutoff': 5.0, 'charges': {'Li': 1.0, 'S': -2.0}}
     assert tuning_line({'changed': changed}) == 'tuned: radial_basis laplacian, cutoff 5, charges Li 1 S -2'

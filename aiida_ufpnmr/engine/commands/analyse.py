@@ -9,31 +9,39 @@ import click
 
 from aiida_ufpnmr.engine.analyses import ANALYSES, get_analysis
 from aiida_ufpnmr.engine.analyses.base import Analysis
+from aiida_ufpnmr.engine.commands.convert_trajectory import reading_options
 from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options
 from aiida_ufpnmr.engine.commands.shared import INPUT, OUTPUT, Command, check_outputs, json_option, print_table, report
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.settings import Settings, declarations
+from aiida_ufpnmr.engine.trajectories.convert import own_files
+from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 
 
 def command_of(analysis: Analysis) -> click.Command:
     """The sub-command of an analysis."""
     many = analysis.many_files
     files = click.argument(
-        'trajectory', type=INPUT, required=True, nargs=-1 if many else 1, metavar='TRAJ.h5...' if many else 'TRAJ.h5'
+        'trajectory', type=INPUT, required=True, nargs=-1 if many else 1, metavar='TRAJ...' if many else 'TRAJ'
     )
-    decorators = [
+    decorators: list[Any] = [
         files,
         click.option('-o', '--output', type=OUTPUT, metavar='OUT.h5', help='Write the result as HDF5.'),
         *options_of(analysis.Settings),
+        reading_options,
         click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw the result.'),
         json_option,
     ]
 
-    def run(trajectory, output, plot, json_path, settings):
+    def run(trajectory, output, plot, json_path, settings, **options):
         check_outputs(output, plot, json_path)
         started = time.perf_counter()
-        found = analysis.run(trajectory, settings)
+        reading = settings_from_options(ReadingSettings, options)
+        with own_files(trajectory if many else [trajectory], reading) as (own, lines):
+            for line in lines:
+                click.echo(line, err=True)
+            found = analysis.run(own, settings)
         timing = {'wall_s': time.perf_counter() - started}
         if output is not None:
             found.save(output)

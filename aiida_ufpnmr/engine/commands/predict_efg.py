@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import numba
 from ase import Atoms
 
+from aiida_ufpnmr.engine.commands.convert_trajectory import reading_options
 from aiida_ufpnmr.engine.commands.efg import print_extrapolation
+from aiida_ufpnmr.engine.commands.options import settings_from_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
     OUTPUT,
-    POSITIVE,
     Command,
     Count,
     check_outputs,
@@ -40,7 +42,10 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash, versions
 from aiida_ufpnmr.engine.md.replicas import available_cores
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.trajectories.convert import own_files
+from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 from aiida_ufpnmr.engine.trajectories.h5md import POSITION
+from aiida_ufpnmr.engine.trajectories.readers import reader_of
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 #: Suffixes of trajectories.
@@ -58,13 +63,7 @@ _H5MD = ('.h5', '.h5md', '.hdf5')
     metavar='OUT',
     help='Tensors as .h5 (H5MD), .extxyz (column efg) or .magres (one structure), by suffix.',
 )
-@click.option(
-    '--timestep',
-    'timestep_fs',
-    type=POSITIVE,
-    metavar='FS',
-    help='Time between two structures in fs, for .h5 from a file that holds no times.',
-)
+@reading_options
 @click.option(
     '--uncertainty-every',
     'errors_every',
@@ -76,10 +75,10 @@ _H5MD = ('.h5', '.h5md', '.hdf5')
 @click.option('--threads', type=COUNT, metavar='N', help='Threads along a trajectory, default all; no number changes.')
 @click.option('--restart', is_flag=True, help='Go on along a trajectory where an earlier run was cut off.')
 @json_option
-def predict_efg(model_path, structures_path, output, timestep_fs, errors_every, threads, restart, json_path):
-    """Predict EFG tensors for structures (any file that ASE reads) or along an H5MD trajectory (.h5).
+def predict_efg(model_path, structures_path, output, errors_every, threads, restart, json_path, **options):
+    """Predict EFG tensors for structures (any file that ASE reads) or along a trajectory, also of another program.
 
-    A trajectory may be longer than memory: it is read and written in pieces.
+    A trajectory may be longer than memory: it is read and written in pieces. XYZ files hold structures.
     """
     if output.suffix not in ('.h5', '.extxyz', '.magres'):
         raise InputError(f'{output}: unknown suffix; give .h5, .extxyz or .magres')
@@ -91,18 +90,20 @@ def predict_efg(model_path, structures_path, output, timestep_fs, errors_every, 
         raise InputError(
             f'{model_path}: holds no posterior, so its errors are not known; fit it again without --no-posterior'
         )
-    along = structures_path.suffix in _H5MD and output.suffix == '.h5'
+    reading = settings_from_options(ReadingSettings, options)
+    is_trajectory = structures_path.suffix in _H5MD or _is_foreign_trajectory(structures_path, reading)
+    along = is_trajectory and output.suffix == '.h5'
     if not along and (restart or threads):
         raise InputError(
-            f'{structures_path} to {output}: --restart and --threads are for H5MD trajectories that are written to '
-            '.h5; leave them out'
+            f'{structures_path} to {output}: --restart and --threads are for trajectories that are written to .h5; '
+            'leave them out'
         )
     began, cpu_began = time.perf_counter(), time.process_time()
     summary = PredictionSummary(model.isotope)
     if along:
         # of numba, since AiiDA says by it how many threads a job has
         threads = threads or min(available_cores(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-        with Trajectory(structures_path) as trajectory:
+        with _opened(structures_path, reading) as trajectory:
             next(predict_trajectory(model, trajectory, frames=1))  # refuses a trajectory before anything is written
             identity = identity_of(content_hash(model_path), trajectory, errors_every)
             if not (restart and is_finished(output, identity)):
@@ -112,14 +113,15 @@ def predict_efg(model_path, structures_path, output, timestep_fs, errors_every, 
         for part in read_predictions(output, model.species):
             summary.add(part)
     else:
-        structures = _read_structures(structures_path, model)
+        structures = _read_structures(structures_path, model, reading, is_trajectory)
         if output.suffix == '.magres' and len(structures) != 1:
             raise InputError(
                 f'{structures_path}: holds {len(structures)} structures, a .magres file takes one; '
                 'write .extxyz or .h5 instead'
             )
         found = predict_structures(model, structures, str(structures_path), errors_every > 0)
-        _write(output, model, structures, _counted(found, summary, len(structures)), timestep_fs, structures_path)
+        spacing_fs = reading.timestep_fs and reading.timestep_fs * (reading.every or 1)
+        _write(output, model, structures, _counted(found, summary, len(structures)), spacing_fs, structures_path)
     wall = time.perf_counter() - began
     results = {
         'species': model.species,
@@ -147,12 +149,31 @@ def predict_efg(model_path, structures_path, output, timestep_fs, errors_every, 
     print_extrapolation(results)
 
 
-def _read_structures(path: Path, model: EfgModel) -> list[Atoms]:
+def _is_foreign_trajectory(path: Path, reading: ReadingSettings) -> bool:
+    """Whether a file of another program is read as a trajectory; what ASE reads are structures, if no time is given."""
+    name = path.name.lower()
+    structures = name.endswith(('.xyz', '.extxyz', '.traj', '.json')) or ('xdatcar' in name and not reading.timestep_fs)
+    return not structures and reader_of(path) is not None
+
+
+@contextmanager
+def _opened(path: Path, reading: ReadingSettings) -> Iterator[Trajectory]:
+    """A trajectory of any program."""
+    with own_files([path], reading) as ((own,), lines), Trajectory(own) as trajectory:
+        for line in lines:
+            click.echo(line, err=True)
+        yield trajectory
+
+
+def _read_structures(path: Path, model: EfgModel, reading: ReadingSettings, is_trajectory: bool) -> list[Atoms]:
     """Structures of any file; :class:`InputError` where one holds no ion of the model."""
-    if path.suffix in _H5MD:
-        with Trajectory(path) as trajectory:
+    if is_trajectory:
+        with _opened(path, reading) as trajectory:
             next(predict_trajectory(model, trajectory, frames=1))  # refuses what nothing can be predicted for
             return [trajectory.atoms(frame) for frame in range(trajectory.n_frames)]
+    unused = [name for name in reading.given if name not in ('timestep_fs', 'every')]
+    if unused:
+        raise InputError(f'{path}: is read as structures, which {unused[0]} says nothing about; leave it out')
     structures = list(read_dataset(path)) if path.suffix in ('.xyz', '.extxyz') else read_structures(path)
     for number, atoms in enumerate(structures):
         if not len(model.ions(atoms.numbers)):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
+import io
 import keyword
 import math
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 import click
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.files import check_output, write_json
+from aiida_ufpnmr.engine.files import NO_LOCKS, check_output, is_without_locks, write_json
 from aiida_ufpnmr.engine.settings import time_step_fs
 from aiida_ufpnmr.engine.tables import aligned
 
@@ -199,9 +202,35 @@ def print_table(rows: Iterable[Sequence[Any]], title: str | None = None) -> None
         click.echo(line)
 
 
+#: Characters that neither Unicode nor their names bring to ASCII.
+_ALIKE = {'±': '+-', '−': '-', '–': '-', '→': '->', '≥': '>=', '≤': '<=', '′': "'", '·': '*'}
+#: Handler of characters that an encoding lacks: Greek letters by their names, others by what they consist of.
+SPELLED = 'ufpnmr-spelled'
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+
+    def ascii_of(character: str) -> str:
+        name = unicodedata.name(character, '')
+        if name.startswith('GREEK'):
+            return name.split()[-1].lower()
+        parts = unicodedata.normalize('NFKD', character)
+        return ''.join(_ALIKE.get(part, part) for part in parts).encode('ascii', 'ignore').decode() or '?'
+
+    return ''.join(map(ascii_of, error.object[error.start : error.end])), error.end
+
+
+codecs.register_error(SPELLED, _spelled)
+
+
 def run(group: click.Group, name: str) -> None:
     """Run a click group as a program: one line and status 2 for bad input, status 1 for anything else that went
-    wrong."""
+    wrong. What the terminal cannot show is spelled out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=SPELLED)
     try:
         sys.exit(group.main(prog_name=name, standalone_mode=False) or 0)
     except InputError as error:
@@ -216,7 +245,7 @@ def run(group: click.Group, name: str) -> None:
         ended = isinstance(error.__cause__, EOFError)
         message, status = (f'a file ends too early ({error.__cause__})' if ended else 'interrupted'), 1
     except OSError as error:
-        message, status = str(error), 1
+        message, status = NO_LOCKS if is_without_locks(error) else str(error), 1
     one_line = ' '.join(message.split())
     click.echo(f'{name}: error: {one_line}', err=True)
     sys.exit(status)

@@ -15,6 +15,7 @@ from ase.data import chemical_symbols
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import open_hdf5
 from aiida_ufpnmr.engine.trajectories.h5md import EDGES, POSITION, VELOCITY, check_version, efg_group
+from aiida_ufpnmr.engine.trajectories.h5md_of_others import check_own
 from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter, write_efg_in_parts
 
 __all__ = [
@@ -71,6 +72,7 @@ class Trajectory:
         if 'h5md' not in self._file or 'particles' not in self._file:
             self._file.close()
             raise InputError(f'{path}: not an H5MD trajectory; make one with "ufpnmr md" or "ufpnmr predict-efg"')
+        check_own(self._file, path)
         check_version(self._file, path)
         everything = self._file.get('particles/all')
         self.numbers = np.zeros(0, int) if everything is None else everything['species'][...].astype(int)
