@@ -8,8 +8,11 @@ from typing import Any
 import click
 
 from aiida_ufpnmr.cli.shared import load_node, with_profile
+from aiida_ufpnmr.engine.commands.convert_trajectory import reading_options
+from aiida_ufpnmr.engine.commands.options import settings_from_options
 from aiida_ufpnmr.engine.commands.shared import INPUT, Command, print_table
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 
 #: What an option that takes a node takes.
 NODE_OR_FILE = 'NODE|FILE'
@@ -25,16 +28,20 @@ NODE_OR_FILE = 'NODE|FILE'
     metavar='KIND',
     help='labels, potential, efg-model, trajectory or structure; told by what the files hold where not given.',
 )
+@reading_options
 @with_profile
-def import_(files: tuple[Path, ...], label: str | None, kind: str | None) -> None:
+def import_(files: tuple[Path, ...], label: str | None, kind: str | None, **options: Any) -> None:
     """Store files as nodes: labels, potentials (.h5, .uf3, .json), EFG models, trajectories, structures.
+
+    Trajectories of other programs are converted on the way, as "ufpnmr convert-trajectory" does it.
 
     A file whose content is stored already is that node. All files are read before any is stored. Their names, hashes
     and the versions that they were made with are kept among the extras.
     """
     from aiida_ufpnmr.tools.files import node_of, stored_once
 
-    nodes = [node_of(path, kind) for path in files]
+    reading = settings_from_options(ReadingSettings, options)
+    nodes = [node_of(path, kind, reading) for path in files]
     rows = [('file', 'node', 'pk', '')]
     for path, node in zip(files, nodes):
         node.label = label or node.label

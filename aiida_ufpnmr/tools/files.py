@@ -17,13 +17,16 @@ from aiida_ufpnmr.engine.dft.label_files import is_extended_xyz, read_labels
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.hdf5 import open_hdf5, recorded_versions
+from aiida_ufpnmr.engine.trajectories.convert import own_files
+from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
+from aiida_ufpnmr.engine.trajectories.readers import reader_of
 from aiida_ufpnmr.engine.ufp.potential import FORMATS, UltraFastPotential
 
 #: Extra of a node that was made of a file: name, SHA-256, versions that it was made with, and notes of its reader.
 ORIGIN = 'ufpnmr_origin'
 
 
-def _dataset(path: Path) -> Data:
+def _dataset(path: Path, _: ReadingSettings) -> Data:
     found = read_labels(path)
     node = DatasetData(path.absolute()) if is_extended_xyz(path) else DatasetData.of(found)
     if found.notes:
@@ -31,7 +34,7 @@ def _dataset(path: Path) -> Data:
     return node
 
 
-def _potential(path: Path) -> Data:
+def _potential(path: Path, _: ReadingSettings) -> Data:
     if path.suffix == '.h5':
         return PotentialData(path.absolute())
     with TemporaryDirectory() as folder:
@@ -40,15 +43,19 @@ def _potential(path: Path) -> Data:
         return PotentialData(whole)
 
 
-def _efg_model(path: Path) -> Data:
+def _efg_model(path: Path, _: ReadingSettings) -> Data:
     return EfgModelData(path.absolute())
 
 
-def _trajectory(path: Path) -> Data:
-    return TrajectoryData(path.absolute())
+def _trajectory(path: Path, reading: ReadingSettings) -> Data:
+    with own_files([path], reading) as (files, lines):
+        node = TrajectoryData(files[0].absolute())
+    if lines:
+        node.base.extras.set(ORIGIN, {'notes': lines})
+    return node
 
 
-def _structure(path: Path) -> Data:
+def _structure(path: Path, _: ReadingSettings) -> Data:
     return StructureData(ase=read_structure(path))
 
 
@@ -56,7 +63,7 @@ class Kind(NamedTuple):
     """A kind of node that a file can become: its type, and what makes an unstored node of a file."""
 
     type: type[Data]
-    of_file: Callable[[Path], Data]
+    of_file: Callable[[Path, ReadingSettings], Data]
 
 
 #: By the name that ``--kind`` has for each.
@@ -67,6 +74,8 @@ KINDS = {
     'trajectory': Kind(TrajectoryData, _trajectory),
     'structure': Kind(StructureData, _structure),
 }
+#: Suffixes of trajectories that hold labels or a structure as often.
+ALSO_STRUCTURES = ('.xyz', '.extxyz', '.traj')
 #: The format attribute of HDF5 files of the package, and the kind that they are.
 _FORMATS = {'ufpnmr-potential': 'potential', 'ufpnmr-efg-model': 'efg-model'}
 
@@ -80,7 +89,7 @@ def kind_of(path: Path) -> str:
     if path.suffix in ('.h5', '.h5md', '.hdf5'):
         with open_hdf5(path) as file:
             named = str(file.attrs.get('format', ''))
-            if 'h5md' in file:
+            if 'h5md' in file or 'particles' in file:
                 return 'trajectory'
         if named not in _FORMATS:
             raise InputError(
@@ -92,6 +101,8 @@ def kind_of(path: Path) -> str:
         return 'potential'
     if path.suffix == '.cif':
         return 'structure'
+    if reader_of(path) is not None and path.suffix not in ALSO_STRUCTURES:
+        return 'trajectory'
     try:
         found = read_labels(path)
     except InputError as error:
@@ -104,12 +115,13 @@ def kind_of(path: Path) -> str:
     return 'labels' if labelled or len(found) > 1 else 'structure'
 
 
-def node_of(path: Path, kind: str | None = None) -> Data:
+def node_of(path: Path, kind: str | None = None, reading: ReadingSettings = ReadingSettings()) -> Data:
     """An unstored node of a file, with its origin among its extras.
 
     Args:
         path: the file.
         kind: key of :data:`KINDS`; told by what the file holds where not given.
+        reading: what a trajectory of another program does not say itself.
 
     Raises:
         InputError: the file cannot be read as what it should be.
@@ -118,7 +130,7 @@ def node_of(path: Path, kind: str | None = None) -> Data:
         raise InputError(f'{kind!r} is no kind of file; choose one of {", ".join(KINDS)}')
     path = check_input(path, 'data set' if kind == 'labels' else kind or 'file')
     kind = kind or kind_of(path)
-    node = KINDS[kind].of_file(path)
+    node = KINDS[kind].of_file(path, reading)
     node.label = path.name
     origin: dict[str, Any] = {
         **node.base.extras.get(ORIGIN, {}),

@@ -12,7 +12,7 @@ from ase import Atoms
 
 from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.calculations.analyse import ANALYSES, options_of
-from aiida_ufpnmr.cli.launch import load_structure
+from aiida_ufpnmr.cli.files import load_or_store
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
 from aiida_ufpnmr.engine.settings import parameters_of
@@ -200,7 +200,7 @@ def test_a_stored_structure_with_partly_occupied_sites_is_refused_by_the_command
     shared = orm.StructureData(cell=[[4, 0, 0], [0, 4, 0], [0, 0, 4]])
     shared.append_atom(symbols=['S', 'Cl'], weights=[0.6, 0.4], position=(0, 0, 0))
     with pytest.raises(InputError, match='partly occupied; order the structure first'):
-        load_structure(str(shared.store().pk))
+        load_or_store(str(shared.store().pk), 'structure')
 
 
 def prepared(name, inputs):
