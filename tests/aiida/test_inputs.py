@@ -38,7 +38,7 @@ WORKFLOWS = [
 #: time: the calculation's own business.
 NO_PHYSICS = {
     'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'committee', 'index', 'checkpoint_every', 'restart',
-    'save_equations', 'add_to', 'engine', 'python', 'from_checkpoint', 'structure',
+    'save_equations', 'add_to', 'engine', 'python', 'from_checkpoint',
 }  # fmt: skip
 
 #: Options that say what files of other programs do not; trajectories in the database are those of this package.
@@ -48,6 +48,7 @@ FOREIGN = set(parameters_of(ReadingSettings))
 UNUSED = {
     'ufpnmr.predict_efg': FOREIGN | {'threads'},
     'ufpnmr.acf': FOREIGN,
+    'ufpnmr.fit_efg': {'structure'},
     'ufpnmr.md': {'replicas', 'jobs', 'overwrite', 'max_wall_time'},
     'ufpnmr.label_gpaw': {'jobs'},
 }
