@@ -68,7 +68,7 @@ def check_output(path: str | os.PathLike) -> Path:
 
 
 def _behind_links(path: Path) -> Path:
-    return path.resolve() if path.is_symlink() else path
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
 def _partial(path: Path) -> Path:
