@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 PROTOCOLS = ('fast', 'balanced', 'stringent')
 #: Codes that label structures.
 DFT_CODES = ('castep', 'gpaw')
+#: Columns that a reason may take in the table of the answer.
+REASON_WIDTH = 44
 
 #: The module of each command, and its help.
 COMMANDS = {
@@ -225,5 +228,9 @@ def show_answer(node: WorkChainNode | None) -> None:
     if errors:
         print_table([('model', 'error on withheld structures', 'value'), *errors])
         click.echo()
-    print_table([('quantity', 'value', '95 % interval'), *answer_rows(node.outputs.tau.get_dict())])
+    rows = [('quantity', 'value', '95 % interval')]
+    for name, value, interval in answer_rows(node.outputs.tau.get_dict()):
+        first, *others = textwrap.wrap(value, REASON_WIDTH) or ['']
+        rows += [(name, first, interval), *(('', other, '') for other in others)]
+    print_table(rows)
     click.echo(f'\nOpen it as a page with "aiida-ufpnmr report {node.pk} -o report".')
