@@ -212,7 +212,8 @@ def pack_glass(settings: GlassSettings, library: Mapping[str, RigidUnit] = RIGID
             f'unit {unknown[0]} is not known, only {", ".join(library)}; give it as --unit {unknown[0]}=FILE.xyz:CHARGE'
         )
     chosen = [library[name] for name, number in settings.units.items() for _ in range(number)]
-    parts = [unit.atoms for unit in chosen] + [Atoms(settings.ions)] * _number_of_ions(chosen, settings.ions)
+    n_ions = _number_of_ions(chosen, settings.ions)
+    parts = [unit.atoms for unit in chosen] + [Atoms(settings.ions)] * n_ions
     numbers = np.concatenate([part.numbers for part in parts])
     body = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     mass = atomic_masses[numbers].sum() * units._amu * 1e27

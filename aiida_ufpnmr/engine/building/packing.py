@@ -17,9 +17,9 @@ SWEEPS = 5000
 STEP = 1.5
 #: Each of two atoms goes this much further than half of the way, Å.
 MARGIN = 0.01
-#: Random part of each move as a share of what the worst pair lacks, and of each turn per Å of that: it frees bodies
-#: that others hold from all sides, and ends where they have room.
-MOVE_NOISE, TURN_NOISE_PER_ANGSTROM = 0.05, 0.025
+#: Random part of the move of a body as a share of what its worst pair lacks, and of its turn per Å of that: it frees
+#: bodies that others hold from all sides, and leaves alone those that have room.
+MOVE_NOISE, TURN_NOISE_PER_ANGSTROM = 0.2, 0.1
 
 
 class Contacts(NamedTuple):
@@ -75,9 +75,11 @@ def pack(
             close = missing > 0
             if not close.any():
                 return positions
-            push = -((0.5 * missing[close] + MARGIN) / found.distance[close])[:, None] * found.vector[close]
-            move, turn = _motion(push, arms[found.i[close]], body[found.i[close]], n_bodies)
-            worst = missing.max()
+            missing, pushed = missing[close], body[found.i[close]]
+            push = -((0.5 * missing + MARGIN) / found.distance[close])[:, None] * found.vector[close]
+            move, turn = _motion(push, arms[found.i[close]], pushed, n_bodies)
+            worst = np.zeros((n_bodies, 1))
+            np.maximum.at(worst[:, 0], pushed, missing)
             centre = centre + move + MOVE_NOISE * worst * rng.standard_normal(move.shape)
             turn = turn + TURN_NOISE_PER_ANGSTROM * worst * rng.standard_normal(turn.shape)
             orientation = Rotation.from_rotvec(turn) * orientation
