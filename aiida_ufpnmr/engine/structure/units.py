@@ -68,9 +68,9 @@ def find_units(atoms: Atoms) -> Units:
     foreign = ~centre[i] & ~centre[j]
     inner_i, inner_j = i[~foreign], j[~foreign]
     n = len(members)
-    n_units, label = connected_components(coo_array((np.ones(len(inner_i)), (inner_i, inner_j)), shape=(n, n)))
-    order = np.argsort(np.unique(label, return_index=True)[1])
-    label = np.argsort(order)[label]
+    n_units, component = connected_components(coo_array((np.ones(len(inner_i)), (inner_i, inner_j)), shape=(n, n)))
+    first = np.unique(component, return_index=True)[1]
+    label = np.argsort(np.argsort(first))[component]
     neighbours = np.bincount(inner_i, minlength=n)
     names, is_pair = _names(label, n_units, number, centre, neighbours)
     foreign |= centre[i] & centre[j] & ~is_pair[label[i]]
