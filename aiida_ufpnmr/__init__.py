@@ -24,7 +24,7 @@ _NAMES = {
     'read_structure': 'dataset',
     'read_crystal': 'crystals',
     'order_crystal': 'building.ordering',
-    'pack_glass': 'building.glass',
+    'pack_glass': 'building.glass_packing',
     'GlassSettings': 'building.glass',
     'find_units': 'structure',
     'fit_potential': 'notebook',

@@ -65,7 +65,7 @@ def pack(
     """
     rng = np.random.default_rng(seed)
     n_bodies = body[-1] + 1
-    centre, orientation = rng.random((n_bodies, 3)) @ cell, Rotation.random(n_bodies, random_state=rng)
+    centre, orientation = rng.random((n_bodies, 3)) @ cell, Rotation.random(n_bodies, rng)
     with progress(SWEEPS, 'packing', 'sweep') as bar:
         for _ in range(SWEEPS):
             arms = orientation[body].apply(local)

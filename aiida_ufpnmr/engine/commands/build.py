@@ -14,7 +14,8 @@ from ase.io import write
 from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.building.charges import read_charges
 from aiida_ufpnmr.engine.building.composition import formula
-from aiida_ufpnmr.engine.building.glass import Glass, GlassSettings, pack_glass
+from aiida_ufpnmr.engine.building.glass import Glass, GlassSettings
+from aiida_ufpnmr.engine.building.glass_packing import pack_glass
 from aiida_ufpnmr.engine.building.ordered_cells import OrderSettings
 from aiida_ufpnmr.engine.building.ordering import order_crystal
 from aiida_ufpnmr.engine.building.rigid_units import RIGID_UNITS, read_unit
