@@ -179,6 +179,7 @@ def test_a_unit_of_a_file_is_packed(folder):
         (['--unit', 'A=none.xyz:-4'], 'none.xyz'),
         (['--unit', 'A=crystal.extxyz:-4'], 'is periodic'),
         (['--unit', 'A=two.xyz:-4'], 'is not one unit'),
+        (['--unit', 'A=glass.extxyz:-4'], 'is a unit, too, and would be written over'),
         (['--anneal-ps', '1'], 'needs a potential'),
         (['--density', '0'], 'density'),
         (['--units', 'PS5:1'], 'PS5'),

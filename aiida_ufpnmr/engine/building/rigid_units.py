@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,21 +46,18 @@ def rigid_unit(atoms: Atoms, charge: int, source: str) -> RigidUnit:
     return RigidUnit(Atoms(atoms.numbers, atoms.positions), charge, found.names[0])
 
 
-def read_unit(text: str) -> tuple[str, RigidUnit]:
-    """Name and unit of a text like ``SiS4=sis4.xyz:-4``, with the file of the unit and its charge.
-
-    Raises:
-        InputError: another text, or a file that holds no such unit.
-    """
-    name, equals, value = text.partition('=')
-    path, colon, charge = value.rpartition(':')
-    try:
-        number = int(charge)
-    except ValueError:
-        colon = ''
-    if not (name and equals and path and colon):
+def parse_unit(text: str) -> tuple[str, Path, int]:
+    """Name, file and charge of a unit from a text like ``SiS4=sis4.xyz:-4``; :class:`InputError` where it is not."""
+    name, _, value = text.partition('=')
+    path, _, charge = value.rpartition(':')
+    if not (name and path and re.fullmatch(r'[+-]?\d+', charge)):
         raise InputError(f'unit {text!r}: write NAME=FILE.xyz:CHARGE, such as SiS4=sis4.xyz:-4')
-    return name, rigid_unit(read_structure(Path(os.path.expanduser(path))), number, path)
+    return name, Path(path), int(charge)
+
+
+def read_unit(path: Path, charge: int) -> RigidUnit:
+    """The :func:`rigid_unit` of a file."""
+    return rigid_unit(read_structure(path), charge, str(path))
 
 
 def _tripod(centre: np.ndarray, axis: np.ndarray, length: float, angle_deg: float, turn_deg: float) -> np.ndarray:

@@ -18,7 +18,7 @@ from aiida_ufpnmr.engine.building.glass import Glass, GlassSettings
 from aiida_ufpnmr.engine.building.glass_packing import pack_glass
 from aiida_ufpnmr.engine.building.ordered_cells import OrderSettings
 from aiida_ufpnmr.engine.building.ordering import order_crystal
-from aiida_ufpnmr.engine.building.rigid_units import RIGID_UNITS, read_unit
+from aiida_ufpnmr.engine.building.rigid_units import RIGID_UNITS, parse_unit, read_unit
 from aiida_ufpnmr.engine.building.strain import StrainSettings, strained_cells
 from aiida_ufpnmr.engine.commands.md import GUARD
 from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options, with_options
@@ -157,7 +157,10 @@ def glass(output, given, potential, anneal_ps, json_path, **options):
     _check_outputs(output, json_path)
     if anneal_ps and potential is None:
         raise InputError('--anneal-ps needs a potential; give --potential POT.h5')
-    library = RIGID_UNITS | dict(map(read_unit, given))
+    files = [parse_unit(text) for text in given]
+    if output.resolve() in [path.resolve() for _, path, _ in files]:
+        raise InputError(f'{output}: is a unit, too, and would be written over; choose another name for the output')
+    library = RIGID_UNITS | {name: read_unit(path, charge) for name, path, charge in files}
     loaded = None if potential is None else UltraFastPotential.load(potential)
     conditions = values_of(MdSettings, {**options, 'seed': settings.seed})
     compiled.aloud = True

@@ -115,8 +115,8 @@ def _names(
     np.add.at(coordination, (label[centre], np.minimum(neighbours[centre], _MOST)), 1)
     bonds = np.bincount(label, neighbours, n_units).astype(int) // 2
     rings = bonds - composition.sum(axis=1) + 1
-    from_centres = coordination @ np.arange(_MOST + 1)
-    between_centres = from_centres - bonds
+    # counted from the centres, a bond between two of them comes twice
+    between_centres = coordination @ np.arange(_MOST + 1) - bonds
     kinds, kind = np.unique(np.column_stack([rings, composition, coordination]), axis=0, return_inverse=True)
     known = [_name(symbols, row[0], row[1 : len(symbols) + 1], row[len(symbols) + 1 :]) for row in kinds]
     two_fourfold = (coordination[:, 4] == 2) & (coordination.sum(axis=1) == 2)
