@@ -14,14 +14,19 @@ from ase.io import write
 from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.building.charges import read_charges
 from aiida_ufpnmr.engine.building.composition import formula
+from aiida_ufpnmr.engine.building.glass import Glass, GlassSettings
+from aiida_ufpnmr.engine.building.glass_packing import pack_glass
 from aiida_ufpnmr.engine.building.ordered_cells import OrderSettings
 from aiida_ufpnmr.engine.building.ordering import order_crystal
+from aiida_ufpnmr.engine.building.rigid_units import RIGID_UNITS, parse_unit, read_unit
 from aiida_ufpnmr.engine.building.strain import StrainSettings, strained_cells
+from aiida_ufpnmr.engine.commands.md import GUARD
 from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options, with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
     OUTPUT,
+    POSITIVE,
     Command,
     check_outputs,
     index_option,
@@ -35,6 +40,11 @@ from aiida_ufpnmr.engine.dataset import bare, check_geometry, read_structure
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
+from aiida_ufpnmr.engine.md.conditions import MdSettings
+from aiida_ufpnmr.engine.md.guards import Stop
+from aiida_ufpnmr.engine.md.relaxation import anneal, relax
+from aiida_ufpnmr.engine.settings import values_of
+from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 output_option = click.option(
     '-o', '--output', type=OUTPUT, required=True, metavar='CELLS.extxyz', help='Where to write the structures.'
@@ -43,7 +53,7 @@ output_option = click.option(
 
 @click.group('build')
 def build():
-    """Cells to compute on: ordered, repeated, strained."""
+    """Cells to compute on: ordered, repeated, strained, packed."""
 
 
 @build.command('order', cls=Command, example='ufpnmr build order crystal.cif --number 10 --seed 1 -o cells.extxyz')
@@ -110,6 +120,82 @@ def strain(structure, output, index, json_path, **options):
     for cell in cells:
         check_geometry(cell, f'{structure}, strained by {cell.info}')
     _write_and_report(output, cells, json_path)
+
+
+@build.command(
+    'glass',
+    cls=Command,
+    example='ufpnmr build glass --units PS4:8,P2S7:2 --ions Li --density 1.75 --seed 1 -o glass.extxyz\n'
+    'ufpnmr build glass --units SiS4:8 --unit SiS4=sis4.xyz:-4 --ions Li --density 1.8 -o glass.extxyz',
+)
+@output_option
+@with_options(*options_of(GlassSettings))
+@click.option(
+    '--unit',
+    'given',
+    multiple=True,
+    metavar='NAME=FILE.xyz:CHARGE',
+    help=f'A unit of a file, beside {", ".join(RIGID_UNITS)}; may be given several times.',
+)
+@click.option('--potential', type=INPUT, metavar='POT.h5', help='Relax the packed cell with this potential.')
+@click.option(
+    '--anneal-ps', type=POSITIVE, metavar='PS', help='And run it at constant volume for so long; see --temperature.'
+)
+@with_options(
+    *options_of(MdSettings, 'timestep_fs', 'temperature_K', 'guard_fraction', 'threads', temperature_K=700.0,
+                guard_fraction=0.8)
+)  # fmt: skip
+@json_option
+def glass(output, given, potential, anneal_ps, json_path, **options):
+    """Pack whole units and ions at random in a cubic cell, and say whether the units stay whole.
+
+    No two atoms of different units are closer than least distances, which the table shows. With a potential the cell
+    is relaxed and, for --anneal-ps, run at a temperature. Where a unit breaks or a foreign bond forms, the structure is
+    written all the same, and the status is 3.
+    """
+    settings = settings_from_options(GlassSettings, options)
+    _check_outputs(output, json_path)
+    if anneal_ps and potential is None:
+        raise InputError('--anneal-ps needs a potential; give --potential POT.h5')
+    files = [parse_unit(text) for text in given]
+    if output.resolve() in [path.resolve() for _, path, _ in files]:
+        raise InputError(f'{output}: is a unit, too, and would be written over; choose another name for the output')
+    library = RIGID_UNITS | {name: read_unit(path, charge) for name, path, charge in files}
+    loaded = None if potential is None else UltraFastPotential.load(potential)
+    conditions = values_of(MdSettings, {**options, 'seed': settings.seed})
+    compiled.aloud = True
+    begin = time.perf_counter()
+    made, stop = pack_glass(settings, library), None
+    if loaded is not None:
+        atoms = relax(made.atoms, loaded)
+        if anneal_ps:
+            atoms, stop = anneal(atoms, loaded, anneal_ps, **conditions)
+        made = made.moved(atoms)
+    timing = {'wall_s': time.perf_counter() - begin}
+    wrapped = bare(made.atoms)
+    wrapped.wrap()
+    _write(output, [wrapped])
+    annealing = {'anneal_ps': anneal_ps, **conditions, 'stop_message': stop and stop.message} if anneal_ps else {}
+    report({**made.to_dict(), **annealing, 'versions': versions(), 'timing': timing}, json_path)
+    click.echo(made.headline)
+    print_table(made.table())
+    print_table(made.contact_table())
+    for line in made.remarks:
+        click.echo(line)
+    _end_glass(output, made, stop)
+
+
+def _end_glass(output: Path, made: Glass, stop: Stop | None) -> None:
+    """Leave with the status of a guard where annealing was stopped, or where units are not those that were packed."""
+    if stop is not None:
+        reason = f'annealing stopped {stop.message}'
+    elif not made.is_whole:
+        reason = 'units are broken, or have foreign bonds'
+    else:
+        return
+    error = click.ClickException(f'{output}: {reason}; the structure is kept')
+    error.exit_code = GUARD
+    raise error
 
 
 def _check_outputs(output: Path, json_path: Path | None) -> None:

@@ -42,7 +42,7 @@ GUARD, WALL_TIME = 3, 4
 
 #: Options that any run has: what is written, when it is watched, checked and ended.
 RUN_OPTIONS = (
-    *options_of(Output),
+    *options_of(Output, every=None),
     click.option(
         '--efg-model', type=INPUT, metavar='M.h5', help='Predict EFG tensors with this model while the run goes on.'
     ),

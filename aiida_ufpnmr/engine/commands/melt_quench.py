@@ -17,10 +17,12 @@ from aiida_ufpnmr.engine.commands.shared import (
     POSITIVE,
     Command,
     check_outputs,
+    index_option,
     json_option,
     print_table,
     report,
 )
+from aiida_ufpnmr.engine.dataset import bare, read_structure
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.md.conditions import MdSettings
@@ -36,7 +38,8 @@ SHARED = ('timestep_fs', 'seed', 'guard_fraction', 'precision', 'threads')
 @click.command(
     'melt-quench',
     cls=Command,
-    example='ufpnmr melt-quench potential.h5 --composition Li3PS4 --atoms 128 --density 1.9 -o glass.extxyz',
+    example='ufpnmr melt-quench potential.h5 --composition Li3PS4 --atoms 128 --density 1.9 -o glass.extxyz\n'
+    'ufpnmr melt-quench potential.h5 --start packed.extxyz --melt-temperature 700 --quench-rate 2 -o glass.extxyz',
 )
 @click.argument('potential', type=INPUT, metavar='POT')
 @click.option(
@@ -47,28 +50,45 @@ SHARED = ('timestep_fs', 'seed', 'guard_fraction', 'precision', 'threads')
     metavar='GLASS.extxyz',
     help='Where to write the glass; the trajectory of each stage goes beside it, to GLASS-melt.h5 and so on.',
 )
-@click.option('--composition', required=True, metavar='FORMULA', help='Such as Li3PS4 or (Li2S)7(P2S5)3.')
-@click.option('--atoms', 'n_atoms', type=COUNT, required=True, metavar='N', help='Number of atoms.')
-@click.option('--density', type=POSITIVE, required=True, metavar='G/CM3', help='Density of the melt in g/cm³.')
+@click.option('--composition', metavar='FORMULA', help='Such as Li3PS4 or (Li2S)7(P2S5)3.')
+@click.option('--atoms', 'n_atoms', type=COUNT, metavar='N', help='Number of atoms.')
+@click.option('--density', type=POSITIVE, metavar='G/CM3', help='Density of the melt in g/cm³.')
+@click.option(
+    '--start',
+    type=INPUT,
+    metavar='STRUCTURE',
+    help='Begin with this structure, such as one of ufpnmr build glass, in place of random places.',
+)
+@index_option
 @with_options(
     *options_of(MeltQuench),
     *options_of(MdSettings, *SHARED, timestep_fs=1.0, guard_fraction=0.8),  # a melt comes closer than a crystal
     *RUN_OPTIONS,
 )
 @json_option
-def melt_quench(potential, output, composition, n_atoms, density, json_path, **options):
+def melt_quench(potential, output, composition, n_atoms, density, start, index, json_path, **options):
     """Make a glass: melt, hold, quench, anneal, and, where asked, produce.
 
-    Atoms are placed at random, no two closer than the training data know. Each stage begins where the one before it
-    ended and has a trajectory and a checkpoint of its own; --restart goes on in the stage that was cut off.
+    Atoms are placed at random, no two closer than the training data know, or as --start has them. Each stage begins
+    where the one before it ended and has a trajectory and a checkpoint of its own; --restart goes on in the stage that
+    was cut off.
     """
+    described = composition, n_atoms, density
+    if None in described if start is None else any(described):
+        raise click.UsageError('give --composition, --atoms and --density, or --start alone')
     if output.suffix != '.extxyz':
         raise InputError(f'{output}: a glass is written as extended XYZ; choose a name that ends in .extxyz')
     stages = MeltQuench(**values_of(MeltQuench, options)).stages(options['timestep'])
     paths = {stage.name: output.with_name(f'{output.stem}-{stage.name}.h5') for stage in stages}
     check_outputs(output, json_path, *paths.values())
     loaded = UltraFastPotential.load(potential)
-    atoms, first_velocities = random_start(loaded, composition, n_atoms, density, options['seed']), None
+    if start is None:
+        atoms = random_start(loaded, composition, n_atoms, density, options['seed'])
+    else:
+        atoms = bare(read_structure(start, index))
+        if not atoms.pbc.all():
+            raise InputError(f'{start}: is not periodic along all directions, as a melt must be')
+    first_velocities = None
     efg = efg_output(options, atoms)
     compiled.aloud = True
     results, begin = {}, time.monotonic()

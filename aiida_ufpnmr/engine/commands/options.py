@@ -40,11 +40,11 @@ def options_of(settings: type[Settings], *names: str, unset: str = '', **default
         names: which settings; all that are given by options where none is named.
         unset: where given, options without a value are ``None``, and the help shows this as their default, with the
             declared one in place of ``{}``.
-        defaults: by the name of the setting, where a command has another one.
+        defaults: by the name of the setting, where a command has another one; a setting without any must be given.
     """
     known = {field.name: field.default for field in dataclasses.fields(settings)} | defaults
     return [
-        _option(name, kind, declared, None if known[name] is dataclasses.MISSING else known[name], unset)
+        _option(name, kind, declared, known[name], unset)
         for name, kind, declared in declarations(settings)
         if declared.option != '' and (not names or name in names)
     ]
@@ -74,7 +74,10 @@ def _option(name: str, kind: Any, declared: Declaration, default: Any, unset: st
     many = typing.get_args(kind) if typing.get_origin(kind) is tuple else ()
     choices = choices_of(kind, declared)
     options: dict[str, Any] = {'help': declared.help, 'metavar': declared.metavar}
-    if unset:
+    if default is dataclasses.MISSING:
+        options |= {'required': True}
+        default = None
+    elif unset:
         options['show_default'] = unset.format(default)
     else:
         options |= {'default': default, 'show_default': _shown(default)}

@@ -1,5 +1,6 @@
-"""Sites of ions by their coordination."""
+"""Sites of ions by their coordination, and units such as PS4 by their bonds."""
 
 from aiida_ufpnmr.engine.structure.sites import Sites, SiteSettings, find_sites, soft_coordination, stays
+from aiida_ufpnmr.engine.structure.units import Units, find_units
 
-__all__ = ['SiteSettings', 'Sites', 'find_sites', 'soft_coordination', 'stays']
+__all__ = ['SiteSettings', 'Sites', 'Units', 'find_sites', 'find_units', 'soft_coordination', 'stays']
