@@ -154,6 +154,9 @@ def fit_efg(
         results,
     )
     click.echo(f'  validation: {results["validation"]["method"]}; penalty {model.penalty:g}')
+    minimum = results['tuning' if tuned else 'validation']['penalty_minimum']
+    if line := fits.penalty_line(minimum, model.penalty):
+        click.echo(f'  {line}')
     _print_calibration(results)
     if learning:
         curve = results['learning_curve']
@@ -161,7 +164,8 @@ def fit_efg(
         if curve['ions_for_7_4_khz'] is not None:
             click.echo(f'  7.4 kHz at {curve["ions_for_7_4_khz"]:.1e} ions, if it goes on like its second half')
     if tuned:
-        click.echo(f'  {fits.tuning_line(results["tuning"])}')
+        for line in (fits.tuning_line(results['tuning']), fits.ends_line(results['tuning'])):
+            click.echo(f'  {line}')
 
 
 @click.command('evaluate-efg', cls=Command, example='ufpnmr evaluate-efg model.h5 test.extxyz --json errors.json')

@@ -67,3 +67,17 @@ def tuning_line(tuning: Mapping[str, Any]) -> str:
 
     changed = ', '.join(f'{name} {shown(value)}' for name, value in tuning['changed'].items())
     return f'tuned: {changed or "nothing better found"}'
+
+
+def ends_line(tuning: Mapping[str, Any]) -> str:
+    """The settings whose best value lies at an end of what was tried."""
+    ends = ', '.join(f'{name} ({end})' for name, end in tuning['ends'].items())
+    return f'not between two values that are worse: {ends or "none"}'
+
+
+def penalty_line(minimum: str | None, penalty: float) -> str | None:
+    """A line on a penalty that was chosen at an end of what can be tried; no line for any other."""
+    return {
+        'edge': f'penalty {penalty:g} is the edge of what can be tried, and the withheld error still falls towards it',
+        'flat': f'penalty {penalty:g} begins a flat end: beyond it, the withheld error does not change any more',
+    }.get(minimum or '')

@@ -197,7 +197,8 @@ def fit_potential(
     if learning:
         fits.print_learning_curve(results['learning_curve'], _CURVE)
     if tuned:
-        click.echo(fits.tuning_line(results['tuning']))
+        for line in (fits.tuning_line(results['tuning']), fits.ends_line(results['tuning'])):
+            click.echo(line)
     for line in lost:
         click.echo(f'  not carried: {line}')
 

@@ -64,14 +64,15 @@ def fit_efg_model(
         _check_test(problem, test)
     folds = dataset.folds(settings.folds, settings.seed)
     parts = [problem.compressed(members) for members in folds or [np.arange(len(dataset))]]
-    fold_penalties, penalty = choose_penalties(parts, penalties_of(settings))
+    choice = choose_penalties(parts, penalties_of(settings))
+    penalty = choice.penalty
     solution = RidgeSolution(parts, penalty)
     posterior, calibration, withheld = None, None, None
     if folds:
         moments = [
             Moments(problem.environments[k] for k in members if len(problem.environments[k])) for members in folds
         ]
-        withheld = Withheld.of(problem, folds, parts, moments, fold_penalties, penalty)
+        withheld = Withheld.of(problem, folds, parts, moments, choice.of_folds, penalty)
         noise, calibration = withheld.calibrate(problem)
         domain = dataclasses.replace(Domain.of(moments), limit=withheld.limit)
         posterior = EfgPosterior(
@@ -96,7 +97,14 @@ def fit_efg_model(
     results = {
         **top,
         'train': {key: value for key, value in train.items() if not key.startswith('by_')},
-        'validation': {'folds': len(folds), 'penalty': penalty, 'penalty_of_folds': fold_penalties, 'method': method},
+        'validation': {
+            'folds': len(folds),
+            'penalty': penalty,
+            'penalty_of_folds': list(choice.of_folds),
+            'penalty_minimum': choice.minimum,
+            'penalties_tried': list(choice.tried),
+            'method': method,
+        },
         'calibration': calibration,
         'noise': None if posterior is None else _noise_results(posterior.noise, problem.isotope),
         'species': species,

@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aiida_ufpnmr.engine.efg.radial import RADIAL_BASES
-
-#: A smaller penalty looks good inside a narrow training set and fails by factors on environments outside of it.
-PENALTY_FLOOR = 1e-4
-
-#: Penalties that cross-validation chooses from. The best is flat within a factor of 3.
-PENALTIES = (1e-2, 3e-2, 1e-1)
+from aiida_ufpnmr.engine.regression.penalties import FIRST_PENALTIES, PENALTY_FLOOR
 
 #: What makes sense, and what fits into memory: the radial integrals are tabulated on a grid as fine as ``sigma``.
 LIMITS = {
@@ -88,6 +83,6 @@ class EfgSettings:
             raise ValueError(f'penalty must be at least {PENALTY_FLOOR:g}')
 
 
-def penalties_of(settings: EfgSettings) -> list[float]:
-    """The penalties that cross-validation chooses from."""
-    return list(PENALTIES) if settings.penalty is None else [settings.penalty]
+def penalties_of(settings: EfgSettings) -> tuple[float, ...]:
+    """The penalties with which cross-validation begins; one alone is given, and not searched around."""
+    return FIRST_PENALTIES if settings.penalty is None else (settings.penalty,)
