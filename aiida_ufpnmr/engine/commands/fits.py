@@ -34,6 +34,21 @@ def quantity_rows(columns: Mapping[str, dict], quantities: Iterable[tuple[str, s
     return [['', *columns], *rows]
 
 
+def with_weighted(columns: Mapping[str, dict]) -> dict[str, dict]:
+    """Columns of errors, and behind them those by weight where structures have weights."""
+    weighted = {f'{name}, weighted': errors['weighted'] for name, errors in columns.items() if 'weighted' in errors}
+    return {**columns, **weighted}
+
+
+def print_weights(results: Mapping[str, Any]) -> None:
+    """Print how many structures of a fit count less or more than others, if any do."""
+    if weights := results.get('weights'):
+        click.echo(
+            f'weights: {weights["structures"]} of {results["structures"]} structures have another than 1; '
+            f'all say as much as {weights["effective_structures"]:.0f} of weight 1'
+        )
+
+
 def print_start(rows: Sequence[Sequence[str]], most: int) -> None:
     """Print a table, its heading first, of at most so many rows below."""
     print_table(rows[: most + 1])

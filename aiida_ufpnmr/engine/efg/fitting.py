@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from aiida_ufpnmr.engine.dataset import Dataset
-from aiida_ufpnmr.engine.efg.domain import Domain, Moments
+from aiida_ufpnmr.engine.efg.domain import Domain
 from aiida_ufpnmr.engine.efg.labels import check_same_unit, labelled_tensors
 from aiida_ufpnmr.engine.efg.metrics import dataset_errors
 from aiida_ufpnmr.engine.efg.model import EfgModel
@@ -27,6 +27,8 @@ from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.regression.calibration import Noise
 from aiida_ufpnmr.engine.regression.compressed_rows import RidgeSolution
 from aiida_ufpnmr.engine.regression.penalties import choose_penalties
+from aiida_ufpnmr.engine.settings import stated_values
+from aiida_ufpnmr.engine.weights import structure_weights, weights_summary
 
 
 def fit_efg_model(
@@ -69,9 +71,7 @@ def fit_efg_model(
     solution = RidgeSolution(parts, penalty)
     posterior, calibration, withheld = None, None, None
     if folds:
-        moments = [
-            Moments(problem.environments[k] for k in members if len(problem.environments[k])) for members in folds
-        ]
+        moments = [problem.moments(members) for members in folds]
         withheld = Withheld.of(problem, folds, parts, moments, choice.of_folds, penalty)
         noise, calibration = withheld.calibrate(problem)
         domain = dataclasses.replace(Domain.of(moments), limit=withheld.limit)
@@ -81,19 +81,21 @@ def fit_efg_model(
     fitted = problem.model(solution.weights, penalty, posterior)
 
     predicted = [problem.predicted(fitted.terms, k) for k in range(len(dataset))]
-    train = dataset_errors(predicted, dataset, species, problem.isotope)
+    train = dataset_errors(predicted, dataset, species, problem.isotope, weights=problem.weights)
     if test is not None:
         found = predict_labelled(fitted, test)
-        top = dataset_errors(found.tensors, test, species, problem.isotope, found.grade)
+        weights = structure_weights(test, settings.weights)
+        top = dataset_errors(found.tensors, test, species, problem.isotope, found.grade, weights)
         calibration = found.calibration(test, species, problem.isotope)
         method = 'test set'
     elif withheld is not None:
         grades = [np.sqrt(part / withheld.limit) for part in withheld.squared_distance]
-        top = dataset_errors(withheld.tensors, dataset, species, problem.isotope, grades)
+        top = dataset_errors(withheld.tensors, dataset, species, problem.isotope, grades, problem.weights)
         method = 'whole groups withheld, penalty chosen within the others (nested cross-validation)'
     else:
         top = _no_errors(train, problem.ions)
         method = 'none: a single group leaves nothing to withhold; give a test set'
+    weights_used = weights_summary(dataset, problem.weights)
     results = {
         **top,
         'train': {key: value for key, value in train.items() if not key.startswith('by_')},
@@ -110,9 +112,10 @@ def fit_efg_model(
         'species': species,
         'isotope': problem.isotope,
         'known_species': list(fitted.known_species),
+        **({'weights': weights_used} if weights_used else {}),
         'structures': len(dataset),
         'features': problem.design.n_columns,
-        'settings': dataclasses.asdict(settings),
+        'settings': stated_values(settings),
         'training_sha256': dataset.content_hash,
         'versions': versions(),
         'timing': {'wall_s': time.perf_counter() - began, 'cpu_s': time.process_time() - cpu_began},
@@ -123,7 +126,7 @@ def fit_efg_model(
 def _no_errors(train: dict[str, Any], ions: int) -> dict[str, Any]:
     """NaN for all errors, where nothing could be withheld."""
     return {
-        **dict.fromkeys(train, float('nan')),
+        **dict.fromkeys(train.keys() - {'weighted'}, float('nan')),
         'ions': ions,
         **{key: {} for key in ('by_group', 'by_site', 'by_atoms', 'by_grade', 'well_defined_frames')},
         'quaternion_dot_distribution': None,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from aiida_ufpnmr.engine.efg.radial import RADIAL_BASES
 from aiida_ufpnmr.engine.regression.penalties import FIRST_PENALTIES, PENALTY_FLOOR
+from aiida_ufpnmr.engine.settings import later_setting
+from aiida_ufpnmr.engine.weights import check_rule
 
 #: What makes sense, and what fits into memory: the radial integrals are tabulated on a grid as fine as ``sigma``.
 LIMITS = {
@@ -49,6 +51,8 @@ class EfgSettings:
         seed: of the order in which groups are dealt.
         isotope: whose frequencies are reported; ``null`` for the usual one of the species. ``7Li:-40.8`` takes another
             moment (mb) than the table, ``8Li:31.4:2`` a spin, too.
+        weights: of structures, by name of their group, and of those with ``foreign bonds``; see
+            :mod:`~aiida_ufpnmr.engine.weights`. All count alike if not given.
     """
 
     cutoff: float = 6.0
@@ -68,8 +72,10 @@ class EfgSettings:
     folds: int = 5
     seed: int = 0
     isotope: str | None = None
+    weights: dict[str, float] | None = later_setting()
 
     def __post_init__(self):
+        check_rule(self.weights)
         for name, (least, most) in LIMITS.items():
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f'{name} must lie between {least:g} and {most:g}, not {getattr(self, name):g}')

@@ -46,7 +46,7 @@ def cross_validated_error(problem: EfgProblem, folds, penalties) -> tuple[float,
     Args:
         penalties: with which the search for it begins.
     """
-    size = sum(float(np.sum(tensors**2)) for tensors in problem.tensors)
+    size = sum(weight * float(np.sum(tensors**2)) for weight, tensors in zip(problem.weights, problem.tensors))
     choice = cross_validated([problem.compressed(members) for members in folds], penalties)
     return float(np.sqrt(choice.error / size)) if size else 0.0, choice
 

@@ -16,7 +16,7 @@ DEFAULT_PENALTY = 3e-2
 #: Penalties with which a search begins, in ascending order; it goes on in steps of half a decade.
 FIRST_PENALTIES = (1e-2, 3e-2, 1e-1)
 #: No search goes beyond these: below, rounding takes the place of the penalty; above, hardly anything is fitted.
-PENALTY_FLOOR, PENALTY_CEILING = 1e-10, 1e6
+PENALTY_FLOOR, PENALTY_CEILING = 1e-12, 1e6
 #: A decade that lowers the squared error by less than this share is flat.
 FLAT = 1e-3
 

@@ -66,15 +66,20 @@ _UNUSABLE = WithheldErrors(forces=np.inf, energy=np.inf)
 
 
 def cross_validate(problem: Problem, folds: Sequence[np.ndarray], parts: Sequence[NormalEquations]) -> WithheldErrors:
-    """Withheld errors of a problem; ``parts`` are its equations by fold."""
+    """Withheld errors of a problem, by the weights of its structures; ``parts`` are its equations by fold."""
     by_force, by_energy = [], []
+    order = np.concatenate(folds)
+    weights = problem.weights[order]
+    weights_of_components = np.repeat(weights, [3 * len(problem.dataset[int(k)]) for k in order])
     for f, members in enumerate(folds):
         coefficients = problem.total(parts, without=f).solve(problem.penalty).coefficients
         forces, energies = problem.residuals(coefficients, members)
         by_force.append(forces)
         by_energy.append(energies)
-    forces_rmse, energy_rmse = (rmse_in_thousandths(np.concatenate(errors)) for errors in (by_force, by_energy))
-    return WithheldErrors(forces=forces_rmse, energy=energy_rmse)
+    return WithheldErrors(
+        forces=rmse_in_thousandths(np.concatenate(by_force), weights_of_components),
+        energy=rmse_in_thousandths(np.concatenate(by_energy), weights),
+    )
 
 
 class _Search:
