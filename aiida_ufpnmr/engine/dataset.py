@@ -313,7 +313,7 @@ def check_labelled(atoms: Atoms, where: str, require: Sequence[str] = (), efg_sp
     """
     check_bonds(atoms, where)
     weight = atoms.info.get('weight', 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 < weight < np.inf:
+    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 < float(weight) < np.inf:
         raise InputError(f'{where}: weight={weight} is no positive number; correct it, or remove the structure')
     labels = {'energy': energy(atoms), 'forces': forces(atoms), 'stress': stress(atoms)}
     for name in require:

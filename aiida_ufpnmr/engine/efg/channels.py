@@ -6,7 +6,7 @@ see structures only, never labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -27,7 +27,7 @@ def represent(
     dataset: Dataset,
     species: str,
     masks: list[np.ndarray],
-    weights: Sequence[float],
+    weights: np.ndarray,
     mixed: int,
     message_channels: int,
 ) -> tuple[Representation, list[Environments]]:
@@ -55,7 +55,7 @@ def represent(
 
 
 def principal_channels(
-    expansion: Expansion, views: Views, weights: Sequence[float], mixed: int, message_channels: int
+    expansion: Expansion, views: Views, weights: np.ndarray, mixed: int, message_channels: int
 ) -> Representation:
     """The representation by the combinations of channels that carry most of the density, around ions and all atoms."""
     n_species, n = len(expansion.known_species), expansion.channels
@@ -86,7 +86,7 @@ def _add(target: np.ndarray, coefficients: np.ndarray, l: int, weight: float) ->
 
 
 def normalised(
-    representation: Representation, environments: list[Environments], weights: Sequence[float]
+    representation: Representation, environments: list[Environments], weights: np.ndarray
 ) -> tuple[Representation, list[Environments]]:
     """A representation and its environments with messages scaled to mean square norm 1, in equal shares of the ranks.
 

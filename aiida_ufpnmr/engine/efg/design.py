@@ -38,7 +38,7 @@ class Design:
 
     @classmethod
     def of(
-        cls, environments: Sequence[Environments], weights: Sequence[float], l_max: int, zeta: int, sparse_points: int
+        cls, environments: Sequence[Environments], weights: np.ndarray, l_max: int, zeta: int, sparse_points: int
     ) -> Design:
         """The rows for training environments, with the weight of each structure.
 

@@ -38,8 +38,8 @@ def calibrate(sample: Sequence[Comparison], n_species: int) -> tuple[tuple[Noise
     """Noise of the forces by species and of the energy, and how well expected errors hold.
 
     Each fold is judged by the noise that the others show. The energies of one group share an offset, so that a group
-    counts once, however many structures it has. Structures count by their weight for the noise, and alike where it is
-    judged.
+    counts once, however many structures it has, or less where their mean weight is below 1. Structures count by their
+    weight for the noise, and alike where it is judged.
     """
     forces_error, forces_variance, types, *of_energy = zip(*sample)
     error, variance, species = map(np.concatenate, (forces_error, forces_variance, types))
@@ -57,7 +57,8 @@ def calibrate(sample: Sequence[Comparison], n_species: int) -> tuple[tuple[Noise
         if own.any():
             expected[own] = cross_fitted(error[own], variance[own], fold[own], weights[own])
     _, index, sizes = np.unique(energy_group, return_inverse=True, return_counts=True)
-    once = weight / sizes[index]
+    total = np.bincount(index, weights=weight)
+    once = (weight / total[index]) * np.minimum(total / sizes, 1.0)[index]
     energy_expected = cross_fitted(energy_error, energy_variance, energy_fold, once)
     calibration = {
         'forces': coverage(1000 * error, 1000 * expected, np.repeat(energy_group, components)),
