@@ -36,6 +36,7 @@ from aiida_ufpnmr.engine.efg.tuning import tune
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.settings import read_settings, stated_values
+from aiida_ufpnmr.engine.tables import with_weighted
 from aiida_ufpnmr.engine.weights import structure_weights
 
 #: Rows of the table of errors: key, name, format.
@@ -157,7 +158,7 @@ def fit_efg(
     _print_errors(
         f'{species} in {len(dataset)} structures, {results["train"]["ions"]} ions, {results["features"]} features; '
         f'errors for {results["isotope"]}',
-        fits.with_weighted({withheld: results, 'train': results['train']}),
+        with_weighted({withheld: results, 'train': results['train']}),
         results,
     )
     fits.print_weights(results)
@@ -214,7 +215,7 @@ def evaluate_efg(model_path, data, plot, isotope, keys, structure_path, json_pat
     _draw(results, plot, np.concatenate(found.tensors), np.concatenate(reference))
     report(results, json_path)
     title = f'{results["ions"]} {model.species} in {len(dataset)} structures; errors for {model.isotope}'
-    _print_errors(title, fits.with_weighted({'error': results}), results)
+    _print_errors(title, with_weighted({'error': results}), results)
     _print_calibration(results)
     print_extrapolation(results)
 

@@ -34,12 +34,6 @@ def quantity_rows(columns: Mapping[str, dict], quantities: Iterable[tuple[str, s
     return [['', *columns], *rows]
 
 
-def with_weighted(columns: Mapping[str, dict]) -> dict[str, dict]:
-    """Columns of errors, and behind them those by weight where structures have weights."""
-    weighted = {f'{name}, weighted': errors['weighted'] for name, errors in columns.items() if 'weighted' in errors}
-    return {**columns, **weighted}
-
-
 def print_weights(results: Mapping[str, Any]) -> None:
     """Print how many structures of a fit count less or more than others, if any do."""
     if weights := results.get('weights'):

@@ -26,6 +26,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import recorded_versions, versions
 from aiida_ufpnmr.engine.settings import read_settings, stated_values
+from aiida_ufpnmr.engine.tables import with_weighted
 from aiida_ufpnmr.engine.ufp.calibration import expected_and_real
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
@@ -194,7 +195,7 @@ def fit_potential(
         f'errors: {results["validation"]["method"]}'
     )
     fits.print_weights(results)
-    _print_errors(results, fits.with_weighted({'withheld': results, 'training': results['train']}))
+    _print_errors(results, with_weighted({'withheld': results, 'training': results['train']}))
     if learning:
         fits.print_learning_curve(results['learning_curve'], _CURVE)
     if tuned:
@@ -254,7 +255,7 @@ def evaluate_potential(potential, data, plot, keys, json_path):
         results['label_warnings'] = warnings
     report(results, json_path)
     warn(warnings)
-    _print_errors(results, fits.with_weighted({'error': results}))
+    _print_errors(results, with_weighted({'error': results}))
     _print_contacts(results['closer_than_training'])
 
 
