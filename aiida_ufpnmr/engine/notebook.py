@@ -43,12 +43,12 @@ class Fitted(Tabular, Generic[M]):
 
     def table(self) -> list[tuple[str, ...]]:
         """Errors on withheld and on training structures; by weight, too, where structures have weights."""
-        columns = with_weighted({'withheld': self.results, 'training': self.results['train']})
+        columns: dict[str, dict] = with_weighted({'withheld': self.results, 'training': self.results['train']})
         rows: list[tuple[str, ...]] = [('error', *columns)]
         for key in (key for key in ERRORS if key in self.results):
             words, unit = ERRORS[key]
             errors = (of.get(key) for of in columns.values())
-            numbers = ('-' if error is None else f'{error:.3g}' for error in errors)
+            numbers: list[str] = ['-' if error is None else f'{error:.3g}' for error in errors]
             rows.append((f'{words} ({unit})' if unit else words, *numbers))
         return rows
 
