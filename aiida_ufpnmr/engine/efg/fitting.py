@@ -126,7 +126,7 @@ def fit_efg_model(
 def _no_errors(train: dict[str, Any], ions: int) -> dict[str, Any]:
     """NaN for all errors, where nothing could be withheld."""
     return {
-        **dict.fromkeys(train.keys() - {'weighted'}, float('nan')),
+        **{key: float('nan') for key in train if key != 'weighted'},
         'ions': ions,
         **{key: {} for key in ('by_group', 'by_site', 'by_atoms', 'by_grade', 'well_defined_frames')},
         'quaternion_dot_distribution': None,

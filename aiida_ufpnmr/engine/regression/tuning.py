@@ -127,7 +127,7 @@ class CoordinateSearch(Generic[S]):
         for value in values:
             if (value > here) if direction > 0 else (value < here):
                 yield value
-        if coordinate.name not in self.endless:
+        if coordinate.name not in self.endless or len(values) < 2:
             return
         step, value = values[-1] / values[-2], values[-1]
         while max(value / values[-1], values[-1] / value) < _FARTHEST:
