@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from aiida_ufpnmr.data.hdf5 import Hdf5Data
 from aiida_ufpnmr.engine.efg import EfgModel
 from aiida_ufpnmr.engine.efg.hdf5_file import CONVENTION, IRREPS, UNIT
 from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.settings import stated_values
 
 
 class EfgModelData(Hdf5Data):
@@ -31,7 +31,7 @@ class EfgModelData(Hdf5Data):
             'irreps': IRREPS,
             'penalty': model.penalty,
             'expects_errors': model.posterior is not None,
-            'settings': dataclasses.asdict(model.settings),
+            'settings': stated_values(model.settings),
             'training_sha256': model.training_sha256,
             'sha256': content_hash(path),
         }

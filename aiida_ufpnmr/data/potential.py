@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 from pathlib import Path
 
 from aiida_ufpnmr.data.checked_file import attribute
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
 from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.settings import stated_values
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 
@@ -23,7 +23,7 @@ class PotentialData(Hdf5Data):
         return {
             'species': list(potential.species),
             'cutoff_angstrom': potential.cutoff,
-            'settings': {} if potential.settings is None else dataclasses.asdict(potential.settings),
+            'settings': {} if potential.settings is None else stated_values(potential.settings),
             'training_sha256': potential.training_sha256,
             'sha256': content_hash(path),
         }

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ase.io.extxyz import read_xyz
 from aiida_ufpnmr.engine.crystals import check_ordered, read_crystals
 from aiida_ufpnmr.engine.errors import InputError, one_line
 from aiida_ufpnmr.engine.files import check_input, whole_file
+from aiida_ufpnmr.engine.foreign_bonds import foreign_bonds
 from aiida_ufpnmr.engine.label_names import (
     LabelKeys,
     entries_of_comment,
@@ -85,16 +87,21 @@ class Dataset(Tabular):
 
     @property
     def headline(self) -> str:
-        """Number of structures, elements and labels; what the reader noticed."""
+        """Number of structures, elements, labels and foreign bonds; what the reader noticed."""
         found = self.summary()
         labels = ', '.join(f'{found[f"with_{name}"]} with {name}' for name in ('energy', 'forces', 'stress', 'efg'))
         first = f'{self.source}: {len(self)} structures of {", ".join(self.species)}; {labels}'
-        return '\n'.join([first, *self.notes])
+        kinds = sorted({kind for atoms in self for kind in foreign_bonds(atoms)})
+        foreign = [f'{found["with_foreign_bonds"]} with foreign bonds ({", ".join(kinds)})'] if kinds else []
+        return '\n'.join(['; '.join([first, *foreign]), *self.notes])
 
     def table(self) -> list[tuple[str, ...]]:
-        """Number of structures by group."""
-        rows = [(name, str(count)) for name, count in self.summary()['groups'].items()]
-        return [('group', 'structures'), *rows]
+        """Number of structures by group, and of those with foreign bonds where there are any."""
+        groups = self.groups
+        foreign = [group for atoms, group in zip(self, groups) if foreign_bonds(atoms)]
+        rows = [('group', 'structures', 'with foreign bonds')]
+        rows += [(name, str(groups.count(name)), str(foreign.count(name))) for name in sorted(set(groups))]
+        return list(rows) if foreign else [row[:2] for row in rows]
 
     def subset(self, indices: Iterable[int]) -> Dataset:
         """The structures with the given indices, in that order."""
@@ -163,7 +170,7 @@ class Dataset(Tabular):
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 over structures, labels and groups; the same for the same content, however it is written."""
+        """SHA-256 over structures, labels, groups and weights; the same for the same content, however it is written."""
         digest = hashlib.sha256()
         for atoms, group in zip(self.structures, self.groups):
             for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
@@ -171,10 +178,12 @@ class Dataset(Tabular):
             for label in (energy(atoms), forces(atoms), stress(atoms), atoms.arrays.get('efg')):
                 digest.update(b'-' if label is None else np.ascontiguousarray(label, dtype=float).tobytes())
             digest.update(group.encode())
+            if (weight := own_weight(atoms)) != 1:
+                digest.update(np.float64(weight).tobytes())
         return digest.hexdigest()
 
     def summary(self) -> dict:
-        """Counts by formula and group, and which labels are there."""
+        """Counts by formula and group, which labels are there, and where there are foreign bonds."""
         count = lambda items: {name: items.count(name) for name in sorted(set(items))}  # noqa: E731
         return {
             'structures': len(self),
@@ -186,6 +195,7 @@ class Dataset(Tabular):
             'with_forces': sum(forces(a) is not None for a in self.structures),
             'with_stress': sum(stress(a) is not None for a in self.structures),
             'with_efg': sum('efg' in a.arrays for a in self.structures),
+            'with_foreign_bonds': sum(bool(foreign_bonds(a)) for a in self.structures),
             'sha256': self.content_hash,
         }
 
@@ -216,6 +226,11 @@ def stress(atoms: Atoms) -> np.ndarray | None:
         return None
     voigt = np.asarray(voigt, float)
     return voigt if voigt.shape == (3, 3) else voigt[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
+
+
+def own_weight(atoms: Atoms) -> float:
+    """What the labels of a structure count in a fit by itself, the entry ``weight`` of its comment line; 1 without."""
+    return float(atoms.info.get('weight', 1.0))
 
 
 def check_geometry(atoms: Atoms, where: str) -> None:
@@ -288,7 +303,7 @@ def _check_cell(atoms: Atoms, where: str) -> None:
 
 
 def check_labelled(atoms: Atoms, where: str, require: Sequence[str] = (), efg_species: str | None = None) -> None:
-    """Refuse a structure that no fit should learn from: too short bonds, labels that are missing, NaN or misshapen.
+    """Refuse a structure that no fit should learn from: too short bonds, no weight, labels missing, NaN or misshapen.
 
     Args:
         atoms: a structure that :func:`check_geometry` lets pass.
@@ -297,6 +312,9 @@ def check_labelled(atoms: Atoms, where: str, require: Sequence[str] = (), efg_sp
         efg_species: with ``efg``: species of which it must have a labelled atom, if it has any atom of it.
     """
     check_bonds(atoms, where)
+    weight = atoms.info.get('weight', 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 < float(weight) < np.inf:
+        raise InputError(f'{where}: weight={weight} is no positive number; correct it, or remove the structure')
     labels = {'energy': energy(atoms), 'forces': forces(atoms), 'stress': stress(atoms)}
     for name in require:
         if name == 'efg':

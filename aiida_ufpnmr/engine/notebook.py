@@ -18,7 +18,7 @@ from aiida_ufpnmr.engine.md.recording import EfgOutput, Output, frame_cadence
 from aiida_ufpnmr.engine.md.run import GradeWatch
 from aiida_ufpnmr.engine.md.run import run_md as run
 from aiida_ufpnmr.engine.settings import settings_from_mapping
-from aiida_ufpnmr.engine.tables import ERRORS, Tabular
+from aiida_ufpnmr.engine.tables import ERRORS, Tabular, with_weighted
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential
 from aiida_ufpnmr.engine.ufp import fit_potential as fit_ultra_fast_potential
 
@@ -42,13 +42,14 @@ class Fitted(Tabular, Generic[M]):
         self.model.save(path)
 
     def table(self) -> list[tuple[str, ...]]:
-        """Errors on withheld and on training structures."""
-        rows: list[tuple[str, ...]] = [('error', 'withheld', 'training')]
+        """Errors on withheld and on training structures; by weight, too, where structures have weights."""
+        columns: dict[str, dict] = with_weighted({'withheld': self.results, 'training': self.results['train']})
+        rows: list[tuple[str, ...]] = [('error', *columns)]
         for key in (key for key in ERRORS if key in self.results):
             words, unit = ERRORS[key]
-            errors = self.results[key], self.results['train'].get(key)
-            withheld, training = ('-' if error is None else f'{error:.3g}' for error in errors)
-            rows.append((f'{words} ({unit})' if unit else words, withheld, training))
+            errors = (of.get(key) for of in columns.values())
+            numbers: list[str] = ['-' if error is None else f'{error:.3g}' for error in errors]
+            rows.append((f'{words} ({unit})' if unit else words, *numbers))
         return rows
 
     @property

@@ -292,6 +292,21 @@ def read_mapping(path: str | os.PathLike, what: str) -> dict[str, Any]:
     return values or {}
 
 
+def later_setting() -> Any:
+    """Field of settings that came after the files of models; nothing shows it where it is not given.
+
+    So what was fitted without it keeps its content, and the hash of that.
+    """
+    return dataclasses.field(default=None, metadata={'later': True})
+
+
+def stated_values(settings: Any) -> dict[str, Any]:
+    """The settings as results and files hold them; without a :func:`later_setting` that is not given."""
+    absent = [field.name for field in dataclasses.fields(settings) if 'later' in field.metadata]
+    values = dataclasses.asdict(settings)
+    return {name: value for name, value in values.items() if name not in absent or value is not None}
+
+
 def settings_to_json(settings: Any) -> str:
     """The settings as canonical JSON, for storing beside what they produced."""
-    return json.dumps(dataclasses.asdict(settings), sort_keys=True)
+    return json.dumps(stated_values(settings), sort_keys=True)

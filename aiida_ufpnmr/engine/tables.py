@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 #: Errors of a fitted model that are shown to readers: key of the results, words and unit.
@@ -16,6 +16,12 @@ ERRORS = {
     'eta_mae': ('η, MAE', ''),
     'quaternion_dot_fraction_above_0_9': ('axes with q·q′ ≥ 0.9', ''),
 }
+
+
+def with_weighted(columns: Mapping[str, dict]) -> dict[str, dict]:
+    """Columns of errors, and behind them those by weight where structures have weights."""
+    weighted = {f'{name}, weighted': errors['weighted'] for name, errors in columns.items() if 'weighted' in errors}
+    return {**columns, **weighted}
 
 
 def aligned(rows: Sequence[Sequence[Any]]) -> Iterator[str]:

@@ -217,11 +217,11 @@ def _results(node: Dict) -> dict[str, Any]:
 
 
 def _compare_values(expected: Any, found: Any, tolerance: float) -> tuple[str, str]:
-    """The verdict on plain values, at any depth; settings that did not exist then have no say."""
+    """The verdict on plain values, at any depth; what settings and validation did not state then has no say."""
     one, other = dict(_leaves(expected)), dict(_leaves(found))
     verdict = 'identical'
     for name in sorted({*one, *other}):
-        if name not in one and name.startswith('settings.'):
+        if name not in one and name.startswith(('settings.', 'validation.')):
             continue
         a, b = one.get(name), other.get(name)
         if a == b and type(a) is type(b):

@@ -177,7 +177,7 @@ def test_what_cannot_be_fitted_is_refused(data):
     [
         {'cutoff': -1},
         {'l_max': 1},
-        {'penalty': 1e-9},
+        {'penalty': 1e-13},
         {'cutoff_width': 9.0},
         {'folds': 1},
         {'sigma': 1e-6},

@@ -5,7 +5,8 @@ X, of an error s, would add I = ½ ln det(1 + X A⁻¹ Xᵀ / s²) to what is kn
 covariance of their posterior (MacKay, Neural Comput. 4, 590 (1992)). Structures are taken one by one, each the one that
 adds most once those before it are known; of two that are alike, the second adds little. The sum is at least 1 − 1/e of
 the best that any choice could reach (Krause, Singh & Guestrin, J. Mach. Learn. Res. 9, 235 (2008)). Tensors are linear
-in the weights of the EFG model in the same way; the two models share no weights, so their gains add up.
+in the weights of the EFG model in the same way; the two models share no weights, so their gains add up. A structure to
+which the rule of a fit would give the weight w, for bonds that are foreign, say, has rows √w as long.
 
 A committee is the way of models that have no posterior: those structures come first on which potentials fitted to
 resamples of the labels disagree most (Seung, Opper & Sompolinsky, COLT 1992, 287). The spread of such potentials is an
@@ -18,10 +19,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import numpy as np
 from ase import Atoms
 
+from aiida_ufpnmr.engine.dataset import bare
 from aiida_ufpnmr.engine.dft.screening import unsuitable
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.errors import InputError
@@ -31,6 +34,7 @@ from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
 from aiida_ufpnmr.engine.ufp.posterior import Posterior
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.uncertainty import extrapolation_grade, posterior_of
+from aiida_ufpnmr.engine.weights import Rule, weight_of
 
 METHODS = ('information', 'committee', 'random')
 #: Directions that are kept of each structure: those of which most would be learned.
@@ -52,6 +56,11 @@ class Candidate:
     atoms: Atoms
     source: str = ''
     row: int = 0
+
+    @property
+    def group(self) -> str:
+        """The group that its labels will be of."""
+        return PurePath(self.source).stem
 
 
 @dataclass(frozen=True)
@@ -169,13 +178,15 @@ def _look_at(
     error, grade = np.full(len(candidates), np.nan), np.full(len(candidates), np.nan)
     with progress(len(usable), 'select', 'structure') as bar:
         for i in usable:
-            atoms = candidates[i].atoms
+            atoms, group = candidates[i].atoms, candidates[i].group
             types = potential.types(atoms)
             rows, variance = _whitened_forces(potential, posterior, atoms, types)
             if sketched:
-                sketches[0].append(_sketch(rows))
+                assert potential.settings is not None, 'a potential with a posterior was fitted'
+                sketches[0].append(_weighted(_sketch(rows), atoms, group, potential.settings.weights))
                 if efg_model is not None:
-                    sketches[1].append(_sketch(efg_model.whitened_rows(atoms)))
+                    sketch = _sketch(efg_model.whitened_rows(atoms))
+                    sketches[1].append(_weighted(sketch, atoms, group, efg_model.settings.weights))
             expected = [posterior.forces_noise[t].error(variance[types == t]) for t in np.unique(types)]
             error[i] = np.sqrt(np.mean(np.concatenate([part.ravel() for part in expected]) ** 2))
             grade[i] = extrapolation_grade(potential, atoms).max()
@@ -202,6 +213,11 @@ def _sketch(rows: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(overlap)
     keep = min(_DIRECTIONS, len(values))
     return rows @ vectors[:, -keep:].astype(np.float32)
+
+
+def _weighted(sketch: np.ndarray, atoms: Atoms, group: str, rule: Rule) -> np.ndarray:
+    """A sketch whose lengths go by the weight that the labels of the structure would have in a fit."""
+    return sketch * np.float32(np.sqrt(weight_of(bare(atoms), group, rule)))
 
 
 class _Knowledge:

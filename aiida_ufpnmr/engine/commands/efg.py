@@ -35,7 +35,9 @@ from aiida_ufpnmr.engine.efg.settings import EfgSettings
 from aiida_ufpnmr.engine.efg.tuning import tune
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
-from aiida_ufpnmr.engine.settings import read_settings
+from aiida_ufpnmr.engine.settings import read_settings, stated_values
+from aiida_ufpnmr.engine.tables import with_weighted
+from aiida_ufpnmr.engine.weights import structure_weights
 
 #: Rows of the table of errors: key, name, format.
 _ERRORS = (
@@ -78,13 +80,19 @@ def _print_errors(title: str, columns: dict[str, dict], results: dict) -> None:
         for name, errors in columns.items()
     }
     print_table(fits.quantity_rows(scaled, _ERRORS), title)
+    weighted = results.get('weighted', {}).get('by_group', {})
     for part in ('group', 'site', 'grade'):
         by_name = results.get(f'by_{part}', {})
         rows = [[part, *(heading for _, heading, _ in _OF_GROUPS)]]
+        if part == 'group' and weighted:
+            rows[0].append('omega_Q, weighted (kHz)')
         for name, errors in by_name.items():
+            numbers = [format(errors[key], form) for key, _, form in _OF_GROUPS]
+            if part == 'group' and weighted:
+                numbers.append(format(weighted[name]['omega_q_mae_khz'], '.1f'))
             if part == 'grade':
                 name = name.replace('_to_', ' to ').replace('above_', 'above ').replace('_', '.')
-            rows.append([name, *(format(errors[key], form) for key, _, form in _OF_GROUPS)])
+            rows.append([name, *numbers])
         if len(by_name) > 1:
             fits.print_start(rows, _MOST_ROWS)
 
@@ -150,10 +158,14 @@ def fit_efg(
     _print_errors(
         f'{species} in {len(dataset)} structures, {results["train"]["ions"]} ions, {results["features"]} features; '
         f'errors for {results["isotope"]}',
-        {withheld: results, 'train': results['train']},
+        with_weighted({withheld: results, 'train': results['train']}),
         results,
     )
+    fits.print_weights(results)
     click.echo(f'  validation: {results["validation"]["method"]}; penalty {model.penalty:g}')
+    minimum = results['tuning' if tuned else 'validation']['penalty_minimum']
+    if line := fits.penalty_line(minimum, model.penalty):
+        click.echo(f'  {line}')
     _print_calibration(results)
     if learning:
         curve = results['learning_curve']
@@ -161,7 +173,8 @@ def fit_efg(
         if curve['ions_for_7_4_khz'] is not None:
             click.echo(f'  7.4 kHz at {curve["ions_for_7_4_khz"]:.1e} ions, if it goes on like its second half')
     if tuned:
-        click.echo(f'  {fits.tuning_line(results["tuning"])}')
+        for line in (fits.tuning_line(results['tuning']), fits.ends_line(results['tuning'])):
+            click.echo(f'  {line}')
 
 
 @click.command('evaluate-efg', cls=Command, example='ufpnmr evaluate-efg model.h5 test.extxyz --json errors.json')
@@ -185,14 +198,15 @@ def evaluate_efg(model_path, data, plot, isotope, keys, structure_path, json_pat
     found = predict_labelled(model, dataset)
     reference = labelled_tensors(dataset, model.species)[1]
     check_same_unit(reference, found.tensors, dataset.source, 'the model predicts')
+    weights = structure_weights(dataset, model.settings.weights)
     results = {
-        **dataset_errors(found.tensors, dataset, model.species, model.isotope, found.grade),
+        **dataset_errors(found.tensors, dataset, model.species, model.isotope, found.grade, weights),
         'calibration': found.calibration(dataset, model.species, model.isotope),
         **found.extrapolation(),
         'species': model.species,
         'isotope': model.isotope,
         'structures': len(dataset),
-        'settings': dataclasses.asdict(model.settings),
+        'settings': stated_values(model.settings),
         'training_sha256': model.training_sha256,
         'data_sha256': dataset.content_hash,
         'versions': versions(),
@@ -201,7 +215,7 @@ def evaluate_efg(model_path, data, plot, isotope, keys, structure_path, json_pat
     _draw(results, plot, np.concatenate(found.tensors), np.concatenate(reference))
     report(results, json_path)
     title = f'{results["ions"]} {model.species} in {len(dataset)} structures; errors for {model.isotope}'
-    _print_errors(title, {'error': results}, results)
+    _print_errors(title, with_weighted({'error': results}), results)
     _print_calibration(results)
     print_extrapolation(results)
 

@@ -34,6 +34,15 @@ def quantity_rows(columns: Mapping[str, dict], quantities: Iterable[tuple[str, s
     return [['', *columns], *rows]
 
 
+def print_weights(results: Mapping[str, Any]) -> None:
+    """Print how many structures of a fit count less or more than others, if any do."""
+    if weights := results.get('weights'):
+        click.echo(
+            f'weights: {weights["structures"]} of {results["structures"]} structures have another than 1; '
+            f'all say as much as {weights["effective_structures"]:.0f} of weight 1'
+        )
+
+
 def print_start(rows: Sequence[Sequence[str]], most: int) -> None:
     """Print a table, its heading first, of at most so many rows below."""
     print_table(rows[: most + 1])
@@ -67,3 +76,17 @@ def tuning_line(tuning: Mapping[str, Any]) -> str:
 
     changed = ', '.join(f'{name} {shown(value)}' for name, value in tuning['changed'].items())
     return f'tuned: {changed or "nothing better found"}'
+
+
+def ends_line(tuning: Mapping[str, Any]) -> str:
+    """The settings whose best value lies at an end of what was tried."""
+    ends = ', '.join(f'{name} ({end})' for name, end in tuning['ends'].items())
+    return f'not between two values that are worse: {ends or "none"}'
+
+
+def penalty_line(minimum: str | None, penalty: float) -> str | None:
+    """A line on a penalty that was chosen at an end of what can be tried; no line for any other."""
+    return {
+        'edge': f'penalty {penalty:g} is the edge of what can be tried, and the withheld error still falls towards it',
+        'flat': f'penalty {penalty:g} begins a flat end: beyond it, the withheld error does not change any more',
+    }.get(minimum or '')

@@ -25,7 +25,8 @@ from aiida_ufpnmr.engine.duplicates import Copies
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import recorded_versions, versions
-from aiida_ufpnmr.engine.settings import read_settings
+from aiida_ufpnmr.engine.settings import read_settings, stated_values
+from aiida_ufpnmr.engine.tables import with_weighted
 from aiida_ufpnmr.engine.ufp.calibration import expected_and_real
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
@@ -193,11 +194,13 @@ def fit_potential(
         f'{results["condition_number"]:.0e}); '
         f'errors: {results["validation"]["method"]}'
     )
-    _print_errors(results, {'withheld': results, 'training': results['train']})
+    fits.print_weights(results)
+    _print_errors(results, with_weighted({'withheld': results, 'training': results['train']}))
     if learning:
         fits.print_learning_curve(results['learning_curve'], _CURVE)
     if tuned:
-        click.echo(fits.tuning_line(results['tuning']))
+        for line in (fits.tuning_line(results['tuning']), fits.ends_line(results['tuning'])):
+            click.echo(line)
     for line in lost:
         click.echo(f'  not carried: {line}')
 
@@ -225,14 +228,14 @@ def evaluate_potential(potential, data, plot, keys, json_path):
     wall_s, cpu_s = time.perf_counter() - begin, time.process_time() - begin_cpu
     atoms = sum(map(len, dataset))
     results = {
-        **predictions.errors(),
+        **predictions.errors_with_weighted(),
         'calibration': None if loaded.posterior is None else expected_and_real(loaded, dataset),
         'closer_than_training': close_contacts(loaded, dataset),
         'structures': len(dataset),
         'atoms': atoms,
         'data_sha256': dataset.content_hash,
         'training_sha256': loaded.training_sha256 or None,
-        'settings': None if loaded.settings is None else dataclasses.asdict(loaded.settings),
+        'settings': None if loaded.settings is None else stated_values(loaded.settings),
         'potential_versions': recorded_versions(potential) if potential.suffix == '.h5' else None,
         'versions': versions(),
         'timing': {
@@ -252,7 +255,7 @@ def evaluate_potential(potential, data, plot, keys, json_path):
         results['label_warnings'] = warnings
     report(results, json_path)
     warn(warnings)
-    _print_errors(results, {'error': results})
+    _print_errors(results, with_weighted({'error': results}))
     _print_contacts(results['closer_than_training'])
 
 

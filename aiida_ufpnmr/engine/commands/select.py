@@ -147,6 +147,6 @@ def _picked(candidates: list[Candidate], found: Selection) -> Dataset:
     for i in found.index:
         one = candidates[i]
         atoms = bare(one.atoms)
-        atoms.info = {'config_type': Path(one.source).stem, 'source_file': one.source, 'source_row': one.row}
+        atoms.info = {'config_type': one.group, 'source_file': one.source, 'source_row': one.row}
         picked.append(atoms)
     return Dataset(tuple(picked))

@@ -23,12 +23,19 @@ Views = Callable[[str], Iterator[tuple[Surroundings, np.ndarray, np.ndarray]]]
 
 
 def represent(
-    expansion: Expansion, dataset: Dataset, species: str, masks: list[np.ndarray], mixed: int, message_channels: int
+    expansion: Expansion,
+    dataset: Dataset,
+    species: str,
+    masks: list[np.ndarray],
+    weights: np.ndarray,
+    mixed: int,
+    message_channels: int,
 ) -> tuple[Representation, list[Environments]]:
     """The representation that suits a training set, and its labelled ions in it.
 
     Args:
         masks: for each structure, which of its ions of ``species`` have a label.
+        weights: of the structures.
         mixed: combinations of channels for each l.
         message_channels: those that a neighbour tells, of each rank; 0 for none.
     """
@@ -43,25 +50,27 @@ def represent(
                 yield around, expansion.species_indices(atoms.numbers), ions
                 bar.update()
 
-    found = principal_channels(expansion, views, mixed, message_channels)
-    return normalised(found, [found.environments(*view) for view in views('features')])
+    found = principal_channels(expansion, views, weights, mixed, message_channels)
+    return normalised(found, [found.environments(*view) for view in views('features')], weights)
 
 
-def principal_channels(expansion: Expansion, views: Views, mixed: int, message_channels: int) -> Representation:
+def principal_channels(
+    expansion: Expansion, views: Views, weights: np.ndarray, mixed: int, message_channels: int
+) -> Representation:
     """The representation by the combinations of channels that carry most of the density, around ions and all atoms."""
     n_species, n = len(expansion.known_species), expansion.channels
     own = np.zeros((expansion.l_max + 1, n, n))
     told = np.zeros((len(RANKS), n_species, n, n))
-    for around, species, ions in views('channels'):
+    for (around, species, ions), weight in zip(views('channels'), weights):
         if message_channels:
             found = expansion.coefficients_from(around, species, RANK_MAX)
             for k, rank in enumerate(RANKS):
                 for s in range(n_species):
-                    _add(told[k, s], found[species == s], rank)
+                    _add(told[k, s], found[species == s], rank, weight)
             around = around.of(ions)
         found = expansion.coefficients_from(around, species)
         for l, target in enumerate(own):
-            _add(target, found, l)
+            _add(target, found, l, weight)
     own = np.linalg.eigh(own)[1]
     values, told = np.linalg.eigh(told)
     # the first combination of each neighbour species has unit variance
@@ -71,26 +80,26 @@ def principal_channels(expansion: Expansion, views: Views, mixed: int, message_c
     return Representation(expansion, first(own, mixed), first(told, message_channels))
 
 
-def _add(target: np.ndarray, coefficients: np.ndarray, l: int) -> None:
+def _add(target: np.ndarray, coefficients: np.ndarray, l: int, weight: float) -> None:
     block = coefficients[:, l * l : (l + 1) ** 2].reshape(-1, len(target))
-    target += block.T @ block
+    target += weight * (block.T @ block)
 
 
 def normalised(
-    representation: Representation, environments: list[Environments]
+    representation: Representation, environments: list[Environments], weights: np.ndarray
 ) -> tuple[Representation, list[Environments]]:
     """A representation and its environments with messages scaled to mean square norm 1, in equal shares of the ranks.
 
     The other features have that norm as well.
     """
-    ions = sum(map(len, environments))
+    ions = sum(weight * len(x) for weight, x in zip(weights, environments))
     if not representation.message_channels or not ions:
         return representation, environments
     expansion = representation.expansion
     ranks = np.array([rank for _, rank in message_pairs(expansion.l_max)])
     shape = len(expansion.known_species), len(ranks), expansion.n_max, representation.message_channels
-    squares = sum(np.einsum('icf,icf->f', x.messages, x.messages) for x in environments).reshape(shape)
-    norms = np.array([len(RANKS) * squares[:, ranks == rank].sum() / (5 * ions) for rank in RANKS])
+    squares = sum(w * np.einsum('icf,icf->f', x.messages, x.messages) for w, x in zip(weights, environments))
+    norms = np.array([len(RANKS) * squares.reshape(shape)[:, ranks == rank].sum() / (5 * ions) for rank in RANKS])
     factors = np.where(norms > 0, norms, 1.0) ** -0.5
     columns = np.broadcast_to(factors[ranks - RANKS[0]][:, None, None], shape).reshape(-1)
     return (

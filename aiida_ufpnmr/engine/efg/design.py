@@ -37,14 +37,17 @@ class Design:
     kernel: SparseKernel | None = None
 
     @classmethod
-    def of(cls, environments: Sequence[Environments], l_max: int, zeta: int, sparse_points: int) -> Design:
-        """The rows for training environments.
+    def of(
+        cls, environments: Sequence[Environments], weights: np.ndarray, l_max: int, zeta: int, sparse_points: int
+    ) -> Design:
+        """The rows for training environments, with the weight of each structure.
 
         Raises:
             ValueError: no environment has a neighbour.
         """
-        norms = [float((equivariant_features(part.density) ** 2).sum()) for part in environments]
-        ions, channels = sum(map(len, environments)), environments[0].density.shape[2]
+        weighted = list(zip(weights, environments))
+        norms = [weight * float((equivariant_features(part.density) ** 2).sum()) for weight, part in weighted]
+        ions, channels = sum(weight * len(part) for weight, part in weighted), environments[0].density.shape[2]
         if not sum(norms):
             raise ValueError('no environment has a neighbour')
         scale = (sum(norms) / (5 * ions)) ** -0.5

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
@@ -27,16 +28,17 @@ class Moments:
     """Sums over invariants, from which their mean and covariance follow.
 
     Args:
-        environments: ions of the training set.
+        environments: ions of the training set, structure by structure.
+        weights: of the structures; all 1 where not given.
     """
 
-    def __init__(self, environments: Iterable[Environments]):
-        self.count, self.sum, self.square = 0, np.zeros(()), np.zeros(())
-        for part in environments:
+    def __init__(self, environments: Iterable[Environments], weights: Iterable[float] = repeat(1.0)):
+        self.count, self.sum, self.square = 0.0, np.zeros(()), np.zeros(())
+        for part, weight in zip(environments, weights):
             features = invariant_features(part.density)
-            self.count += len(features)
-            self.sum = self.sum + features.sum(axis=0)
-            self.square = self.square + features.T @ features
+            self.count += weight * len(features)
+            self.sum = self.sum + weight * features.sum(axis=0)
+            self.square = self.square + weight * (features.T @ features)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from aiida_ufpnmr.engine.dataset import Dataset
-from aiida_ufpnmr.engine.efg.domain import Domain, Moments
+from aiida_ufpnmr.engine.efg.domain import Domain
 from aiida_ufpnmr.engine.efg.labels import check_same_unit, labelled_tensors
 from aiida_ufpnmr.engine.efg.metrics import dataset_errors
 from aiida_ufpnmr.engine.efg.model import EfgModel
@@ -27,6 +27,8 @@ from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.regression.calibration import Noise
 from aiida_ufpnmr.engine.regression.compressed_rows import RidgeSolution
 from aiida_ufpnmr.engine.regression.penalties import choose_penalties
+from aiida_ufpnmr.engine.settings import stated_values
+from aiida_ufpnmr.engine.weights import structure_weights, weights_summary
 
 
 def fit_efg_model(
@@ -64,14 +66,13 @@ def fit_efg_model(
         _check_test(problem, test)
     folds = dataset.folds(settings.folds, settings.seed)
     parts = [problem.compressed(members) for members in folds or [np.arange(len(dataset))]]
-    fold_penalties, penalty = choose_penalties(parts, penalties_of(settings))
+    choice = choose_penalties(parts, penalties_of(settings))
+    penalty = choice.penalty
     solution = RidgeSolution(parts, penalty)
     posterior, calibration, withheld = None, None, None
     if folds:
-        moments = [
-            Moments(problem.environments[k] for k in members if len(problem.environments[k])) for members in folds
-        ]
-        withheld = Withheld.of(problem, folds, parts, moments, fold_penalties, penalty)
+        moments = [problem.moments(members) for members in folds]
+        withheld = Withheld.of(problem, folds, parts, moments, choice.of_folds, penalty)
         noise, calibration = withheld.calibrate(problem)
         domain = dataclasses.replace(Domain.of(moments), limit=withheld.limit)
         posterior = EfgPosterior(
@@ -80,31 +81,41 @@ def fit_efg_model(
     fitted = problem.model(solution.weights, penalty, posterior)
 
     predicted = [problem.predicted(fitted.terms, k) for k in range(len(dataset))]
-    train = dataset_errors(predicted, dataset, species, problem.isotope)
+    train = dataset_errors(predicted, dataset, species, problem.isotope, weights=problem.weights)
     if test is not None:
         found = predict_labelled(fitted, test)
-        top = dataset_errors(found.tensors, test, species, problem.isotope, found.grade)
+        weights = structure_weights(test, settings.weights)
+        top = dataset_errors(found.tensors, test, species, problem.isotope, found.grade, weights)
         calibration = found.calibration(test, species, problem.isotope)
         method = 'test set'
     elif withheld is not None:
         grades = [np.sqrt(part / withheld.limit) for part in withheld.squared_distance]
-        top = dataset_errors(withheld.tensors, dataset, species, problem.isotope, grades)
+        top = dataset_errors(withheld.tensors, dataset, species, problem.isotope, grades, problem.weights)
         method = 'whole groups withheld, penalty chosen within the others (nested cross-validation)'
     else:
         top = _no_errors(train, problem.ions)
         method = 'none: a single group leaves nothing to withhold; give a test set'
+    weights_used = weights_summary(dataset, problem.weights)
     results = {
         **top,
         'train': {key: value for key, value in train.items() if not key.startswith('by_')},
-        'validation': {'folds': len(folds), 'penalty': penalty, 'penalty_of_folds': fold_penalties, 'method': method},
+        'validation': {
+            'folds': len(folds),
+            'penalty': penalty,
+            'penalty_of_folds': list(choice.of_folds),
+            'penalty_minimum': choice.minimum,
+            'penalties_tried': list(choice.tried),
+            'method': method,
+        },
         'calibration': calibration,
         'noise': None if posterior is None else _noise_results(posterior.noise, problem.isotope),
         'species': species,
         'isotope': problem.isotope,
         'known_species': list(fitted.known_species),
+        **({'weights': weights_used} if weights_used else {}),
         'structures': len(dataset),
         'features': problem.design.n_columns,
-        'settings': dataclasses.asdict(settings),
+        'settings': stated_values(settings),
         'training_sha256': dataset.content_hash,
         'versions': versions(),
         'timing': {'wall_s': time.perf_counter() - began, 'cpu_s': time.process_time() - cpu_began},
@@ -115,7 +126,7 @@ def fit_efg_model(
 def _no_errors(train: dict[str, Any], ions: int) -> dict[str, Any]:
     """NaN for all errors, where nothing could be withheld."""
     return {
-        **dict.fromkeys(train, float('nan')),
+        **{key: float('nan') for key in train if key != 'weighted'},
         'ions': ions,
         **{key: {} for key in ('by_group', 'by_site', 'by_atoms', 'by_grade', 'well_defined_frames')},
         'quaternion_dot_distribution': None,

@@ -12,6 +12,7 @@ from aiida_ufpnmr.engine.efg.problem import EfgProblem
 from aiida_ufpnmr.engine.efg.settings import EfgSettings, penalties_of
 from aiida_ufpnmr.engine.regression.compressed_rows import CompressedRows, RidgeSolution
 from aiida_ufpnmr.engine.regression.learning import errors_by_size, exponent, folds_of
+from aiida_ufpnmr.engine.regression.penalties import search_penalty
 
 #: What is followed along the curve.
 FOLLOWED = ('omega_q_mae_khz', 'c_q_mae_khz', 'quaternion_dot_fraction_above_0_9')
@@ -23,7 +24,7 @@ def learning_curve(dataset: Dataset, species: str, settings: EfgSettings) -> dic
     """Errors by number of ions: groups come in one after the other, the withheld groups stay the same.
 
     For each fold the other groups, in an order drawn from the seed, are added, and the fold is predicted after each
-    stretch, with the penalty of the settings or, without one, the best of those that are tried. Channels and sparse
+    stretch, with the penalty of the settings or, without one, the best that a search finds. Channels and sparse
     points are those of the whole set at every size; they see no labels.
 
     Returns:
@@ -44,8 +45,13 @@ def learning_curve(dataset: Dataset, species: str, settings: EfgSettings) -> dic
     def measure(rows: CompressedRows, known: np.ndarray, withheld: np.ndarray) -> tuple[float, ...] | None:
         if not len(rows.targets):
             return None
-        fits = (RidgeSolution([rows], penalty).weights for penalty in penalties_of(settings))
-        return min((_errors(problem, weights, withheld, known) for weights in fits), key=lambda found: found[2])
+        found: dict[float, tuple[float, ...]] = {}
+
+        def omega_q_mae_khz(penalty: float) -> float:
+            found[penalty] = _errors(problem, RidgeSolution([rows], penalty).weights, withheld, known)
+            return found[penalty][2]
+
+        return found[search_penalty(omega_q_mae_khz, penalties_of(settings)).penalty]
 
     mean, spread = errors_by_size(dataset, folds, settings.seed, empty, problem.compressed, measure)
     power, needed = exponent(mean[:, 0], mean[:, 2]), None

@@ -12,6 +12,7 @@ from ase.data import atomic_numbers
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.efg.channels import represent
 from aiida_ufpnmr.engine.efg.design import Design
+from aiida_ufpnmr.engine.efg.domain import Moments
 from aiida_ufpnmr.engine.efg.environments import Environments, Representation
 from aiida_ufpnmr.engine.efg.isotopes import isotope_of
 from aiida_ufpnmr.engine.efg.labels import labelled_tensors
@@ -22,6 +23,7 @@ from aiida_ufpnmr.engine.efg.tensors import from_irreps, to_irreps
 from aiida_ufpnmr.engine.efg.terms import KernelTerms, LinearTerms
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.regression.compressed_rows import CompressedRows
+from aiida_ufpnmr.engine.weights import check_groups, structure_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,7 @@ class EfgProblem:
         dataset: the labelled structures.
         species, isotope: whose tensors, and whose frequencies are reported.
         settings: of the fit.
+        weights: (structures,) of each structure.
         tensors: for each structure the labels, (n, 3, 3) in a.u.
         representation: how surroundings become numbers.
         baseline: for each structure the components of its point charges at those ions, (n, 5) in a.u.
@@ -43,6 +46,7 @@ class EfgProblem:
     species: str
     isotope: str
     settings: EfgSettings
+    weights: np.ndarray
     tensors: list[np.ndarray]
     representation: Representation
     baseline: list[np.ndarray]
@@ -54,7 +58,8 @@ class EfgProblem:
         """Check the labels and expand the density around the ions that have them.
 
         Raises:
-            InputError: no labelled ion or none with a neighbour, labels that cannot be right, no quadrupolar isotope.
+            InputError: no labelled ion or none with a neighbour, labels that cannot be right, no quadrupolar isotope,
+                weights for groups that there are not.
         """
         isotope = isotope_of(species, settings.isotope).name
         masks, tensors = labelled_tensors(dataset, species)
@@ -66,17 +71,24 @@ class EfgProblem:
             raise InputError(
                 f'{dataset.source}: charges must be given for {", ".join(dataset.species)}, each and no other'
             )
+        check_groups(settings.weights, dataset)
+        weights = structure_weights(dataset, settings.weights)
         baseline = [
             _baseline(settings, atoms, species, mask, f'{dataset.source}, structure {row}')
             for row, (atoms, mask) in enumerate(zip(dataset, masks))
         ]
         expansion = expansion_of(settings, dataset.species)
         representation, environments = represent(
-            expansion, dataset, species, masks, settings.mixed_channels, settings.message_channels
+            expansion, dataset, species, masks, weights, settings.mixed_channels, settings.message_channels
         )
         try:
+            labelled = [k for k, found in enumerate(environments) if len(found)]
             design = Design.of(
-                [x for x in environments if len(x)], settings.l_max, settings.zeta, settings.sparse_points
+                [environments[k] for k in labelled],
+                weights[labelled],
+                settings.l_max,
+                settings.zeta,
+                settings.sparse_points,
             )
         except ValueError:
             raise InputError(
@@ -87,6 +99,7 @@ class EfgProblem:
             species=species,
             isotope=isotope,
             settings=settings,
+            weights=weights,
             tensors=tensors,
             representation=representation,
             baseline=baseline,
@@ -100,14 +113,20 @@ class EfgProblem:
         return sum(map(len, self.tensors))
 
     def compressed(self, members: Iterable[int]) -> CompressedRows:
-        """Rows and targets of the structures with the given indices."""
+        """Rows and targets of the structures with the given indices, times the roots of their weights."""
         rows = CompressedRows(self.design.n_columns)
         for k in members:
             if len(self.tensors[k]):
                 found = self.design.rows(self.environments[k])[0]
                 targets = to_irreps(self.tensors[k]) - self.baseline[k]
-                rows.add(found.reshape(-1, self.design.n_columns), targets.ravel())
+                root = np.sqrt(self.weights[k])
+                rows.add(root * found.reshape(-1, self.design.n_columns), root * targets.ravel())
         return rows
+
+    def moments(self, members: Iterable[int]) -> Moments:
+        """Moments of the labelled ions of the structures with the given indices."""
+        labelled = [k for k in members if len(self.environments[k])]
+        return Moments((self.environments[k] for k in labelled), self.weights[labelled])
 
     def predicted(self, terms: LinearTerms | KernelTerms, k: int) -> np.ndarray:
         """Tensors (n, 3, 3) in a.u. of the labelled ions of structure ``k``."""

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aiida_ufpnmr.engine.efg.radial import RADIAL_BASES
-
-#: A smaller penalty looks good inside a narrow training set and fails by factors on environments outside of it.
-PENALTY_FLOOR = 1e-4
-
-#: Penalties that cross-validation chooses from. The best is flat within a factor of 3.
-PENALTIES = (1e-2, 3e-2, 1e-1)
+from aiida_ufpnmr.engine.regression.penalties import FIRST_PENALTIES, PENALTY_FLOOR
+from aiida_ufpnmr.engine.settings import later_setting
+from aiida_ufpnmr.engine.weights import check_rule
 
 #: What makes sense, and what fits into memory: the radial integrals are tabulated on a grid as fine as ``sigma``.
 LIMITS = {
@@ -54,6 +51,8 @@ class EfgSettings:
         seed: of the order in which groups are dealt.
         isotope: whose frequencies are reported; ``null`` for the usual one of the species. ``7Li:-40.8`` takes another
             moment (mb) than the table, ``8Li:31.4:2`` a spin, too.
+        weights: of structures, by name of their group, and of those with ``foreign bonds``; see
+            :mod:`~aiida_ufpnmr.engine.weights`. All count alike if not given.
     """
 
     cutoff: float = 6.0
@@ -73,8 +72,10 @@ class EfgSettings:
     folds: int = 5
     seed: int = 0
     isotope: str | None = None
+    weights: dict[str, float] | None = later_setting()
 
     def __post_init__(self):
+        check_rule(self.weights)
         for name, (least, most) in LIMITS.items():
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f'{name} must lie between {least:g} and {most:g}, not {getattr(self, name):g}')
@@ -88,6 +89,6 @@ class EfgSettings:
             raise ValueError(f'penalty must be at least {PENALTY_FLOOR:g}')
 
 
-def penalties_of(settings: EfgSettings) -> list[float]:
-    """The penalties that cross-validation chooses from."""
-    return list(PENALTIES) if settings.penalty is None else [settings.penalty]
+def penalties_of(settings: EfgSettings) -> tuple[float, ...]:
+    """The penalties with which cross-validation begins; one alone is given, and not searched around."""
+    return FIRST_PENALTIES if settings.penalty is None else (settings.penalty,)

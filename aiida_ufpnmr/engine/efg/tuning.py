@@ -13,14 +13,14 @@ from aiida_ufpnmr.engine.efg.descriptors import feature_count
 from aiida_ufpnmr.engine.efg.labels import labelled_tensors
 from aiida_ufpnmr.engine.efg.messages import message_count
 from aiida_ufpnmr.engine.efg.problem import EfgProblem
-from aiida_ufpnmr.engine.efg.settings import PENALTIES, EfgSettings
+from aiida_ufpnmr.engine.efg.settings import LIMITS, EfgSettings, penalties_of
 from aiida_ufpnmr.engine.regression.learning import folds_of
-from aiida_ufpnmr.engine.regression.penalties import cross_validated
+from aiida_ufpnmr.engine.regression.penalties import PenaltyChoice, cross_validated
 from aiida_ufpnmr.engine.regression.tuning import CoordinateSearch, changes
 from aiida_ufpnmr.engine.settings import settings_to_json
 
-#: Values that are tried of each setting, in ascending order, most telling first. The penalty is chosen anew for each of
-#: them.
+#: Values that are tried of each setting, in ascending order, most telling first. The penalty is searched anew for each
+#: of them.
 GRID: dict[str, tuple] = {
     'cutoff': (4.0, 5.0, 6.0, 7.0),
     'l_max': (4, 6, 8, 10),
@@ -34,19 +34,21 @@ GRID: dict[str, tuple] = {
     'zeta': (1, 2, 3),
     'sparse_points': (150, 300, 500),
 }
-#: Penalties that are tried, finer and wider than those of a fit.
-TRIED_PENALTIES = (3e-4, 1e-3, 3e-3, *PENALTIES, 3e-1)
 #: A step must lower the error by this share: below, the folds cannot tell.
 LEAST_GAIN = 0.003
 #: Larger models than this are not tried.
 MOST_COLUMNS = 5000
 
 
-def cross_validated_error(problem: EfgProblem, folds, penalties) -> tuple[float, float]:
-    """Relative RMSE of the tensor over all folds, each predicted by a fit to the others, and the best penalty."""
-    size = sum(float(np.sum(tensors**2)) for tensors in problem.tensors)
-    squared, penalty = cross_validated([problem.compressed(members) for members in folds], penalties)
-    return float(np.sqrt(squared / size)) if size else 0.0, penalty
+def cross_validated_error(problem: EfgProblem, folds, penalties) -> tuple[float, PenaltyChoice]:
+    """Relative RMSE of the tensor over all folds, each predicted by a fit to the others, and the best penalty.
+
+    Args:
+        penalties: with which the search for it begins.
+    """
+    size = sum(weight * float(np.sum(tensors**2)) for weight, tensors in zip(problem.weights, problem.tensors))
+    choice = cross_validated([problem.compressed(members) for members in folds], penalties)
+    return float(np.sqrt(choice.error / size)) if size else 0.0, choice
 
 
 def tune(
@@ -68,43 +70,47 @@ def tune(
     """
     folds = folds_of(dataset, settings.folds, settings.seed, 'nothing can be tuned')
     labelled_tensors(dataset, species)
-    trials: dict[str, tuple[EfgSettings, float, float]] = {}
+    trials: dict[str, tuple[EfgSettings, float, PenaltyChoice]] = {}
     elements = len(dataset.species)
 
-    def measured(trial: EfgSettings) -> tuple[EfgSettings, float, float]:
-        """Settings with the error and the best penalty of a fit with them."""
-        # a model that is linear has no sparse points
-        key = settings_to_json(trial if trial.zeta > 1 else dataclasses.replace(trial, sparse_points=2))
-        if key not in trials:
-            channels = min(trial.mixed_channels, elements * trial.n_max)
-            columns = 5 * trial.sparse_points
-            if trial.zeta == 1:
-                told = min(trial.message_channels, elements * trial.n_max)
-                columns = feature_count(trial.l_max, channels)
-                columns += message_count(trial.l_max, elements, trial.n_max, told)
-            error, penalty = float('inf'), 0.0
-            if columns <= MOST_COLUMNS:
-                penalties = TRIED_PENALTIES if settings.penalty is None else [settings.penalty]
-                error, penalty = cross_validated_error(EfgProblem.of(dataset, species, trial), folds, penalties)
-            trials[key] = trial, error, penalty
-        return trials[key]
+    def error(trial: EfgSettings) -> float:
+        """Withheld error of settings, with the best penalty for them; infinite where the model would be too large."""
+        channels = min(trial.mixed_channels, elements * trial.n_max)
+        columns = 5 * trial.sparse_points
+        if trial.zeta == 1:
+            told = min(trial.message_channels, elements * trial.n_max)
+            columns = feature_count(trial.l_max, channels)
+            columns += message_count(trial.l_max, elements, trial.n_max, told)
+        if columns > MOST_COLUMNS:
+            return float('inf')
+        if (key := _key(trial)) not in trials:
+            problem = EfgProblem.of(dataset, species, trial)
+            trials[key] = trial, *cross_validated_error(problem, folds, penalties_of(settings))
+        return trials[key][1]
 
-    best = CoordinateSearch[EfgSettings](
+    best, ends = CoordinateSearch[EfgSettings](
         grid=grid,
-        score=lambda trial: measured(trial)[1],
+        score=error,
         threshold=lambda lowest: (1 - LEAST_GAIN) * lowest,
         shown=lambda _, lowest: f'{lowest:.3f}',
+        limits=LIMITS,
     ).run(settings, sweeps)
-    _, lowest, penalty = measured(best)
-    return dataclasses.replace(best, penalty=penalty), {
-        'efg_relative_rmse_before': measured(settings)[1],
+    lowest, choice = trials[_key(best)][1:]
+    return dataclasses.replace(best, penalty=choice.penalty), {
+        'efg_relative_rmse_before': error(settings),
         'efg_relative_rmse': lowest,
         'folds': len(folds),
         'changed': changes(settings, best, grid),
-        'penalty': penalty,
+        'penalty': choice.penalty,
+        'penalty_minimum': choice.minimum,
+        'ends': ends,
         'trials': [
-            {**{name: getattr(trial, name) for name in grid}, 'penalty': chosen, 'efg_relative_rmse': error}
+            {**{name: getattr(trial, name) for name in grid}, 'penalty': chosen.penalty, 'efg_relative_rmse': error}
             for trial, error, chosen in trials.values()
-            if np.isfinite(error)
         ],
     }
+
+
+def _key(settings: EfgSettings) -> str:
+    """Text that is the same for settings of the same model: one that is linear has no sparse points."""
+    return settings_to_json(settings if settings.zeta > 1 else dataclasses.replace(settings, sparse_points=2))

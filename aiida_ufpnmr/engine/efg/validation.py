@@ -26,12 +26,14 @@ class Withheld:
         variance: for each structure (n,).
         squared_distance: for each structure (n,), from the training set.
         fold: for each structure (n,), in which fold it was withheld.
+        weight: for each structure (n,), its own for each ion.
     """
 
     tensors: list[np.ndarray]
     variance: list[np.ndarray]
     squared_distance: list[np.ndarray]
     fold: list[np.ndarray]
+    weight: list[np.ndarray]
 
     @classmethod
     def of(
@@ -45,7 +47,7 @@ class Withheld:
     ) -> Withheld:
         """Fit without each fold, with the penalty of that fold; variances go by the one ``penalty`` of the model."""
         empty = [np.zeros(0)] * len(problem.dataset)
-        found = cls([np.zeros((0, 3, 3))] * len(empty), list(empty), list(empty), list(empty))
+        found = cls([np.zeros((0, 3, 3))] * len(empty), list(empty), list(empty), list(empty), list(empty))
         for f, (members, chosen) in enumerate(zip(folds, penalties)):
             kept = [part for k, part in enumerate(parts) if k != f]
             solution = RidgeSolution(kept, chosen)
@@ -58,20 +60,30 @@ class Withheld:
                     found.variance[k] = variances(problem.design, whitening, penalty, environments)
                     found.squared_distance[k] = domain.squared_distances(environments)
                     found.fold[k] = np.full(len(environments), f)
+                    found.weight[k] = np.full(len(environments), problem.weights[k])
         return found
 
     @property
     def limit(self) -> float:
         """The squared distance from the training set that nearly all ions keep to."""
-        return max(float(np.quantile(np.concatenate(self.squared_distance), WITHIN)), 1e-12)
+        distances, weights = np.concatenate(self.squared_distance), np.concatenate(self.weight)
+        if np.ptp(weights) == 0:
+            limit = np.quantile(distances, WITHIN)
+        else:
+            limit = np.quantile(distances, WITHIN, weights=weights, method='inverted_cdf')
+        return max(float(limit), 1e-12)
 
     def calibrate(self, problem: EfgProblem) -> tuple[Noise, dict[str, Any]]:
-        """The noise, and how well expected errors hold: each fold is judged by the noise that the others show."""
-        predicted, reference, variance, fold = map(
-            np.concatenate, (self.tensors, problem.tensors, self.variance, self.fold)
+        """The noise, and how well expected errors hold: each fold is judged by the noise that the others show.
+
+        Ions count by their weight for the noise, and alike where it is judged.
+        """
+        predicted, reference, variance, fold, weight = map(
+            np.concatenate, (self.tensors, problem.tensors, self.variance, self.fold, self.weight)
         )
         error = to_irreps(predicted - reference).ravel()
-        variance, fold = np.repeat(variance, 5), np.repeat(fold, 5)
-        expected = cross_fitted(error, variance, fold)[::5]
+        variance, fold, weight = (np.repeat(numbers, 5) for numbers in (variance, fold, weight))
+        expected = cross_fitted(error, variance, fold, weight)[::5]
         groups = np.repeat(problem.dataset.groups, [len(t) for t in problem.tensors])
-        return fit_noise(error, variance), expected_and_real(predicted, reference, expected, groups, problem.isotope)
+        noise = fit_noise(error, variance, weight)
+        return noise, expected_and_real(predicted, reference, expected, groups, problem.isotope)

@@ -24,6 +24,7 @@ class Comparison(NamedTuple):
     energy_variance: float  # its square
     fold: int
     group: str
+    weight: float = 1.0  # of the structure in the fit
 
 
 def real_errors(potential: UltraFastPotential, atoms: Atoms) -> tuple[np.ndarray, float]:
@@ -37,24 +38,27 @@ def calibrate(sample: Sequence[Comparison], n_species: int) -> tuple[tuple[Noise
     """Noise of the forces by species and of the energy, and how well expected errors hold.
 
     Each fold is judged by the noise that the others show. The energies of one group share an offset, so that a group
-    counts once, however many structures it has.
+    counts once, however many structures it has, or less where their mean weight is below 1. Structures count by their
+    weight for the noise, and alike where it is judged.
     """
     forces_error, forces_variance, types, *of_energy = zip(*sample)
     error, variance, species = map(np.concatenate, (forces_error, forces_variance, types))
-    energy_error, energy_variance, energy_fold, energy_group = map(np.array, of_energy)
+    energy_error, energy_variance, energy_fold, energy_group, weight = map(np.array, of_energy)
     components = [len(one.species) for one in sample]
     fold = np.repeat(energy_fold, components)
+    weights = np.repeat(weight, components)
     expected = np.zeros(len(error))
-    everywhere = fit_noise(error, variance)
+    everywhere = fit_noise(error, variance, weights)
     noise = []
     for t in range(n_species):
         own = species == t
         # too few components of a rare species say nothing of their own
-        noise.append(fit_noise(error[own], variance[own]) if own.sum() >= 30 else everywhere)
+        noise.append(fit_noise(error[own], variance[own], weights[own]) if own.sum() >= 30 else everywhere)
         if own.any():
-            expected[own] = cross_fitted(error[own], variance[own], fold[own])
+            expected[own] = cross_fitted(error[own], variance[own], fold[own], weights[own])
     _, index, sizes = np.unique(energy_group, return_inverse=True, return_counts=True)
-    once = 1 / sizes[index]
+    total = np.bincount(index, weights=weight)
+    once = (weight / total[index]) * np.minimum(total / sizes, 1.0)[index]
     energy_expected = cross_fitted(energy_error, energy_variance, energy_fold, once)
     calibration = {
         'forces': coverage(1000 * error, 1000 * expected, np.repeat(energy_group, components)),

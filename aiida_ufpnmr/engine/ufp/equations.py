@@ -17,6 +17,7 @@ from aiida_ufpnmr.engine.ufp.basis import Basis
 from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
 from aiida_ufpnmr.engine.ufp.isolated import counts
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
+from aiida_ufpnmr.engine.weights import weight_of
 
 T = TypeVar('T')
 
@@ -26,13 +27,20 @@ GPA = 1 / 160.21766208
 _BATCH = 2**24
 
 
-def reference_energies(dataset: Dataset, species: tuple[str, ...], isolated: Mapping[str, float] = {}) -> np.ndarray:
+def reference_energies(
+    dataset: Dataset, species: tuple[str, ...], isolated: Mapping[str, float] = {}, weights: np.ndarray | float = 1.0
+) -> np.ndarray:
     """(s,) energies of the species, eV: those of isolated atoms, and for others what best sums up to the labels.
 
     Compositions on one line leave some of them undetermined; the least norm then shares the energy out evenly.
+
+    Args:
+        isolated: energies of isolated atoms by element, eV.
+        weights: of the structures, (n,).
     """
-    number = counts(dataset, species)
-    energies = np.array([energy(atoms) for atoms in dataset])
+    root = np.sqrt(np.broadcast_to(weights, len(dataset)))
+    number = counts(dataset, species) * root[:, None]
+    energies = np.array([energy(atoms) for atoms in dataset]) * root
     if not isolated:
         return np.linalg.lstsq(number, energies, rcond=None)[0]
     found = np.array([isolated.get(name, 0.0) for name in species])
@@ -56,7 +64,7 @@ class Rows:
         types: (n,) species numbers.
         design: (n_columns, 7 + 3 n).
         labels: (7 + 3 n,) energy less the reference energies (eV), virial (eV), forces (eV/Å); 0 where not labelled.
-        weights: (7 + 3 n,) inverse errors; 0 where not labelled.
+        weights: (7 + 3 n,) inverse errors, times the root of the weight of the structure; 0 where not labelled.
     """
 
     index: int
@@ -70,6 +78,7 @@ def design_rows(
     dataset: Dataset, indices: Iterable[int], basis: Basis, one_body: np.ndarray, settings: PotentialSettings
 ) -> Iterator[Rows]:
     """Rows of the chosen structures in order."""
+    groups = dataset.groups
 
     def make(index):
         atoms = dataset.structures[index]
@@ -86,6 +95,7 @@ def design_rows(
         components = forces(atoms)
         assert components is not None
         labels[N_LEADING:] = components.ravel()
+        weights *= np.sqrt(weight_of(atoms, groups[index], settings.weights))
         return Rows(index=index, types=types, design=design, labels=labels, weights=weights)
 
     return in_order(make, indices)

@@ -13,6 +13,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.regression.calibration import Noise
 from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
+from aiida_ufpnmr.engine.settings import stated_values
 from aiida_ufpnmr.engine.ufp.calibration import Comparison, calibrate
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.environments import leverage_limit, mean_environments
@@ -23,6 +24,7 @@ from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.problem import Problem
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 from aiida_ufpnmr.engine.ufp.terms import pair_names
+from aiida_ufpnmr.engine.weights import weights_summary
 
 #: Errors are compared with their predictions on at most about this many withheld force components.
 CALIBRATION_ROWS = 30_000
@@ -128,7 +130,7 @@ def run_fit(
     else:
         method = 'none: a single group cannot be withheld; give --test'
     trained = predict([(final, dataset)])
-    train = trained.errors()
+    train = trained.errors_with_weighted()
     rows = int(sum(3 * len(atoms) + 7 for atoms in dataset)) + (0 if problem.base is None else problem.base.rows)
 
     whitening = solution.whitening()
@@ -137,7 +139,7 @@ def run_fit(
     if sample:
         forces_noise, energy_noise, calibration = calibrate(sample, len(species))
     else:
-        forces_noise, energy_noise = _residual_noise(problem, train, freedom, rows)
+        forces_noise, energy_noise = _residual_noise(problem, train.get('weighted', train), freedom, rows)
     posterior = Posterior(
         whitening=np.asfortranarray(whitening, dtype=np.float32),
         forces_noise=forces_noise,
@@ -165,6 +167,7 @@ def run_fit(
             leverage_limit=posterior.leverage_limit,
         )
     warnings = label_warnings(problem, trained, test)
+    weights = weights_summary(dataset, problem.weights)
     results = {
         **potential_errors(predictions),
         'train': train,
@@ -182,6 +185,7 @@ def run_fit(
             'energy_floor_meV_per_atom': 1000 * energy_noise.floor,
             'energy_power': energy_noise.power,
         },
+        **({'weights': weights} if weights else {}),
         'structures': structures,
         'columns': basis.n_columns,
         'rows': rows,
@@ -193,7 +197,7 @@ def run_fit(
             '-'.join(pair): distance
             for pair, distance in zip(pair_names(species), final.closest_distance[np.triu_indices(len(species))])
         },
-        'settings': dataclasses.asdict(settings),
+        'settings': stated_values(settings),
         'training_sha256': problem.sha256,
         'versions': versions(),
         **({'label_warnings': warnings} if warnings else {}),

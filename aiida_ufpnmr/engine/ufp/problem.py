@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sparse
@@ -24,6 +25,7 @@ from aiida_ufpnmr.engine.ufp.isolated import isolated_energies
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.repulsion import extend_wall
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
+from aiida_ufpnmr.engine.weights import check_groups, structure_weights, weight_of
 
 #: Intervals along a bond where the data may choose.
 _FEWEST_BONDS, _MOST_BONDS = 5, 8
@@ -43,9 +45,9 @@ def closest_distances(dataset: Dataset, species: tuple[str, ...], cutoff: float)
     return np.minimum(closest, closest.T)
 
 
-def rmse_in_thousandths(residuals: np.ndarray) -> float:
-    """RMSE in meV/Å of residuals of forces in eV/Å, or in meV/atom of residuals of energies in eV per atom."""
-    return 1000 * float(np.sqrt(np.mean(residuals**2)))
+def rmse_in_thousandths(residuals: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """RMSE in meV/Å of residuals (m,) of forces in eV/Å, or in meV/atom of those of energies in eV per atom."""
+    return 1000 * float(np.sqrt(np.average(residuals**2, weights=weights)))
 
 
 def choose_basis(dataset: Dataset, settings: PotentialSettings) -> tuple[PotentialSettings, Basis]:
@@ -112,16 +114,18 @@ class Problem:
         """A data set with nothing before it.
 
         Raises:
-            InputError: settings for elements that it does not hold, or grids that leave no room for a wall.
+            InputError: settings for elements or groups that it does not hold, or grids that leave no room for a wall.
         """
         species = dataset.species
         settings.check_species(species)
         settings, basis = choose_basis(dataset, settings)
+        check_groups(settings.weights, dataset)
+        weights = structure_weights(dataset, settings.weights)
         isolated = isolated_energies(dataset, settings.longest_cutoff(species))
         return cls(
             dataset=dataset,
             basis=basis,
-            one_body=reference_energies(dataset, species, isolated),
+            one_body=reference_energies(dataset, species, isolated, weights),
             penalty=_with_fixed(basis.penalty(settings), [species.index(name) for name in isolated]),
             settings=settings,
             sha256=dataset.content_hash,
@@ -163,6 +167,11 @@ class Problem:
                 '; choose another seed'
             )
         return dataclasses.replace(self, dataset=drawn)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Weight (n,) of each structure."""
+        return structure_weights(self.dataset, self.settings.weights)
 
     def rows(self, indices, dataset: Dataset | None = None) -> Iterator[Rows]:
         """Design rows of the chosen structures, or of those of another data set."""
@@ -224,6 +233,7 @@ class Problem:
         self, dataset: Dataset, indices, potential: UltraFastPotential, solution: Solution, fold: int
     ) -> Iterator[Comparison]:
         """Errors of a potential and their variances on the chosen structures of a data set."""
+        groups = dataset.groups
         for rows in self.rows(indices, dataset):
             variances = solution.variances(rows.design)
             forces_error, energy_error = real_errors(potential, dataset.structures[rows.index])
@@ -234,5 +244,6 @@ class Problem:
                 energy_error=energy_error,
                 energy_variance=variances[0] / len(rows.types) ** 2,
                 fold=fold,
-                group=dataset.groups[rows.index],
+                group=groups[rows.index],
+                weight=weight_of(dataset.structures[rows.index], groups[rows.index], self.settings.weights),
             )

@@ -12,8 +12,9 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.settings import DEFAULT, old_names, settings_from_mapping
+from aiida_ufpnmr.engine.settings import DEFAULT, later_setting, old_names, settings_from_mapping, stated_values
 from aiida_ufpnmr.engine.ufp.terms import Pair, Triplet, pair_names, triplet_names
+from aiida_ufpnmr.engine.weights import check_rule
 
 _BY_PAIR = ('pair_cutoff', 'ridge_pair', 'curvature_pair')
 _BY_TRIPLET = ('triplet_cutoff', 'ridge_triplet', 'curvature_triplet')
@@ -63,13 +64,15 @@ class PotentialSettings:
         triplet_knots: three lists of knots of some triplets: along the bonds to the first and to the second neighbour,
             and along the third side. The first three functions along each fade in, so knots should begin below the
             data.
-        energy_error_meV_per_atom, forces_error_meV_per_angstrom, stress_error_GPa: weights.
+        energy_error_meV_per_atom, forces_error_meV_per_angstrom, stress_error_GPa: weights of labels.
         ridge_pair, curvature_pair: penalties of pairs; a number or a mapping by pair.
         ridge_triplet, curvature_triplet: penalties of triplets; a number or a mapping by triplet.
         folds: number of parts for withheld errors; whole groups are kept together.
         seed: for the choice of the parts.
         resample: seed of a bootstrap: whole groups are drawn with replacement and the fit sees those alone, as a
             member of a committee does. The basis stays that of all structures. None is drawn if not given.
+        weights: of structures, by name of their group, and of those with ``foreign bonds``; see
+            :mod:`~aiida_ufpnmr.engine.weights`. All count alike if not given.
     """
 
     pair_cutoff: float | dict[str, float] = 7.0
@@ -89,8 +92,10 @@ class PotentialSettings:
     folds: int = 5
     seed: int = 0
     resample: int | None = None
+    weights: dict[str, float] | None = later_setting()
 
     def __post_init__(self):
+        check_rule(self.weights)
         for names, holds, rule in _BOUNDS:
             for name in names:
                 for value in _entries(getattr(self, name)):
@@ -113,7 +118,7 @@ class PotentialSettings:
 
     def to_json(self) -> str:
         """The settings as files hold them."""
-        values = dataclasses.asdict(self)
+        values = stated_values(self)
         return json.dumps({STORED.get(name, name): value for name, value in values.items()}, sort_keys=True)
 
     @classmethod

@@ -19,7 +19,7 @@ from aiida_ufpnmr.engine.ufp.problem import Problem, rmse_in_thousandths
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 
 #: Values that are tried of each setting, most telling first. The error of the forces has no entry: beside the penalties
-#: and the other two errors it sets no more than a common factor.
+#: and the other two errors it sets no more than a common factor. Penalties and errors go on beyond their values.
 GRID: dict[str, tuple[float, ...]] = {
     'triplet_cutoff': (3.25, 3.5, 3.75, 4.0, 4.5, 5.0),
     'bond_intervals': (5, 6, 7, 8, 9, 10),
@@ -35,6 +35,7 @@ GRID: dict[str, tuple[float, ...]] = {
 }
 #: Settings that leave the design rows and their weights as they are.
 PENALTIES = frozenset({'ridge_pair', 'curvature_pair', 'ridge_triplet', 'curvature_triplet'})
+_ENDLESS = PENALTIES | {'energy_error_meV_per_atom', 'stress_error_GPa'}
 #: Share of the energy in the score.
 ENERGY_SHARE = 0.2
 #: A step must lower the score by this much: below, the folds cannot tell.
@@ -65,15 +66,20 @@ _UNUSABLE = WithheldErrors(forces=np.inf, energy=np.inf)
 
 
 def cross_validate(problem: Problem, folds: Sequence[np.ndarray], parts: Sequence[NormalEquations]) -> WithheldErrors:
-    """Withheld errors of a problem; ``parts`` are its equations by fold."""
+    """Withheld errors of a problem, by the weights of its structures; ``parts`` are its equations by fold."""
     by_force, by_energy = [], []
+    order = np.concatenate(folds)
+    weights = problem.weights[order]
+    weights_of_components = np.repeat(weights, [3 * len(problem.dataset[int(k)]) for k in order])
     for f, members in enumerate(folds):
         coefficients = problem.total(parts, without=f).solve(problem.penalty).coefficients
         forces, energies = problem.residuals(coefficients, members)
         by_force.append(forces)
         by_energy.append(energies)
-    forces_rmse, energy_rmse = (rmse_in_thousandths(np.concatenate(errors)) for errors in (by_force, by_energy))
-    return WithheldErrors(forces=forces_rmse, energy=energy_rmse)
+    return WithheldErrors(
+        forces=rmse_in_thousandths(np.concatenate(by_force), weights_of_components),
+        energy=rmse_in_thousandths(np.concatenate(by_energy), weights),
+    )
 
 
 class _Search:
@@ -131,11 +137,12 @@ def tune(
     if reference is _UNUSABLE:
         columns = problem.basis.n_columns
         raise InputError(f'the settings lead to {columns} coefficients, more than can be tuned ({MOST_COLUMNS})')
-    best = CoordinateSearch[PotentialSettings](
+    best, ends = CoordinateSearch[PotentialSettings](
         grid=grid,
         score=lambda trial: search.errors(trial).score(reference),
         threshold=lambda lowest: lowest - LEAST_GAIN,
         shown=lambda best, _: f'{search.errors(best).forces:.0f} meV/Å',
+        endless=_ENDLESS,
     ).run(begin, sweeps)
     chosen = search.errors(best)
     return best, {
@@ -145,6 +152,7 @@ def tune(
         'energy_rmse_meV_per_atom': chosen.energy,
         'folds': len(search.folds),
         'changed': changes(settings, best, grid),
+        'ends': ends,
         'trials': [
             {
                 **{name: getattr(trial, name) for name in grid},
