@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from aiida_ufpnmr.cli.shared import load_node, with_profile
 from aiida_ufpnmr.engine.commands.shared import Command, check_outputs, json_option, print_table, report
 from aiida_ufpnmr.engine.errors import InputError
+
+if TYPE_CHECKING:
+    from aiida_ufpnmr.tools.outcomes import Outcome
 
 
 @click.group('query')
@@ -133,7 +137,9 @@ def differences(first: str, second: str, json_path: Path | None) -> None:
     report({'differences': [dataclasses.asdict(one) for one in found]}, json_path)
 
 
-def _show_outcomes(found: list, json_path: Path | None) -> None:
+def _show_outcomes(found: list[Outcome], json_path: Path | None) -> None:
+    from aiida_ufpnmr.tools.answer import speaks_against
+
     rows = [
         (
             f'#{one.pk}',
@@ -141,9 +147,10 @@ def _show_outcomes(found: list, json_path: Path | None) -> None:
             '-' if one.tau_ns is None else f'{one.tau_ns:.3g}',
             '-' if not one.tau_ns_ci95 else ' to '.join(f'{end:.3g}' for end in one.tau_ns_ci95),
             one.verdict or '-',
-            '-' if one.hop_rate_per_s is None else f'{one.hop_rate_per_s:.3g}',
+            '-' if one.hop_rate_per_s is None else against or f'{one.hop_rate_per_s:.3g}',
         )
         for one in found
+        for against in [speaks_against('hop_rate_per_s', dataclasses.asdict(one))]
     ]
     print_table([('answer', 'T, K', 'decay time, ns', '95 % interval, ns', 'verdict', 'hops, 1/s'), *rows])
     report({'results': [dataclasses.asdict(one) for one in found]}, json_path)

@@ -59,6 +59,13 @@ def in_readable_time(ns: float) -> tuple[float, str]:
     return (1.0, 'ns') if ns >= 0.1 else (1000.0, 'ps')
 
 
+def speaks_against(key: str, values: Mapping[str, Any]) -> str:
+    """The verdict among ``values`` that takes a quantity back; empty where there is none."""
+    verdict_key, claim = CLAIMS.get(key, ('', ''))
+    verdict = values.get(verdict_key) or claim
+    return '' if verdict == claim else verdict
+
+
 def answer_rows(tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Name, value and interval of every quantity that was found."""
     rows = [('verdict', tau.get('verdict', '–'), '')]
@@ -68,10 +75,9 @@ def answer_rows(tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if unit == 'ns':
             rows += _time_row(key, name, tau)
         elif tau.get(key) is not None:
-            verdict_key, claim = CLAIMS.get(key, ('', ''))
-            verdict = tau.get(verdict_key, claim)
+            against = speaks_against(key, tau)
             found = with_unit(tau[key], unit), interval(tau.get(f'{key}_ci95'))
-            rows.append((name, *(found if verdict == claim else (verdict, ''))))
+            rows.append((name, *((against, '') if against else found)))
     return rows
 
 

@@ -24,6 +24,7 @@ class Outcome:
         verdict: ``decay``, or why there is no decay time.
         tau_ns, tau_ns_ci95, tau_ns_lower_bound: as ``ufpnmr acf`` reports them, ns.
         hop_rate_per_s: from the hops along the same trajectory, where they were counted.
+        hops_verdict: ``hops``, or what speaks against that rate.
     """
 
     pk: int
@@ -34,10 +35,11 @@ class Outcome:
     tau_ns_ci95: list[float] | None
     tau_ns_lower_bound: float | None
     hop_rate_per_s: float | None
+    hops_verdict: str | None
 
 
 _KEYS = (
-    'temperature_mean_K', 'verdict', 'tau_ns', 'tau_ns_ci95', 'tau_ns_lower_bound', 'hop_rate_per_s',
+    'temperature_mean_K', 'verdict', 'tau_ns', 'tau_ns_ci95', 'tau_ns_lower_bound', 'hop_rate_per_s', 'hops_verdict',
 )  # fmt: skip
 
 
@@ -50,7 +52,7 @@ def outcomes_of(node: Node) -> list[Outcome]:
     query.append(
         Dict,
         with_ancestors='start',
-        filters={'attributes': {'has_key': 'verdict'}},
+        filters={'and': [{'attributes': {'has_key': key}} for key in ('verdict', 'tau_ns')]},
         tag='answer',
         project=['id', 'uuid', *(f'attributes.{key}' for key in _KEYS)],
     ).order_by({'answer': 'id'})
