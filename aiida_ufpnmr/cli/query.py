@@ -138,8 +138,6 @@ def differences(first: str, second: str, json_path: Path | None) -> None:
 
 
 def _show_outcomes(found: list[Outcome], json_path: Path | None) -> None:
-    from aiida_ufpnmr.tools.answer import speaks_against
-
     rows = [
         (
             f'#{one.pk}',
@@ -147,13 +145,22 @@ def _show_outcomes(found: list[Outcome], json_path: Path | None) -> None:
             '-' if one.tau_ns is None else f'{one.tau_ns:.3g}',
             '-' if not one.tau_ns_ci95 else ' to '.join(f'{end:.3g}' for end in one.tau_ns_ci95),
             one.verdict or '-',
-            '-' if one.hop_rate_per_s is None else against or f'{one.hop_rate_per_s:.3g}',
+            _hop_rate(one),
         )
         for one in found
-        for against in [speaks_against('hop_rate_per_s', dataclasses.asdict(one))]
     ]
     print_table([('answer', 'T, K', 'decay time, ns', '95 % interval, ns', 'verdict', 'hops, 1/s'), *rows])
     report({'results': [dataclasses.asdict(one) for one in found]}, json_path)
+
+
+def _hop_rate(one: Outcome) -> str:
+    from aiida_ufpnmr.tools.answer import only_a_limit, speaks_against
+
+    if one.hop_rate_per_s is None:
+        return '-'
+    values = dataclasses.asdict(one)
+    bound = '> ' if only_a_limit('hop_rate_per_s', values) else ''
+    return speaks_against('hop_rate_per_s', values) or f'{bound}{one.hop_rate_per_s:.3g}'
 
 
 def _seconds(value: float | None) -> str:

@@ -38,6 +38,7 @@ def summarise(acf, temperature):
             **acf.get_dict(),
             'temperature_mean_K': float(temperature.value),
             'hop_rate_per_s': 1e9,
+            'hop_rate_corrected': temperature.value != 600,
             'hops_verdict': RATTLING if temperature.value == 900 else HOPS,
         }
     )
@@ -84,12 +85,12 @@ def test_decay_times_of_a_potential_come_by_temperature(graph):
 
 
 def test_a_hop_rate_that_its_verdict_speaks_against_gives_way_to_it(graph, command):
-    rows = {
-        line.split()[1]: line
-        for line in command('query', 'decay-times', graph.potentials[0].pk).output.split('\n')[2:5]
-    }
+    shown = command('query', 'decay-times', graph.potentials[0].pk).output.splitlines()[2:]
+    rows = {line.split()[1]: line for line in shown if line.strip()}
     assert RATTLING in rows['900'] and '1e+09' not in rows['900']
-    assert rows['300'].endswith('1e+09')
+    assert rows['300'].endswith('1e+09') and '>' not in rows['300']
+    assert rows['600'].endswith('> 1e+09')  # a lower limit
+    assert [one.hop_rate_corrected for one in decay_times(graph.potentials[0])] == [True, False, True]
 
 
 def test_results_of_a_label_are_those_of_every_model_that_it_trained(graph):

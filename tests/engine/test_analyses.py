@@ -21,6 +21,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.records import Record
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
+from aiida_ufpnmr.engine.transport.hops import NO_HOPS
 
 OLD = Path(__file__).parent / 'fixtures' / 'v0.1'
 #: Fast settings, and what an analysis cannot do without on these trajectories.
@@ -208,3 +209,13 @@ def test_the_analysis_of_the_developer_page_is_whole_and_finds_the_line_of_an_os
     peak = found.wavenumber_per_cm[found.density.argmax()]
     assert peak == pytest.approx(33.356 * frequency_THz, abs=33.356 / 20)
     assert CliRunner().invoke(analyse, [*arguments, '--width-per-cm', '0']).exit_code == 2
+
+
+def test_a_hop_rate_that_could_not_be_corrected_is_a_lower_limit_without_an_interval(results):
+    found = dataclasses.replace(results['hops'], hop_rate_corrected=True)
+    assert found.table()[1][2] and '>' not in found.table()[1][1] and not found.remarks
+    limit = dataclasses.replace(found, hop_rate_corrected=False)
+    assert limit.table()[1][1:] == (f'> {found.table()[1][1]}', '')
+    assert 'lower limit' in limit.remarks[0]
+    none = dataclasses.replace(limit, hops=0, hop_rate_per_s=0.0, verdict=NO_HOPS)
+    assert none.table()[1][1:] == ('0.000e+00', '') and not none.remarks  # too short for an upper limit
