@@ -64,7 +64,7 @@ class HopsResult(Result, HopRate):
     @property
     def too_fast(self) -> bool:
         """Whether so many stays are missed that the rate is only a lower limit."""
-        return self.hops > 0 and not self.hop_rate_corrected
+        return self.hops > 0 and self.verdict != RATTLING and not self.hop_rate_corrected
 
     @property
     def headline(self) -> str:
@@ -89,7 +89,7 @@ class HopsResult(Result, HopRate):
 
     def table(self) -> Table:
         low, high = self.hop_rate_per_s_ci95
-        interval = f'{low:.3e} to {high:.3e}' if self.hop_rate_corrected else ''
+        interval = f'{low:.3e} to {high:.3e}' if self.hop_rate_corrected and self.verdict != RATTLING else ''
         rows = [
             ('quantity', 'value', '95 % interval'),
             ('hop rate per ion (1/s)', f'{"> " if self.too_fast else ""}{self.hop_rate_per_s:.3e}', interval),
