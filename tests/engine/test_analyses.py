@@ -232,8 +232,8 @@ def test_a_rate_of_ions_that_may_only_rattle_has_no_interval_and_is_no_limit(res
 @pytest.mark.parametrize(
     ('verdict', 'high', 'words'),
     [
-        (NO_DIFFUSION, 2e-6, 'slope/6, no diffusion: below 2.0e-06 cm²/s'),
-        (TOO_LITTLE, 2e-6, 'slope/6, no diffusion: below 2.0e-06 cm²/s'),
+        (NO_DIFFUSION, 2e-6, 'slope/6, no certain diffusion: below 2.0e-06 cm²/s'),
+        (TOO_LITTLE, 2e-6, 'slope/6, no certain diffusion: below 2.0e-06 cm²/s'),
         (NO_DIFFUSION, -1e-7, 'slope/6, no D'),
         (SLOWER, 2e-6, 'slope/6, no D'),
         (FASTER, 2e-6, 'slope/6, no D'),

@@ -113,5 +113,5 @@ def _words(found: MsdResult) -> str:
     if found.diffusive:
         return f'D = {found.diffusion_coefficient_cm2_per_s:.2e} cm²/s\n({low:.1e} to {high:.1e})'
     if found.verdict in (NO_DIFFUSION, TOO_LITTLE) and high > 0:
-        return f'slope/6, no diffusion: below {high:.1e} cm²/s'
+        return f'slope/6, no certain diffusion: below {high:.1e} cm²/s'
     return 'slope/6, no D'
