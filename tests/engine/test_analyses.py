@@ -20,6 +20,7 @@ from aiida_ufpnmr.engine.commands.analyse import analyse, command_of
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.records import Record
+from aiida_ufpnmr.engine.timeseries.decay import CONSTANT
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.transport.hops import NO_HOPS, RATTLING
 from aiida_ufpnmr.engine.transport.msd import DIFFUSION, FASTER, NO_DIFFUSION, SLOWER, TOO_LITTLE
@@ -251,3 +252,15 @@ def test_a_slope_that_is_no_diffusion_has_no_interval_and_a_bound_only_where_tha
     assert found.table()[1][0] == 'slope/6 (cm²/s), no D' and found.table()[1][2] == ''
     assert words in found.plot().axes[0].get_legend_handles_labels()[1]
     assert dataclasses.replace(found, verdict=DIFFUSION).table()[1][2] == f'-1.000e-06 to {high:.3e}'
+
+
+def test_a_constant_curve_comes_with_a_word_on_ions_that_move_alone(results):
+    found = results['acf']
+    hopping = 'omega_q_powder_hopping'
+    curves = {name: dataclasses.replace(curve, reason=CONSTANT) for name, curve in found.observables.items()}
+    assert hopping in curves and not dataclasses.replace(found, observables=curves).remarks
+    del curves[hopping]
+    assert '--hopping' in dataclasses.replace(found, observables=curves).remarks[0]
+    del (falling := dict(found.observables))[hopping]
+    assert falling['omega_q_powder'].reason != CONSTANT
+    assert not dataclasses.replace(found, observables=falling).remarks
