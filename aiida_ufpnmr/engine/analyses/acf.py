@@ -15,7 +15,7 @@ from aiida_ufpnmr.engine.analyses.groups import first_sites, hopping_ions, start
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, Curve, WeightedTime, correlation_functions
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
-from aiida_ufpnmr.engine.timeseries.decay import CONSTANT, DECAY
+from aiida_ufpnmr.engine.timeseries.decay import CONSTANT, DECAY, LONGEST_BOUND
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ class CurveResult(Record):
     tau_ns_ci95: tuple[float, float] | None = quantity('ns', 'its 95 % interval', default=None)
     tau_ns_lower_bound: float = quantity(
         'ns',
-        'shortest time in which all of what is left could decay, at most 1000 lengths of the trajectory; '
+        f'shortest time in which all of what is left could decay, at most {LONGEST_BOUND} lengths of the trajectory; '
         'where only some ions move, their own time can be far shorter',
         default=np.nan,
     )
