@@ -11,7 +11,7 @@ CORRELATION = (
     'integral_time_ns', 'integral_time_ns_ci95', 'time_to_1_over_e_ns', 'time_to_1_over_e_ns_ci95',
     'gamma', 'plateau', 'amplitude', 'first_lag_ps', 'c_q_mean_khz', 'eta_mean', 'omega_q_std_khz', 'ions',
 )  # fmt: skip
-HOPS = ('hop_rate_per_s', 'hop_rate_per_s_ci95', 'hops')
+HOPS = ('hop_rate_per_s', 'hop_rate_per_s_ci95', 'hop_rate_corrected', 'hops')
 MSD = ('diffusion_coefficient_cm2_per_s', 'diffusion_coefficient_cm2_per_s_ci95')
 
 

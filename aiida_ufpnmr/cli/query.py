@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from aiida_ufpnmr.cli.shared import load_node, with_profile
 from aiida_ufpnmr.engine.commands.shared import Command, check_outputs, json_option, print_table, report
 from aiida_ufpnmr.engine.errors import InputError
+
+if TYPE_CHECKING:
+    from aiida_ufpnmr.tools.outcomes import Outcome
 
 
 @click.group('query')
@@ -133,7 +137,7 @@ def differences(first: str, second: str, json_path: Path | None) -> None:
     report({'differences': [dataclasses.asdict(one) for one in found]}, json_path)
 
 
-def _show_outcomes(found: list, json_path: Path | None) -> None:
+def _show_outcomes(found: list[Outcome], json_path: Path | None) -> None:
     rows = [
         (
             f'#{one.pk}',
@@ -141,12 +145,22 @@ def _show_outcomes(found: list, json_path: Path | None) -> None:
             '-' if one.tau_ns is None else f'{one.tau_ns:.3g}',
             '-' if not one.tau_ns_ci95 else ' to '.join(f'{end:.3g}' for end in one.tau_ns_ci95),
             one.verdict or '-',
-            '-' if one.hop_rate_per_s is None else f'{one.hop_rate_per_s:.3g}',
+            _hop_rate(one),
         )
         for one in found
     ]
     print_table([('answer', 'T, K', 'decay time, ns', '95 % interval, ns', 'verdict', 'hops, 1/s'), *rows])
     report({'results': [dataclasses.asdict(one) for one in found]}, json_path)
+
+
+def _hop_rate(one: Outcome) -> str:
+    from aiida_ufpnmr.tools.answer import only_a_limit, speaks_against
+
+    if one.hop_rate_per_s is None:
+        return '-'
+    values = dataclasses.asdict(one)
+    bound = '> ' if only_a_limit('hop_rate_per_s', values) else ''
+    return speaks_against('hop_rate_per_s', values) or f'{bound}{one.hop_rate_per_s:.3g}'
 
 
 def _seconds(value: float | None) -> str:

@@ -26,6 +26,8 @@ QUANTITIES = (
 
 #: Quantities that are only as good as a verdict: the verdict's key, and its value where they hold.
 CLAIMS = {'hop_rate_per_s': ('hops_verdict', 'hops'), 'diffusion_coefficient_cm2_per_s': ('msd_verdict', 'diffusion')}
+#: Quantities that are only lower limits where another key says ``False``.
+CORRECTED = {'hop_rate_per_s': 'hop_rate_corrected'}
 #: Output of the pipeline, the model that it belongs to, and what to call that.
 MODELS = (('potential_errors', 'potential', 'potential'), ('efg_errors', 'efg_model', 'EFG model'))
 
@@ -59,6 +61,18 @@ def in_readable_time(ns: float) -> tuple[float, str]:
     return (1.0, 'ns') if ns >= 0.1 else (1000.0, 'ps')
 
 
+def speaks_against(key: str, values: Mapping[str, Any]) -> str:
+    """The verdict among ``values`` that takes a quantity back; empty where there is none."""
+    verdict_key, claim = CLAIMS.get(key, ('', ''))
+    verdict = values.get(verdict_key) or claim
+    return '' if verdict == claim else verdict
+
+
+def only_a_limit(key: str, values: Mapping[str, Any]) -> bool:
+    """Whether a quantity among ``values`` is a lower limit; answers of older versions do not say, and have none."""
+    return values.get(CORRECTED.get(key, '')) is False
+
+
 def answer_rows(tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Name, value and interval of every quantity that was found."""
     rows = [('verdict', tau.get('verdict', '–'), '')]
@@ -68,10 +82,13 @@ def answer_rows(tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if unit == 'ns':
             rows += _time_row(key, name, tau)
         elif tau.get(key) is not None:
-            verdict_key, claim = CLAIMS.get(key, ('', ''))
-            verdict = tau.get(verdict_key, claim)
-            found = with_unit(tau[key], unit), interval(tau.get(f'{key}_ci95'))
-            rows.append((name, *(found if verdict == claim else (verdict, ''))))
+            value = with_unit(tau[key], unit)
+            if against := speaks_against(key, tau):
+                rows.append((name, against, ''))
+            elif only_a_limit(key, tau):
+                rows.append((name, f'> {value}', ''))
+            else:
+                rows.append((name, value, interval(tau.get(f'{key}_ci95'))))
     return rows
 
 

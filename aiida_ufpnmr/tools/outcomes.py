@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from aiida.common.links import LinkType
 from aiida.orm import CalculationNode, Data, Dict, Node, QueryBuilder, load_node
@@ -24,6 +25,8 @@ class Outcome:
         verdict: ``decay``, or why there is no decay time.
         tau_ns, tau_ns_ci95, tau_ns_lower_bound: as ``ufpnmr acf`` reports them, ns.
         hop_rate_per_s: from the hops along the same trajectory, where they were counted.
+        hop_rate_corrected: whether that is more than a lower limit; ``None`` in answers of older versions.
+        hops_verdict: ``hops``, or what speaks against that rate.
     """
 
     pk: int
@@ -34,10 +37,13 @@ class Outcome:
     tau_ns_ci95: list[float] | None
     tau_ns_lower_bound: float | None
     hop_rate_per_s: float | None
+    hop_rate_corrected: bool | None
+    hops_verdict: str | None
 
 
 _KEYS = (
     'temperature_mean_K', 'verdict', 'tau_ns', 'tau_ns_ci95', 'tau_ns_lower_bound', 'hop_rate_per_s',
+    'hop_rate_corrected', 'hops_verdict',
 )  # fmt: skip
 
 
@@ -50,12 +56,19 @@ def outcomes_of(node: Node) -> list[Outcome]:
     query.append(
         Dict,
         with_ancestors='start',
-        filters={'attributes': {'has_key': 'verdict'}},
+        filters={'and': [{'attributes': {'has_key': key}} for key in ('verdict', 'tau_ns')]},
         tag='answer',
         project=['id', 'uuid', *(f'attributes.{key}' for key in _KEYS)],
     ).order_by({'answer': 'id'})
     summarised = _summarised()
-    return [Outcome(*row) for row in query.distinct().iterall() if row[0] not in summarised]
+    return [_outcome(row) for row in query.distinct().iterall() if row[0] not in summarised]
+
+
+def _outcome(row: Sequence[Any]) -> Outcome:
+    found = Outcome(*row)
+    corrected = found.hop_rate_corrected
+    # SQLite gives a number for a boolean
+    return found if corrected is None else replace(found, hop_rate_corrected=bool(corrected))
 
 
 @dataclass(frozen=True)

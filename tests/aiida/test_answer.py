@@ -45,3 +45,11 @@ def test_a_number_that_a_verdict_speaks_against_gives_way_to_it():
         'no hop is certain',
         '',
     ) in rows
+
+
+def test_a_hop_rate_that_could_not_be_corrected_is_a_lower_limit():
+    numbers = {'hop_rate_per_s': 6e11, 'hop_rate_per_s_ci95': [5.9e11, 6.1e11], 'hops_verdict': 'hops'}
+    assert ('hop rate of an ion', '> 6.00·10¹¹ 1/s', '') in answer_rows({**numbers, 'hop_rate_corrected': False})
+    held = ('hop rate of an ion', '6.00·10¹¹ 1/s', '5.90·10¹¹ to 6.10·10¹¹')
+    assert held in answer_rows({**numbers, 'hop_rate_corrected': True})
+    assert held in answer_rows(numbers)  # an answer of an older version

@@ -38,6 +38,7 @@ def test_the_answer_has_its_keys_with_units(pipeline):
         'tau_ns_ci95',
         'verdict',
         'hop_rate_per_s',
+        'hop_rate_corrected',
         'diffusion_coefficient_cm2_per_s',
         'temperature_mean_K',
     ):

@@ -8,6 +8,7 @@ import pytest
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_ufpnmr.engine.transport.hops import HOPS, RATTLING
 from aiida_ufpnmr.tools.costs import cost_by_step
 from aiida_ufpnmr.tools.differences import differences
 from aiida_ufpnmr.tools.outcomes import decay_times, made_of, outcomes_of, outcomes_of_label
@@ -32,7 +33,25 @@ def run(potential, temperature):
 
 @calcfunction
 def summarise(acf, temperature):
-    return orm.Dict({**acf.get_dict(), 'temperature_mean_K': float(temperature.value), 'hop_rate_per_s': 1e9})
+    return orm.Dict(
+        {
+            **acf.get_dict(),
+            'temperature_mean_K': float(temperature.value),
+            'hop_rate_per_s': 1e9,
+            'hop_rate_corrected': temperature.value != 600,
+            'hops_verdict': RATTLING if temperature.value == 900 else HOPS,
+        }
+    )
+
+
+@calcfunction
+def transport(potential):
+    """Results of other analyses have verdicts, too."""
+    del potential
+    return {
+        'msd': orm.Dict({'verdict': 'diffusion', 'diffusion_coefficient_cm2_per_s': 1e-5}),
+        'hops': orm.Dict({'verdict': HOPS, 'hop_rate_per_s': 1e9}),
+    }
 
 
 class Graph:
@@ -47,6 +66,7 @@ class Graph:
             kelvin = orm.Int(temperature).store()
             correlation = run(self.potentials[number], kelvin)
             self.answers[number, temperature] = summarise(acf=correlation, temperature=kelvin)
+        self.transport = transport(self.potentials[0])
 
 
 @pytest.fixture
@@ -64,6 +84,15 @@ def test_decay_times_of_a_potential_come_by_temperature(graph):
     assert [one.pk for one in decay_times(graph.potentials[1])] == [graph.answers[1, 600].pk]
 
 
+def test_a_hop_rate_that_its_verdict_speaks_against_gives_way_to_it(graph, command):
+    shown = command('query', 'decay-times', graph.potentials[0].pk).output.splitlines()[2:]
+    rows = {line.split()[1]: line for line in shown if line.strip()}
+    assert RATTLING in rows['900'] and '1e+09' not in rows['900']
+    assert rows['300'].endswith('1e+09') and '>' not in rows['300']
+    assert rows['600'].endswith('> 1e+09')  # a lower limit
+    assert [one.hop_rate_corrected for one in decay_times(graph.potentials[0])] == [True, False, True]
+
+
 def test_results_of_a_label_are_those_of_every_model_that_it_trained(graph):
     expected = {answer.pk for answer in graph.answers.values()}
     label = graph.dataset.rows[0]['label_id']
@@ -74,12 +103,12 @@ def test_results_of_a_label_are_those_of_every_model_that_it_trained(graph):
 def test_all_that_was_made_of_a_potential_is_found_and_nothing_of_another(graph, command):
     first, second = ({one.pk for one in made_of([potential])} for potential in graph.potentials)
     assert (
-        len(first) == 6 and len(second) == 2 and not first & second
-    )  # a decay time and a summary for each temperature
-    assert {graph.answers[0, t].pk for t in (300, 600, 900)} < first
+        len(first) == 8 and len(second) == 2 and not first & second
+    )  # a decay time and a summary for each temperature, diffusion and hops
+    assert {graph.answers[0, t].pk for t in (300, 600, 900)} | {one.pk for one in graph.transport.values()} < first
     of_all = made_of([graph.dataset])
     assert {one.pk for one in of_all} == first | second | {potential.pk for potential in graph.potentials}
-    assert {one.output for one in of_all} == {'result', 'potential'}  # and not their timing
+    assert {one.output for one in of_all} == {'result', 'potential', 'msd', 'hops'}  # and not their timing
     shown = command('query', 'results', graph.dataset.pk, '--all')
     assert shown.exit_code == 0 and shown.output.count('potential') == 2
 

@@ -20,7 +20,10 @@ from aiida_ufpnmr.engine.commands.analyse import analyse, command_of
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.records import Record
+from aiida_ufpnmr.engine.timeseries.decay import CONSTANT
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
+from aiida_ufpnmr.engine.transport.hops import NO_HOPS, RATTLING
+from aiida_ufpnmr.engine.transport.msd import DIFFUSION, FASTER, NO_DIFFUSION, SLOWER, TOO_LITTLE
 
 OLD = Path(__file__).parent / 'fixtures' / 'v0.1'
 #: Fast settings, and what an analysis cannot do without on these trajectories.
@@ -208,3 +211,56 @@ def test_the_analysis_of_the_developer_page_is_whole_and_finds_the_line_of_an_os
     peak = found.wavenumber_per_cm[found.density.argmax()]
     assert peak == pytest.approx(33.356 * frequency_THz, abs=33.356 / 20)
     assert CliRunner().invoke(analyse, [*arguments, '--width-per-cm', '0']).exit_code == 2
+
+
+def test_a_hop_rate_that_could_not_be_corrected_is_a_lower_limit_without_an_interval(results):
+    found = dataclasses.replace(results['hops'], hop_rate_corrected=True)
+    assert found.table()[1][2] and '>' not in found.table()[1][1] and not found.remarks
+    limit = dataclasses.replace(found, hop_rate_corrected=False)
+    assert limit.table()[1][1:] == (f'> {found.table()[1][1]}', '')
+    assert 'lower limit' in limit.remarks[0]
+    none = dataclasses.replace(limit, hops=0, hop_rate_per_s=0.0, verdict=NO_HOPS)
+    assert none.table()[1][1:] == ('0.000e+00', '') and not none.remarks  # too short for an upper limit
+
+
+def test_a_rate_of_ions_that_may_only_rattle_has_no_interval_and_is_no_limit(results):
+    for corrected in (True, False):
+        found = dataclasses.replace(results['hops'], verdict=RATTLING, hop_rate_corrected=corrected)
+        assert found.table()[1][2] == '' and '>' not in found.table()[1][1]
+        assert 'no hop is certain' in found.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ('verdict', 'high', 'words'),
+    [
+        (NO_DIFFUSION, 2e-6, 'slope/6, no certain diffusion: below 2.0e-06 cm²/s'),
+        (TOO_LITTLE, 2e-6, 'slope/6, no certain diffusion: below 2.0e-06 cm²/s'),
+        (NO_DIFFUSION, -1e-7, 'slope/6, no D'),
+        (SLOWER, 2e-6, 'slope/6, no D'),
+        (FASTER, 2e-6, 'slope/6, no D'),
+    ],
+)
+def test_a_slope_that_is_no_diffusion_has_no_interval_and_a_bound_only_where_that_means_something(
+    results, verdict, high, words
+):
+    line = {
+        'slope_angstrom2_per_ps': 0.01,
+        'offset_angstrom2': 0.1,
+        'diffusion_coefficient_cm2_per_s_ci95': (-1e-6, high),
+    }
+    found = dataclasses.replace(results['msd'], verdict=verdict, **line)
+    assert found.table()[1][0] == 'slope/6 (cm²/s), no D' and found.table()[1][2] == ''
+    assert words in found.plot().axes[0].get_legend_handles_labels()[1]
+    assert dataclasses.replace(found, verdict=DIFFUSION).table()[1][2] == f'-1.000e-06 to {high:.3e}'
+
+
+def test_a_constant_curve_comes_with_a_word_on_ions_that_move_alone(results):
+    found = results['acf']
+    hopping = 'omega_q_powder_hopping'
+    curves = {name: dataclasses.replace(curve, reason=CONSTANT) for name, curve in found.observables.items()}
+    assert hopping in curves and not dataclasses.replace(found, observables=curves).remarks
+    del curves[hopping]
+    assert '--hopping' in dataclasses.replace(found, observables=curves).remarks[0]
+    del (falling := dict(found.observables))[hopping]
+    assert falling['omega_q_powder'].reason != CONSTANT
+    assert not dataclasses.replace(found, observables=falling).remarks

@@ -73,6 +73,13 @@ def test_a_trajectory_shorter_than_the_decay_gives_none_but_a_true_lower_bound(s
     assert 100 < fit.tau_lower_bound < 1500
 
 
+@pytest.mark.parametrize('noise', [0.0, 1e-5])
+def test_a_curve_that_does_not_change_bounds_its_decay_by_no_more_than_a_thousand_lengths(noise):
+    rng = np.random.default_rng(0)
+    fit = fit_decay(*autocorrelation(rng.normal(size=40) + noise * rng.standard_normal((3000, 40)), 0.1))
+    assert fit.verdict == NO_DECAY and fit.tau_lower_bound == pytest.approx(1000 * 300)
+
+
 def test_pure_noise_is_no_decay():
     fit = fit_decay(*autocorrelation(np.random.default_rng(0).normal(size=(2000, 30)), 1.0))
     assert fit.verdict == NO_DECAY

@@ -114,6 +114,15 @@ def test_rattling_is_no_diffusion(seed):
     assert abs(found.msd_exponent) < 0.05
 
 
+def test_a_few_ions_that_diffuse_among_many_that_rattle_are_not_said_to_stand_still():
+    rng = np.random.default_rng(0)
+    walk = random_walk(rng, 400, 24) * (np.arange(24) < 2)[:, None]
+    found = diffusion(vibrating(rng, walk), 0.1)
+    low, high = found.diffusion_coefficient_cm2_per_s_ci95
+    assert low < 0 < WALK * 2 / 24 < high  # all that is known of their mean
+    assert found.verdict == NO_DIFFUSION and 'no diffusion that is certain' in found.verdict
+
+
 @pytest.mark.parametrize('window', [(0.3, 0.1), (0.0, 0.2), (0.1, 1.5), (np.nan, np.nan), (0.1, 0.1001)])
 def test_a_senseless_window_is_refused(window):
     with pytest.raises(InputError):

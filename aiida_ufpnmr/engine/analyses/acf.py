@@ -15,7 +15,7 @@ from aiida_ufpnmr.engine.analyses.groups import first_sites, hopping_ions, start
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, Curve, WeightedTime, correlation_functions
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
-from aiida_ufpnmr.engine.timeseries.decay import CONSTANT, DECAY
+from aiida_ufpnmr.engine.timeseries.decay import CONSTANT, DECAY, LONGEST_BOUND
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,12 @@ class CurveResult(Record):
     reason: str = quantity('', 'why, in words; empty where there is nothing to say')
     tau_ns: float = quantity('ns', 'decay time; of two decays the slow one')
     tau_ns_ci95: tuple[float, float] | None = quantity('ns', 'its 95 % interval', default=None)
-    tau_ns_lower_bound: float = quantity('ns', 'shortest time that a slow decay could have', default=np.nan)
+    tau_ns_lower_bound: float = quantity(
+        'ns',
+        f'shortest time in which all of what is left could decay, at most {LONGEST_BOUND} lengths of the trajectory; '
+        'where only some ions move, their own time can be far shorter',
+        default=np.nan,
+    )
     decay_rate_per_s: float = quantity('1/s', '1/τ', default=np.nan)
     decay_rate_per_s_ci95: tuple[float, float] | None = quantity('1/s', 'its 95 % interval', default=None)
     gamma: float = quantity('', 'stretching exponent', default=np.nan)
@@ -167,10 +172,14 @@ class AcfResult(Result):
 
     @property
     def remarks(self) -> list[str]:
-        runs = self.source.get('run_files', [])
-        if len(runs) < 2:
-            return []
-        return [f'averaged over {len(runs)} runs: ' + '; '.join(' + '.join(files) for files in runs)]
+        runs, remarks = self.source.get('run_files', []), []
+        if len(runs) > 1:
+            remarks.append(f'averaged over {len(runs)} runs: ' + '; '.join(' + '.join(files) for files in runs))
+        if self.powder.reason == CONSTANT and 'omega_q_powder_hopping' not in self.observables:
+            remarks.append(
+                'If only some ions move, their time can be far shorter: --hopping averages over those that hop.'
+            )
+        return remarks
 
     def to_dict(self) -> dict:
         values = super().to_dict()

@@ -62,6 +62,11 @@ class HopsResult(Result, HopRate):
     )
 
     @property
+    def too_fast(self) -> bool:
+        """Whether so many stays are missed that the rate is only a lower limit."""
+        return self.hops > 0 and self.verdict != RATTLING and not self.hop_rate_corrected
+
+    @property
     def headline(self) -> str:
         ions = f'{self.hopping_ions} out of {self.source["ions"]} {self.source["species"]} ions'
         return f'{self.hops} hops of {ions} in {self.source["trajectory_ps"]:.4g} ps'
@@ -71,7 +76,7 @@ class HopsResult(Result, HopRate):
         if self.verdict == RATTLING:
             words = f'Ions that only rattle would seem to hop {self.hops_by_chance:.2g} times: no hop is certain.'
             return [f'{words} Raise --threshold-angstrom.']
-        if self.hop_rate_corrected:
+        if not self.too_fast:
             return []
         return ['Hops follow one another too fast for the residence time: the rate is a lower limit.']
 
@@ -84,9 +89,10 @@ class HopsResult(Result, HopRate):
 
     def table(self) -> Table:
         low, high = self.hop_rate_per_s_ci95
+        interval = f'{low:.3e} to {high:.3e}' if self.hop_rate_corrected and self.verdict != RATTLING else ''
         rows = [
             ('quantity', 'value', '95 % interval'),
-            ('hop rate per ion (1/s)', f'{self.hop_rate_per_s:.3e}', f'{low:.3e} to {high:.3e}'),
+            ('hop rate per ion (1/s)', f'{"> " if self.too_fast else ""}{self.hop_rate_per_s:.3e}', interval),
             ('as counted (1/s)', f'{self.hop_rate_counted_per_s:.3e}', ''),
             ('share that leads back', f'{self.return_fraction:.2f}', ''),
             ('cosine to the next hop', f'{self.successive_hop_cosine:.2f}', ''),

@@ -11,7 +11,7 @@ from aiida_ufpnmr.engine.analyses.base import PathSource, Result, Table, analysi
 from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.trajectories.paths import PathSettings
-from aiida_ufpnmr.engine.transport.msd import DIFFUSION, Diffusion, diffusion
+from aiida_ufpnmr.engine.transport.msd import DIFFUSION, NO_DIFFUSION, TOO_LITTLE, Diffusion, diffusion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,10 +58,10 @@ class MsdResult(Result, Diffusion):
 
     def table(self) -> Table:
         low, high = self.diffusion_coefficient_cm2_per_s_ci95
-        name = 'D (cm²/s)' if self.diffusive else 'slope/6 (cm²/s), no D'
+        name, interval = ('D (cm²/s)', f'{low:.3e} to {high:.3e}') if self.diffusive else ('slope/6 (cm²/s), no D', '')
         return [
             ('quantity', 'value', '95 % interval'),
-            (name, f'{self.diffusion_coefficient_cm2_per_s:.3e}', f'{low:.3e} to {high:.3e}'),
+            (name, f'{self.diffusion_coefficient_cm2_per_s:.3e}', interval),
             ('exponent of the MSD', f'{self.msd_exponent:.2f}', '{:.2f} to {:.2f}'.format(*self.msd_exponent_ci95)),
             ('slowest motion over faster', f'{self.slow_motion_ratio:.2f}', f'± {self.slow_motion_ratio_error:.2f}'),
         ]
@@ -99,13 +99,19 @@ def plot_msd(found: MsdResult, axis: Axes) -> None:
     if found.binned_angstrom2 is not None:
         axis.plot(time, found.binned_angstrom2[known], color=BLUE, lw=1.8, label='averaged over lags')
     fitted = np.linspace(*found.window_ps, 100)
-    low, high = found.diffusion_coefficient_cm2_per_s_ci95
-    words = f'D = {found.diffusion_coefficient_cm2_per_s:.2e} cm²/s\n({low:.1e} to {high:.1e})'
-    if not found.diffusive:
-        words = f'slope/6, no diffusion: below {max(high, 0.0):.1e} cm²/s'
     line = found.offset_angstrom2 + found.slope_angstrom2_per_ps * fitted
     if (line > 0).all():
-        axis.plot(fitted * factor, line, color=ORANGE, lw=2.2, label=words)
+        axis.plot(fitted * factor, line, color=ORANGE, lw=2.2, label=_words(found))
     axis.set(xscale='log', yscale='log', xlabel=f'lag time ({unit})', ylabel='mean square displacement (Å²)')
     axis.set_title(found.verdict, fontsize=11)
     finish(axis)
+
+
+def _words(found: MsdResult) -> str:
+    """Legend of the line: D with its interval, or the bound that there is."""
+    low, high = found.diffusion_coefficient_cm2_per_s_ci95
+    if found.diffusive:
+        return f'D = {found.diffusion_coefficient_cm2_per_s:.2e} cm²/s\n({low:.1e} to {high:.1e})'
+    if found.verdict in (NO_DIFFUSION, TOO_LITTLE) and high > 0:
+        return f'slope/6, no certain diffusion: below {high:.1e} cm²/s'
+    return 'slope/6, no D'

@@ -35,6 +35,9 @@ ALIKE = 4.0
 #: Where there is such doubt, both decays must have this share at least: a faint one could be as slow as it likes.
 LEAST_SHARE = 0.25
 
+#: Longest lower bound of a decay time, in lengths of the trajectory: more says only that nothing changes.
+LONGEST_BOUND = 1000
+
 #: Exponents that are tried where γ is free; below the lowest, a curve is a logarithm rather than a decay.
 GAMMAS = np.round(np.arange(0.2, 1.01, 0.1), 2)
 
@@ -50,7 +53,8 @@ class DecayFit:
         tau: decay time.
         tau_ci95: its 95 % interval.
         tau_lower_bound: where there is no decay, the shortest time (95 % one-sided) with which all of the slow part
-            could decay; NaN where the curve sets none, and where there is a decay.
+            could decay, at most 1000 lengths of the trajectory; what only some of the ions do can be far faster. NaN
+            where the curve sets none, and where there is a decay.
         plateau: b², the share of the slow part that stays; NaN where there is no decay.
         gamma: stretching exponent.
         amplitude: A, the share of the correlation that is left for the slow part.
@@ -173,7 +177,9 @@ def fit_decay(
         reason = f'the best fit misses the curve by {found.misfit:.1f} times what its noise allows'
         found = replace(found, verdict=NO_FORM, reason=reason, tau=np.nan, tau_ci95=(np.nan, np.nan), gamma=np.nan)
         found = replace(found, tau_lower_bound=np.nan, components=())
-    return _with_form_free_times(replace(found, amplitude=c[0] * found.amplitude), curve, step, seed)
+    bound = float(np.minimum(found.tau_lower_bound, LONGEST_BOUND * n_frames * step))
+    found = replace(found, amplitude=c[0] * found.amplitude, tau_lower_bound=bound)
+    return _with_form_free_times(found, curve, step, seed)
 
 
 def _with_form_free_times(found: DecayFit, curve: BinnedCurve, step: float, seed: int) -> DecayFit:

@@ -24,7 +24,7 @@ from aiida_ufpnmr.engine.timeseries.sums import resampled_averages
 #: Å²/ps in cm²/s.
 CM2_PER_S = 1e-4
 DIFFUSION = 'diffusion'
-NO_DIFFUSION = 'no diffusion within the trajectory'
+NO_DIFFUSION = 'no diffusion that is certain: the interval of D reaches zero, or rattling is larger'
 TOO_LITTLE = 'no diffusion beyond rattling: the ions move less than 1 Å within the window'
 SLOWER = 'slower than diffusion: the ions come back, as in a cage'
 UNCLEAR = 'not told apart from rattling in a cage: too few ions, or too short a trajectory'
