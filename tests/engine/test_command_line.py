@@ -7,7 +7,7 @@ import click
 import pytest
 
 from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options, with_options
-from aiida_ufpnmr.engine.commands.shared import Command, Duration, TimeStep, run
+from aiida_ufpnmr.engine.commands.shared import Command, Duration, TimeStep, plot_option, run
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import Settings, setting
 
@@ -57,6 +57,12 @@ def own(cores):
     click.echo(cores)
 
 
+@program.command('draw', cls=Command, example='')
+@plot_option('Draw it.')
+def draw(plot):
+    click.echo(plot)
+
+
 def call(monkeypatch, capsys, *arguments):
     """Status, stdout and stderr of the program."""
     monkeypatch.setattr('sys.argv', ['program', *arguments])
@@ -85,6 +91,17 @@ def test_an_option_has_one_name_and_its_old_one_works_with_a_word(monkeypatch, c
 
 def test_a_command_that_has_an_option_of_an_old_name_keeps_it(monkeypatch, capsys):
     assert call(monkeypatch, capsys, 'own', '--cores', '2') == (0, '2\n', '')
+
+
+@pytest.mark.parametrize('name', ['figure.xyz', 'figure', '.png'])
+def test_a_figure_of_an_unknown_format_is_refused_before_the_work(monkeypatch, capsys, name):
+    status, output, said = call(monkeypatch, capsys, 'draw', '--plot', name)
+    assert (status, output) == (2, '') and '.png' in said and '.pdf' in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize('name', ['figure.png', 'figure.PDF', 'a.b.svg', 'figure.jpg'])
+def test_a_figure_of_a_known_format_is_taken(monkeypatch, capsys, name):
+    assert call(monkeypatch, capsys, 'draw', '--plot', name) == (0, f'{name}\n', '')
 
 
 @pytest.mark.parametrize('time', ['soon', '0', '-3h', 'nan', '5d', ''])
