@@ -63,6 +63,13 @@ def draw(plot):
     click.echo(plot)
 
 
+@program.command('share', cls=Command, example='')
+@click.option('--jobs', type=int)
+@click.option('--threads', type=int)
+def share(jobs, threads):
+    click.echo(f'{jobs} {threads}')
+
+
 def call(monkeypatch, capsys, *arguments):
     """Status, stdout and stderr of the program."""
     monkeypatch.setattr('sys.argv', ['program', *arguments])
@@ -91,6 +98,11 @@ def test_an_option_has_one_name_and_its_old_one_works_with_a_word(monkeypatch, c
 
 def test_a_command_that_has_an_option_of_an_old_name_keeps_it(monkeypatch, capsys):
     assert call(monkeypatch, capsys, 'own', '--cores', '2') == (0, '2\n', '')
+
+
+def test_an_old_name_of_two_options_is_that_of_the_first(monkeypatch, capsys):
+    status, output, words = call(monkeypatch, capsys, 'share', '--cores', '2')
+    assert (status, output) == (0, 'None 2\n') and '--cores is now --threads' in words and len(words.splitlines()) == 1
 
 
 @pytest.mark.parametrize('name', ['figure.xyz', 'figure', '.png'])

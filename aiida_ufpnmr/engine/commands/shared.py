@@ -116,7 +116,8 @@ def plot_option(help: str) -> Callable[[Callable], Callable]:
     return click.option('--plot', type=FIGURE, metavar='FIG.png', help=help)
 
 
-#: Options that had another name up to version 0.1: the present one, by command, and a unit that goes with the value.
+#: Options that had another name up to version 0.1: the present one, the first that a command has, and a unit that goes
+#: with the value.
 RENAMED = {
     '--closest-approach': (('--guard-fraction', ''),),
     '--cores': (('--threads', ''), ('--jobs', '')),
@@ -142,6 +143,7 @@ class Command(click.Command):
                 if new in names:
                     warn([f'{name} is now {new}; the old name goes with the next version'])
                     argument, unit = (f'{new}={value}{new_unit}', '') if equals else (new, new_unit)
+                    break
             present.append(argument)
         return super().parse_args(context, present)
 
