@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Dict, SinglefileData, Str, to_aiida_type
@@ -21,7 +20,7 @@ ANALYSES = tuple(name for name in analyses.ANALYSES if name != 'acf')
 
 def options_of(analysis: str) -> tuple[str, ...]:
     """Names of the settings of an analysis, which its parameters may hold."""
-    return tuple(field.name for field in fields(analyses.get_analysis(analysis).Settings))
+    return parameters_of(analyses.get_analysis(analysis).Settings)
 
 
 def parameter_validator(analysis: str) -> Callable[[Dict, object], str | None]:

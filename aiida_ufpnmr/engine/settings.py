@@ -127,8 +127,8 @@ def _is_setting(field: Any) -> bool:
 
 
 def parameters_of(settings: type[Settings]) -> tuple[str, ...]:
-    """Names by which a command knows the settings."""
-    return tuple(declared.parameter(name) for name, _, declared in declarations(settings))
+    """Names by which a command knows the settings; those that no option gives are left out."""
+    return tuple(declared.parameter(name) for name, _, declared in declarations(settings) if declared.option != '')
 
 
 def values_of(cls: type[Settings], parameters: Mapping[str, Any], *names: str) -> dict[str, Any]:

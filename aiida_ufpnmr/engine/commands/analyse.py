@@ -23,7 +23,7 @@ from aiida_ufpnmr.engine.commands.shared import (
 )
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
-from aiida_ufpnmr.engine.settings import Settings, declarations
+from aiida_ufpnmr.engine.settings import Settings, parameters_of
 from aiida_ufpnmr.engine.trajectories.convert import own_files
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 
@@ -82,7 +82,7 @@ class AnalysisCommand(Command):
         """Parse the command line and make the settings of the options; refuse those that do not go together."""
         context = super().make_context(*args, **kwargs)
         if not context.resilient_parsing:
-            chosen = {name: context.params.pop(name) for name, _, _ in declarations(self.settings)}
+            chosen = {name: context.params.pop(name) for name in parameters_of(self.settings)}
             context.params['settings'] = settings_from_options(self.settings, chosen)
         return context
 
