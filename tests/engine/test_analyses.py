@@ -7,6 +7,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import h5py
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from two_site import two_site_paths, write_two_site_trajectory
 
+import aiida_ufpnmr as un
 from aiida_ufpnmr.engine.analyses import ANALYSES, get_analysis
 from aiida_ufpnmr.engine.analyses.base import PathSource, Result, analysis
 from aiida_ufpnmr.engine.commands.analyse import analyse, command_of
@@ -186,6 +188,27 @@ def test_a_setting_of_an_analysis_may_have_an_option_of_another_name_or_none():
 
     context = command_of(dip).make_context('dip', ['run.h5', '--how-deep', '2'])
     assert context.params['settings'] == DipSettings(depth_nm=2.0)
+
+
+def test_a_result_that_the_record_of_the_trajectory_would_hide_is_refused():
+    @dataclasses.dataclass(frozen=True)
+    class Counted(Result):
+        frames: int = quantity('', 'frames that count')
+
+    def count(source, settings):
+        return Counted(3)
+
+    count.__annotations__ = {'source': PathSource, 'settings': PathSettings, 'return': Counted}
+    with pytest.raises(TypeError, match='count: the record of the trajectory has frames, too'):
+        analysis('count', 'ufpnmr analyse count run.h5')(count)
+
+
+def test_an_analysis_with_a_hyphen_has_an_underscore_in_python(monkeypatch):
+    chosen = get_analysis('msd')
+    monkeypatch.setitem(ANALYSES, 'mean-square', 'Of a module of its own.')
+    monkeypatch.setitem(sys.modules, 'aiida_ufpnmr.engine.analyses.mean_square', SimpleNamespace(mean_square=chosen))
+    assert un.mean_square is chosen
+    assert 'mean_square' in dir(un) and 'mean-square' not in dir(un)
 
 
 @pytest.mark.parametrize(

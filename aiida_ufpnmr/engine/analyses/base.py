@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import h5py
 
@@ -91,6 +91,30 @@ class Result(Record, Tabular):
         return cls.read(file)
 
 
+class PathRecord(TypedDict):
+    """Ions, frames and times of a trajectory, JSON-ready."""
+
+    species: str
+    ions: int
+    frames: int
+    frame_spacing_ps: float
+    trajectory_ps: float
+    reference: str
+
+
+class TensorRecord(TypedDict):
+    """Ions, frames, runs and times of trajectories with EFG tensors, JSON-ready."""
+
+    species: str
+    ions: int
+    frames: int
+    frame_spacing_ps: float
+    trajectory_ps: float
+    runs: int
+    run_files: list[list[str]]
+    isotope: str
+
+
 @dataclass(frozen=True)
 class PathSource:
     """Positions of the ions of one species along one trajectory."""
@@ -109,8 +133,8 @@ class PathSource:
         with Trajectory(self.path) as source:
             return ion_paths(source, self.settings.species, self.skip_fs, self.settings.reference)
 
-    def record(self) -> dict[str, Any]:
-        """Ions, frames and times, JSON-ready."""
+    def record(self) -> PathRecord:
+        """What the results say about the trajectory."""
         with Trajectory(self.path) as source:
             there = path_parts(source, self.settings.species, self.skip_fs, self.settings.reference)
         return {
@@ -145,8 +169,8 @@ class TensorSource:
         """The nuclide asked for, or the common one of the species."""
         return get_isotope(self.settings.isotope or self.runs.species)
 
-    def record(self) -> dict[str, Any]:
-        """Ions, frames, runs and times, JSON-ready."""
+    def record(self) -> TensorRecord:
+        """What the results say about the trajectories."""
         return {
             'species': self.runs.species,
             'ions': self.runs.n_ions,
@@ -209,11 +233,21 @@ class Analysis:
 
 
 def analysis(name: str, example: str) -> Callable[[Callable], Analysis]:
-    """Make an :class:`Analysis` of a function whose parameters and result are annotated with their types."""
+    """Make an :class:`Analysis` of a function whose parameters and result are annotated with their types.
+
+    Raises:
+        TypeError: a field of the result has the name of an entry of the source's record, which would hide it.
+    """
 
     def make(function: Callable) -> Analysis:
         hints = typing.get_type_hints(function)
         source, settings = (hints[parameter] for parameter in inspect.signature(function).parameters)
+        recorded = typing.get_type_hints(source.record)['return'].__annotations__
+        hidden = [one.name for one in dataclasses.fields(hints['return']) if one.name in recorded]
+        if hidden:
+            raise TypeError(
+                f'{name}: the record of the trajectory has {", ".join(hidden)}, too; name the result otherwise'
+            )
         made = Analysis(
             name=name, function=function, Settings=settings, Result=hints['return'], source=source, example=example
         )
