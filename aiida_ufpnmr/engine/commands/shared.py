@@ -74,15 +74,12 @@ class Figure(click.Path):
     """A path of a figure; one whose suffix is no format that can be drawn is refused."""
 
     def convert(self, value, param, ctx):
-        path = super().convert(value, param, ctx)
         from matplotlib.backend_bases import FigureCanvasBase  # takes a while to import
 
         formats = FigureCanvasBase.filetypes
-        if path.suffix.lower().removeprefix('.') not in formats:
-            self.fail(
-                f'{path}: a figure is written as .{", .".join(formats)}; choose one of these suffixes', param, ctx
-            )
-        return path
+        if Path(value).suffix.lower().removeprefix('.') not in formats:
+            self.fail(f'{value}: a figure is written as .{", .".join(formats)}; choose one of these', param, ctx)
+        return super().convert(value, param, ctx)
 
 
 POSITIVE = Number(min=0, min_open=True)
