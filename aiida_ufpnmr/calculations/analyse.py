@@ -27,7 +27,8 @@ def parameter_validator(analysis: str) -> Callable[[Dict, object], str | None]:
     """A validator for the ``parameters`` of one analysis."""
 
     def validate(value: Dict, _) -> str | None:
-        return command_line.refusal(f'analyse {analysis}', options_of(analysis), value.get_dict())
+        reason = command_line.refusal(f'analyse {analysis}', options_of(analysis), value.get_dict())
+        return reason and f'{analysis}: {reason}'
 
     return validate
 
@@ -86,9 +87,8 @@ class AnalyseCalculation(TrajectoryAnalysis):
 
     @classmethod
     def validate_parameters(cls, value: Dict, _) -> str | None:
-        """Refuse parameters that no analysis would take."""
-        refusals = [parameter_validator(analysis)(value, None) for analysis in ANALYSES]
-        return None if None in refusals else refusals[0]
+        """Leave it to :func:`validate_together`, which knows the analysis."""
+        return None
 
     @property
     def command(self) -> str:

@@ -20,6 +20,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
 from aiida_ufpnmr.engine.settings import Settings, parameters_of, setting
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
+from aiida_ufpnmr.workflows.repeat import AnalyseWorkChain
 from aiida_ufpnmr.workflows.supercell import repetitions
 
 CALCULATIONS = [
@@ -173,6 +174,11 @@ def test_unknown_settings_of_a_fit_are_refused():
 def test_an_analysis_refuses_the_parameters_of_another(code, trajectory):
     inputs = {'code': code, 'trajectory': trajectory.store(), 'analysis': 'msd', 'parameters': {'residence_ps': 1.0}}
     runner = get_manager().create_runner(communicator=None)
+    unheard = inputs | {'analysis': 'hops', 'parameters': {'residence_time': 1.0}}
+    with pytest.raises(ValueError, match="hops: unknown parameter 'residence_time'; known are .*residence_ps"):
+        instantiate_process(runner, CalculationFactory('ufpnmr.analyse'), **unheard)
+    with pytest.raises(ValueError, match="hops: unknown parameter 'residence_time'"):
+        instantiate_process(runner, AnalyseWorkChain, calculation=unheard)
     with pytest.raises(ValueError, match="unknown parameter 'residence_ps'"):
         instantiate_process(runner, CalculationFactory('ufpnmr.analyse'), **inputs)
     builder = WorkflowFactory('ufpnmr.dynamic_nmr').get_builder()
