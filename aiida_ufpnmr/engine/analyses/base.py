@@ -24,6 +24,7 @@ from aiida_ufpnmr.engine.files import plain
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns, TensorSettings
 from aiida_ufpnmr.engine.records import Record
+from aiida_ufpnmr.engine.settings import settings_from_keywords
 from aiida_ufpnmr.engine.tables import Tabular
 from aiida_ufpnmr.engine.trajectories.paths import IonPaths, PathSettings, ion_paths, path_parts
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
@@ -213,7 +214,7 @@ class Analysis:
         Raises:
             InputError: a file or a setting that cannot be used; the message names it.
         """
-        return self.run(trajectory, self.Settings(**settings))
+        return self.run(trajectory, settings_from_keywords(self.Settings, settings, self.name))
 
     def run(self, trajectory: str | os.PathLike | Sequence[str | os.PathLike], settings: Any) -> Any:
         """Analyse with settings that are made already."""
