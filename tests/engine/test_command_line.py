@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from typing import Literal
 
 import click
 import pytest
@@ -24,6 +25,9 @@ class Weather(Settings):
     wind_m_per_s: float = setting(3.0, 'Wind in m/s.', least=0, most=100, metavar='SPEED', option='wind')
     sky: str | None = setting(None, 'What is seen above.', choices=('blue', 'grey'))
     hours: int = setting(24, 'Hours of a day.', option='')
+    unit: Literal['', 'Celsius', 'Kelvin'] = setting('', 'Unit of a report that names none.')
+    night: tuple[float, float] = setting((22.0, 6.5), 'From when to when.')
+    rain_mm: tuple[float, ...] = setting((1.0, 2.5), 'Rain of each day.')
 
 
 @program.command('forecast', cls=Command, example='')
@@ -161,6 +165,21 @@ def test_options_have_the_names_the_defaults_and_the_bounds_of_the_settings(monk
 def test_an_option_without_a_value_can_be_told_from_the_default_that_its_help_shows(monkeypatch, capsys):
     assert call(monkeypatch, capsys, 'guess')[1] == "{'wind': None}\n"
     assert '(3.0 at sea); 0<=x<=100' in ' '.join(call(monkeypatch, capsys, 'guess', '--help')[1].split())
+
+
+def test_the_help_shows_choices_and_defaults_as_they_are_given(monkeypatch, capsys):
+    shown = ' '.join(call(monkeypatch, capsys, 'forecast', '--help')[1].split())
+    assert '--unit [Celsius|Kelvin]' in shown
+    assert '(22 6.5)' in shown and '(1,2.5)' in shown
+
+
+def test_a_group_without_a_command_answers_with_its_help(monkeypatch, capsys):
+    status, _, said = call(monkeypatch, capsys)
+    assert (
+        status == 2
+        and 'error' not in said
+        and {'Commands:', 'Usage: program [OPTIONS] COMMAND [ARGS]...'} <= set(said.splitlines())
+    )
 
 
 def test_settings_explain_themselves_by_their_help():

@@ -255,6 +255,9 @@ def run(group: click.Group, name: str) -> None:
         sys.exit(group.main(prog_name=name, standalone_mode=False) or 0)
     except InputError as error:
         message, status = str(error), 2
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
     except click.UsageError as error:
         hint = f' (see {error.ctx.command_path} --help)' if error.ctx else ''
         message, status = f'{error.format_message()}{hint}', 2
