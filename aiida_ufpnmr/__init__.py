@@ -40,17 +40,22 @@ _NAMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    from aiida_ufpnmr.engine.analyses import ANALYSES, get_analysis
+def _analyses() -> list[str]:
+    """Names of the analyses in Python, with underscores for hyphens."""
+    from aiida_ufpnmr.engine.analyses import ANALYSES
 
-    if name in ANALYSES:
+    return [name.replace('-', '_') for name in ANALYSES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(f'{__name__}.engine.{_NAMES[name]}'), name)
+    if name in _analyses():
+        from aiida_ufpnmr.engine.analyses import get_analysis
+
         return get_analysis(name)
-    if name not in _NAMES:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(importlib.import_module(f'{__name__}.engine.{_NAMES[name]}'), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
 def __dir__() -> list[str]:
-    from aiida_ufpnmr.engine.analyses import ANALYSES
-
-    return sorted([*globals(), *_NAMES, *ANALYSES])
+    return sorted([*globals(), *_NAMES, *_analyses()])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Dict, SinglefileData, Str, to_aiida_type
@@ -21,14 +20,15 @@ ANALYSES = tuple(name for name in analyses.ANALYSES if name != 'acf')
 
 def options_of(analysis: str) -> tuple[str, ...]:
     """Names of the settings of an analysis, which its parameters may hold."""
-    return tuple(field.name for field in fields(analyses.get_analysis(analysis).Settings))
+    return parameters_of(analyses.get_analysis(analysis).Settings)
 
 
 def parameter_validator(analysis: str) -> Callable[[Dict, object], str | None]:
     """A validator for the ``parameters`` of one analysis."""
 
     def validate(value: Dict, _) -> str | None:
-        return command_line.refusal(f'analyse {analysis}', options_of(analysis), value.get_dict())
+        reason = command_line.refusal(f'analyse {analysis}', options_of(analysis), value.get_dict())
+        return reason and f'{analysis}: {reason}'
 
     return validate
 
@@ -87,9 +87,8 @@ class AnalyseCalculation(TrajectoryAnalysis):
 
     @classmethod
     def validate_parameters(cls, value: Dict, _) -> str | None:
-        """Refuse parameters that no analysis would take."""
-        refusals = [parameter_validator(analysis)(value, None) for analysis in ANALYSES]
-        return None if None in refusals else refusals[0]
+        """Leave it to :func:`validate_together`, which knows the analysis."""
+        return None
 
     @property
     def command(self) -> str:

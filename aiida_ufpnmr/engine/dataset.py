@@ -79,6 +79,9 @@ class Dataset(Tabular):
     def __len__(self) -> int:
         return len(self.structures)
 
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({len(self)} structures of {", ".join(self.species)}; {self.source})'
+
     def __iter__(self):
         return iter(self.structures)
 

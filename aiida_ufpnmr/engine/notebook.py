@@ -12,12 +12,13 @@ from ase import Atoms
 
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings, fit_efg_model
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md import Simulation
 from aiida_ufpnmr.engine.md.recording import EfgOutput, Output, frame_cadence
 from aiida_ufpnmr.engine.md.run import GradeWatch
 from aiida_ufpnmr.engine.md.run import run_md as run
-from aiida_ufpnmr.engine.settings import settings_from_mapping
+from aiida_ufpnmr.engine.settings import Declaration, checked, settings_from_mapping
 from aiida_ufpnmr.engine.tables import ERRORS, Tabular, with_weighted
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential
 from aiida_ufpnmr.engine.ufp import fit_potential as fit_ultra_fast_potential
@@ -145,14 +146,24 @@ def run_md(
     Raises:
         InputError: a structure or conditions that cannot be run; the message names them.
     """
-    mover = potential.model if isinstance(potential, Fitted) else potential
-    model = efg_model.model if isinstance(efg_model, Fitted) else efg_model
+    mover = _model(potential, UltraFastPotential)
+    model = None if efg_model is None else _model(efg_model, EfgModel)
+    steps = checked('steps', steps, int, Declaration('The last step.', least=0))
     atoms = structure.copy()
     simulation = Simulation(atoms, mover, **conditions)
     efg = None if model is None else EfgOutput.of(model, atoms, _identity(model))
-    output = Output(every or frame_cadence(simulation.timestep_fs))
+    output = Output(frame_cadence(simulation.timestep_fs) if every is None else every)
     watch = None if mover.posterior is None else GradeWatch()
     return Run(Path(path), run(simulation, path, steps, output, efg=efg, grade_watch=watch, overwrite=overwrite))
+
+
+def _model(given: Any, kind: type[M]) -> M:
+    """The model of a fit, or the one that was given; :class:`InputError` for anything else."""
+    model = given.model if isinstance(given, Fitted) else given
+    if not isinstance(model, kind):
+        name = kind.__name__
+        raise InputError(f'a {type(model).__name__} is no {name}; read a file with {name}.load, or give the fit')
+    return model
 
 
 def _identity(model: EfgModel) -> str:

@@ -18,9 +18,10 @@ import typing
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import yaml
 
 from aiida_ufpnmr.engine.errors import InputError
@@ -96,20 +97,44 @@ class Settings:
 
     def __post_init__(self):
         for name, kind, declared in declarations(type(self)):
-            value = getattr(self, name)
-            parse = declared.parse or (numbers if typing.get_origin(kind) is tuple else None)
-            if parse is not None and value is not None:
-                try:
-                    value = parse(value)
-                except ValueError as error:
-                    raise InputError(f'{name}: {error}') from error
-                object.__setattr__(self, name, value)
-            choices = choices_of(kind, declared)
-            if choices and value not in choices and value is not getattr(type(self), name):
-                raise InputError(f'{name} must be one of {", ".join(map(str, choices))}; {value!r} is not known')
-            reason = declared.refusal(value)
-            if reason:
-                raise InputError(f'{name} {reason}, not {value}')
+            value, default = getattr(self, name), getattr(type(self), name, dataclasses.MISSING)
+            if value is not None or default is not None:
+                object.__setattr__(self, name, checked(name, value, kind, declared))
+
+
+def checked(name: str, value: Any, kind: Any, declared: Declaration) -> Any:
+    """A value as the type and the declaration ask for, plain where numpy has one of its own.
+
+    Raises:
+        InputError: another type, out of bounds, or not among the choices; the message begins with ``name``.
+    """
+    parse = declared.parse or (numbers if typing.get_origin(kind) is tuple else None)
+    if parse is not None:
+        try:
+            value = parse(value)
+        except (TypeError, ValueError) as error:
+            raise InputError(f'{name}: {error}') from error
+    choices = choices_of(kind, declared)
+    if choices and value not in choices:
+        raise InputError(f'{name} must be one of {", ".join(map(str, choices))}; {value!r} is not known')
+    members = typing.get_args(kind) if typing.get_origin(kind) is tuple else ()
+    if members and members[-1] is not Ellipsis and len(value) != len(members):
+        raise InputError(f'{name} must be {len(members)} numbers, not {value!r}')
+    if kind in _KINDS and declared.parse is None:
+        value = _plain(name, value, kind)
+    reason = declared.refusal(value)
+    if reason:
+        raise InputError(f'{name} {reason}, not {value}')
+    return value
+
+
+def _plain(name: str, value: Any, kind: type) -> Any:
+    if kind is str and isinstance(value, os.PathLike):
+        return os.fspath(value)
+    accepted: Any = {bool: (bool, np.bool_), int: Integral, float: Real, str: str}[kind]
+    if not isinstance(value, accepted) or (kind in (int, float) and isinstance(value, bool)):
+        raise InputError(f'{name} must be {_KINDS[kind]}, not {value!r}')
+    return kind(value)
 
 
 def declarations(cls: type[Settings]) -> list[tuple[str, Any, Declaration]]:
@@ -127,8 +152,8 @@ def _is_setting(field: Any) -> bool:
 
 
 def parameters_of(settings: type[Settings]) -> tuple[str, ...]:
-    """Names by which a command knows the settings."""
-    return tuple(declared.parameter(name) for name, _, declared in declarations(settings))
+    """Names by which a command knows the settings; those that no option gives are left out."""
+    return tuple(declared.parameter(name) for name, _, declared in declarations(settings) if declared.option != '')
 
 
 def values_of(cls: type[Settings], parameters: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -206,15 +231,7 @@ def _with_new_names(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 def settings_from_mapping(cls: type[S], values: Mapping[str, Any] | None, source: str = 'settings') -> S:
     """Build the settings dataclass ``cls`` from ``values``; unknown names and wrong types raise :class:`InputError`."""
-    try:
-        values = _with_new_names(cls, dict(values or {}))
-    except ValueError as error:
-        raise InputError(f'{source}: {error}') from None
-    declared: Any = cls
-    fields = {field.name: field for field in dataclasses.fields(declared)}
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise InputError(f'{source}: unknown setting {unknown[0]!r}; known are {", ".join(sorted(fields))}')
+    values = _known(cls, values or {}, source)
     hints = typing.get_type_hints(cls)
     for name, value in values.items():
         values[name] = _converted(value, hints[name], f'{source}: setting {name!r}')
@@ -222,6 +239,24 @@ def settings_from_mapping(cls: type[S], values: Mapping[str, Any] | None, source
         return cls(**values)
     except ValueError as error:
         raise InputError(f'{source}: {error}') from error
+
+
+def settings_from_keywords(cls: type[S], values: Mapping[str, Any], source: str) -> S:
+    """The settings ``cls`` of keywords that a user gave; :class:`InputError` for a name or value that it refuses."""
+    return cls(**_known(cls, values, source))
+
+
+def _known(cls: Any, values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The values by the present names of the settings; an unknown name raises :class:`InputError`."""
+    try:
+        values = _with_new_names(cls, dict(values))
+    except ValueError as error:
+        raise InputError(f'{source}: {error}') from None
+    names = {field.name for field in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise InputError(f'{source}: unknown setting {unknown[0]!r}; known are {", ".join(sorted(names))}')
+    return values
 
 
 def _converted(value: Any, kind: Any, where: str) -> Any:

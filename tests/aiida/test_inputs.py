@@ -1,5 +1,8 @@
 """Claims about inputs: what is refused before anything runs, and what a command line becomes of them."""
 
+from dataclasses import dataclass
+from types import SimpleNamespace
+
 import click
 import pytest
 from aiida import orm
@@ -15,8 +18,9 @@ from aiida_ufpnmr.calculations.analyse import ANALYSES, options_of
 from aiida_ufpnmr.cli.files import load_or_store
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
-from aiida_ufpnmr.engine.settings import parameters_of
+from aiida_ufpnmr.engine.settings import Settings, parameters_of, setting
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
+from aiida_ufpnmr.workflows.repeat import AnalyseWorkChain
 from aiida_ufpnmr.workflows.supercell import repetitions
 
 CALCULATIONS = [
@@ -73,6 +77,16 @@ def test_every_option_of_an_analysis_is_an_input(analysis):
     group = ufpnmr.get_command(click.Context(ufpnmr), 'analyse')
     command = group.get_command(click.Context(group), analysis)
     assert option_names(command) - NO_PHYSICS - FOREIGN == {name.lower() for name in options_of(analysis)}
+
+
+def test_a_parameter_of_an_analysis_has_the_name_of_its_option(monkeypatch):
+    @dataclass(frozen=True)
+    class DipSettings(Settings):
+        depth_nm: float = setting(1.0, 'How deep.', option='how-deep')
+        rounds: int = setting(3, 'How often.', option='')
+
+    monkeypatch.setattr('aiida_ufpnmr.engine.analyses.get_analysis', lambda name: SimpleNamespace(Settings=DipSettings))
+    assert options_of('dip') == ('how_deep',)
 
 
 def ports(namespace, path=''):
@@ -160,6 +174,11 @@ def test_unknown_settings_of_a_fit_are_refused():
 def test_an_analysis_refuses_the_parameters_of_another(code, trajectory):
     inputs = {'code': code, 'trajectory': trajectory.store(), 'analysis': 'msd', 'parameters': {'residence_ps': 1.0}}
     runner = get_manager().create_runner(communicator=None)
+    unheard = inputs | {'analysis': 'hops', 'parameters': {'residence_time': 1.0}}
+    with pytest.raises(ValueError, match="hops: unknown parameter 'residence_time'; known are .*residence_ps"):
+        instantiate_process(runner, CalculationFactory('ufpnmr.analyse'), **unheard)
+    with pytest.raises(ValueError, match="hops: unknown parameter 'residence_time'"):
+        instantiate_process(runner, AnalyseWorkChain, calculation=unheard)
     with pytest.raises(ValueError, match="unknown parameter 'residence_ps'"):
         instantiate_process(runner, CalculationFactory('ufpnmr.analyse'), **inputs)
     builder = WorkflowFactory('ufpnmr.dynamic_nmr').get_builder()

@@ -2,12 +2,13 @@
 
 import io
 from dataclasses import dataclass
+from typing import Literal
 
 import click
 import pytest
 
 from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options, with_options
-from aiida_ufpnmr.engine.commands.shared import Command, Duration, TimeStep, run
+from aiida_ufpnmr.engine.commands.shared import Command, Duration, TimeStep, plot_option, run
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import Settings, setting
 
@@ -24,6 +25,9 @@ class Weather(Settings):
     wind_m_per_s: float = setting(3.0, 'Wind in m/s.', least=0, most=100, metavar='SPEED', option='wind')
     sky: str | None = setting(None, 'What is seen above.', choices=('blue', 'grey'))
     hours: int = setting(24, 'Hours of a day.', option='')
+    unit: Literal['', 'Celsius', 'Kelvin'] = setting('', 'Unit of a report that names none.')
+    night: tuple[float, float] = setting((22.0, 6.5), 'From when to when.')
+    rain_mm: tuple[float, ...] = setting((1.0, 2.5), 'Rain of each day.')
 
 
 @program.command('forecast', cls=Command, example='')
@@ -57,6 +61,19 @@ def own(cores):
     click.echo(cores)
 
 
+@program.command('draw', cls=Command, example='')
+@plot_option('Draw it.')
+def draw(plot):
+    click.echo(plot)
+
+
+@program.command('share', cls=Command, example='')
+@click.option('--jobs', type=int)
+@click.option('--threads', type=int)
+def share(jobs, threads):
+    click.echo(f'{jobs} {threads}')
+
+
 def call(monkeypatch, capsys, *arguments):
     """Status, stdout and stderr of the program."""
     monkeypatch.setattr('sys.argv', ['program', *arguments])
@@ -85,6 +102,22 @@ def test_an_option_has_one_name_and_its_old_one_works_with_a_word(monkeypatch, c
 
 def test_a_command_that_has_an_option_of_an_old_name_keeps_it(monkeypatch, capsys):
     assert call(monkeypatch, capsys, 'own', '--cores', '2') == (0, '2\n', '')
+
+
+def test_an_old_name_of_two_options_is_that_of_the_first(monkeypatch, capsys):
+    status, output, words = call(monkeypatch, capsys, 'share', '--cores', '2')
+    assert (status, output) == (0, 'None 2\n') and '--cores is now --threads' in words and len(words.splitlines()) == 1
+
+
+@pytest.mark.parametrize('name', ['figure.xyz', 'figure', '.png'])
+def test_a_figure_of_an_unknown_format_is_refused_before_the_work(monkeypatch, capsys, name):
+    status, output, said = call(monkeypatch, capsys, 'draw', '--plot', name)
+    assert (status, output) == (2, '') and '.png' in said and '.pdf' in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize('name', ['figure.png', 'figure.PDF', 'a.b.svg', 'figure.jpg'])
+def test_a_figure_of_a_known_format_is_taken(monkeypatch, capsys, name):
+    assert call(monkeypatch, capsys, 'draw', '--plot', name) == (0, f'{name}\n', '')
 
 
 @pytest.mark.parametrize('time', ['soon', '0', '-3h', 'nan', '5d', ''])
@@ -132,6 +165,21 @@ def test_options_have_the_names_the_defaults_and_the_bounds_of_the_settings(monk
 def test_an_option_without_a_value_can_be_told_from_the_default_that_its_help_shows(monkeypatch, capsys):
     assert call(monkeypatch, capsys, 'guess')[1] == "{'wind': None}\n"
     assert '(3.0 at sea); 0<=x<=100' in ' '.join(call(monkeypatch, capsys, 'guess', '--help')[1].split())
+
+
+def test_the_help_shows_choices_and_defaults_as_they_are_given(monkeypatch, capsys):
+    shown = ' '.join(call(monkeypatch, capsys, 'forecast', '--help')[1].split())
+    assert '--unit [Celsius|Kelvin]' in shown
+    assert '(22 6.5)' in shown and '(1,2.5)' in shown
+
+
+def test_a_group_without_a_command_answers_with_its_help(monkeypatch, capsys):
+    status, _, said = call(monkeypatch, capsys)
+    assert (
+        status == 2
+        and 'error' not in said
+        and {'Commands:', 'Usage: program [OPTIONS] COMMAND [ARGS]...'} <= set(said.splitlines())
+    )
 
 
 def test_settings_explain_themselves_by_their_help():

@@ -52,6 +52,12 @@ def test_content_hash_is_of_the_content_not_of_the_file(tmp_path):
     assert dataset.subset([1, 0]).content_hash != dataset.content_hash
 
 
+def test_a_set_shows_itself_in_one_line_and_as_a_table(example_data):
+    dataset = read_dataset(example_data)
+    assert repr(dataset) == f'Dataset({len(dataset)} structures of Li, P, S; {dataset.source})'
+    assert '<table>' in dataset._repr_html_()
+
+
 def test_folds_keep_groups_together_and_use_every_structure_once():
     groups = list('aaaabbbccddddde')
     dataset = Dataset(tuple(labelled(g, i) for i, g in enumerate(groups)))

@@ -191,6 +191,11 @@ def test_mixed_boundary_conditions_leave_out_images(model, atoms):
     close(model.predict(slab), model.predict(wide))
 
 
+def test_a_model_shows_itself_in_one_line(model):
+    known = ', '.join(model.known_species)
+    assert repr(model) == f'EfgModel({model.isotope} among {known}; cut-off {model.cutoff:g} Å)'
+
+
 def test_unknown_element_is_refused(model):
     with pytest.raises(InputError, match='Ge'):
         model.predict(Atoms('LiGe', positions=[[0, 0, 0], [0, 0, 2]]))

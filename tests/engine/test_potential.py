@@ -444,6 +444,12 @@ def test_calculator_serves_ase(labelled):
     assert atoms.get_stress().shape == (6,)
 
 
+def test_a_potential_shows_itself_in_one_line(small_potential):
+    shown = repr(small_potential)
+    assert shown == f'UltraFastPotential(Li, P, S; cut-off {small_potential.cutoff:g} Å; {small_potential.source})'
+    assert str(small_potential) == shown
+
+
 def test_unknown_element_is_refused(labelled):
     potential = random_potential()
     with pytest.raises(InputError, match='does not know Cu'):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import h5py
 
@@ -24,6 +24,7 @@ from aiida_ufpnmr.engine.files import plain
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns, TensorSettings
 from aiida_ufpnmr.engine.records import Record
+from aiida_ufpnmr.engine.settings import settings_from_keywords
 from aiida_ufpnmr.engine.tables import Tabular
 from aiida_ufpnmr.engine.trajectories.paths import IonPaths, PathSettings, ion_paths, path_parts
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
@@ -91,6 +92,30 @@ class Result(Record, Tabular):
         return cls.read(file)
 
 
+class PathRecord(TypedDict):
+    """Ions, frames and times of a trajectory, JSON-ready."""
+
+    species: str
+    ions: int
+    frames: int
+    frame_spacing_ps: float
+    trajectory_ps: float
+    reference: str
+
+
+class TensorRecord(TypedDict):
+    """Ions, frames, runs and times of trajectories with EFG tensors, JSON-ready."""
+
+    species: str
+    ions: int
+    frames: int
+    frame_spacing_ps: float
+    trajectory_ps: float
+    runs: int
+    run_files: list[list[str]]
+    isotope: str
+
+
 @dataclass(frozen=True)
 class PathSource:
     """Positions of the ions of one species along one trajectory."""
@@ -109,8 +134,8 @@ class PathSource:
         with Trajectory(self.path) as source:
             return ion_paths(source, self.settings.species, self.skip_fs, self.settings.reference)
 
-    def record(self) -> dict[str, Any]:
-        """Ions, frames and times, JSON-ready."""
+    def record(self) -> PathRecord:
+        """What the results say about the trajectory."""
         with Trajectory(self.path) as source:
             there = path_parts(source, self.settings.species, self.skip_fs, self.settings.reference)
         return {
@@ -145,8 +170,8 @@ class TensorSource:
         """The nuclide asked for, or the common one of the species."""
         return get_isotope(self.settings.isotope or self.runs.species)
 
-    def record(self) -> dict[str, Any]:
-        """Ions, frames, runs and times, JSON-ready."""
+    def record(self) -> TensorRecord:
+        """What the results say about the trajectories."""
         return {
             'species': self.runs.species,
             'ions': self.runs.n_ions,
@@ -189,7 +214,7 @@ class Analysis:
         Raises:
             InputError: a file or a setting that cannot be used; the message names it.
         """
-        return self.run(trajectory, self.Settings(**settings))
+        return self.run(trajectory, settings_from_keywords(self.Settings, settings, self.name))
 
     def run(self, trajectory: str | os.PathLike | Sequence[str | os.PathLike], settings: Any) -> Any:
         """Analyse with settings that are made already."""
@@ -209,11 +234,21 @@ class Analysis:
 
 
 def analysis(name: str, example: str) -> Callable[[Callable], Analysis]:
-    """Make an :class:`Analysis` of a function whose parameters and result are annotated with their types."""
+    """Make an :class:`Analysis` of a function whose parameters and result are annotated with their types.
+
+    Raises:
+        TypeError: a field of the result has the name of an entry of the source's record, which would hide it.
+    """
 
     def make(function: Callable) -> Analysis:
         hints = typing.get_type_hints(function)
         source, settings = (hints[parameter] for parameter in inspect.signature(function).parameters)
+        recorded = typing.get_type_hints(source.record)['return'].__annotations__
+        hidden = [one.name for one in dataclasses.fields(hints['return']) if one.name in recorded]
+        if hidden:
+            raise TypeError(
+                f'{name}: the record of the trajectory has {", ".join(hidden)}, too; name the result otherwise'
+            )
         made = Analysis(
             name=name, function=function, Settings=settings, Result=hints['return'], source=source, example=example
         )

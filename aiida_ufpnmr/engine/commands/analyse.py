@@ -11,10 +11,19 @@ from aiida_ufpnmr.engine.analyses import ANALYSES, get_analysis
 from aiida_ufpnmr.engine.analyses.base import Analysis
 from aiida_ufpnmr.engine.commands.convert_trajectory import reading_options
 from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options
-from aiida_ufpnmr.engine.commands.shared import INPUT, OUTPUT, Command, check_outputs, json_option, print_table, report
+from aiida_ufpnmr.engine.commands.shared import (
+    INPUT,
+    OUTPUT,
+    Command,
+    check_outputs,
+    json_option,
+    plot_option,
+    print_table,
+    report,
+)
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
-from aiida_ufpnmr.engine.settings import Settings, declarations
+from aiida_ufpnmr.engine.settings import Settings, parameters_of
 from aiida_ufpnmr.engine.trajectories.convert import own_files
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 
@@ -30,7 +39,7 @@ def command_of(analysis: Analysis) -> click.Command:
         click.option('-o', '--output', type=OUTPUT, metavar='OUT.h5', help='Write the result as HDF5.'),
         *options_of(analysis.Settings),
         reading_options,
-        click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw the result.'),
+        plot_option('Draw the result.'),
         json_option,
     ]
 
@@ -73,7 +82,7 @@ class AnalysisCommand(Command):
         """Parse the command line and make the settings of the options; refuse those that do not go together."""
         context = super().make_context(*args, **kwargs)
         if not context.resilient_parsing:
-            chosen = {name: context.params.pop(name) for name, _, _ in declarations(self.settings)}
+            chosen = {name: context.params.pop(name) for name in parameters_of(self.settings)}
             context.params['settings'] = settings_from_options(self.settings, chosen)
         return context
 

@@ -18,6 +18,7 @@ from aiida_ufpnmr.engine.commands.shared import (
     Command,
     check_outputs,
     json_option,
+    plot_option,
     print_table,
     report,
     settings_option,
@@ -122,7 +123,7 @@ def _draw(results: dict, path: Path | None, *tensors: np.ndarray) -> None:
 @fits.tune_option
 @click.option('--learning-curve', 'learning', is_flag=True, help='Measure withheld errors by number of ions, too.')
 @fits.posterior_option
-@click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw orientations, expected and real errors, the curve.')
+@plot_option('Draw orientations, expected and real errors, the curve.')
 @label_options('efg')
 @structure_option
 @json_option
@@ -180,7 +181,7 @@ def fit_efg(
 @click.command('evaluate-efg', cls=Command, example='ufpnmr evaluate-efg model.h5 test.extxyz --json errors.json')
 @click.argument('model_path', type=INPUT, metavar='MODEL.h5')
 @click.argument('data', type=INPUT, metavar='DATA...', nargs=-1, required=True)
-@click.option('--plot', type=OUTPUT, metavar='FIG.png', help='Draw prediction against label, orientations, errors.')
+@plot_option('Draw prediction against label, orientations, errors.')
 @click.option(
     '--isotope', metavar='NAME', help='Isotope whose frequencies are meant, such as 6Li; default: that of the model.'
 )

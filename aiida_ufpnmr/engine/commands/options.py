@@ -80,9 +80,11 @@ def _option(name: str, kind: Any, declared: Declaration, default: Any, unset: st
     elif unset:
         options['show_default'] = unset.format(default)
     else:
-        options |= {'default': default, 'show_default': _shown(default)}
+        separator = ',' if Ellipsis in many else ' '
+        options |= {'default': default, 'show_default': _shown(default, separator)}
     if choices:
         options['type'] = click.Choice([str(choice) for choice in choices])
+        options['metavar'] = declared.metavar or f'[{"|".join(filter(None, options["type"].choices))}]'
         options['default'] = None if default is None or unset else str(default)
     elif many and many[-1] is not Ellipsis:
         options |= {'type': _number(many[0], declared), 'nargs': len(many)}
@@ -100,10 +102,10 @@ def _number(kind: type, declared: Declaration) -> click.ParamType:
     return (Number if kind is float else Count)(min=least, max=declared.most, min_open=is_open)
 
 
-def _shown(default: Any) -> str | bool:
-    """The default as the help shows it."""
+def _shown(default: Any, separator: str) -> str | bool:
+    """The default as the help shows it, with a separator between several numbers."""
     if isinstance(default, float) and default != round(default, 3):
         return f'{default:.3g}'
     if isinstance(default, tuple):
-        return ','.join(f'{number:g}' for number in default)
+        return separator.join(f'{number:g}' for number in default)
     return default not in (None, '')

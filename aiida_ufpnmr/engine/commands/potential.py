@@ -16,6 +16,7 @@ from aiida_ufpnmr.engine.commands.shared import (
     Command,
     check_outputs,
     json_option,
+    plot_option,
     print_table,
     report,
     settings_option,
@@ -124,9 +125,7 @@ def _print_contacts(contacts: list[dict]) -> None:
 @click.option(
     '--add-to', type=INPUT, metavar='EQ.h5', help='Add TRAIN to the data behind these equations, with their settings.'
 )
-@click.option(
-    '--plot', type=OUTPUT, metavar='FIG.png', help='Draw expected against real errors, and the learning curve.'
-)
+@plot_option('Draw expected against real errors, and the learning curve.')
 @label_options('energy', 'forces', 'stress')
 @json_option
 def fit_potential(
@@ -210,9 +209,7 @@ def fit_potential(
 )
 @click.argument('potential', type=INPUT, metavar='POT.h5')
 @click.argument('data', type=INPUT, metavar='DATA...', nargs=-1, required=True)
-@click.option(
-    '--plot', type=OUTPUT, metavar='FIG.png', help='Draw predictions against labels: energies, forces by species.'
-)
+@plot_option('Draw predictions against labels: energies, forces by species.')
 @label_options('energy', 'forces', 'stress')
 @json_option
 def evaluate_potential(potential, data, plot, keys, json_path):

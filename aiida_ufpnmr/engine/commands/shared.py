@@ -9,7 +9,7 @@ import keyword
 import math
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +70,24 @@ class Duration(click.ParamType):
             self.fail(f'{value!r} is no time such as 3000 (in seconds), 30min or 23.5h', param, ctx)
 
 
+class Figure(click.Path):
+    """A path of a figure; one whose suffix is no format that can be drawn is refused."""
+
+    def convert(self, value, param, ctx):
+        from matplotlib.backend_bases import FigureCanvasBase  # takes a while to import
+
+        formats = FigureCanvasBase.filetypes
+        if Path(value).suffix.lower().removeprefix('.') not in formats:
+            self.fail(f'{value}: a figure is written as .{", .".join(formats)}; choose one of these', param, ctx)
+        return super().convert(value, param, ctx)
+
+
 POSITIVE = Number(min=0, min_open=True)
 COUNT = Count(min=1)
 
 INPUT = click.Path(path_type=Path)
 OUTPUT = click.Path(path_type=Path)
+FIGURE = Figure(path_type=Path)
 
 #: ``--json FILE``, the same everywhere.
 json_option = click.option(
@@ -95,7 +108,13 @@ settings_option = click.option(
 )
 
 
-#: Options that had another name up to version 0.1: the present one, by command, and a unit that goes with the value.
+def plot_option(help: str) -> Callable[[Callable], Callable]:
+    """``--plot FIG.png``; the help says what is drawn."""
+    return click.option('--plot', type=FIGURE, metavar='FIG.png', help=help)
+
+
+#: Options that had another name up to version 0.1: the present one, the first that a command has, and a unit that goes
+#: with the value.
 RENAMED = {
     '--closest-approach': (('--guard-fraction', ''),),
     '--cores': (('--threads', ''), ('--jobs', '')),
@@ -121,18 +140,19 @@ class Command(click.Command):
                 if new in names:
                     warn([f'{name} is now {new}; the old name goes with the next version'])
                     argument, unit = (f'{new}={value}{new_unit}', '') if equals else (new, new_unit)
+                    break
             present.append(argument)
         return super().parse_args(context, present)
 
     def invoke(self, context):
         """Run the command, unless it would write over what it reads."""
-        paths: dict[click.ParamType, list[Path | None]] = {INPUT: [], OUTPUT: []}
+        paths: dict[click.ParamType, list[Path | None]] = {INPUT: [], OUTPUT: [], FIGURE: []}
         for parameter in self.params:
             if parameter.type in paths:
                 value = context.params[parameter.name]
                 paths[parameter.type].extend(value if isinstance(value, tuple) else [value])
         inputs = {path.resolve() for path in paths[INPUT] if path is not None}
-        for path in paths[OUTPUT]:
+        for path in paths[OUTPUT] + paths[FIGURE]:
             if path is not None and path.resolve() in inputs:
                 raise InputError(
                     f'{path}: is an input, too, and would be written over; choose another name for the output'
@@ -235,6 +255,9 @@ def run(group: click.Group, name: str) -> None:
         sys.exit(group.main(prog_name=name, standalone_mode=False) or 0)
     except InputError as error:
         message, status = str(error), 2
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
     except click.UsageError as error:
         hint = f' (see {error.ctx.command_path} --help)' if error.ctx else ''
         message, status = f'{error.format_message()}{hint}', 2

@@ -66,6 +66,10 @@ class EfgModel(EfgContent):
         get_isotope(self.isotope)
         self.terms.check(self.settings.l_max, self.mixing.shape[2], representation.n_messages)
 
+    def __repr__(self) -> str:
+        known = ', '.join(self.known_species)
+        return f'{type(self).__name__}({self.isotope} among {known}; cut-off {self.cutoff:g} Å)'
+
     @property
     def cutoff(self) -> float:
         """Distance up to which neighbours are seen, Å."""

@@ -14,7 +14,7 @@ from aiida_ufpnmr.engine.md import thermostats
 from aiida_ufpnmr.engine.md.barostats import BAROSTATS, INTERVAL, Barostat
 from aiida_ufpnmr.engine.md.integrators import Bath
 from aiida_ufpnmr.engine.md.thermostats import THERMOSTATS
-from aiida_ufpnmr.engine.settings import SHORTEST_TIMESTEP_FS, Settings, declarations, setting, time_step_fs
+from aiida_ufpnmr.engine.settings import SHORTEST_TIMESTEP_FS, Settings, setting, time_step_fs
 
 #: No motion of atoms is followed with longer steps.
 LONGEST_TIMESTEP_FS = 20.0
@@ -91,9 +91,6 @@ class Conditions(Settings):
     )
 
     def __post_init__(self):
-        for name, kind, _ in declarations(type(self)):
-            if kind in (int, float) and getattr(self, name) is not None:
-                object.__setattr__(self, name, kind(getattr(self, name)))
         super().__post_init__()
         thermal, pressed = self.ensemble != 'nve', self.ensemble == 'npt'
         if thermal and 0.0 in (self.temperature_K, self.final_temperature_K):

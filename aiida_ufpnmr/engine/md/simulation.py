@@ -22,6 +22,7 @@ from aiida_ufpnmr.engine.md.skin import Allowance, allowance, follow_cell, make_
 from aiida_ufpnmr.engine.md.system import ACCELERATION, STATE_ARRAYS, System, kinetic_energy, remove_drift
 from aiida_ufpnmr.engine.md.thermostats import CHAIN_LENGTH
 from aiida_ufpnmr.engine.neighbours import Surroundings, complete_cell, surroundings
+from aiida_ufpnmr.engine.settings import settings_from_keywords
 from aiida_ufpnmr.engine.ufp.kernels import compute
 from aiida_ufpnmr.engine.ufp.lists import surroundings_in
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
@@ -62,7 +63,7 @@ class Simulation:
         source: str = 'structure',
         **settings: Any,
     ):
-        self.settings = MdSettings(**settings)
+        self.settings = settings_from_keywords(MdSettings, settings, 'molecular dynamics')
         types = potential.types(atoms)
         check_geometry(atoms, source)
         if self.ensemble == 'npt' and not atoms.pbc.all():

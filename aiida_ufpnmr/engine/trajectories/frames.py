@@ -78,10 +78,7 @@ class ReadingSettings(Settings):
         '', 'File that names the atoms of a DCD, XTC, TRR, NetCDF or NumPy file, or .cell file of CP2K.'
     )
     cell: tuple[float, ...] | None = setting(
-        None,
-        'Cell in Å, where a file holds none: a,b,c or a,b,c,α,β,γ or nine numbers.',
-        parse=_cell,
-        metavar='number,...',
+        None, 'Cell in Å, where a file holds none: a,b,c or a,b,c,α,β,γ or nine numbers.', parse=_cell
     )
     length_unit: LengthUnit = setting('', 'Unit of positions, where an H5MD file names none.')
     fractional: bool = setting(False, 'Positions in a NumPy file are fractional.')

@@ -67,6 +67,9 @@ class UltraFastPotential(PotentialContent):
     The attributes are those of :class:`~aiida_ufpnmr.engine.ufp.content.PotentialContent`.
     """
 
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({", ".join(self.species)}; cut-off {self.cutoff:g} Å; {self.source})'
+
     @cached_property
     def tables(self) -> Tables:
         """The potential as the compiled kernels want it: float64, one thread."""
