@@ -68,6 +68,10 @@ def test_trajectory_opens_in_mdanalysis_with_the_same_numbers(tmp_path, ensemble
         assert (np.ptp(trajectory.cells(), axis=0).max() > 0) == (ensemble == 'npt')
 
 
+def test_the_results_hold_the_guard_that_a_run_had(tmp_path):
+    assert run(tmp_path / 'run.h5', 10, guard_fraction=0.7)['guard_fraction'] == 0.7
+
+
 def test_each_quantity_has_its_own_cadence_and_the_last_step_is_in_all(tmp_path):
     simulation = argon()
     wanted = {

@@ -34,7 +34,7 @@ CHECKPOINT_SECONDS = 600.0
 #: Settings that stand in the results.
 REPORTED = (
     'ensemble', 'thermostat', 'barostat', 'timestep_fs', 'temperature_K', 'final_temperature_K', 'seed', 'precision',
-    'threads',
+    'threads', 'guard_fraction',
 )  # fmt: skip
 
 
