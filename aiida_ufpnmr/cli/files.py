@@ -47,7 +47,8 @@ def import_(files: tuple[Path, ...], label: str | None, kind: str | None, **opti
         node.label = label or node.label
         say_notes(node)
         stored, is_new = stored_once(node)
-        rows.append((str(path), type(stored).__name__, str(stored.pk), 'new' if is_new else 'there before'))
+        before = 'there before' if label in (None, stored.label) else f'there before, labelled {stored.label}'
+        rows.append((str(path), type(stored).__name__, str(stored.pk), 'new' if is_new else before))
     print_table(rows)
 
 

@@ -32,6 +32,7 @@ from aiida_ufpnmr.engine.label_names import (
     held_names,
     notes_on_names,
     notes_on_unread,
+    notes_on_zeros,
     take_labels,
 )
 from aiida_ufpnmr.engine.neighbours import complete_cell, neighbour_list
@@ -445,6 +446,7 @@ def read_dataset(
     if efg_species is not None and not any(efg_species in a.get_chemical_symbols() for a in structures):
         raise InputError(f'{path}: no {efg_species} atom in any structure')
     notes = [*notes_on_names(taken, str(path)), *notes_on_unread(structures, taken, str(path))]
+    notes += notes_on_zeros(map(stress, structures), str(path))
     return Dataset(tuple(structures), str(path), tuple(notes))
 
 

@@ -27,6 +27,8 @@ NAMES = {
     'efg': ('efg', 'efg_tensor', 'efg_tensors', 'magres_efg'),
 }
 _PREFIX = re.compile(r'(ref|dft)_')
+_QUOTED = re.compile(r'"[^"]*"|\'[^\']*\'|\{[^}]*\}|\[[^\]]*\]')
+_ENTRY = re.compile(r'(?:^|\s)([^\s=]+)=')
 #: Entries that ASE takes for nine numbers.
 _TENSOR = re.compile(r'\b(stress|virial)="([^"]*)"')
 #: Stands for the energy where there is no other.
@@ -58,8 +60,25 @@ class LabelKeys:
 
 
 def entries_of_comment(line: str) -> dict[str, Any]:
-    """Entries of the comment line of a structure as ASE reads them, and a stress or virial of six numbers, too."""
-    return key_val_str_to_dict(_TENSOR.sub(_as_nine, line))
+    """Entries of the comment line of a structure as ASE reads them, and a stress or virial of six numbers, too.
+
+    Raises:
+        ValueError: a name stands twice, of which ASE would take the last, or a stress is not symmetric.
+    """
+    names = Counter(_ENTRY.findall(_QUOTED.sub('""', line)))
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ValueError(f'{twice[0]} is given twice; remove one')
+    entries = key_val_str_to_dict(_TENSOR.sub(_as_nine, line))
+    for name, value in entries.items():
+        if re.search('stress|virial', name.lower()) and np.size(value) == 9 and np.asarray(value).dtype.kind in 'fi':
+            tensor = np.reshape(value, (3, 3))
+            if (
+                np.isfinite(tensor).all()
+                and np.abs(tensor - tensor.T).max() > _AGREEMENT * np.abs(tensor).max() + _ROUNDING
+            ):
+                raise ValueError(f'{name} is not symmetric; check the order of its numbers, or remove it')
+    return entries
 
 
 def _as_nine(entry: re.Match) -> str:
@@ -132,9 +151,8 @@ def _converted(label: str, name: str, value: Any, atoms: Atoms, where: str) -> A
     if label != 'stress' or np.size(value) not in (6, 9) or np.asarray(value).dtype.kind not in 'fiu':
         return value
     if np.size(value) == 9:  # columns first, as ASE reads a stress
-        value = np.reshape(value, (3, 3), order='F' if np.ndim(value) == 1 else 'C')[
-            [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
-        ]
+        value = np.reshape(value, (3, 3), order='F' if np.ndim(value) == 1 else 'C')
+        value = value[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
     if not _is_virial(name):
         return value
     if atoms.cell.rank < 3:
@@ -181,6 +199,14 @@ def notes_on_names(taken: Iterable[Mapping[str, str]], source: str) -> list[str]
         some = '' if count == len(every) else f' in {count} of {len(every)} structures'
         parts.append(f'{name} as {label}{how}{some}')
     return [f'{source}: read {", ".join(parts)}'] if parts else []
+
+
+def notes_on_zeros(stresses: Iterable[np.ndarray | None], source: str) -> list[str]:
+    """A line where stresses are zero to the last digit, as if they stood for none; no line where none is."""
+    there = [stress for stress in stresses if stress is not None]
+    zeros = sum(not np.any(stress) for stress in there)
+    words = f'the stress of {zeros} of {len(there)} structures is exactly zero; remove it where it was not computed'
+    return [f'{source}: {words}'] if zeros else []
 
 
 def notes_on_unread(structures: Iterable[Atoms], taken: Iterable[Mapping[str, str]], source: str) -> list[str]:

@@ -389,3 +389,13 @@ def test_an_evaluation_is_in_the_frequencies_of_the_isotope_that_is_named(folder
     assert found['6Li']['c_q_mae_khz'] == pytest.approx(found['7Li']['c_q_mae_khz'] * 0.808 / 40.1)
     with pytest.raises(InputError, match='isotope 23Na is none of Li'):
         run('evaluate-efg', folder / 'model.h5', folder / 'train.extxyz', '--isotope', '23Na')
+
+
+@pytest.mark.parametrize('factor, words', [(-1.0, 'the opposite of what the model predicts'), (0.0, 'zero throughout')])
+def test_an_evaluation_refuses_labels_of_the_other_sign_or_none(folder, tmp_path, factor, words):
+    dataset = read_dataset(folder / 'train.extxyz')
+    for atoms in dataset:
+        atoms.arrays['efg'] = factor * atoms.arrays['efg']
+    write_dataset(tmp_path / 'turned.extxyz', dataset)
+    with pytest.raises(InputError, match=f'turned.extxyz: efg is {words}'):
+        run('evaluate-efg', folder / 'model.h5', tmp_path / 'turned.extxyz')

@@ -192,3 +192,12 @@ def test_a_castep_file_says_which_run_and_which_steps_are_read(tmp_path):
     unconverged = text[::-1].replace('Final energy ='[::-1], f'{warning}Final energy ='[::-1], 1)[::-1]
     dataset = read_labels(saved(tmp_path, 'opt.castep', unconverged), ('energy', 'forces'))
     assert len(dataset) == 2 and dataset.notes[0].endswith('1 of 3 SCF cycles did not converge, left out')
+
+
+def test_steps_of_a_relaxation_that_print_no_labels_are_said(tmp_path):
+    text = castep_relaxation(FRAMES)
+    assert not read_labels(saved(tmp_path, 'opt.castep', text)).notes
+    count = len(FRAMES) + 2
+    bare = ''.join(f' BFGS: finished iteration     {n} with enthalpy= -2.1E+002 eV\n' for n in range(count))
+    (note,) = read_labels(saved(tmp_path, 'opt.castep', text + bare)).notes
+    assert f'2 of {count} steps of the relaxation print no forces' in note

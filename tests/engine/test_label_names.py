@@ -173,3 +173,16 @@ def test_the_fit_is_that_of_the_labels_under_their_plain_names(tmp_path, name):
     assert dataset.content_hash == Dataset(tuple(twin)).content_hash
     fits = [fit_potential(labels, settings)[0] for labels in (dataset, Dataset(tuple(twin)))]
     assert fits[0].identity == fits[1].identity
+
+
+def test_a_name_that_stands_twice_and_a_stress_that_is_not_symmetric_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r'structure 0: .*energy is given twice; remove one'):
+        read_text(tmp_path, text(f'{PLAIN} energy=-99.0'))
+    skew = STRESS + np.array([[0, 0.05, 0], [0, 0, 0], [0, 0, 0]])
+    with pytest.raises(InputError, match='structure 0: .*stress is not symmetric'):
+        read_text(tmp_path, text(f'energy=-3.5 stress="{rows(skew)}"'))
+
+
+def test_stresses_of_zero_are_said(tmp_path):
+    found = read_text(tmp_path, text(f'energy=-3.5 stress="{rows(0 * STRESS)}"') + text(PLAIN))
+    assert [note for note in found.notes if 'stress of 1 of 2 structures is exactly zero' in note]

@@ -113,3 +113,12 @@ def test_the_command_writes_spectra(mrsimulator, tmp_path):
 def test_tensors_that_vanish_are_refused(mrsimulator):
     with pytest.raises(InputError, match='zero throughout'):
         quadrupolar_spectra(np.zeros((2, 3, 3)), LITHIUM)
+
+
+def test_a_moment_of_ones_own_scales_the_width(mrsimulator):
+    (known,) = quadrupolar_spectra(tensor(100.0, 0.3)[None], LITHIUM, broadening_khz=0.2)
+    own = get_isotope(f'7Li:{2 * LITHIUM.moment_mb}')
+    (twice,) = quadrupolar_spectra(tensor(100.0, 0.3)[None], own, broadening_khz=0.2)
+    assert twice.rms_width_khz == pytest.approx(2 * known.rms_width_khz, rel=0.02)
+    with pytest.raises(InputError, match='knows no isotope 99Li; choose another with --isotope'):
+        quadrupolar_spectra(tensor(100.0, 0.3)[None], get_isotope('99Li:31.4:2'))

@@ -681,3 +681,14 @@ def test_the_commands_of_the_how_to_page_work(walk, tmp_path, monkeypatch, capsy
     for command_line in commands:
         status, out, err = run(monkeypatch, capsys, ufpnmr, *command_line[1:])
         assert status == 0 and out, (command_line, err)
+
+
+def test_frames_of_one_step_are_refused_and_two_restarts_from_one_step_are_not(walk, tmp_path):
+    same = lammps_dump(tmp_path / 'same.lammpstrj', walk[:9], steps=[0] * 9)
+    settings = ReadingSettings(timestep_fs=TIMESTEP_FS, elements='Li,S')
+    with pytest.raises(InputError, match='frame 2: a third frame at 0 fs, which no restart makes'):
+        convert_trajectory([same], tmp_path / 'run.h5', settings)
+    assert not (tmp_path / 'run.h5').exists()
+    order = [0, 1, 2, 3, 1, 2, 3, 1, 2, 3, 4]
+    again = lammps_dump(tmp_path / 'again.lammpstrj', walk[order], steps=EVERY * np.array(order))
+    assert convert_trajectory([again], tmp_path / 'run.h5', settings).repeated == 6

@@ -27,7 +27,7 @@ from aiida_ufpnmr.engine.commands.shared import (
 from aiida_ufpnmr.engine.duplicates import Copies
 from aiida_ufpnmr.engine.efg.fitting import fit_efg_model
 from aiida_ufpnmr.engine.efg.isotopes import isotope_of
-from aiida_ufpnmr.engine.efg.labels import check_same_unit, labelled_tensors
+from aiida_ufpnmr.engine.efg.labels import check_same_unit, check_sign, labelled_tensors
 from aiida_ufpnmr.engine.efg.learning import learning_curve
 from aiida_ufpnmr.engine.efg.metrics import dataset_errors
 from aiida_ufpnmr.engine.efg.model import EfgModel
@@ -199,6 +199,7 @@ def evaluate_efg(model_path, data, plot, isotope, keys, structure_path, json_pat
     found = predict_labelled(model, dataset)
     reference = labelled_tensors(dataset, model.species)[1]
     check_same_unit(reference, found.tensors, dataset.source, 'the model predicts')
+    check_sign(reference, found.tensors, dataset.source)
     weights = structure_weights(dataset, model.settings.weights)
     results = {
         **dataset_errors(found.tensors, dataset, model.species, model.isotope, found.grade, weights),

@@ -46,6 +46,7 @@ class CastepRun(Configuration):
         started: an SCF cycle began, so the input was accepted.
         converged: no SCF cycle ended without reaching the ground state.
         geometry_converged: whether the relaxation reached its end; ``None`` where nothing was relaxed.
+        relaxation_steps: steps of the relaxation that ended, whatever was printed of them.
         finished: the summary at the end is there.
         extra_bands: how many CASTEP recommends, where too few bands were empty for smeared occupations up to the end of
             the last SCF.
@@ -61,6 +62,7 @@ class CastepRun(Configuration):
     runs: int
     started: bool
     geometry_converged: bool | None
+    relaxation_steps: int
     finished: bool
     extra_bands: int | None
     out_of_time: bool
@@ -112,6 +114,7 @@ def parse_castep(text: str, source: str = 'castep output') -> CastepRun:
         runs=len(starts),
         started=any(_SCF in line for line in lines),
         geometry_converged=any(_RELAXED in line for line in lines) if 'geometry' in (task or '') else None,
+        relaxation_steps=sum(': finished iteration' in line for line in lines),
         finished=total_time is not None,
         extra_bands=_extra_bands(lines),
         out_of_time=any(_OUT_OF_TIME in line for line in lines),

@@ -149,6 +149,11 @@ def _castep(path: Path) -> tuple[list[Atoms], list[str]]:
         notes.append(f'holds {run.runs} runs, of which the last is read')
     if run.geometry_converged is False:
         notes.append('the relaxation did not converge; its steps are labels all the same')
+    missing = run.relaxation_steps - len(configurations)
+    if missing > 0:
+        notes.append(
+            f'{missing} of {run.relaxation_steps} steps of the relaxation print no forces with their energy, left out'
+        )
     if not run.finished:
         notes.append('the run was cut off; what is whole is read')
     converged = [each for each in configurations if each.converged]

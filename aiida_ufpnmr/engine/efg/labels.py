@@ -14,6 +14,8 @@ ROUNDING = 1e-5
 #: Tensors so many times larger than any others were written in another unit: one atomic unit is 97 V/Å² and 9.7·10²¹
 #: V/m².
 OTHER_UNIT = 30.0
+#: Correlation with a prediction below which labels have the other sign; right ones have +0.9, of a bad model +0.5.
+OPPOSITE = -0.5
 #: Tensors below this (a.u.), 1 kHz in 7Li, may be as small as they like: those of a site of cubic symmetry.
 SMALL = 1e-4
 #: No nucleus in a solid has a larger element than this (a.u.); what has is in V/m².
@@ -56,6 +58,19 @@ def check_same_unit(tensors: list[np.ndarray], others: list[np.ndarray], source:
     ratio = sizes[0] / sizes[1] if min(sizes) > SMALL else 1.0
     if not 1 / OTHER_UNIT < ratio < OTHER_UNIT:
         raise InputError(f'{source}: efg is {ratio:.3g} times as large as {whose}, as if in another unit; {_UNITS}')
+
+
+def check_sign(tensors: list[np.ndarray], predicted: list[np.ndarray], source: str) -> None:
+    """Refuse labels, (n, 3, 3) each, that are zero throughout or the opposite of what a model predicts for them."""
+    labels, found = (np.concatenate(part).ravel() for part in (tensors, predicted))
+    if len(labels) and not labels.any():
+        raise InputError(f'{source}: efg is zero throughout; leave it out where it was not computed (nine NaN)')
+    size = np.linalg.norm(labels) * np.linalg.norm(found)
+    if size > 0 and labels @ found < OPPOSITE * size:
+        raise InputError(
+            f'{source}: efg is the opposite of what the model predicts, as if of the other sign convention; turn the '
+            'sign of all of it'
+        )
 
 
 def _check(tensors: np.ndarray, atoms: np.ndarray, where: str) -> None:

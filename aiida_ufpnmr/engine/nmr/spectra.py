@@ -126,27 +126,27 @@ def quadrupolar_spectra(
     coupling, eta, share = sites_of(tensors, isotope)
     if not coupling.max() > 0:
         raise InputError('the EFG tensors are zero throughout')
-    spin = isotope.spin
+    spin, symbol = isotope.spin, isotope.name.partition(':')[0]  # a moment of one's own is in C_Q already
     # the outermost satellite lies at 3/(2I(2I − 1)) (I − ½) ω_Q, and |ω_Q| is C_Q at most
     outermost = 3 / (2 * spin * (2 * spin - 1)) * (spin - 0.5) * coupling.max()
     width_khz = 2 * MARGIN * outermost + 10 * broadening_khz
     try:
         systems = [
             SpinSystem(
-                sites=[Site(isotope=isotope.name, quadrupolar={'Cq': 1e3 * c, 'eta': float(min(max(e, 0.0), 1.0))})],
+                sites=[Site(isotope=symbol, quadrupolar={'Cq': 1e3 * c, 'eta': float(min(max(e, 0.0), 1.0))})],
                 abundance=100 * w,
             )
             for c, e, w in zip(coupling, eta, share)
         ]
     except Exception as error:  # of pydantic, whose text tells nothing to a reader
-        raise InputError(f'mrsimulator cannot take {isotope.name} as a site') from error
+        raise InputError(f'mrsimulator knows no isotope {symbol}; choose another with --isotope') from error
     frequency = (np.arange(POINTS) - POINTS // 2) * width_khz / POINTS
     found = []
     for spinning in mas_khz:
         total = np.zeros(POINTS)
         methods = [
             Method(
-                channels=[isotope.name],
+                channels=[symbol],
                 magnetic_flux_density=field_tesla,
                 rotor_frequency=1e3 * spinning,
                 spectral_dimensions=[

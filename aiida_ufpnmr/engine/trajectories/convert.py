@@ -149,6 +149,7 @@ class _Run:
         self._path, self._settings, self._storage = path, settings, storage
         self._unwrapped = settings.unwrapped or first.unwrapped
         self._repeated = 0
+        self._went_back_to: float | None = None
         self._steps: list[int] = []
         self._times_fs: list[float] = []
         self._as_read = self._fractional = np.full((len(numbers), 3), np.nan)
@@ -230,6 +231,12 @@ class _Run:
                 f'{where}: its time, {time_fs:g} fs, comes after {self._times_fs[-1]:g} fs and is not that of '
                 'an earlier frame to go on from; give the frames of one run, in order'
             )
+        if self._went_back_to == time_fs and row == len(self._times_fs) - 1:
+            raise InputError(
+                f'{where}: a third frame at {time_fs:g} fs, which no restart makes; give frames with steps or times of '
+                'their own'
+            )
+        self._went_back_to = time_fs
         self._repeated += len(self._times_fs) - row
         self._writer.write()
         self._writer.__exit__()
