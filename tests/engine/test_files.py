@@ -8,6 +8,7 @@ import h5py
 import pytest
 from ase import Atoms
 
+from aiida_ufpnmr.engine.commands.shared import check_outputs
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.engine.hdf5 import open_hdf5
@@ -58,3 +59,12 @@ def test_a_file_system_without_locks_is_named_with_the_remedy(tmp_path, monkeypa
     monkeypatch.setattr('h5py.File', refused)
     with pytest.raises(InputError, match=r'a\.h5: the file system has no locks; set HDF5_USE_FILE_LOCKING=FALSE'):
         open_hdf5(tmp_path / 'a.h5')
+
+
+def test_a_link_that_leads_to_itself_gives_way_to_the_output(tmp_path):
+    loop = tmp_path / 'loop.txt'
+    loop.symlink_to(loop)
+    check_outputs(loop, tmp_path / 'other.txt')
+    with whole_file(loop) as partial:
+        partial.write_text('whole')
+    assert loop.read_text() == 'whole' and not loop.is_symlink()

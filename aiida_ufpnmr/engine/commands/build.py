@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -158,7 +159,7 @@ def glass(output, given, potential, anneal_ps, json_path, **options):
     if anneal_ps and potential is None:
         raise InputError('--anneal-ps needs a potential; give --potential POT.h5')
     files = [parse_unit(text) for text in given]
-    if output.resolve() in [path.resolve() for _, path, _ in files]:
+    if os.path.realpath(output) in [os.path.realpath(path) for _, path, _ in files]:
         raise InputError(f'{output}: is a unit, too, and would be written over; choose another name for the output')
     library = RIGID_UNITS | {name: read_unit(path, charge) for name, path, charge in files}
     loaded = None if potential is None else UltraFastPotential.load(potential)

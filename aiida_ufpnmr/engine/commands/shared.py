@@ -7,6 +7,7 @@ import importlib
 import io
 import keyword
 import math
+import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -151,9 +152,9 @@ class Command(click.Command):
             if parameter.type in paths:
                 value = context.params[parameter.name]
                 paths[parameter.type].extend(value if isinstance(value, tuple) else [value])
-        inputs = {path.resolve() for path in paths[INPUT] if path is not None}
+        inputs = {os.path.realpath(path) for path in paths[INPUT] if path is not None}
         for path in paths[OUTPUT] + paths[FIGURE]:
-            if path is not None and path.resolve() in inputs:
+            if path is not None and os.path.realpath(path) in inputs:
                 raise InputError(
                     f'{path}: is an input, too, and would be written over; choose another name for the output'
                 )
@@ -198,7 +199,7 @@ def check_outputs(*paths: Path | None) -> None:
     given = [path for path in paths if path is not None]
     for path in given:
         check_output(path)
-    if len({path.resolve() for path in given}) < len(given):
+    if len({os.path.realpath(path) for path in given}) < len(given):
         raise InputError(f'{given[0]}: two outputs have the same name; choose another for one of them')
 
 
