@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aiida_ufpnmr.cli.files import NODE_OR_FILE, load_or_store
-from aiida_ufpnmr.cli.shared import load_code, with_profile
+from aiida_ufpnmr.cli.shared import NODE_OR_FILE, load_code, load_or_store, with_profile
 from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, Duration, LazyGroup, print_table
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import read_mapping

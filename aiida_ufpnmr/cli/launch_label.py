@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.files import is_node
 from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, common_options, stop_if_failed
-from aiida_ufpnmr.cli.shared import load_code, load_node
+from aiida_ufpnmr.cli.shared import is_node, load_code, load_node
 from aiida_ufpnmr.engine.commands.shared import COUNT, OUTPUT, Command, Number, check_outputs, print_table, warn
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.files import load_or_store
 from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, code_option, common_options, stop_if_failed
-from aiida_ufpnmr.cli.shared import load_code
+from aiida_ufpnmr.cli.shared import load_code, load_or_store
 from aiida_ufpnmr.engine.commands.shared import Command, print_table
 from aiida_ufpnmr.engine.errors import InputError
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.files import NODE_OR_FILE, load_or_store
 from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, stop_if_failed, temperature_option
-from aiida_ufpnmr.cli.shared import load_code
+from aiida_ufpnmr.cli.shared import NODE_OR_FILE, load_code, load_or_store
 from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
 
 

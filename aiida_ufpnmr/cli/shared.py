@@ -1,15 +1,19 @@
-"""The profile, and nodes and codes by their identifiers, for the commands of ``aiida-ufpnmr``."""
+"""The profile, nodes by their identifiers or files, and codes, for the commands of ``aiida-ufpnmr``."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.tools.profile import load_profile
+
+#: What an option that takes a node takes.
+NODE_OR_FILE = 'NODE|FILE'
 
 
 def with_profile(function: Callable) -> Callable:
@@ -48,3 +52,40 @@ def load_code(label: str):
         return orm.load_code(label)
     except (NotExistent, MultipleObjectsError, ValueError) as error:
         raise InputError(f'{label}: no such code in this profile; make it with "aiida-ufpnmr setup"') from error
+
+
+def is_node(given: str) -> bool:
+    """Tell the pk, UUID or label of a node from the path of a file."""
+    return not Path(given).exists() and Path(given).suffix == ''
+
+
+def load_or_store(given: str, kind: str) -> Any:
+    """A node by pk, UUID or label, or the node of a file, stored where its content is not there yet.
+
+    Args:
+        given: by the user; what exists as a file, or has a suffix, is a file.
+        kind: key of :data:`aiida_ufpnmr.tools.files.KINDS`.
+
+    Raises:
+        InputError: no such node or file, one of another kind, or a structure with sites that are filled in part.
+    """
+    from aiida_ufpnmr.calculations.base import validate_ordered
+    from aiida_ufpnmr.tools.files import KINDS, node_of, stored_once
+
+    if is_node(given):
+        node = load_node(given, KINDS[kind].type)
+        refusal = validate_ordered(node, None) if kind == 'structure' else None
+        if refusal:
+            raise InputError(f'{given}: {refusal}')
+        return node
+    node = node_of(Path(given), kind)
+    say_notes(node)
+    return stored_once(node)[0]
+
+
+def say_notes(node: Any) -> None:
+    """Say on stderr what the reader of a file has noticed."""
+    from aiida_ufpnmr.tools.files import ORIGIN
+
+    for note in node.base.extras.get(ORIGIN, {}).get('notes', ()):
+        click.echo(f'note: {note}', err=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from code_outputs import Frame, outcar
 
-from aiida_ufpnmr.cli.files import load_or_store
+from aiida_ufpnmr.cli.shared import load_or_store
 from aiida_ufpnmr.engine.errors import InputError
 
 INPUTS = Path(__file__).parents[1] / 'engine' / 'inputs'

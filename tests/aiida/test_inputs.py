@@ -15,7 +15,7 @@ from ase import Atoms
 
 from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.calculations.analyse import ANALYSES, options_of
-from aiida_ufpnmr.cli.files import load_or_store
+from aiida_ufpnmr.cli.shared import load_or_store
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
 from aiida_ufpnmr.engine.settings import Settings, parameters_of, setting

@@ -8,8 +8,9 @@ import click
 import pytest
 
 from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options, with_options
-from aiida_ufpnmr.engine.commands.shared import Command, Duration, TimeStep, plot_option, run
+from aiida_ufpnmr.engine.commands.shared import Command, Duration, plot_option, run
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.md.conditions import MdSettings
 from aiida_ufpnmr.engine.settings import Settings, setting
 
 
@@ -45,7 +46,7 @@ def guess(**options):
 @program.command('wait', cls=Command, example='')
 @click.option('--threads', type=int)
 @click.option('--max-wall-time', type=Duration())
-@click.option('--timestep', type=TimeStep())
+@with_options(*options_of(MdSettings, 'timestep_fs', unset='{}'))
 def wait(threads, max_wall_time, timestep):
     click.echo(f'{threads} {max_wall_time} {timestep}')
 

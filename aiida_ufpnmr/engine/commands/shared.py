@@ -18,7 +18,6 @@ import click
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import NO_LOCKS, check_output, is_without_locks, write_json
-from aiida_ufpnmr.engine.settings import time_step_fs
 from aiida_ufpnmr.engine.tables import aligned
 
 
@@ -42,16 +41,6 @@ class Count(click.IntRange):
         if number >= 2**62:
             self.fail(f'{value} is too large', param, ctx)
         return number
-
-
-class TimeStep(Number):
-    """A time step of dynamics in fs; one that can only be meant in ps is refused."""
-
-    def convert(self, value, param, ctx):
-        try:
-            return time_step_fs(super().convert(value, param, ctx))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 class Duration(click.ParamType):
