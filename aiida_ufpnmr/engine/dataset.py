@@ -272,8 +272,7 @@ def check_bonds(atoms: Atoms, where: str) -> None:
     """Refuse structures with atoms closer than any bond, which no fit should learn from."""
     radii = covalent_radii[atoms.numbers]
     close = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, SHORTEST_BOND * 2 * radii.max())
-    centre = np.repeat(np.arange(len(atoms)), np.diff(close.start))
-    vectors = atoms.positions[close.index] + close.shift @ atoms.cell.array - atoms.positions[centre]
+    centre, vectors = close.centre, close.vectors(atoms.positions, atoms.cell.array)
     distance, bond = np.linalg.norm(vectors, axis=1), radii[centre] + radii[close.index]
     short = np.flatnonzero(distance < SHORTEST_BOND * bond)
     if len(short):

@@ -19,12 +19,20 @@ class NeighbourList(NamedTuple):
     """Neighbours of all atoms as flat arrays, each pair seen from both ends.
 
     Those of atom ``i`` stand at ``start[i]:start[i + 1]``, ordered by atom index and then by image.
-    The vector to the neighbour is ``x[index] + shift @ cell - x[i]`` with ``x`` the positions that were given.
     """
 
     start: np.ndarray  # (n + 1,) int64
     index: np.ndarray  # type: ignore[assignment]  # (m,) int32; hides the method of tuples
     shift: np.ndarray  # (m, 3) int32
+
+    @property
+    def centre(self) -> np.ndarray:
+        """(m,) the atom that each neighbour belongs to."""
+        return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+
+    def vectors(self, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
+        """(m, 3) vector to each neighbour in Å, from the positions and the cell that were given."""
+        return positions[self.index] + self.shift @ cell - positions[self.centre]
 
 
 class Surroundings(NamedTuple):

@@ -136,8 +136,8 @@ class _Pairs(NamedTuple):
 def _close_pairs(sites: Crystal, closest_angstrom: float) -> _Pairs:
     """Pairs of sites that are closer than ``closest_angstrom`` and than any bond."""
     near = neighbour_list(sites.positions, sites.cell, True, closest_angstrom)
-    i, j = np.repeat(np.arange(len(sites.positions)), np.diff(near.start)), near.index
-    distance = np.linalg.norm(sites.positions[j] + near.shift @ sites.cell - sites.positions[i], axis=1)
+    i, j = near.centre, near.index
+    distance = np.linalg.norm(near.vectors(sites.positions, sites.cell), axis=1)
     radius = np.array([min(covalent_radii[atomic_numbers[element]] for element in site) for site in sites.occupancies])
     close = (i != j) & (distance < SHORTEST_BOND * (radius[i] + radius[j]))
     return _Pairs(i[close], j[close], distance[close])

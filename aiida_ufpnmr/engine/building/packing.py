@@ -40,11 +40,10 @@ def contacts(positions: np.ndarray, cell: np.ndarray, body: np.ndarray, cutoff: 
         body: (n,) number of the body of each atom.
     """
     near = neighbour_list(positions, cell, True, cutoff)
-    i, j = np.repeat(np.arange(len(positions)), np.diff(near.start)), near.index
+    i, j = near.centre, near.index
     outside = (body[i] != body[j]) | near.shift.any(axis=1)
-    i, j = i[outside], j[outside]
-    vector = positions[j] + near.shift[outside] @ cell - positions[i]
-    return Contacts(i, j, vector, np.linalg.norm(vector, axis=1))
+    vector = near.vectors(positions, cell)[outside]
+    return Contacts(i[outside], j[outside], vector, np.linalg.norm(vector, axis=1))
 
 
 def pack(

@@ -77,8 +77,7 @@ def _symbols(composition: str, n_atoms: int) -> list[str]:
 def _pushes(atoms: Atoms, kinds: np.ndarray, least: np.ndarray) -> np.ndarray | None:
     """How far to move each atom so that pairs which are too close part, (n, 3) in Å; ``None`` where no pair is."""
     found = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, float(least.max()))
-    i = np.repeat(np.arange(len(atoms)), np.diff(found.start))
-    vector = atoms.positions[found.index] + found.shift @ atoms.cell.array - atoms.positions[i]
+    i, vector = found.centre, found.vectors(atoms.positions, atoms.cell.array)
     distance = np.linalg.norm(vector, axis=1)
     missing = least[kinds[i], kinds[found.index]] - distance
     close = missing > 0

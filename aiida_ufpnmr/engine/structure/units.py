@@ -89,8 +89,7 @@ def _bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
     """First and second atom of each bond, (n_bonds,) each; a bond is seen from both ends."""
     radii = covalent_radii[atoms.numbers]
     near = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, 2 * BOND * radii.max())
-    i = np.repeat(np.arange(len(atoms)), np.diff(near.start))
-    distance = np.linalg.norm(atoms.positions[near.index] + near.shift @ atoms.cell.array - atoms.positions[i], axis=1)
+    i, distance = near.centre, np.linalg.norm(near.vectors(atoms.positions, atoms.cell.array), axis=1)
     bound = distance < BOND * (radii[i] + radii[near.index])
     return i[bound], near.index[bound]
 

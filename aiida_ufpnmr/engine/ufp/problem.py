@@ -39,9 +39,8 @@ def closest_distances(dataset: Dataset, species: tuple[str, ...], cutoff: float)
     for atoms in dataset:
         types = species_numbers(atoms, species)
         found = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
-        i = np.repeat(np.arange(len(atoms)), np.diff(found.start))
-        vectors = atoms.positions[found.index] + found.shift @ atoms.cell.array - atoms.positions[i]
-        np.minimum.at(closest, (types[i], types[found.index]), np.linalg.norm(vectors, axis=1))
+        distance = np.linalg.norm(found.vectors(atoms.positions, atoms.cell.array), axis=1)
+        np.minimum.at(closest, (types[found.centre], types[found.index]), distance)
     return np.minimum(closest, closest.T)
 
 

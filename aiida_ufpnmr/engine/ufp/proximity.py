@@ -42,8 +42,7 @@ def close_contact(potential: UltraFastPotential, atoms: Atoms) -> Contact | None
     """
     types, limit = potential.types(atoms), potential.closest_distance
     found = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, max(float(limit.max()), 0.1))
-    centre = np.repeat(np.arange(len(atoms)), np.diff(found.start))
-    vectors = atoms.positions[found.index] + found.shift @ atoms.cell.array - atoms.positions[centre]
+    centre, vectors = found.centre, found.vectors(atoms.positions, atoms.cell.array)
     distance, least = np.linalg.norm(vectors, axis=1), limit[types[centre], types[found.index]]
     # each pair is seen from both ends, that of an atom with its own image, too
     below = np.flatnonzero((distance < (1 - _SLACK) * least) & (centre <= found.index))
