@@ -132,9 +132,11 @@ def _plain(name: str, value: Any, kind: type) -> Any:
     if kind is str and isinstance(value, os.PathLike):
         return os.fspath(value)
     accepted: Any = {bool: (bool, np.bool_), int: Integral, float: Real, str: str}[kind]
-    if not isinstance(value, accepted) or (kind in (int, float) and isinstance(value, bool)):
-        raise InputError(f'{name} must be {_KINDS[kind]}, not {value!r}')
-    return kind(value)
+    fits = isinstance(value, accepted) and not (kind in (int, float) and isinstance(value, bool))
+    with suppress(OverflowError):
+        if fits and (kind is not float or math.isfinite(value)):
+            return kind(value)
+    raise InputError(f'{name} must be {_KINDS[kind]}, not {value!r}')
 
 
 def declarations(cls: type[Settings]) -> list[tuple[str, Any, Declaration]]:
@@ -276,25 +278,10 @@ def _converted(value: Any, kind: Any, where: str) -> Any:
         if isinstance(value, (list, tuple)):
             return [_converted(item, options[0], where) for item in value]
         raise InputError(f'{where} must be a list, not {value!r}')
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-    elif kind is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    elif kind is float:
-        number = math.nan
-        if isinstance(value, (int, float, str)) and not isinstance(value, bool):  # YAML 1.1 reads 1e-4 as a string
-            with suppress(ValueError, OverflowError):
-                number = float(value)
-        if math.isfinite(number):
-            return number
-    elif kind is str:
-        if isinstance(value, str):
-            return value
-    else:
-        return value
-    raise InputError(f'{where} must be {_KINDS[kind]}, not {value!r}')
+    if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
+        with suppress(ValueError):
+            value = float(value)
+    return _plain(where, value, kind) if kind in _KINDS else value
 
 
 def read_settings(cls: type[S], path: str | os.PathLike | None) -> S:
