@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -37,6 +38,15 @@ def check_input(path: str | os.PathLike, what: str = 'file') -> Path:
     if path.stat().st_size == 0:
         raise InputError(f'{path}: the {what} is empty')
     return path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of the bytes of a file, which may be larger than memory."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def check_output(path: str | os.PathLike) -> Path:

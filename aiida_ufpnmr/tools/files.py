@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,7 @@ from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, Trajecto
 from aiida_ufpnmr.engine.dataset import read_structure
 from aiida_ufpnmr.engine.dft.label_files import is_extended_xyz, read_labels
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.files import check_input
+from aiida_ufpnmr.engine.files import check_input, file_sha256
 from aiida_ufpnmr.engine.hdf5 import open_hdf5, recorded_versions
 from aiida_ufpnmr.engine.trajectories.convert import own_files
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
@@ -76,8 +75,6 @@ KINDS = {
 }
 #: Suffixes of trajectories that hold labels or a structure as often.
 ALSO_STRUCTURES = ('.xyz', '.extxyz', '.traj')
-#: The format attribute of HDF5 files of the package, and the kind that they are.
-_FORMATS = {'ufpnmr-potential': 'potential', 'ufpnmr-efg-model': 'efg-model'}
 
 
 def kind_of(path: Path) -> str:
@@ -91,12 +88,13 @@ def kind_of(path: Path) -> str:
             named = str(file.attrs.get('format', ''))
             if 'h5md' in file or 'particles' in file:
                 return 'trajectory'
-        if named not in _FORMATS:
+        kind = named.removeprefix('ufpnmr-')
+        if kind not in KINDS:
             raise InputError(
                 f'{path}: holds {named or "no format that is known"}; nodes are made of potentials, EFG models, '
                 'trajectories, labels and structures'
             )
-        return _FORMATS[named]
+        return kind
     if path.suffix in FORMATS:
         return 'potential'
     if path.suffix == '.cif':
@@ -132,11 +130,7 @@ def node_of(path: Path, kind: str | None = None, reading: ReadingSettings = Read
     kind = kind or kind_of(path)
     node = KINDS[kind].of_file(path, reading)
     node.label = path.name
-    origin: dict[str, Any] = {
-        **node.base.extras.get(ORIGIN, {}),
-        'file': path.name,
-        'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
-    }
+    origin: dict[str, Any] = {**node.base.extras.get(ORIGIN, {}), 'file': path.name, 'sha256': file_sha256(path)}
     if path.suffix == '.h5':
         origin['versions'] = recorded_versions(path)
     node.base.extras.set(ORIGIN, origin)

@@ -6,7 +6,6 @@ PBE, plane waves, spin-paired. The calculation itself runs in whatever Python in
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -28,6 +27,7 @@ from aiida_ufpnmr.engine.dft.labels import LabellingError, Labels
 from aiida_ufpnmr.engine.dft.programs import Programs
 from aiida_ufpnmr.engine.dft.protocols import DEFAULT_PROTOCOL, protocol_settings
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import file_sha256
 from aiida_ufpnmr.engine.settings import Settings, setting, settings_from_mapping, values_of
 
 #: What runs in the interpreter that has GPAW, the script first.
@@ -246,7 +246,7 @@ def _checksum_file(path: Path) -> Path:
 
 
 def _checksum_line(path: Path) -> str:
-    return f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n'
+    return f'{file_sha256(path)}  {path.name}\n'
 
 
 def _is_whole(path: Path) -> bool:
