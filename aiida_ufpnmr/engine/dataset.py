@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -95,17 +96,22 @@ class Dataset(Tabular):
         found = self.summary()
         labels = ', '.join(f'{found[f"with_{name}"]} with {name}' for name in ('energy', 'forces', 'stress', 'efg'))
         first = f'{self.source}: {len(self)} structures of {", ".join(self.species)}; {labels}'
-        kinds = sorted({kind for atoms in self for kind in foreign_bonds(atoms)})
+        kinds = sorted({kind for bonds in self._foreign_bonds for kind in bonds})
         foreign = [f'{found["with_foreign_bonds"]} with foreign bonds ({", ".join(kinds)})'] if kinds else []
         return '\n'.join(['; '.join([first, *foreign]), *self.notes])
 
     def table(self) -> list[tuple[str, ...]]:
         """Number of structures by group, and of those with foreign bonds where there are any."""
         groups = self.groups
-        foreign = [group for atoms, group in zip(self, groups) if foreign_bonds(atoms)]
+        foreign = [group for bonds, group in zip(self._foreign_bonds, groups) if bonds]
         rows = [('group', 'structures', 'with foreign bonds')]
         rows += [(name, str(groups.count(name)), str(foreign.count(name))) for name in sorted(set(groups))]
         return list(rows) if foreign else [row[:2] for row in rows]
+
+    @cached_property
+    def _foreign_bonds(self) -> list[dict[str, int]]:
+        """Foreign bonds of each structure by kind."""
+        return [foreign_bonds(atoms) for atoms in self]
 
     def subset(self, indices: Iterable[int]) -> Dataset:
         """The structures with the given indices, in that order."""
@@ -199,7 +205,7 @@ class Dataset(Tabular):
             'with_forces': sum(forces(a) is not None for a in self.structures),
             'with_stress': sum(stress(a) is not None for a in self.structures),
             'with_efg': sum('efg' in a.arrays for a in self.structures),
-            'with_foreign_bonds': sum(bool(foreign_bonds(a)) for a in self.structures),
+            'with_foreign_bonds': sum(map(bool, self._foreign_bonds)),
             'sha256': self.content_hash,
         }
 
