@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, GPa, Hartree, bar
 
 from aiida_ufpnmr.engine.errors import InputError
@@ -96,7 +97,7 @@ def _stress(lines: Sequence[str], source: str) -> np.ndarray | None:
     if len(rows) < 3:
         return None
     tensor = np.array([_numbers(row.groups()) for row in rows[:3]])
-    return -(0.5 * (tensor + tensor.T)).ravel()[[0, 4, 8, 5, 2, 1]] * _PRESSURE[title[1]]
+    return -full_3x3_to_voigt_6_stress(tensor) * _PRESSURE[title[1]]
 
 
 def _numbers(words: Iterable[str | None]) -> list[float]:

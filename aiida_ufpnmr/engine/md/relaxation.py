@@ -7,6 +7,7 @@ from typing import Any
 from ase import Atoms
 from ase.optimize import FIRE
 
+from aiida_ufpnmr.engine.dataset import bare
 from aiida_ufpnmr.engine.md.guards import Stop
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.progress import progress
@@ -19,7 +20,7 @@ RELAXED_FORCE, RELAXATION_STEPS = 0.3, 500
 
 def relax(atoms: Atoms, potential: UltraFastPotential) -> Atoms:
     """The structure after its atoms went downhill in energy (FIRE), in a cell that stays the same."""
-    relaxed = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    relaxed = bare(atoms)
     relaxed.calc = UltraFastCalculator(potential)
     with progress(RELAXATION_STEPS, 'relaxing', 'step') as bar:
         for _ in FIRE(relaxed, logfile=None).irun(fmax=RELAXED_FORCE, steps=RELAXATION_STEPS):

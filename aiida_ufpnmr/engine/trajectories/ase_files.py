@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def read_xyz(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
         if frame.cell is None and cells is not None:
             if frame.step is None or frame.step not in cells:
                 raise ValueError(f'its step {frame.step} is not in the .cell file')
-            frame = Frame(**{**vars(frame), 'cell': cells[frame.step], 'pbc': (True, True, True)})
+            frame = replace(frame, cell=cells[frame.step], pbc=(True, True, True))
         yield frame
 
 
