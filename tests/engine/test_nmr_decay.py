@@ -6,6 +6,8 @@ from scipy.integrate import quad
 
 from aiida_ufpnmr.engine.nmr import DECAY, NO_DECAY, NO_FORM, autocorrelation, fit_decay
 from aiida_ufpnmr.engine.timeseries.curve_noise import FastPart, curve_covariance
+from aiida_ufpnmr.engine.timeseries.decay import fit_bin_nodes
+from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins
 from aiida_ufpnmr.engine.timeseries.stretched import Decay
 
 
@@ -153,6 +155,29 @@ def test_a_curve_that_no_form_fits_gets_no_decay_time_but_those_without_form():
         if first_lag:
             assert fit.integral_time == pytest.approx(c[2:].sum() / c[2], rel=0.01)
             assert fit.integral_time_ci95[0] < fit.integral_time < fit.integral_time_ci95[1]
+
+
+def test_the_fit_follows_the_curve_from_where_it_says():
+    # the slow decay comes after two larger and faster ones: a fit that starts early is far off in its first bins
+    lag = np.arange(4000.0)
+    law = 0.3 * np.exp(-lag / 3) + 0.1 * np.exp(-lag / 12) + 0.05 * np.exp(-lag / 60) + 0.005
+    bins = LagBins.of(fit_bin_nodes(4000, 4000), 4000)
+    for seed in range(2):
+        x = jumps(seed, 24, 4000, 60.0, vibration=0.0, noise=0.5)
+        rng = np.random.default_rng(seed)
+        waves = np.array([autocorrelation(x[:, rng.integers(0, 24, 24)], 1.0)[1] for _ in range(60)])
+        # what is in the samples beyond the mean of infinitely many ions
+        c, samples = (law + 0.05 * (w - np.exp(-lag / 60) / 1.5) for w in (autocorrelation(x, 1.0)[1], waves))
+        c[0] = samples[:, 0] = 1.0
+        for decays in (1, 2):
+            fit = fit_decay(lag, c, samples=samples, ions=24, decays=decays)
+            assert fit.first_lag <= fit.follows_from < 40
+            if fit.verdict == DECAY:
+                off = np.abs(bins.average(c) - fit.curve(bins.centre))
+                error = np.sqrt(24 / 23) * bins.average(samples).std(axis=0, ddof=1)
+                within = off <= 3.1 * error + 0.02 * fit.curve(bins.centre) + 1e-4
+                assert within[bins.centre >= fit.follows_from].all()
+        assert fit.verdict == DECAY  # of two
 
 
 def test_the_first_lag_passes_over_a_vibration_that_fades():

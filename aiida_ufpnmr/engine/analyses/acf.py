@@ -59,6 +59,7 @@ class CurveResult(Record):
     plateau: float = quantity('', 'share of the slow part that stays', default=np.nan)
     amplitude: float = quantity('', 'share of the correlation that is left at the first lag', default=np.nan)
     first_lag_ps: float = quantity('ps', 'first lag of the fit', default=np.nan)
+    follows_from_ps: float = quantity('ps', 'lag from which on all lags count fully in the fit', default=np.nan)
     last_lag_ps: float = quantity('ps', 'last lag of the fit', default=np.nan)
     independent_signals: float = quantity('', 'effective number of independent ions', default=np.nan)
     misfit: float = quantity('', 'departure of the curve from the fit, over what is allowed', default=np.nan)
@@ -262,10 +263,13 @@ def plot_acf(curve: CurveResult, axis: Axes) -> None:
         mean = np.nanmean(curve.per_ion, axis=0)[known]
         axis.plot(time, mean, color=BLUE, lw=1.8, label='averaged over lags')
     if curve.verdict == DECAY or curve.reason == CONSTANT:
-        fitted = (curve.lag_ps >= max(curve.first_lag_ps, curve.lag_ps[1])) & (curve.lag_ps <= curve.last_lag_ps)
-        axis.plot(
-            curve.lag_ps[fitted] * factor, curve.fit[fitted], color=ORANGE, lw=2.0, label=_words(curve, unit, factor)
-        )
+        start = np.fmax(curve.first_lag_ps, curve.follows_from_ps)
+        for low, high, style in (
+            (curve.first_lag_ps, start, {'lw': 1.0, 'ls': '--'}),
+            (start, curve.last_lag_ps, {'lw': 2.0, 'label': _words(curve, unit, factor)}),
+        ):
+            fitted = (curve.lag_ps >= max(low, curve.lag_ps[1])) & (curve.lag_ps <= high)
+            axis.plot(curve.lag_ps[fitted] * factor, curve.fit[fitted], color=ORANGE, **style)
         axis.axvline(curve.first_lag_ps * factor, color=GREY, lw=0.8, ls=':')
     axis.axhline(0.0, color=GREY, lw=0.8)
     axis.set(xscale='log', xlabel=f'lag time ({unit})', ylabel='normalised correlation')

@@ -383,6 +383,7 @@ def decay_results(fit: DecayFit) -> dict:
         'plateau': fit.plateau,
         'amplitude': fit.amplitude,
         'first_lag_ps': fit.first_lag,
+        'follows_from_ps': fit.follows_from,
         'last_lag_ps': fit.last_lag,
         'independent_signals': fit.signals,
         'misfit': fit.misfit,

@@ -42,6 +42,11 @@ class BinnedFit:
     per_signal: float
     freedom: int
 
+    @property
+    def first_full_bin(self) -> int:
+        """The first bin that counts with its full weight, after the soft beginning of the fit."""
+        return int((self.weight >= self.bins.weight).argmax())
+
     def log_taus(self, points: int = 60) -> np.ndarray:
         """Logarithms of the decay times that a search looks at."""
         return _log_taus(self.bins, points)

@@ -59,12 +59,15 @@ class DecayFit:
         gamma: stretching exponent.
         amplitude: A, the share of the correlation that is left for the slow part.
         first_lag: first lag that was fitted.
+        follows_from: first lag that counts fully, after the soft beginning of the fit; from there on the law follows
+            the curve.
         last_lag: last lag that was fitted.
         signals: effective number of independent signals behind the curve (ions, if they move independently).
         reason: in words, why there is no decay time, that γ had to be fixed, or that there are two decays; empty
             otherwise.
         components: the fast and the slow decay where there are two; then ``tau`` is the slow one and ``gamma`` is 1.
-        misfit: largest departure of the curve from the fit over a doubling of the lag, in units of what is allowed.
+        misfit: largest departure of the curve from the fit, over eight lags from ``follows_from`` on or over a doubling
+            of the lag, in units of what is allowed.
         integral_time, integral_time_ci95: integral of what decays after the first lag over its height there, with its
             95 % interval; needs no form, and is τ for a plain exponential. NaN where the lags end before it does.
         time_to_1_e, time_to_1_e_ci95: time after the first lag in which that falls to 1/e, likewise.
@@ -78,6 +81,7 @@ class DecayFit:
     gamma: float = np.nan
     amplitude: float = np.nan
     first_lag: float = np.nan
+    follows_from: float = np.nan
     last_lag: float = np.nan
     signals: float = np.nan
     reason: str = ''
@@ -125,8 +129,9 @@ def fit_decay(
 
     Without ``first_lag``, it is the first lag after which the curve departs from its own fit, averaged over the lags
     from m to 2m for every doubling of m, by no more than its noise, its lasting vibrations and 2 % of what has not yet
-    decayed there. It passes over the white noise at lag 0 and over vibrations that fade. Where more is left
-    from every first lag on, no form fits, which the verdict says.
+    decayed there. So must averages over eight lags from ``follows_from`` on, where the soft beginning of the fit is
+    over. It passes over the white noise at lag 0 and over vibrations that fade. Where more is left from every first lag
+    on, no form fits, which the verdict says.
 
     With ``decays=2`` two plain exponentials are fitted, from the first lag from which these describe the curve.
     ``'auto'`` does so where they describe the curve better than one plain exponential from that lag on, by more than
@@ -358,6 +363,7 @@ def _without_tau(fit: BinnedFit, per_signal: float, step: float) -> DecayFit:
         verdict=NO_DECAY,
         amplitude=float(np.average(fit.curve, weights=fit.weight)),
         first_lag=fit.bins.first * step,
+        follows_from=float(fit.bins.centre[fit.first_full_bin] * step),
         last_lag=fit.bins.last * step,
         signals=1 / per_signal if per_signal > 0 else np.inf,
     )

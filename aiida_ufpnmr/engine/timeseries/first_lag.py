@@ -9,8 +9,9 @@ import numpy as np
 from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve, BinnedFit, lasting_vibration
 
 #: A first lag is good if what follows departs from the fit by less than this share of what has not yet decayed there,
-#: besides this many standard deviations.
-TOLERANCE, DEVIATIONS = 0.02, 2.5
+#: besides so many standard deviations of an average over a doubling of the lag, and over a period, of which there are
+#: more.
+TOLERANCE, DEVIATIONS, PERIOD_DEVIATIONS = 0.02, 2.5, 3.0
 #: Beyond so many decay times waves of noise are all there is, and the share is that of all that decays.
 LAST_TAU = 5.0
 #: First bins that are tried; beyond the single lags each.
@@ -27,8 +28,8 @@ def first_bin(
 ) -> tuple[BinnedFit, float] | None:
     """The fit from the first good lag on, and its misfit; ``None`` where fewer than six bins would be left.
 
-    The misfit is the largest departure of the curve from the fit over a doubling of the lag, in units of what noise and
-    vibrations allow.
+    The misfit is the largest departure of the curve from the fit, over a period where the fit has its full weight or
+    over a doubling of the lag, in units of what noise and vibrations allow.
 
     Args:
         curve: the curve.
@@ -57,25 +58,23 @@ def first_bin(
 
 
 def _misfit(curve: BinnedCurve, fit: BinnedFit) -> float:
+    """The largest departure of averages over a period, and over doublings of the lag, from the fit."""
     first, end = fit.bins.first, fit.bins.last + 1
-    deviation = curve.c[first:end] - fit.decay(np.arange(first, end))
-    lasting = lasting_vibration(deviation)
+    lasting = lasting_vibration(curve.c[first:end] - fit.decay(np.arange(first, end)))
     n_bins = len(fit.curve)
     covariance = fit.covariance() * fit.per_signal if curve.error is None else curve.error[-n_bins:, -n_bins:]
-    law = fit.decay(fit.bins.centre)
-    binned = fit.curve - law
-    worst, lower = 0.0, first
-    while lower < end:
-        upper = max(2 * lower, lower + 2)
-        inside = (fit.bins.centre >= lower) & (fit.bins.centre < upper)
-        if inside.any():
-            weight = np.where(inside, fit.bins.weight, 0.0)
-            weight /= weight.sum()
-            # an average over many lags lets little of a vibration through
-            vibration = 1.5 * lasting * min(1.0, np.sqrt(PERIOD / (upper - lower)))
-            noise = DEVIATIONS * np.sqrt(weight @ covariance @ weight) + vibration
-            left = weight @ law - fit.decay.constant if lower <= LAST_TAU * fit.decay.tau else fit.decay.decaying
-            allowed = TOLERANCE * left + noise
-            worst = max(worst, abs(weight @ binned) / max(allowed, 1e-12))
-        lower = upper
-    return worst
+    t, full = fit.bins.centre, fit.first_full_bin
+    law = fit.decay(t)
+    left = np.where(t > LAST_TAU * fit.decay.tau, fit.decay.decaying, law - fit.decay.constant)
+    # what is averaged: a period or a wide bin, where the fit has its full weight; and doublings
+    doublings = np.unique(np.log2(t / first).astype(int))
+    period = (t >= t[full:, None]) & (t < t[full:, None] + PERIOD)
+    inside = np.vstack([period, np.log2(t / first).astype(int) == doublings[:, None]])
+    means = inside * fit.bins.weight / (inside @ fit.bins.weight)[:, None]
+    lags = np.concatenate([np.maximum(PERIOD, 1 / np.diag(fit.bins.shared)[full:]), first * 2.0**doublings])
+    deviations = np.repeat([PERIOD_DEVIATIONS, DEVIATIONS], [len(period), len(doublings)])
+    # an average over many lags lets little of a vibration through
+    vibration = 1.5 * lasting * np.minimum(1.0, np.sqrt(PERIOD / lags))
+    noise = deviations * np.sqrt(np.maximum(np.einsum('ij,jk,ik->i', means, covariance, means), 0.0)) + vibration
+    allowed = TOLERANCE * (means @ left) + noise
+    return float((abs(means @ (fit.curve - law)) / np.maximum(allowed, 1e-12)).max())
