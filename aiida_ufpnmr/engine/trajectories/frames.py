@@ -34,8 +34,11 @@ class Frame:
         masses: (n_atoms,) in amu, where the file holds them.
         atomic_numbers: whether labels that are numbers may be atomic numbers.
         step, time_fs: number of the step, and time in fs, where the file holds them.
+        number: of the frame, where the file counts frames and no steps.
+        spacing_fs: time between two frames where no frame has a time, of a file beside.
         unwrapped: whether positions are known to be unwrapped.
         efg: (n_atoms, 3, 3) in a.u., NaN for atoms that have none.
+        notes: what the reader took for granted, for the user to know.
     """
 
     positions: np.ndarray
@@ -47,8 +50,11 @@ class Frame:
     atomic_numbers: bool = False
     step: int | None = None
     time_fs: float | None = None
+    number: int | None = None
+    spacing_fs: float | None = None
     unwrapped: bool = False
     efg: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 def cell_of(cell: Any) -> np.ndarray:
@@ -102,8 +108,11 @@ def shortest(number: Any) -> float:
 
 
 def open_text(path: Path) -> io.TextIOBase:
-    """Open a text file for reading, compressed by gzip, bzip2 or xz or not."""
-    return _OPENERS.get(path.suffix.lower(), open)(path, 'rt', encoding='utf-8')
+    """Open a text file for reading, compressed by gzip, bzip2 or xz or not, with a byte order mark or without.
+
+    Only titles and comments hold other letters than those of ASCII; which ones is of no matter.
+    """
+    return _OPENERS.get(path.suffix.lower(), open)(path, 'rt', encoding='utf-8-sig', errors='replace')
 
 
 def take(file: Any, count: int) -> list[str]:
