@@ -22,9 +22,8 @@ def read_xdatcar(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
     Raises:
         ValueError: no such file, or a frame that is cut off.
     """
-    spacing_fs, notes = None, ()
-    if settings.timestep_fs is None and settings.every is None:
-        spacing_fs, notes = _spacing(path.with_name('INCAR'))
+    is_asked = settings.timestep_fs is None and settings.every is None
+    spacing_fs, notes = _spacing(path.with_name('INCAR')) if is_asked else (None, ())
     with open_text(path) as file:
         cell, labels = np.zeros((3, 3)), np.zeros(0, str)
         while line := file.readline():

@@ -201,7 +201,7 @@ def check_against_forces(problem: Problem) -> tuple[list[str], bool]:
     dataset = problem.dataset
     count = _ENOUGH_ATOMS * len(dataset) // sum(map(len, dataset))
     some, predictions = _predicted_blindly(
-        problem, min(max(count, _FEWEST_STRUCTURES), _MOST_STRUCTURES), energy_error_meV_per_atom=_NO_WEIGHT
+        problem, min(max(count, _FEWEST_STRUCTURES), _MOST_STRUCTURES), by_forces=True
     )
     by_energy, by_stress = _predicted_energy_factor(some, predictions), None
     if len(predictions.stress) >= _FEWEST:
@@ -246,14 +246,16 @@ def _check_predicted(dataset: Dataset, predictions: Predictions) -> list[str]:
     return found
 
 
-def _predicted_blindly(problem: Problem, most: int, **errors: float) -> tuple[Dataset, Predictions]:
+def _predicted_blindly(problem: Problem, most: int, by_forces: bool = False) -> tuple[Dataset, Predictions]:
     """Some structures, so many or all, and what a fit to them predicts that leaves out their stresses.
 
     Args:
-        errors: settings with the errors of other labels that are left out, too.
+        by_forces: leave out their energies, too.
     """
     rows = np.unique(np.linspace(0, len(problem.dataset) - 1, most).astype(int))
-    settings = dataclasses.replace(problem.settings, stress_error_GPa=_NO_WEIGHT, **errors)
+    settings = dataclasses.replace(problem.settings, stress_error_GPa=_NO_WEIGHT)
+    if by_forces:
+        settings = dataclasses.replace(settings, energy_error_meV_per_atom=_NO_WEIGHT)
     blind = dataclasses.replace(problem, settings=settings)
     solution = blind.equations(rows).solve(blind.penalty)
     some = problem.dataset.subset(rows)
