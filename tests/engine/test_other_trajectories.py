@@ -787,6 +787,24 @@ def test_arrays_and_displacements_of_sodium_thiophosphate_are_read(tmp_path):
         np.testing.assert_array_equal(run.time_fs, 20.0 * np.arange(100))
 
 
+@needs('analysis')
+def test_sodium_diffuses_in_any_file_of_the_same_run_as_a_plain_sum_says(tmp_path):
+    path = FOLDER / 'analysis' / 'cNa3PS4_pda.json'
+    with own_files([path]) as (files, _):
+        msd, hops = (get_analysis(name)(files, species='Na', reference='none') for name in ('msd', 'hops'))
+    record = json.loads(path.read_text())
+    assert record['specie'] == 'Na' and msd.source['ions'] == hops.source['ions'] == 48
+    spacing_ps = record['step_skip'] * record['time_step'] * 1e-3
+    assert msd.source['frame_spacing_ps'] == pytest.approx(spacing_ps)
+    na = np.array(record['displacements'])[:48].swapaxes(0, 1)
+    for lag in (1, 5, 20):
+        plain = ((na[lag:] - na[:-lag]) ** 2).sum(axis=-1).mean()
+        row = int(np.abs(msd.lag_ps - lag * spacing_ps).argmin())
+        assert msd.lag_ps[row] == pytest.approx(lag * spacing_ps)
+        assert msd.msd[row] == pytest.approx(plain, rel=1e-5)
+    assert hops.to_dict()['hops'] > 10
+
+
 def test_the_commands_of_the_how_to_page_work(walk, tmp_path, monkeypatch, capsys, example_data):
     page = Path(__file__).parents[2] / 'docs' / 'source' / 'howto' / 'other_trajectories.rst'
     commands = [line.split() for line in page.read_text().splitlines() if line.startswith('   ufpnmr ')]

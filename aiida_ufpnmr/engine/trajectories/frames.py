@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
-import lzma
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -15,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from ase.geometry import cellpar_to_cell
 
+from aiida_ufpnmr.engine.files import OPENERS
 from aiida_ufpnmr.engine.settings import Settings, numbers, setting
 
 LengthUnit = Literal['', 'Angstrom', 'nm', 'pm', 'Bohr']
-_OPENERS: dict[str, Callable[..., Any]] = {'.gz': gzip.open, '.bz2': bz2.open, '.xz': lzma.open}
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ def open_text(path: Path) -> io.TextIOBase:
 
     Only titles and comments hold other letters than those of ASCII; which ones is of no matter.
     """
-    return _OPENERS.get(path.suffix.lower(), open)(path, 'rt', encoding='utf-8-sig', errors='replace')
+    return OPENERS.get(path.suffix.lower(), open)(path, 'rt', encoding='utf-8-sig', errors='replace')
 
 
 def take(file: Any, count: int) -> list[str]:
