@@ -791,9 +791,10 @@ def test_arrays_and_displacements_of_sodium_thiophosphate_are_read(tmp_path):
 def test_sodium_diffuses_in_any_file_of_the_same_run_as_a_plain_sum_says(tmp_path):
     path = FOLDER / 'analysis' / 'cNa3PS4_pda.json'
     with own_files([path]) as (files, _):
-        msd, hops = (get_analysis(name)(files, species='Na', reference='none') for name in ('msd', 'hops'))
+        msd = get_analysis('msd')(files, species='Na', reference='none')
+        hops = get_analysis('hops')(files, species='Na', reference='none', residence_ps=0.2)
     record = json.loads(path.read_text())
-    assert record['specie'] == 'Na' and msd.source['ions'] == hops.source['ions'] == 48
+    assert record['specie'] == 'Na' and msd.source['ions'] == 48
     spacing_ps = record['step_skip'] * record['time_step'] * 1e-3
     assert msd.source['frame_spacing_ps'] == pytest.approx(spacing_ps)
     na = np.array(record['displacements'])[:48].swapaxes(0, 1)
@@ -801,8 +802,18 @@ def test_sodium_diffuses_in_any_file_of_the_same_run_as_a_plain_sum_says(tmp_pat
         plain = ((na[lag:] - na[:-lag]) ** 2).sum(axis=-1).mean()
         row = int(np.abs(msd.lag_ps - lag * spacing_ps).argmin())
         assert msd.lag_ps[row] == pytest.approx(lag * spacing_ps)
-        assert msd.msd[row] == pytest.approx(plain, rel=1e-5)
-    assert hops.to_dict()['hops'] > 10
+        assert msd.msd_angstrom2[row] == pytest.approx(plain, rel=1e-5)
+    moved = np.linalg.norm(na[-10:].mean(axis=0) - na[:10].mean(axis=0), axis=1)
+    assert hops.source['ions'] == 48 and hops.to_dict()['hops'] >= (moved > 3).sum() > 0
+
+
+@needs('analysis')
+def test_sodium_that_stays_at_its_sites_does_not_hop(tmp_path):
+    path, topology = FOLDER / 'analysis' / 'cNa3PS4_trajectories.npy', FOLDER / 'structures' / 'cNa3PS4.cif'
+    settings = ReadingSettings(timestep_fs=2, every=10, topology=str(topology), fractional=True)
+    with own_files([path], settings) as (files, _):
+        found = get_analysis('hops')(files, species='Na')
+    assert (found.source['ions'], found.to_dict()['hops']) == (48, 0)  # none moves by more than 1.5 Å on average
 
 
 def test_the_commands_of_the_how_to_page_work(walk, tmp_path, monkeypatch, capsys, example_data):
