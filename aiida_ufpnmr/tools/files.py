@@ -124,6 +124,8 @@ def kind_of(path: Path, keys: LabelKeys = LabelKeys()) -> tuple[str, Dataset | N
     try:
         found = read_labels(path, keys=keys)
     except InputError as error:
+        if is_extended_xyz(path):  # whose labels would go without a word
+            raise
         try:
             read_structure(path)
         except InputError:

@@ -97,6 +97,32 @@ def test_one_bad_file_leaves_everything_as_it_was(command, dataset_file, traject
     assert orm.QueryBuilder().append(orm.Data).count() == count
 
 
+@pytest.mark.parametrize(
+    ('name', 'content'),
+    [
+        ('a.extxyz', b'2\n\nLi 0 0 0\n'),
+        ('a.extxyz', b'1\nLattice="5 0 0 0 5 0 0 0 5"\nXx 0 0 0\n'),
+        ('a.extxyz', b'1\nenergy=nan Lattice="5 0 0 0 5 0 0 0 5"\nLi 0 0 0\n'),
+        ('a.extxyz', b''),
+        ('a.h5', bytes(range(256))),
+        ('a.uf3', b'no potential'),
+        ('a.json', b'{"a": 1'),
+        ('a.cif', b'data_x\n'),
+        ('XDATCAR', b'title\n1.0\n5 0 0\n'),
+        ('a.dump', b'ITEM: TIMESTEP\n0\n'),
+        ('OUTCAR', b' vasp.6.4.2\n'),
+        ('a.txt', b'hello\n'),
+    ],
+)
+def test_a_broken_file_is_refused_in_one_line_and_stores_nothing(name, content, command, tmp_path):
+    folder, count = tmp_path / 'meine Daten ä', orm.QueryBuilder().append(orm.Data).count()
+    folder.mkdir()
+    (folder / name).write_bytes(content)
+    refused = command('import', folder / name, '--timestep', 2).exception
+    assert isinstance(refused, InputError) and str(folder / name) in str(refused) and '\n' not in str(refused)
+    assert orm.QueryBuilder().append(orm.Data).count() == count
+
+
 def test_a_launch_takes_files_where_it_takes_nodes(command, code, potential_file, efg_model_file, structure, tmp_path):
     (tmp_path / 'overrides.yaml').write_text('min_cell_height_angstrom: 1.0\nmd: {parameters: {timestep: 1.0}}\n')
     write(tmp_path / 'start.extxyz', structure.get_ase())
