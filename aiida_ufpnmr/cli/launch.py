@@ -123,6 +123,9 @@ def common_options(function: Callable) -> Callable:
 temperature_option = click.option(
     '--temperature', type=POSITIVE, metavar='K', help="Temperature of the dynamics; the protocol's if not given."
 )
+index_option = click.option(
+    '--index', type=int, metavar='I', help='Which structure of a file with several, counted from 0.'
+)
 code_option = click.option(
     '--code', 'code_label', default='ufpnmr@localhost', show_default=True, help='The command `ufpnmr` as a code.'
 )
@@ -143,6 +146,7 @@ code_option = click.option(
 @click.option(
     '--structure', 'structure_path', type=INPUT, metavar='FILE', help='Start the dynamics from this structure instead.'
 )
+@index_option
 @code_option
 @temperature_option
 @common_options
@@ -150,6 +154,7 @@ def pipeline(
     dataset: str,
     structure_index: int | None,
     structure_path: Path | None,
+    index: int | None,
     temperature: float | None,
     code_label: str,
     launch: Launch,
@@ -159,11 +164,13 @@ def pipeline(
 
     if (structure_index is None) == (structure_path is None):
         raise InputError('give either --structure-index or --structure, to say where the dynamics starts')
+    if structure_path is None and index is not None:
+        raise InputError('--index is for the file of --structure; --structure-index says which structure of DATASET')
     node = launch.with_values(('dynamic_nmr', 'md', 'parameters'), temperature=temperature).run(
         PipelineWorkChain,
         code=load_code(code_label),
         dataset=load_or_store(dataset, 'labels'),
-        structure=None if structure_path is None else load_or_store(str(structure_path), 'structure'),
+        structure=None if structure_path is None else load_or_store(str(structure_path), 'structure', index),
         structure_index=structure_index,
     )
     show_answer(node)
@@ -177,11 +184,18 @@ def pipeline(
 @click.argument('structure')
 @click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
 @click.option('--efg-model', required=True, metavar=NODE_OR_FILE, help='The EFG model: pk, UUID, label or file.')
+@index_option
 @code_option
 @temperature_option
 @common_options
 def dynamic_nmr(
-    structure: str, potential: str, efg_model: str, temperature: float | None, code_label: str, launch: Launch
+    structure: str,
+    potential: str,
+    efg_model: str,
+    index: int | None,
+    temperature: float | None,
+    code_label: str,
+    launch: Launch,
 ) -> None:
     """Simulate STRUCTURE (a file that ASE reads, or the pk of a structure) with two models, and find a decay time."""
     from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
@@ -189,7 +203,7 @@ def dynamic_nmr(
     node = launch.with_values(('md', 'parameters'), temperature=temperature).run(
         DynamicNmrWorkChain,
         code=load_code(code_label),
-        structure=load_or_store(structure, 'structure'),
+        structure=load_or_store(structure, 'structure', index),
         potential=load_or_store(potential, 'potential'),
         efg_model=load_or_store(efg_model, 'efg-model'),
     )

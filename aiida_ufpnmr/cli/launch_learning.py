@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import click
@@ -37,8 +39,9 @@ def active_learning(
 ) -> None:
     """Improve models fitted to DATASET (extended XYZ, or a node) by new labels of what they know least.
 
-    Exploration starts from each STRUCTURE (a file that ASE reads, or a node); its NAME becomes that of a group of
-    structures. Models, labels and history are there whether or not it converged, which status 1 says.
+    Exploration starts from each STRUCTURE (a file that ASE reads, FILE@I for one of several, or a node); its NAME
+    becomes that of a group of structures. Models, labels and history are there whether or not it converged, which
+    status 1 says.
     """
     from aiida_ufpnmr.workflows.active_learning import ActiveLearningWorkChain
 
@@ -64,8 +67,18 @@ def _named(given: tuple[str, ...]) -> dict:
             raise InputError(
                 f'{item!r}: give each structure as NAME=FILE, each with a name of its own, like beta=beta.cif'
             )
-        structures[name] = load_or_store(where, 'structure')
+        structures[name] = _structure(name, where)
     return structures
+
+
+def _structure(name: str, given: str) -> Any:
+    """The node of a structure, of which ``FILE@I`` is one in a file."""
+    path, at, index = given.rpartition('@')
+    is_one_of_several = at and re.fullmatch(r'-?\d+', index) and not Path(given).exists()
+    try:
+        return load_or_store(path, 'structure', int(index)) if is_one_of_several else load_or_store(given, 'structure')
+    except InputError as error:
+        raise InputError(str(error).replace('with --index', f'with {name}={given}@I')) from error
 
 
 def print_history(node: Any) -> None:

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, stop_if_failed, temperature_option
+from aiida_ufpnmr.cli.launch import (
+    Launch,
+    code_option,
+    common_options,
+    index_option,
+    stop_if_failed,
+    temperature_option,
+)
 from aiida_ufpnmr.cli.shared import NODE_OR_FILE, load_code, load_or_store
 from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
 
@@ -22,6 +29,7 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
     '--efg-model', metavar=NODE_OR_FILE, help='Predict EFG tensors on the way: pk, UUID, label or file of a model.'
 )
 @click.option('--steps', type=COUNT, metavar='N', help="Length of the run; the protocol's if not given.")
+@index_option
 @code_option
 @temperature_option
 @common_options
@@ -30,6 +38,7 @@ def md(
     potential: str,
     efg_model: str | None,
     steps: int | None,
+    index: int | None,
     temperature: float | None,
     code_label: str,
     launch: Launch,
@@ -44,7 +53,7 @@ def md(
     node = launch.with_values(('md', 'parameters'), temperature=temperature, steps=steps).run(
         MdWorkChain,
         code=load_code(code_label),
-        structure=load_or_store(structure, 'structure'),
+        structure=load_or_store(structure, 'structure', index),
         potential=load_or_store(potential, 'potential'),
         efg_model=None if efg_model is None else load_or_store(efg_model, 'efg-model'),
     )

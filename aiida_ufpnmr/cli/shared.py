@@ -35,7 +35,13 @@ def load_node(identifier: str, kind: Any = None):
 
     try:
         node = orm.load_node(identifier)
-    except (NotExistent, MultipleObjectsError, ValueError) as error:
+    except MultipleObjectsError as error:
+        labelled = orm.QueryBuilder().append(orm.Node if kind is None else kind, filters={'label': identifier})
+        found = labelled.all(flat=True)
+        if len(found) != 1:
+            raise InputError(f'{identifier}: is the label or UUID of several nodes; give a pk') from error
+        node = found[0]
+    except (NotExistent, ValueError) as error:
         raise InputError(f'{identifier}: no such node in this profile ({" ".join(str(error).split())})') from error
     if kind is not None and not isinstance(node, kind):
         expected = ' or '.join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
@@ -59,26 +65,29 @@ def is_node(given: str) -> bool:
     return not Path(given).exists() and Path(given).suffix == ''
 
 
-def load_or_store(given: str, kind: str) -> Any:
+def load_or_store(given: str, kind: str, index: int | None = None) -> Any:
     """A node by pk, UUID or label, or the node of a file, stored where its content is not there yet.
 
     Args:
         given: by the user; what exists as a file, or has a suffix, is a file.
         kind: key of :data:`aiida_ufpnmr.tools.files.KINDS`.
+        index: which of several structures of a file.
 
     Raises:
         InputError: no such node or file, one of another kind, or a structure with sites that are filled in part.
     """
     from aiida_ufpnmr.calculations.base import validate_ordered
-    from aiida_ufpnmr.tools.files import KINDS, node_of, stored_once
+    from aiida_ufpnmr.tools.files import KINDS, Given, node_of, stored_once
 
     if is_node(given):
+        if index is not None:
+            raise InputError(f'{given}: is one structure, of which there is no number {index}; leave --index out')
         node = load_node(given, KINDS[kind].type)
         refusal = validate_ordered(node, None) if kind == 'structure' else None
         if refusal:
             raise InputError(f'{given}: {refusal}')
         return node
-    node = node_of(Path(given), kind)
+    node = node_of(Path(given), kind, Given(index=index))
     say_notes(node)
     return stored_once(node)[0]
 

@@ -59,9 +59,12 @@ class CheckedFileData(SinglefileData):
             self._set_path(Path(file), filename)
 
     def _set_path(self, path: Path, filename: str | Path | None) -> None:
-        attributes = self.describe(path)
+        attributes = self._described(path)
         super().set_file(path.absolute(), filename=filename or self.DEFAULT_FILENAME)
         self.base.attributes.set_many(attributes)
+
+    def _described(self, path: Path) -> dict[str, t.Any]:
+        return self.describe(path)
 
     sha256 = attribute('sha256', 'Hash of the content: equal for equal numbers, however the bytes lie on disk.')
 

@@ -22,14 +22,23 @@ class DatasetData(CheckedFileData):
 
     The attributes hold the summary of the set (``structures``, ``species``, ``groups``, …) and, under ``rows``, where
     each labelled structure came from, so that a query can find it.
+
+    Args:
+        dataset: what the file holds, where it was read already; else it is read.
     """
 
     DEFAULT_FILENAME = 'dataset.extxyz'
 
+    def __init__(self, file: str | Path | t.IO, *args: t.Any, dataset: Dataset | None = None, **kwargs: t.Any):
+        self._read_already = dataset
+        super().__init__(file, *args, **kwargs)
+
     @classmethod
     def describe(cls, path: Path) -> dict[str, t.Any]:
-        dataset = read_dataset(path)
-        return {**dataset.summary(), 'rows': _rows(dataset)}
+        return _attributes(read_dataset(path))
+
+    def _described(self, path: Path) -> dict[str, t.Any]:
+        return self.describe(path) if self._read_already is None else _attributes(self._read_already)
 
     @classmethod
     def of(cls, structures: Iterable[Atoms]) -> DatasetData:
@@ -75,6 +84,10 @@ def find_labels(hashes: Collection[str]) -> dict[str, tuple[int, int]]:
             if label in wanted:
                 found.setdefault(label, (pk, row['index']))
     return found
+
+
+def _attributes(dataset: Dataset) -> dict[str, t.Any]:
+    return {**dataset.summary(), 'rows': _rows(dataset)}
 
 
 def _rows(dataset: Dataset) -> list[dict[str, t.Any]]:

@@ -372,7 +372,7 @@ def _columns(comment: str) -> int | None:
 
 def _check_whole_frames(path: Path) -> None:
     """Walk over an extended XYZ file and name the line at which it stops being one."""
-    with open(path, encoding='utf-8') as handle:
+    with open(path, encoding='utf-8-sig') as handle:
         line_number, frame = 0, 0
         try:
             while True:
@@ -407,10 +407,23 @@ def _check_whole_frames(path: Path) -> None:
                             'remove it'
                         )
                 frame += 1
-        except UnicodeDecodeError:
-            raise InputError(f'{path}: not a text file; an extended XYZ file is expected') from None
+        except UnicodeDecodeError as error:
+            raise _not_utf8(path, error) from None
     if frame == 0:
         raise InputError(f'{path}: holds no structure')
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> InputError:
+    """What is wrong with a file that is no UTF-8: no text at all, or letters in another encoding."""
+    with open(path, 'rb') as handle:
+        for number, line in enumerate(handle, 1):
+            if b'\0' in line:
+                break
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return InputError(f'{path}, line {number}: {one_line(error)}')
+    return InputError(f'{path}: not a text file; an extended XYZ file is expected')
 
 
 def read_dataset(
@@ -434,7 +447,7 @@ def read_dataset(
     _check_whole_frames(path)
     structures: list[Atoms] = []
     taken: list[dict[str, str]] = []
-    with open(path, encoding='utf-8') as handle:
+    with open(path, encoding='utf-8-sig') as handle:
         frames = read_xyz(handle, index=slice(None), properties_parser=entries_of_comment)
         while True:
             where = f'{path}, structure {len(structures)}'
@@ -443,7 +456,9 @@ def read_dataset(
             except StopIteration:
                 break
             except Exception as error:  # ASE raises many kinds for a malformed row
-                raise InputError(f'{where}: cannot be read as extended XYZ ({one_line(error)})') from error
+                raise InputError(
+                    f'{where}: cannot be read as extended XYZ ({one_line(error)}); correct or remove the structure'
+                ) from error
             check_geometry(atoms, where)
             taken.append(take_labels(atoms, keys, where))
             check_labelled(atoms, where, require, efg_species)

@@ -11,6 +11,10 @@ class InputError(ValueError):
 
 
 def one_line(error: Exception) -> str:
-    """Message of an error of a library in one line; its type where it says nothing, or only a name."""
+    """Message of an error of a library in one line; its type where it says nothing."""
+    if isinstance(error, UnicodeDecodeError):
+        return 'letters that are not UTF-8; convert it with "iconv -f latin1 -t utf-8"'
     text = ' '.join(str(error).split())
-    return f'{type(error).__name__} {text}'.strip() if not text or isinstance(error, KeyError) else text
+    if isinstance(error, (IndexError, AttributeError)) or (isinstance(error, AssertionError) and not text):
+        return 'incomplete or damaged'  # readers of files run into these where something is missing
+    return f'unknown name {text}' if isinstance(error, KeyError) else text or type(error).__name__

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
 import hashlib
 import json
+import lzma
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 
+#: What opens compressed files, by suffix.
+OPENERS: Mapping[str, Callable[..., Any]] = {'.gz': gzip.open, '.bz2': bz2.open, '.xz': lzma.open}
 #: What the kernel answers where a file system has no locks.
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 NO_LOCKS = 'the file system has no locks; set HDF5_USE_FILE_LOCKING=FALSE in the environment and run it again'

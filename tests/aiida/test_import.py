@@ -9,8 +9,10 @@ import pytest
 from aiida import orm
 from ase.io import write
 
+from aiida_ufpnmr.cli.shared import load_or_store
 from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
 from aiida_ufpnmr.engine.analyses import get_analysis
+from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.ufp import UltraFastPotential
 from aiida_ufpnmr.tools.files import ORIGIN, node_of, stored_once
@@ -95,6 +97,32 @@ def test_one_bad_file_leaves_everything_as_it_was(command, dataset_file, traject
     assert orm.QueryBuilder().append(orm.Data).count() == count
 
 
+@pytest.mark.parametrize(
+    ('name', 'content'),
+    [
+        ('a.extxyz', b'2\n\nLi 0 0 0\n'),
+        ('a.extxyz', b'1\nLattice="5 0 0 0 5 0 0 0 5"\nXx 0 0 0\n'),
+        ('a.extxyz', b'1\nenergy=nan Lattice="5 0 0 0 5 0 0 0 5"\nLi 0 0 0\n'),
+        ('a.extxyz', b''),
+        ('a.h5', bytes(range(256))),
+        ('a.uf3', b'no potential'),
+        ('a.json', b'{"a": 1'),
+        ('a.cif', b'data_x\n'),
+        ('XDATCAR', b'title\n1.0\n5 0 0\n'),
+        ('a.dump', b'ITEM: TIMESTEP\n0\n'),
+        ('OUTCAR', b' vasp.6.4.2\n'),
+        ('a.txt', b'hello\n'),
+    ],
+)
+def test_a_broken_file_is_refused_in_one_line_and_stores_nothing(name, content, command, tmp_path):
+    folder, count = tmp_path / 'meine Daten ä', orm.QueryBuilder().append(orm.Data).count()
+    folder.mkdir()
+    (folder / name).write_bytes(content)
+    refused = command('import', folder / name, '--timestep', 2).exception
+    assert isinstance(refused, InputError) and str(folder / name) in str(refused) and '\n' not in str(refused)
+    assert orm.QueryBuilder().append(orm.Data).count() == count
+
+
 def test_a_launch_takes_files_where_it_takes_nodes(command, code, potential_file, efg_model_file, structure, tmp_path):
     (tmp_path / 'overrides.yaml').write_text('min_cell_height_angstrom: 1.0\nmd: {parameters: {timestep: 1.0}}\n')
     write(tmp_path / 'start.extxyz', structure.get_ase())
@@ -105,6 +133,72 @@ def test_a_launch_takes_files_where_it_takes_nodes(command, code, potential_file
     run = orm.load_node(int(re.search(r'Trajectory #(\d+)', found.output)[1])).creator.caller
     assert run.inputs.md.potential.sha256 == PotentialData(potential_file).sha256
     assert stored_once(node_of(potential_file))[0].pk == stored_once(node_of(potential_file))[0].pk
+
+
+def test_one_of_several_structures_is_launched_by_its_index(command, potential_file, dataset_file, monkeypatch):
+    refused = command('launch', 'md', dataset_file, '--potential', potential_file)
+    assert isinstance(refused.exception, InputError)
+    assert 'holds 9 structures; choose one with --index (0 to 8)' in str(refused.exception)
+    seen = []
+    monkeypatch.setattr('aiida_ufpnmr.cli.launch.Launch.run', lambda self, workflow, **inputs: seen.append(inputs))
+    learning = ('launch', 'active-learning', dataset_file, '--engine', 'gpaw', '--label-code', 'ufpnmr@localhost')
+    for line in (
+        ('launch', 'md', dataset_file, '--potential', potential_file, '--index', 7),
+        ('launch', 'pipeline', dataset_file, '--structure', dataset_file, '--index', 7),
+        (*learning, f'a={dataset_file}@7'),
+    ):
+        assert isinstance(command(*line).exception, (type(None), AttributeError, SystemExit))
+    expected = read_dataset(dataset_file)[7]
+    for inputs in seen:
+        node = inputs.get('structure') or inputs['structures']['a']
+        assert (node.get_ase().positions == expected.positions).all()
+    assert len(seen) == 3
+    pk = seen[0]['structure'].pk
+    for line, words in (
+        ((*learning, f'a={dataset_file}'), f'choose one with a={dataset_file}@I (0 to 8)'),
+        (('launch', 'md', pk, '--potential', potential_file, '--index', 1), 'leave --index out'),
+        (('launch', 'pipeline', dataset_file, '--structure-index', 0, '--index', 1), '--index is for the file of'),
+    ):
+        assert words in str(command(*line).exception)
+
+
+def test_labels_with_names_of_their_own_are_imported_and_read_once(command, dataset_file, tmp_path, monkeypatch):
+    reads = []
+    monkeypatch.setattr(
+        'aiida_ufpnmr.engine.dft.label_files.read_dataset', lambda *given: reads.append(1) or read_dataset(*given)
+    )
+    monkeypatch.setattr(
+        'aiida_ufpnmr.data.dataset.read_dataset', lambda *given: reads.append(1) or read_dataset(*given)
+    )
+    plain = rows(command('import', dataset_file))
+    assert reads == [1]
+    text = dataset_file.read_text().replace(' energy=', ' e0=').replace(':forces:', ':f0:')
+    (tmp_path / 'mine.extxyz').write_text(text)
+    keys = ('--energy-key', 'e0', '--forces-key', 'f0')
+    found = rows(command('import', tmp_path / 'mine.extxyz', *keys))
+    assert found[0][1:3] == plain[0][1:3]  # equal content is the same node
+    write(tmp_path / 'start.cif', read_dataset(dataset_file)[0])
+    refused = command('import', tmp_path / 'start.cif', *keys)
+    assert 'holds no labels, whose names a key could say' in str(refused.exception)
+
+
+def test_a_label_names_one_node_of_a_kind_or_is_said_to_be_ambiguous(command, structure, potential_file, tmp_path):
+    frames = [structure.get_ase() for _ in range(2)]
+    frames[0].positions[0] += 0.03
+    frames[1].positions[0] += 0.02
+    for name, atoms in zip(('one.cif', 'two.cif'), frames):
+        write(tmp_path / name, atoms)
+    made = command('import', tmp_path / 'one.cif', potential_file, '--label', 'shared-label')
+    assert 'warning' not in made.stderr
+    pk = int(rows(made)[0][2])
+    stored = orm.load_node(pk)
+    stored.label = 'shared-label'
+    stored_once(node_of(potential_file))[0].label = 'shared-label'
+    assert load_or_store('shared-label', 'structure').pk == pk
+    second = command('import', tmp_path / 'two.cif', '--label', 'shared-label')
+    assert f"#{pk} is labelled 'shared-label', too; name them by their pks" in second.stderr
+    with pytest.raises(InputError, match='shared-label: is the label or UUID of several nodes; give a pk'):
+        load_or_store('shared-label', 'structure')
 
 
 def test_an_archive_of_a_model_from_a_file_is_whole(command, potential_file, tmp_path):

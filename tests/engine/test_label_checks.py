@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from ase.units import Bohr, GPa, Hartree, Ry, kcal, mol
 from reference_data import FOLDER, needs
 
 from aiida_ufpnmr.engine.dataset import Dataset, energy, read_dataset, write_dataset
+from aiida_ufpnmr.engine.dft.label_files import read_labels
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.ufp import PotentialSettings, fit_potential
 from aiida_ufpnmr.engine.ufp.isolated import foreign_compositions, isolated_energies
-from aiida_ufpnmr.engine.ufp.label_checks import check_work, evaluation_warnings
+from aiida_ufpnmr.engine.ufp.label_checks import check_against_forces, check_bonds, check_work, evaluation_warnings
 from aiida_ufpnmr.engine.ufp.metrics import predict
+from aiida_ufpnmr.engine.ufp.problem import Problem
 
+EXAMPLES = Path(__file__).parents[2] / 'examples' / 'data'
 QUICK = PotentialSettings(bond_intervals=4, pair_cutoff=5.0, triplet_cutoff=3.5, folds=2)
 
 
@@ -103,6 +107,60 @@ def test_a_real_run_passes_and_shows_a_wrong_unit():
     assert check_work(run) == []
     (warning,) = check_work(scaled(run, energy=mol / kcal))
     assert 'between 17 pairs of near frames' in warning and 'energies in kcal/mol' in warning
+
+
+#: Labels in other units, or of another sign, and what shall be said of them.
+WRONG = [
+    ({'forces': -1.0}, 'forces are gradients: change their sign)'),
+    ({'forces': Bohr / Hartree}, 'as if forces in hartree/bohr)'),
+    ({'forces': Bohr / Ry}, 'forces in Ry/bohr'),
+    ({'energy': 1 / Hartree}, 'energies in hartree'),
+    ({'energy': 1 / Ry}, 'as if energies in rydberg)'),
+    ({'energy': -1.0}, 'energies are of the other sign'),
+]
+
+
+@pytest.mark.parametrize('factors, cause', WRONG)
+def test_energies_and_forces_that_contradict_each_other_show_without_near_frames(labels, fitted, factors, cause):
+    few = labels.subset(range(1, len(labels), 3))
+    assert check_work(scaled(few, forces=-1.0)) == []  # no near frames
+    wrong = scaled(few, **factors)
+    (warning,) = fit_potential(wrong, QUICK)[1]['label_warnings']
+    assert cause in warning and 'stress' not in warning
+    (warning, *_) = evaluation_warnings(wrong, predict([(fitted[0], wrong)]))
+    assert 'stress' not in warning and cause.partition('energies are ')[2] in warning
+
+
+def test_one_structure_shows_forces_of_the_wrong_sign(labels):
+    one = labels.subset([0])
+    assert check_bonds(one) == []
+    (warning,) = fit_potential(scaled(one, forces=-1.0), QUICK)[1]['label_warnings']
+    assert re.search(r'over \d+ bonds, forces push atoms apart where bonds are long', warning)
+
+
+def test_stresses_are_not_blamed_where_energies_and_forces_are_in_atomic_units(labels):
+    wrong = scaled(labels, energy=1 / Hartree, forces=Bohr / Hartree)
+    (warning,) = fit_potential(wrong, QUICK)[1]['label_warnings']
+    assert 'energies in hartree and forces in hartree/bohr' in warning
+
+
+RIGHT = [
+    *(pytest.param(EXAMPLES / f'li3ps4-pbe-gpaw{name}.extxyz', id=f'gpaw{name}') for name in ('', '-v3', '-v5')),
+    *(
+        pytest.param(FOLDER / name, marks=needs(name.partition('/')[0]), id=name)
+        for name in ('lps_dft/beta_Li3PS4_f0-799_every4.extxyz', 'lps_dft/Li2S_every50.extxyz',
+                     'lps_dft/P2S5_every20.extxyz', 'lps_dft/glass75_Li91P35S129_iter0_every2.extxyz',
+                     'uf3/uf3_test.xyz', '../inputs/names_with_ref.extxyz')
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('path', RIGHT)
+def test_right_labels_of_any_set_are_passed_without_a_word(path):
+    whole = read_labels(path, ('energy', 'forces'))
+    assert check_work(whole) == check_bonds(whole) == []
+    for rows in (range(0, len(whole), 1 + len(whole) // 30), range(min(8, len(whole)))):
+        assert check_against_forces(Problem.of(whole.subset(rows), QUICK))[0] == []
 
 
 def isolated(symbol, value, size=20.0, name='IsolatedAtom'):

@@ -210,6 +210,37 @@ def test_types_are_named_by_the_user_also_where_a_dump_names_elements(written, e
             convert_trajectory([path], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2))
 
 
+@pytest.mark.parametrize(
+    ('columns', 'elements', 'match'),
+    [
+        ('id element x y z', 'Li,Na', 'names Li, Na, its atoms are called Li, S; name those, such as --elements Li=Li'),
+        ('id element x y z', 'LI1=Li', 'names LI1, its atoms are called Li, S'),
+        ('id type x y z', 'LI1=Li,1=Li,2=S', 'names LI1, its atoms are called 1, 2'),
+        ('id element x y z', '1=Na', 'names Na, its atoms are called Li, S'),
+        ('id element x y z', 'Li,S', None),
+        ('id element x y z', 'Li,S,P', None),
+    ],
+)
+def test_elements_that_were_given_agree_with_those_of_the_file_or_are_refused(columns, elements, match, walk, tmp_path):
+    path = lammps_dump(tmp_path / 'a.dump', walk[:3], columns)
+    settings = ReadingSettings(timestep_fs=2, elements=elements)
+    if match:
+        with pytest.raises(InputError, match=f'a.dump, frame 0: --elements {match}'):
+            convert_trajectory([path], tmp_path / 'read.h5', settings)
+    else:
+        assert list(convert_trajectory([path], tmp_path / 'read.h5', settings).atoms.symbols) == SYMBOLS
+
+
+def test_elements_of_types_that_contradict_the_column_of_elements_are_said(walk, tmp_path):
+    path = lammps_dump(tmp_path / 'a.dump', walk[:3], 'id type element x y z')
+    for elements, notes in (
+        ('Li,S', ()),
+        ('Na,S', ('types have the elements of --elements, not those of its column (Li for 1)',)),
+    ):
+        settings = ReadingSettings(timestep_fs=2, elements=elements)
+        assert convert_trajectory([path], tmp_path / 'read.h5', settings).notes == notes
+
+
 def test_cells_that_change_are_unwrapped_in_fractional_coordinates(walk, tmp_path):
     fractional = walk @ np.linalg.inv(CELL)
     cells = CELL * (1 + 0.05 * np.sin(np.arange(FRAMES) / 5))[:, None, None]
@@ -297,6 +328,94 @@ def test_a_frame_that_stands_twice_at_the_seam_of_files_without_times_counts_onc
     assert found.repeated == 1 and len(found.time_fs) == FRAMES
 
 
+def numbered(numbers, frames):
+    """An XDATCAR whose frames have numbers of their own."""
+    found = iter(numbers)
+    return re.sub(r'configuration= +\d+', lambda _: f'configuration= {next(found):5d}', xdatcar(frames))
+
+
+ASSUMED = 'each frame was taken for one step, as there is no --every'
+
+
+@pytest.mark.parametrize(
+    ('numbers', 'order', 'kept'),
+    [
+        # made again from frame 5 on
+        ([1, 2, 3, 4, 5, 6, 7, 5, 6, 7, 8], [0, 1, 2, 3, 4, 5, 6, 4, 5, 6, 7], range(8)),
+        # numbering begins anew: at the next frame, at the last one, at an earlier one
+        ([1, 2, 3, 1, 2, 3], [0, 1, 2, 3, 4, 5], range(6)),
+        ([1, 2, 3, 1, 2, 3], [0, 1, 2, 2, 3, 4], range(5)),
+        ([1, 2, 3, 4, 1, 2, 3], [0, 1, 2, 3, 2, 3, 4], range(5)),
+        # numbers of steps, a frame that stands twice
+        ([10, 20, 30, 30, 40], [0, 1, 2, 2, 3], range(4)),
+        ([1, 2, 3, 4], [0, 1, 1, 2], range(3)),
+    ],
+)
+def test_frames_of_an_xdatcar_that_a_restart_repeats_are_sorted_out(numbers, order, kept, walk, tmp_path):
+    (tmp_path / 'XDATCAR').write_text(numbered(numbers, walk[order]))
+    found = convert_trajectory([tmp_path / 'XDATCAR'], tmp_path / 'read.h5', ReadingSettings(timestep_fs=20))
+    assert found.repeated == len(order) - len(kept) and found.notes == (ASSUMED,)
+    with Trajectory(tmp_path / 'read.h5') as run:
+        np.testing.assert_array_equal(run.time_fs, 20.0 * np.arange(len(kept)))
+        np.testing.assert_allclose(run.positions() - run.positions(0, 1), walk[kept] - walk[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('numbers', 'order', 'match'),
+    [
+        ([1, 2, 3, 1, 2, 3], [0, 1, 2, 0, 1, 2], 'frame 3: its time, 0 fs, comes after 40 fs and is not that of'),
+        ([1, 3, 4], [0, 1, 2], 'frame 2: its number is 4 after 3, no multiple of the 2 before'),
+    ],
+)
+def test_an_xdatcar_that_stands_twice_in_a_file_is_refused(numbers, order, match, walk, tmp_path):
+    (tmp_path / 'XDATCAR').write_text(numbered(numbers, walk[order]))
+    with pytest.raises(InputError, match=f'XDATCAR, {match}'):
+        convert_trajectory([tmp_path / 'XDATCAR'], tmp_path / 'read.h5', ReadingSettings(timestep_fs=20))
+
+
+def test_parts_without_times_that_overlap_are_joined_where_they_meet(walk, tmp_path):
+    for name, part in (('a.extxyz', walk[:30]), ('b.extxyz', walk[25:40])):
+        write(tmp_path / name, structures(part))
+    files = [tmp_path / 'a.extxyz', tmp_path / 'b.extxyz']
+    found = convert_trajectory(files, tmp_path / 'read.h5', ReadingSettings(timestep_fs=2, every=10))
+    assert found.repeated == 5 and len(found.time_fs) == 40 and found.notes == ()
+
+
+def test_frames_that_are_missing_are_said(walk, tmp_path):
+    (tmp_path / 'XDATCAR').write_text(numbered([1, 2, 3, 7, 8, 20], walk[:6] * 0 + walk[0] + 0.01 * walk[:6]))
+    found = convert_trajectory([tmp_path / 'XDATCAR'], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2, every=5))
+    assert str(found).endswith('; frames are missing from 20 to 60 fs and at 1 more places')
+    path = lammps_dump(tmp_path / 'a.dump', walk[:5], steps=[0, 10, 20, 50, 60])
+    found = convert_trajectory([path], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2, elements='Li,S'))
+    assert str(found).endswith('; frames are missing from 40 to 100 fs')
+    with pytest.raises(InputError, match='frames are not equally spaced in time'):
+        get_analysis('msd')([tmp_path / 'read.h5'])
+
+
+def test_an_xdatcar_has_the_times_of_the_incar_beside_it(walk, tmp_path):
+    (tmp_path / 'XDATCAR').write_text(xdatcar(walk[:5]))
+    (tmp_path / 'INCAR').write_text('IBRION = 0 ; POTIM= 1.5 # fs\n NBLOCK =4\n! POTIM = 3\n')
+    found = convert_trajectory([tmp_path / 'XDATCAR'], tmp_path / 'read.h5')
+    assert found.time_fs.tolist() == [0, 6, 12, 18, 24]
+    assert 'times of the INCAR beside it (POTIM 1.5 fs, a frame in 4 steps)' in str(found)
+    found = convert_trajectory([tmp_path / 'XDATCAR'], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2, every=10))
+    assert found.time_fs.tolist() == [0, 20, 40, 60, 80] and found.notes == ()
+    (tmp_path / 'INCAR').write_text('IBRION = 2\nPOTIM = 0.5\n')
+    with pytest.raises(InputError, match='holds no times; give --timestep, and --every'):
+        convert_trajectory([tmp_path / 'XDATCAR'], tmp_path / 'read.h5')
+
+
+def test_an_xdatcar_without_elements_takes_them_from_the_user(walk, tmp_path):
+    (tmp_path / 'XDATCAR').write_text(xdatcar(walk[:4]).replace('Li S\n', ''))
+    with pytest.raises(InputError, match='which elements 1, 2 are is not known; name them, such as --elements Li,P,S'):
+        convert_trajectory([tmp_path / 'XDATCAR'], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2))
+    settings = ReadingSettings(timestep_fs=2, elements='Li,S')
+    assert list(convert_trajectory([tmp_path / 'XDATCAR'], tmp_path / 'read.h5', settings).atoms.symbols) == SYMBOLS
+    (tmp_path / 'XDATCAR').write_text('  14  14  1\n 0.7E+01 0.9E-09 0.2E-14\n 300.0\n CAR\n title\n\n 0.1 0.2 0.3\n')
+    with pytest.raises(InputError, match='is of VASP 4, which writes no cell and no elements'):
+        convert_trajectory([tmp_path / 'XDATCAR'], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2))
+
+
 def foreign_h5md(path, walk, *, group='all', position=None, unit='Angstrom', time=1.0, time_unit='fs', image=None,
                  boundary=('periodic',) * 3, edges=None, species=(3,) * 8 + (16,) * 6, scalar_time=False):  # fmt: skip
     """H5MD as other programs may write it; what is ``None`` is left out."""
@@ -361,6 +480,12 @@ def test_h5md_of_other_programs_is_read_as_the_format_says(change, walk, tmp_pat
         np.testing.assert_allclose(found.time_fs, np.arange(FRAMES) * EVERY * TIMESTEP_FS)
         np.testing.assert_allclose(found.positions() - found.positions(0, 1), walk - walk[0], atol=1e-5)
         np.testing.assert_allclose(found.cells(FRAMES - 1), CELL[None])
+
+
+def test_a_box_without_a_unit_has_that_of_positions_and_a_word(walk, tmp_path):
+    path = foreign_h5md(tmp_path / 'other.h5', walk / 10, unit='nm')
+    found = convert_trajectory([path], tmp_path / 'read.h5')
+    assert str(found).endswith('; its box states no unit, read in that of positions (nm)')
 
 
 @pytest.mark.parametrize(
@@ -660,6 +785,35 @@ def test_arrays_and_displacements_of_sodium_thiophosphate_are_read(tmp_path):
     with Trajectory(tmp_path / 'b.h5') as run:
         np.testing.assert_allclose(run.positions() - run.positions(0, 1), displacements.swapaxes(0, 1), atol=1e-5)
         np.testing.assert_array_equal(run.time_fs, 20.0 * np.arange(100))
+
+
+@needs('analysis')
+def test_sodium_diffuses_in_any_file_of_the_same_run_as_a_plain_sum_says(tmp_path):
+    path = FOLDER / 'analysis' / 'cNa3PS4_pda.json'
+    with own_files([path]) as (files, _):
+        msd = get_analysis('msd')(files, species='Na', reference='none')
+        hops = get_analysis('hops')(files, species='Na', reference='none', residence_ps=0.2)
+    record = json.loads(path.read_text())
+    assert record['specie'] == 'Na' and msd.source['ions'] == 48
+    spacing_ps = record['step_skip'] * record['time_step'] * 1e-3
+    assert msd.source['frame_spacing_ps'] == pytest.approx(spacing_ps)
+    na = np.array(record['displacements'])[:48].swapaxes(0, 1)
+    for lag in (1, 5, 20):
+        plain = ((na[lag:] - na[:-lag]) ** 2).sum(axis=-1).mean()
+        row = int(np.abs(msd.lag_ps - lag * spacing_ps).argmin())
+        assert msd.lag_ps[row] == pytest.approx(lag * spacing_ps)
+        assert msd.msd_angstrom2[row] == pytest.approx(plain, rel=1e-5)
+    moved = np.linalg.norm(na[-10:].mean(axis=0) - na[:10].mean(axis=0), axis=1)
+    assert hops.source['ions'] == 48 and hops.to_dict()['hops'] >= (moved > 3).sum() > 0
+
+
+@needs('analysis')
+def test_sodium_that_stays_at_its_sites_does_not_hop(tmp_path):
+    path, topology = FOLDER / 'analysis' / 'cNa3PS4_trajectories.npy', FOLDER / 'structures' / 'cNa3PS4.cif'
+    settings = ReadingSettings(timestep_fs=2, every=10, topology=str(topology), fractional=True)
+    with own_files([path], settings) as (files, _):
+        found = get_analysis('hops')(files, species='Na')
+    assert (found.source['ions'], found.to_dict()['hops']) == (48, 0)  # none moves by more than 1.5 Å on average
 
 
 def test_the_commands_of_the_how_to_page_work(walk, tmp_path, monkeypatch, capsys, example_data):

@@ -7,8 +7,10 @@ import pytest
 from ase import Atoms
 from click.testing import CliRunner
 
+from aiida_ufpnmr.engine.analyses import get_analysis
 from aiida_ufpnmr.engine.commands import analyse as command
 from aiida_ufpnmr.engine.commands.analyse import acf
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.structure import sites as module
 from aiida_ufpnmr.engine.structure import soft_coordination, stays
 from aiida_ufpnmr.engine.trajectories.trajectory import EDGES, POSITION, Trajectory, TrajectoryWriter
@@ -72,14 +74,12 @@ def test_stays_equal_their_plain_twin(residence):
         np.testing.assert_array_equal(found[:, ion], plain_stays(coordination[:, ion], 4.75, 5.25, residence))
 
 
-@pytest.fixture
-def trajectory(tmp_path):
+def write_trajectory(path, formula):
     """One ion in a tetrahedron, one that is moved to an octahedron after half of the time; tensors to tell."""
     rng = np.random.default_rng(0)
     centre = np.array([[5.0, 5, 5], [15.0, 5, 5]])
     anions = np.vstack([centre[0] + TETRAHEDRON, centre[0] + [0, 10, 0] + TETRAHEDRON, centre[1] + OCTAHEDRON])
-    atoms = Atoms('Li2S14', positions=np.vstack([centre, anions]), cell=[20.0] * 3, pbc=True)
-    path = tmp_path / 'run.h5'
+    atoms = Atoms(formula, positions=np.vstack([centre, anions]), cell=[20.0] * 3, pbc=True)
     writer = TrajectoryWriter(path, atoms, {'Li': np.arange(2)}, seconds=1e9, megabytes=1e4)
     for frame in range(400):
         second = centre[0] + [0, 10, 0] if frame < 200 else centre[1]
@@ -93,6 +93,26 @@ def trajectory(tmp_path):
             writer.append(name, frame, 100.0 * frame, value)
     writer.close()
     return path
+
+
+@pytest.fixture
+def trajectory(tmp_path):
+    return write_trajectory(tmp_path / 'run.h5', 'Li2S14')
+
+
+def test_several_anions_count_together_and_one_alone_says_what_it_leaves_out(trajectory, tmp_path):
+    sites, mixed = get_analysis('sites'), write_trajectory(tmp_path / 'mixed.h5', 'Li2S8Cl6')
+    plain, both = sites([trajectory]), sites([mixed], anion='S,Cl')
+    np.testing.assert_array_equal(both.coordination, plain.coordination)
+    np.testing.assert_array_equal(both.site, plain.site)
+    assert list(both.sites) == ['Li(S,Cl)4', 'Li(S,Cl)6'] and both.remarks == plain.remarks == []
+    assert 'not_counted' not in plain.to_dict()
+    one = sites([mixed])
+    assert one.remarks == ['Cl around the ions is not counted; --anion S,Cl counts all.']
+    one.save(tmp_path / 'sites.h5')
+    assert type(one).load(tmp_path / 'sites.h5').to_dict() == one.to_dict() and one.not_counted == 'Cl'
+    with pytest.raises(InputError, match='holds no Br, only Cl, Li, S; choose one with --anion'):
+        sites([mixed], anion='S,Br')
 
 
 def test_sites_and_their_couplings_from_a_file(trajectory, tmp_path):

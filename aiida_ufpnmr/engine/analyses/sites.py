@@ -80,6 +80,7 @@ class SitesResult(Result):
     site_changes: int = quantity('', 'how many times an ion changes its site')
     site_change_rate_per_s: float = quantity('1/s', 'per ion and second')
     isotope: str = quantity('', 'nuclide of |C_Q| and ω_Q', default='')
+    not_counted: str | None = quantity('', 'other anions in the file; left out where there are none', default=None)
 
     @property
     def headline(self) -> str:
@@ -87,13 +88,19 @@ class SitesResult(Result):
 
     @property
     def remarks(self) -> list[str]:
-        if self.distributions:
-            return []
-        return [f'No EFG tensors of {self.source["species"]} in the file: sites only.']
+        found = []
+        if self.not_counted:
+            there = f'{self.settings["anion"]},{self.not_counted}'
+            found.append(f'{self.not_counted} around the ions is not counted; --anion {there} counts all.')
+        if not self.distributions:
+            found.append(f'No EFG tensors of {self.source["species"]} in the file: sites only.')
+        return found
 
     def to_dict(self) -> dict:
         found = super().to_dict()
         del found['distributions']
+        if self.not_counted is None:
+            del found['not_counted']
         return found if isinstance(found.get('field', ''), str) else {**found, 'field': 'vector'}
 
     @classmethod
@@ -165,6 +172,7 @@ def sites(source: PathSource, settings: SitesSettings) -> SitesResult:
         site_changes=changes,
         site_change_rate_per_s=_rate(changes, there.site, times),
         isotope=nuclide.name,
+        not_counted=','.join(there.not_counted) or None,
     )
 
 

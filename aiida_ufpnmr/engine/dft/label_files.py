@@ -7,9 +7,14 @@ in the notes of the set.
 from __future__ import annotations
 
 import glob
+import lzma
 import os
+import shutil
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import ase.io
 from ase import Atoms
@@ -34,7 +39,7 @@ from aiida_ufpnmr.engine.dft.cp2k import is_cp2k, read_cp2k
 from aiida_ufpnmr.engine.dft.magres import MAGRES, read_magres
 from aiida_ufpnmr.engine.dft.tensor_tables import gipaw_tensors, is_gipaw, vasp_tensors
 from aiida_ufpnmr.engine.errors import InputError, one_line
-from aiida_ufpnmr.engine.files import check_input
+from aiida_ufpnmr.engine.files import OPENERS, check_input
 from aiida_ufpnmr.engine.label_names import LabelKeys
 
 #: So much of a file tells what wrote it.
@@ -73,6 +78,8 @@ def read_labels(
     if len(paths) > 1:
         return Dataset.joined(read_labels(each, require, efg_species, keys, structure) for each in paths)
     path = check_input(paths[0], 'data set')
+    if path.suffix.lower() in OPENERS:
+        return _unpacked(path, require, efg_species, keys, structure)
     if is_extended_xyz(path):
         return read_dataset(path, require, efg_species, keys)
     if keys:
@@ -86,6 +93,21 @@ def read_labels(
     if efg_species is not None and not any(efg_species in atoms.get_chemical_symbols() for atoms in structures):
         raise InputError(f'{path}: no {efg_species} atom in any structure')
     return Dataset(tuple(structures), str(path), tuple(f'{path}: {note}' for note in [*notes, *left_out]))
+
+
+def _unpacked(path: Path, *given: Any) -> Dataset:
+    """:func:`read_labels` of a compressed file, which is unpacked into a temporary folder."""
+    with TemporaryDirectory(prefix='ufpnmr-') as folder:
+        plain = Path(folder, path.stem)
+        try:
+            with OPENERS[path.suffix.lower()](path, 'rb') as source, open(plain, 'wb') as target:
+                shutil.copyfileobj(source, target)
+            found = read_labels(plain, *given)
+        except InputError as error:  # names the file that the user knows
+            raise InputError(str(error).replace(str(plain), str(path))) from error
+        except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+            raise InputError(f'{path}: cannot be unpacked ({one_line(error)}); restore it') from error
+        return Dataset(found.structures, str(path), tuple(n.replace(str(plain), str(path)) for n in found.notes))
 
 
 def matching(path: str | os.PathLike) -> list[Path]:
@@ -200,9 +222,11 @@ def _ase(path: Path) -> tuple[list[Atoms], list[str]]:
     try:
         frames = ase.io.read(path, index=':', format=kind)
     except Exception as error:  # ASE raises many kinds for a malformed file
-        raise InputError(f'{path}: cannot be read as {kind} ({one_line(error)}); is it whole?') from error
+        raise InputError(
+            f'{path}: cannot be read as {kind} ({one_line(error)}); is it whole? else let the code finish'
+        ) from error
     if not frames:
-        raise InputError(f'{path}: holds no structure')
+        raise InputError(f'{path}: holds no structure with labels; let the code finish, or remove the file')
     structures = []
     for frame in frames:
         atoms = bare(frame)

@@ -28,6 +28,8 @@ class NormalEquations:
     def add(self, rows: np.ndarray, labels: np.ndarray) -> None:
         """Add weighted design rows (n_columns, m) with their labels (m,); columns without an entry cost nothing."""
         columns = np.flatnonzero(rows.any(axis=1))
+        if not len(columns):  # all weights are on numbers that nothing changes, such as forces on a lone atom
+            return
         # (m, k) in Fortran order, so that BLAS takes it as it lies
         taken = np.ascontiguousarray(rows[columns]).T
         _scatter(self.matrix, blas.dsyrk(1.0, taken, trans=1, lower=1), columns)

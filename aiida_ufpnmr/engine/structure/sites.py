@@ -19,6 +19,8 @@ from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, regular_fram
 
 #: Sites by their number.
 FOUR, SIX = 0, 1
+#: Elements that surround cations.
+ANIONS = frozenset(('N', 'O', 'F', 'S', 'Cl', 'Se', 'Br', 'Te', 'I'))
 CHUNK_FRAMES = 512
 #: Upper limit on what the averages of some ions take at a time.
 BLOCK_BYTES = 256e6
@@ -30,7 +32,7 @@ REACH = 7.0
 class SiteSettings(Settings):
     """Definition of a site."""
 
-    anion: str = setting('S', 'Element that surrounds the ions.')
+    anion: str = setting('S', 'Element that surrounds the ions; several with commas between, such as S,Cl.')
     radius_angstrom: float = setting(3.3, 'Distance in Å at which an anion counts one half.', above=0)
     width_angstrom: float = setting(0.1, 'Width of that soft edge in Å.', above=0)
     boundary: float = setting(5.0, 'Number of neighbours between the fourfold and the sixfold site.', above=0)
@@ -38,9 +40,15 @@ class SiteSettings(Settings):
     window_ps: float = setting(0.5, 'Average the number of neighbours over this time, in ps.', least=0)
     residence_ps: float = setting(1.0, 'Shorter stays, in ps, do not count.', least=0)
 
+    @property
+    def anions(self) -> tuple[str, ...]:
+        """Elements that surround the ions."""
+        return tuple(self.anion.replace(' ', '').split(','))
+
     def names(self, species: str) -> tuple[str, str]:
-        """Names of the two sites, such as LiS4 and LiS6."""
-        return f'{species}{self.anion}4', f'{species}{self.anion}6'
+        """Names of the two sites, such as LiS4 and LiS6, or Li(S,Cl)4 and Li(S,Cl)6."""
+        around = self.anion if len(self.anions) == 1 else f'({",".join(self.anions)})'
+        return f'{species}{around}4', f'{species}{around}6'
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class Sites:
         coordination: (n_frames, n_ions) soft number of neighbours, float32.
         site: (n_frames, n_ions) int8, ``FOUR`` or ``SIX``.
         settings: as given.
+        not_counted: elements that are there, might surround the ions, and do not count.
     """
 
     species: str
@@ -61,6 +70,7 @@ class Sites:
     coordination: np.ndarray
     site: np.ndarray
     settings: SiteSettings
+    not_counted: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, str]:
@@ -95,13 +105,13 @@ def find_sites(
     if trajectory.n_frames == 0:
         raise InputError(f'{trajectory.path}: holds no positions; give the trajectory that "ufpnmr md" wrote')
     symbols = np.array(trajectory.symbols)
-    for symbol, option in ((species, 'species'), (settings.anion, 'anion')):
+    for symbol, option in ((species, 'species'), *((anion, 'anion') for anion in settings.anions)):
         if symbol not in symbols:
             there = ', '.join(sorted(set(trajectory.symbols)))
             raise InputError(f'{trajectory.path}: holds no {symbol}, only {there}; choose one with --{option}')
     frames = regular_frames(trajectory.time_fs, skip_fs, trajectory.path)
     time_fs = trajectory.time_fs[frames]
-    index, anions = np.flatnonzero(symbols == species), np.flatnonzero(symbols == settings.anion)
+    index, anions = np.flatnonzero(symbols == species), np.flatnonzero(np.isin(symbols, settings.anions))
     coordination = np.empty((len(time_fs), len(index)), np.float32)
     with progress(len(time_fs), 'coordination', 'frame') as bar:
         for start in range(frames.start, frames.stop, CHUNK_FRAMES):
@@ -124,7 +134,15 @@ def find_sites(
     for start in range(0, len(index), size):
         ions = slice(start, start + size)
         site[:, ions] = stays(_running_mean(coordination[:, ions], window), low, high, residence)
-    return Sites(species=species, index=index, time_fs=time_fs, coordination=coordination, site=site, settings=settings)
+    return Sites(
+        species=species,
+        index=index,
+        time_fs=time_fs,
+        coordination=coordination,
+        site=site,
+        settings=settings,
+        not_counted=tuple(sorted(ANIONS & set(trajectory.symbols) - {species, *settings.anions})),
+    )
 
 
 def _running_mean(x: np.ndarray, window: int) -> np.ndarray:

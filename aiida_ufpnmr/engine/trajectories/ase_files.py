@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.io import Trajectory, iread
 
 from aiida_ufpnmr.engine.files import check_input
-from aiida_ufpnmr.engine.trajectories.frames import Frame, ReadingSettings
+from aiida_ufpnmr.engine.trajectories.frames import Frame, ReadingSettings, open_text
 
 #: Entries of the comment line that hold the number of the step.
 _STEPS = ('step', 'Step', 'timestep', 'Timestep', 'i')
@@ -24,7 +24,13 @@ def read_xyz(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
     That file is the one of the settings, or ``PROJECT-1.cell`` beside ``PROJECT-pos-1.xyz``.
     """
     cells = _cp2k_cells(path, settings)
-    for atoms in iread(path, format='extxyz'):
+    with open_text(path) as file:
+        yield from _xyz_frames(file, cells)
+
+
+def _xyz_frames(file: Any, cells: Mapping[int, np.ndarray] | None) -> Iterator[Frame]:
+    """Frames of an open XYZ file, with the cells (3, 3) in Å of their steps where they have none."""
+    for atoms in iread(file, format='extxyz'):
         of_cp2k = {'i', 'time', 'E'} <= atoms.info.keys()
         frame = _frame(atoms, float(atoms.info['time']) if of_cp2k else None)
         if frame.cell is None and cells is not None:

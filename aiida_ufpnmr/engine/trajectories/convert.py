@@ -19,6 +19,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input, check_output, whole_file
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.trajectories.elements import numbers_of
+from aiida_ufpnmr.engine.trajectories.frame_places import FramePlaces
 from aiida_ufpnmr.engine.trajectories.frames import Frame, ReadingSettings
 from aiida_ufpnmr.engine.trajectories.h5md import EDGES, POSITION, Storage, efg_group, series_names
 from aiida_ufpnmr.engine.trajectories.pieces import pieces_folder
@@ -39,18 +40,32 @@ class Conversion:
         time_fs: (n_frames,) times of the frames written.
         unwrapped: whether positions were unwrapped already, so that no atom was moved.
         repeated: number of frames that were there twice, or were made again after a restart, and left out.
+        notes: what else there is to know about what was read.
     """
 
     atoms: Atoms
     time_fs: np.ndarray
     unwrapped: bool
     repeated: int
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         spacing = f', one in {self.time_fs[1] - self.time_fs[0]:g} fs' if len(self.time_fs) > 1 else ''
         repeated = f', {self.repeated} of a restart left out' if self.repeated else ''
         how = 'unwrapped as they were' if self.unwrapped else 'unwrapped by nearest images'
-        return f'{self.atoms.symbols.formula:hill}, {len(self.time_fs)} frames{spacing}{repeated}, positions {how}'
+        first = f'{self.atoms.symbols.formula:hill}, {len(self.time_fs)} frames{spacing}{repeated}, positions {how}'
+        return '; '.join([first, *self.notes, *self._gaps()])
+
+    def _gaps(self) -> list[str]:
+        """A line where times jump by more than their usual spacing."""
+        spacings = np.diff(self.time_fs)
+        usual = np.median(spacings) if len(spacings) else 0.0
+        gaps = np.flatnonzero(spacings > 1.5 * usual)
+        if not len(gaps):
+            return []
+        begin, end = self.time_fs[gaps[0]], self.time_fs[gaps[0] + 1]
+        more = f' and at {len(gaps) - 1} more places' if len(gaps) > 1 else ''
+        return [f'frames are missing from {begin:g} to {end:g} fs{more}']
 
 
 def convert_trajectory(
@@ -78,7 +93,7 @@ def convert_trajectory(
                 for number, frame in enumerate(read_frames(file, settings, first)):
                     where, first = f'{file}, frame {number}', first or frame
                     run = run or _Run(partial, frame, where, settings, storage)
-                    run.add(frame, where)
+                    run.add(frame, where, begins_file=number == 0)
                     bar.update()
             if run is None:
                 raise InputError('no trajectory to convert; give at least one')
@@ -149,6 +164,9 @@ class _Run:
         self._path, self._settings, self._storage = path, settings, storage
         self._unwrapped = settings.unwrapped or first.unwrapped
         self._repeated = 0
+        self._notes: list[str] = []
+        self._places = FramePlaces()
+        self._spacing_fs = first.spacing_fs
         self._went_back_to: float | None = None
         self._steps: list[int] = []
         self._times_fs: list[float] = []
@@ -161,16 +179,25 @@ class _Run:
             }
         self._writer = self._open()
 
-    def add(self, frame: Frame, where: str) -> None:
+    def add(self, frame: Frame, where: str, begins_file: bool) -> None:
         """Write a frame behind those before; ``where`` names it in messages."""
-        if frame.step is None and frame.time_fs is None and np.array_equal(frame.positions, self._as_read):
-            self._repeated += 1
-            return
+        self._notes += [note for note in frame.notes if note not in self._notes]
+        place = len(self._steps)
+        if frame.step is None and frame.time_fs is None:
+            try:
+                place = self._places.place(frame, begins_file)
+            except ValueError as error:
+                raise InputError(f'{where}: {error}') from error
+            if np.array_equal(frame.positions, self._as_read):
+                self._repeated += 1
+                return
         self._as_read = frame.positions
-        step, time_fs = self._clock(frame, where)
+        step, time_fs = self._clock(frame, place, where)
         if self._times_fs and time_fs < self._times_fs[-1] + self._tolerance_fs:
             self._go_back(time_fs, where)
-            step, time_fs = self._clock(frame, where)
+            if frame.step is not None or frame.time_fs is not None:
+                place = len(self._steps)
+            step, time_fs = self._clock(frame, place, where)
         cell = np.asarray(frame.cell)
         positions = frame.positions if self._unwrapped else self._unwrap(frame, cell, where)
         self._writer.append(POSITION, step, time_fs, positions)
@@ -188,7 +215,7 @@ class _Run:
         with h5py.File(self._path, 'r+') as file:
             for name in series_names(file):
                 file[f'{name}/time'][...] = time_fs
-        return Conversion(self._atoms, time_fs, self._unwrapped, self._repeated)
+        return Conversion(self._atoms, time_fs, self._unwrapped, self._repeated, tuple(self._notes))
 
     def release(self) -> None:
         """Let go of what is not written."""
@@ -199,18 +226,29 @@ class _Run:
             self._path, self._atoms, self._ions, continue_after=continue_after, storage=self._storage
         )
 
-    def _clock(self, frame: Frame, where: str) -> tuple[int, float]:
-        """Step and time of a frame: of the file, or from the time step that was given."""
-        count, timestep_fs, every = len(self._steps), self._settings.timestep_fs, self._settings.every
+    def _clock(self, frame: Frame, place: int, where: str) -> tuple[int, float]:
+        """Step and time of a frame in its place: of the file, or from the time step that was given."""
+        timestep_fs, every = self._settings.timestep_fs, self._settings.every
+        if frame.spacing_fs != self._spacing_fs:
+            raise InputError(
+                f'{where}: its INCAR asks for another spacing than that of the first file; give --timestep'
+            )
         if timestep_fs is None:
+            if frame.time_fs is None and frame.spacing_fs is not None:
+                return place, place * frame.spacing_fs
             if frame.time_fs is None:
                 given = (
                     '--timestep' if frame.step is not None else '--timestep, and --every where it was not every step'
                 )
                 raise InputError(f'{where}: the file holds no times; give {given}')
-            return count, frame.time_fs
-        step = frame.step if frame.step is not None else count * (every or 1)
-        if every and count and step - self._steps[-1] not in (every, 0) and step > self._steps[-1]:
+            return place, frame.time_fs
+        if frame.step is None:
+            if not every:
+                note = 'each frame was taken for one step, as there is no --every'
+                self._notes += [note] if note not in self._notes else []
+            return place * (every or 1), place * (every or 1) * timestep_fs
+        step = frame.step
+        if every and self._steps and step - self._steps[-1] not in (every, 0) and step > self._steps[-1]:
             raise InputError(
                 f'{where}: its step {step} comes {step - self._steps[-1]} after the one before, not --every {every}; '
                 'leave --every out'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def numbers_of(frame: Frame, settings: ReadingSettings, where: str) -> np.ndarra
         raise InputError(
             f'{where}: which elements {", ".join(unknown[:8])} are is not known; name them, such as --elements {given}'
         )
+    _check_chosen(chosen, labels, set(found), where)
     return np.array([atomic_numbers[symbol] for symbol in found if symbol])[kinds]
 
 
@@ -119,6 +121,18 @@ def _chosen(elements: str, labels: np.ndarray, where: str) -> dict[str, str]:
                 f'--elements {elements}: {symbol or name!r} is no element; give such as Li,P,S or 1=Li,2=P'
             )
     return {name: symbol for name, _, symbol in pairs}
+
+
+def _check_chosen(chosen: Mapping[str, str], labels: np.ndarray, found: set[str | None], where: str) -> None:
+    """Refuse elements that the user gave for names that are not there, unless they are those that are there."""
+    unused = [name for name in chosen if name not in labels]
+    named = [name for name in unused if not name.isdigit()]
+    if named or (unused and len(unused) == len(chosen) and not found <= set(chosen.values())):
+        there = ', '.join(map(str, labels[:8]))
+        raise InputError(
+            f'{where}: --elements names {", ".join(named or chosen.values())}, its atoms are called {there}; name '
+            f'those, such as --elements {labels[0]}=Li, or leave it out'
+        )
 
 
 def _of_name(name: str, mass: float) -> str | None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
-import lzma
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -15,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from ase.geometry import cellpar_to_cell
 
+from aiida_ufpnmr.engine.files import OPENERS
 from aiida_ufpnmr.engine.settings import Settings, numbers, setting
 
 LengthUnit = Literal['', 'Angstrom', 'nm', 'pm', 'Bohr']
-_OPENERS: dict[str, Callable[..., Any]] = {'.gz': gzip.open, '.bz2': bz2.open, '.xz': lzma.open}
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,11 @@ class Frame:
         masses: (n_atoms,) in amu, where the file holds them.
         atomic_numbers: whether labels that are numbers may be atomic numbers.
         step, time_fs: number of the step, and time in fs, where the file holds them.
+        number: of the frame, where the file counts frames and no steps.
+        spacing_fs: time between two frames where no frame has a time, of a file beside.
         unwrapped: whether positions are known to be unwrapped.
         efg: (n_atoms, 3, 3) in a.u., NaN for atoms that have none.
+        notes: what the reader took for granted, for the user to know.
     """
 
     positions: np.ndarray
@@ -47,8 +47,11 @@ class Frame:
     atomic_numbers: bool = False
     step: int | None = None
     time_fs: float | None = None
+    number: int | None = None
+    spacing_fs: float | None = None
     unwrapped: bool = False
     efg: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 def cell_of(cell: Any) -> np.ndarray:
@@ -102,8 +105,11 @@ def shortest(number: Any) -> float:
 
 
 def open_text(path: Path) -> io.TextIOBase:
-    """Open a text file for reading, compressed by gzip, bzip2 or xz or not."""
-    return _OPENERS.get(path.suffix.lower(), open)(path, 'rt', encoding='utf-8')
+    """Open a text file for reading, compressed by gzip, bzip2 or xz or not, with a byte order mark or without.
+
+    Only titles and comments hold other letters than those of ASCII; which ones is of no matter.
+    """
+    return OPENERS.get(path.suffix.lower(), open)(path, 'rt', encoding='utf-8-sig', errors='replace')
 
 
 def take(file: Any, count: int) -> list[str]:

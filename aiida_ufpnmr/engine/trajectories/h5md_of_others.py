@@ -57,7 +57,7 @@ def read_h5md(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
         to_angstrom = _length_unit(position['value'], path, unit)
         image = _image(group, path)
         steps, times_fs = _clock(position, path)
-        boxes, pbc = _box(group, unit, path)
+        boxes, pbc, notes = _box(group, unit, path)
         labels, masses = _labels(group), _array(group, 'mass')
         for number in range(len(position['value'])):
             positions = position['value'][number].astype(float) * to_angstrom
@@ -74,6 +74,7 @@ def read_h5md(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
                 step=None if steps is None else int(steps[number]),
                 time_fs=None if times_fs is None else float(times_fs[number]),
                 unwrapped=image is not None and cell is not None,
+                notes=notes,
             )
 
 
@@ -130,24 +131,27 @@ def _increasing(position: h5py.Group, name: str, path: Path) -> np.ndarray | Non
     return np.asarray(series)
 
 
-def _box(group: h5py.Group, unit: str, path: Path) -> tuple[Callable[[int], np.ndarray] | None, np.ndarray]:
-    """Cell vectors in Å by frame, where there are any, and which directions are periodic."""
+def _box(
+    group: h5py.Group, unit: str, path: Path
+) -> tuple[Callable[[int], np.ndarray] | None, np.ndarray, tuple[str, ...]]:
+    """Cell vectors in Å by frame, where there are any, which directions are periodic, and what was assumed."""
     box = group.get('box')
     if box is None or 'edges' not in box:
-        return None, np.ones(3, bool)
+        return None, np.ones(3, bool), ()
     edges = box['edges']
     value, n_frames = edges['value'] if isinstance(edges, h5py.Group) else edges, len(group['position/value'])
     fixed = not isinstance(edges, h5py.Group)
     if not fixed and len(value) not in (1, n_frames):
         raise InputError(f'{path}: has {len(value)} boxes and {n_frames} frames; make it again')
     factor = _length_unit(value, path, unit)
+    notes = () if _unit(value) else (f'its box states no unit, read in that of positions ({unit})',)
     boundary = np.array([_text(word) == 'periodic' for word in np.ravel(box.attrs.get('boundary', 'periodic'))])
 
     def cell(number: int) -> np.ndarray:
         row = np.asarray(value[...] if fixed else value[min(number, len(value) - 1)], float) * factor
         return np.diag(np.broadcast_to(row, 3)) if row.ndim < 2 else row
 
-    return cell, np.broadcast_to(boundary, 3)
+    return cell, np.broadcast_to(boundary, 3), notes
 
 
 def _image(group: h5py.Group, path: Path) -> h5py.Dataset | np.ndarray | None:

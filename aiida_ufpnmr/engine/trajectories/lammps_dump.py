@@ -38,11 +38,12 @@ def read_lammps_dump(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
         ValueError: no such file, or columns that are missing.
         EOFError: a frame that is cut off.
     """
-    by_type = bool(settings.elements) and '=' not in settings.elements
+    elements = settings.elements.replace(' ', '')
+    given = elements.split(',') if elements and '=' not in elements else []
     with open_text(path) as file:
         while line := file.readline():
             if line.strip():
-                yield _frame(_header(line, file), file, by_type)
+                yield _frame(_header(line, file), file, given)
 
 
 def _header(line: str, file: Any) -> _Header:
@@ -74,7 +75,8 @@ def _box(rows: np.ndarray, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([[x, 0, 0], [xy, y, 0], [xz, yz, z]]), low
 
 
-def _frame(header: _Header, file: Any, by_type: bool) -> Frame:
+def _frame(header: _Header, file: Any, given: list[str]) -> Frame:
+    """A frame whose atoms are named by their types where elements were given for these, else by their elements."""
     table, unwrapped = _table(header.columns, take(file, header.n_atoms))
     there = table.dtype.names or ()
     names, fractional, _ = _positions_in(there)
@@ -83,8 +85,10 @@ def _frame(header: _Header, file: Any, by_type: bool) -> Frame:
     if 'ix' in there:
         positions = positions + np.stack([table[name] for name in _IMAGE], axis=1) @ header.cell
     kinds = [name for name in ('element', 'type') if name in there]
-    if len(kinds) == 2 and (by_type or _is_default(table)):
+    notes: tuple[str, ...] = ()
+    if len(kinds) == 2 and (given or _is_default(table)):
         kinds.reverse()
+        notes = () if _is_default(table) else _contradictions(table, given)
     return Frame(
         positions,
         header.cell,
@@ -93,6 +97,7 @@ def _frame(header: _Header, file: Any, by_type: bool) -> Frame:
         masses=table['mass'] if 'mass' in there else None,
         step=header.step,
         unwrapped=unwrapped,
+        notes=notes,
     )
 
 
@@ -120,6 +125,14 @@ def _table(columns: list[str], lines: list[str]) -> tuple[np.ndarray, bool]:
     if (np.diff(table['id']) == 0).any():
         raise ValueError('holds an atom twice')
     return table, unwrapped or with_image
+
+
+def _contradictions(table: np.ndarray, given: list[str]) -> tuple[str, ...]:
+    """A line where the column of elements has others than were given for the types."""
+    elements = {str(number): element for number, element in enumerate(given, 1)}
+    others = [f'{element} for {kind}' for kind, element in np.unique(table[['type', 'element']])
+              if elements.get(str(kind)) != element]  # fmt: skip
+    return (f'types have the elements of --elements, not those of its column ({", ".join(others)})',) if others else ()
 
 
 def _is_default(table: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from ase.geometry import cell_to_cellpar
 
-from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.errors import InputError, one_line
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.trajectories.array_files import read_netcdf, read_npy, read_pymatgen
 from aiida_ufpnmr.engine.trajectories.ase_files import read_traj, read_xyz
@@ -81,9 +81,8 @@ def read_frames(
         except InputError as error:
             raise error if str(path) in str(error) else InputError(f'{path}, frame {number}: {error}') from error
         except _FAILURES as error:
-            reason = ' '.join(str(error).split()) or type(error).__name__
             remedy = f'give --frames {number} to read those before it' if number else 'write the file again'
-            raise InputError(f'{path}, frame {number}: cannot be read ({reason}); {remedy}') from error
+            raise InputError(f'{path}, frame {number}: cannot be read ({one_line(error)}); {remedy}') from error
         first = first or frame
         yield frame
         number += 1
