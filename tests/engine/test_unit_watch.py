@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import write
+from click.testing import CliRunner
 
 from aiida_ufpnmr.engine.active.selection import Candidate, select_structures
 from aiida_ufpnmr.engine.building.glass import GlassSettings
 from aiida_ufpnmr.engine.building.glass_packing import pack_glass
 from aiida_ufpnmr.engine.dataset import read_dataset
-from aiida_ufpnmr.engine.main import main
+from aiida_ufpnmr.engine.main import ufpnmr
 from aiida_ufpnmr.engine.md.recording import BROKEN_UNITS
 from aiida_ufpnmr.engine.structure.integrity import broken_units, describe_changes, new_foreign_bonds
 from aiida_ufpnmr.engine.structure.units import find_units
@@ -34,14 +35,17 @@ def folder(tmp_path_factory, small_potential, glass):
     return folder
 
 
+def call(*words):
+    return CliRunner().invoke(ufpnmr, list(map(str, words))).exit_code
+
+
 def run(folder, name, *options):
     words = [
         'md', folder / 'potential.h5', folder / 'glass.extxyz', '-o', folder / f'{name}.h5', '--temperature', 4000,
         '--thermostat', 'langevin', '--every', 5, '--guard-fraction', 0.5, '--grade-every', 0, '--steps', 400, '--json',
         folder / f'{name}.json', *options,
     ]  # fmt: skip
-    status = main([str(word) for word in words])
-    return status, json.loads((folder / f'{name}.json').read_text())
+    return call(*words), json.loads((folder / f'{name}.json').read_text())
 
 
 @pytest.fixture(scope='module')
@@ -107,7 +111,7 @@ def test_a_run_that_goes_on_is_compared_with_its_first_structure(folder, broken)
 def test_frames_around_the_break_are_chosen_first(folder, broken):
     chosen = folder / 'chosen.json'
     words = ['select', folder / 'potential.h5', folder / 'watched.h5', '-n', 4, '--looked-at', 5, '--json', chosen]
-    assert main([str(word) for word in [*words, '-o', folder / 'chosen.extxyz']]) == 0
+    assert call(*words, '-o', folder / 'chosen.extxyz') == 0
     found = json.loads(chosen.read_text())['chosen']
     last = broken[1]['steps'] // 5
     # the last look that found all whole was ten steps, two frames, before
