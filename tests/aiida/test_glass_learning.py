@@ -15,11 +15,13 @@ from aiida_ufpnmr.workflows.learning_generation import SEEDS, LearningGeneration
 from aiida_ufpnmr.workflows.md import MdWorkChain
 
 GLASS = {'units': {'PS4': 4}, 'ions': 'Li', 'density_g_per_cm3': 1.75, 'seed': 1}
+#: With bonds P–P, of which the labels hold none.
+PAIRED = {'units': {'P2S6': 2}, 'ions': 'Li', 'density_g_per_cm3': 1.75}
 OVERRIDES = {
     'max_generations': 1,
     'patience': 9,
     'exploration': {'temperatures_K': [4000.0], 'volume_strains': [0.0]},
-    'glasses': {'glass': {**GLASS, 'number': 2}},
+    'glasses': {'glass': {**GLASS, 'number': 2}, 'paired': PAIRED},
     'fit_potential': {'settings': POTENTIAL_SETTINGS},
     'fit_efg': {'settings': EFG_SETTINGS},
     'md': {
@@ -46,17 +48,18 @@ def generation(aiida_profile, code, castep, dataset_file):
     dataset = DatasetData(dataset_file).store()
     _, node = run_get_node(builder(code, castep, dataset, dataset.get_structure(0)))
     assert node.exit_status == 501, node.exit_message
+    assert node.outputs.history['generations'][-1]['runs_with_broken_units'] > 0
     return [called for called in node.called if called.process_class is LearningGenerationWorkChain][-1]
 
 
 @pytest.mark.slow
 def test_glasses_are_packed_anew_and_run_beside_the_crystals(generation):
     packed = [called for called in generation.called if called.process_label == 'packed_glass']
-    assert [node.inputs.glass['seed'] for node in packed] == [1 + SEEDS, 2 + SEEDS]
+    assert [node.inputs.glass['seed'] for node in packed] == [1 + SEEDS, 2 + SEEDS, SEEDS]
     assert {node.inputs.potential.uuid for node in packed} == {generation.inputs.potential.uuid}
     runs = [called for called in generation.called if called.process_class is MdWorkChain]
     starts = {run.inputs.md.structure.uuid for run in runs}
-    assert len(runs) == 3 and {node.outputs.structure.uuid for node in packed} < starts
+    assert len(runs) == 4 and {node.outputs.structure.uuid for node in packed} < starts
 
 
 @pytest.mark.slow
@@ -64,7 +67,7 @@ def test_a_run_whose_units_break_is_a_finding_whose_frames_are_labelled(generati
     jobs = [job for job in generation.called_descendants if job.process_label == 'MdCalculation']
     broken = [job for job in jobs if job.exit_status == 415]
     assert broken and all('stopped_trajectory' in job.outputs and 'at step' in job.exit_message for job in broken)
-    names = {f'{name}_4000K_generation1' for name in ('crystal', 'glass_0', 'glass_1')}
+    names = {f'{name}_4000K_generation1' for name in ('crystal', 'glass_0', 'glass_1', 'paired_0')}
     chosen = generation.outputs.chosen.creator.outputs.results['chosen']
     assert any(one.get('units_broke') for one in chosen[:2]) and {one['source'] for one in chosen} <= {
         f'{name}.h5' for name in names
@@ -78,9 +81,9 @@ def test_a_run_whose_units_break_is_a_finding_whose_frames_are_labelled(generati
 @pytest.mark.slow
 def test_a_glass_whose_units_break_when_it_is_relaxed_is_labelled_itself(generation):
     packed = [called for called in generation.called if called.process_label == 'packed_glass']
-    broken = {f'glass_{number}' for number, node in enumerate(packed) if not node.outputs.units['is_whole']}
+    whole = [node.outputs.units['is_whole'] for node in packed]
     groups = {row['group'] for row in generation.outputs.dataset.rows}
-    assert groups & {'glass_0', 'glass_1'} == broken
+    assert whole == [True, True, False] and groups & {'glass_0', 'glass_1', 'paired_0'} == {'paired_0'}
 
 
 def test_a_packed_glass_has_its_units_and_one_that_does_not_fit_is_refused(potential):
