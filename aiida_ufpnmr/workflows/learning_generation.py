@@ -149,17 +149,19 @@ class LearningGenerationWorkChain(FitsModels):
         for name in sorted(glasses):
             for number in range(glasses[name].get('number', 1)):
                 seed = glasses[name].get('seed', 0) + SEEDS * self.inputs.number.value + number
-                settings = Dict({**_content(glasses[name]), 'seed': seed})
                 label = f'{name}_{number}'
-                made, node = packed_glass.run_get_node(
-                    settings, self.inputs.potential, metadata={'call_link_label': f'pack_{label}'}
-                )
+                inputs: dict[str, Any] = {
+                    'glass': Dict({**_content(glasses[name]), 'seed': seed}),
+                    'potential': self.inputs.potential,
+                    'metadata': {'call_link_label': f'pack_{label}'},
+                }
+                _, node = packed_glass.run_get_node(**inputs)
                 if not node.is_finished_ok:
                     self.report(f'without glass {label}: {reason(node)}')
                     continue
-                self.ctx.glasses[label] = made['structure']
-                if not made['units']['is_whole']:
-                    self.ctx.broken[label] = made['structure']
+                self.ctx.glasses[label] = node.outputs.structure
+                if not node.outputs.units['is_whole']:
+                    self.ctx.broken[label] = node.outputs.structure
                     self.report(f'units of glass {label} broke when it was relaxed; it is labelled')
 
     def explore(self) -> ToContext:
