@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from aiida.engine import calcfunction
+from aiida.engine import ExitCode, calcfunction
 from aiida.orm import Dict, Float, List, StructureData
 
 from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.data.potential import PotentialData
+from aiida_ufpnmr.engine.building.glass import GlassSettings
+from aiida_ufpnmr.engine.building.glass_packing import pack_glass
+from aiida_ufpnmr.engine.dataset import bare
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.md.relaxation import relax
 
 
 @calcfunction
@@ -14,6 +20,33 @@ def strained(structure: StructureData, volume_strain: Float) -> StructureData:
     atoms = structure.get_ase()
     atoms.set_cell(atoms.cell.array * (1.0 + volume_strain.value) ** (1 / 3), scale_atoms=True)
     return StructureData(ase=atoms)
+
+
+@calcfunction
+def packed_glass(glass: Dict, potential: PotentialData) -> dict | ExitCode:
+    """Pack a glass of whole units and relax it with a potential: the structure, and a report on its units.
+
+    Exit code 410 says why it could not be packed.
+    """
+    try:
+        made = pack_glass(GlassSettings(**glass.get_dict()))
+        relaxed = made.moved(relax(made.atoms, potential.load()))
+    except InputError as error:
+        return ExitCode(410, str(error))
+    wrapped = bare(relaxed.atoms)
+    wrapped.wrap()
+    return {'structure': StructureData(ase=wrapped), 'units': Dict({**relaxed.to_dict(), 'is_whole': relaxed.is_whole})}
+
+
+@calcfunction
+def with_structures(dataset: DatasetData, **structures: StructureData) -> DatasetData:
+    """Put structures in front of a set that is to be labelled; their names become their groups."""
+    added = []
+    for name, structure in sorted(structures.items()):
+        atoms = structure.get_ase()
+        atoms.info['config_type'] = name
+        added.append(atoms)
+    return DatasetData.of([*added, *dataset.get_dataset()])
 
 
 @calcfunction

@@ -59,6 +59,7 @@ class MdCalculation(UfpnmrCalculation):
             (412, 'ERROR_FORCE_RAN_AWAY', 'A force ran away: {message}'),
             (413, 'ERROR_ATOM_MOVED_TOO_FAR', 'An atom moved too far in one step: {message}'),
             (414, 'ERROR_EXTRAPOLATION', 'Surroundings unlike any that the potential has seen: {message}'),
+            (415, 'ERROR_UNITS_BROKEN', 'A unit broke, or a foreign bond formed: {message}'),
         )
 
     def file_arguments(self) -> list[str]:

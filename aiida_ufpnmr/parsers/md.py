@@ -31,6 +31,7 @@ class MdParser(UfpnmrParser):
             'force': self.exit_codes.ERROR_FORCE_RAN_AWAY,
             'displacement': self.exit_codes.ERROR_ATOM_MOVED_TOO_FAR,
             'extrapolation': self.exit_codes.ERROR_EXTRAPOLATION,
+            'units': self.exit_codes.ERROR_UNITS_BROKEN,
         }
         if reason in guards:
             return self._stopped(folder, guards[reason]) or failure

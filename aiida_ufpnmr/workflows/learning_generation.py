@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiida.common import AttributeDict
@@ -12,12 +13,15 @@ from aiida.orm import Dict, Float, Int, StructureData
 from aiida_ufpnmr.calculations.base import optional, plain_input, validate_ordered
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
-from aiida_ufpnmr.calculations.learning_sets import merge_labels, strained
+from aiida_ufpnmr.calculations.learning_sets import merge_labels, packed_glass, strained, with_structures
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.select import SelectCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
+from aiida_ufpnmr.engine.building.glass import GlassSettings
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.settings import settings_from_keywords
 from aiida_ufpnmr.workflows.label import LabelWorkChain, validate_dft_code
 from aiida_ufpnmr.workflows.md import MdWorkChain
 from aiida_ufpnmr.workflows.repeat import FitsModels, SelectWorkChain
@@ -27,6 +31,10 @@ from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
 ERRORS = ('energy_rmse_meV_per_atom', 'forces_rmse_meV_per_angstrom', 'omega_q_mae_khz')
 #: Seeds of the runs of a generation begin at this times its number.
 SEEDS = 1000
+#: Exit status of a run whose units broke.
+_UNITS_BROKEN = MdCalculation.exit_codes.ERROR_UNITS_BROKEN.status
+#: Steps between two looks at the units of a glass, where the parameters of the runs do not say.
+GUARD_UNITS = 100
 
 
 def learning_inputs(spec: ProcessSpec) -> None:
@@ -39,6 +47,11 @@ def learning_inputs(spec: ProcessSpec) -> None:
     spec.inputs['structures'].validator = validate_ordered
     text = '`temperatures_K`: of the runs from each structure; `volume_strains`: taken by turns, 0 if not given.'
     plain_input(spec, 'exploration', Dict, text, validator=_validate_exploration)
+    text = (
+        'Glasses to explore beside the structures, by name: `units`, `ions`, `density_g_per_cm3` and others as of '
+        '`ufpnmr build glass`; `number` of cells that are packed anew in each generation, 1 if not given.'
+    )
+    plain_input(spec, 'glasses', Dict, text, required=False, validator=_validate_glasses)
     labels = ('dataset', 'test_dataset')
     expose_inputs(spec, FitPotentialCalculation, 'fit_potential', labels, 'Fit of the potential.')
     expose_inputs(spec, FitEfgCalculation, 'fit_efg', labels, 'Fit of the EFG model, where wanted.', required=False)
@@ -62,11 +75,31 @@ def _validate_exploration(value: Dict, _) -> str | None:
     return None
 
 
+def _validate_glasses(value: Dict, _) -> str | None:
+    for name, glass in value.get_dict().items():
+        if not name.isidentifier() or not isinstance(glass, Mapping):
+            return f'{name!r} is no name of letters and digits with entries such as units, ions and density_g_per_cm3'
+        number = glass.get('number', 1)
+        if not isinstance(number, int) or not 0 < number < SEEDS:
+            return f'{name}: number must be a number of cells, not {number!r}'
+        try:
+            settings_from_keywords(GlassSettings, _content(glass), name)
+        except (InputError, TypeError) as error:
+            return f'{name}: {error}'
+    return None
+
+
+def _content(glass: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a glass among its entries."""
+    return {key: entry for key, entry in glass.items() if key != 'number'}
+
+
 class LearningGenerationWorkChain(FitsModels):
     """Explores with a potential, labels what it knows least, and fits anew to all labels.
 
     Without a potential it only fits: that is how the first generation begins. A run that a guard stopped is what is
-    looked for, one that failed is left out, and so are structures whose labels failed.
+    looked for, one that failed is left out, and so are structures whose labels failed. Runs of glasses stop where a
+    unit breaks; the frames around are labelled before others, and so is a glass whose units break when it is relaxed.
     """
 
     @classmethod
@@ -83,7 +116,7 @@ class LearningGenerationWorkChain(FitsModels):
         spec.outline(
             cls.begin,
             if_(cls.can_explore)(
-                cls.explore, cls.inspect_runs, cls.choose, cls.inspect_choice, cls.label, cls.inspect_labels
+                cls.pack, cls.explore, cls.inspect_runs, cls.choose, cls.inspect_choice, cls.label, cls.inspect_labels
             ),
             cls.fit,
             cls.inspect_fits,
@@ -104,27 +137,51 @@ class LearningGenerationWorkChain(FitsModels):
     def begin(self) -> None:
         """Begin with the labels so far."""
         self.ctx.dataset = self.inputs.dataset
+        self.ctx.glasses, self.ctx.broken = {}, {}
 
     def can_explore(self) -> bool:
         """Tell if there is a potential."""
         return 'potential' in self.inputs
 
+    def pack(self) -> None:
+        """Pack the glasses that are explored, and relax them; those that cannot be are left out."""
+        glasses = self.inputs.glasses.get_dict() if 'glasses' in self.inputs else {}
+        for name in sorted(glasses):
+            for number in range(glasses[name].get('number', 1)):
+                seed = glasses[name].get('seed', 0) + SEEDS * self.inputs.number.value + number
+                label = f'{name}_{number}'
+                inputs: dict[str, Any] = {
+                    'glass': Dict({**_content(glasses[name]), 'seed': seed}),
+                    'potential': self.inputs.potential,
+                    'metadata': {'call_link_label': f'pack_{label}'},
+                }
+                _, node = packed_glass.run_get_node(**inputs)
+                if not node.is_finished_ok:
+                    self.report(f'without glass {label}: {reason(node)}')
+                    continue
+                self.ctx.glasses[label] = node.outputs.structure
+                if not node.outputs.units['is_whole']:
+                    self.ctx.broken[label] = node.outputs.structure
+                    self.report(f'units of glass {label} broke when it was relaxed; it is labelled')
+
     def explore(self) -> ToContext:
-        """Submit a run from each structure at each temperature."""
+        """Submit a run from each structure, packed ones too, at each temperature."""
         exploration = self.inputs.exploration.get_dict()
         strains = exploration.get('volume_strains') or [0.0]
         generation = self.inputs.number.value
         self.ctx.runs, running = [], {}
-        for name in sorted(self.inputs.structures):
+        structures = {**self.inputs.structures, **self.ctx.glasses}
+        for name in sorted(structures):
             for temperature in exploration['temperatures_K']:
                 place = len(self.ctx.runs)
                 strain = strains[(place + generation) % len(strains)]
-                structure = self.inputs.structures[name]
+                structure = structures[name]
                 inputs = AttributeDict(self.exposed_inputs(MdCalculation, 'md'))
                 inputs.structure = structure if strain == 0.0 else strained(structure, Float(strain))
                 inputs.potential = self.inputs.potential
                 chosen = {'temperature': float(temperature), 'seed': SEEDS * generation + place}
-                inputs.parameters = Dict({**inputs.parameters.get_dict(), **chosen})
+                guard = {'guard_units': GUARD_UNITS} if name in self.ctx.glasses else {}
+                inputs.parameters = Dict({**guard, **inputs.parameters.get_dict(), **chosen})
                 label = f'{name}_{temperature:g}K_generation{generation}'.replace('.', '_').replace('-', 'm')
                 self.ctx.runs.append(label)
                 running[label] = self.submit(MdWorkChain, md=inputs, metadata={'call_link_label': label})
@@ -169,6 +226,8 @@ class LearningGenerationWorkChain(FitsModels):
         """Label all that was chosen."""
         inputs = AttributeDict(self.exposed_inputs(LabelWorkChain, 'label'))
         inputs.dataset = self.ctx.select.outputs.dataset
+        if self.ctx.broken:
+            inputs.dataset = with_structures(inputs.dataset, **self.ctx.broken)
         inputs.setdefault('metadata', {})['call_link_label'] = 'label'
         return ToContext(labels=self.submit(LabelWorkChain, **inputs))
 
@@ -215,4 +274,6 @@ def generation_report(node) -> dict[str, Any]:
             'chosen': len(chosen['chosen']),
             'fraction_above_grade_1': chosen['fraction_above_grade_1'],
         }
+        if broken := [run for run in runs if any(job.exit_status == _UNITS_BROKEN for job in run.called)]:
+            report['runs_with_broken_units'] = len(broken)
     return report

@@ -133,6 +133,7 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
             CODES.ERROR_FORCE_RAN_AWAY,
             CODES.ERROR_ATOM_MOVED_TOO_FAR,
             CODES.ERROR_EXTRAPOLATION,
+            CODES.ERROR_UNITS_BROKEN,
         ],
     )
     def handle_guard(self, node: CalcJobNode) -> ProcessHandlerReport:

@@ -277,6 +277,7 @@ def test_second_differences_are_second_derivatives_at_the_knots(breaks):
         ('pair_knots: [1, 2, 3, 4, 5]', 'name: value'),
         ('triplet_knots: {Li-S-S: [[1, 2, 3, 4, 5]]}', 'three lists'),
         ('triplet_knots: {Li-S-S: [[1, 2, 3, 4, 5], [1, 2, 3, 4, 6], [1, 2, 3, 4, 9]]}', 'must have the same knots'),
+        ('short_range: morse', "short_range must be zbl or left out, not 'morse'"),
         ('curvature_pair: {Cl-S: 3.0}', 'names Cl, but the structures hold Li, P, S'),
     ],
 )

@@ -39,10 +39,12 @@ def dataset(example_data):
     return read_dataset(example_data).subset(range(0, 73, 6))
 
 
-@pytest.fixture(scope='module', params=['equal', 'mixed', 'stated'])
+@pytest.fixture(scope='module', params=['equal', 'mixed', 'stated', 'repulsive'])
 def potential(dataset, request):
-    """With grids that are uniform and alike; that differ in range and number; and that are not uniform."""
-    settings = {'equal': PotentialSettings(bond_intervals=5), 'mixed': MIXED, 'stated': STATED}[request.param]
+    """With grids that are uniform and alike, once with another prior; that differ; and that are not uniform."""
+    equal = PotentialSettings(bond_intervals=5)
+    repulsive = dataclasses.replace(equal, short_range='zbl')
+    settings = {'equal': equal, 'mixed': MIXED, 'stated': STATED, 'repulsive': repulsive}[request.param]
     return fit_potential(dataset, settings)[0]
 
 

@@ -367,7 +367,13 @@ def test_withheld_errors_come_from_structures_that_were_not_seen(labelled):
 
 
 @pytest.mark.parametrize(
-    'settings', [PotentialSettings(bond_intervals=5), dataclasses.replace(MIXED, pair_intervals=12)]
+    'settings',
+    [
+        PotentialSettings(bond_intervals=5),
+        dataclasses.replace(MIXED, pair_intervals=12),
+        PotentialSettings(bond_intervals=5, short_range='zbl'),
+        dataclasses.replace(MIXED, pair_intervals=12, short_range='zbl'),
+    ],
 )
 def test_wall_keeps_rising_below_the_data(labelled, settings):
     potential, _ = fit_potential(labelled, settings)
@@ -381,10 +387,11 @@ def test_wall_keeps_rising_below_the_data(labelled, settings):
         assert energies[0] - energies[-1] > 3.0  # eV, ten times kT in a melt of 3000 K
 
 
-def test_no_atom_can_be_pushed_through_another(labelled):
+@pytest.mark.parametrize('short_range', [None, 'zbl'])
+def test_no_atom_can_be_pushed_through_another(labelled, short_range):
     """In a crystal, with all its triplets: from 0.8 times the shortest distance in training on, work rises without
     end."""
-    potential, _ = fit_potential(labelled, PotentialSettings())
+    potential, _ = fit_potential(labelled, PotentialSettings(short_range=short_range))
     rng = np.random.default_rng(0)
     for atoms in labelled.subset([0, 9, 11]):
         for i in rng.choice(32, 6, replace=False):

@@ -51,11 +51,13 @@ class Candidate:
         atoms: the structure.
         source: where it is from, for the cap on structures of one source.
         row: which one there.
+        comes_first: whether it is chosen before all that do not, however much these would tell.
     """
 
     atoms: Atoms
     source: str = ''
     row: int = 0
+    comes_first: bool = False
 
     @property
     def group(self) -> str:
@@ -129,15 +131,16 @@ def select_structures(
     sketches, error, grade = _look_at(potential, efg_model, candidates, usable, sketched=method == 'information')
     spread = np.full(len(candidates), np.nan) if committee else None
     sources = [candidates[i].source for i in usable]
+    first = np.array([candidates[i].comes_first for i in usable], bool)
     if method == 'information':
-        chosen, gain = _greedy(sketches, sources, n, max_per_source)
+        chosen, gain = _greedy(sketches, sources, first, n, max_per_source)
     else:
         if spread is None:
             order = np.random.default_rng(seed).permutation(len(usable))
         else:
             spread[usable] = [disagreement(committee, candidates[i].atoms).max() for i in usable]
             order = np.argsort(-spread[usable], kind='stable')
-        chosen = _capped(order, sources, n, max_per_source)
+        chosen = _capped(order[np.argsort(~first[order], kind='stable')], sources, n, max_per_source)
         gain = [float('nan')] * len(chosen)
     return Selection(
         index=[int(usable[i]) for i in chosen],
@@ -247,9 +250,9 @@ class _Knowledge:
 
 
 def _greedy(
-    sketches: list[list[np.ndarray]], sources: list[str], n: int, max_per_source: int | None
+    sketches: list[list[np.ndarray]], sources: list[str], first: np.ndarray, n: int, max_per_source: int | None
 ) -> tuple[list[int], list[float]]:
-    """The structures that add most, one after the other, and how much each adds."""
+    """The structures that add most, one after the other, and how much each adds; those of ``first`` before others."""
     if not sources:
         return [], []
     models = [_Knowledge(of_model) for of_model in sketches]
@@ -259,8 +262,9 @@ def _greedy(
     open_ = np.ones(len(sources), bool)
     while len(chosen) < n and open_.any():
         gain = sum((model.gains() for model in models), np.zeros(len(sources)))
-        best = int(np.argmax(np.where(open_, gain, -np.inf)))
-        if gain[best] < _NOTHING:
+        offered = open_ & first if (open_ & first).any() else open_
+        best = int(np.argmax(np.where(offered, gain, -np.inf)))
+        if gain[best] < _NOTHING and not first[best]:
             break
         chosen.append(best)
         gains.append(float(gain[best]))

@@ -32,6 +32,7 @@ from aiida_ufpnmr.engine.md.recording import EfgOutput, Output, frame_cadence
 from aiida_ufpnmr.engine.md.replicas import available_cores, in_processes, replica_path, summary
 from aiida_ufpnmr.engine.md.run import GradeWatch, run_md
 from aiida_ufpnmr.engine.md.simulation import Simulation
+from aiida_ufpnmr.engine.md.unit_watch import UnitWatch
 from aiida_ufpnmr.engine.settings import values_of
 from aiida_ufpnmr.engine.trajectories.h5md import Storage
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
@@ -85,7 +86,7 @@ RUN_OPTIONS = (
     metavar='N',
     help='Steps to take before, of which nothing is written.',
 )
-@with_options(*options_of(MdSettings))
+@with_options(*options_of(MdSettings), *options_of(UnitWatch))
 @index_option
 @supercell_option
 @click.option(
@@ -108,7 +109,8 @@ def md(output, json_path, replicas, from_checkpoint, jobs, seed, **options):
 
     The run stops by itself, keeps what it has and leaves with status 3 when the potential no longer knows what it does:
     two atoms come closer than the training data allow, an atom is in surroundings unlike any of them, a force or the
-    temperature runs away. Ctrl-C, SIGTERM and --max-wall-time end it cleanly; --restart goes on from there.
+    temperature runs away, or, with --guard-units, a unit such as PS4 breaks. Ctrl-C, SIGTERM and --max-wall-time end it
+    cleanly; --restart goes on from there.
     """
     check_outputs(output, json_path)
     if replicas is None:
@@ -165,6 +167,7 @@ def run_with_options(
         output,
         efg=efg,
         grade_watch=_grade_watch(simulation.potential, values_of(GradeWatch, options)),
+        unit_watch=UnitWatch(**values_of(UnitWatch, options)),
         checkpoint_every=options['checkpoint_every'],
         max_wall_time_s=options['max_wall_time'],
         origin=origin,

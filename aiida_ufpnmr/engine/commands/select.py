@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from aiida_ufpnmr.engine.active.selection import METHODS, Candidate, Selection, select_structures
 from aiida_ufpnmr.engine.commands.shared import (
@@ -24,6 +25,9 @@ from aiida_ufpnmr.engine.dft.labels import read_sources
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
+from aiida_ufpnmr.engine.md.recording import BROKEN_UNITS
+from aiida_ufpnmr.engine.trajectories.h5md import POSITION
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 #: More frames of one source than this tell little more: every so many-th is looked at.
@@ -74,7 +78,8 @@ def select(
     """Choose the structures whose labels would tell most, from trajectories (.h5) or files that ASE reads.
 
     Those come first of which the models know least; of two that are alike the second counts for little (not with a
-    committee: use --max-per-source there). Structures that DFT would choke on are left out.
+    committee: use --max-per-source there). Frames around the step at which "ufpnmr md --guard-units" saw a unit break
+    come before all others. Structures that DFT would choke on are left out.
     """
     check_outputs(output, json_path)
     candidates = _candidates(sources, looked_at)
@@ -98,6 +103,7 @@ def select(
             **({} if spread is None else {'disagreement_meV_per_angstrom': 1000 * float(spread[i])}),
             'force_error_meV_per_angstrom': 1000 * float(found.force_error[i]),
             'extrapolation_grade': float(found.grade[i]),
+            **({'units_broke': True} if candidates[i].comes_first else {}),
         }
         for i, gain in zip(found.index, found.gain)
     ]
@@ -136,9 +142,27 @@ def _candidates(sources: tuple[Path, ...], looked_at: int) -> list[Candidate]:
     for path in sources:
         frames = read_sources(path)
         step = max(1, -(-len(frames) // looked_at))
-        chosen = sorted(range(len(frames) - 1, -1, -step))
-        candidates += [Candidate(frames[i].atoms, path.name, frames[i].row) for i in chosen]
+        around = _frames_around_break(path)
+        candidates += [
+            Candidate(frames[i].atoms, path.name, frames[i].row, i in around)
+            for i in sorted({*range(len(frames) - 1, -1, -step), *around})
+        ]
     return candidates
+
+
+def _frames_around_break(path: Path) -> set[int]:
+    """Frames of a trajectory from the last look at its units that found them whole to the one that did not."""
+    if path.suffix not in ('.h5', '.h5md'):
+        return set()
+    with Trajectory(path) as trajectory:
+        if BROKEN_UNITS not in trajectory:
+            return set()
+        log, frames = trajectory.series(BROKEN_UNITS), trajectory.series(POSITION)['step'][...]
+        steps, broken = log['step'][...], np.flatnonzero(log['value'][...])
+    if not len(broken):
+        return set()
+    whole = steps[broken[0] - 1] if broken[0] else steps[0]
+    return set(np.flatnonzero((frames >= whole) & (frames <= steps[broken[0]])).tolist())
 
 
 def _picked(candidates: list[Candidate], found: Selection) -> Dataset:

@@ -18,8 +18,8 @@ class Stop:
     """Why a run ended before its last step.
 
     Attributes:
-        reason: a guard (``closest_approach``, ``force``, ``displacement``, ``temperature``, ``extrapolation``),
-            ``wall_time`` or ``interrupted``.
+        reason: a guard (``closest_approach``, ``force``, ``displacement``, ``temperature``, ``extrapolation``,
+            ``units``), ``wall_time`` or ``interrupted``.
         message: the same in words.
     """
 

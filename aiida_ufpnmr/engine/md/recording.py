@@ -40,6 +40,7 @@ _LOG: dict[str, Take] = {
 }
 _LOG_NPT = {**_LOG, 'volume_angstrom3': lambda simulation: simulation.volume}
 GRADE = f'{LOG}/extrapolation_grade'
+BROKEN_UNITS = f'{LOG}/broken_units'
 #: Expected errors cost ten times what tensors cost, so they are known at one in so many frames.
 JUDGED = 100
 #: Time between frames where no cadence is given, fs.

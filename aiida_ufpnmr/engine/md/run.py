@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from aiida_ufpnmr.engine.md.checkpoint import (
     write_checkpoint,
 )
 from aiida_ufpnmr.engine.md.guards import Stop
-from aiida_ufpnmr.engine.md.recording import GRADE, EfgOutput, Output, Recorder
+from aiida_ufpnmr.engine.md.recording import BROKEN_UNITS, GRADE, EfgOutput, Output, Recorder
 from aiida_ufpnmr.engine.md.signals import on_request_to_end
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.statistics import log_statistics
+from aiida_ufpnmr.engine.md.unit_watch import UnitWatch
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.engine.trajectories.h5md import POSITION
@@ -75,6 +77,7 @@ def run_md(
     *,
     efg: EfgOutput | None = None,
     grade_watch: GradeWatch | None = None,
+    unit_watch: UnitWatch | None = None,
     checkpoint_every: int | None = None,
     max_wall_time_s: float | None = None,
     origin: str | os.PathLike | None = None,
@@ -90,6 +93,7 @@ def run_md(
         output: what is written; the first and the last step always are.
         efg: EFG tensors to predict.
         grade_watch: stop where the potential extrapolates too far.
+        unit_watch: stop where a unit breaks or a foreign bond forms.
         checkpoint_every: steps between checkpoints; by default one is written every ten minutes.
         max_wall_time_s: end with a checkpoint when this much time has gone by.
         origin: a checkpoint of the same run to go on from, whose frames are elsewhere; the trajectory holds what comes
@@ -144,7 +148,7 @@ def run_md(
             loop = _Loop(
                 simulation=simulation,
                 recorder=Recorder(simulation, writer, series),
-                grade_watch=grade_watch,
+                watches={GRADE: grade_watch, BROKEN_UNITS: unit_watch},
                 checkpoint=checkpoint,
                 identity=run,
                 checkpoint_every=checkpoint_every,
@@ -163,6 +167,7 @@ def run_md(
         **log_statistics(path, n_atoms),
         'density_g_per_cm3': simulation.density_g_per_cm3,
         'grade_limit': grade_watch.limit if grade_watch else None,
+        **({'guard_units': unit_watch.every} if unit_watch and unit_watch.every else {}),
         'stop_reason': stop.reason if stop else 'finished',
         'stop_message': stop.message if stop else '',
         'potential_sha256': simulation.potential.identity,
@@ -194,13 +199,14 @@ class _Loop:
     """The loop over steps with all that happens between them.
 
     Attributes:
+        watches: looks at the run now and then, by the series that holds what they saw.
         checkpoint_every: steps; by wall time where ``None``.
         deadline: of ``time.perf_counter``, when to end.
     """
 
     simulation: Simulation
     recorder: Recorder
-    grade_watch: GradeWatch | None
+    watches: Mapping[str, GradeWatch | UnitWatch | None]
     checkpoint: Path
     identity: dict
     checkpoint_every: int | None
@@ -247,18 +253,19 @@ class _Loop:
             targets.append(0)
         else:
             targets.append(self.recorder.next_step())
-        for every in (self.checkpoint_every, self.grade_watch and self.grade_watch.every):
+        for every in (self.checkpoint_every, *(watch.every for watch in self.watches.values() if watch)):
             if every:
                 targets.append((now // every + 1) * every)
         return min(targets)
 
     def _look(self, steps: int, stop: Stop | None) -> Stop | None:
-        """Grade and record the present step; returns why to stop, if that is so."""
+        """Watch and record the present step; returns why to stop, if that is so."""
         step = self.simulation.step
-        if stop is None and self.grade_watch and step % self.grade_watch.every == 0:
-            grade, stop = self.grade_watch.look(self.simulation)
-            if step >= 0 or stop:
-                self.recorder.writer.append(GRADE, step, self.simulation.time_fs, grade)
+        for series, watch in self.watches.items():
+            if stop is None and watch and watch.every and step % watch.every == 0:
+                seen, stop = watch.look(self.simulation)
+                if step >= 0 or stop:
+                    self.recorder.writer.append(series, step, self.simulation.time_fs, seen)
         if stop:
             self.recorder.record(everything=True)
         elif step >= 0:

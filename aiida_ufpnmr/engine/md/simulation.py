@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from aiida_ufpnmr.engine.md.system import ACCELERATION, STATE_ARRAYS, System, ki
 from aiida_ufpnmr.engine.md.thermostats import CHAIN_LENGTH
 from aiida_ufpnmr.engine.neighbours import Surroundings, complete_cell, surroundings
 from aiida_ufpnmr.engine.settings import settings_from_keywords
+from aiida_ufpnmr.engine.structure.units import Units, find_units
 from aiida_ufpnmr.engine.ufp.kernels import compute
 from aiida_ufpnmr.engine.ufp.lists import surroundings_in
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
@@ -205,6 +207,11 @@ class Simulation:
             InputError: the potential has no posterior.
         """
         return extrapolation_grade(self.potential, self.atoms)
+
+    @cached_property
+    def first_units(self) -> Units:
+        """Units of the structure from which the run, with all its parts, began."""
+        return find_units(self._start)
 
     @property
     def ensemble(self) -> str:

@@ -73,6 +73,9 @@ class PotentialSettings:
             member of a committee does. The basis stays that of all structures. None is drawn if not given.
         weights: of structures, by name of their group, and of those with ``foreign bonds``; see
             :mod:`~aiida_ufpnmr.engine.weights`. All count alike if not given.
+        short_range: ``zbl`` for pairs that go on, below the data, with the repulsion of screened nuclei as their prior;
+            see :mod:`~aiida_ufpnmr.engine.ufp.repulsion`. If not given they go on rising as steeply as before at
+            least.
     """
 
     pair_cutoff: float | dict[str, float] = 7.0
@@ -93,9 +96,12 @@ class PotentialSettings:
     seed: int = 0
     resample: int | None = None
     weights: dict[str, float] | None = later_setting()
+    short_range: str | None = later_setting()
 
     def __post_init__(self):
         check_rule(self.weights)
+        if self.short_range not in (None, 'zbl'):
+            raise ValueError(f'short_range must be zbl or left out, not {self.short_range!r}')
         for names, holds, rule in _BOUNDS:
             for name in names:
                 for value in _entries(getattr(self, name)):

@@ -11,6 +11,7 @@ Other programs clamp their knots: the first and the last break stand there four 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -178,6 +179,17 @@ class Grid:
     def to_finer(self, finer: Grid) -> np.ndarray:
         """Matrix that takes coefficients to those of a grid with all breaks of this one and more between them."""
         return _solved(finer.design_matrix(finer._points), self.design_matrix(finer._points))
+
+    def nearest_spline(self, function: Callable[[np.ndarray], np.ndarray], resolved: float) -> np.ndarray:
+        """Coefficients (n + 3,) of the spline nearest to a function of distances (Å), which ends smoothly.
+
+        Args:
+            resolved: deviations count by the size of the function, or by this where it is smaller.
+        """
+        values = function(self._points)
+        weights = 1 / (abs(values) + resolved)
+        design = self.design_matrix(self._points)[:, :-TRIM] * weights[:, None]
+        return np.append(np.linalg.lstsq(design, values * weights, rcond=None)[0], np.zeros(TRIM))
 
     @property
     def _points(self) -> np.ndarray:
