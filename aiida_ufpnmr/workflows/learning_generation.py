@@ -150,6 +150,7 @@ class LearningGenerationWorkChain(FitsModels):
             for number in range(glasses[name].get('number', 1)):
                 seed = glasses[name].get('seed', 0) + SEEDS * self.inputs.number.value + number
                 label = f'{name}_{number}'
+                label += '_packed' * (label in self.inputs.structures)
                 inputs: dict[str, Any] = {
                     'glass': Dict({**_content(glasses[name]), 'seed': seed}),
                     'potential': self.inputs.potential,
