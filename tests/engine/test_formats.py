@@ -31,6 +31,8 @@ MIXED = PotentialSettings(
     bond_intervals=5,
     triplet_knots={'Li-S-P': [np.linspace(*three).tolist() for three in ((0.9, 4.0, 8), (1.2, 3.8, 6), (1.0, 7.0, 6))]},
 )
+#: Cut-offs that differ by the centre alone.
+BY_CENTRE = PotentialSettings(triplet_cutoff={'P': 5.0, 'S': 4.2, 'Li': 3.5}, bond_intervals=5)
 STATED = dataclasses.replace(MIXED, pair_knots={'S-S': [1.0, 1.4, 1.7, 1.9, 2.2, 2.6, 3.2, 4.0, 5.0, 6.0]})
 
 
@@ -39,10 +41,12 @@ def dataset(example_data):
     return read_dataset(example_data).subset(range(0, 73, 6))
 
 
-@pytest.fixture(scope='module', params=['equal', 'mixed', 'stated'])
+@pytest.fixture(scope='module', params=['equal', 'mixed', 'by centre', 'stated'])
 def potential(dataset, request):
-    """With grids that are uniform and alike; that differ in range and number; and that are not uniform."""
-    settings = {'equal': PotentialSettings(bond_intervals=5), 'mixed': MIXED, 'stated': STATED}[request.param]
+    """With grids that are uniform and alike; that differ in range and number, or by centre; or are not uniform."""
+    settings = {'equal': PotentialSettings(bond_intervals=5), 'mixed': MIXED, 'by centre': BY_CENTRE, 'stated': STATED}[
+        request.param
+    ]
     return fit_potential(dataset, settings)[0]
 
 

@@ -113,7 +113,7 @@ def _print_contacts(contacts: list[dict]) -> None:
 @click.option(
     '--protocol',
     type=click.Choice(list(PROTOCOLS)),
-    help='Search triplet cut-offs by centre for withheld errors against the cost of dynamics, and take a point of them.',
+    help='Search triplet cut-offs by centre, error against cost of dynamics, and take that point of the front.',
 )
 @click.option(
     '--learning-curve', 'learning', is_flag=True, help='Measure withheld errors by number of structures, too.'
