@@ -44,10 +44,9 @@ def dataset(example_data):
 @pytest.fixture(scope='module', params=['equal', 'mixed', 'by centre', 'stated'])
 def potential(dataset, request):
     """With grids that are uniform and alike; that differ in range and number, or by centre; or are not uniform."""
-    settings = {'equal': PotentialSettings(bond_intervals=5), 'mixed': MIXED, 'by centre': BY_CENTRE, 'stated': STATED}[
-        request.param
-    ]
-    return fit_potential(dataset, settings)[0]
+    equal = PotentialSettings(bond_intervals=5)
+    settings = {'equal': equal, 'mixed': MIXED, 'by centre': BY_CENTRE, 'stated': STATED}
+    return fit_potential(dataset, settings[request.param])[0]
 
 
 @pytest.fixture(scope='module')
