@@ -79,7 +79,7 @@ def plot_cutoffs(axis: Axes) -> None:
         axis.plot(*place, ls='none', marker='o', ms=6, color=ORANGE if equal else BLUE)
         text = ' '.join(f'{symbol} {value:g}' for symbol, value in cutoffs.items())
         axis.annotate(f'all {cutoffs["P"]:g}' if equal else text, place, (5, 5), textcoords='offset points', fontsize=8)
-    axis.margins(0.15)
+    axis.margins(0.3, 0.1)
     axis.set_xlabel('10$^5$ atom-steps a second, one core')
     axis.set_ylabel('RMSE of forces on crystals set aside (meV/Å)')
     finish(axis, legend=False)

@@ -274,7 +274,7 @@ def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, en
             continue
         store(square, count, broadcast8(1.0))
         for partner in range(partners):
-            _bonds(tables, ti, partner, count, kind, square, workspace, intervals, two, bonds)
+            _bonds(tables.by_distance, tables, ti, partner, count, kind, square, workspace, intervals, two, bonds)
         _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, per_length)
         _contract(tables.by_distance, tables, count, kind, bonds, two, block, contracted)
         _close(count, contracted, place, per_length, derivatives)
@@ -298,7 +298,7 @@ def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, en
 
 
 @njit(fastmath=MATH, error_model='numpy', forceinline=True)
-def _bonds(tables, ti, partner, count, kind, square, workspace, intervals, two, bonds):
+def _bonds(by_distance, tables, ti, partner, count, kind, square, workspace, intervals, two, bonds):
     """The functions along the bonds to all neighbours, for partners of one species.
 
     Sets, for each neighbour, its interval; four rows of eight in ``bonds``: the value of a function four times over,
@@ -332,9 +332,10 @@ def _bonds(tables, ti, partner, count, kind, square, workspace, intervals, two, 
     for k in range(np.uintp(count)):
         outside = square[k] >= workspace[3, k] * workspace[3, k]
         intervals[partner, k] = -1 if outside else int(workspace[4, k])
-        g = np.uintp(tables.bond_grid[ti, np.uintp(kind[k]), np.uintp(partner)])
-        few = outside or tables.bond_functions[g] - workspace[4, k] <= 2.0
-        two[k] = few and (partner == 0 or two[k])
+        if by_distance is not None:
+            g = np.uintp(tables.bond_grid[ti, np.uintp(kind[k]), np.uintp(partner)])
+            few = outside or tables.bond_functions[g] - workspace[4, k] <= 2.0
+            two[k] = few and (partner == 0 or two[k])
         for a in range(4):
             row = 32 * (partner * m + np.intp(k)) + 8 * a
             store(bonds, row, halves(workspace[5 + a, k], workspace[9 + a, k]))
