@@ -158,7 +158,8 @@ class _Reruns:
 
 def _settings_of_then(node: CalcJobNode) -> dict[str, Dict]:
     """The settings of a fit, with the defaults of its time written out, since those may have changed."""
-    if node.inputs.parameters.get_dict().get('tune') or 'results' not in node.outputs:
+    parameters = node.inputs.parameters.get_dict()
+    if parameters.get('tune') or parameters.get('protocol') or 'results' not in node.outputs:
         return {}
     return {'settings': Dict({**BEFORE_MESSAGES, **node.outputs.results.get_dict()['settings']})}
 

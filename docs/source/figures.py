@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.spatial.transform import Rotation
 
@@ -22,6 +23,7 @@ from aiida_ufpnmr.engine.analyses.orientations import plot_orientations
 from aiida_ufpnmr.engine.analyses.relaxation import plot_points, plot_relaxation_times
 from aiida_ufpnmr.engine.analyses.sites import SitesResult, SiteSummary, plot_distribution
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
+from aiida_ufpnmr.engine.figure_style import BLUE, ORANGE, finish
 from aiida_ufpnmr.engine.nmr.orientations import orientation_maps
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.structure.sites import Sites, SiteSettings
@@ -68,6 +70,21 @@ def kept_history() -> list[dict]:
     return json.loads(history)['generations']
 
 
+def plot_cutoffs(axis: Axes) -> None:
+    """Errors on crystals against speed, by the cut-offs of triplets: recorded by ``benchmarks/cutoffs.py``."""
+    for found in json.loads(Path(__file__).with_name('cutoffs.json').read_text()):
+        cutoffs = found['triplet_cutoff_angstrom']
+        equal = len(set(cutoffs.values())) == 1
+        place = found['atom_steps_per_cpu_second'] / 1e5, found['forces_rmse_meV_per_angstrom']['crystals']
+        axis.plot(*place, ls='none', marker='o', ms=6, color=ORANGE if equal else BLUE)
+        text = ' '.join(f'{symbol} {value:g}' for symbol, value in cutoffs.items())
+        axis.annotate(f'all {cutoffs["P"]:g}' if equal else text, place, (5, 5), textcoords='offset points', fontsize=8)
+    axis.margins(0.3, 0.1)
+    axis.set_xlabel('10$^5$ atom-steps a second, one core')
+    axis.set_ylabel('RMSE of forces on crystals set aside (meV/Å)')
+    finish(axis, legend=False)
+
+
 def draw(folder: Path) -> None:
     """Write all figures as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +104,7 @@ def draw(folder: Path) -> None:
         plot(*figure.subplots(1, panels, squeeze=False)[0])
         figure.savefig(folder / f'{name}.png', dpi=110)
 
+    save('cutoffs', 1, plot_cutoffs)
     save('learning', 3, lambda *axes: plot_history(kept_history(), *axes), 3.6)
     place = 3.0 * jumps[..., None] * np.array([1.0, 0, 0])
     place = np.cumsum(np.diff(place, axis=0, prepend=place[:1]) * rng.choice([-1, 1], (FRAMES, IONS, 1)), axis=0)

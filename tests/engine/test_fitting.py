@@ -20,6 +20,7 @@ from aiida_ufpnmr.engine.settings import read_settings
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
+from aiida_ufpnmr.engine.ufp.front import CUTOFFS, PROTOCOLS, count_triplets, search_front
 from aiida_ufpnmr.engine.ufp.learning import learning_curve
 from aiida_ufpnmr.engine.ufp.problem import Problem, closest_distances
 from aiida_ufpnmr.engine.ufp.splines import Grid
@@ -211,6 +212,44 @@ def test_tuning_only_accepts_what_lowers_the_withheld_errors(example_data):
     assert tune(labelled, poor, grid, sweeps=1)[0] == chosen
 
 
+def test_an_entry_of_a_centre_is_for_its_triplets_that_have_none_of_their_own():
+    settings = PotentialSettings(triplet_cutoff={'S': 5.0, 'S-P-Li': 4.5, 'default': 3.5})
+    for triplet, cutoff in ((('S', 'S', 'S'), 5.0), (('S', 'Li', 'P'), 4.5), (('P', 'S', 'S'), 3.5)):
+        assert settings.of_triplet('triplet_cutoff', triplet) == cutoff
+
+
+def test_triplets_are_counted_as_pairs_of_neighbours(labelled):
+    atoms = labelled.structures[0].repeat((3, 3, 3))
+    distances, symbols = atoms.get_all_distances(mic=True), np.array(atoms.get_chemical_symbols())
+    for c, cutoff in enumerate((3.0, 4.0)):
+        near = (distances < cutoff).sum(axis=1) - 1
+        for symbol, total in count_triplets(labelled.subset([0]), (3.0, 4.0)).items():
+            assert total[c] == pytest.approx(np.sum((near * (near - 1) / 2)[symbols == symbol]) / len(atoms))
+
+
+def test_the_front_is_what_nothing_beats_and_protocols_are_points_of_it(labelled):
+    settings = dataclasses.replace(SETTINGS, folds=2)
+    chosen = {}
+    for protocol in PROTOCOLS:
+        chosen[protocol], report = search_front(labelled, settings, protocol)
+    points, key = report['points'], 'forces_rmse_meV_per_angstrom'
+    for point in points:
+        assert set(point['triplet_cutoff_angstrom'].values()) <= set(CUTOFFS)
+        cheaper = [other for other in points if other['triplets_per_atom'] <= point['triplets_per_atom']]
+        assert point['on_front'] == (point[key] == min(other[key] for other in cheaper))
+    by_protocol = {name: point for point in points for name in point['protocols']}
+    assert set(by_protocol) == set(PROTOCOLS)
+    assert by_protocol['fast'][key] >= by_protocol['balanced'][key] >= by_protocol['stringent'][key]
+    assert by_protocol['stringent'][key] == min(point[key] for point in points)
+    for protocol, found in chosen.items():
+        assert found.triplet_cutoff == by_protocol[protocol]['triplet_cutoff_angstrom']
+        assert dataclasses.replace(found, triplet_cutoff=settings.triplet_cutoff) == settings
+    # its errors are those of a cross-validation with these cut-offs
+    problem, folds = Problem.of(labelled, chosen['stringent']), labelled.folds(2, settings.seed)
+    parts = [problem.equations(members) for members in folds]
+    assert by_protocol['stringent'][key] == cross_validate(problem, folds, parts).forces
+
+
 def test_every_entry_of_a_mapping_is_tuned(example_data):
     labelled = read_dataset(example_data).subset(range(0, 73, 6))
     settings = PotentialSettings(
@@ -268,6 +307,7 @@ def test_second_differences_are_second_derivatives_at_the_knots(breaks):
     [
         ('pair_cutoff: {Li-S: 6.0, S-Li: 5.0}', 'given twice'),
         ('pair_cutoff: {Li: 6.0}', 'does not name 2 elements'),
+        ('triplet_cutoff: {Xx: 4.0}', 'does not name 3 elements'),
         ('triplet_cutoff: {Li-S-Xx: 4.0}', 'does not name 3 elements'),
         ('triplet_cutoff: {Li-S-S: 0.5}', 'must lie between 1 and 20'),
         ('pair_cutoff: {Li-S: far}', "'pair_cutoff', Li-S must be a finite number"),

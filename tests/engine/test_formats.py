@@ -31,6 +31,8 @@ MIXED = PotentialSettings(
     bond_intervals=5,
     triplet_knots={'Li-S-P': [np.linspace(*three).tolist() for three in ((0.9, 4.0, 8), (1.2, 3.8, 6), (1.0, 7.0, 6))]},
 )
+#: Cut-offs that differ by the centre alone.
+BY_CENTRE = PotentialSettings(triplet_cutoff={'P': 5.0, 'S': 4.2, 'Li': 3.5}, bond_intervals=5)
 STATED = dataclasses.replace(MIXED, pair_knots={'S-S': [1.0, 1.4, 1.7, 1.9, 2.2, 2.6, 3.2, 4.0, 5.0, 6.0]})
 
 
@@ -39,13 +41,13 @@ def dataset(example_data):
     return read_dataset(example_data).subset(range(0, 73, 6))
 
 
-@pytest.fixture(scope='module', params=['equal', 'mixed', 'stated', 'repulsive'])
+@pytest.fixture(scope='module', params=['equal', 'mixed', 'by centre', 'stated', 'repulsive'])
 def potential(dataset, request):
-    """With grids that are uniform and alike, once with another prior; that differ; and that are not uniform."""
+    """With grids that are alike, once with another prior; that differ in all or by centre; or are not uniform."""
     equal = PotentialSettings(bond_intervals=5)
     repulsive = dataclasses.replace(equal, short_range='zbl')
-    settings = {'equal': equal, 'mixed': MIXED, 'stated': STATED, 'repulsive': repulsive}[request.param]
-    return fit_potential(dataset, settings)[0]
+    settings = {'equal': equal, 'mixed': MIXED, 'by centre': BY_CENTRE, 'stated': STATED, 'repulsive': repulsive}
+    return fit_potential(dataset, settings[request.param])[0]
 
 
 @pytest.fixture(scope='module')

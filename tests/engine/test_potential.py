@@ -16,6 +16,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastCalculator, UltraFastPotential, fit_potential
 from aiida_ufpnmr.engine.ufp.features import N_LEADING, features, local_features
+from aiida_ufpnmr.engine.ufp.lists import interaction_lists
 from aiida_ufpnmr.engine.ufp.metrics import potential_errors
 from aiida_ufpnmr.engine.ufp.problem import choose_basis
 from aiida_ufpnmr.engine.ufp.repulsion import screened_repulsion
@@ -42,11 +43,11 @@ def trimmed(rng, scale, *grids, begins=True):
     return coefficients
 
 
-def random_potential(seed=0, species=('Li', 'P', 'S'), shared=True, uniform=True):
+def random_potential(seed=0, species=('Li', 'P', 'S'), shared=True, uniform=True, reach=None):
     """A potential of random coefficients: nothing cancels, so every term shows in a gradient test.
 
     Grids differ between pairs and between triplets; where they are not ``shared``, those of the bonds with the partner,
-    too.
+    too. ``reach`` gives the longest bond of each centre, Å.
     """
     rng = np.random.default_rng(seed)
     starts = {pair: rng.uniform(0.8, 1.3) for pair in pair_names(species)}
@@ -57,7 +58,8 @@ def random_potential(seed=0, species=('Li', 'P', 'S'), shared=True, uniform=True
 
     @functools.cache
     def bond(*atoms):
-        stop, n = (4.2, 6) if shared else (rng.uniform(3.4, 4.2), int(rng.integers(5, 8)))
+        longest = 4.2 if reach is None else reach[atoms[0]]
+        stop, n = (longest, 6) if shared else (rng.uniform(3.4, 4.2), int(rng.integers(5, 8)))
         return random_grid(rng, starts[min(atoms[:2]), max(atoms[:2])], stop, n, uniform)
 
     for centre, first, second in triplet_names(species):
@@ -141,6 +143,46 @@ def test_vector_kernel_equals_its_plain_twin(species, shared):
         np.testing.assert_allclose(here, there, atol=1e-12 * abs(there).max())  # float64 sums in another order
 
 
+#: Longest bonds of a centre, Å; one reaches across the cell.
+UNEVEN = {'Li': 2.6, 'P': 5.2, 'S': 3.7}
+
+
+def test_neighbours_reach_as_far_as_the_bonds_of_their_centre():
+    potential, atoms = random_potential(reach=UNEVEN), triclinic_cell(6)
+    tables = potential.tables
+    assert tables.by_distance and tables.bond_grid.shape[2] == 1
+    np.testing.assert_allclose(potential.compute(atoms).energies, plain_energies(potential, atoms), rtol=1e-12)
+    order = np.argsort(potential.types(atoms), kind='stable')
+    types, positions = potential.types(atoms)[order], atoms.positions[order]
+    lists = interaction_lists(positions, types, atoms.cell.array, atoms.pbc, tables, 0.4)
+    inside = positions - lists.home
+    for i, kind in enumerate(types):
+        row = slice(lists.near_start[i], lists.near_start[i + 1])
+        there = inside[lists.near_index[row]] + lists.offsets[lists.near_image[row], :3]
+        distance = np.linalg.norm(there - inside[i], axis=1)
+        assert (distance < UNEVEN[potential.species[kind]] + 0.4).all()
+        # by species, then by distance
+        assert (np.lexsort((distance, types[lists.near_index[row]])) == np.arange(len(distance))).all()
+
+
+def test_kernel_of_uneven_bonds_equals_its_plain_twin():
+    potential = random_potential(3, reach=UNEVEN)
+    atoms = triclinic_cell().repeat((2, 1, 1))
+    atoms.rattle(0.05, seed=1)
+    vectorised = potential.compute(atoms)
+    plain = with_tables(potential, potential.tables._replace(plain=True)).compute(atoms)
+    for name in ('energies', 'forces', 'virial'):
+        there, here = getattr(plain, name), getattr(vectorised, name)
+        np.testing.assert_allclose(here, there, atol=1e-12 * abs(there).max())  # float64 sums in another order
+
+
+def test_functions_along_bonds_end_with_the_last_that_has_a_coefficient():
+    tables = random_potential(reach=UNEVEN).tables
+    bonds = np.unique(tables.bond_grid)
+    # splines that end smoothly have no coefficients for their last three
+    np.testing.assert_array_equal(tables.bond_functions[bonds], tables.grid_intervals[bonds])
+
+
 @pytest.mark.parametrize('shared', [True, False])
 def test_two_threads_give_what_one_does_and_the_same_each_time(shared):
     potential, atoms = random_potential(shared=shared), triclinic_cell().repeat(2)
@@ -172,9 +214,11 @@ def test_a_potential_without_triplets_is_its_pairs():
     np.testing.assert_allclose(potential.compute(atoms).energies, plain_energies(potential, atoms), rtol=1e-12)
 
 
-@pytest.mark.parametrize('shared, uniform', [(True, True), (False, True), (False, False)])
-def test_forces_are_minus_the_gradient(shared, uniform):
-    potential, atoms = random_potential(shared=shared, uniform=uniform), triclinic_cell(9)
+@pytest.mark.parametrize(
+    'grids', [{}, {'shared': False}, {'shared': False, 'uniform': False}, {'reach': UNEVEN}], ids=str
+)
+def test_forces_are_minus_the_gradient(grids):
+    potential, atoms = random_potential(**grids), triclinic_cell(9)
     found, h = potential.compute(atoms).forces, 1e-4
     numerical = np.zeros_like(found)
     for i, a in np.ndindex(len(atoms), 3):

@@ -31,6 +31,7 @@ from aiida_ufpnmr.engine.tables import with_weighted
 from aiida_ufpnmr.engine.ufp.calibration import expected_and_real
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
+from aiida_ufpnmr.engine.ufp.front import PROTOCOLS, front_table, search_front
 from aiida_ufpnmr.engine.ufp.label_checks import evaluation_warnings
 from aiida_ufpnmr.engine.ufp.learning import learning_curve
 from aiida_ufpnmr.engine.ufp.metrics import predict
@@ -38,7 +39,7 @@ from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.problem import Problem
 from aiida_ufpnmr.engine.ufp.proximity import close_contacts
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
-from aiida_ufpnmr.engine.ufp.tuning import tune
+from aiida_ufpnmr.engine.ufp.tuning import GRID, tune
 
 _LABELS = ('energy', 'forces')
 #: Rows of a table that may grow long; the rest is in the JSON.
@@ -110,6 +111,11 @@ def _print_contacts(contacts: list[dict]) -> None:
 @settings_option
 @fits.tune_option
 @click.option(
+    '--protocol',
+    type=click.Choice(list(PROTOCOLS)),
+    help='Search triplet cut-offs by centre, error against cost of dynamics, and take that point of the front.',
+)
+@click.option(
     '--learning-curve', 'learning', is_flag=True, help='Measure withheld errors by number of structures, too.'
 )
 @click.option(
@@ -125,7 +131,7 @@ def _print_contacts(contacts: list[dict]) -> None:
 @click.option(
     '--add-to', type=INPUT, metavar='EQ.h5', help='Add TRAIN to the data behind these equations, with their settings.'
 )
-@plot_option('Draw expected against real errors, and the learning curve.')
+@plot_option('Draw expected against real errors, the learning curve, and errors against cost.')
 @label_options('energy', 'forces', 'stress')
 @json_option
 def fit_potential(
@@ -134,6 +140,7 @@ def fit_potential(
     test,
     settings_path,
     tuned,
+    protocol,
     learning,
     resample,
     no_posterior,
@@ -151,9 +158,11 @@ def fit_potential(
     the potential that is written is fitted to everything.
     """
     check_outputs(output, save_equations, plot, json_path)
-    if add_to is not None and (settings_path is not None or tuned or learning or resample is not None):
+    searched = tuned or protocol is not None
+    if add_to is not None and (settings_path is not None or searched or learning or resample is not None):
         raise InputError(
-            f'{add_to}: the equations fix the settings; leave out --settings, --tune, --learning-curve and --resample'
+            f'{add_to}: the equations fix the settings; leave out --settings, --tune, --protocol, --learning-curve and '
+            '--resample'
         )
     settings = read_settings(PotentialSettings, settings_path)
     if resample is not None:
@@ -163,8 +172,11 @@ def fit_potential(
     compiled.aloud = True
     copies = Copies.of(dataset, test_set)
     extra = {'duplicates': copies.results()}
+    if protocol is not None:
+        settings, extra['front'] = search_front(dataset, settings, protocol)
     if tuned:
-        settings, extra['tuning'] = tune(dataset, settings)
+        grid = {name: values for name, values in GRID.items() if protocol is None or name != 'triplet_cutoff'}
+        settings, extra['tuning'] = tune(dataset, settings, grid)
     if add_to is None:
         problem = Problem.of(dataset, settings)
     else:
@@ -173,7 +185,7 @@ def fit_potential(
     if learning:
         extra['learning_curve'] = learning_curve(dataset, settings)
     results = {**fit.results, **extra}
-    if tuned and test is None:
+    if searched and test is None:
         results['validation']['method'] += '; the settings were chosen on the same folds'
     lost = fit.potential.save(output)
     if fit.equations is not None:
@@ -197,6 +209,8 @@ def fit_potential(
     _print_errors(results, with_weighted({'withheld': results, 'training': results['train']}))
     if learning:
         fits.print_learning_curve(results['learning_curve'], _CURVE)
+    if protocol is not None:
+        print_table(front_table(results['front']))
     if tuned:
         for line in (fits.tuning_line(results['tuning']), fits.ends_line(results['tuning'])):
             click.echo(line)

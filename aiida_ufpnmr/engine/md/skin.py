@@ -34,7 +34,7 @@ def make_lists(system, tables, skin):
     for a in range(3):
         for b in range(3):
             system.reference_cell[a, b] = system.cell[a, b]
-    return interaction_lists(system.positions, system.cell, system.pbc, tables, skin)
+    return interaction_lists(system.positions, system.types, system.cell, system.pbc, tables, skin)
 
 
 @njit(fastmath=MATH, forceinline=True)

@@ -23,6 +23,8 @@ def fit_figure(results: dict) -> Figure:
     panels = []
     if results['calibration'] is not None:
         panels.append(lambda axis: plot_calibration(results['calibration']['forces'], axis))
+    if 'front' in results:
+        panels.append(lambda axis: plot_front(results['front'], axis))
     if 'learning_curve' in results:
         panels.append(lambda axis: plot_learning_curve(results['learning_curve'], axis))
     figure = Figure(figsize=(5.2 * max(1, len(panels)), 4.4), layout='constrained')
@@ -89,6 +91,27 @@ def plot_calibration(coverage: dict, axis: Axes) -> None:
     figure_style.plot_calibration(
         coverage, axis, quantity='a force component', unit='meV/Å', label='withheld structures'
     )
+    finish(axis)
+
+
+def plot_front(front: dict, axis: Axes) -> None:
+    """Withheld errors of the forces against the cost of dynamics, of all cut-offs that were tried."""
+    points = front['points']
+    cost, error = (
+        np.array([point[key] for point in points])
+        for key in ('cost_relative_to_4_angstrom', 'forces_rmse_meV_per_angstrom')
+    )
+    on_front = np.array([point['on_front'] for point in points])
+    axis.plot(cost[~on_front], error[~on_front], ls='none', marker='o', ms=4, color=GREY, label='tried')
+    axis.plot(cost[on_front], error[on_front], marker='o', ms=6, color=BLUE, label='front')
+    for point in points:
+        if point['protocols']:
+            place = point['cost_relative_to_4_angstrom'], point['forces_rmse_meV_per_angstrom']
+            cutoffs = ' '.join(f'{symbol} {value:g}' for symbol, value in point['triplet_cutoff_angstrom'].items())
+            text = f'{", ".join(point["protocols"])}: {cutoffs}'
+            axis.annotate(text, place, (4, 8), textcoords='offset points', fontsize=8, color=ORANGE)
+    axis.set_xlabel('estimated cost of a step (triplets to 4 Å for all = 1)')
+    axis.set_ylabel('withheld RMSE of force components (meV/Å)')
     finish(axis)
 
 

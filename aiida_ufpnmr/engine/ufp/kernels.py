@@ -6,7 +6,9 @@ a time; and then what remains of each pair and each triplet. The vectors to the 
 which forces and virial follow in one place.
 
 Sums run over neighbours in the order of the lists (by atom, then image), so that forces do not depend on what else the
-lists hold; only where atoms were wrapped into the cell when they were made shows in the last digit. With n threads,
+lists hold; only where atoms were wrapped into the cell when they were made shows in the last digit. Where bonds end at
+different lengths, the order within a species is that of the distances when the lists were made: of the farther
+neighbours two functions at most have coefficients, and the processor foresees where these begin. With n threads,
 each takes every n-th atom and sums on its own, and the sums are added in the order of the threads: results depend on
 how many there are, not on which was first.
 
@@ -39,7 +41,7 @@ from aiida_ufpnmr.engine.simd import (
     twice,
     upper,
 )
-from aiida_ufpnmr.engine.ufp.lists import SPARE
+from aiida_ufpnmr.engine.ufp.lists import SPARE, bond_reach
 from aiida_ufpnmr.engine.ufp.plain import compute_plain
 from aiida_ufpnmr.engine.ufp.splines import cubic_slopes, cubic_values
 
@@ -236,14 +238,14 @@ def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, en
     """
     real = tables.triplet_coefficients.dtype
     n_species, _, partners = tables.bond_grid.shape
-    nearest2, farthest2 = np.full((n_species, n_species), np.inf), np.zeros((n_species, n_species))
+    nearest2, farthest2 = np.full((n_species, n_species), np.inf), bond_reach(tables) ** 2
     for ti, tj, p in np.ndindex(tables.bond_grid.shape):
         nearest2[ti, tj] = min(nearest2[ti, tj], tables.grid_start[tables.bond_grid[ti, tj, p]] ** 2)
-        farthest2[ti, tj] = max(farthest2[ti, tj], tables.grid_stop[tables.bond_grid[ti, tj, p]] ** 2)
     # of the neighbours of one atom: which atoms, their species, vectors to them, the gradient of its energy by these
     widest = _widest(lists.near_start) + SPARE
     atom, kind = np.empty(widest, np.int64), np.empty(widest, np.int64)
     vector, gradient, square = np.empty((widest, 4)), np.empty((widest, 4)), np.empty(widest)
+    two = np.empty(widest, np.bool_)  # whether two functions at most along the bond have coefficients
     # by species of the partner: interval of the distance, -1 outside its grid; the functions there, see _bonds
     intervals, bonds = np.empty((partners, widest), np.int64), np.empty((partners, widest, 4, 8), real)
     workspace = np.ones((13, widest))
@@ -272,9 +274,9 @@ def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, en
             continue
         store(square, count, broadcast8(1.0))
         for partner in range(partners):
-            _bonds(tables, ti, partner, count, kind, square, workspace, intervals, bonds)
+            _bonds(tables.by_distance, tables, ti, partner, count, kind, square, workspace, intervals, two, bonds)
         _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, per_length)
-        _contract(tables, count, kind, bonds, block, contracted)
+        _contract(tables.by_distance, tables, count, kind, bonds, two, block, contracted)
         _close(count, contracted, place, per_length, derivatives)
         store(gradient, 0, broadcast4(0.0))
         energies[i] += _gather(count, derivatives, vector, gradient)
@@ -296,11 +298,11 @@ def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, en
 
 
 @njit(fastmath=MATH, error_model='numpy', forceinline=True)
-def _bonds(tables, ti, partner, count, kind, square, workspace, intervals, bonds):
+def _bonds(by_distance, tables, ti, partner, count, kind, square, workspace, intervals, two, bonds):
     """The functions along the bonds to all neighbours, for partners of one species.
 
-    Sets, for each neighbour, its interval and four rows of eight in ``bonds``: the value of a function four times over,
-    and its slope over the length four times over.
+    Sets, for each neighbour, its interval; four rows of eight in ``bonds``: the value of a function four times over,
+    and its slope over the length four times over; and whether its first two functions do for all partners.
     """
     m = workspace.shape[1]
     for k in range(np.uintp(count)):
@@ -330,6 +332,10 @@ def _bonds(tables, ti, partner, count, kind, square, workspace, intervals, bonds
     for k in range(np.uintp(count)):
         outside = square[k] >= workspace[3, k] * workspace[3, k]
         intervals[partner, k] = -1 if outside else int(workspace[4, k])
+        if by_distance is not None:
+            g = np.uintp(tables.bond_grid[ti, np.uintp(kind[k]), np.uintp(partner)])
+            few = outside or tables.bond_functions[g] - workspace[4, k] <= 2.0
+            two[k] = few and (partner == 0 or two[k])
         for a in range(4):
             row = 32 * (partner * m + np.intp(k)) + 8 * a
             store(bonds, row, halves(workspace[5 + a, k], workspace[9 + a, k]))
@@ -379,7 +385,27 @@ def _sides(tables, ti, count, kind, vector, intervals, workspace, block, place, 
 
 
 @njit(fastmath=MATH, error_model='numpy', forceinline=True)
-def _contract(tables, count, kind, bonds, block, contracted):
+def _contract_block(coefficients, at, step, columns, n_first, bonds, row, n_second, second):
+    """Contract a block of coefficients with the first functions of either bond; ``second`` are those of the second."""
+    value0, value1, value2, value3 = second
+    both, by_first = 0.0 * value0, 0.0 * lower(value0)
+    for _ in range(n_first):
+        found = twice(load4(coefficients, at)) * value0 + twice(load4(coefficients, at + columns)) * value1
+        if n_second > 2:
+            found = (
+                found
+                + twice(load4(coefficients, at + 2 * columns)) * value2
+                + twice(load4(coefficients, at + 3 * columns)) * value3
+            )
+        both = both + found * twice(load4(bonds, row))
+        by_first = by_first + lower(found) * load4(bonds, row + 4)
+        row += 8
+        at += step
+    return both, by_first
+
+
+@njit(fastmath=MATH, error_model='numpy', forceinline=True)
+def _contract(by_distance, tables, count, kind, bonds, two, block, contracted):
     """Contract the 4 x 4 x 4 coefficients of all triplets with their bonds.
 
     The second bond is contracted by its values and its slopes side by side, in the lower and upper half of one register
@@ -404,18 +430,16 @@ def _contract(tables, count, kind, bonds, block, contracted):
                 value2, value3 = load8(bonds, mine + 16), load8(bonds, mine + 24)
             both, by_first = 0.0 * value0, 0.0 * lower(value0)
             if block[t] >= 0.0:
-                at = int(block[t])
-                for a in range(4):  # noqa: B007
-                    found = (
-                        twice(load4(coefficients, at)) * value0
-                        + twice(load4(coefficients, at + columns)) * value1
-                        + twice(load4(coefficients, at + 2 * columns)) * value2
-                        + twice(load4(coefficients, at + 3 * columns)) * value3
-                    )
-                    both = both + found * twice(load4(bonds, row))
-                    by_first = by_first + lower(found) * load4(bonds, row + 4)
-                    row += 8
-                    at += step
+                at, second = int(block[t]), (value0, value1, value2, value3)
+                # by literals, so that loops unroll; in any other order of the neighbours, to ask would cost more
+                if by_distance is None or not (two[j] or two[k]):
+                    both, by_first = _contract_block(coefficients, at, step, columns, 4, bonds, row, 4, second)
+                elif not two[j]:
+                    both, by_first = _contract_block(coefficients, at, step, columns, 4, bonds, row, 2, second)
+                elif not two[k]:
+                    both, by_first = _contract_block(coefficients, at, step, columns, 2, bonds, row, 4, second)
+                else:
+                    both, by_first = _contract_block(coefficients, at, step, columns, 2, bonds, row, 2, second)
             store(contracted, 12 * np.intp(t), both)
             store(contracted, 12 * np.intp(t) + 8, by_first)
             t += np.uintp(1)

@@ -27,7 +27,6 @@ class Layout(NamedTuple):
     bond_grid: np.ndarray
     third_grid: np.ndarray
     triplet_index: np.ndarray
-    triplet_cutoff: float
     cutoff: float
     uniform: bool  # all of the grids are
 
@@ -79,7 +78,6 @@ def lay_out(species: Sequence[str], pairs: Mapping[Pair, Grid], triplets: Mappin
         bond_grid=bond_grid,
         third_grid=np.array(third_grid),
         triplet_index=triplet_index,
-        triplet_cutoff=float(triplet_cutoff),
         cutoff=float(max(triplet_cutoff, max(grid.stop for grid in pairs.values()))),
         uniform=all(grid.is_uniform for grid in numbers),
     )

@@ -18,7 +18,8 @@ class InteractionLists(NamedTuple):
 
     The vector from atom ``i`` to its neighbour is ``(x[index] - home[index]) + offsets[image] - (x[i] - home[i])``.
     Pairs stand once, with the atom of lower index; both directions of a pair of an atom with its own image stand as
-    one. Triplets need all neighbours of an atom, within their shorter cut-off. Rows are sorted by atom and image.
+    one. Triplets need all neighbours of an atom, as far as the longest bond of its species to theirs. Rows are sorted
+    by atom and image, those of neighbours by species and distance where the tables of the potential ask for that.
     """
 
     wrap: np.ndarray  # (n, 3) how many cells each atom was outside the cell when the lists were made
@@ -95,7 +96,17 @@ def surroundings_in(lists, positions, row, n_rows, cutoff):
 
 
 @njit()
-def interaction_lists(positions, cell, pbc, tables, skin):
+def bond_reach(tables):
+    """(s, s) longest bond in any triplet of a centre and a neighbour of two species, Å."""
+    n_species = len(tables.bond_grid)
+    longest = np.zeros((n_species, n_species))
+    for ti, tj, p in np.ndindex(tables.bond_grid.shape):
+        longest[ti, tj] = max(longest[ti, tj], tables.grid_stop[tables.bond_grid[ti, tj, p]])
+    return longest
+
+
+@njit()
+def interaction_lists(positions, types, cell, pbc, tables, skin):
     """Lists of all pairs and neighbours within their cut-off plus ``skin`` (Å); the cell must span space."""
     n = len(positions)
     wrap, start, keys = packed_neighbours(
@@ -113,11 +124,11 @@ def interaction_lists(positions, cell, pbc, tables, skin):
         images[m, 2] = m % width[2] - reach[2]
     pair_index = np.zeros(len(keys) + SPARE, np.int32)
     pair_image = np.zeros(len(keys) + SPARE, np.int32)
-    near = np.empty(len(keys), np.bool_)
+    near = np.empty((len(keys), 2), np.bool_)  # seen from the first and from the second atom of a pair
     home, offsets, near_start = np.empty((n, 3)), np.zeros((len(images), 4)), np.zeros(n + 1, np.int64)
     _set_lengths(home, wrap, cell)
     _set_lengths(offsets, images, cell)
-    limit = (tables.triplet_cutoff + skin) ** 2
+    limit = (bond_reach(tables) + skin) ** 2
     for i in range(n):
         for q in range(start[i], start[i + 1]):
             j = packed_atom(keys[q])
@@ -132,9 +143,9 @@ def interaction_lists(positions, cell, pbc, tables, skin):
             for a in range(3):
                 d = positions[j, a] - home[j, a] + offsets[image, a] - positions[i, a] + home[i, a]
                 square += d * d
-            near[q] = square < limit
-            near_start[i + 1] += near[q]
-            near_start[j + 1] += near[q]
+            near[q, 0], near[q, 1] = square < limit[types[i], types[j]], square < limit[types[j], types[i]]
+            near_start[i + 1] += near[q, 0]
+            near_start[j + 1] += near[q, 1]
     for i in range(n):
         near_start[i + 1] += near_start[i]
     near_index = np.zeros(near_start[n] + SPARE, np.int32)
@@ -144,15 +155,16 @@ def interaction_lists(positions, cell, pbc, tables, skin):
     # atoms before i have entered their pairs with i when those of i come: every row fills in order
     for i in range(n):
         for q in range(start[i], start[i + 1]):
-            if near[q]:
-                j = pair_index[q]
+            j = pair_index[q]
+            if near[q, 0]:
                 near_index[place[i]] = j
                 near_image[place[i]] = pair_image[q]
                 place[i] += 1
+            if near[q, 1]:
                 near_index[place[j]] = i
                 near_image[place[j]] = last - pair_image[q]  # the opposite image stands as far from the end
                 place[j] += 1
-    return InteractionLists(
+    lists = InteractionLists(
         wrap=wrap,
         home=home,
         images=images,
@@ -164,3 +176,29 @@ def interaction_lists(positions, cell, pbc, tables, skin):
         near_index=near_index,
         near_image=near_image,
     )
+    _sort_by_distance(tables.by_distance, lists, positions, types)
+    return lists
+
+
+@njit()
+def _sort_by_distance(by_distance, lists, positions, types):
+    """Sort the neighbours of each atom that are of one species by distance; not where ``by_distance`` is ``None``."""
+    if by_distance is None:
+        return
+    square = np.empty(len(lists.near_index))
+    for i in range(len(positions)):
+        first = lists.near_start[i]
+        for q in range(first, lists.near_start[i + 1]):
+            j, image = lists.near_index[q], lists.near_image[q]
+            d2 = 0.0
+            for a in range(3):
+                d = positions[j, a] - lists.home[j, a] + lists.offsets[image, a] - positions[i, a] + lists.home[i, a]
+                d2 += d * d
+            if types[j] != types[lists.near_index[max(first, q - 1)]]:
+                first = q
+            at = q
+            while at > first and square[at - 1] > d2:
+                square[at] = square[at - 1]
+                lists.near_index[at], lists.near_image[at] = lists.near_index[at - 1], lists.near_image[at - 1]
+                at -= 1
+            square[at], lists.near_index[at], lists.near_image[at] = d2, j, image

@@ -105,8 +105,8 @@ class UltraFastPotential(PotentialContent):
         check_geometry(atoms, self.source)
         order = np.argsort(types, kind='stable')
         positions = np.ascontiguousarray(atoms.positions[order])
-        cell = atoms.cell.array
-        lists = interaction_lists(positions, complete_cell(positions, cell, atoms.pbc), atoms.pbc, self.tables, 0.0)
+        cell = complete_cell(positions, atoms.cell.array, atoms.pbc)
+        lists = interaction_lists(positions, types[order], cell, atoms.pbc, self.tables, 0.0)
         n, s = len(atoms), len(self.species)
         forces, energies, virial = np.empty((n, 3)), np.empty(n), np.empty((3, 3))
         kernels.compute(positions, types[order], lists, self.tables, forces, energies, virial, np.zeros((s, s)), True)

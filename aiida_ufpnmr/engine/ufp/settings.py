@@ -51,7 +51,8 @@ class PotentialSettings:
     Penalties are inverse variances (eV⁻²) of the coefficients and of their second differences under a Gaussian prior.
 
     Cut-offs and penalties are one number for all, or a mapping with an entry for some pairs (``Li-S``) or triplets
-    (``S-Li-P``, the centre first; the order of the others has no meaning) and ``default`` for the rest.
+    (``S-Li-P``, the centre first; the order of the others has no meaning) and ``default`` for the rest. An entry with
+    a centre alone (``S``) is for its triplets that have none of their own.
 
     Attributes:
         pair_cutoff: Å; a number or a mapping by pair.
@@ -141,7 +142,7 @@ class PotentialSettings:
     def of_triplet(self, name: str, triplet: Triplet) -> float:
         """The value of one of the settings that may differ by triplet."""
         centre, first, second = triplet
-        return self.entry(name, f'{centre}-{first}-{second}', f'{centre}-{second}-{first}')
+        return self.entry(name, f'{centre}-{first}-{second}', f'{centre}-{second}-{first}', centre)
 
     def entry(self, name: str, *kinds: str) -> float:
         """The entry of a mapping by the first of some names that it holds; its default where it holds none."""
@@ -204,7 +205,8 @@ def _check_names(name: str, value, species: int) -> None:
     seen = set()
     for kind in _kinds(value):
         symbols = kind.split('-')
-        if len(symbols) != species or not set(symbols) <= set(atomic_numbers):
+        of_centre = name in _BY_TRIPLET and len(symbols) == 1
+        if not (of_centre or len(symbols) == species) or not set(symbols) <= set(atomic_numbers):
             example = 'Li-S' if species == 2 else 'S-Li-P, the centre first'
             raise ValueError(f'{name}: {kind!r} does not name {species} elements, as in {example}')
         same = (*symbols[: species - 2], *sorted(symbols[species - 2 :]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from aiida_ufpnmr.engine.ufp.content import PotentialContent
-from aiida_ufpnmr.engine.ufp.layout import lay_out, padded
+from aiida_ufpnmr.engine.ufp.layout import Layout, lay_out, padded
+from aiida_ufpnmr.engine.ufp.terms import Triplet, TripletTerm
 
 
 class Tables(NamedTuple):
@@ -28,15 +30,17 @@ class Tables(NamedTuple):
     pair_grid: np.ndarray  # (s, s)
     pair_polynomials: np.ndarray  # (s, s, n + 1, 4) eV, cubics in t likewise, those beyond the grid zero
     bond_grid: np.ndarray  # (s, s, s or 1) by centre, neighbour, partner
+    bond_functions: np.ndarray  # (g,) functions of a grid up to the last with a coefficient along any bond
     third_grid: np.ndarray  # (triplets,)
     triplet_index: np.ndarray  # (s, s, s) row in triplet_coefficients for centre, first, second neighbour
     triplet_coefficients: np.ndarray  # (triplets, a, b, c) eV, float64 or float32: first bond, second bond, third side
-    triplet_cutoff: float  # Å, of the longest bond
     cutoff: float  # Å, of everything
     threads: int
     # what is None, and the other way to take the sums, is not compiled: that would double the time it takes
     plain: bool | None  # take the plain twin of the sums, for any grids; None for their vector form, for uniform ones
     parallel: bool | None  # several threads; None for one
+    # bonds end at different lengths: neighbours of one species stand by distance; None where they stand in order
+    by_distance: bool | None
 
 
 def build_tables(potential: PotentialContent, precision: str = 'float64', threads: int = 1) -> Tables:
@@ -65,9 +69,23 @@ def build_tables(potential: PotentialContent, precision: str = 'float64', thread
     return Tables(
         one_body=np.array(potential.one_body, float),
         pair_polynomials=polynomials,
+        bond_functions=_bond_functions(layout, triplets, species),
         triplet_coefficients=padded(blocks, 0.0).astype(precision),
         threads=threads,
         plain=None if uniform else True,
         parallel=True if threads > 1 else None,
+        by_distance=True if np.ptp(layout.grid_stop[layout.bond_grid]) > 0 else None,
         **grids,
     )
+
+
+def _bond_functions(layout: Layout, triplets: Mapping[Triplet, TripletTerm], species: Sequence[str]) -> np.ndarray:
+    """(g,) the functions of each grid up to the last one that has a coefficient along any bond."""
+    at = {name: i for i, name in enumerate(species)}
+    functions = np.zeros(len(layout.grid_start), np.int64)
+    for (centre, first, second), term in triplets.items():
+        for own, other, axes in ((first, second, (1, 2)), (second, first, (0, 2))):
+            g = layout.bond_grid[at[centre], at[own], min(at[other], layout.bond_grid.shape[2] - 1)]
+            there = np.flatnonzero(term.coefficients.any(axis=axes))
+            functions[g] = max(functions[g], 1 + there[-1] if len(there) else 0)
+    return functions

@@ -82,7 +82,7 @@ def cross_validate(problem: Problem, folds: Sequence[np.ndarray], parts: Sequenc
     )
 
 
-class _Search:
+class WithheldSearch:
     """Withheld errors by settings, with the equations of the latest basis and weights kept for the next penalties."""
 
     def __init__(self, dataset: Dataset, settings: PotentialSettings):
@@ -130,7 +130,7 @@ def tune(
     Raises:
         InputError: the structures are of one group, so nothing can be withheld.
     """
-    search = _Search(dataset, settings)
+    search = WithheldSearch(dataset, settings)
     problem = Problem.of(dataset, settings)
     begin = problem.settings
     reference = search.errors(begin)
