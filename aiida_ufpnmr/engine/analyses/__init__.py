@@ -17,6 +17,7 @@ ANALYSES = {
     'orientations': 'Maps of the orientations of EFG tensors on the sphere.',
     'microstructure': 'Decay of the correlation by grains and their boundaries.',
     'relaxation': 'Distribution of relaxation times, and T1.',
+    'rdf': 'Radial distribution functions and coordination numbers.',
     'spectrum': 'Static and MAS line shapes of partially averaged tensors.',
 }
 
