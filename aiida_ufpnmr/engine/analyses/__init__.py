@@ -18,6 +18,7 @@ ANALYSES = {
     'microstructure': 'Decay of the correlation by grains and their boundaries.',
     'relaxation': 'Distribution of relaxation times, and T1.',
     'rdf': 'Radial distribution functions and coordination numbers.',
+    'structure-factor': 'Structure factors for neutrons and X-rays.',
     'spectrum': 'Static and MAS line shapes of partially averaged tensors.',
 }
 

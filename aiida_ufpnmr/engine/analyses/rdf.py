@@ -61,7 +61,7 @@ class RdfResult(Result):
     density_per_angstrom3: float = quantity('Å⁻³', 'number of atoms by volume')
 
     def table(self) -> Table:
-        rows = [('pair', 'first peak (Å)', 'height', 'up to (Å)', 'neighbours', 'of the second')]
+        rows: list[tuple[str, ...]] = [('pair', 'first peak (Å)', 'height', 'up to (Å)', 'neighbours', 'of the second')]
         for name, pair in self.pairs.items():
             values = (
                 (pair.first_peak_angstrom, '.3f'),

@@ -101,6 +101,11 @@ class Snapshots:
             raise InputError(f'{self.path}: holds no {symbol}, only {there}; choose one with --{option}')
         return index
 
+    def mean_cell(self) -> np.ndarray:
+        """Cell vectors (3, 3) in Å, averaged over the frames."""
+        with Trajectory(self.path) as trajectory:
+            return trajectory.cells(self.frames.start, self.frames.stop)[:: self.frames.step].mean(axis=0)
+
     def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Unwrapped positions (frames, n_atoms, 3) and cells (frames, 3, 3) in Å, some frames at a time.
 
