@@ -69,7 +69,7 @@ def test_rock_salt_has_its_lattice_peaks_and_nothing_between(tmp_path):
     atoms = bulk('NaCl', 'rocksalt', a=a, cubic=True)
     found = un.structure_factor(
         write_frames(tmp_path / 'run.h5', [atoms]),
-        q_max_per_angstrom=3.0,
+        q_max_per_angstrom=3.3,
         vectors_per_bin=10**6,
         q_bin_per_angstrom=1e-3,
     )

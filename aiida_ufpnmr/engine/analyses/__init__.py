@@ -19,6 +19,7 @@ ANALYSES = {
     'relaxation': 'Distribution of relaxation times, and T1.',
     'rdf': 'Radial distribution functions and coordination numbers.',
     'structure-factor': 'Structure factors for neutrons and X-rays.',
+    'anions': 'Polyanions by their bonds: shares, lifetimes, bridging ligands.',
     'spectrum': 'Static and MAS line shapes of partially averaged tensors.',
 }
 

@@ -41,6 +41,7 @@ class Units:
         names: (n_units,) name of each unit.
         unit: (n_atoms,) number of the unit of each atom, -1 for ions.
         bridging: (n_bridging,) ligands with two or more bonds to centres.
+        free: (n_free,) ligands bound to no centre.
         foreign: (n_foreign, 2) atoms of each bond that no unit has, lower number first: between two ligands, and
             between two centres other than those of a unit A2X6.
     """
@@ -48,6 +49,7 @@ class Units:
     names: tuple[str, ...]
     unit: np.ndarray
     bridging: np.ndarray
+    free: np.ndarray
     foreign: np.ndarray
 
     @property
@@ -62,7 +64,7 @@ def find_units(atoms: Atoms) -> Units:
     members = np.flatnonzero(is_centre | is_ligand)
     if not len(members):
         none = np.zeros(0, int)
-        return Units((), np.full(len(atoms), -1), none, none.reshape(0, 2))
+        return Units((), np.full(len(atoms), -1), none, none, none.reshape(0, 2))
     centre, number = is_centre[members], atoms.numbers[members]
     i, j = _bonds(atoms[members])
     foreign = ~centre[i] & ~centre[j]
@@ -81,6 +83,7 @@ def find_units(atoms: Atoms) -> Units:
         names=names,
         unit=unit,
         bridging=members[~centre & (neighbours >= 2)],
+        free=members[~centre & (neighbours == 0)],
         foreign=np.column_stack([members[i[foreign]], members[j[foreign]]]),
     )
 
