@@ -44,7 +44,7 @@ SETTINGS = {
 
 
 #: Analyses that look at anions, too.
-OF_ALL_ATOMS = ('sites', 'rdf', 'structure-factor', 'anions')
+OF_ALL_ATOMS = ('sites', 'rdf', 'structure-factor', 'anions', 'angles')
 
 
 @pytest.fixture(scope='module')

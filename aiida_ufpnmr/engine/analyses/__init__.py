@@ -20,6 +20,7 @@ ANALYSES = {
     'rdf': 'Radial distribution functions and coordination numbers.',
     'structure-factor': 'Structure factors for neutrons and X-rays.',
     'anions': 'Polyanions by their bonds: shares, lifetimes, bridging ligands.',
+    'angles': 'Angles within tetrahedra, their velocities and spectrum.',
     'spectrum': 'Static and MAS line shapes of partially averaged tensors.',
 }
 

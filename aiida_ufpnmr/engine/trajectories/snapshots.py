@@ -106,6 +106,13 @@ class Snapshots:
         with Trajectory(self.path) as trajectory:
             return trajectory.cells(self.frames.start, self.frames.stop)[:: self.frames.step].mean(axis=0)
 
+    def mean_structure(self) -> Atoms:
+        """Atoms at the mean of their unwrapped positions, in the mean cell."""
+        atoms = self.atoms.copy()
+        atoms.positions = sum(positions.sum(axis=0) for positions, _ in self.parts()) / len(self.frames)
+        atoms.cell[:] = self.mean_cell()
+        return atoms
+
     def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Unwrapped positions (frames, n_atoms, 3) and cells (frames, 3, 3) in Å, some frames at a time.
 
