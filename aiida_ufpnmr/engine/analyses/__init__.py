@@ -21,6 +21,7 @@ ANALYSES = {
     'structure-factor': 'Structure factors for neutrons and X-rays.',
     'anions': 'Polyanions by their bonds: shares, lifetimes, bridging ligands.',
     'angles': 'Angles within tetrahedra, their velocities and spectrum.',
+    'distance-angle': 'Ions by distance from a ligand and angle to its centre.',
     'spectrum': 'Static and MAS line shapes of partially averaged tensors.',
 }
 

@@ -116,6 +116,10 @@ class LigandBonds(NamedTuple):
     ligand: np.ndarray
     shift: np.ndarray
 
+    def of(self, chosen: np.ndarray) -> LigandBonds:
+        """Those that are chosen by booleans or numbers."""
+        return LigandBonds(*(part[chosen] for part in self))
+
 
 def ligand_bonds(atoms: Atoms) -> LigandBonds:
     """Bonds of all centres to their ligands; for any cell, periodic or not."""
