@@ -44,7 +44,7 @@ SETTINGS = {
 
 
 #: Analyses that look at anions, too.
-OF_ALL_ATOMS = ('sites', 'rdf', 'structure-factor', 'anions', 'angles', 'distance-angle')
+OF_ALL_ATOMS = ('sites', 'rdf', 'structure-factor', 'anions', 'angles', 'distance-angle', 'rotations')
 
 
 @pytest.fixture(scope='module')

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 import aiida_ufpnmr as un
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.structure.tetrahedra import IDEAL, are_mirrored, centred_tetrahedra, rotations
+from aiida_ufpnmr.engine.structure.tetrahedra import IDEAL, are_mirrored, centred_tetrahedra, closest_rotations
 from aiida_ufpnmr.engine.timeseries.low_pass import PER_CM, low_pass
 
 TRICLINIC = np.array([[9.0, 0.0, 0.0], [3.0, 8.5, 0.0], [-2.0, 3.0, 9.5]])
@@ -97,7 +97,7 @@ def test_rotations_are_those_that_were_made_whatever_the_order_of_the_corners():
     for order in ([0, 1, 2, 3], [1, 0, 2, 3], [2, 3, 1, 0]):
         corners = turns.as_matrix()[:, None] @ IDEAL[order][None, :, :, None]
         mirrored = are_mirrored(corners[:1, ..., 0].reshape(1, 4, 3))
-        found = Rotation.from_matrix(rotations(5.0 + corners[..., 0].reshape(20, 1, 4, 3), mirrored)[:, 0])
+        found = Rotation.from_matrix(closest_rotations(5.0 + corners[..., 0].reshape(20, 1, 4, 3), mirrored)[:, 0])
         relative = (found[1:] * found[:-1].inv()).as_matrix()
         np.testing.assert_allclose(relative, (turns[1:] * turns[:-1].inv()).as_matrix(), atol=1e-9)
 

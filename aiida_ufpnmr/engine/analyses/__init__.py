@@ -22,6 +22,7 @@ ANALYSES = {
     'anions': 'Polyanions by their bonds: shares, lifetimes, bridging ligands.',
     'angles': 'Angles within tetrahedra, their velocities and spectrum.',
     'distance-angle': 'Ions by distance from a ligand and angle to its centre.',
+    'rotations': 'Rotations of tetrahedral anions, and hops of ions with them.',
     'spectrum': 'Static and MAS line shapes of partially averaged tensors.',
 }
 

@@ -99,7 +99,7 @@ def _formula(atoms: Atoms, corners: np.ndarray) -> str:
     return ''.join(f'{symbol}{n if n > 1 else ""}' for symbol, n in counts)
 
 
-def rotations(vectors: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+def closest_rotations(vectors: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     """Rotation that brings the ideal tetrahedron closest to each one, (..., n, 3, 3), by Kabsch's method.
 
     Args:
