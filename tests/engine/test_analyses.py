@@ -44,7 +44,7 @@ SETTINGS = {
 
 
 #: Analyses that look at anions, too.
-OF_ALL_ATOMS = ('sites', 'rdf', 'structure-factor', 'anions', 'angles', 'distance-angle', 'rotations')
+OF_ALL_ATOMS = ('sites', 'rdf', 'structure-factor', 'anions', 'angles', 'distance-angle', 'rotations', 'voronoi')
 
 
 @pytest.fixture(scope='module')

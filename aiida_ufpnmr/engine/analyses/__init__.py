@@ -23,6 +23,7 @@ ANALYSES = {
     'angles': 'Angles within tetrahedra, their velocities and spectrum.',
     'distance-angle': 'Ions by distance from a ligand and angle to its centre.',
     'rotations': 'Rotations of tetrahedral anions, and hops of ions with them.',
+    'voronoi': 'Voronoi volumes and neighbours of ions.',
     'spectrum': 'Static and MAS line shapes of partially averaged tensors.',
 }
 
