@@ -13,6 +13,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ PEERS: dict[str, tuple[str, Callable[[Path], None]]] = {
 }
 
 
-def measured(name: str, program: str, path: Path, warm: Path, queue: multiprocessing.Queue) -> None:
+def measured(name: str, program: str, path: Path, warm: Path) -> dict:
     """CPU seconds of an analysis by one program, and the most memory of the process, GiB."""
     work = get_analysis(name) if program == 'ufpnmr' else PEERS[name][1]
     try:
@@ -88,9 +89,9 @@ def measured(name: str, program: str, path: Path, warm: Path, queue: multiproces
         before = time.process_time()
         work(path)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        queue.put({'cpu_s': time.process_time() - before, 'peak_memory_GiB': memory})
+        return {'cpu_s': time.process_time() - before, 'peak_memory_GiB': memory}
     except ImportError as error:
-        queue.put({'missing': error.name})
+        return {'missing': error.name}
 
 
 def main() -> None:
@@ -109,11 +110,8 @@ def main() -> None:
         write_trajectory(warm, 200)
         for name in options.names:
             for program in ('ufpnmr', *(PEERS[name][:1] if name in PEERS else ())):
-                queue = context.Queue()
-                process = context.Process(target=measured, args=(name, program, path, warm, queue))
-                process.start()
-                found[f'{name}, {program}'] = queue.get()
-                process.join()
+                with ProcessPoolExecutor(1, mp_context=context) as pool:
+                    found[f'{name}, {program}'] = pool.submit(measured, name, program, path, warm).result()
                 print(f'{name}, {program}: {found[f"{name}, {program}"]}', flush=True)
     report = {'frames': options.frames, 'atoms': 8 * UNITS**3, 'timing': found}
     if options.json:

@@ -52,9 +52,7 @@ class VoronoiResult(Result):
 
     atom: np.ndarray = quantity('', 'indices of the atoms', 'chosen')
     volume_angstrom3: np.ndarray = quantity('Å³', 'mean volume of each', 'chosen')
-    volume_bin_angstrom3: np.ndarray = quantity(
-        'Å³', 'middles of the bins; the last holds all that is larger', 'volumes'
-    )
+    bin_volume_angstrom3: np.ndarray = quantity('Å³', 'middles of the bins; the last holds larger ones', 'volumes')
     kinds: dict[str, VoronoiKind] = quantity('', 'by element')
 
     def table(self) -> Table:
