@@ -38,7 +38,7 @@ def test_cells_of_crystals_have_their_volume_and_their_faces_in_the_primitive_ce
 def test_cells_equal_those_of_qhull_and_fill_a_skew_cell():
     rng = np.random.default_rng(0)
     positions = rng.uniform(-1, 2, (14, 3)) @ SKEW
-    volume, area, start, index = cells_of(positions, SKEW, np.ones(14, bool))
+    volume, area, start, index, _ = cells_of(positions, SKEW, np.ones(14, bool))
     assert volume.sum() == pytest.approx(np.linalg.det(SKEW), rel=1e-12)
     shifts = np.array(sorted(np.ndindex(7, 7, 7), key=lambda s: max(map(abs, np.array(s) - 3)))) - 3
     wrapped = (positions @ np.linalg.inv(SKEW) % 1) @ SKEW

@@ -15,7 +15,7 @@ from aiida_ufpnmr.engine.neighbours import packed_atom, packed_image, packed_nei
 from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots
 
 #: Neighbours are taken up to this multiple of the cube root of the volume by atom, and farther where a cell needs it.
-FIRST_REACH, FARTHER = 2.6, 1.3
+FIRST_REACH, FARTHER = 2.6, 1.05
 #: Most corners of a face while it is cut.
 _CORNERS = 64
 
@@ -66,9 +66,10 @@ def voronoi_sums(
     faces, coordination = np.zeros((n, kind.max() + 1), np.int64), np.zeros((n, most_faces + 1), np.int64)
     wanted = np.zeros(len(kind), bool)
     wanted[chosen] = True
+    reach = 0.0
     for positions, cells in snapshots.periodic('a Voronoi cell').parts():
         for place, cell in zip(positions, cells):
-            volumes, areas, start, index = cells_of(place, cell, wanted)
+            volumes, areas, start, index, reach = cells_of(place, cell, wanted, reach)
             volume += volumes[chosen]
             square += volumes[chosen] ** 2
             bin_ = np.clip(((volumes[chosen] - low) / width).astype(int), 0, counts.shape[1] - 1)
@@ -78,24 +79,26 @@ def voronoi_sums(
 
 
 def cells_of(
-    positions: np.ndarray, cell: np.ndarray, wanted: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    positions: np.ndarray, cell: np.ndarray, wanted: np.ndarray, reach: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
     """Voronoi cells of one structure that is periodic in all directions.
 
     Args:
         positions: (n_atoms, 3) and cell: (3, 3) in Å.
         wanted: (n_atoms,) booleans, the atoms whose cells are wanted.
+        reach: distance in Å up to which neighbours are taken at first, where it is known from a frame before.
 
     Returns:
         volume (n_atoms,) in Å³, zero for others; area (m,) in Å² of the face towards each neighbour, zero where there
-        is none; start (n_atoms + 1,) where those of an atom begin, and index (m,) which atom the neighbour is.
+        is none; start (n_atoms + 1,) where those of an atom begin; index (m,) which atom the neighbour is; the reach
+        that was enough.
     """
-    reach = FIRST_REACH * (abs(np.linalg.det(cell)) / len(positions)) ** (1 / 3)
+    reach = max(reach, FIRST_REACH * (abs(np.linalg.det(cell)) / len(positions)) ** (1 / 3))
     while True:
         volume, area, start, index, needed = _cells(positions, cell, wanted, reach, np.bool_(False))
         if needed <= reach:
-            return volume, area, start, index
-        reach = max(FARTHER * reach, min(needed, 2 * reach))
+            return volume, area, start, index, reach
+        reach = min(FARTHER * needed, 2 * reach)
 
 
 @njit(nogil=True, error_model='numpy')
