@@ -43,12 +43,16 @@ SETTINGS = {
 }
 
 
+#: Analyses that look at anions, too.
+OF_ALL_ATOMS = ('sites', 'rdf', 'structure-factor', 'anions', 'angles', 'distance-angle', 'rotations', 'voronoi')
+
+
 @pytest.fixture(scope='module')
 def trajectories(tmp_path_factory):
-    """One of two-site jumps, and for sites one with anions."""
+    """One of two-site jumps, and one of a crystal for what looks at all atoms."""
     path = tmp_path_factory.mktemp('run') / 'run.h5'
     write_two_site_trajectory(path, *two_site_paths(seed=1, n_ions=12, n_frames=1500))
-    return dict.fromkeys(ANALYSES, path) | {'sites': OLD / 'trajectory.h5'}
+    return dict.fromkeys(ANALYSES, path) | dict.fromkeys(OF_ALL_ATOMS, OLD / 'trajectory.h5')
 
 
 @pytest.fixture(scope='module')

@@ -17,6 +17,13 @@ ANALYSES = {
     'orientations': 'Maps of the orientations of EFG tensors on the sphere.',
     'microstructure': 'Decay of the correlation by grains and their boundaries.',
     'relaxation': 'Distribution of relaxation times, and T1.',
+    'rdf': 'Radial distribution functions and coordination numbers.',
+    'structure-factor': 'Structure factors for neutrons and X-rays.',
+    'anions': 'Polyanions by their bonds: shares, lifetimes, bridging ligands.',
+    'angles': 'Angles within tetrahedra, their velocities and spectrum.',
+    'distance-angle': 'Ions by distance from a ligand and angle to its centre.',
+    'rotations': 'Rotations of tetrahedral anions, and hops of ions with them.',
+    'voronoi': 'Voronoi volumes and neighbours of ions.',
     'spectrum': 'Static and MAS line shapes of partially averaged tensors.',
 }
 

@@ -1,7 +1,8 @@
 """The parts that all analyses share: results that are saved, loaded, drawn and shown, and the analysis itself.
 
-An analysis is a function of a source (:class:`PathSource` or :class:`TensorSource`) and its settings, made callable
-with files by :func:`analysis`. The command line, AiiDA and the reference pages are made of what it declares.
+An analysis is a function of a source (:class:`PathSource`, :class:`SnapshotSource` or :class:`TensorSource`) and its
+settings, made callable with files by :func:`analysis`. The command line, AiiDA and the reference pages are made of what
+it declares.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from aiida_ufpnmr.engine.records import Record
 from aiida_ufpnmr.engine.settings import settings_from_keywords
 from aiida_ufpnmr.engine.tables import Tabular
 from aiida_ufpnmr.engine.trajectories.paths import IonPaths, PathSettings, ion_paths, path_parts
+from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots, SnapshotSettings
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Result(Record, Tabular):
         """One line that names the ions and the time."""
         there = {
             'ions': '{ions} {species} ions',
+            'composition': '{composition}',
             'frames': '{frames} frames',
             'trajectory_ps': '{trajectory_ps:.4g} ps',
         }
@@ -103,6 +106,16 @@ class PathRecord(TypedDict):
     reference: str
 
 
+class SnapshotRecord(TypedDict):
+    """Atoms, frames and times of a trajectory, JSON-ready."""
+
+    atoms: int
+    composition: str
+    frames: int
+    frame_spacing_ps: float
+    trajectory_ps: float
+
+
 class TensorRecord(TypedDict):
     """Ions, frames, runs and times of trajectories with EFG tensors, JSON-ready."""
 
@@ -145,6 +158,29 @@ class PathSource:
             'frame_spacing_ps': there.step_ps,
             'trajectory_ps': (there.n_frames - 1) * there.step_ps,
             'reference': there.reference,
+        }
+
+
+@dataclass(frozen=True)
+class SnapshotSource:
+    """Positions of all atoms along one trajectory."""
+
+    path: Path
+    settings: SnapshotSettings
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """The frames, read when they are needed."""
+        return Snapshots.open(self.path, self.settings)
+
+    def record(self) -> SnapshotRecord:
+        """What the results say about the trajectory."""
+        return {
+            'atoms': len(self.snapshots.atoms),
+            'composition': self.snapshots.atoms.get_chemical_formula('hill'),
+            'frames': len(self.snapshots.frames),
+            'frame_spacing_ps': self.snapshots.step_ps,
+            'trajectory_ps': self.snapshots.length_ps,
         }
 
 
@@ -200,7 +236,7 @@ class Analysis:
     function: Callable[[Any, Any], Any]
     Settings: type[Any]
     Result: type[Any]
-    source: type[PathSource] | type[TensorSource]
+    source: type[PathSource] | type[SnapshotSource] | type[TensorSource]
     example: str
 
     @property
@@ -222,9 +258,8 @@ class Analysis:
         files = tuple(map(Path, given))
         if not files or (len(files) > 1 and not self.many_files):
             raise InputError(f'{self.name} takes one trajectory file, not {len(files)}')
-        source: PathSource | TensorSource = (
-            TensorSource(files, settings) if self.many_files else PathSource(files[0], settings)
-        )
+        make: Callable[..., Any] = self.source
+        source = make(files if self.many_files else files[0], settings)
         try:
             found = self.function(source, settings)
         except InputError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -16,7 +17,7 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from aiida_ufpnmr.engine.neighbours import neighbour_list
+from aiida_ufpnmr.engine.neighbours import NeighbourList, neighbour_list
 
 #: The longest bond as a share of the sum of covalent radii: bonds of tetrahedra vibrate by a tenth at 1000 K, and
 #: atoms that are not bound are 1.5 times as far apart.
@@ -41,6 +42,7 @@ class Units:
         names: (n_units,) name of each unit.
         unit: (n_atoms,) number of the unit of each atom, -1 for ions.
         bridging: (n_bridging,) ligands with two or more bonds to centres.
+        free: (n_free,) ligands bound to no centre.
         foreign: (n_foreign, 2) atoms of each bond that no unit has, lower number first: between two ligands, and
             between two centres other than those of a unit A2X6.
     """
@@ -48,6 +50,7 @@ class Units:
     names: tuple[str, ...]
     unit: np.ndarray
     bridging: np.ndarray
+    free: np.ndarray
     foreign: np.ndarray
 
     @property
@@ -58,13 +61,14 @@ class Units:
 
 def find_units(atoms: Atoms) -> Units:
     """Tell units by their bonds; for any cell, periodic or not."""
-    is_centre, is_ligand = (np.isin(atoms.numbers, [atomic_numbers[s] for s in kind]) for kind in (CENTRES, LIGANDS))
+    is_centre, is_ligand = _roles(atoms)
     members = np.flatnonzero(is_centre | is_ligand)
     if not len(members):
         none = np.zeros(0, int)
-        return Units((), np.full(len(atoms), -1), none, none.reshape(0, 2))
+        return Units((), np.full(len(atoms), -1), none, none, none.reshape(0, 2))
     centre, number = is_centre[members], atoms.numbers[members]
-    i, j = _bonds(atoms[members])
+    near, bound = _bonds(atoms[members])
+    i, j = near.centre[bound], near.index[bound]
     foreign = ~centre[i] & ~centre[j]
     inner_i, inner_j = i[~foreign], j[~foreign]
     n = len(members)
@@ -81,17 +85,52 @@ def find_units(atoms: Atoms) -> Units:
         names=names,
         unit=unit,
         bridging=members[~centre & (neighbours >= 2)],
+        free=members[~centre & (neighbours == 0)],
         foreign=np.column_stack([members[i[foreign]], members[j[foreign]]]),
     )
 
 
-def _bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
-    """First and second atom of each bond, (n_bonds,) each; a bond is seen from both ends."""
+def _roles(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Which atoms may be centres and which ligands, (n_atoms,) booleans each."""
+    centres, ligands = ([atomic_numbers[symbol] for symbol in kind] for kind in (CENTRES, LIGANDS))
+    return np.isin(atoms.numbers, centres), np.isin(atoms.numbers, ligands)
+
+
+def _bonds(atoms: Atoms) -> tuple[NeighbourList, np.ndarray]:
+    """Neighbours of all atoms, and which of them are bound, (n_neighbours,); a bond is seen from both ends."""
     radii = covalent_radii[atoms.numbers]
     near = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, 2 * BOND * radii.max())
-    i, distance = near.centre, np.linalg.norm(near.vectors(atoms.positions, atoms.cell.array), axis=1)
-    bound = distance < BOND * (radii[i] + radii[near.index])
-    return i[bound], near.index[bound]
+    distance = np.linalg.norm(near.vectors(atoms.positions, atoms.cell.array), axis=1)
+    return near, distance < BOND * (radii[near.centre] + radii[near.index])
+
+
+class LigandBonds(NamedTuple):
+    """Bonds from centres to ligands, sorted by centre.
+
+    Attributes:
+        centre, ligand: (n_bonds,) atoms.
+        shift: (n_bonds, 3) cells by which the ligand is away from where it is written.
+    """
+
+    centre: np.ndarray
+    ligand: np.ndarray
+    shift: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> LigandBonds:
+        """Those that are chosen by booleans or numbers."""
+        return LigandBonds(*(part[chosen] for part in self))
+
+
+def ligand_bonds(atoms: Atoms) -> LigandBonds:
+    """Bonds of all centres to their ligands; for any cell, periodic or not."""
+    is_centre, is_ligand = _roles(atoms)
+    members = np.flatnonzero(is_centre | is_ligand)
+    if not len(members):
+        return LigandBonds(members, members, np.zeros((0, 3), int))
+    near, bound = _bonds(atoms[members])
+    i, j = members[near.centre], members[near.index]
+    chosen = bound & is_centre[i] & is_ligand[j]
+    return LigandBonds(i[chosen], j[chosen], near.shift[chosen])
 
 
 def _names(

@@ -12,7 +12,7 @@ from ase.data import atomic_masses
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.settings import Settings, setting
-from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, regular_frames
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, finite_positions, regular_frames
 
 CHUNK_FRAMES = 2048
 Reference = Literal['framework', 'cell', 'none']
@@ -112,10 +112,7 @@ def _parts(
     with progress(frames.stop - frames.start, 'positions', 'frame') as bar:
         for start in range(frames.start, frames.stop, CHUNK_FRAMES):
             stop = min(start + CHUNK_FRAMES, frames.stop)
-            part = trajectory.positions(start, stop)
-            if not np.isfinite(part).all():
-                frame = start + int(np.flatnonzero(~np.isfinite(part).all(axis=(1, 2)))[0])
-                raise InputError(f'{trajectory.path}, frame {frame}: a position is NaN or infinite; remake it')
+            part = finite_positions(trajectory, start, stop)
             ions = part[:, chosen]
             if masses is not None:
                 centre = np.einsum('fax,a->fx', part, masses) / masses.sum()

@@ -26,6 +26,7 @@ __all__ = [
     'Trajectory',
     'TrajectoryWriter',
     'efg_group',
+    'finite_positions',
     'regular_frames',
     'write_efg',
     'write_efg_in_parts',
@@ -163,6 +164,15 @@ class Trajectory:
             frame = frames.start + int(np.flatnonzero(~np.isfinite(tensors).all(axis=(1, 2, 3)))[0])
             raise InputError(f'{self.path}, frame {frame}: EFG is NaN or infinite; remake the trajectory')
         return EfgSeries(species, group['id'][...], time_fs[frames], tensors)
+
+
+def finite_positions(trajectory: Trajectory, start: int, stop: int) -> np.ndarray:
+    """Positions of a range of frames, (frames, n_atoms, 3) in Å; :class:`InputError` where one is not finite."""
+    part = trajectory.positions(start, stop)
+    bad = np.flatnonzero(~np.isfinite(part).all(axis=(1, 2)))
+    if len(bad):
+        raise InputError(f'{trajectory.path}, frame {start + bad[0]}: a position is NaN or infinite; remake it')
+    return part
 
 
 def regular_frames(time_fs: np.ndarray, skip_fs: float, source) -> slice:
