@@ -17,6 +17,9 @@ ANALYSES = {
     'orientations': 'Maps of the orientations of EFG tensors on the sphere.',
     'microstructure': 'Decay of the correlation by grains and their boundaries.',
     'relaxation': 'Distribution of relaxation times, and T1.',
+    'environments': 'Decay time, |C_Q| and η by anion cluster, coordination and mobility.',
+    'silent-hops': 'Hops that change the quadrupolar frequency, and hops that do not.',
+    'rates': 'Hop rate, diffusion and decay side by side, with the factors between them.',
     'spectrum': 'Static and MAS line shapes of partially averaged tensors.',
 }
 

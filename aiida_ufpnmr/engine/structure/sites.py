@@ -265,7 +265,7 @@ def stays(coordination, low, high, residence):
 
 @njit()
 def join_short_stays(site, residence):
-    """Give stays of fewer than ``residence`` frames to the one before, at the start to the next; changes (n_frames,)."""
+    """Give stays of fewer than ``residence`` frames to the one before, at the start to the next, in (n_frames,)."""
     n_frames = len(site)
     begin, settled = 0, False
     for f in range(1, n_frames + 1):

@@ -124,9 +124,7 @@ def finite_positions(trajectory: Trajectory, frames: slice) -> Iterator[np.ndarr
         yield part
 
 
-def without_drift(
-    parts: Iterable[np.ndarray], chosen: np.ndarray, masses: np.ndarray | None
-) -> Iterator[np.ndarray]:
+def without_drift(parts: Iterable[np.ndarray], chosen: np.ndarray, masses: np.ndarray | None) -> Iterator[np.ndarray]:
     """Positions of the chosen atoms (frames, n_ions, 3), with a mass centre held where it was in the first frame.
 
     Args:

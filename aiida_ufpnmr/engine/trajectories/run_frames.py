@@ -93,4 +93,3 @@ class RunFrames:
         chosen = np.isin(np.arange(len(self.numbers)), ions)
         masses = None if chosen.all() else atomic_masses[self.numbers] * ~chosen
         return without_drift((positions for positions, _ in self.parts()), chosen, masses)
-
