@@ -124,13 +124,10 @@ def environments(source: TensorSource, settings: EnvironmentsSettings) -> Enviro
         hops, chance, mobile = mobility(runs)
         groups |= mobile
     (everyone,) = with_all_ions((), runs.lengths, runs.n_ions)
-    enough = [
-        group for group, _ in groups.values() if group.members[0].ndim == 1 or group.origins() >= max(runs.lengths)
-    ]
-    judged = [group for group in enough if not all(member.all() for member in group.members)]
+    enough = [name for name, (group, _) in groups.items() if is_enough(group, runs)]
+    judged = [groups[name][0] for name in enough if not all(member.all() for member in groups[name][0].members)]
     curves, results = correlation_functions(runs, settings, judged)
-    suffixes = {name: '' for name in ('all ions', *(group.name for group in enough))}
-    suffixes |= {group.name: f'_{group.name}' for group in judged}
+    suffixes = {**dict.fromkeys(['all ions', *enough], ''), **{group.name: f'_{group.name}' for group in judged}}
     observables = [key for key in curves if not key.endswith(tuple(f'_{group.name}' for group in judged))]
     groups = {'all ions': (everyone, ''), **groups}
     found = {}

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Interval = tuple[float, float]
 #: 1 cm²/s in Å²/s.
 ANGSTROM2_PER_CM2 = 1e12 / CM2_PER_S
+#: 1/ns in 1/s.
+PER_NS = 1e9
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class RatesResult(Result):
             ('loss per hop λ', self.loss_per_hop, self.loss_per_hop_ci95, '.2f'),
             ('correlation factor 6D/Γℓ²', self.correlation_factor, self.correlation_factor_ci95, '.2f'),
             ('geometry factor 1/τΓ', self.geometry_factor, self.geometry_factor_ci95, '.2f'),
-            ('of hops without memory, λ/(1 − b²)', self.geometry_factor_of_hops, self.geometry_factor_of_hops_ci95, '.2f'),
+            ('without memory, λ/(1 − b²)', self.geometry_factor_of_hops, self.geometry_factor_of_hops_ci95, '.2f'),
             ('memory factor', self.memory_factor, self.memory_factor_ci95, '.2f'),
         )  # fmt: skip
         return [('quantity', 'value', '95 % interval'), *(_row(*row) for row in rows)]
@@ -111,7 +113,7 @@ class RatesResult(Result):
         numbers = (
             ('correlation, 6D/Γℓ²', self.correlation_factor, self.correlation_factor_ci95),
             ('geometry, 1/τΓ', self.geometry_factor, self.geometry_factor_ci95),
-            ('of hops without memory', self.geometry_factor_of_hops, self.geometry_factor_of_hops_ci95),
+            ('without memory, λ/(1 − b²)', self.geometry_factor_of_hops, self.geometry_factor_of_hops_ci95),
             ('memory', self.memory_factor, self.memory_factor_ci95),
         )
         for axis, rows, colour, words in (
@@ -158,17 +160,16 @@ def rates(source: TensorSource, settings: RatesSettings) -> RatesResult:
     gamma, tau, loss = rate.hop_rate_per_s, decay['tau_ns'], change.loss_per_hop
     d_limits = moved.diffusion_coefficient_cm2_per_s_ci95 if moved.verdict == DIFFUSION else None
     d = moved.diffusion_coefficient_cm2_per_s
-    moves = 1.0 if decay['decays'] != 1 else 1 - decay['plateau']
-    per_s = 1e9
     correlation = _product(
         6 * ANGSTROM2_PER_CM2, [(d, d_limits, 1), (gamma, hop_limits, -1), (square, square_limits, -1)]
     )
     times = [(tau, tau_limits, -1), (gamma, hop_limits, -1)]
-    geometry = _product(per_s, times)
+    geometry = _product(PER_NS, times)
     of_hops, memory = _NONE, _NONE
-    if decay['decays'] == 1 and moves > 0:
-        of_hops = _product(1 / moves, [(loss, change.loss_per_hop_ci95, 1)])
-        memory = _product(per_s * moves, [*times, (loss, change.loss_per_hop_ci95, -1)])
+    if decay['decays'] == 1 and decay['plateau'] < 1:
+        decaying = 1 - decay['plateau']
+        of_hops = _product(1 / decaying, [(loss, change.loss_per_hop_ci95, 1)])
+        memory = _product(PER_NS * decaying, [*times, (loss, change.loss_per_hop_ci95, -1)])
     return RatesResult(
         hop_rate_per_s=gamma,
         hop_rate_per_s_ci95=rate.hop_rate_per_s_ci95,
