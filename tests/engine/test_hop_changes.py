@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from processes import TETRAHEDRON, components
+from test_sites import OCTAHEDRON as SIXFOLD
+from test_sites import TETRAHEDRON as FOURFOLD
 from two_site import write_run
 
 import aiida_ufpnmr as un
@@ -41,7 +43,6 @@ def changes(tensors, ion, frame, average_ps=1.0, gap_ps=0.3, direction=None):
 
 
 def test_windows_lie_on_both_sides_of_each_hop_and_within_stays():
-    rng = np.random.default_rng(0)
     site = np.repeat([[0], [1], [2], [1]], [40, 30, 4, 40], axis=0)  # the third stay is too short for a window
     tensors = from_irreps(1e-3 * np.array([[1.0, 0, 0, 0, 0], [0, 2.0, 0, 0, 0], [0, 0, 3.0, 0, 0]])[site])
     _, windows = changes(tensors, np.zeros(3, int), np.array([40, 70, 74]))
@@ -95,36 +96,28 @@ def test_few_hops_much_noise_and_short_stays_are_not_judged():
     assert hasty.verdict == NO_CONTROLS and np.isnan(hasty.changed_share)
 
 
-def shells(n_ions):
-    """Centres of three places of each ion in a row, and anions: four about the first two, six about the third."""
-    from test_sites import OCTAHEDRON, TETRAHEDRON
-
-    centres = np.array(
-        [[[8.0, 8 + 16 * ion, 8], [24.0, 8 + 16 * ion, 8], [40.0, 8 + 16 * ion, 8]] for ion in range(n_ions)]
-    )
-    around = [
-        centres[ion, place] + (OCTAHEDRON if place == 2 else TETRAHEDRON) for ion in range(n_ions) for place in range(3)
-    ]
-    return centres, np.concatenate(around)
-
-
 @pytest.fixture(scope='module')
 def crystal():
-    """Ions that hop among two fourfold sites of one tensor and a sixfold site of another."""
+    """Ions on rows of three places each, two fourfold ones of one tensor and a sixfold one of another."""
     rng = np.random.default_rng(3)
     n_ions, n_frames = 8, 3000
-    hopped = rng.random((n_frames, n_ions)) < 0.008
-    place = (np.cumsum(hopped * rng.integers(1, 3, hopped.shape), axis=0) + rng.integers(0, 3, n_ions)) % 3
-    centres, anions = shells(n_ions)
-    ions = centres[np.arange(n_ions), place] + 0.1 * rng.standard_normal((n_frames, n_ions, 3))
+    # to and fro along the row: a step that would lead out leads back
+    steps = (rng.random((n_frames, n_ions)) < 0.01) * rng.choice([-1, 1], (n_frames, n_ions))
+    place = np.cumsum(steps, axis=0) % 4
+    place = np.where(place == 3, 1, place)
+    rows = np.array([[4.0, 8 + 16 * ion, 8] for ion in range(n_ions)])
+    along = np.array([0.0, 5.0, 11.3])[:, None] * [1.0, 0, 0]
+    shell = [along[0] + FOURFOLD, along[1] + FOURFOLD, along[2] + SIXFOLD]
+    anions = np.concatenate([row + around for row in rows for around in shell])
+    ions = rows + along[place] + 0.1 * rng.standard_normal((n_frames, n_ions, 3))
     positions = np.concatenate([ions, np.broadcast_to(anions, (n_frames, *anions.shape))], axis=1)
     x = components(np.array([[0.0, 0, 1], [0, 0, 1], [1, 0, 0]]))[place] + 0.5 * rng.standard_normal((*place.shape, 5))
-    atoms = Atoms(f'Li{n_ions}S{len(anions)}', positions=positions[0], cell=[48.0, 16.0 * n_ions, 16.0], pbc=True)
+    atoms = Atoms(f'Li{n_ions}S{len(anions)}', positions=positions[0], cell=[24.0, 16.0 * n_ions, 16.0], pbc=True)
     return atoms, positions, from_irreps(1e-3 * x)
 
 
 def test_hops_are_told_apart_by_the_sites_between_which_they_lead(crystal, tmp_path):
-    result = un.silent_hops(write_run(tmp_path / 'run.h5', *crystal))
+    result = un.silent_hops(write_run(tmp_path / 'run.h5', *crystal), threshold_angstrom=2.5)
     pairs = result.by_sites
     assert pairs['LiS4_to_LiS4'].verdict == SILENT
     for pair in ('LiS4_to_LiS6', 'LiS6_to_LiS4'):
@@ -137,13 +130,13 @@ def test_hops_are_told_apart_by_the_sites_between_which_they_lead(crystal, tmp_p
 
 def test_one_file_and_two_of_a_run_give_the_same_hops_and_changes(crystal, tmp_path):
     atoms, positions, tensors = crystal
-    whole = un.silent_hops(write_run(tmp_path / 'run.h5', *crystal))
+    whole = un.silent_hops(write_run(tmp_path / 'run.h5', *crystal), threshold_angstrom=2.5)
     cut = 1234
     parts = [
         write_run(tmp_path / f'{number}.h5', atoms, positions, tensors, frames=frames)
         for number, frames in enumerate((range(cut), range(cut - 1, len(positions))))  # the seam is in both
     ]
-    joined = un.silent_hops(parts)
+    joined = un.silent_hops(parts, threshold_angstrom=2.5)
     assert joined.hops == whole.hops and joined.by_sites.keys() == whole.by_sites.keys()
     np.testing.assert_array_equal(joined.atom, whole.atom)
     np.testing.assert_allclose(joined.time_ps, whole.time_ps)

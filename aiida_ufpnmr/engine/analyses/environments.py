@@ -17,6 +17,7 @@ from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.structure.environments import EnvironmentSettings, find_shells
+from aiida_ufpnmr.engine.tables import with_interval
 from aiida_ufpnmr.engine.timeseries.decay import DECAY
 from aiida_ufpnmr.engine.timeseries.sums import Group, with_all_ions
 from aiida_ufpnmr.engine.transport.mobility import chance_of_equal_mobility
@@ -54,15 +55,15 @@ class EnvironmentResult(GroupMeans):
         cells = (
             self.by,
             f'{self.share:.3f}',
-            _with_interval(self.c_q_mean_khz, self.c_q_mean_khz_ci95, '.1f'),
-            _with_interval(self.eta_mean, self.eta_mean_ci95, '.3f'),
-            _with_interval(self.omega_q_rms_khz, self.omega_q_rms_khz_ci95, '.1f'),
+            with_interval(self.c_q_mean_khz, self.c_q_mean_khz_ci95, '.1f'),
+            with_interval(self.eta_mean, self.eta_mean_ci95, '.3f'),
+            with_interval(self.omega_q_rms_khz, self.omega_q_rms_khz_ci95, '.1f'),
         )
         powder = self.observables.get('omega_q_powder')
         if powder is None:
             return (*cells, '-', self.verdict)
         if powder.verdict == DECAY:
-            return (*cells, _with_interval(powder.tau_ns, powder.tau_ns_ci95, '.4g'), powder.reason or powder.verdict)
+            return (*cells, with_interval(powder.tau_ns, powder.tau_ns_ci95, '.4g'), powder.reason or powder.verdict)
         bound = f'> {powder.tau_ns_lower_bound:.4g}' if np.isfinite(powder.tau_ns_lower_bound) else '-'
         return (*cells, bound, f'{powder.verdict}: {powder.reason}')
 
@@ -184,13 +185,6 @@ def mobility(runs: EfgRuns) -> tuple[np.ndarray, float, dict[str, tuple[Group, s
     return counts, chance, groups
 
 
-def _with_interval(value: float, limits: tuple[float, float] | None, form: str) -> str:
-    low, high = limits or (np.nan, np.nan)
-    if not np.isfinite(low):
-        return f'{value:{form}}' if np.isfinite(value) else '-'
-    return f'{value:{form}} ({low:{form}} to {high:{form}})'
-
-
 def plot_means(found: EnvironmentsResult, name: str, axis: Axes) -> None:
     """Draw one quantity with its interval for each kind of surroundings; a bound of τ as an arrow."""
     from aiida_ufpnmr.engine.figure_style import BLUE, COLOURS, finish
@@ -210,6 +204,8 @@ def plot_means(found: EnvironmentsResult, name: str, axis: Axes) -> None:
     axis.invert_yaxis()
     if name == 'tau_ns':
         axis.set_xscale('log')
+    elif name == 'eta_mean':
+        axis.set_xlim(0, 1)
     finish(axis, legend=False)
 
 

@@ -24,6 +24,7 @@ from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import Settings, setting
 from aiida_ufpnmr.engine.structure.environments import EnvironmentSettings, find_shells
 from aiida_ufpnmr.engine.structure.sites import AnionSettings
+from aiida_ufpnmr.engine.tables import with_interval
 from aiida_ufpnmr.engine.transport.hops import HopSettings
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class SilentHopsResult(Result, HopChange):
         ]
 
     def table(self) -> Table:
-        heading = ('hops', 'judged', 'change ω_Q', '95 % interval', 'rms change (kHz)', 'loss per hop', 'verdict')
+        heading = ('hops', 'judged', 'change ω_Q', 'rms change (kHz)', 'loss per hop', 'verdict')
         rows = [('all', self), *((pair.replace('_to_', ' to '), one) for pair, one in self.by_sites.items())]
         return [heading, *((name, *_cells(one)) for name, one in rows)]
 
@@ -111,17 +112,12 @@ class SilentHopsResult(Result, HopChange):
 
 
 def _cells(one: HopChange) -> tuple[str, ...]:
-    if np.isnan(one.changed_share):
-        return (str(one.hops_judged), '-', '-', '-', '-', one.verdict)
-    low, high = one.changed_share_ci95
-    return (
-        str(one.hops_judged),
-        f'{one.changed_share:.2f}',
-        f'{low:.2f} to {high:.2f}',
-        '{:.1f} ({:.1f} to {:.1f})'.format(one.change_rms_khz, *one.change_rms_khz_ci95),
-        '{:.2f} ({:.2f} to {:.2f})'.format(one.loss_per_hop, *one.loss_per_hop_ci95),
-        one.verdict,
+    numbers = (
+        (one.changed_share, one.changed_share_ci95, '.2f'),
+        (one.change_rms_khz, one.change_rms_khz_ci95, '.1f'),
+        (one.loss_per_hop, one.loss_per_hop_ci95, '.2f'),
     )
+    return (str(one.hops_judged), *(with_interval(*number) for number in numbers), one.verdict)
 
 
 @analysis('silent-hops', 'ufpnmr analyse silent-hops run.h5 -o silent.h5 --plot silent.png')
