@@ -67,20 +67,24 @@ def test_two_sites_have_twice_the_hop_rate_and_no_diffusion(tmp_path):
     assert np.isnan(result.correlation_factor) and any(line.startswith('No factor with D:') for line in result.remarks)
 
 
-def test_hops_to_and_fro_among_many_sites_have_a_memory(tmp_path):
-    """Sites along three axes; each second hop leads straight back, so that the third axis is hardly reached."""
+def test_hops_from_a_home_and_back_have_the_factors_of_their_two_rates(tmp_path):
+    """Each second hop leads back to the site of the start, the others to one of two others.
 
-    def back_and_forth(rng, hopped):
+    C(t) = 1/16 + 9/16 exp(−2Γt) + 6/16 exp(−Γt): it falls with 3Γ/2 first, 1/16 is left, and the area below what decays
+    is 7/10Γ of its height.
+    """
+
+    def home_and_away(rng, hopped):
         number = np.cumsum(hopped, axis=0)
-        way = np.where(rng.random((number.max() + 2, IONS)) < 0.5, 1, 2)
-        first = np.take_along_axis(way, number // 2, axis=0)
-        return hopped * np.where(number % 2 == 1, np.take_along_axis(way, (number + 1) // 2, axis=0), 3 - first)
+        way = rng.integers(1, 3, (number.max() // 2 + 2, IONS))
+        return hopped * np.where(number % 2 == 1, 1, -1) * np.take_along_axis(way, (number + 1) // 2, axis=0)
 
-    result = un.rates(write_hops(tmp_path / 'run.h5', np.eye(3), back_and_forth), gamma=1.0, decays=1)
-    assert result.loss_per_hop == pytest.approx(1.5, abs=0.05)
-    # each odd site is the one of the start: half of the time every ion is where it was, and P₂ of the axes stays
-    assert result.plateau > 0.2
-    assert result.geometry_factor_ci95[0] < result.geometry_factor_of_hops < 3.0
+    result = un.rates(write_hops(tmp_path / 'run.h5', np.eye(3), home_and_away), gamma=1.0, decays=1)
+    assert result.loss_per_hop_ci95[0] < 1.5 < result.loss_per_hop_ci95[1]
+    assert result.plateau == pytest.approx(1 / 16, abs=0.06)
+    assert result.geometry_factor_of_hops == pytest.approx(1.5 * 16 / 15, rel=0.1)
+    assert result.geometry_factor_ci95[0] < 10 / 7 < result.geometry_factor_ci95[1]
+    assert result.memory_factor_ci95[0] < 25 / 28 < result.memory_factor_ci95[1]
 
 
 def test_silent_hops_have_a_rate_and_no_geometry_factor(tmp_path):

@@ -57,6 +57,7 @@ class RatesResult(Result):
     decay_rate_per_s: float = quantity('1/s', '1/τ')
     decay_rate_per_s_ci95: Interval | None = quantity('1/s', 'its 95 % interval')
     plateau: float = quantity('', 'b²: share of the slow part of the correlation that stays')
+    plateau_error: float = quantity('', 'its standard error')
     decays: int = quantity('', 'number of decays in the fit')
     change_verdict: str = quantity('', 'whether hops change the frequency, as of silent-hops')
     loss_per_hop: float = quantity('', 'λ: share of the correlation of mean tensors that a hop destroys')
@@ -66,7 +67,7 @@ class RatesResult(Result):
     geometry_factor: float = quantity('', 'g = 1/τΓ, as measured')
     geometry_factor_ci95: Interval = quantity('', 'its 95 % interval')
     geometry_factor_of_hops: float = quantity('', 'λ/(1 − b²): what it would be for hops without memory')
-    geometry_factor_of_hops_ci95: Interval = quantity('', 'its 95 % interval, for this b²')
+    geometry_factor_of_hops_ci95: Interval = quantity('', 'its 95 % interval')
     memory_factor: float = quantity('', 'g over that for hops without memory')
     memory_factor_ci95: Interval = quantity('', 'its 95 % interval')
 
@@ -151,7 +152,8 @@ def rates(source: TensorSource, settings: RatesSettings) -> RatesResult:
     windows = windows_of(source, [found], settings)
     change = hop_change(windows.hops, windows.stays, projection_of(settings))
     curves, _ = correlation_functions(runs, settings)
-    decay = decay_results(curves[f'omega_q_{settings.field_name}'].fit)
+    fit = curves[f'omega_q_{settings.field_name}'].fit
+    decay = decay_results(fit)
     counts = np.bincount(hops.ion, minlength=len(ions)).astype(float)
     square, square_limits = mean_with_interval(np.bincount(hops.ion, hops.distance**2, len(ions)), counts)
 
@@ -166,9 +168,11 @@ def rates(source: TensorSource, settings: RatesSettings) -> RatesResult:
     times = [(tau, tau_limits, -1), (gamma, hop_limits, -1)]
     geometry = _product(PER_NS, times)
     of_hops, memory = _NONE, _NONE
-    if decay['decays'] == 1 and decay['plateau'] < 1:
-        decaying = 1 - decay['plateau']
-        of_hops = _product(1 / decaying, [(loss, change.loss_per_hop_ci95, 1)])
+    if decay['decays'] == 1:
+        decaying = 1 - fit.plateau
+        limits = decaying - 1.96 * fit.plateau_error, min(decaying + 1.96 * fit.plateau_error, 1.0)
+        of_hops = _product(1.0, [(loss, change.loss_per_hop_ci95, 1), (decaying, limits, -1)])
+        # τ and the plateau of one fit err together, and what the curve loses first hardly does
         memory = _product(PER_NS * decaying, [*times, (loss, change.loss_per_hop_ci95, -1)])
     return RatesResult(
         hop_rate_per_s=gamma,
@@ -183,6 +187,7 @@ def rates(source: TensorSource, settings: RatesSettings) -> RatesResult:
         decay_verdict=decay['verdict'],
         decay_reason=decay['reason'],
         **{key: decay[key] for key in _DECAY},
+        plateau_error=fit.plateau_error,
         change_verdict=change.verdict,
         loss_per_hop=loss,
         loss_per_hop_ci95=change.loss_per_hop_ci95,
