@@ -87,8 +87,8 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         for name in ('msd', 'hops'):
             inputs[name]['parameters'].validator = parameter_validator(name)
 
-        text = 'Other analyses by name, with underscores for hyphens, and their parameters, such as `silent_hops: {}`.'
-        spec.input_namespace('analyses', dynamic=True, required=False, valid_type=Dict, help=text)
+        chosen = 'Other analyses by name, with underscores for hyphens, and their parameters, as in `silent_hops: {}`.'
+        spec.input_namespace('analyses', dynamic=True, required=False, valid_type=Dict, help=chosen)
         inputs['analyses'].validator = validate_chosen
 
         spec.outline(
@@ -108,14 +108,14 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         for name, (chain, what) in ANALYSES.items():
             text = {'help': f'Of the {what}.'}
             spec.expose_outputs(chain, namespace=name, include=ANALYSIS_OUTPUTS, namespace_options=text)
-        text = 'Of the chosen analyses, by name.'
-        spec.output_namespace('analyses', dynamic=True, valid_type=(Dict, SinglefileData), help=text)
+        of_chosen = 'Of the chosen analyses, by name.'
+        spec.output_namespace('analyses', dynamic=True, valid_type=(Dict, SinglefileData), help=of_chosen)
         spec.exit_code(401, 'ERROR_SUB_PROCESS_FAILED_MD', message='The molecular dynamics failed: {message}')
         for status, (name, (_, what)) in enumerate(ANALYSES.items(), 402):
             label = f'ERROR_SUB_PROCESS_FAILED_{name.upper()}'
             spec.exit_code(status, label, message=f'The {what} failed: {{message}}')
-        text = 'The answer is there, but chosen analyses failed: {message}'
-        spec.exit_code(405, 'ERROR_SUB_PROCESS_FAILED_ANALYSES', message=text)
+        failed = 'The answer is there, but chosen analyses failed: {message}'
+        spec.exit_code(405, 'ERROR_SUB_PROCESS_FAILED_ANALYSES', message=failed)
 
     @classmethod
     def get_builder_from_protocol(

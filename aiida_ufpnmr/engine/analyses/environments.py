@@ -185,21 +185,26 @@ def mobility(runs: EfgRuns) -> tuple[np.ndarray, float, dict[str, tuple[Group, s
     return counts, chance, groups
 
 
+def shown(one: EnvironmentResult, name: str) -> tuple[float, tuple[float, float] | None, float]:
+    """Value, interval and lower bound of a quantity; NaN or ``None`` where there is none."""
+    if name != 'tau_ns':
+        return getattr(one, name), getattr(one, f'{name}_ci95'), np.nan
+    powder = one.observables.get('omega_q_powder')
+    return (np.nan, None, np.nan) if powder is None else (powder.tau_ns, powder.tau_ns_ci95, powder.tau_ns_lower_bound)
+
+
 def plot_means(found: EnvironmentsResult, name: str, axis: Axes) -> None:
     """Draw one quantity with its interval for each kind of surroundings; a bound of τ as an arrow."""
-    from aiida_ufpnmr.engine.figure_style import BLUE, COLOURS, finish
+    from aiida_ufpnmr.engine.figure_style import COLOURS, finish
 
     colours = dict(zip(dict.fromkeys(one.by for one in found.environments.values()), COLOURS))
     for row, one in enumerate(found.environments.values()):
-        values = one.observables.get('omega_q_powder') if name == 'tau_ns' else one
-        value, limits = getattr(values, name, np.nan), getattr(values, f'{name}_ci95', None)
-        colour = colours.get(one.by, BLUE)
+        value, limits, bound = shown(one, name)
         if np.isfinite(value):
-            axis.plot(value, row, 'o', color=colour)
-            if limits is not None:
-                axis.plot(limits, (row, row), color=colour, lw=1.5)
-        elif name == 'tau_ns' and np.isfinite(getattr(values, 'tau_ns_lower_bound', np.nan)):
-            axis.plot(values.tau_ns_lower_bound, row, '>', color=colour, fillstyle='none')
+            axis.plot(value, row, 'o', color=colours[one.by])
+            axis.plot(limits or (value, value), (row, row), color=colours[one.by], lw=1.5)
+        elif np.isfinite(bound):
+            axis.plot(bound, row, '>', color=colours[one.by], fillstyle='none')
     axis.set_yticks(range(len(found.environments)), list(found.environments))
     axis.invert_yaxis()
     if name == 'tau_ns':

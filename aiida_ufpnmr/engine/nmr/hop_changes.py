@@ -108,8 +108,8 @@ def hop_windows(
                 for kind, first, second, hop in _windows(frames[run][mine], length, window, gap):
                     unit = (run * runs.n_ions + ion) * parts + first * parts // length
                     number = first_hop[run] + mine[hop] if kind == 'hops' else np.full(len(first), -1)
-                    means = ((sums[start + window] - sums[start]) / window for start in (first, second))
-                    found[kind].append(WindowPairs(*means, unit, number))
+                    before, after = ((sums[start + window] - sums[start]) / window for start in (first, second))
+                    found[kind].append(WindowPairs(before, after, unit, number))
     return HopWindows(WindowPairs.join(found['hops']), WindowPairs.join(found['stays']))
 
 
