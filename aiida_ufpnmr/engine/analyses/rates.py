@@ -21,6 +21,7 @@ from aiida_ufpnmr.engine.transport.hops import HOPS, HopSettings, hop_rate
 from aiida_ufpnmr.engine.transport.msd import CM2_PER_S, DIFFUSION, diffusion
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Interval = tuple[float, float]
@@ -41,6 +42,11 @@ class RatesResult(Result):
 
     KIND = 'rates'
 
+    msd_lag_ps: np.ndarray = quantity('ps', 'lags of the mean square displacement', 'msd lags')
+    msd_angstrom2: np.ndarray = quantity('Å²', 'mean square displacement', 'msd lags')
+    band_lag_ps: np.ndarray = quantity('ps', 'centres of bins of lags of the correlation', 'bins')
+    correlation: np.ndarray = quantity('', 'correlation of ω_Q, one at lag 0, averaged over the ions', 'bins')
+    correlation_fit: np.ndarray = quantity('', 'its fit', 'bins')
     hop_rate_per_s: float = quantity('1/s', 'Γ: hops per ion and second')
     hop_rate_per_s_ci95: Interval = quantity('1/s', 'its 95 % interval')
     hop_rate_corrected: bool = quantity('', 'whether Γ is more than a lower limit')
@@ -103,11 +109,21 @@ class RatesResult(Result):
         return self.diffusion_coefficient_cm2_per_s_ci95 if self.msd_verdict == DIFFUSION else None
 
     def plot(self) -> Figure:
-        from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE, Figure, finish
+        from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE, Figure, finish, time_unit
 
-        figure = Figure(figsize=(9.6, 3.6), layout='constrained')
-        rates, factors = figure.subplots(1, 2)
-        hops_decay = (
+        figure = Figure(figsize=(10.0, 7.0), layout='constrained')
+        moved, remembered, rates, factors = figure.subplots(2, 2).ravel()
+        unit, factor = time_unit(self.band_lag_ps[-1])
+        lag, known = self.band_lag_ps * factor, self.band_lag_ps > 0
+        moved.plot(self.msd_lag_ps[1:] * factor, self.msd_angstrom2[1:], color=BLUE, lw=1.4)
+        moved.set(xscale='log', yscale='log', ylabel='mean square displacement (Å²)')
+        remembered.plot(lag[known], self.correlation[known], color=BLUE, lw=1.4, label='trajectory')
+        remembered.plot(lag[known], self.correlation_fit[known], color=ORANGE, lw=1.4, label='fit')
+        remembered.set(xscale='log', ylabel='correlation of ω_Q')
+        for axis in (moved, remembered):
+            axis.set_xlabel(f'lag time ({unit})')
+            finish(axis, legend=axis is remembered)
+        hops_and_decay = (
             ('hops Γ', self.hop_rate_per_s, self.hop_rate_per_s_ci95),
             ('decay 1/τ', self.decay_rate_per_s, self.decay_rate_per_s_ci95),
         )
@@ -117,21 +133,25 @@ class RatesResult(Result):
             ('without memory, λ/(1 − b²)', self.geometry_factor_of_hops, self.geometry_factor_of_hops_ci95),
             ('memory', self.memory_factor, self.memory_factor_ci95),
         )
-        for axis, rows, colour, words in (
-            (rates, hops_decay, BLUE, 'rate (1/s)'),
-            (factors, numbers, ORANGE, 'factor'),
-        ):
-            for row, (_, value, limits) in enumerate(rows):
-                if np.isfinite(value):
-                    axis.plot(value, row, 'o', color=colour)
-                    axis.plot(limits or (value, value), (row, row), color=colour, lw=1.5)
-            axis.set_yticks(range(len(rows)), [name for name, _, _ in rows])
-            axis.set(xlabel=words, ylim=(len(rows) - 0.5, -0.5))
-            finish(axis, legend=False)
-        if np.isfinite(self.hop_rate_per_s) and self.hop_rate_per_s > 0:
+        plot_numbers(hops_and_decay, rates, 'rate (1/s)')
+        if self.hop_rate_per_s > 0:
             rates.set_xscale('log')
+        plot_numbers(numbers, factors, 'factor')
         factors.axvline(1.0, color=GREY, lw=0.8, ls=':')
         return figure
+
+
+def plot_numbers(rows: Sequence[tuple[str, float, Interval | None]], axis: Axes, words: str) -> None:
+    """Draw numbers with their intervals, one below the other."""
+    from aiida_ufpnmr.engine.figure_style import BLUE, finish
+
+    for row, (_, value, limits) in enumerate(rows):
+        if np.isfinite(value):
+            axis.plot(value, row, 'o', color=BLUE)
+            axis.plot(limits or (value, value), (row, row), color=BLUE, lw=1.5)
+    axis.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    axis.set(xlabel=words, ylim=(len(rows) - 0.5, -0.5))
+    finish(axis, legend=False)
 
 
 @analysis('rates', 'ufpnmr analyse rates run.h5 -o rates.h5 --plot rates.png')
@@ -152,8 +172,8 @@ def rates(source: TensorSource, settings: RatesSettings) -> RatesResult:
     windows = windows_of(source, [found], settings)
     change = hop_change(windows.hops, windows.stays, projection_of(settings))
     curves, _ = correlation_functions(runs, settings)
-    fit = curves[f'omega_q_{settings.field_name}'].fit
-    decay = decay_results(fit)
+    curve = curves[f'omega_q_{settings.field_name}']
+    fit, decay = curve.fit, decay_results(curve.fit)
     counts = np.bincount(hops.ion, minlength=len(ions)).astype(float)
     square, square_limits = mean_with_interval(np.bincount(hops.ion, hops.distance**2, len(ions)), counts)
 
@@ -175,6 +195,11 @@ def rates(source: TensorSource, settings: RatesSettings) -> RatesResult:
         # τ and the plateau of one fit err together, and what the curve loses first hardly does
         memory = _product(PER_NS * decaying, [*times, (loss, change.loss_per_hop_ci95, -1)])
     return RatesResult(
+        msd_lag_ps=moved.lag_ps,
+        msd_angstrom2=moved.msd_angstrom2,
+        band_lag_ps=curve.band_lag,
+        correlation=np.nanmean(curve.per_ion, axis=0),
+        correlation_fit=fit.curve(curve.band_lag),
         hop_rate_per_s=gamma,
         hop_rate_per_s_ci95=rate.hop_rate_per_s_ci95,
         hop_rate_corrected=rate.hop_rate_corrected,
