@@ -115,7 +115,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             label = f'ERROR_SUB_PROCESS_FAILED_{name.upper()}'
             spec.exit_code(status, label, message=f'The {what} failed: {{message}}')
         failed = 'The answer is there, but chosen analyses failed: {message}'
-        spec.exit_code(405, 'ERROR_SUB_PROCESS_FAILED_ANALYSES', message=failed)
+        spec.exit_code(501, 'ERROR_SUB_PROCESS_FAILED_ANALYSES', message=failed)
 
     @classmethod
     def get_builder_from_protocol(

@@ -3,6 +3,8 @@
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
 
 from aiida_ufpnmr.cli.launch import CHOICES
@@ -77,16 +79,19 @@ def test_a_chosen_analysis_that_fails_leaves_the_answer_there(code, chosen, tiny
         overrides={**tiny['dynamic_nmr'], 'analyses': {'sites': {'anion': 'Cl'}}},
     )
     node = run_get_node(builder).node
-    assert node.exit_status == 405 and 'holds no Cl' in node.exit_message
+    assert node.exit_status == 501 and 'holds no Cl' in node.exit_message
     assert node.outputs.tau.get_dict()['atoms'] == 32 and 'analyses' not in node.outputs
 
 
-def test_the_pipeline_hands_analyses_on(code, dataset):
+def test_the_pipeline_hands_analyses_on_and_their_outputs_back(code, dataset, chosen):
     builder = WorkflowFactory('ufpnmr.pipeline').get_builder_from_protocol(
         code, dataset, structure_index=0, overrides={'dynamic_nmr': {'analyses': {'rates': {'gamma': 1.0}}}}
     )
     given = builder.dynamic_nmr.analyses['rates']
     assert isinstance(given, orm.Dict) and given.get_dict() == {'skip_ps': 10.0, 'gamma': 1.0}
+    process = instantiate_process(get_manager().get_runner(), builder)
+    process.out_many(process.exposed_outputs(chosen, WorkflowFactory('ufpnmr.dynamic_nmr')))
+    assert process.outputs['analyses']['sites']['results'].uuid == chosen.outputs.analyses.sites.results.uuid
 
 
 def test_the_command_line_chooses_analyses_by_name(command, dataset_file):
