@@ -18,6 +18,11 @@ from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 ANALYSES = tuple(name for name in analyses.ANALYSES if name != 'acf')
 
 
+def by_identifier(name: str) -> str | None:
+    """The analysis whose name, with underscores for hyphens, this is; ``None`` where there is none."""
+    return next((analysis for analysis in ANALYSES if analysis.replace('-', '_') == name), None)
+
+
 def options_of(analysis: str) -> tuple[str, ...]:
     """Names of the settings of an analysis, which its parameters may hold."""
     return parameters_of(analyses.get_analysis(analysis).Settings)

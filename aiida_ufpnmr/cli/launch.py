@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_ufpnmr.cli.shared import NODE_OR_FILE, load_code, load_or_store, with_profile
+from aiida_ufpnmr.engine.analyses import ANALYSES
 from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, Duration, LazyGroup, print_table
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import read_mapping
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 PROTOCOLS = ('fast', 'balanced', 'stringent')
 #: Codes that label structures.
 DFT_CODES = ('castep', 'gpaw')
+#: Analyses that a run of the dynamics does not have anyway.
+CHOICES = tuple(name for name in ANALYSES if name not in ('acf', 'msd', 'hops'))
 #: Columns that a reason may take in the table of the answer.
 REASON_WIDTH = 44
 
@@ -131,6 +134,16 @@ code_option = click.option(
 )
 
 
+analyses_option = click.option(
+    '--analysis',
+    'analyses',
+    multiple=True,
+    type=click.Choice(CHOICES),
+    metavar='NAME',
+    help=f'Run this analysis of the trajectory, too; several times for several: {", ".join(CHOICES)}.',
+)
+
+
 @click.command(
     'pipeline',
     cls=Command,
@@ -149,6 +162,7 @@ code_option = click.option(
 @index_option
 @code_option
 @temperature_option
+@analyses_option
 @common_options
 def pipeline(
     dataset: str,
@@ -156,6 +170,7 @@ def pipeline(
     structure_path: Path | None,
     index: int | None,
     temperature: float | None,
+    analyses: tuple[str, ...],
     code_label: str,
     launch: Launch,
 ) -> None:
@@ -166,7 +181,8 @@ def pipeline(
         raise InputError('give either --structure-index or --structure, to say where the dynamics starts')
     if structure_path is None and index is not None:
         raise InputError('--index is for the file of --structure; --structure-index says which structure of DATASET')
-    node = launch.with_values(('dynamic_nmr', 'md', 'parameters'), temperature=temperature).run(
+    launch = launch.with_values(('dynamic_nmr', 'md', 'parameters'), temperature=temperature)
+    node = launch.with_values(('dynamic_nmr', 'analyses'), **_defaults(analyses)).run(
         PipelineWorkChain,
         code=load_code(code_label),
         dataset=load_or_store(dataset, 'labels'),
@@ -187,6 +203,7 @@ def pipeline(
 @index_option
 @code_option
 @temperature_option
+@analyses_option
 @common_options
 def dynamic_nmr(
     structure: str,
@@ -194,13 +211,15 @@ def dynamic_nmr(
     efg_model: str,
     index: int | None,
     temperature: float | None,
+    analyses: tuple[str, ...],
     code_label: str,
     launch: Launch,
 ) -> None:
     """Simulate STRUCTURE (a file that ASE reads, or the pk of a structure) with two models, and find a decay time."""
     from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
 
-    node = launch.with_values(('md', 'parameters'), temperature=temperature).run(
+    launch = launch.with_values(('md', 'parameters'), temperature=temperature)
+    node = launch.with_values(('analyses',), **_defaults(analyses)).run(
         DynamicNmrWorkChain,
         code=load_code(code_label),
         structure=load_or_store(structure, 'structure', index),
@@ -208,6 +227,11 @@ def dynamic_nmr(
         efg_model=load_or_store(efg_model, 'efg-model'),
     )
     show_answer(node)
+
+
+def _defaults(analyses: tuple[str, ...]) -> dict[str, dict]:
+    """Analyses by the names of inputs, without parameters of their own."""
+    return {name.replace('-', '_'): {} for name in analyses}
 
 
 def stop_if_failed(node: WorkChainNode) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,16 @@ def aligned(rows: Sequence[Sequence[Any]]) -> Iterator[str]:
         yield '  ' + '  '.join(padded).rstrip()
         if n == 0:
             yield '  ' + '  '.join('-' * width for width in widths)
+
+
+def with_interval(value: float, limits: Sequence[float] | None, form: str) -> str:
+    """A number and its interval in the format ``form``; what is not known is left out."""
+    if not math.isfinite(value):
+        return '-'
+    if limits is None or not all(map(math.isfinite, limits)):
+        return f'{value:{form}}'
+    low, high = limits
+    return f'{value:{form}} ({low:{form}} to {high:{form}})'
 
 
 class Tabular:

@@ -6,6 +6,8 @@ import base64
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import jinja2
 from aiida.orm import CalcJobNode, Data, Node, StructureData, WorkChainNode, load_node
 from markupsafe import Markup, escape
 
+from aiida_ufpnmr.calculations.analyse import by_identifier
+from aiida_ufpnmr.engine.analyses import ANALYSES, get_analysis
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.tools.answer import SUPERSCRIPT, answer_rows, error_rows, rounded, sentence
@@ -55,6 +59,54 @@ def versions(node: WorkChainNode) -> dict[str, str]:
     return {name: ', '.join(sorted(values)) for name, values in sorted(found.items())}
 
 
+@dataclass(frozen=True)
+class ChosenAnalysis:
+    """An analysis beside those that every run has.
+
+    Attributes:
+        name, title: of the analysis, and what it is about.
+        headline, table, remarks: as the command prints them; the first row is the heading.
+        file, figure: name of the file beside the page, and content as PNG.
+    """
+
+    name: str
+    title: str
+    headline: str
+    table: Sequence[Sequence[str]]
+    remarks: Sequence[str]
+    file: str
+    figure: bytes
+
+    @property
+    def image(self) -> str:
+        """The figure for a page."""
+        return base64.b64encode(self.figure).decode()
+
+
+def chosen_analyses(node: WorkChainNode) -> list[ChosenAnalysis]:
+    """What the chosen analyses of ``node`` found, in the order in which analyses are listed."""
+    outputs = node.outputs['analyses'] if 'analyses' in node.outputs else {}
+    by_name = {by_identifier(identifier): outputs[identifier] for identifier in outputs}
+    found = []
+    for name, title in ANALYSES.items():
+        if name in by_name:
+            with by_name[name]['functions'].as_path() as path:
+                result = get_analysis(name).Result.load(path)
+            figure = by_name[name]['figure'].get_content(mode='rb')
+            found.append(
+                ChosenAnalysis(
+                    name=name,
+                    title=title.removesuffix('.'),
+                    headline=result.headline,
+                    table=result.table(),
+                    remarks=result.remarks,
+                    file=f'{name}.png',
+                    figure=figure,
+                )
+            )
+    return found
+
+
 def figures(node: WorkChainNode) -> list[tuple[str, str, bytes]]:
     """File name, caption and PNG content of every figure of ``node``."""
     return [
@@ -95,6 +147,7 @@ def render(node: WorkChainNode) -> str:
         answers=answer_rows(tau),
         errors=error_rows(node),
         figures=[(name, caption, base64.b64encode(content).decode()) for name, caption, content in figures(node)],
+        analyses=chosen_analyses(node),
         graph=Markup(svg(*folded(*provenance(node.outputs.tau)))),
         md=node.outputs.md.results.get_dict(),
         acf=node.outputs.acf.results.get_dict(),
@@ -168,7 +221,9 @@ def write_report(node: WorkChainNode, folder: str | Path) -> Path:
     except OSError as error:
         raise InputError(f'{folder}: cannot be made ({error.strerror}); choose another folder') from error
     path = check_output(folder / 'index.html')
-    for name, _, content in figures(node):
+    contents = {name: content for name, _, content in figures(node)}
+    contents |= {one.file: one.figure for one in chosen_analyses(node)}
+    for name, content in contents.items():
         with whole_file(folder / name) as partial:
             partial.write_bytes(content)
     with whole_file(path) as partial:

@@ -7,9 +7,9 @@ from typing import Any
 
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
-from aiida.orm import AbstractCode, Dict, StructureData
+from aiida.orm import AbstractCode, Dict, ProcessNode, SinglefileData, StructureData
 
-from aiida_ufpnmr.calculations.analyse import AcfCalculation, AnalyseCalculation, parameter_validator
+from aiida_ufpnmr.calculations.analyse import AcfCalculation, AnalyseCalculation, by_identifier, parameter_validator
 from aiida_ufpnmr.calculations.base import validate_ordered
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.summarise import summarise
@@ -31,11 +31,38 @@ ANALYSES: dict[str, tuple[type[RepeatWorkChain], str]] = {
 ANALYSIS_OUTPUTS = ('results', 'timing', 'functions', 'figure')
 
 
+def validate_chosen(parameters: Mapping[str, Dict], _) -> str | None:
+    """Refuse analyses that do not exist, and parameters that they do not take."""
+    for name, node in parameters.items():
+        analysis = by_identifier(name)
+        if analysis is None:
+            return f'{name}: no such analysis; see "ufpnmr analyse --help"'
+        refusal = parameter_validator(analysis)(node, None)
+        if refusal:
+            return refusal
+    return None
+
+
+def chosen_analyses(chosen: Any, shared: Mapping[str, Any]) -> dict[str, Dict]:
+    """Parameters of the chosen analyses as nodes, by the names of their inputs, on top of those that they share.
+
+    Raises:
+        ValueError: no mapping, an unknown analysis, or parameters that it does not take.
+    """
+    if not isinstance(chosen, Mapping):
+        raise ValueError(f'override \'analyses\' must hold "name: parameters" entries, not {chosen!r}')
+    nodes = {name.replace('-', '_'): Dict({**shared, **(given or {})}) for name, given in chosen.items()}
+    refusal = validate_chosen(nodes, None)
+    if refusal:
+        raise ValueError(f'analyses: {refusal}')
+    return nodes
+
+
 class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     """The rate at which ions hop, as NMR would see it, of a structure and two models.
 
     Runs molecular dynamics with EFG tensors on the fly, correlates the quadrupolar frequency, counts hops and measures
-    diffusion along the same trajectory, and puts the numbers side by side.
+    diffusion along the same trajectory, and puts the numbers side by side; other analyses of it as chosen.
     """
 
     PROTOCOL = 'dynamic_nmr'
@@ -60,7 +87,18 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         for name in ('msd', 'hops'):
             inputs[name]['parameters'].validator = parameter_validator(name)
 
-        spec.outline(cls.simulate, cls.inspect_simulation, cls.correlate_and_count, cls.inspect_analyses, cls.summarise)
+        chosen = 'Other analyses by name, with underscores for hyphens, and their parameters, as in `silent_hops: {}`.'
+        spec.input_namespace('analyses', dynamic=True, required=False, valid_type=Dict, help=chosen)
+        inputs['analyses'].validator = validate_chosen
+
+        spec.outline(
+            cls.simulate,
+            cls.inspect_simulation,
+            cls.correlate_and_count,
+            cls.inspect_analyses,
+            cls.summarise,
+            cls.inspect_chosen_analyses,
+        )
 
         answer = 'The answer: decay time or its lower bound, hop rate and diffusion coefficient, with intervals.'
         spec.output('tau', valid_type=Dict, help=answer)
@@ -70,10 +108,14 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         for name, (chain, what) in ANALYSES.items():
             text = {'help': f'Of the {what}.'}
             spec.expose_outputs(chain, namespace=name, include=ANALYSIS_OUTPUTS, namespace_options=text)
+        of_chosen = 'Of the chosen analyses, by name.'
+        spec.output_namespace('analyses', dynamic=True, valid_type=(Dict, SinglefileData), help=of_chosen)
         spec.exit_code(401, 'ERROR_SUB_PROCESS_FAILED_MD', message='The molecular dynamics failed: {message}')
         for status, (name, (_, what)) in enumerate(ANALYSES.items(), 402):
             label = f'ERROR_SUB_PROCESS_FAILED_{name.upper()}'
             spec.exit_code(status, label, message=f'The {what} failed: {{message}}')
+        failed = 'The answer is there, but chosen analyses failed: {message}'
+        spec.exit_code(501, 'ERROR_SUB_PROCESS_FAILED_ANALYSES', message=failed)
 
     @classmethod
     def get_builder_from_protocol(
@@ -94,7 +136,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             potential: moves the atoms.
             efg_model: predicts EFG tensors.
             overrides: nested as the inputs are, on top of the protocol; ``min_cell_height_angstrom`` sets the
-                supercell.
+                supercell. Analyses that are named leave out as much of the start as those of the protocol.
         """
         inputs = cls.inputs_for_cell(structure.get_ase().cell.array, code, protocol, overrides, options)
         return cls.filled_builder({**inputs, 'structure': structure, 'potential': potential, 'efg_model': efg_model})
@@ -103,6 +145,8 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     def inputs_for_cell(cls, cell, code, protocol, overrides, options) -> dict[str, Any]:
         """The inputs of a protocol for a structure with this (3, 3) cell (Å): all but the structure and the models."""
         inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), cell)
+        skip = {name: value for name, value in inputs['acf']['parameters'].items() if name == 'skip_ps'}
+        inputs['analyses'] = chosen_analyses(inputs.get('analyses', {}), skip)
         return merged(of_all(('md', *ANALYSES), code, options), inputs)
 
     def simulate(self) -> ToContext:
@@ -126,18 +170,26 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         return None
 
     def correlate_and_count(self) -> ToContext:
-        """Correlation functions, mean square displacement and hops, all at once."""
+        """Correlation functions, mean square displacement, hops, and what was chosen, all at once."""
         running = {}
         for name, (chain, _) in ANALYSES.items():
             inputs = self.exposed_inputs(chain._process_class, name)
-            inputs.trajectory = self.ctx.md.outputs.trajectory
             if chain is AnalyseWorkChain:
                 inputs.analysis = name
-            running[name] = self.submit(
-                chain, calculation=inputs, clean_workdir=self.inputs.clean_workdir, metadata={'call_link_label': name}
-            )
+            running[name] = self.submit_analysis(chain, name, inputs)
+        for name, parameters in self.inputs.get('analyses', {}).items():
+            inputs = self.exposed_inputs(AnalyseCalculation, 'hops')
+            inputs.analysis, inputs.parameters = by_identifier(name), parameters
+            running[_chosen(name)] = self.submit_analysis(AnalyseWorkChain, name, inputs)
         self.report('analyses: ' + ', '.join(f'{name} <{node.pk}>' for name, node in running.items()))
         return ToContext(**running)
+
+    def submit_analysis(self, chain: type[RepeatWorkChain], name: str, inputs: Any) -> ProcessNode:
+        """Submit an analysis of the trajectory of the dynamics."""
+        inputs.trajectory = self.ctx.md.outputs.trajectory
+        return self.submit(
+            chain, calculation=inputs, clean_workdir=self.inputs.clean_workdir, metadata={'call_link_label': name}
+        )
 
     def inspect_analyses(self) -> ExitCode | None:
         """Attach what the analyses gave; the first that failed names the exit code."""
@@ -155,3 +207,22 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         """Put the numbers side by side."""
         results = {name: self.ctx[name].outputs.results for name in ('md', *ANALYSES)}
         self.out('tau', summarise(**results))
+
+    def inspect_chosen_analyses(self) -> ExitCode | None:
+        """Attach what the chosen analyses gave, beside the answer; those that failed are named."""
+        failures = []
+        for name in self.inputs.get('analyses', {}):
+            node = self.ctx[_chosen(name)]
+            if node.is_finished_ok:
+                for output in ANALYSIS_OUTPUTS:
+                    self.out(f'analyses.{name}.{output}', node.outputs[output])
+            else:
+                failures.append(reason(node))
+        if failures:
+            return self.exit_codes.ERROR_SUB_PROCESS_FAILED_ANALYSES.format(message='; '.join(failures))
+        return None
+
+
+def _chosen(name: str) -> str:
+    """Where the context holds a chosen analysis."""
+    return f'chosen_{name}'

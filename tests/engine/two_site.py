@@ -28,16 +28,26 @@ def two_site_tensors(site, seed=0, scale=4e-3):
     return scale * height[..., None, None] * TENSOR
 
 
-def write_two_site_trajectory(path, site, positions, step_fs=100.0, drift=0.001, seed=0):
-    """Write the ions with a framework of four sulphur atoms; all drift together."""
-    n_ions = site.shape[1]
-    tensors = two_site_tensors(site, seed)
+def write_two_site_trajectory(path, site, positions, step_fs=100.0, drift=0.001, seed=0, tensors=None):
+    """Write the ions with a framework of four sulphur atoms; all drift together.
+
+    The EFG tensors are those of the two sites where no others are given.
+    """
+    n_frames, n_ions = site.shape
+    tensors = two_site_tensors(site, seed) if tensors is None else tensors
     framework = np.random.default_rng(seed).uniform(0, 20, (4, 3))
     atoms = Atoms(f'Li{n_ions}S4', positions=np.vstack([positions[0], framework]), cell=[20] * 3, pbc=True)
-    writer = TrajectoryWriter(path, atoms, {'Li': np.arange(n_ions)}, seconds=1e9, megabytes=1e4)
-    for frame in range(len(site)):
-        time_fs = frame * step_fs
-        writer.append(POSITION, frame, time_fs, np.vstack([positions[frame], framework]) + drift * frame)
-        writer.append(EDGES, frame, time_fs, 20.0 * np.eye(3))
-        writer.append('particles/efg_Li/efg', frame, time_fs, tensors[frame])
+    everything = np.concatenate([positions, np.broadcast_to(framework, (n_frames, 4, 3))], axis=1)
+    write_run(path, atoms, everything + drift * np.arange(n_frames)[:, None, None], tensors, step_fs)
+
+
+def write_run(path, atoms, positions, tensors, step_fs=100.0, frames=None):
+    """Write a run whose lithium atoms come first, or some of its frames: positions (frames, atoms, 3), EFG tensors."""
+    frames = range(len(positions)) if frames is None else frames
+    writer = TrajectoryWriter(path, atoms, {'Li': np.arange(tensors.shape[1])}, seconds=1e9, megabytes=1e4)
+    for frame in frames:
+        writer.append(POSITION, frame, frame * step_fs, positions[frame])
+        writer.append(EDGES, frame, frame * step_fs, atoms.cell.array)
+        writer.append('particles/efg_Li/efg', frame, frame * step_fs, tensors[frame])
     writer.close()
+    return path

@@ -29,26 +29,46 @@ REACH = 7.0
 
 
 @dataclass(frozen=True)
-class SiteSettings(Settings):
-    """Definition of a site."""
+class AnionSettings(Settings):
+    """Choice of the anions."""
 
     anion: str = setting('S', 'Element that surrounds the ions; several with commas between, such as S,Cl.')
-    radius_angstrom: float = setting(3.3, 'Distance in Å at which an anion counts one half.', above=0)
-    width_angstrom: float = setting(0.1, 'Width of that soft edge in Å.', above=0)
-    boundary: float = setting(5.0, 'Number of neighbours between the fourfold and the sixfold site.', above=0)
-    margin: float = setting(0.25, 'An ion changes its site where it is this far beyond the boundary.', least=0)
-    window_ps: float = setting(0.5, 'Average the number of neighbours over this time, in ps.', least=0)
-    residence_ps: float = setting(1.0, 'Shorter stays, in ps, do not count.', least=0)
 
     @property
     def anions(self) -> tuple[str, ...]:
         """Elements that surround the ions."""
         return tuple(self.anion.replace(' ', '').split(','))
 
+    @property
+    def shell(self) -> str:
+        """Name of the anions in that of a site: S, or (S,Cl)."""
+        return self.anion if len(self.anions) == 1 else f'({",".join(self.anions)})'
+
+
+@dataclass(frozen=True)
+class ShellSettings(AnionSettings):
+    """Definition of the shell of anions around an ion, and of the time that counts as a stay in it."""
+
+    radius_angstrom: float = setting(3.3, 'Distance in Å at which an anion counts one half.', above=0)
+    width_angstrom: float = setting(0.1, 'Width of that soft edge in Å.', above=0)
+    margin: float = setting(0.25, 'An ion changes its site where it is this far beyond the boundary.', least=0)
+    window_ps: float = setting(0.5, 'Average the number of neighbours over this time, in ps.', least=0)
+    residence_ps: float = setting(1.0, 'Shorter stays, in ps, do not count.', least=0)
+
+    def in_frames(self, step_ps: float) -> tuple[int, int]:
+        """Window and residence time in frames, at least one."""
+        return max(1, round(self.window_ps / step_ps)), max(1, round(self.residence_ps / step_ps))
+
+
+@dataclass(frozen=True)
+class SiteSettings(ShellSettings):
+    """Definition of a fourfold and a sixfold site."""
+
+    boundary: float = setting(5.0, 'Number of neighbours between the fourfold and the sixfold site.', above=0)
+
     def names(self, species: str) -> tuple[str, str]:
         """Names of the two sites, such as LiS4 and LiS6, or Li(S,Cl)4 and Li(S,Cl)6."""
-        around = self.anion if len(self.anions) == 1 else f'({",".join(self.anions)})'
-        return f'{species}{around}4', f'{species}{around}6'
+        return f'{species}{self.shell}4', f'{species}{self.shell}6'
 
 
 @dataclass(frozen=True)
@@ -83,15 +103,24 @@ class Sites:
         Raises:
             InputError: times before the first frame, or more than a frame after the last.
         """
-        step = self.time_fs[1] - self.time_fs[0]
-        row = np.searchsorted(self.time_fs, np.asarray(time_fs) + 1e-3 * step, side='right') - 1
-        if row.min() < 0 or time_fs[-1] > self.time_fs[-1] + step:
-            raise InputError('EFG tensors at times for which there are no positions; give one trajectory with both')
-        return self.site[row]
+        return self.site[latest_frames(self.time_fs, time_fs)]
 
     def changes(self) -> int:
         """Number of changes of site."""
         return int((np.diff(self.site, axis=0) != 0).sum())
+
+
+def latest_frames(own_fs: np.ndarray, time_fs: np.ndarray) -> np.ndarray:
+    """The latest of the equally spaced frames at times ``own_fs`` at each of other times, (n_times,).
+
+    Raises:
+        InputError: times before the first frame, or more than a frame after the last.
+    """
+    step = own_fs[1] - own_fs[0]
+    row = np.searchsorted(own_fs, np.asarray(time_fs) + 1e-3 * step, side='right') - 1
+    if row.min() < 0 or time_fs[-1] > own_fs[-1] + step:
+        raise InputError('EFG tensors at times for which there are no positions; give one trajectory with both')
+    return row
 
 
 def find_sites(
@@ -126,14 +155,13 @@ def find_sites(
                 settings.width_angstrom,
             )
             bar.update(stop - start)
-    step_ps = float(time_fs[1] - time_fs[0]) * 1e-3
-    window, residence = (max(1, round(t / step_ps)) for t in (settings.window_ps, settings.residence_ps))
+    window, residence = settings.in_frames(float(time_fs[1] - time_fs[0]) * 1e-3)
     low, high = settings.boundary - settings.margin, settings.boundary + settings.margin
     site = np.empty(coordination.shape, np.int8)
     size = max(1, int(BLOCK_BYTES // (32 * len(time_fs))))
     for start in range(0, len(index), size):
         ions = slice(start, start + size)
-        site[:, ions] = stays(_running_mean(coordination[:, ions], window), low, high, residence)
+        site[:, ions] = stays(running_mean(coordination[:, ions], window), low, high, residence)
     return Sites(
         species=species,
         index=index,
@@ -145,8 +173,8 @@ def find_sites(
     )
 
 
-def _running_mean(x: np.ndarray, window: int) -> np.ndarray:
-    """Mean over a window about each frame, cut off at the ends."""
+def running_mean(x: np.ndarray, window: int) -> np.ndarray:
+    """Mean (n_frames, n) over a window about each frame, cut off at the ends."""
     total = np.vstack([np.zeros((1, x.shape[1])), np.cumsum(x, axis=0, dtype=float)])
     frames = np.arange(len(x))
     begin, end = np.maximum(frames - window // 2, 0), np.minimum(frames + (window + 1) // 2, len(x))
@@ -158,11 +186,30 @@ def soft_coordination(
 ) -> np.ndarray:
     """Soft number of anions around each ion, periodic images included, (n_frames, n_ions).
 
+    Arguments and errors as in :func:`soft_coordination_by_kind`.
+    """
+    kind = np.zeros(len(anions), np.int64)
+    return soft_coordination_by_kind(positions, cells, pbc, ions, anions, kind, radius, width)[..., 0]
+
+
+def soft_coordination_by_kind(
+    positions: np.ndarray,
+    cells: np.ndarray,
+    pbc,
+    ions: np.ndarray,
+    anions: np.ndarray,
+    kind: np.ndarray,
+    radius: float,
+    width: float,
+) -> np.ndarray:
+    """Soft number of anions of each kind around each ion, periodic images included, (n_frames, n_ions, n_kinds).
+
     Args:
         positions: (n_frames, n_atoms, 3) in Å.
         cells: (n_frames, 3, 3) cell vectors in Å.
         pbc: (3,) which directions are periodic.
         ions, anions: atom indices.
+        kind: (n_anions,) number of the kind of each anion.
         radius, width: of the soft edge, Å.
 
     Raises:
@@ -182,15 +229,17 @@ def soft_coordination(
         inverse,
         periodic,
         images,
+        np.asarray(kind, np.int64),
+        int(kind.max()) + 1,
         radius,
         width,
     )
 
 
 @njit()
-def _soft_coordination(ions, anions, cells, inverse, periodic, images, radius, width):
+def _soft_coordination(ions, anions, cells, inverse, periodic, images, kind, n_kinds, radius, width):
     n_frames, n_ions = ions.shape[:2]
-    out = np.zeros((n_frames, n_ions))
+    out = np.zeros((n_frames, n_ions, n_kinds))
     furthest = (radius + REACH * width) ** 2
     d, s = np.empty(3), np.empty(3)
     for f in range(n_frames):
@@ -211,7 +260,7 @@ def _soft_coordination(ions, anions, cells, inverse, periodic, images, radius, w
                                 component = (s[0] + p) * cell[0, x] + (s[1] + q) * cell[1, x] + (s[2] + r) * cell[2, x]
                                 square += component * component
                             if square < furthest:
-                                out[f, i] += 1.0 / (1.0 + np.exp((np.sqrt(square) - radius) / width))
+                                out[f, i, kind[j]] += 1.0 / (1.0 + np.exp((np.sqrt(square) - radius) / width))
     return out
 
 
@@ -232,15 +281,22 @@ def stays(coordination, low, high, residence):
             elif coordination[f, i] < low:
                 now = FOUR
             site[f, i] = now
-        begin, settled = 0, False
-        for f in range(1, n_frames + 1):
-            if f < n_frames and site[f, i] == site[begin, i]:
-                continue
-            if f - begin < residence and f < n_frames and not settled:
-                site[begin:f, i] = site[f, i]  # the start joins what follows, as does its beginning
-                continue
-            if f - begin < residence and settled:
-                site[begin:f, i] = site[begin - 1, i]
-            settled = True
-            begin = f
+        join_short_stays(site[:, i], residence)
     return site
+
+
+@njit()
+def join_short_stays(site, residence):
+    """Give stays of fewer than ``residence`` frames to the one before, at the start to the next, in (n_frames,)."""
+    n_frames = len(site)
+    begin, settled = 0, False
+    for f in range(1, n_frames + 1):
+        if f < n_frames and site[f] == site[begin]:
+            continue
+        if f - begin < residence and f < n_frames and not settled:
+            site[begin:f] = site[f]  # the start joins what follows, as does its beginning
+            continue
+        if f - begin < residence and settled:
+            site[begin:f] = site[begin - 1]
+        settled = True
+        begin = f

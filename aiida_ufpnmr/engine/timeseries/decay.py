@@ -56,6 +56,7 @@ class DecayFit:
             could decay, at most 1000 lengths of the trajectory; what only some of the ions do can be far faster. NaN
             where the curve sets none, and where there is a decay.
         plateau: b², the share of the slow part that stays; NaN where there is no decay.
+        plateau_error: its standard error where there is one decay; NaN elsewhere.
         gamma: stretching exponent.
         amplitude: A, the share of the correlation that is left for the slow part.
         first_lag: first lag that was fitted.
@@ -78,6 +79,7 @@ class DecayFit:
     tau_ci95: tuple[float, float] = (np.nan, np.nan)
     tau_lower_bound: float = np.nan
     plateau: float = np.nan
+    plateau_error: float = np.nan
     gamma: float = np.nan
     amplitude: float = np.nan
     first_lag: float = np.nan
@@ -312,6 +314,7 @@ def _fit(curve: BinnedCurve, step: float, first_lag: float | None, tau_fraction:
         tau=decay.tau * step,
         tau_ci95=(low * step, high * step),
         plateau=decay.constant / amplitude,
+        plateau_error=judgement.plateau_error(),
         gamma=decay.gamma,
         amplitude=amplitude,
         misfit=misfit,

@@ -98,6 +98,13 @@ class Judgement:
         shift = np.log(fit.decay.tau) - observed
         return float(np.exp(limit(-1) + min(shift, 0.0))), float(np.exp(limit(1) + max(shift, 0.0)))
 
+    def plateau_error(self) -> float:
+        """Standard error of the plateau as a share of the slow part: its scatter over fits of drawn curves."""
+        fit = self.fit
+        found = DecaySearch(fit.bins.centre, fit.weight, fit.log_taus(), fit.gammas)(self.drawn(fit.decay))
+        whole = found.constant + found.decaying
+        return float((found.constant / np.where(whole > 0, whole, np.inf)).std())
+
     def lower_bound(self) -> float:
         """Shortest τ (one-sided 95 %) of a single exponential to zero that falls no faster than the curve may."""
         fit = self.fit

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student
 
 from aiida_ufpnmr.engine.timeseries.correlation import lagged_products
 from aiida_ufpnmr.engine.timeseries.lag_bins import hat_sums
 
 #: Upper limit on the padded series of a transform.
 BATCH_BYTES = 256e6
+#: The scatter of fewer units than this says nothing.
+FEWEST_UNITS = 1.5
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,43 @@ def resampled_averages(sums: np.ndarray, counts: np.ndarray, bootstrap: int, see
     times = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), bootstrap).astype(float)
     pairs = times @ counts
     return np.divide(times @ sums, pairs, out=np.full_like(pairs, np.nan), where=pairs > 0)
+
+
+def influence(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Pull of each unit (n_units,) on a ratio of sums: the variance of the ratio is the sum of their squares.
+
+    This is the error of a ratio to first order (Cochran, Sampling Techniques, 1977, section 2.11), where units are
+    independent and what they hold is not.
+    """
+    return (sums - sums.sum() / counts.sum() * counts) / counts.sum()
+
+
+def units_worth(counts: np.ndarray) -> float:
+    """Number of units of equal size that units with so many values each (n_units,) are worth."""
+    return float(counts.sum() ** 2 / (counts**2).sum())
+
+
+def error_of(pulls: np.ndarray, units: float) -> float:
+    """Half width of a 95 % interval, by Student's factor for so many units; NaN where these are too few."""
+    if units < FEWEST_UNITS:
+        return np.nan
+    return float(student.ppf(0.975, units - 1) * np.sqrt((pulls**2).sum() * units / (units - 1)))
+
+
+def mean_with_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """Mean over all that independent units hold, and its 95 % interval by the scatter of the units.
+
+    Args:
+        sums, counts: (n_units,) sum of each unit, and the number of values behind it.
+
+    Returns:
+        NaN where there is no value; the limits are NaN also where there are too few units.
+    """
+    if not counts.sum() > 0:
+        return np.nan, (np.nan, np.nan)
+    mean = float(sums.sum() / counts.sum())
+    error = error_of(influence(sums, counts), units_worth(counts))
+    return mean, (mean - error, mean + error)
 
 
 class CorrelationSums:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,15 +108,31 @@ def path_parts(
 def _parts(
     trajectory: Trajectory, frames: slice, chosen: np.ndarray, masses: np.ndarray | None
 ) -> Iterator[np.ndarray]:
-    origin = None
     with progress(frames.stop - frames.start, 'positions', 'frame') as bar:
-        for start in range(frames.start, frames.stop, CHUNK_FRAMES):
-            stop = min(start + CHUNK_FRAMES, frames.stop)
-            part = finite_positions(trajectory, start, stop)
-            ions = part[:, chosen]
-            if masses is not None:
-                centre = np.einsum('fax,a->fx', part, masses) / masses.sum()
-                origin = centre[0] if origin is None else origin
-                ions = ions - (centre - origin)[:, None]
+        for ions in without_drift(position_blocks(trajectory, frames), chosen, masses):
             yield ions
-            bar.update(stop - start)
+            bar.update(len(ions))
+
+
+def position_blocks(trajectory: Trajectory, frames: slice) -> Iterator[np.ndarray]:
+    """Positions (frames, n_atoms, 3) in Å, some frames at a time; :class:`InputError` where one is not finite."""
+    for start in range(frames.start, frames.stop, CHUNK_FRAMES):
+        yield finite_positions(trajectory, start, min(start + CHUNK_FRAMES, frames.stop))
+
+
+def without_drift(parts: Iterable[np.ndarray], chosen: np.ndarray, masses: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Positions of the chosen atoms (frames, n_ions, 3), with a mass centre held where it was in the first frame.
+
+    Args:
+        parts: positions of all atoms (frames, n_atoms, 3), in the order of time.
+        chosen: (n_atoms,) booleans.
+        masses: (n_atoms,) of what is held still; ``None`` for nothing.
+    """
+    origin = None
+    for part in parts:
+        ions = part[:, chosen]
+        if masses is not None:
+            centre = np.einsum('fax,a->fx', part, masses) / masses.sum()
+            origin = centre[0] if origin is None else origin
+            ions = ions - (centre - origin)[:, None]
+        yield ions
