@@ -264,12 +264,10 @@ def plot_acf(curve: CurveResult, axis: Axes) -> None:
         axis.plot(time, mean, color=BLUE, lw=1.8, label='averaged over lags')
     if curve.verdict == DECAY or curve.reason == CONSTANT:
         start = np.fmax(curve.first_lag_ps, curve.follows_from_ps)
-        for low, high, style in (
-            (curve.first_lag_ps, start, {'lw': 1.0, 'ls': '--'}),
-            (start, curve.last_lag_ps, {'lw': 2.0, 'label': _words(curve, unit, factor)}),
-        ):
+        for low, high, style in ((curve.first_lag_ps, start, '--'), (start, curve.last_lag_ps, '-')):
             fitted = (curve.lag_ps >= max(low, curve.lag_ps[1])) & (curve.lag_ps <= high)
-            axis.plot(curve.lag_ps[fitted] * factor, curve.fit[fitted], color=ORANGE, **style)
+            label = _words(curve, unit, factor) if style == '-' else None
+            axis.plot(curve.lag_ps[fitted] * factor, curve.fit[fitted], color=ORANGE, lw=2.0, ls=style, label=label)
         axis.axvline(curve.first_lag_ps * factor, color=GREY, lw=0.8, ls=':')
     axis.axhline(0.0, color=GREY, lw=0.8)
     axis.set(xscale='log', xlabel=f'lag time ({unit})', ylabel='normalised correlation')
