@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MsdSettings(PathSettings):
-    """Choices of the fit."""
+class WindowSettings(PathSettings):
+    """Times that count for a diffusion coefficient."""
 
     window: tuple[float, float] = setting(
         (0.05, 0.25),
@@ -28,6 +28,12 @@ class MsdSettings(PathSettings):
         least=0,
         most=1,
     )
+
+
+@dataclass(frozen=True)
+class MsdSettings(WindowSettings):
+    """Choices of the fit."""
+
     bootstrap: int = setting(500, 'Resampled curves, for the band and the exponent.', least=2)
     seed: int = setting(0, 'Seed of the resampling.', least=0)
 
