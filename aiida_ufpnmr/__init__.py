@@ -34,6 +34,7 @@ _NAMES = {
     'UltraFastCalculator': 'ufp',
     'EfgModel': 'efg',
     'Trajectory': 'trajectories.trajectory',
+    'fit_arrhenius': 'transport.arrhenius',
     'convert_trajectory': 'trajectories.convert',
     'ReadingSettings': 'trajectories.frames',
     'InputError': 'errors',

@@ -34,6 +34,7 @@ OLD = Path(__file__).parent / 'fixtures' / 'v0.1'
 #: Fast settings, and what an analysis cannot do without on these trajectories.
 SETTINGS = {
     'acf': {'bootstrap': 10, 'hopping': True, 'field': (1, 1, 0), 'pulse_us': 10.0, 'decay_us': 10.0},
+    'conductivity': {'charges': 'S=-3', 'temperature_K': 300.0},
     'hops': {'by_site': False},
     'msd': {'bootstrap': 20},
     'microstructure': {'diffusion': '1e-10,1e-9', 'grain_nm': 100},

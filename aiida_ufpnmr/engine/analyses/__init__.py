@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 ANALYSES = {
     'acf': 'Correlation functions of ω_Q and C_Q, and their decay times.',
     'msd': 'Mean square displacement and diffusion coefficient.',
+    'conductivity': 'Ionic conductivity of the collective charge displacement, and Haven ratio.',
     'hops': 'Hops of single ions and the hop rate per ion.',
     'sites': 'Fourfold and sixfold sites, and the EFG at each.',
     'orientations': 'Maps of the orientations of EFG tensors on the sphere.',

@@ -19,13 +19,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MsdSettings(PathSettings):
-    """Choices of the fit."""
+class WindowSettings(PathSettings):
+    """Times that count for a diffusion coefficient."""
 
     window: tuple[float, float] = setting(
-        (0.05, 0.25), 'Lags of the straight-line fit, as two shares of the trajectory.', least=0, most=1
+        (0.05, 0.25),
+        'Two shares of the trajectory: the shortest period that counts for D, and the lag of the verdict.',
+        least=0,
+        most=1,
     )
-    bootstrap: int = setting(500, 'Resampled curves.', least=2)
+
+
+@dataclass(frozen=True)
+class MsdSettings(WindowSettings):
+    """Choices of the fit."""
+
+    bootstrap: int = setting(500, 'Resampled curves, for the band and the exponent.', least=2)
     seed: int = setting(0, 'Seed of the resampling.', least=0)
 
 
@@ -59,9 +68,16 @@ class MsdResult(Result, Diffusion):
     def table(self) -> Table:
         low, high = self.diffusion_coefficient_cm2_per_s_ci95
         name, interval = ('D (cm²/s)', f'{low:.3e} to {high:.3e}') if self.diffusive else ('slope/6 (cm²/s), no D', '')
+        along = [
+            (f'D along {axis} (cm²/s)', f'{value:.3e}', f'{lower:.3e} to {upper:.3e}')
+            for axis, value, (lower, upper) in zip(
+                'xyz', self.diffusion_coefficient_xyz_cm2_per_s, self.diffusion_coefficient_xyz_cm2_per_s_ci95
+            )
+        ]
         return [
             ('quantity', 'value', '95 % interval'),
             (name, f'{self.diffusion_coefficient_cm2_per_s:.3e}', interval),
+            *(along if self.diffusive else []),
             ('exponent of the MSD', f'{self.msd_exponent:.2f}', '{:.2f} to {:.2f}'.format(*self.msd_exponent_ci95)),
             ('slowest motion over faster', f'{self.slow_motion_ratio:.2f}', f'± {self.slow_motion_ratio_error:.2f}'),
         ]
@@ -76,7 +92,7 @@ class MsdResult(Result, Diffusion):
 
 @analysis('msd', 'ufpnmr analyse msd run.h5 --skip-ps 20 --plot msd.png --json msd.json')
 def msd(source: PathSource, settings: MsdSettings) -> MsdResult:
-    """Mean square displacement and diffusion coefficient, D = slope/6."""
+    """Mean square displacement and diffusion coefficient, also along each axis."""
     paths = source.paths
     found = diffusion(
         paths.positions, paths.step_ps, window=settings.window, bootstrap=settings.bootstrap, seed=settings.seed

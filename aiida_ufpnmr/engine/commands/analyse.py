@@ -18,11 +18,8 @@ from aiida_ufpnmr.engine.commands.shared import (
     check_outputs,
     json_option,
     plot_option,
-    print_table,
-    report,
+    show_result,
 )
-from aiida_ufpnmr.engine.files import whole_file
-from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.settings import Settings, parameters_of
 from aiida_ufpnmr.engine.trajectories.convert import own_files
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
@@ -52,16 +49,7 @@ def command_of(analysis: Analysis) -> click.Command:
                 click.echo(line, err=True)
             found = analysis.run(own, settings)
         timing = {'wall_s': time.perf_counter() - started}
-        if output is not None:
-            found.save(output)
-        if plot is not None:
-            with whole_file(plot) as partial:
-                found.plot().savefig(partial, dpi=150)
-        report({**found.to_dict(), 'versions': versions(), 'timing': timing}, json_path)
-        click.echo(found.headline)
-        print_table(found.table())
-        for line in found.remarks:
-            click.echo(line)
+        show_result(found, output, plot, json_path, timing=timing)
 
     function: Any = run
     for decorate in reversed(decorators):

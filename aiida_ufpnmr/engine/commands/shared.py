@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.files import NO_LOCKS, check_output, is_without_locks, write_json
+from aiida_ufpnmr.engine.files import NO_LOCKS, check_output, is_without_locks, whole_file, write_json
 from aiida_ufpnmr.engine.tables import aligned
 
 
@@ -209,6 +209,22 @@ def print_table(rows: Iterable[Sequence[Any]], title: str | None = None) -> None
     if title:
         click.echo(title)
     for line in aligned(list(rows)):
+        click.echo(line)
+
+
+def show_result(found: Any, output: Path | None, plot: Path | None, json_path: Path | None, **record: Any) -> None:
+    """Save, draw and print the result of an analysis; ``record`` goes into the JSON beside it."""
+    from aiida_ufpnmr.engine.hdf5 import versions  # takes a while to import
+
+    if output is not None:
+        found.save(output)
+    if plot is not None:
+        with whole_file(plot) as partial:
+            found.plot().savefig(partial, dpi=150)
+    report({**found.to_dict(), 'versions': versions(), **record}, json_path)
+    click.echo(found.headline)
+    print_table(found.table())
+    for line in found.remarks:
         click.echo(line)
 
 

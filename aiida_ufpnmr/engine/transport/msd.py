@@ -1,9 +1,8 @@
 """Mean square displacement by FFT, the diffusion coefficient with its interval, and whether it is one.
 
-A random walk of steps with variance s², seen for N frames, has cosine modes (DCT-II) with independent amplitudes of
-variance s²/λ_k, λ_k = 4 sin²(πk/2N). So the mean squares of the modes, times λ_k, are the same for all k: each mode
-tells a diffusion coefficient of its own. Vibrations add to the fast modes as λ_k does; a cage takes away from the slow
-ones, and so does sub-diffusion; drift and flight add to them. The trend among the slow modes decides the verdict.
+The cosine modes of a random walk, scaled, have the same mean square (:mod:`~aiida_ufpnmr.engine.transport.walk`): each
+tells a diffusion coefficient of its own. Vibrations add to the fast modes; a cage takes away from the slow ones, and so
+does sub-diffusion; drift and flight add to them. The trend among the slow modes decides the verdict.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.fft import dct
 from scipy.stats import t as student
 from scipy.stats import ttest_1samp
 
@@ -20,6 +18,7 @@ from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.timeseries.correlation import lagged_products
 from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins, bin_nodes, hat_sums
 from aiida_ufpnmr.engine.timeseries.sums import resampled_averages
+from aiida_ufpnmr.engine.transport.walk import cosine_modes, fit_walk
 
 #: Å²/ps in cm²/s.
 CM2_PER_S = 1e-4
@@ -66,6 +65,15 @@ class Diffusion(Record):
         '', 'D of the slowest motion over that of faster ones: 1 for diffusion, 0 in a cage', default=np.nan
     )
     slow_motion_ratio_error: float = quantity('', 'its standard error for a walk', default=np.nan)
+    diffusion_coefficient_xyz_cm2_per_s: tuple[float, ...] = quantity(
+        'cm²/s', 'along each axis of the coordinates', default=()
+    )
+    diffusion_coefficient_xyz_cm2_per_s_ci95: tuple[tuple[float, float], ...] = quantity(
+        'cm²/s', 'their 95 % intervals', default=()
+    )
+    collective_ratio: float = quantity(
+        '', 'variance over time of the mean square displacement, over that of independent ions', default=np.nan
+    )
     binned_angstrom2: np.ndarray | None = quantity('Å²', 'averages over the bins', 'bins', default=None)
 
 
@@ -108,13 +116,14 @@ def diffusion(
     bootstrap: int = 500,
     seed: int = 0,
 ) -> Diffusion:
-    """Mean square displacement and D = slope/6 with an interval from resampled ions (and times, where ions are few).
+    """Mean square displacement, and D with its interval from motions slower than the start of the window.
 
     Args:
         positions: (n_frames, n_ions, 3) unwrapped, Å, free of drift.
         step_ps: time between frames.
-        window: lags of the straight-line fit, as shares of the trajectory.
-        bootstrap: number of resamples.
+        window: as shares of the trajectory: shortest period that counts for D, and the lag up to which the line of
+            that slope is drawn and the verdict made.
+        bootstrap: number of resampled curves, for the band and the exponent.
         seed: of the resampling.
 
     Raises:
@@ -143,26 +152,26 @@ def diffusion(
     if chosen.sum() < 3:
         raise InputError('the window of the fit holds fewer than three lags; widen it')
     t, weight = bins.centre[chosen] * step_ps, bins.weight[chosen] / bins.weight[chosen].sum()
-    centred = t - weight @ t
-    score = weight * centred / (weight @ centred**2)
     mean = sums.sum(axis=0) / counts.sum(axis=0)
-    slope = float(score @ mean[chosen])
+    walk = fit_walk(positions, step_ps, window[0])
+    axes = [fit_walk(positions[..., [axis]], step_ps, window[0]) for axis in range(3)]
+    slope = 6 * walk.diffusion
     offset = float(weight @ mean[chosen] - slope * (weight @ t))
 
     units = len(sums)
     resampled = resampled_averages(sums, counts, bootstrap, seed)
-    slopes = resampled[:, chosen] @ score
     # the spread of resamples of n units is short by (n − 1)/n; Student's factor for their small number
     width = np.sqrt(units / max(units - 1, 1)) * student.ppf(0.975, max(units - 1, 1))
-    error = np.nanstd(slopes) * width
-    interval = ((slope - error) * CM2_PER_S / 6, (slope + error) * CM2_PER_S / 6)
+    interval = walk.interval(CM2_PER_S)
     exponent = float(_exponent(t, mean[chosen]))
     exponent_error = float(np.nanstd(_exponent(t, resampled[:, chosen])) * width)
     ratio, ratio_error = slow_motion(positions)
     growth = slope * t[-1]
-    if interval[0] <= 0 or growth <= offset:
+    if exponent > STEEPEST:
+        verdict = FASTER
+    elif interval[0] <= 0 or growth <= offset:
         verdict = NO_DIFFUSION
-    elif ratio > 1 + RUNS * ratio_error or exponent > STEEPEST:
+    elif ratio > 1 + RUNS * ratio_error:
         verdict = FASTER
     elif growth <= LEAST_GROWTH:
         verdict = TOO_LITTLE
@@ -181,8 +190,11 @@ def diffusion(
         window_ps=(float(t[0]), float(t[-1])),
         slope_angstrom2_per_ps=slope,
         offset_angstrom2=offset,
-        diffusion_coefficient_cm2_per_s=slope * CM2_PER_S / 6,
+        diffusion_coefficient_cm2_per_s=walk.diffusion * CM2_PER_S,
         diffusion_coefficient_cm2_per_s_ci95=interval,
+        diffusion_coefficient_xyz_cm2_per_s=tuple(one.diffusion * CM2_PER_S for one in axes),
+        diffusion_coefficient_xyz_cm2_per_s_ci95=tuple(one.interval(CM2_PER_S) for one in axes),
+        collective_ratio=walk.collective_ratio,
         msd_exponent=exponent,
         msd_exponent_ci95=(exponent - exponent_error, exponent + exponent_error),
         slow_motion_ratio=ratio,
@@ -215,8 +227,7 @@ def slow_motion(positions: np.ndarray) -> tuple[float, float]:
     if count < 8:
         return np.nan, np.nan
     k = np.arange(1, count + 1)
-    modes = np.array([(dct(path, axis=0, norm='ortho')[k] ** 2).sum(axis=1) for path in positions.swapaxes(0, 1)])
-    modes *= 4 * np.sin(np.pi * k / (2 * n_frames)) ** 2
+    modes = cosine_modes(positions, count)
     design = np.column_stack([np.ones(count), (k / count) ** 2, k**-2.0])
     inverse = np.linalg.pinv(design)
     mean = modes.mean(axis=0)
