@@ -20,8 +20,8 @@ skip_ps=20)``) and, with its settings as ``parameters``, a calculation of AiiDA 
 option is the name of its setting with hyphens. Results are the keys of ``--json`` and attributes of the file that
 ``-o`` writes; arrays are its datasets, with the attribute ``unit``. ``Result.load`` reads the file back, also one of
 version 0.1. Beside the results stand the settings and the record of
-the trajectory: ``species``, ``ions``, ``frames``, ``frame_spacing_ps``, ``trajectory_ps``, ``reference``, or ``runs``,
-``run_files``, ``isotope``.
+the trajectory: ``species``, ``ions``, ``frames``, ``frame_spacing_ps``, ``trajectory_ps``, ``reference``, or
+``atoms`` and ``composition``, or ``runs``, ``run_files``, ``isotope``.
 """
 
 

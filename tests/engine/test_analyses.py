@@ -40,6 +40,7 @@ SETTINGS = {
     'microstructure': {'diffusion': '1e-10,1e-9', 'grain_nm': 100},
     'orientations': {'bins': 4},
     'relaxation': {'bootstrap': 10, 'larmor_MHz': [100.0]},
+    'rotations': {'window_ps': 0.03, 'residence_ps': 0.03},
     'spectrum': {'mas_khz': (0, 10)},
 }
 
