@@ -83,6 +83,11 @@ def setting(default: Any, help: str, **declared: Any) -> Any:
     return dataclasses.field(default=default, metadata={'setting': Declaration(help, **declared)})
 
 
+def with_default(settings: type[Settings], name: str, default: Any) -> Any:
+    """Field of a subclass of ``settings``: the setting ``name`` as it is declared there, with another default."""
+    return dataclasses.field(default=default, metadata=settings.__dataclass_fields__[name].metadata)
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Settings whose fields check themselves; subclasses are frozen dataclasses of :func:`setting` fields, whose help

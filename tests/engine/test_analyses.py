@@ -42,6 +42,7 @@ SETTINGS = {
     'relaxation': {'bootstrap': 10, 'larmor_MHz': [100.0]},
     'rotations': {'window_ps': 0.03, 'residence_ps': 0.03},
     'spectrum': {'mas_khz': (0, 10)},
+    'vdos': {'ranges_per_cm': '20-100'},
 }
 
 
@@ -248,25 +249,24 @@ def test_an_error_names_the_file(tmp_path):
         get_analysis('msd')([tmp_path / 'a.h5', tmp_path / 'b.h5'])
 
 
-def test_the_analysis_of_the_developer_page_is_whole_and_finds_the_line_of_an_oscillator(tmp_path, monkeypatch):
-    page = Path(__file__).parents[2] / 'docs' / 'source' / 'developer' / 'vdos.py'
+def test_the_analysis_of_the_developer_page_is_whole_and_finds_the_amplitude_of_an_oscillator(tmp_path, monkeypatch):
+    page = Path(__file__).parents[2] / 'docs' / 'source' / 'developer' / 'amplitude.py'
     assert len(page.read_text().splitlines()) < 80
-    specification = importlib.util.spec_from_file_location('aiida_ufpnmr.engine.analyses.vdos', page)
+    specification = importlib.util.spec_from_file_location('aiida_ufpnmr.engine.analyses.amplitude', page)
     module = importlib.util.module_from_spec(specification)
     monkeypatch.setitem(sys.modules, specification.name, module)
-    monkeypatch.setitem(ANALYSES, 'vdos', 'Vibrational density of states.')
+    monkeypatch.setitem(ANALYSES, 'amplitude', 'Vibrational amplitude.')
     specification.loader.exec_module(module)
     time_ps, frequency_THz = 0.01 * np.arange(2000), 6.0
     place = 0.1 * np.sin(2 * np.pi * frequency_THz * time_ps)[:, None, None] * np.ones((1, 3, 3))
-    path, out = tmp_path / 'run.h5', tmp_path / 'vdos.h5'
+    path, out = tmp_path / 'run.h5', tmp_path / 'amplitude.h5'
     write_two_site_trajectory(path, np.zeros((2000, 3), int), 5.0 + place, step_fs=10.0, drift=0.0)
-    arguments = ['vdos', str(path), '--width-per-cm', '5', '-o', str(out), '--plot', str(tmp_path / 'vdos.png')]
+    arguments = ['amplitude', str(path), '--window-ps', '5', '-o', str(out), '--plot', str(tmp_path / 'a.png')]
     assert CliRunner().invoke(analyse, arguments, catch_exceptions=False).exit_code == 0
-    found = module.VdosResult.load(out)
-    # 1 THz = 33.356 cm⁻¹; the spectrum resolves 1/20 ps
-    peak = found.wavenumber_per_cm[found.density.argmax()]
-    assert peak == pytest.approx(33.356 * frequency_THz, abs=33.356 / 20)
-    assert CliRunner().invoke(analyse, [*arguments, '--width-per-cm', '0']).exit_code == 2
+    found = module.AmplitudeResult.load(out)
+    # whole periods: half the squared amplitude, over n − 1 of 500 frames
+    assert found.mean_angstrom2 == pytest.approx(0.1**2 / 2, rel=3e-3)
+    assert CliRunner().invoke(analyse, [*arguments, '--window-ps', '0']).exit_code == 2
 
 
 def test_a_hop_rate_that_could_not_be_corrected_is_a_lower_limit_without_an_interval(results):

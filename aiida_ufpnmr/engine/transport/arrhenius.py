@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.constants import elementary_charge, k
 from scipy.stats import chi2
 from scipy.stats import t as student
@@ -59,7 +60,7 @@ class Arrhenius(Record):
 
 
 def fit_arrhenius(
-    temperature_K: Sequence[float], value: Sequence[float], error: Sequence[float], extrapolate_K: Sequence[float] = ()
+    temperature_K: ArrayLike, value: ArrayLike, error: ArrayLike, extrapolate_K: Sequence[float] = ()
 ) -> Arrhenius:
     """Fit ln value = ln A − E_a/(k_B T) to single runs, weighted by their errors.
 

@@ -1,0 +1,54 @@
+"""The function of van Hove, Phys. Rev. 95, 249 (1954): where ions are some time after one of them was at the origin."""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: Frames that count as origins; more are alike, and tell little more.
+ORIGINS = 400
+
+
+def origins(n_frames: int, lag: int) -> np.ndarray:
+    """Evenly spaced frames that have a partner after ``lag`` frames, at most :data:`ORIGINS`."""
+    return np.unique(np.linspace(0, n_frames - 1 - lag, min(ORIGINS, n_frames - lag)).astype(int))
+
+
+def self_part(positions: np.ndarray, lag: int, edges: np.ndarray) -> np.ndarray:
+    """Probability density 4πr² G_s(r) of the distance after ``lag`` frames, (n_bins,); in units of 1/edges.
+
+    Args:
+        positions: (n_frames, n_ions, 3) unwrapped, free of drift.
+        lag: in frames.
+        edges: (n_bins + 1,) of the distances; farther ions are left out, so that the area may be below 1.
+    """
+    start = origins(len(positions), lag)
+    distance = np.linalg.norm(positions[start + lag] - positions[start], axis=2)
+    return np.histogram(distance, edges)[0] / distance.size / np.diff(edges)
+
+
+def distinct_part(positions: np.ndarray, cells: np.ndarray, lag: int, edges: np.ndarray) -> np.ndarray:
+    """G_d(r) over the mean density: other ions after ``lag`` frames around where one was, (n_bins,); 1 far away.
+
+    Args:
+        positions: (n_frames, n_ions, 3) in Å.
+        cells: (n_frames, 3, 3) cell vectors.
+        lag: in frames.
+        edges: (n_bins + 1,) up to half the smallest height of a cell, see :func:`reach`.
+    """
+    n_ions = positions.shape[1]
+    others = ~np.eye(n_ions, dtype=bool)
+    start = origins(len(positions), lag)
+    counts, density = np.zeros(len(edges) - 1), 0.0
+    for first in start:
+        cell = cells[first]
+        apart = (positions[first + lag][None] - positions[first][:, None])[others] @ np.linalg.inv(cell)
+        distance = np.linalg.norm((apart - np.round(apart)) @ cell, axis=1)
+        counts += np.histogram(distance, edges)[0]
+        density += n_ions / abs(np.linalg.det(cell))
+    shells = 4 / 3 * np.pi * np.diff(edges**3)
+    return counts / (n_ions * density * shells)
+
+
+def reach(cells: np.ndarray) -> float:
+    """Half the smallest height of the cells (n_frames, 3, 3): within it no image is nearer than the nearest."""
+    return float(0.5 / np.linalg.norm(np.linalg.inv(cells), axis=1).max())
