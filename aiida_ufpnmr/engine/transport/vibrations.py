@@ -7,18 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase.data import atomic_masses
-from scipy.constants import speed_of_light
 from scipy.fft import rfft, rfftfreq
 from scipy.signal import savgol_filter
 from scipy.signal.windows import hann
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.timeseries.low_pass import PER_CM
 from aiida_ufpnmr.engine.trajectories.h5md import FAST_VELOCITY, POSITION, VELOCITY
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, regular_frames
 
-#: 1 THz in cm⁻¹.
-PER_CM = 1e10 / speed_of_light
 #: Order of the polynomial of the filter of Savitzky and Golay.
 POLYNOMIAL = 3
 #: Atoms whose spectra are held at a time.
