@@ -16,8 +16,10 @@ from aiida_ufpnmr.tools.verification import verify_archive
 EXAMPLES = Path(__file__).parents[2] / 'examples'
 DATA = EXAMPLES / 'data'
 ARCHIVE = EXAMPLES / 'archives' / 'li3ps4-labels-v6.aiida'
-#: Rows of the last version that the archive does not hold, and the row at which packed glasses begin.
-EARLIER, PACKED = 121, 382
+#: Rows of the last version that the archive does not hold, and rows whose calculations it does.
+EARLIER, LATER = 121, 296
+#: The row at which packed glasses begin.
+PACKED = 382
 
 
 @pytest.fixture(scope='module')
@@ -41,7 +43,7 @@ def test_each_version_begins_with_the_one_before(version, before):
 def test_later_labels_are_of_structures_that_were_drawn_and_made_with_the_settings_of_the_others(labels, later):
     drawn = {name: ase.io.read(DATA / name, ':') for name in ('li3ps4-drawn.extxyz', 'li3ps4-packed.extxyz')}
     settings = labels[EARLIER - 1].info['settings_sha256']
-    assert len({atoms.info['source_sha256'] for atoms in later}) == len(later)
+    assert len({atoms.info['source_sha256'] for atoms in later}) == len(later) == LATER
     for row, atoms in enumerate(later, EARLIER):
         source = drawn[atoms.info['source_file']][atoms.info['source_row']]
         assert (atoms.info['source_file'] == 'li3ps4-packed.extxyz') is (row >= PACKED)
