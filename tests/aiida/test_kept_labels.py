@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import ase.io
+import numpy as np
 import pytest
 
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
@@ -14,30 +15,48 @@ from aiida_ufpnmr.tools.verification import verify_archive
 
 EXAMPLES = Path(__file__).parents[2] / 'examples'
 DATA = EXAMPLES / 'data'
-ARCHIVE = EXAMPLES / 'archives' / 'li3ps4-labels-v5.aiida'
-#: Labels that the archive stands behind.
-LATER = 261
+ARCHIVE = EXAMPLES / 'archives' / 'li3ps4-labels-v6.aiida'
+#: Rows of the last version that the archive does not hold, and rows whose calculations it does.
+EARLIER, LATER = 121, 296
+#: The row at which packed glasses begin.
+PACKED = 382
 
 
 @pytest.fixture(scope='module')
-def later():
-    """The rows of the last version that the third does not hold."""
-    return ase.io.read(DATA / 'li3ps4-pbe-gpaw-v5.extxyz', '121:')
+def labels():
+    """The rows of the last version."""
+    return ase.io.read(DATA / 'li3ps4-pbe-gpaw-v6.extxyz', ':')
 
 
-@pytest.mark.parametrize(('version', 'before'), [('-v2', ''), ('-v3', '-v2'), ('-v4', '-v3'), ('-v5', '-v4')])
+@pytest.fixture(scope='module')
+def later(labels):
+    """The rows whose calculations are in the archive."""
+    return labels[EARLIER:]
+
+
+@pytest.mark.parametrize(('version', 'before'), [('-v5', ''), ('-v6', '-v5')])
 def test_each_version_begins_with_the_one_before(version, before):
     whole, start = ((DATA / f'li3ps4-pbe-gpaw{name}.extxyz').read_bytes() for name in (version, before))
     assert whole.startswith(start) and len(whole) > len(start)
 
 
-def test_later_labels_are_of_structures_that_were_drawn_and_made_with_the_settings_of_the_others(later):
-    drawn = ase.io.read(DATA / 'li3ps4-drawn.extxyz', ':')
-    settings = ase.io.read(DATA / 'li3ps4-pbe-gpaw-v3.extxyz', '-1').info['settings_sha256']
+def test_later_labels_are_of_structures_that_were_drawn_and_made_with_the_settings_of_the_others(labels, later):
+    drawn = {name: ase.io.read(DATA / name, ':') for name in ('li3ps4-drawn.extxyz', 'li3ps4-packed.extxyz')}
+    settings = labels[EARLIER - 1].info['settings_sha256']
     assert len({atoms.info['source_sha256'] for atoms in later}) == len(later) == LATER
-    for atoms in later:
-        assert atoms.info['source_sha256'] == structure_sha256(drawn[atoms.info['source_row']])
+    for row, atoms in enumerate(later, EARLIER):
+        source = drawn[atoms.info['source_file']][atoms.info['source_row']]
+        assert (atoms.info['source_file'] == 'li3ps4-packed.extxyz') is (row >= PACKED)
+        assert atoms.info['source_sha256'] == structure_sha256(source)
         assert atoms.info['settings_sha256'] == settings
+
+
+def test_names_of_packed_glasses_give_their_share_of_lithium_sulphide_in_per_cent(labels):
+    for atoms in labels[PACKED:]:
+        name, _, temperature = atoms.info['config_type'].split('_')[:3]
+        n_lithium, n_phosphorus = (np.sum(atoms.symbols == element) for element in ('Li', 'P'))
+        assert name == f'packed{100 * n_lithium / (n_lithium + n_phosphorus):.0f}'
+        assert temperature in ('300K', '500K', '700K')
 
 
 def test_the_archive_holds_the_calculation_of_each_later_label(later):

@@ -254,12 +254,12 @@ def test_commands_refuse_bad_input_before_they_write(tmp_path, monkeypatch, caps
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_the_second_version_of_the_shipped_set_goes_on_from_the_first(example_data):
+def test_the_last_version_of_the_shipped_set_goes_on_from_the_first(example_data):
     first = read_dataset(example_data)
-    second = read_dataset(example_data.with_name('li3ps4-pbe-gpaw-v2.extxyz'))
-    assert Dataset(second.structures[: len(first)]).content_hash == first.content_hash
-    new = second.structures[len(first) :]
-    assert len(new) == 18 and all(atoms.info['engine_version'] == 'gpaw-26.7.0' for atoms in new)
-    assert len({atoms.info['label_sha256'] for atoms in new}) == 18 and find_copies(second.structures).tolist() == list(
-        range(91)
+    last = read_dataset(example_data.with_name('li3ps4-pbe-gpaw-v6.extxyz'))
+    assert Dataset(last.structures[: len(first)]).content_hash == first.content_hash
+    new = last.structures[len(first) :]
+    assert len(new) == 344 and all(atoms.info['engine_version'] == 'gpaw-26.7.0' for atoms in new)
+    assert len({atoms.info['label_sha256'] for atoms in new}) == 344 and find_copies(last.structures).tolist() == list(
+        range(417)
     )

@@ -61,7 +61,7 @@ def test_the_shipped_labels_and_their_grid_are_those_of_the_balanced_protocol(ex
 
 
 def test_labels_of_lithium_thiophosphate_keep_the_settings_that_later_runs_know_them_by(example_data):
-    rows = read_dataset(example_data.with_name('li3ps4-pbe-gpaw-v2.extxyz'))
+    rows = read_dataset(example_data.with_name('li3ps4-pbe-gpaw-v6.extxyz'))
     settings = settings_sha256('gpaw', dataclasses.asdict(gpaw_settings({'protocol': 'balanced'}, None, rows.species)))
     assert {atoms.info['settings_sha256'] for atoms in rows if 'settings_sha256' in atoms.info} == {settings}
 

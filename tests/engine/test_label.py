@@ -392,7 +392,7 @@ def test_the_record_of_a_label_is_told_from_what_else_is_said_of_a_structure():
 
 
 def test_every_entry_of_the_shipped_labels_belongs_to_the_structure_or_to_its_record(example_data):
-    for atoms in read_dataset(example_data.with_name('li3ps4-pbe-gpaw-v3.extxyz')):
+    for atoms in read_dataset(example_data.with_name('li3ps4-pbe-gpaw-v5.extxyz')):
         own = {key: value for key, value in atoms.info.items() if LabelRecord.owns(key)}
         assert LabelRecord.of(atoms.info).entries() == own != {}
         assert set(atoms.info) - set(own) == {'config_type'}
