@@ -108,7 +108,7 @@ def read_crystals(path: Path) -> list[Crystal]:
         raise InputError(f'{path}: holds no crystal (no sites, _atom_site_...); restore the file')
     for block in blocks:  # rows of a loop that ASE leaves out
         columns = sum(name.startswith('_atom_site_') and '_aniso' not in name for name in block)
-        lost = [text for text in map(one_line, (each.message for each in said)) if f'expected {columns}:' in text]
+        lost = [str(each.message) for each in said if f'expected {columns}:' in str(each.message)]
         if lost:
             raise InputError(f'{path}: a row of its sites is damaged ({lost[0]}); correct the row')
     return [_crystal(block, str(path) if len(blocks) == 1 else f'{path}, data_{block.name}') for block in blocks]
