@@ -106,7 +106,7 @@ def read_crystals(path: Path) -> list[Crystal]:
         raise InputError(f'{path}: cannot be read as CIF, or is damaged ({one_line(error)}); restore it') from error
     if not blocks:
         raise InputError(f'{path}: holds no crystal (no sites, _atom_site_...); restore the file')
-    for block in blocks:  # rows of a loop that ASE leaves out
+    for block in blocks:  # ASE leaves rows of a loop out that have too many columns, and warns
         columns = sum(name.startswith('_atom_site_') and '_aniso' not in name for name in block)
         lost = [str(each.message) for each in said if f'expected {columns}:' in str(each.message)]
         if lost:
