@@ -487,7 +487,7 @@ def read_frames(path: Path) -> list[Atoms]:
     except Exception as error:  # ASE raises many kinds for a malformed file
         raise InputError(f'{path}: cannot be read as a structure ({one_line(error)})') from error
     if not frames:
-        raise InputError(f'{path}: holds no structure as far as its name tells what it is; convert it to extended XYZ')
+        raise InputError(f'{path}: no structure was found in it; give it as extended XYZ, CIF or POSCAR')
     return frames
 
 
