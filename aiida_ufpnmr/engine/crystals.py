@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,12 +99,18 @@ def read_crystals(path: Path) -> list[Crystal]:
         InputError: no CIF file, or one without what a crystal needs; the message says what is missing.
     """
     try:
-        with open(path, 'rb') as handle:
+        with open(path, 'rb') as handle, warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter('always')
             blocks = [block for block in parse_cif(handle) if '_atom_site_label' in block or _COORDINATES[0] in block]
     except Exception as error:  # ASE raises many kinds for a malformed file
         raise InputError(f'{path}: cannot be read as CIF, or is damaged ({one_line(error)}); restore it') from error
     if not blocks:
         raise InputError(f'{path}: holds no crystal (no sites, _atom_site_...); restore the file')
+    for block in blocks:  # ASE leaves rows of a loop out that have too many columns, and warns
+        columns = sum(name.startswith('_atom_site_') and '_aniso' not in name for name in block)
+        lost = [str(each.message) for each in said if f'expected {columns}:' in str(each.message)]
+        if lost:
+            raise InputError(f'{path}: a row of its sites is damaged ({lost[0]}); correct the row')
     return [_crystal(block, str(path) if len(blocks) == 1 else f'{path}, data_{block.name}') for block in blocks]
 
 

@@ -474,7 +474,7 @@ def read_frames(path: Path) -> list[Atoms]:
     """Read all structures of a file in any format that ASE knows, as they are.
 
     Raises:
-        InputError: unreadable, or a CIF file whose sites are filled in part or shared.
+        InputError: unreadable, without structure, or a CIF file whose sites are filled in part or shared.
     """
     import ase.io
 
@@ -486,6 +486,8 @@ def read_frames(path: Path) -> list[Atoms]:
         frames: Any = ase.io.read(path, index=':')
     except Exception as error:  # ASE raises many kinds for a malformed file
         raise InputError(f'{path}: cannot be read as a structure ({one_line(error)})') from error
+    if not frames:
+        raise InputError(f'{path}: no structure was found in it; give it as extended XYZ, CIF or POSCAR')
     return frames
 
 
@@ -496,8 +498,6 @@ def read_structures(path: str | os.PathLike) -> list[Atoms]:
         InputError: unreadable, without structure, or a structure that cannot be used.
     """
     frames = read_frames(Path(path))
-    if not frames:
-        raise InputError(f'{path}: holds no structure')
     for number, atoms in enumerate(frames):
         check_geometry(atoms, str(path) if len(frames) == 1 else f'{path}, structure {number}')
     return frames

@@ -128,6 +128,16 @@ BROKEN_CRYSTALS = {
     'a share above one': ('a.cif', crystal('0.75 0.4', '0.75 4'), 'site Cl2: occupancy 4 is no number from 0 to 1'),
     'a flat cell': ('a.cif', crystal('gamma 90', 'gamma 180'), 'no cell has such lengths and angles; correct'),
     'no symmetry': ('a.cif', re.sub('_symmetry.*', '', CIF), 'no symmetry; give its operations'),
+    'no columns for what its rows hold': (
+        'a.cif',
+        crystal('_atom_site_occupancy\n', ''),
+        'a row of its sites is damaged .Wrong number 6 of tokens, expected 5',
+    ),
+    'a row with too many columns': (
+        'a.cif',
+        crystal('0.3170', '0 0.3170'),
+        'a row of its sites is damaged .Wrong number',
+    ),
     'bytes': ('a.cif', bytes(range(256)) * 9, 'cannot be read as CIF|holds no crystal'),
     'nothing': ('a.cif', '', 'the structure is empty'),
     'a text': ('a.cif', 'hello\n', 'cannot be read as CIF, or is damaged .incomplete'),

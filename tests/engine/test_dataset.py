@@ -208,6 +208,9 @@ def test_one_structure_is_chosen_from_many(tmp_path):
     (tmp_path / 'bad.cif').write_text('nothing of use')
     with pytest.raises(InputError, match='cannot be read'):
         read_structure(tmp_path / 'bad.cif')
+    write(tmp_path / 'li2s.data', labelled(), format='lammps-data')
+    with pytest.raises(InputError, match='li2s.data: no structure was found in it; give it as extended XYZ'):
+        read_structure(tmp_path / 'li2s.data')
 
 
 @pytest.mark.parametrize(

@@ -163,16 +163,26 @@ def test_what_is_left_out_is_said(tmp_path):
     assert '1 SCF cycles did not converge' in note
 
 
-def test_trajectories_of_ase_keep_what_their_calculators_hold(tmp_path):
+@pytest.mark.parametrize('name', ['relax.traj', 'relax.json', 'relax.db'])
+def test_files_of_ase_keep_what_their_calculators_hold(name, tmp_path):
     frames = []
     for frame in FRAMES:
         atoms = frame.atoms
         atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.forces, stress=frame.stress)
         frames.append(atoms)
-    write(tmp_path / 'relax.traj', frames)
-    dataset = read_labels(tmp_path / 'relax.traj', ('energy', 'forces', 'stress'))
+    write(tmp_path / name, frames)
+    dataset = read_labels(tmp_path / name, ('energy', 'forces', 'stress'))
     for atoms, frame in zip(dataset, FRAMES, strict=True):
         same(atoms, frame)
+
+
+def test_groups_and_weights_of_a_trajectory_of_ase_count(tmp_path):
+    atoms = FRAMES[0].atoms
+    atoms.calc = SinglePointCalculator(atoms, energy=FRAMES[0].energy)
+    atoms.info.update(config_type='melt', weight=0.5)
+    write(tmp_path / 'a.traj', atoms)
+    (found,) = read_labels(tmp_path / 'a.traj')
+    assert found.info == {'config_type': 'melt', 'weight': 0.5}
 
 
 def test_a_castep_file_says_which_run_and_which_steps_are_read(tmp_path):

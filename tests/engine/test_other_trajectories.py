@@ -388,8 +388,26 @@ def test_frames_that_are_missing_are_said(walk, tmp_path):
     path = lammps_dump(tmp_path / 'a.dump', walk[:5], steps=[0, 10, 20, 50, 60])
     found = convert_trajectory([path], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2, elements='Li,S'))
     assert str(found).endswith('; frames are missing from 40 to 100 fs')
-    with pytest.raises(InputError, match='frames are not equally spaced in time'):
+    with pytest.raises(InputError, match='frames are not equally spaced in time.*60 fs where 20 .*3 frames.*--frames'):
         get_analysis('msd')([tmp_path / 'read.h5'])
+
+
+def test_a_row_of_a_dump_with_too_many_columns_is_refused(walk, tmp_path):
+    path = lammps_dump(tmp_path / 'a.dump', walk[:3])
+    lines = path.read_text().splitlines()
+    lines[-4] += ' 7'
+    path.write_text('\n'.join(lines) + '\n')
+    with pytest.raises(InputError, match='frame 2: .*rows that do not hold the 5 columns'):
+        convert_trajectory([path], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2, elements='Li,S'))
+
+
+def test_times_of_an_unknown_unit_are_said_not_to_be_read(walk, tmp_path):
+    frames = structures(walk[:4])
+    for atoms, time in zip(frames, (0, 1, 2, 7)):
+        atoms.info['Time'] = time
+    write(tmp_path / 'a.extxyz', frames)
+    found = convert_trajectory([tmp_path / 'a.extxyz'], tmp_path / 'read.h5', ReadingSettings(timestep_fs=2, every=5))
+    assert found.notes == ('Time of its comment lines is not read, as its unit is not known',)
 
 
 def test_an_xdatcar_has_the_times_of_the_incar_beside_it(walk, tmp_path):

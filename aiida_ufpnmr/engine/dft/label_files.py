@@ -230,6 +230,7 @@ def _ase(path: Path) -> tuple[list[Atoms], list[str]]:
     structures = []
     for frame in frames:
         atoms = bare(frame)
+        atoms.info = {name: frame.info[name] for name in ('config_type', 'weight') if name in frame.info}
         results = {} if frame.calc is None else frame.calc.results
         names = ('energy', 'free_energy', 'forces', 'stress')
         atoms.calc = SinglePointCalculator(atoms, **{n: results[n] for n in names if results.get(n) is not None})
@@ -260,6 +261,8 @@ def _kind(path: Path) -> str:
         return 'vasp-xml'
     if head.lower().startswith('- of ulmgpaw'):
         return 'gpw'
+    if head.startswith('SQLite format 3'):
+        return 'db'
     return filetype(str(path), guess=False)
 
 

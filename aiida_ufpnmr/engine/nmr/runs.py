@@ -134,7 +134,9 @@ class EfgRuns:
             InputError: fewer than two frames, frames not equally spaced, or tensors not finite.
         """
         if regular_frames(series.time_fs, 0.0, 'EFG series').stop < len(series.time_fs):
-            raise InputError('EFG series: frames are not equally spaced in time, which correlation needs')
+            raise InputError(
+                'EFG series: frames are not equally spaced in time, which correlation needs; leave the last one out'
+            )
         _check_finite(series.tensors, 0, 'EFG series', 'a tensor is NaN or infinite')
         segment = ArraySegment(series.time_fs, series.tensors)
         return cls(series.species, series.index, series.timestep_fs * 1e-3, ((segment,),))

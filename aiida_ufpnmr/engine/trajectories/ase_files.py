@@ -16,6 +16,8 @@ from aiida_ufpnmr.engine.trajectories.frames import Frame, ReadingSettings, open
 
 #: Entries of the comment line that hold the number of the step.
 _STEPS = ('step', 'Step', 'timestep', 'Timestep', 'i')
+#: Entries, in lower case, that hold a time in a unit of the program that wrote them.
+_TIMES = ('time', 'time_ps', 'simulation_time')
 
 
 def read_xyz(path: Path, settings: ReadingSettings) -> Iterator[Frame]:
@@ -51,14 +53,17 @@ def _frame(atoms: Atoms, time_fs: float | None) -> Frame:
     info: dict[str, Any] = atoms.info
     step = next((int(info[name]) for name in _STEPS if name in info), None)
     efg = atoms.arrays.get('efg')
+    time_fs = info.get('time_fs', time_fs)
+    unread = [name for name in info if time_fs is None and name.lower() in _TIMES]
     return Frame(
         atoms.positions,
         atoms.cell.array if atoms.cell.rank == 3 else None,
         pbc=atoms.pbc,
         labels=np.array(atoms.get_chemical_symbols()),
         step=step,
-        time_fs=info.get('time_fs', time_fs),
+        time_fs=time_fs,
         efg=None if efg is None else np.reshape(efg, (len(atoms), 3, 3)),
+        notes=tuple(f'{name} of its comment lines is not read, as its unit is not known' for name in unread),
     )
 
 

@@ -117,7 +117,7 @@ def _table(columns: list[str], lines: list[str]) -> tuple[np.ndarray, bool]:
         raise ValueError('has no column id, without which atoms cannot be told from frame to frame')
     if len(lines[-1].split()) < len(columns) and not lines[-1].endswith('\n'):
         raise EOFError('ends within a frame')
-    if any(len(line.split()) != len(columns) for line in (lines[0], lines[-1])):
+    if len(' '.join(lines).split()) != len(lines) * len(columns):  # numpy would read on in the wrong columns
         raise ValueError(f'has rows that do not hold the {len(columns)} columns that it names')
     dtype = [(name, _TYPES.get(name, np.float64)) for name in wanted]
     table = np.loadtxt(lines, dtype, usecols=[columns.index(name) for name in wanted], comments=None, ndmin=1)

@@ -192,8 +192,11 @@ def regular_frames(time_fs: np.ndarray, skip_fs: float, source) -> slice:
     gaps = np.diff(time_fs[first:stop])
     uneven = np.flatnonzero(~np.isclose(gaps, gaps[0], rtol=1e-6))
     if len(uneven):
+        frame = first + 1 + int(uneven[0])
         raise InputError(
-            f'{source}, frame {first + 1 + uneven[0]}: frames are not equally spaced in time, which correlation needs'
+            f'{source}, frame {frame}: frames are not equally spaced in time, which correlation needs '
+            f'({gaps[uneven[0]]:g} fs where {gaps[0]:g} fs came before); convert the {frame} frames before it alone '
+            '(--frames), or write the trajectory anew with one spacing (--every)'
         )
     return slice(first, stop)
 
