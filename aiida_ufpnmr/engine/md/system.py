@@ -39,7 +39,7 @@ class System(NamedTuple):
 STATE_ARRAYS = System._fields[:-3]
 
 
-@njit(fastmath=MATH, forceinline=True)
+@njit(forceinline=True)  # in strict order: what a compiler makes of the code around must not change a run
 def kinetic_energy(velocities, masses):
     """Kinetic energy in eV."""
     total = 0.0
@@ -59,7 +59,7 @@ def kinetic_tensor(velocities, masses):
     return total / ACCELERATION
 
 
-@njit(fastmath=MATH, forceinline=True)
+@njit(forceinline=True)  # in strict order, too
 def remove_drift(velocities, masses):
     """Take away the velocity of the centre of mass.
 
