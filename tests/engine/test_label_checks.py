@@ -145,7 +145,7 @@ def test_stresses_are_not_blamed_where_energies_and_forces_are_in_atomic_units(l
 
 
 RIGHT = [
-    *(pytest.param(EXAMPLES / f'li3ps4-pbe-gpaw{name}.extxyz', id=f'gpaw{name}') for name in ('', '-v3', '-v5')),
+    *(pytest.param(EXAMPLES / f'li3ps4-pbe-gpaw{name}.extxyz', id=f'gpaw{name}') for name in ('', '-v5', '-v6')),
     *(
         pytest.param(FOLDER / name, marks=needs(name.partition('/')[0]), id=name)
         for name in ('lps_dft/beta_Li3PS4_f0-799_every4.extxyz', 'lps_dft/Li2S_every50.extxyz',
