@@ -77,6 +77,11 @@ def surroundings(positions: np.ndarray, cell: np.ndarray, pbc, cutoff: float, ce
     return Surroundings(*find_surroundings(positions, cell, pbc, float(cutoff), np.asarray(centres, np.int64)))
 
 
+def cell_heights(cells: np.ndarray) -> np.ndarray:
+    """Distances between opposite faces (..., 3) of cells (..., 3, 3)."""
+    return 1 / np.linalg.norm(np.linalg.inv(cells), axis=-2)
+
+
 def complete_cell(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     """Replace cell vectors of directions that are not periodic by ones that span space and hold the atoms."""
     if pbc.all():
@@ -111,6 +116,18 @@ def packed_atom(key):
 def packed_image(key, a):
     """The image in a number of :func:`pack` along direction ``a``."""
     return ((key >> ((2 - a) * _BITS)) & (2 * _MIDDLE - 1)) - _MIDDLE
+
+
+@njit(inline='always')
+def set_vector(vector, positions, cell, wrap, i, key):
+    """Write to ``vector`` (3,) that from atom ``i`` to a neighbour of :func:`packed_neighbours`."""
+    j = packed_atom(key)
+    for x in range(3):
+        vector[x] = positions[j, x] - positions[i, x]
+    for a in range(3):
+        image = packed_image(key, a) + wrap[i, a] - wrap[j, a]
+        for x in range(3):
+            vector[x] += image * cell[a, x]
 
 
 @njit()

@@ -48,6 +48,11 @@ def with_interval(value: float, limits: Sequence[float] | None, form: str) -> st
     return f'{value:{form}} ({low:{form}} to {high:{form}})'
 
 
+def interval_row(words: str, value: float, limits: Sequence[float], form: str) -> tuple[str, str, str]:
+    """A row of a table of quantities, values and 95 % intervals, in the format ``form``."""
+    return words, f'{value:{form}}', ' to '.join(f'{end:{form}}' for end in limits)
+
+
 class Tabular:
     """Something that a notebook shows as a table, below a headline and above remarks."""
 

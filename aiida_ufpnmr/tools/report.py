@@ -116,7 +116,7 @@ def figures(node: WorkChainNode) -> list[tuple[str, str, bytes]]:
     ]
 
 
-def render(node: WorkChainNode) -> str:
+def render(node: WorkChainNode, analyses: Sequence[ChosenAnalysis]) -> str:
     """The page, with its figures inside.
 
     Raises:
@@ -147,7 +147,7 @@ def render(node: WorkChainNode) -> str:
         answers=answer_rows(tau),
         errors=error_rows(node),
         figures=[(name, caption, base64.b64encode(content).decode()) for name, caption, content in figures(node)],
-        analyses=chosen_analyses(node),
+        analyses=analyses,
         graph=Markup(svg(*folded(*provenance(node.outputs.tau)))),
         md=node.outputs.md.results.get_dict(),
         acf=node.outputs.acf.results.get_dict(),
@@ -215,14 +215,15 @@ def write_report(node: WorkChainNode, folder: str | Path) -> Path:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f'{folder}: is a file; give a folder')
-    page = render(node)
+    analyses = chosen_analyses(node)
+    page = render(node, analyses)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f'{folder}: cannot be made ({error.strerror}); choose another folder') from error
     path = check_output(folder / 'index.html')
     contents = {name: content for name, _, content in figures(node)}
-    contents |= {one.file: one.figure for one in chosen_analyses(node)}
+    contents |= {one.file: one.figure for one in analyses}
     for name, content in contents.items():
         with whole_file(folder / name) as partial:
             partial.write_bytes(content)

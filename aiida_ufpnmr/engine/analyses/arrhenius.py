@@ -15,6 +15,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import Settings, numbers, setting
+from aiida_ufpnmr.engine.tables import interval_row
 from aiida_ufpnmr.engine.timeseries.decay import DECAY
 from aiida_ufpnmr.engine.transport.arrhenius import EV_PER_K, KINKED, Arrhenius, fit_arrhenius
 from aiida_ufpnmr.engine.transport.hops import HOPS
@@ -87,9 +88,6 @@ class ArrheniusResult(Result, Arrhenius):
         return words
 
     def table(self) -> Table:
-        def row(words: str, value: float, interval: tuple[float, float], form: str) -> tuple[str, ...]:
-            return words, f'{value:{form}}', ' to '.join(f'{end:{form}}' for end in interval)
-
         replicas = [
             (
                 f'{self.symbol} at {one.temperature_K:g} K ({self.unit})',
@@ -100,10 +98,12 @@ class ArrheniusResult(Result, Arrhenius):
         ]
         return [
             ('quantity', 'value', '95 % interval'),
-            row('activation energy (eV)', self.activation_energy_eV, self.activation_energy_eV_ci95, '.3f'),
-            row(f'prefactor ({self.unit})', self.prefactor, self.prefactor_ci95, '.2e'),
+            interval_row('activation energy (eV)', self.activation_energy_eV, self.activation_energy_eV_ci95, '.3f'),
+            interval_row(f'prefactor ({self.unit})', self.prefactor, self.prefactor_ci95, '.2e'),
             *(
-                row(f'{self.symbol} at {one.temperature_K:g} K ({self.unit})', one.value, one.value_ci95, '.2e')
+                interval_row(
+                    f'{self.symbol} at {one.temperature_K:g} K ({self.unit})', one.value, one.value_ci95, '.2e'
+                )
                 for one in self.extrapolations
             ),
             ('line', self.kink, ''),

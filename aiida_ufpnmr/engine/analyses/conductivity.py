@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aiida_ufpnmr.engine.analyses.base import PathSource, Result, Table, analysis
-from aiida_ufpnmr.engine.analyses.msd import WindowSettings
+from aiida_ufpnmr.engine.analyses.msd import DiffusionSettings
 from aiida_ufpnmr.engine.building.charges import read_charges
 from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
+from aiida_ufpnmr.engine.tables import interval_row
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.transport.conductivity import S_PER_CM, charge_displacement, ion_charges, mean_temperature_K
 from aiida_ufpnmr.engine.transport.msd import CM2_PER_S, DIFFUSION, diffusion, mean_square_displacement
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ConductivitySettings(WindowSettings):
+class ConductivitySettings(DiffusionSettings):
     """Charges and temperature."""
 
     charges: str = setting(
@@ -74,16 +75,17 @@ class ConductivityResult(Result):
         return []
 
     def table(self) -> Table:
-        def row(words: str, value: float, interval: tuple[float, float], form: str) -> tuple[str, ...]:
-            return words, f'{value:{form}}', ' to '.join(f'{end:{form}}' for end in interval)
-
         return [
             ('quantity', 'value', '95 % interval'),
-            row('conductivity (S/cm)', self.conductivity_S_per_cm, self.conductivity_S_per_cm_ci95, '.3e'),
-            row('Nernst–Einstein (S/cm)', self.nernst_einstein_S_per_cm, self.nernst_einstein_S_per_cm_ci95, '.3e'),
-            row('Haven ratio', self.haven_ratio, self.haven_ratio_ci95, '.2f'),
-            row('D (cm²/s)', self.diffusion_coefficient_cm2_per_s, self.diffusion_coefficient_cm2_per_s_ci95, '.3e'),
-            row(
+            interval_row('conductivity (S/cm)', self.conductivity_S_per_cm, self.conductivity_S_per_cm_ci95, '.3e'),
+            interval_row(
+                'Nernst–Einstein (S/cm)', self.nernst_einstein_S_per_cm, self.nernst_einstein_S_per_cm_ci95, '.3e'
+            ),
+            interval_row('Haven ratio', self.haven_ratio, self.haven_ratio_ci95, '.2f'),
+            interval_row(
+                'D (cm²/s)', self.diffusion_coefficient_cm2_per_s, self.diffusion_coefficient_cm2_per_s_ci95, '.3e'
+            ),
+            interval_row(
                 'jump D (cm²/s)',
                 self.jump_diffusion_coefficient_cm2_per_s,
                 self.jump_diffusion_coefficient_cm2_per_s_ci95,

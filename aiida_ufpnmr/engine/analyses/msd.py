@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class WindowSettings(PathSettings):
+class DiffusionSettings(PathSettings):
     """Times that count for a diffusion coefficient."""
 
     window: tuple[float, float] = setting(
@@ -31,7 +31,7 @@ class WindowSettings(PathSettings):
 
 
 @dataclass(frozen=True)
-class MsdSettings(WindowSettings):
+class MsdSettings(DiffusionSettings):
     """Choices of the fit."""
 
     bootstrap: int = setting(500, 'Resampled curves, for the band and the exponent.', least=2)

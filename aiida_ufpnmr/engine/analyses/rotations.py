@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import atomic_masses
 from ase.geometry import find_mic
-from scipy.stats import chi2
 
 from aiida_ufpnmr.engine.analyses.base import Result, SnapshotSource, Table, analysis
 from aiida_ufpnmr.engine.efg.tensors import to_irreps
@@ -22,6 +21,7 @@ from aiida_ufpnmr.engine.structure.tetrahedra import (
     closest_rotations,
 )
 from aiida_ufpnmr.engine.timeseries.correlation import autocorrelation
+from aiida_ufpnmr.engine.timeseries.sums import poisson_limits
 from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots, SnapshotSettings
 from aiida_ufpnmr.engine.transport.hops import HopFinder, Hops, HopSettings
 from aiida_ufpnmr.engine.transport.rotation_jumps import JUMPS, JumpFinder, RotationJumps, coincidence
@@ -146,14 +146,14 @@ def rotations(source: SnapshotSource, settings: RotationsSettings) -> RotationsR
         first, second = orientation_correlation(turns[:, of_kind])
         below = np.flatnonzero(second[:lags] < np.exp(-1))
         count, time_s = int(chosen.sum()), exposure_s * int(of_kind.sum())
-        low, high = chi2.ppf(0.025, 2 * count) / 2 if count else 0.0, chi2.ppf(0.975, 2 * count + 2) / 2
+        low, high = poisson_limits(count)
         kinds[name] = RotationKind(
             tetrahedra=int(of_kind.sum()),
             first_rank=first[:lags],
             second_rank=second[:lags],
             jumps=count,
             jump_rate_per_s=count / time_s,
-            jump_rate_per_s_ci95=(float(low) / time_s, float(high) / time_s),
+            jump_rate_per_s_ci95=(low / time_s, high / time_s),
             jump_angle_mean_deg=float(jumps.angle_deg[chosen].mean()) if count else None,
             second_rank_decay_ps=float(below[0] * snapshots.step_ps) if len(below) else None,
         )

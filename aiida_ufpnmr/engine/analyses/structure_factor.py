@@ -10,6 +10,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine.analyses.base import Result, SnapshotSource, Table, analysis
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.neighbours import cell_heights
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.structure.radial import count_pairs
@@ -117,7 +118,7 @@ def structure_factor(source: SnapshotSource, settings: StructureFactorSettings) 
     direct = from_positions(
         snapshots, settings.q_max_per_angstrom, settings.q_bin_per_angstrom, settings.vectors_per_bin, settings.seed
     )
-    end = settings.r_max_angstrom or float((1 / np.linalg.norm(np.linalg.inv(snapshots.atoms.cell), axis=0)).min() / 2)
+    end = settings.r_max_angstrom or float(cell_heights(snapshots.atoms.cell.array).min() / 2)
     transformed = from_pairs(count_pairs(snapshots, end, settings.r_bin_angstrom), direct.q)
     totals = {}
     for name, amplitude in (

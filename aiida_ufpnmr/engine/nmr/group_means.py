@@ -12,12 +12,7 @@ from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU, to_irreps
 from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
 from aiida_ufpnmr.engine.nmr.runs import POWDER, EfgRuns
 from aiida_ufpnmr.engine.records import Record, quantity
-from aiida_ufpnmr.engine.timeseries.sums import Group, mean_with_interval
-
-#: Where fewer ions than this belong to a group, parts of their time count as independent instead.
-FEWEST_IONS = 16
-#: Number of these parts.
-PARTS = 8
+from aiida_ufpnmr.engine.timeseries.sums import FEWEST_IONS, PARTS, Group, mean_with_interval
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,12 @@ from aiida_ufpnmr.engine.efg.tensors import from_irreps, to_irreps
 from aiida_ufpnmr.engine.nmr.principal import coupling_and_asymmetry
 from aiida_ufpnmr.engine.nmr.runs import COMPONENTS, POWDER, EfgRuns
 from aiida_ufpnmr.engine.records import Record, quantity
-from aiida_ufpnmr.engine.timeseries.sums import error_of, influence, units_worth
+from aiida_ufpnmr.engine.timeseries.sums import FEWEST_IONS, PARTS, error_of, influence, units_worth
 
 #: Share of the pairs of windows without a hop whose change is taken for one.
 FALSE_ALARMS = 0.05
 #: Fewer pairs of windows without a hop than this do not show what passes without one.
 FEWEST_CONTROLS = 100
-#: Where fewer ions than this have tensors, parts of their time count as independent instead.
-FEWEST_IONS = 16
-#: Number of these parts.
-PARTS = 8
 #: Hops are silent where each destroys at most this share of the correlation.
 MOST_LOSS = 0.2
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aiida_ufpnmr.engine.compiled import njit
-from aiida_ufpnmr.engine.neighbours import packed_atom, packed_image, packed_neighbours
+from aiida_ufpnmr.engine.neighbours import packed_atom, packed_neighbours, set_vector
 from aiida_ufpnmr.engine.structure.units import LigandBonds
 from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots
 
@@ -69,15 +69,9 @@ def _count(positions, cells, centre, ligand, shift, is_ion, r_max, counts, half)
                     bond[x] -= shift[b, a] * cell[a, x]
             length = np.sqrt(bond[0] ** 2 + bond[1] ** 2 + bond[2] ** 2)
             for q in range(start[i], start[i + 1]):
-                j = packed_atom(keys[q])
-                if not is_ion[j]:
+                if not is_ion[packed_atom(keys[q])]:
                     continue
-                for x in range(3):
-                    vector[x] = place[j, x] - place[i, x]
-                for a in range(3):
-                    image = packed_image(keys[q], a) + wrap[i, a] - wrap[j, a]
-                    for x in range(3):
-                        vector[x] += image * cell[a, x]
+                set_vector(vector, place, cell, wrap, i, keys[q])
                 r = np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
                 cosine = (vector[0] * bond[0] + vector[1] * bond[1] + vector[2] * bond[2]) / (r * length)
                 angle = np.arccos(min(1.0, max(-1.0, cosine)))

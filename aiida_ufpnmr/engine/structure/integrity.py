@@ -15,8 +15,8 @@ def broken_units(before: Units, after: Units) -> list[np.ndarray]:
 
     Those with centres that have other than four neighbours, such as PS3[3], have broken before.
     """
-    there = set(_contents(after))
-    whole = [(name, atoms) for name, atoms in _contents(before) if '[' not in name]
+    there = set(zip(after.names, after.members))
+    whole = [(name, atoms) for name, atoms in zip(before.names, before.members) if '[' not in name]
     return [np.array(atoms) for name, atoms in whole if (name, atoms) not in there]
 
 
@@ -36,13 +36,6 @@ def describe_changes(atoms: Atoms, before: Units, after: Units) -> str:
     for bond in new_foreign_bonds(before, after)[:1]:
         words.append(f'a foreign bond formed between {" and ".join(_named(atoms, atom) for atom in bond)}')
     return '; '.join(words)
-
-
-def _contents(units: Units) -> list[tuple[str, tuple[int, ...]]]:
-    """Name and atoms of each unit."""
-    order = np.argsort(units.unit, kind='stable')
-    ends = np.searchsorted(units.unit[order], np.arange(len(units.names) + 1))
-    return [(name, tuple(order[a:b].tolist())) for name, a, b in zip(units.names, ends, ends[1:])]
 
 
 def _named(atoms: Atoms, atom: int) -> str:

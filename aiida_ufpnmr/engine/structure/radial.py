@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d, label
 from scipy.signal import find_peaks
 
 from aiida_ufpnmr.engine.compiled import njit
-from aiida_ufpnmr.engine.neighbours import packed_atom, packed_image, packed_neighbours
+from aiida_ufpnmr.engine.neighbours import packed_atom, packed_neighbours, set_vector
 from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots
 
 #: Parts of the trajectory whose spread gives errors.
@@ -119,16 +119,10 @@ def _count_pairs(positions, cells, kind, width, counts, half):
         wrap, start, keys = packed_neighbours(place, cell, periodic, n_bins * width, everyone, half)
         for i in range(len(kind)):
             for q in range(start[i], start[i + 1]):
-                j = packed_atom(keys[q])
-                for x in range(3):
-                    vector[x] = place[j, x] - place[i, x]
-                for a in range(3):
-                    image = packed_image(keys[q], a) + wrap[i, a] - wrap[j, a]
-                    for x in range(3):
-                        vector[x] += image * cell[a, x]
+                set_vector(vector, place, cell, wrap, i, keys[q])
                 bin_ = int(np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2) / width)
                 if bin_ < n_bins:
-                    counts[kind[i], kind[j], bin_] += 1
+                    counts[kind[i], kind[packed_atom(keys[q])], bin_] += 1
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from scipy.stats import chi2
 
 from aiida_ufpnmr.engine.structure.units import Units, find_units
+from aiida_ufpnmr.engine.timeseries.sums import poisson_limits
 from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots
 
 #: A unit is the atoms that make it, by number.
@@ -65,13 +65,6 @@ def each_structure(snapshots: Snapshots) -> Iterator[Atoms]:
             yield atoms
 
 
-def members_of(units: Units) -> list[Members]:
-    """The atoms of each unit, in order."""
-    order = np.argsort(units.unit, kind='stable')
-    first = np.searchsorted(units.unit[order], np.arange(len(units.names) + 1))
-    return [tuple(order[i:j].tolist()) for i, j in zip(first[:-1], first[1:])]
-
-
 def unit_history(snapshots: Snapshots) -> UnitHistory:
     """Find the units in all frames; those whose atoms stay together are one."""
     n_frames, n_atoms = len(snapshots.frames), len(snapshots.atoms)
@@ -89,7 +82,7 @@ def unit_history(snapshots: Snapshots) -> UnitHistory:
         bridging[units.bridging] += 1
         free[units.free] += 1
         if before is None or before.names != units.names or not np.array_equal(before.unit, units.unit):
-            now = set(zip(units.names, members_of(units)))
+            now = set(zip(units.names, units.members))
             for key in present.keys() - now:
                 stays.append(Stay(*key, present.pop(key), frame))
             present |= dict.fromkeys(now - present.keys(), frame)
@@ -117,7 +110,7 @@ class Lifetime:
     Attributes:
         ends: how many ended within the trajectory.
         mean: time lived over ends, in frames; ``None`` where none ended.
-        low, high: 95 % interval (Garwood 1936); no upper end where none ended.
+        low, high: 95 % interval, of a Poisson count; no upper end where none ended.
     """
 
     ends: int
@@ -130,7 +123,7 @@ def lifetime(stays: list[Stay], n_frames: int) -> Lifetime:
     """Lifetime by maximum likelihood: time that all stays last, those cut off by the end, too, over those that end."""
     lived = float(sum(stay.stop - stay.first for stay in stays))
     ends = sum(stay.stop < n_frames for stay in stays)
-    low = 2 * lived / chi2.ppf(0.975, 2 * ends + 2)
+    fewest, most = poisson_limits(ends)
     if not ends:
-        return Lifetime(0, None, low, None)
-    return Lifetime(ends, lived / ends, low, 2 * lived / chi2.ppf(0.025, 2 * ends))
+        return Lifetime(0, None, lived / most, None)
+    return Lifetime(ends, lived / ends, lived / most, lived / fewest)

@@ -54,6 +54,13 @@ class Units:
     foreign: np.ndarray
 
     @property
+    def members(self) -> list[tuple[int, ...]]:
+        """Atoms of each unit, in order."""
+        order = np.argsort(self.unit, kind='stable')
+        ends = np.searchsorted(self.unit[order], np.arange(len(self.names) + 1))
+        return [tuple(order[first:stop].tolist()) for first, stop in zip(ends, ends[1:])]
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many units there are of each name, by name."""
         return dict(sorted(Counter(self.names).items()))

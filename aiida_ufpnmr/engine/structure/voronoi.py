@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aiida_ufpnmr.engine.compiled import njit
-from aiida_ufpnmr.engine.neighbours import packed_atom, packed_image, packed_neighbours
+from aiida_ufpnmr.engine.neighbours import packed_atom, packed_neighbours, set_vector
 from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots
 
 #: Neighbours are taken up to this multiple of the cube root of the volume by atom, and farther where a cell needs it.
@@ -116,14 +116,8 @@ def _cells(positions, cell, wanted, reach, half):
         n = start[i + 1] - start[i]
         for q in range(n):
             key = keys[start[i] + q]
-            j = packed_atom(key)
-            index[start[i] + q] = j
-            for x in range(3):
-                vector[q, x] = positions[j, x] - positions[i, x]
-            for a in range(3):
-                image = packed_image(key, a) + wrap[i, a] - wrap[j, a]
-                for x in range(3):
-                    vector[q, x] += image * cell[a, x]
+            index[start[i] + q] = packed_atom(key)
+            set_vector(vector[q], positions, cell, wrap, i, key)
             distance[q] = np.sqrt(vector[q, 0] ** 2 + vector[q, 1] ** 2 + vector[q, 2] ** 2)
         order = np.argsort(distance[:n])
         for k in range(n):

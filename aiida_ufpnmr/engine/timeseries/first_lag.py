@@ -67,9 +67,10 @@ def _misfit(curve: BinnedCurve, fit: BinnedFit) -> float:
     law = fit.decay(t)
     left = np.where(t > LAST_TAU * fit.decay.tau, fit.decay.decaying, law - fit.decay.constant)
     # what is averaged: a period or a wide bin, where the fit has its full weight; and doublings
-    doublings = np.unique(np.log2(t / first).astype(int))
+    octave = np.log2(t / first).astype(int)
+    doublings = np.unique(octave)
     period = (t >= t[full:, None]) & (t < t[full:, None] + PERIOD)
-    inside = np.vstack([period, np.log2(t / first).astype(int) == doublings[:, None]])
+    inside = np.vstack([period, octave == doublings[:, None]])
     means = inside * fit.bins.weight / (inside @ fit.bins.weight)[:, None]
     lags = np.concatenate([np.maximum(PERIOD, 1 / np.diag(fit.bins.shared)[full:]), first * 2.0**doublings])
     deviations = np.repeat([PERIOD_DEVIATIONS, DEVIATIONS], [len(period), len(doublings)])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import chi2
 from scipy.stats import t as student
 
 from aiida_ufpnmr.engine.timeseries.correlation import lagged_products
@@ -13,6 +14,8 @@ from aiida_ufpnmr.engine.timeseries.lag_bins import hat_sums
 
 #: Upper limit on the padded series of a transform.
 BATCH_BYTES = 256e6
+#: Where there are fewer ions than this, so many parts of their time count as independent units instead.
+FEWEST_IONS, PARTS = 16, 8
 #: The scatter of fewer units than this says nothing.
 FEWEST_UNITS = 1.5
 
@@ -54,6 +57,12 @@ def resampled_averages(sums: np.ndarray, counts: np.ndarray, bootstrap: int, see
     times = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), bootstrap).astype(float)
     pairs = times @ counts
     return np.divide(times @ sums, pairs, out=np.full_like(pairs, np.nan), where=pairs > 0)
+
+
+def poisson_limits(events: float) -> tuple[float, float]:
+    """Exact 95 % interval of the mean of a Poisson count (Garwood, Biometrika 28, 437 (1936))."""
+    low = float(chi2.ppf(0.025, 2 * events)) / 2 if events else 0.0
+    return low, float(chi2.ppf(0.975, 2 * events + 2)) / 2
 
 
 def influence(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:

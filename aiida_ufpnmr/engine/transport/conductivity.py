@@ -8,7 +8,7 @@ from scipy.constants import elementary_charge, k
 from aiida_ufpnmr.engine.building.charges import charges_of
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.trajectories.h5md import LOG
-from aiida_ufpnmr.engine.trajectories.paths import CHUNK_FRAMES
+from aiida_ufpnmr.engine.trajectories.paths import position_blocks
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, regular_frames
 
 #: (e²/Å³)(Å²/ps)/(k_B · 1 K) in S/cm.
@@ -34,12 +34,9 @@ def ion_charges(trajectory: Trajectory, given: dict[str, float]) -> np.ndarray:
 def charge_displacement(trajectory: Trajectory, charges: np.ndarray, skip_fs: float) -> tuple[np.ndarray, float]:
     """Sum of charge times unwrapped position, (n_frames, 3) in e·Å, and the mean volume of the cell in Å³."""
     frames = regular_frames(trajectory.time_fs, skip_fs, trajectory.path)
-    moments, volumes = [], []
-    for start in range(frames.start, frames.stop, CHUNK_FRAMES):
-        stop = min(start + CHUNK_FRAMES, frames.stop)
-        moments.append(np.einsum('fax,a->fx', trajectory.positions(start, stop), charges))
-        volumes.append(np.abs(np.linalg.det(trajectory.cells(start, stop))))
-    return np.concatenate(moments), float(np.concatenate(volumes).mean())
+    moments = [np.einsum('fax,a->fx', part, charges) for part in position_blocks(trajectory, frames)]
+    volumes = np.abs(np.linalg.det(trajectory.cells(frames.start, frames.stop)))
+    return np.concatenate(moments), float(volumes.mean())
 
 
 def mean_temperature_K(trajectory: Trajectory, skip_fs: float) -> float:

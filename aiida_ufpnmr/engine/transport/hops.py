@@ -19,6 +19,7 @@ from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import Settings, setting
+from aiida_ufpnmr.engine.timeseries.sums import poisson_limits
 
 #: A window or residence of fewer frames averages nothing.
 FEWEST_FRAMES = 3
@@ -320,8 +321,7 @@ def hop_rate(hops: Hops) -> HopRate:
     count = len(hops.frame)
     burst = dispersion(hops)
     events = count / burst**2
-    low = burst**2 * chi2.ppf(0.025, 2 * events) / 2 if count else 0.0
-    high = burst**2 * chi2.ppf(0.975, 2 * events + 2) / 2
+    low, high = (burst**2 * limit for limit in poisson_limits(events))
     counted, lower, upper = count / exposure_s, low / exposure_s, high / exposure_s
     back = return_fraction(hops)
     length = float(np.median(hops.distance)) if count else 2 * hops.settings.threshold_angstrom
