@@ -115,7 +115,8 @@ class RatesResult(Result):
         moved, remembered, rates, factors = figure.subplots(2, 2).ravel()
         unit, factor = time_unit(self.band_lag_ps[-1])
         lag, known = self.band_lag_ps * factor, self.band_lag_ps > 0
-        moved.plot(self.msd_lag_ps[1:] * factor, self.msd_angstrom2[1:], color=BLUE, lw=1.4)
+        shown = slice(1, max(3, len(self.msd_lag_ps) // 2))  # what comes later has few pairs
+        moved.plot(self.msd_lag_ps[shown] * factor, self.msd_angstrom2[shown], color=BLUE, lw=1.4)
         moved.set(xscale='log', yscale='log', ylabel='mean square displacement (Å²)')
         remembered.plot(lag[known], self.correlation[known], color=BLUE, lw=1.4, label='trajectory')
         remembered.plot(lag[known], self.correlation_fit[known], color=ORANGE, lw=1.4, label='fit')
