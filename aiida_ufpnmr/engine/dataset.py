@@ -31,6 +31,7 @@ from aiida_ufpnmr.engine.label_names import (
     LabelKeys,
     entries_of_comment,
     held_names,
+    notes_on_clusters,
     notes_on_names,
     notes_on_unread,
     notes_on_zeros,
@@ -467,7 +468,14 @@ def read_dataset(
         raise InputError(f'{path}: no {efg_species} atom in any structure')
     notes = [*notes_on_names(taken, str(path)), *notes_on_unread(structures, taken, str(path))]
     notes += notes_on_zeros(map(stress, structures), str(path))
+    notes += notes_on_clusters(structures, map(stress, structures), str(path))
     return Dataset(tuple(structures), str(path), tuple(notes))
+
+
+def is_lammps_data(path: Path) -> bool:
+    """Whether a file is a data file of LAMMPS, which no suffix tells, by the box that it begins with."""
+    with open(path, 'rb') as handle:
+        return b'xlo xhi' in handle.read(4096)
 
 
 def read_frames(path: Path) -> list[Atoms]:
@@ -482,8 +490,10 @@ def read_frames(path: Path) -> list[Atoms]:
     if path.suffix.lower() == '.cif':
         for crystal in read_crystals(path):
             check_ordered(crystal.occupancies, crystal.source)
+    if is_lammps_data(path) and b'\nMasses' not in path.read_bytes():  # ASE would take types for atomic numbers
+        raise InputError(f'{path}: a data file of LAMMPS without masses, which tell its elements; write these')
     try:
-        frames: Any = ase.io.read(path, index=':')
+        frames: Any = ase.io.read(path, index=':', format='lammps-data' if is_lammps_data(path) else None)
     except Exception as error:  # ASE raises many kinds for a malformed file
         raise InputError(f'{path}: cannot be read as a structure ({one_line(error)})') from error
     if not frames:

@@ -209,6 +209,22 @@ def notes_on_zeros(stresses: Iterable[np.ndarray | None], source: str) -> list[s
     return [f'{source}: {words}'] if zeros else []
 
 
+def notes_on_clusters(structures: Iterable[Atoms], stresses: Iterable[np.ndarray | None], source: str) -> list[str]:
+    """A line about structures that have a cell and a stress and say that they are not periodic."""
+    rows = [
+        row
+        for row, (atoms, stress) in enumerate(zip(structures, stresses))
+        if stress is not None and np.any(stress) and atoms.cell.rank == 3 and not atoms.pbc.all()
+    ]
+    if not rows:
+        return []
+    which = f'structure {rows[0]}' + (f' and {len(rows) - 1} more' if len(rows) > 1 else '')
+    return [
+        f'{source}: {which}: pbc says that a cell with a stress is not periodic, so atoms have no images through those '
+        'faces; give pbc="T T T" where it is a crystal or a glass, or remove the stress'
+    ]
+
+
 def notes_on_unread(structures: Iterable[Atoms], taken: Iterable[Mapping[str, str]], source: str) -> list[str]:
     """A line about entries that might be a stress and have no name that says so."""
     for atoms, names in zip(structures, taken):

@@ -24,6 +24,7 @@ def files(dataset_file, potential_file, efg_model_file, trajectory_file, structu
     """A file of each kind, by the type of its node."""
     write(tmp_path / 'start.cif', structure.get_ase())
     write(tmp_path / 'one.extxyz', structure.get_ase())
+    write(tmp_path / 's.data', structure.get_ase(), format='lammps-data', masses=True)
     UltraFastPotential.load(potential_file).save(tmp_path / 'potential.uf3')
     return {
         dataset_file: DatasetData,
@@ -33,6 +34,7 @@ def files(dataset_file, potential_file, efg_model_file, trajectory_file, structu
         trajectory_file: TrajectoryData,
         tmp_path / 'start.cif': orm.StructureData,
         tmp_path / 'one.extxyz': orm.StructureData,
+        tmp_path / 's.data': orm.StructureData,
     }
 
 

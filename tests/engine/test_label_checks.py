@@ -16,7 +16,13 @@ from aiida_ufpnmr.engine.dft.label_files import read_labels
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.ufp import PotentialSettings, fit_potential
 from aiida_ufpnmr.engine.ufp.isolated import foreign_compositions, isolated_energies
-from aiida_ufpnmr.engine.ufp.label_checks import check_against_forces, check_bonds, check_work, evaluation_warnings
+from aiida_ufpnmr.engine.ufp.label_checks import (
+    check_against_forces,
+    check_bonds,
+    check_single_energies,
+    check_work,
+    evaluation_warnings,
+)
 from aiida_ufpnmr.engine.ufp.metrics import predict
 from aiida_ufpnmr.engine.ufp.problem import Problem
 
@@ -131,6 +137,19 @@ def test_energies_and_forces_that_contradict_each_other_show_without_near_frames
     assert 'stress' not in warning and cause.partition('energies are ')[2] in warning
 
 
+@pytest.mark.parametrize('count, row', [(10, 3), (None, 17)])
+def test_one_energy_that_is_off_is_named(labels, fitted, count, row):
+    some = labels.subset(range(len(labels))[:count])
+    off = with_labels(some[row], **some[row].calc.results | {'energy': energy(some[row]) + 30})
+    wrong = Dataset((*some[:row], off, *some[row + 1 :]), 'set.extxyz')
+    for warnings in (
+        fit_potential(wrong, QUICK)[1]['label_warnings'],
+        evaluation_warnings(wrong, predict([(fitted[0], wrong)])),
+    ):
+        (warning,) = warnings
+        assert re.match(rf'set.extxyz: structure {row} \(\+[123]\d(\.\d)? eV\): energy far from', warning)
+
+
 def test_one_structure_shows_forces_of_the_wrong_sign(labels):
     one = labels.subset([0])
     assert check_bonds(one) == []
@@ -160,7 +179,12 @@ def test_right_labels_of_any_set_are_passed_without_a_word(path):
     whole = read_labels(path, ('energy', 'forces'))
     assert check_work(whole) == check_bonds(whole) == []
     for rows in (range(0, len(whole), 1 + len(whole) // 30), range(min(8, len(whole)))):
-        assert check_against_forces(Problem.of(whole.subset(rows), QUICK))[0] == []
+        problem = Problem.of(whole.subset(rows), QUICK)
+        assert check_against_forces(problem)[0] == []
+        every = np.arange(len(problem.dataset))
+        solution = problem.equations(every).solve(problem.penalty)
+        fitted = problem.potential(solution.coefficients, [problem.closest(every)])
+        assert check_single_energies(problem.dataset, predict([(fitted, problem.dataset)])) == []
 
 
 def isolated(symbol, value, size=20.0, name='IsolatedAtom'):

@@ -10,7 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from code_outputs import Frame, castep_relaxation, cp2k_out, gipaw_out, magres, outcar, pw_out, vasprun
 
-from aiida_ufpnmr.engine.dataset import energy, forces, stress
+from aiida_ufpnmr.engine.dataset import energy, forces, read_structure, stress
 from aiida_ufpnmr.engine.dft.label_files import read_labels
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.label_names import LabelKeys
@@ -119,6 +119,35 @@ def test_a_magres_without_atoms_takes_its_structure_from_elsewhere(tmp_path):
     np.testing.assert_allclose(atoms.arrays['efg'], FRAMES[0].efg, atol=1e-9)
 
 
+LAMMPS_DATA = """LAMMPS data file
+
+2 atoms
+2 atom types
+0 10 xlo xhi
+0 10 ylo yhi
+0 10 zlo zhi
+
+Masses
+
+1 6.94
+2 32.06
+
+Atoms # atomic
+
+1 1 0 0 0
+2 2 3 3 3
+"""
+
+
+def test_a_data_file_of_lammps_is_a_structure_where_masses_tell_the_elements(tmp_path):
+    atoms = read_structure(saved(tmp_path, 's.data', LAMMPS_DATA))
+    assert str(atoms.symbols) == 'LiS' and atoms.cell.cellpar()[0] == 10
+    head, tail = LAMMPS_DATA.split('Masses')
+    path = saved(tmp_path, 't.data', head + tail[tail.index('Atoms') :])
+    with pytest.raises(InputError, match='t.data: a data file of LAMMPS without masses, which tell its elements'):
+        read_structure(path)
+
+
 @pytest.mark.parametrize(
     'name, text, message',
     [
@@ -127,6 +156,7 @@ def test_a_magres_without_atoms_takes_its_structure_from_elsewhere(tmp_path):
             'LiF\n1.0\n4 0 0\n0 4 0\n0 0 4\nLi F\n1 1\nDirect\n0 0 0\n0.5 0.5 0.5\n',
             'no energy in it, but no labels',
         ),
+        ('s.data', LAMMPS_DATA, 'a data file of LAMMPS, which holds a structure without labels'),
         ('notes.abc', 'some words\n', 'neither extended XYZ, nor .magres, nor the output of a code'),
         ('set.extxyz', 'some words\n', 'line 1 (structure 0): expected a number of atoms'),
         ('set.extxyz', '', 'the data set is empty'),

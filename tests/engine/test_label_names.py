@@ -183,6 +183,13 @@ def test_a_name_that_stands_twice_and_a_stress_that_is_not_symmetric_are_refused
         read_text(tmp_path, text(f'energy=-3.5 stress="{rows(skew)}"'))
 
 
+@pytest.mark.parametrize('pbc, notes', [('T T T', 0), ('T T F', 1), ('F F F', 1)])
+def test_a_stress_beside_a_cell_that_is_not_periodic_is_said(tmp_path, pbc, notes):
+    content = text(PLAIN, lattice=f'Lattice="8 0 0 0 8 0 0 0 8" pbc="{pbc}"')
+    found = [note for note in read_text(tmp_path, text('energy=-1') + content).notes if 'give pbc="T T T"' in note]
+    assert len(found) == notes and all('set.extxyz: structure 1: pbc says' in note for note in found)
+
+
 def test_stresses_of_zero_are_said(tmp_path):
     found = read_text(tmp_path, text(f'energy=-3.5 stress="{rows(0 * STRESS)}"') + text(PLAIN))
     assert [note for note in found.notes if 'stress of 1 of 2 structures is exactly zero' in note]

@@ -50,6 +50,13 @@ def walk():
     return path
 
 
+def test_columns_of_fractions_that_hold_angstrom_are_refused(walk, tmp_path):
+    path = lammps_dump(tmp_path / 'a.dump', walk[:3], 'id type x y z')
+    path.write_text(path.read_text().replace('x y z', 'xs ys zs', 1).replace('id type x y z', 'id type xs ys zs'))
+    with pytest.raises(InputError, match='a.dump, frame 0: .*has xs ys zs up to .* fractions of the cell'):
+        convert_trajectory([path], tmp_path / 'a.h5', ReadingSettings(timestep_fs=2, elements='Li,S'))
+
+
 @pytest.fixture(scope='module')
 def own(walk, tmp_path_factory):
     """The same as a trajectory of this package."""

@@ -111,6 +111,9 @@ def test_several_anions_count_together_and_one_alone_says_what_it_leaves_out(tra
     assert one.remarks == ['Cl around the ions is not counted; --anion S,Cl counts all.']
     one.save(tmp_path / 'sites.h5')
     assert type(one).load(tmp_path / 'sites.h5').to_dict() == one.to_dict() and one.not_counted == 'Cl'
+    hops = get_analysis('hops')
+    assert one.remarks[0] in hops([mixed], by_site=True).remarks
+    assert one.remarks[0] not in hops([mixed], by_site=True, anion='S,Cl').remarks + hops([mixed]).remarks
     with pytest.raises(InputError, match='holds no Br, only Cl, Li, S; choose one with --anion'):
         sites([mixed], anion='S,Br')
 

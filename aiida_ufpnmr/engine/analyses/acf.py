@@ -15,6 +15,7 @@ from aiida_ufpnmr.engine.analyses.groups import first_sites, hopping_ions, start
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, Curve, WeightedTime, correlation_functions
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
+from aiida_ufpnmr.engine.structure.sites import AnionSettings, SiteSettings
 from aiida_ufpnmr.engine.timeseries.decay import CONSTANT, DECAY, LONGEST_BOUND
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ COLUMNS = 3
 
 
 @dataclass(frozen=True)
-class AcfAnalysisSettings(AcfSettings):
+class AcfAnalysisSettings(AcfSettings, AnionSettings):
     """Correlation functions, and the ions over which they are averaged."""
 
     hopping: bool = setting(False, 'Also average over only the ions that hop, as "analyse hops" finds them.')
@@ -231,7 +232,7 @@ def acf(source: TensorSource, settings: AcfAnalysisSettings) -> AcfResult:
     The decay rate 1/τ is that of the correlation, not the hop rate of an ion: "ufpnmr analyse hops" counts hops.
     """
     runs = source.runs
-    sites = starting_sites(runs) if settings.by_site else []
+    sites = starting_sites(runs, SiteSettings(anion=settings.anion)) if settings.by_site else []
     groups = [*([hopping_ions(runs)] if settings.hopping else []), *sites]
     curves, results = correlation_functions(runs, settings, groups)
     start, names = first_sites(sites)

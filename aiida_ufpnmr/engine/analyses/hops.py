@@ -12,7 +12,7 @@ from aiida_ufpnmr.engine.analyses.base import PathSource, Result, Table, analysi
 from aiida_ufpnmr.engine.analyses.site_sequence import site_agreement
 from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
-from aiida_ufpnmr.engine.structure.sites import find_sites
+from aiida_ufpnmr.engine.structure.sites import AnionSettings, SiteSettings, find_sites, not_counted_line
 from aiida_ufpnmr.engine.trajectories.paths import PathSettings
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.transport.hops import RATTLING, HopRate, Hops, HopSettings, find_hops, hop_rate
@@ -26,10 +26,10 @@ PANELS = 4
 
 
 @dataclass(frozen=True)
-class HopsSettings(HopSettings, PathSettings):
+class HopsSettings(HopSettings, AnionSettings, PathSettings):
     """Definition of a hop, and the comparison with sites."""
 
-    by_site: bool = setting(False, 'Compare with the sites that "analyse sites" finds with its defaults.')
+    by_site: bool = setting(False, 'Compare with the sites that "analyse sites" finds, of these anions.')
 
 
 def no_ions() -> np.ndarray:
@@ -55,6 +55,7 @@ class HopsResult(Result, HopRate):
     hops_between_sites: dict | None = quantity('', 'hops by site before and after', default=None)
     site_changes: int | None = quantity('', 'changes of site', default=None)
     site_changes_with_hop: int | None = quantity('', 'of these, with a hop of the same ion', default=None)
+    not_counted: str = quantity('', 'other anions in the file that no site counts, in words', default='')
     shown_atom: np.ndarray = quantity('', 'ions that hop most', 'shown', default_factory=no_ions)
     shown_time_ps: np.ndarray = quantity('ps', 'times of their displacement', 'times', default_factory=no_ions)
     shown_displacement_angstrom: np.ndarray = quantity(
@@ -73,12 +74,13 @@ class HopsResult(Result, HopRate):
 
     @property
     def remarks(self) -> list[str]:
+        found = [self.not_counted] if self.not_counted else []
         if self.verdict == RATTLING:
             words = f'Ions that only rattle would seem to hop {self.hops_by_chance:.2g} times: no hop is certain.'
-            return [f'{words} Raise --threshold-angstrom.']
+            return [*found, f'{words} Raise --threshold-angstrom.']
         if not self.too_fast:
-            return []
-        return ['Hops follow one another too fast for the residence time: the rate is a lower limit.']
+            return found
+        return [*found, 'Hops follow one another too fast for the residence time: the rate is a lower limit.']
 
     @classmethod
     def read_first(cls, file: h5py.File) -> HopsResult:
@@ -132,8 +134,10 @@ def hops(source: PathSource, settings: HopsSettings) -> HopsResult:
     sites: dict[str, Any] = {}
     if settings.by_site:
         with Trajectory(source.path) as trajectory:
-            agreement = site_agreement(found, find_sites(trajectory, paths.species, skip_fs=source.skip_fs))
+            there = find_sites(trajectory, paths.species, SiteSettings(anion=settings.anion), source.skip_fs)
+        agreement = site_agreement(found, there)
         sites = {
+            'not_counted': not_counted_line(settings.anion, ','.join(there.not_counted)),
             'hops_between_sites': {
                 f'{origin}_to_{target}': int(count)
                 for origin, row in zip(agreement.names, agreement.hops)

@@ -15,6 +15,7 @@ from aiida_ufpnmr.engine.nmr.orientations import OrientationMap, Orientations, o
 from aiida_ufpnmr.engine.nmr.runs import TensorSettings
 from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
+from aiida_ufpnmr.engine.structure.sites import AnionSettings, SiteSettings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +33,7 @@ def single_direction(value: str) -> str | tuple[float, float, float]:
 
 
 @dataclass(frozen=True)
-class OrientationsSettings(TensorSettings):
+class OrientationsSettings(TensorSettings, AnionSettings):
     """Choices of the maps."""
 
     field: str | tuple[float, float, float] = setting(
@@ -110,7 +111,7 @@ def orientations(source: TensorSource, settings: OrientationsSettings) -> Orient
         direction,
         convention=settings.convention,
         bins=settings.bins,
-        groups=starting_sites(source.runs) if settings.by_site else (),
+        groups=starting_sites(source.runs, SiteSettings(anion=settings.anion)) if settings.by_site else (),
     )
     return OrientationsResult(maps=maps, field_direction=direction)
 

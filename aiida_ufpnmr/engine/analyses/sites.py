@@ -16,7 +16,7 @@ from aiida_ufpnmr.engine.nmr.observables import AcfSettings, field_direction
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
-from aiida_ufpnmr.engine.structure.sites import SiteSettings, find_sites
+from aiida_ufpnmr.engine.structure.sites import SiteSettings, find_sites, not_counted_line
 from aiida_ufpnmr.engine.trajectories.paths import PathSettings
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
@@ -90,8 +90,7 @@ class SitesResult(Result):
     def remarks(self) -> list[str]:
         found = []
         if self.not_counted:
-            there = f'{self.settings["anion"]},{self.not_counted}'
-            found.append(f'{self.not_counted} around the ions is not counted; --anion {there} counts all.')
+            found.append(not_counted_line(self.settings['anion'], self.not_counted))
         if not self.distributions:
             found.append(f'No EFG tensors of {self.source["species"]} in the file: sites only.')
         return found

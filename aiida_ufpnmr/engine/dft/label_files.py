@@ -28,6 +28,7 @@ from aiida_ufpnmr.engine.dataset import (
     check_labelled,
     energy,
     forces,
+    is_lammps_data,
     read_dataset,
     read_structure,
     stress,
@@ -212,6 +213,8 @@ def _placed(configuration: Configuration, source: str) -> Atoms:
 
 def _ase(path: Path) -> tuple[list[Atoms], list[str]]:
     """What ASE reads, with the labels that its calculators hold."""
+    if is_lammps_data(path):
+        raise InputError(f'{path}: a data file of LAMMPS, which holds a structure without labels')
     try:
         kind = _kind(path)
     except UnknownFileTypeError:

@@ -123,6 +123,15 @@ def latest_frames(own_fs: np.ndarray, time_fs: np.ndarray) -> np.ndarray:
     return row
 
 
+def not_counted_line(counted: str, others: str) -> str:
+    """A line about anions in a trajectory that no site counts; empty without others.
+
+    Args:
+        counted, others: elements, with commas between.
+    """
+    return f'{others} around the ions is not counted; --anion {counted},{others} counts all.' if others else ''
+
+
 def find_sites(
     trajectory: Trajectory, species: str = 'Li', settings: SiteSettings = SiteSettings(), skip_fs: float = 0.0
 ) -> Sites:

@@ -14,6 +14,8 @@ from aiida_ufpnmr.engine.trajectories.frames import Frame, ReadingSettings, open
 #: Columns of positions, the first that is there, whether they are fractional, and whether they are unwrapped.
 _COLUMNS = ((('xu', 'yu', 'zu'), False, True), (('xsu', 'ysu', 'zsu'), True, True),
             (('x', 'y', 'z'), False, False), (('xs', 'ys', 'zs'), True, False))  # fmt: skip
+#: Wrapped fractions are 0 to 1; atoms that left the cell since the last list of neighbours are little beyond.
+_FARTHEST_FRACTION = 2.0
 _IMAGE = ('ix', 'iy', 'iz')
 _TYPES: dict[str, Any] = {'id': np.int64, 'type': 'U16', 'element': 'U16', **dict.fromkeys(_IMAGE, np.int64)}
 _LENGTHS_IN_ANGSTROM = ('metal', 'real')
@@ -81,6 +83,11 @@ def _frame(header: _Header, file: Any, given: list[str]) -> Frame:
     there = table.dtype.names or ()
     names, fractional, _ = _positions_in(there)
     positions = np.stack([table[name] for name in names], axis=1)
+    if fractional and not unwrapped and np.abs(positions).max(initial=0.0) > _FARTHEST_FRACTION:
+        raise ValueError(
+            f'has {" ".join(names)} up to {np.abs(positions).max():.3g}, which are fractions of the cell; name columns '
+            'of Å x y z'
+        )
     positions = positions @ header.cell if fractional else positions - header.origin
     if 'ix' in there:
         positions = positions + np.stack([table[name] for name in _IMAGE], axis=1) @ header.cell
