@@ -139,7 +139,8 @@ def fit_decay(
     ``'auto'`` does so where they describe the curve better than one plain exponential from that lag on, by more than
     noise around one ever shows in 400 drawn curves, and clearly better than a stretched one, where γ is free. Where
     this is in doubt, the one decay is given with an interval that holds the slow time of the other description, too;
-    and where one decay, from its own first lag on, fits as well, the interval of two holds that of the one.
+    and where one decay, from its own first lag on, fits as well, the interval of two holds that of the one. Where the
+    one would be stretched and a plain one describes the curve from a later lag on, the plain one is given.
 
     Times that need no form come with every curve that is no constant: see :mod:`form_free`.
 
@@ -180,6 +181,9 @@ def fit_decay(
                 found = replace(plain, reason='γ cannot be told from τ; it is fixed to 1')
         if decays == 'auto' and found.reason != CONSTANT:
             found = _two(curve, *options, found)
+            if found.reason == OVERLAP and found.gamma < 1:
+                plain = _fit(replace(curve, gammas=np.ones(1)), *options)
+                found = _plain_of(plain, found) if plain.verdict == DECAY and plain.misfit <= 1 else found
     if found.misfit > WORST_MISFIT:
         reason = f'the best fit misses the curve by {found.misfit:.1f} times what its noise allows'
         found = replace(found, verdict=NO_FORM, reason=reason, tau=np.nan, tau_ci95=(np.nan, np.nan), gamma=np.nan)
@@ -276,6 +280,16 @@ def _two(
         components=(fast, slow),
         misfit=misfit,
     )
+
+
+def _plain_of(plain: DecayFit, stretched: DecayFit) -> DecayFit:
+    """One plain decay, from its own first lag on, in place of a stretched one that may be two decays.
+
+    The time of a stretched law that reaches down into fast motion is far below any time of the ions. The interval
+    holds both.
+    """
+    bounds = [*plain.tau_ci95, *stretched.tau_ci95]
+    return replace(plain, tau_ci95=(min(bounds), max(bounds)), reason=stretched.reason)
 
 
 def _fit(curve: BinnedCurve, step: float, first_lag: float | None, tau_fraction: float, seed: int) -> DecayFit:
