@@ -48,7 +48,7 @@ class LatticeSites:
         images = np.array(list(np.ndindex(3, 3, 3))) - 1
         sites = ((self.place @ back) % 1 + images[:, None]).reshape(-1, 3)
         distance, number = KDTree(sites @ reduced).query((place @ back) % 1 @ reduced)
-        return number % len(self.place), distance
+        return np.asarray(number) % len(self.place), np.asarray(distance)
 
     def distances(self, origin: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Distance (n,) in Å between the sites of two lists of numbers (n,), by their nearest images."""
