@@ -265,14 +265,15 @@ def _pairs(sites: LatticeSites, time_ps: np.ndarray, found: Jumps, burst: float)
 def plot_matrix(found: JumpsResult, axis: Axes) -> None:
     """Draw the number of jumps from each site to each, sites of a kind side by side."""
     order = np.argsort(found.site_kind, kind='stable')
-    shown = found.jumps[np.ix_(order, order)].astype(float)
-    shown[shown == 0] = np.nan
-    image = axis.imshow(shown, cmap='viridis', interpolation='nearest')
-    axis.figure.colorbar(image, ax=axis, label='jumps', shrink=0.8)
+    shown = found.jumps[np.ix_(order, order)]
+    origin, target = np.nonzero(shown)
+    points = axis.scatter(target, origin, c=shown[origin, target], s=5, linewidths=0, cmap='viridis')
+    axis.figure.colorbar(points, ax=axis, label='jumps', shrink=0.8)
     for border in np.flatnonzero(np.diff(found.site_kind[order])) + 0.5:
         axis.axhline(border, color='0.5', lw=0.6)
         axis.axvline(border, color='0.5', lw=0.6)
-    axis.set(xlabel='to site', ylabel='from site')
+    n_sites = len(order)
+    axis.set(xlabel='to site', ylabel='from site', xlim=(-1, n_sites), ylim=(n_sites, -1), aspect='equal')
 
 
 def plot_survival(found: JumpsResult, axis: Axes) -> None:
