@@ -34,8 +34,8 @@ CALCULATIONS = [
     'ufpnmr.select',
 ]
 WORKFLOWS = [
-    'ufpnmr.md', 'ufpnmr.dynamic_nmr', 'ufpnmr.pipeline', 'ufpnmr.label', 'ufpnmr.label_castep', 'ufpnmr.label_gpaw',
-    'ufpnmr.active_learning', 'ufpnmr.learning_generation',
+    'ufpnmr.md', 'ufpnmr.dynamic_nmr', 'ufpnmr.arrhenius', 'ufpnmr.pipeline', 'ufpnmr.label', 'ufpnmr.label_castep',
+    'ufpnmr.label_gpaw', 'ufpnmr.active_learning', 'ufpnmr.learning_generation',
 ]  # fmt: skip
 
 #: Options that name files or programs, choose a frame of a file, say how to go on after a kill or how much to do at a
