@@ -57,6 +57,7 @@ def measured(launched) -> orm.WorkChainNode:
     return orm.load_node(int(re.search(r'ArrheniusWorkChain #(\d+)', launched.output)[1]))
 
 
+@pytest.mark.slow
 def test_each_temperature_has_a_run_with_a_seed_of_its_own_and_the_failed_one_is_left_out(measured):
     given = [run.inputs.md.parameters.get_dict() for run in runs_of(measured)]
     assert [(one['temperature'], one['seed']) for one in given] == [(500.0, 0), (900.0, 1), (1300.0, 2), (1e5, 3)]
@@ -72,12 +73,14 @@ def test_each_temperature_has_a_run_with_a_seed_of_its_own_and_the_failed_one_is
     }
 
 
+@pytest.mark.slow
 def test_the_terminal_shows_each_law(launched, measured):
     for law in laws_of(measured):
         assert law.headline in launched.output and f'{law.symbol} at 400 K' in launched.output
     assert f'aiida-ufpnmr report {measured.pk}' in launched.output
 
 
+@pytest.mark.slow
 def test_the_report_shows_figure_laws_and_runs(measured, command, tmp_path):
     result = command('report', measured.pk, '-o', tmp_path)
     assert result.exit_code == 0, result.exception
