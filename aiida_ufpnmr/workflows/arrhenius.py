@@ -7,7 +7,7 @@ from typing import Any
 
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
-from aiida.orm import AbstractCode, Dict, Int, List, SinglefileData, StructureData
+from aiida.orm import AbstractCode, Dict, Int, List, ProcessNode, SinglefileData, StructureData
 
 from aiida_ufpnmr.calculations.arrhenius import fit_rates
 from aiida_ufpnmr.calculations.base import optional, plain_input
@@ -111,7 +111,7 @@ class ArrheniusWorkChain(ProtocolMixin, WorkChain):
     def simulate(self) -> ToContext:
         """Dynamic NMR at all temperatures, with a seed for each run."""
         self.ctx.temperatures_K = {}
-        running = {}
+        running: dict[str, ProcessNode] = {}
         for temperature in sorted(self.inputs.temperatures_K.get_list()):
             for _ in range(self.inputs.replicas.value):
                 label = f'run_{len(running) + 1:03d}'

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 #: Ions that stay for fewer frames than this jump between frames, too.
 FEWEST_FRAMES = 10
-#: Above this share of jumps straight back a remark says so.
-MANY_RETURNS = 0.6
+#: Shares of jumps straight back, and of the time of ions that share a site, above which a remark says so.
+MANY_RETURNS, MANY_SHARED = 0.6, 0.05
 #: Times at which survival is kept.
 SURVIVAL_TIMES = 200
 
@@ -67,6 +67,22 @@ class SiteKind(Record):
     survival: np.ndarray = quantity('', 'share of them that are still there (Kaplan and Meier)', 'times')
     residence_time_ps: float | None = quantity('ps', 'time stayed by leavings; null without one', default=None)
     residence_time_ps_high: float | None = quantity('ps', 'upper end; null without a leaving', default=None)
+
+    @property
+    def occupation(self) -> str:
+        """Words about how many sites there are, and how full."""
+        words = f'{self.number_of_sites} sites with {self.ions_per_site:.3g} ions each.'
+        if self.shared_share > MANY_SHARED:
+            words += f' For {self.shared_share:.0%} of their time ions share one: there may be more sites.'
+        return words
+
+    @property
+    def residence_time(self) -> str:
+        """The residence time and its interval, or the lower limit that there is."""
+        if self.residence_time_ps is None or self.residence_time_ps_high is None:
+            return f'> {self.residence_time_ps_low:.3g}'
+        limits = self.residence_time_ps_low, self.residence_time_ps_high
+        return with_interval(self.residence_time_ps, limits, '.3g')
 
 
 @dataclass(frozen=True)
@@ -108,14 +124,7 @@ class JumpsResult(Result):
 
     @property
     def remarks(self) -> list[str]:
-        words = [
-            f'{name}: {one.number_of_sites} sites with {one.ions_per_site:.3g} ions each.'
-            + (
-                f' For {one.shared_share:.0%} of their time ions share one: there may be more sites.'
-                * (one.shared_share > 0.05)
-            )
-            for name, one in self.kinds.items()
-        ]
+        words = [f'{name}: {one.occupation}' for name, one in self.kinds.items()]
         stays = [one.residence_time_ps for one in self.kinds.values() if one.residence_time_ps]
         if stays and min(stays) < FEWEST_FRAMES * self.source.get('frame_spacing_ps', 0.0):
             words.append('Ions stay for few frames: jumps between frames are missed, and rates are lower limits.')
@@ -129,11 +138,7 @@ class JumpsResult(Result):
     def table(self) -> Table:
         rows: list[tuple[str, ...]] = [('from', 'to', 'jumps', 'rate (1/s)', 'residence time (ps)', 'distance (Å)')]
         for name, one in self.kinds.items():
-            low, high = one.residence_time_ps_low, one.residence_time_ps_high
-            time = (
-                f'> {low:.3g}' if high is None else with_interval(one.residence_time_ps or np.nan, (low, high), '.3g')
-            )
-            rows.append((name, 'any', str(one.leavings), '', time, ''))
+            rows.append((name, 'any', str(one.leavings), '', one.residence_time, ''))
         for name, pair in self.pairs.items():
             rate = with_interval(pair.rate_per_s, pair.rate_per_s_ci95, '.2e')
             rows.append((*name.split('_to_'), str(pair.number_of_jumps), rate, '', f'{pair.distance_angstrom:.2f}'))
