@@ -8,7 +8,7 @@ from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Dict, SinglefileData, Str, to_aiida_type
 
 from aiida_ufpnmr.calculations import command_line
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation, optional
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine import analyses
 from aiida_ufpnmr.engine.settings import parameters_of
@@ -17,6 +17,9 @@ from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 #: The analyses that `ufpnmr analyse` runs.
 ANALYSES = tuple(name for name in analyses.ANALYSES if name != 'acf')
 
+#: Inputs that become files which some analyses read.
+FILES = {'sites': ('--sites', 'sites.cif')}
+
 
 def by_identifier(name: str) -> str | None:
     """The analysis whose name, with underscores for hyphens, this is; ``None`` where there is none."""
@@ -24,8 +27,8 @@ def by_identifier(name: str) -> str | None:
 
 
 def options_of(analysis: str) -> tuple[str, ...]:
-    """Names of the settings of an analysis, which its parameters may hold."""
-    return parameters_of(analyses.get_analysis(analysis).Settings)
+    """Names of the settings of an analysis, which its parameters may hold; a file is an input of its own."""
+    return tuple(name for name in parameters_of(analyses.get_analysis(analysis).Settings) if name not in FILES)
 
 
 def parameter_validator(analysis: str) -> Callable[[Dict, object], str | None]:
@@ -39,9 +42,13 @@ def parameter_validator(analysis: str) -> Callable[[Dict, object], str | None]:
 
 
 def validate_together(inputs: Mapping, _) -> str | None:
-    """Refuse parameters that the chosen analysis does not take."""
+    """Refuse parameters and files that the chosen analysis does not take."""
     if 'analysis' not in inputs or 'parameters' not in inputs:
         return None  # exposed by a workflow, which has checked them
+    known = parameters_of(analyses.get_analysis(inputs['analysis'].value).Settings)
+    for name in FILES:
+        if name in inputs and name not in known:
+            return f'{inputs["analysis"].value} takes no {name}'
     return parameter_validator(inputs['analysis'].value)(inputs['parameters'], None)
 
 
@@ -74,6 +81,7 @@ class AnalyseCalculation(TrajectoryAnalysis):
 
     ENTRY_POINT = 'ufpnmr.analyse'
     COMMAND = 'analyse'
+    INPUT_FILES = {**TrajectoryAnalysis.INPUT_FILES, **FILES}
     OPTIONS = tuple(dict.fromkeys(name for analysis in ANALYSES for name in options_of(analysis)))
 
     @classmethod
@@ -88,6 +96,7 @@ class AnalyseCalculation(TrajectoryAnalysis):
             ),
             help=f'Which analysis: {", ".join(ANALYSES)}.',
         )
+        optional(spec.input, ('sites', SinglefileData, 'A CIF file of the sites between which `jumps` counts jumps.'))
         spec.inputs.validator = validate_together
 
     @classmethod

@@ -33,6 +33,7 @@ REASON_WIDTH = 44
 COMMANDS = {
     'pipeline': ('launch', 'Labelled structures to models, a trajectory, and a decay time.'),
     'dynamic-nmr': ('launch', 'A structure and two models to a trajectory and a decay time.'),
+    'arrhenius': ('launch_arrhenius', 'Dynamic NMR at several temperatures, with replicas, to activation energies.'),
     'md': ('launch_md', 'A structure and a potential to a trajectory of any length, in as many jobs as it takes.'),
     'active-learning': ('launch_learning', 'Labels to better models, by labelling what they know least.'),
     'label': ('launch_label', 'Structures to labelled structures, with CASTEP or GPAW.'),

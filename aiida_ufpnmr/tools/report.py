@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import jinja2
-from aiida.orm import CalcJobNode, Data, Node, StructureData, WorkChainNode, load_node
-from markupsafe import Markup, escape
+from aiida.orm import WorkChainNode
 
 from aiida_ufpnmr.calculations.analyse import by_identifier
 from aiida_ufpnmr.engine.analyses import ANALYSES, get_analysis
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_output, whole_file
-from aiida_ufpnmr.tools.answer import SUPERSCRIPT, answer_rows, error_rows, rounded, sentence
-from aiida_ufpnmr.tools.costs import beside_harper, cost_by_step, dynamics_cost, dynamics_jobs
-from aiida_ufpnmr.tools.graph import folded, provenance, svg
-from aiida_ufpnmr.tools.queries import (
-    calculations_behind,
-    codes_behind,
-    labels_behind,
-    pk_of,
-    settings_behind,
-    step_name,
-)
+from aiida_ufpnmr.tools.answer import SUPERSCRIPT, answer_rows, sentence
+from aiida_ufpnmr.tools.arrhenius_page import arrhenius_page
+from aiida_ufpnmr.tools.costs import beside_harper, dynamics_cost
+from aiida_ufpnmr.tools.page import as_text, render_page
 
 #: Output namespace, file name beside the page, and what the figure shows.
 FIGURES = (
@@ -45,18 +31,6 @@ FIGURES = (
     ),
     ('hops', 'hops.png', 'Displacement of the ions that hop most; each vertical line is a hop.'),
 )
-
-SUBSCRIPT = str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉')
-
-
-def versions(node: WorkChainNode) -> dict[str, str]:
-    """Versions of everything that can change a number, as the calculations reported them."""
-    found: dict[str, set[str]] = {}
-    for calculation in calculations_behind(node):
-        if isinstance(calculation, CalcJobNode) and 'results' in calculation.outputs:
-            for name, version in calculation.outputs.results.get_dict().get('versions', {}).items():
-                found.setdefault(name, set()).add(str(version))
-    return {name: ', '.join(sorted(values)) for name, values in sorted(found.items())}
 
 
 @dataclass(frozen=True)
@@ -80,7 +54,7 @@ class ChosenAnalysis:
     @property
     def image(self) -> str:
         """The figure for a page."""
-        return base64.b64encode(self.figure).decode()
+        return as_text(self.figure)
 
 
 def chosen_analyses(node: WorkChainNode) -> list[ChosenAnalysis]:
@@ -116,94 +90,25 @@ def figures(node: WorkChainNode) -> list[tuple[str, str, bytes]]:
     ]
 
 
-def render(node: WorkChainNode, analyses: Sequence[ChosenAnalysis]) -> str:
-    """The page, with its figures inside.
-
-    Raises:
-        InputError: the workflow has no answer to report.
-    """
-    if 'tau' not in node.outputs:
-        raise InputError(
-            f'{node.pk}: this {node.process_label} has no answer; give a pipeline or dynamic_nmr that finished'
-        )
+def dynamic_nmr_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
+    """The page of a pipeline or a dynamic NMR workflow, with its figures inside, and these by name of a file."""
+    analyses, drawn = chosen_analyses(node), figures(node)
     tau = node.outputs.tau.get_dict()
-    steps = cost_by_step(node)
     dynamics = dynamics_cost(node)
-    job = dynamics_jobs(node.outputs.trajectory)[0]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(rounded=rounded, subscripts=_subscripts, together=_together)
-    return environment.get_template('report.html').render(
-        node=node,
-        made=node.mtime.strftime('%Y-%m-%d'),
-        formula=_formula(job.inputs.structure),
+    page = render_page(
+        'report.html',
+        node,
+        node.outputs.tau,
+        node,
+        title='Dynamic NMR',
         nucleus=node.outputs.acf.results['isotope'].translate(SUPERSCRIPT),
         sentence=sentence(tau),
         answers=answer_rows(tau),
-        errors=error_rows(node),
-        figures=[(name, caption, base64.b64encode(content).decode()) for name, caption, content in figures(node)],
+        figures=[(name, caption, as_text(content)) for name, caption, content in drawn],
         analyses=analyses,
-        graph=Markup(svg(*folded(*provenance(node.outputs.tau)))),
-        md=node.outputs.md.results.get_dict(),
-        acf=node.outputs.acf.results.get_dict(),
-        potential=job.inputs.potential,
-        efg_model=job.inputs.efg_model,
-        steps=steps,
-        data=_data(node.outputs.tau),
-        settings=[
-            (setting, step_name(setting.process), _readable(setting.value))
-            for setting in settings_behind(node.outputs.tau)
-        ],
-        datasets=_datasets(node.outputs.tau),
-        versions=versions(node),
-        codes=codes_behind(node.outputs.tau),
         costs=beside_harper(dynamics) if dynamics else [],
-        cpu_s=sum(step.cpu_s or 0 for step in steps),
-        labelled=any('Label' in str(calculation.process_label) for calculation in calculations_behind(node)),
     )
-
-
-def _datasets(answer: Node) -> list[tuple[Data, Counter]]:
-    """Each data set behind the answer with the number of structures in its groups."""
-    labels = labels_behind(answer)
-    nodes = {pk_of(label.dataset): label.dataset for label in labels}
-    return [
-        (nodes[pk], Counter(label.row['group'] for label in labels if label.dataset.pk == pk)) for pk in sorted(nodes)
-    ]
-
-
-def _data(answer: Node) -> list[tuple[str, Data, str]]:
-    """Data of the picture, the oldest first: the name there, the node, and the hash of its content."""
-    boxes, _ = provenance(answer)
-    nodes: list[tuple[str, Any]] = [(box.text, load_node(pk)) for pk, box in boxes.items() if box.kind != 'calculation']
-    nodes.sort(key=lambda named: (named[1].ctime, pk_of(named[1])))
-    return [(name, data, getattr(data, 'sha256', '')) for name, data in nodes]
-
-
-def _formula(structure: StructureData) -> str:
-    """The formula unit, as in Li₃PS₄."""
-    return structure.get_ase().symbols.formula.reduce()[0].format('metal').translate(SUBSCRIPT)
-
-
-def _subscripts(text: str) -> Markup:
-    """Text with the index of C_Q and ω_Q set as one."""
-    return Markup(escape(text).replace('_Q', Markup('<sub>Q</sub>')))
-
-
-def _together(text: str) -> str:
-    """Text in which no line ends between a number and its unit."""
-    return re.sub(r'(?<=[\d⁰¹²³⁴⁵⁶⁷⁸⁹]) (?!to |and )|(?<=CPU) ', '\u00a0', text)
-
-
-def _readable(value: Any) -> str:
-    if isinstance(value, dict):
-        return ', '.join(f'{name} = {json.dumps(item)}' for name, item in sorted(value.items())) or 'defaults'
-    return str(value)
+    return page, {name: content for name, _, content in drawn} | {one.file: one.figure for one in analyses}
 
 
 def write_report(node: WorkChainNode, folder: str | Path) -> Path:
@@ -215,15 +120,17 @@ def write_report(node: WorkChainNode, folder: str | Path) -> Path:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f'{folder}: is a file; give a folder')
-    analyses = chosen_analyses(node)
-    page = render(node, analyses)
+    if 'tau' not in node.outputs and 'runs' not in node.outputs:
+        raise InputError(
+            f'{node.pk}: this {node.process_label} has no answer; give a pipeline, dynamic_nmr or arrhenius that '
+            'finished'
+        )
+    page, contents = dynamic_nmr_page(node) if 'tau' in node.outputs else arrhenius_page(node)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f'{folder}: cannot be made ({error.strerror}); choose another folder') from error
     path = check_output(folder / 'index.html')
-    contents = {name: content for name, _, content in figures(node)}
-    contents |= {one.file: one.figure for one in analyses}
     for name, content in contents.items():
         with whole_file(folder / name) as partial:
             partial.write_bytes(content)

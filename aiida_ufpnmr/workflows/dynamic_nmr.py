@@ -80,7 +80,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         models = ('structure', 'potential', 'efg_model')
         expose_inputs(spec, MdCalculation, 'md', (*models, 'checkpoint'), 'Molecular dynamics.')
         expose_inputs(spec, AcfCalculation, 'acf', ('trajectory',), 'Correlation functions and their decay.')
-        analysis = ('trajectory', 'analysis')
+        analysis = ('trajectory', 'analysis', 'sites')
         expose_inputs(spec, AnalyseCalculation, 'msd', analysis, 'Mean square displacement and diffusion.')
         expose_inputs(spec, AnalyseCalculation, 'hops', analysis, 'Hops between sites.')
         inputs: Any = spec.inputs

@@ -34,15 +34,15 @@ CALCULATIONS = [
     'ufpnmr.select',
 ]
 WORKFLOWS = [
-    'ufpnmr.md', 'ufpnmr.dynamic_nmr', 'ufpnmr.pipeline', 'ufpnmr.label', 'ufpnmr.label_castep', 'ufpnmr.label_gpaw',
-    'ufpnmr.active_learning', 'ufpnmr.learning_generation',
+    'ufpnmr.md', 'ufpnmr.dynamic_nmr', 'ufpnmr.arrhenius', 'ufpnmr.pipeline', 'ufpnmr.label', 'ufpnmr.label_castep',
+    'ufpnmr.label_gpaw', 'ufpnmr.active_learning', 'ufpnmr.learning_generation',
 ]  # fmt: skip
 
 #: Options that name files or programs, choose a frame of a file, say how to go on after a kill or how much to do at a
 #: time: the calculation's own business.
 NO_PHYSICS = {
     'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'committee', 'index', 'checkpoint_every', 'restart',
-    'save_equations', 'add_to', 'engine', 'python', 'from_checkpoint',
+    'save_equations', 'add_to', 'engine', 'python', 'from_checkpoint', 'sites',
 }  # fmt: skip
 
 #: Options that say what files of other programs do not; trajectories in the database are those of this package.
@@ -185,6 +185,23 @@ def test_an_analysis_refuses_the_parameters_of_another(code, trajectory):
     with pytest.raises(ValueError, match="unknown parameter 'residence_ps'"):
         builder.msd.parameters = {'residence_ps': 1.0}
     builder.hops.parameters = {'residence_ps': 1.0}
+
+
+def test_sites_are_a_file_for_the_analysis_that_reads_them_and_no_parameter(code, trajectory):
+    sites = orm.SinglefileData.from_string('data_sites', 'beta.cif').store()
+    inputs = {'code': code, 'trajectory': trajectory.store(), 'sites': sites, 'parameters': {'core_angstrom': 2.0}}
+    words, _, info = prepared('ufpnmr.analyse', {**inputs, 'analysis': 'jumps'})
+    chosen = 'analyse jumps trajectory.h5 -o analysis.h5 --sites sites.cif --core-angstrom 2.0'
+    assert ' '.join(words[: len(chosen.split())]) == chosen
+    assert (sites.uuid, 'beta.cif', 'sites.cif') in info.local_copy_list
+    runner = get_manager().create_runner(communicator=None)
+    with pytest.raises(ValueError, match='hops takes no sites'):
+        instantiate_process(
+            runner, CalculationFactory('ufpnmr.analyse'), **{**inputs, 'analysis': 'hops', 'parameters': {}}
+        )
+    with pytest.raises(ValueError, match="jumps: unknown parameter 'sites'"):
+        named = {**inputs, 'analysis': 'jumps', 'parameters': {'sites': 'beta.cif'}}
+        instantiate_process(runner, CalculationFactory('ufpnmr.analyse'), **named)
 
 
 def test_predict_efg_wants_one_thing_to_predict_for(code, efg_model, structure, dataset):

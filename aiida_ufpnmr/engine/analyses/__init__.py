@@ -14,6 +14,7 @@ ANALYSES = {
     'msd': 'Mean square displacement and diffusion coefficient.',
     'conductivity': 'Ionic conductivity of the collective charge displacement, and Haven ratio.',
     'hops': 'Hops of single ions and the hop rate per ion.',
+    'jumps': 'Jumps between the sites of a lattice, their rates and residence times.',
     'van-hove': 'Self and distinct parts of the function of van Hove.',
     'vdos': 'Vibrational density of states by element, and its bands.',
     'sites': 'Fourfold and sixfold sites, and the EFG at each.',

@@ -22,6 +22,7 @@ from aiida_ufpnmr.engine.transport.hops import HOPS
 from aiida_ufpnmr.engine.transport.msd import DIFFUSION
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: Quantities that may be fitted: symbol, unit, keys of the verdict about them, and the verdict that they need.
@@ -111,31 +112,66 @@ class ArrheniusResult(Result, Arrhenius):
         ]
 
     def plot(self) -> Figure:
-        from aiida_ufpnmr.engine.figure_style import BLUE, ORANGE, Figure, finish
+        return plot_laws([self])
 
-        figure = Figure(figsize=(6.0, 4.6), layout='constrained')
-        axis = figure.subplots()
-        shown = np.concatenate([self.run_temperature_K, [one.temperature_K for one in self.extrapolations]])
-        span = np.linspace(1 / shown.max(), 1 / shown.min(), 50)
-        slope = -self.activation_energy_eV / EV_PER_K
-        label = f'$E_a$ = {self.activation_energy_eV:.3f} eV ({{:.3f}} to {{:.3f}})'
-        axis.plot(1e3 * span, self.prefactor * np.exp(slope * span), color=ORANGE, lw=1.6, zorder=1)
-        axis.errorbar(
-            1e3 / self.run_temperature_K,
-            self.run_value,
-            1.96 * self.run_error,
-            color=BLUE,
-            fmt='o',
-            ms=4,
-            capsize=2,
-            label=label.format(*self.activation_energy_eV_ci95),
-        )
-        for one in self.extrapolations:
-            low, high = one.value_ci95
-            axis.plot([1e3 / one.temperature_K] * 2, [low, high], color=ORANGE, lw=4, alpha=0.4, solid_capstyle='butt')
-        axis.set(yscale='log', xlabel='1000 K / T', ylabel=f'{self.symbol} ({self.unit})')
-        finish(axis)
-        return figure
+
+def plot_laws(found: Sequence[ArrheniusResult]) -> Figure:
+    """The figure of one law or several, side by side."""
+    from aiida_ufpnmr.engine.figure_style import Figure
+
+    figure = Figure(figsize=(6.0 * len(found), 4.6), layout='constrained')
+    for one, axis in zip(found, figure.subplots(1, len(found), squeeze=False)[0]):
+        plot_law(one, axis)
+    return figure
+
+
+def plot_law(found: ArrheniusResult, axis: Axes) -> None:
+    """Draw the runs with their 95 % intervals and the fitted line against the inverse temperature."""
+    from aiida_ufpnmr.engine.figure_style import BLUE, ORANGE, finish
+
+    shown = np.concatenate([found.run_temperature_K, [one.temperature_K for one in found.extrapolations]])
+    span = np.linspace(1 / shown.max(), 1 / shown.min(), 50)
+    slope = -found.activation_energy_eV / EV_PER_K
+    label = f'$E_a$ = {found.activation_energy_eV:.3f} eV ({{:.3f}} to {{:.3f}})'
+    axis.plot(1e3 * span, found.prefactor * np.exp(slope * span), color=ORANGE, lw=1.6, zorder=1)
+    axis.errorbar(
+        1e3 / found.run_temperature_K,
+        found.run_value,
+        1.96 * found.run_error,
+        color=BLUE,
+        fmt='o',
+        ms=4,
+        capsize=2,
+        label=label.format(*found.activation_energy_eV_ci95),
+    )
+    for one in found.extrapolations:
+        low, high = one.value_ci95
+        axis.plot([1e3 / one.temperature_K] * 2, [low, high], color=ORANGE, lw=4, alpha=0.4, solid_capstyle='butt')
+    axis.set(yscale='log', xlabel='1000 K / T', ylabel=f'{found.symbol} ({found.unit})')
+    finish(axis)
+
+
+def fit_each(
+    results: Sequence[tuple[float, str, Mapping[str, Any]]], extrapolate_K: Sequence[float]
+) -> tuple[dict[str, ArrheniusResult], dict[str, str]]:
+    """Fit every quantity that runs hold, each to the runs that do.
+
+    Args:
+        results: as for :func:`fit_results`.
+        extrapolate_K: temperatures at which the laws are wanted.
+
+    Returns:
+        the laws by quantity, and the reason why there is none for other quantities.
+    """
+    laws, refused = {}, {}
+    for name in QUANTITIES:
+        there = [one for one in results if name in one[2]]
+        try:
+            if there:
+                laws[name] = fit_results(there, ArrheniusSettings(name, tuple(extrapolate_K)))
+        except InputError as error:
+            refused[name] = str(error)
+    return laws, refused
 
 
 def fit_results(

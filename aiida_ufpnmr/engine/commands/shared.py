@@ -18,7 +18,7 @@ import click
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import NO_LOCKS, check_output, is_without_locks, whole_file, write_json
-from aiida_ufpnmr.engine.tables import aligned
+from aiida_ufpnmr.engine.tables import Tabular, aligned
 
 
 class Number(click.FloatRange):
@@ -222,6 +222,11 @@ def show_result(found: Any, output: Path | None, plot: Path | None, json_path: P
         with whole_file(plot) as partial:
             found.plot().savefig(partial, dpi=150)
     report({**found.to_dict(), 'versions': versions(), **record}, json_path)
+    print_result(found)
+
+
+def print_result(found: Tabular) -> None:
+    """Print what a table shows, below its headline and above its remarks."""
     click.echo(found.headline)
     print_table(found.table())
     for line in found.remarks:

@@ -54,26 +54,40 @@ class HopSettings(Settings):
 
 
 @dataclass(frozen=True)
-class Hops:
-    """Hops found along a trajectory, sorted by ion, then time.
+class Events:
+    """Events of single ions along a trajectory, sorted by ion, then time.
 
     Attributes:
-        ion: (n_hops,) position in the list of ions.
-        frame: (n_hops,) frame in which the threshold was passed.
-        origin, target: (n_hops, 3) anchors before and after, Å.
+        ion: (n_events,) position in the list of ions.
+        frame: (n_events,) frame in which it happened.
         n_ions, n_frames, step_ps: of the trajectory.
+    """
+
+    ion: np.ndarray
+    frame: np.ndarray
+    n_ions: int
+    n_frames: int
+    step_ps: float
+
+    @property
+    def time_ps(self) -> np.ndarray:
+        """(n_events,) times after the first frame."""
+        return self.frame * self.step_ps
+
+
+@dataclass(frozen=True)
+class Hops(Events):
+    """Hops; their frame is the one in which the threshold was passed.
+
+    Attributes:
+        origin, target: (n_hops, 3) anchors before and after, Å.
         window, residence: in frames, as used.
         by_chance: hops expected of ions that rattle as these do between their hops, and never leave.
         settings: as given.
     """
 
-    ion: np.ndarray
-    frame: np.ndarray
     origin: np.ndarray
     target: np.ndarray
-    n_ions: int
-    n_frames: int
-    step_ps: float
     window: int
     residence: int
     by_chance: float
@@ -83,11 +97,6 @@ class Hops:
     def distance(self) -> np.ndarray:
         """(n_hops,) lengths of the hops, Å."""
         return np.linalg.norm(self.target - self.origin, axis=1)
-
-    @property
-    def time_ps(self) -> np.ndarray:
-        """(n_hops,) times of the hops after the first frame."""
-        return self.frame * self.step_ps
 
 
 @dataclass(frozen=True)
@@ -280,7 +289,7 @@ def successive_cosine(hops: Hops) -> float:
     return float((steps[1:] * steps[:-1]).sum(axis=1)[follows].mean())
 
 
-def dispersion(hops: Hops) -> float:
+def dispersion(hops: Events) -> float:
     """Half width of a 95 % interval of the count, in units of that of a Poisson process; never below 1.
 
     Ions that slide together, a rearrangement that opens a path for a while, or a few ions that flicker make hops come

@@ -1,0 +1,85 @@
+"""The page of a workflow that fits the law of Arrhenius to many runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiida.orm import WorkChainNode
+
+from aiida_ufpnmr.engine.analyses.arrhenius import QUANTITIES, ArrheniusResult
+from aiida_ufpnmr.engine.tables import with_interval
+from aiida_ufpnmr.tools.answer import answer_rows
+from aiida_ufpnmr.tools.page import as_text, render_page
+from aiida_ufpnmr.tools.queries import step_name
+from aiida_ufpnmr.workflows.subprocesses import reason
+
+#: Rows of the answer of a run that the table of runs shows.
+SHOWN = ('diffusion coefficient', 'hop rate of an ion', 'decay rate 1/τ')
+
+
+def arrhenius_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
+    """The page, with its figure inside, and the figure by name of a file beside it."""
+    laws = laws_of(node)
+    figures = {'arrhenius.png': node.outputs.figure.get_content(mode='rb')} if 'figure' in node.outputs else {}
+    refused = node.outputs.arrhenius.get_dict()['refused']
+    runs = runs_of(node)
+    page = render_page(
+        'arrhenius.html',
+        node,
+        node.outputs.arrhenius,
+        next(run for run in runs if 'tau' in run.outputs),
+        title='Law of Arrhenius',
+        sentence=sentence(laws),
+        figure=as_text(figures['arrhenius.png']) if figures else '',
+        laws=laws,
+        refused=[(QUANTITIES[name][0], why) for name, why in refused.items()],
+        runs=run_rows(runs),
+        temperatures=', '.join(f'{one:g}' for one in sorted(node.inputs.temperatures_K.get_list())),
+    )
+    return page, figures
+
+
+def laws_of(node: WorkChainNode) -> list[ArrheniusResult]:
+    """The laws that the workflow found, in the order of the quantities."""
+    files = node.outputs['laws'] if 'laws' in node.outputs else {}
+    found = []
+    for name in QUANTITIES:
+        if name in files:
+            with files[name].as_path() as path:
+                found.append(ArrheniusResult.load(path))
+    return found
+
+
+def runs_of(node: WorkChainNode) -> list[WorkChainNode]:
+    """The dynamic NMR workflows of ``node``, by label."""
+    return sorted((one for one in node.called if isinstance(one, WorkChainNode)), key=step_name)
+
+
+def run_rows(runs: Sequence[WorkChainNode]) -> list[tuple[str, ...]]:
+    """Table of the runs: temperature, seed and answer of each, or why it has none; the first row is the heading."""
+    rows: list[tuple[str, ...]] = [('run', 'temperature', 'seed', *SHOWN, 'remark')]
+    for run in runs:
+        given = run.inputs.md.parameters.get_dict()
+        tau = run.outputs.tau.get_dict() if 'tau' in run.outputs else {}
+        cells = _cells(tau) if tau else ['–'] * len(SHOWN)
+        remark = '' if run.is_finished_ok else reason(run)
+        rows.append((f'#{run.pk}', f'{given["temperature"]:g} K', str(given['seed']), *cells, remark))
+    return rows
+
+
+def _cells(tau: Mapping[str, Any]) -> list[str]:
+    """Values with their intervals, or the verdicts that take them back."""
+    there = {name: f'{value} ({bounds})' if bounds else value for name, value, bounds in answer_rows(tau)}
+    return [there.get(name, str(tau.get('verdict', '–'))) for name in SHOWN]
+
+
+def sentence(laws: Sequence[ArrheniusResult]) -> str:
+    """The activation energies in one sentence."""
+    if not laws:
+        return 'No law of Arrhenius goes through these runs.'
+    energies = [
+        f'{with_interval(law.activation_energy_eV, law.activation_energy_eV_ci95, ".3f")} eV for {law.symbol}'
+        for law in laws
+    ]
+    return f'Activation energies with 95 % intervals: {"; ".join(energies)}.'

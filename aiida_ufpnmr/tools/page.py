@@ -1,0 +1,125 @@
+"""Pages about finished workflows, one HTML file that needs nothing but a browser: what all have in common."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from aiida.orm import CalcJobNode, Data, Dict, Node, StructureData, WorkChainNode, load_node
+from markupsafe import Markup, escape
+
+from aiida_ufpnmr.tools.answer import error_rows, rounded
+from aiida_ufpnmr.tools.costs import cost_by_step, dynamics_jobs
+from aiida_ufpnmr.tools.graph import folded, provenance, svg
+from aiida_ufpnmr.tools.queries import (
+    calculations_behind,
+    codes_behind,
+    labels_behind,
+    pk_of,
+    settings_behind,
+    step_name,
+)
+
+SUBSCRIPT = str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉')
+
+
+def render_page(template: str, node: WorkChainNode, answer: Dict, run: WorkChainNode, **shown: Any) -> str:
+    """A page about ``node``.
+
+    Args:
+        template: name of the file in the folder ``templates``.
+        node: the workflow.
+        answer: its output whose provenance is shown.
+        run: a dynamic NMR workflow whose method is described: ``node`` itself, or one of those that it called.
+        shown: what the template shows beside what all pages do.
+    """
+    steps = cost_by_step(node)
+    job = dynamics_jobs(run.outputs.trajectory)[0]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(rounded=rounded, subscripts=_subscripts, together=_together)
+    return environment.get_template(template).render(
+        node=node,
+        made=node.mtime.strftime('%Y-%m-%d'),
+        formula=_formula(job.inputs.structure),
+        errors=error_rows(node),
+        graph=Markup(svg(*folded(*provenance(answer)))),
+        md=run.outputs.md.results.get_dict(),
+        acf=run.outputs.acf.results.get_dict(),
+        potential=job.inputs.potential,
+        efg_model=job.inputs.efg_model,
+        steps=steps,
+        data=_data(answer),
+        settings=[
+            (setting, step_name(setting.process), _readable(setting.value)) for setting in settings_behind(answer)
+        ],
+        datasets=_datasets(answer),
+        versions=versions(node),
+        codes=codes_behind(answer),
+        cpu_s=sum(step.cpu_s or 0 for step in steps),
+        labelled=any('Label' in str(calculation.process_label) for calculation in calculations_behind(node)),
+        **shown,
+    )
+
+
+def as_text(image: bytes) -> str:
+    """A PNG image as a page holds it."""
+    return base64.b64encode(image).decode()
+
+
+def versions(node: WorkChainNode) -> dict[str, str]:
+    """Versions of everything that can change a number, as the calculations reported them."""
+    found: dict[str, set[str]] = {}
+    for calculation in calculations_behind(node):
+        if isinstance(calculation, CalcJobNode) and 'results' in calculation.outputs:
+            for name, version in calculation.outputs.results.get_dict().get('versions', {}).items():
+                found.setdefault(name, set()).add(str(version))
+    return {name: ', '.join(sorted(values)) for name, values in sorted(found.items())}
+
+
+def _datasets(answer: Node) -> list[tuple[Data, Counter]]:
+    """Each data set behind the answer with the number of structures in its groups."""
+    labels = labels_behind(answer)
+    nodes = {pk_of(label.dataset): label.dataset for label in labels}
+    return [
+        (nodes[pk], Counter(label.row['group'] for label in labels if label.dataset.pk == pk)) for pk in sorted(nodes)
+    ]
+
+
+def _data(answer: Node) -> list[tuple[str, Data, str]]:
+    """Data of the picture, the oldest first: the name there, the node, and the hash of its content."""
+    boxes, _ = provenance(answer)
+    nodes: list[tuple[str, Any]] = [(box.text, load_node(pk)) for pk, box in boxes.items() if box.kind != 'calculation']
+    nodes.sort(key=lambda named: (named[1].ctime, pk_of(named[1])))
+    return [(name, data, getattr(data, 'sha256', '')) for name, data in nodes]
+
+
+def _formula(structure: StructureData) -> str:
+    """The formula unit, as in Li₃PS₄."""
+    return structure.get_ase().symbols.formula.reduce()[0].format('metal').translate(SUBSCRIPT)
+
+
+def _subscripts(text: str) -> Markup:
+    """Text with the index of C_Q and ω_Q set as one."""
+    return Markup(escape(text).replace('_Q', Markup('<sub>Q</sub>')))
+
+
+def _together(text: str) -> str:
+    """Text in which no line ends between a number and its unit."""
+    return re.sub(r'(?<=[\d⁰¹²³⁴⁵⁶⁷⁸⁹]) (?!to |and )|(?<=CPU) ', '\u00a0', text)
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, dict):
+        return ', '.join(f'{name} = {json.dumps(item)}' for name, item in sorted(value.items())) or 'defaults'
+    return str(value)
