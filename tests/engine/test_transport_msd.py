@@ -46,6 +46,14 @@ def test_fft_equals_the_double_sum():
     np.testing.assert_allclose(lag, 0.5 * np.arange(60))
 
 
+def test_the_displacement_is_that_of_tidynamics_to_rounding():
+    tidynamics = pytest.importorskip('tidynamics')
+    positions = random_walk(np.random.default_rng(1), 500, 6)
+    theirs = np.mean([tidynamics.msd(path) for path in positions.swapaxes(0, 1)], axis=0)
+    # differences of sums of squares, about 10 Å² in each of 500 frames
+    np.testing.assert_allclose(mean_square_displacement(positions, 0.5)[1], theirs, rtol=1e-12, atol=1e-11)
+
+
 def rates(process, true, runs):
     """Shares of runs called diffusion, of intervals of D that hold, and of intervals of the exponent that hold 1."""
     found = [diffusion(process(np.random.default_rng(seed)), 0.1, bootstrap=200) for seed in range(runs)]
