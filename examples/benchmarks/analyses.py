@@ -243,19 +243,17 @@ def write_table(path: Path, frames: list[int], found: dict[tuple[str, str], dict
     with open(path, 'w', newline='') as file:
         rows = csv.writer(file, lineterminator='\n')
         rows.writerow(['Analysis', 'Program', *(f'{n} frames: {what}' for n in frames for what in ('s', 'GiB'))])
-        for (name, program), one in found.items():
-            shown = [one[n] if 'cpu_s' in one.get(n, {}) else None for n in frames]
-            if any(shown):
-                cells = [(f'{run["cpu_s"]:.3g}', f'{run["peak_memory_GiB"]:.2f}') if run else ('', '') for run in shown]
-                rows.writerow([name, f'{program} {version(program)}', *(cell for pair in cells for cell in pair)])
+        for (name, program), runs in found.items():
+            shown = [runs.get(n, {}) for n in frames]
+            if any('cpu_s' in run for run in shown):
+                title = program if program == OURS else f'{program} {importlib.metadata.version(program)}'
+                cells = (cell for run in shown for cell in (_cell(run, 'cpu_s', 3), _cell(run, 'peak_memory_GiB', 2)))
+                rows.writerow([name, title, *cells])
 
 
-def version(program: str) -> str:
-    """The installed version of a program; empty where it is none."""
-    try:
-        return importlib.metadata.version(program)
-    except importlib.metadata.PackageNotFoundError:
-        return ''
+def _cell(run: dict, key: str, digits: int) -> str:
+    """A number with so many digits that count; empty where there is none."""
+    return f'{run[key]:.{digits}g}' if key in run else ''
 
 
 def main() -> None:

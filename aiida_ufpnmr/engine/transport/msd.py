@@ -174,6 +174,7 @@ def diffusion(
     ratio, ratio_error = slow_motion(positions)
     returns = chance_of_return(positions, walk, step_ps) if walk.diffusion > 0 else np.nan
     growth = slope * t[-1]
+    deviations = SURPRISE if growth > FAR else COMES_BACK
     if exponent > STEEPEST:
         verdict = FASTER
     elif interval[0] <= 0 or growth <= offset:
@@ -182,7 +183,7 @@ def diffusion(
         verdict = FASTER
     elif growth <= LEAST_GROWTH:
         verdict = TOO_LITTLE
-    elif ratio < 1 - (SURPRISE if growth > FAR else COMES_BACK) * ratio_error or returns < RETURN:
+    elif ratio < 1 - deviations * ratio_error or returns < RETURN:
         verdict = SLOWER
     elif not ratio > ratio_error:
         verdict = UNCLEAR
