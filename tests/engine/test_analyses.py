@@ -310,6 +310,24 @@ def test_a_slope_that_is_no_diffusion_has_no_interval_and_a_bound_only_where_tha
     assert dataclasses.replace(found, verdict=DIFFUSION).table()[1][2] == f'-1.000e-06 to {high:.3e}'
 
 
+def test_an_exponent_below_one_beside_diffusion_is_explained(results):
+    found = dataclasses.replace(
+        results['msd'],
+        verdict=DIFFUSION,
+        msd_exponent=0.76,
+        msd_exponent_ci95=(0.63, 0.89),
+        window_ps=(40.0, 200.0),
+        slope_angstrom2_per_ps=0.1,
+        offset_angstrom2=4.0,
+    )
+    # ln(24/8)/ln(5) = 0.68
+    assert '4 Å² of rattling, which D leaves out' in found.remarks[-1]
+    assert 'still bends' in dataclasses.replace(found, offset_angstrom2=0.1).remarks[-1]
+    assert 'exponent' not in ' '.join(dataclasses.replace(found, msd_exponent_ci95=(0.9, 1.1)).remarks)
+    back = dataclasses.replace(found, verdict=SLOWER, chance_of_return=0.002)
+    assert back.remarks[-1] == 'Ions that walk would end as near to where they began as these in 0.2% of runs.'
+
+
 def test_a_constant_curve_comes_with_a_word_on_ions_that_move_alone(results):
     found = results['acf']
     hopping = 'omega_q_powder_hopping'

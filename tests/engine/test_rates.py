@@ -9,6 +9,7 @@ import aiida_ufpnmr as un
 from aiida_ufpnmr.engine.efg.tensors import from_irreps
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.hop_changes import SILENT
+from aiida_ufpnmr.engine.timeseries.decay import CONSTANT
 from aiida_ufpnmr.engine.transport.msd import DIFFUSION
 
 FRAMES, IONS = 4000, 24
@@ -94,6 +95,19 @@ def test_silent_hops_have_a_rate_and_no_geometry_factor(tmp_path):
     assert np.isnan(result.geometry_factor) and np.isnan(result.memory_factor)
     assert any(line.startswith('No factor with τ: no decay') for line in result.remarks)
     assert dict(row[:2] for row in result.table())['geometry factor 1/τΓ'] == '-'
+
+
+def test_the_figure_shows_the_fit_where_it_holds_alone(tmp_path):
+    path = write_hops(tmp_path / 'run.h5', np.eye(3), any_other(3))
+    result = un.rates(path, gamma=1.0, decays=1, first_lag_ps=0.5)
+    low, high = result.fit_range_ps
+    held = (result.band_lag_ps >= low) & (result.band_lag_ps <= high)
+    assert 0.5 <= low < high and not held[1]
+    (drawn,) = (line for line in result.plot().axes[1].get_lines() if line.get_label() == 'fit')
+    np.testing.assert_array_equal(drawn.get_ydata(), result.correlation_fit[held])
+    silent = un.rates(write_hops(tmp_path / 'silent.h5', np.array([[0.0, 0, 1], [0, 0, -1]]), any_other(2)))
+    shown = any(line.get_label() == 'fit' for line in silent.plot().axes[1].get_lines())
+    assert shown == (silent.decay_reason == CONSTANT)
 
 
 def test_several_runs_are_refused(tmp_path):

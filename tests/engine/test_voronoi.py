@@ -54,6 +54,20 @@ def test_cells_equal_those_of_qhull_and_fill_a_skew_cell():
     np.testing.assert_allclose(pair, pair.T, atol=1e-9)
 
 
+@pytest.mark.parametrize('rattle_angstrom', [0.0, 1e-16, 1e-15, 1e-13, 1e-9])
+def test_cells_fill_crystals_in_which_rounding_decides_which_faces_there_are(rattle_angstrom):
+    """More than three faces meet in a corner there; what is left of others is as small as rounding."""
+    rng = np.random.default_rng(3)
+    for crystal in (bulk('Mg', 'hcp', a=3.2), bulk('C', 'diamond', a=3.6), bulk('Cu', 'fcc', a=4.0, cubic=True)):
+        atoms = crystal.repeat(3)
+        for _ in range(5):
+            positions = atoms.positions + rattle_angstrom * rng.standard_normal(atoms.positions.shape) + rng.random(3)
+            volume, area, start, *_ = cells_of(positions, atoms.cell.array, np.ones(len(atoms), bool))
+            np.testing.assert_allclose(volume, atoms.get_volume() / len(atoms), rtol=1e-7)
+            surface = np.add.reduceat(area, start[:-1])
+            np.testing.assert_allclose(surface, surface[0], rtol=1e-7)
+
+
 def test_cells_of_some_atoms_are_those_that_they_have_among_all(tmp_path):
     atoms = Atoms('Li6S8', np.random.default_rng(1).uniform(0, 1, (14, 3)) @ SKEW, cell=SKEW, pbc=True)
     path = write_frames(tmp_path / 'run.h5', shaken(atoms, 5))

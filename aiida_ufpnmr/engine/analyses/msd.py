@@ -11,7 +11,7 @@ from aiida_ufpnmr.engine.analyses.base import PathSource, Result, Table, analysi
 from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.trajectories.paths import PathSettings
-from aiida_ufpnmr.engine.transport.msd import DIFFUSION, NO_DIFFUSION, TOO_LITTLE, Diffusion, diffusion
+from aiida_ufpnmr.engine.transport.msd import DIFFUSION, NO_DIFFUSION, RETURN, SLOWER, TOO_LITTLE, Diffusion, diffusion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,9 +57,24 @@ class MsdResult(Result, Diffusion):
 
     @property
     def remarks(self) -> list[str]:
+        remarks = []
         if self.source.get('reference') == 'none':
-            return ['Nothing was held still: the drift of the crystal is part of the displacement.']
-        return []
+            remarks.append('Nothing was held still: the drift of the crystal is part of the displacement.')
+        if self.diffusive and self.msd_exponent_ci95[1] < 1:
+            remarks.append(self._why_below_one())
+        if self.verdict == SLOWER and self.chance_of_return < RETURN:
+            chance = f'{self.chance_of_return:.1%}'
+            remarks.append(f'Ions that walk would end as near to where they began as these in {chance} of runs.')
+        return remarks
+
+    def _why_below_one(self) -> str:
+        """Whether rattling, which D leaves out, explains an exponent below that of diffusion."""
+        first, last = (self.offset_angstrom2 + self.slope_angstrom2_per_ps * lag for lag in self.window_ps)
+        of_line = np.log(last / first) / np.log(self.window_ps[1] / self.window_ps[0])
+        if of_line < self.msd_exponent_ci95[1]:
+            offset = f'{self.offset_angstrom2:.2g} Å²'
+            return f'The exponent is below 1 since {offset} of rattling, which D leaves out, are in the displacement.'
+        return 'The exponent is below 1: the displacement still bends, and D is that of the longest times there are.'
 
     def to_dict(self) -> dict:
         at_end = self.offset_angstrom2 + self.slope_angstrom2_per_ps * self.window_ps[1]

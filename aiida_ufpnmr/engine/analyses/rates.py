@@ -15,7 +15,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.nmr.hop_changes import hop_change
 from aiida_ufpnmr.engine.nmr.observables import AcfSettings, correlation_functions, decay_results
 from aiida_ufpnmr.engine.records import quantity
-from aiida_ufpnmr.engine.timeseries.decay import DECAY
+from aiida_ufpnmr.engine.timeseries.decay import CONSTANT, DECAY
 from aiida_ufpnmr.engine.timeseries.sums import mean_with_interval
 from aiida_ufpnmr.engine.transport.hops import HOPS, HopSettings, hop_rate
 from aiida_ufpnmr.engine.transport.msd import CM2_PER_S, DIFFUSION, diffusion
@@ -76,6 +76,7 @@ class RatesResult(Result):
     geometry_factor_of_hops_ci95: Interval = quantity('', 'its 95 % interval')
     memory_factor: float = quantity('', 'g over that for hops without memory')
     memory_factor_ci95: Interval = quantity('', 'its 95 % interval')
+    fit_range_ps: Interval = quantity('ps', 'lags between which the fit of the decay holds', default=(0.0, np.inf))
 
     @property
     def remarks(self) -> list[str]:
@@ -119,7 +120,10 @@ class RatesResult(Result):
         moved.plot(self.msd_lag_ps[shown] * factor, self.msd_angstrom2[shown], color=BLUE, lw=1.4)
         moved.set(xscale='log', yscale='log', ylabel='mean square displacement (Å²)')
         remembered.plot(lag[known], self.correlation[known], color=BLUE, lw=1.4, label='trajectory')
-        remembered.plot(lag[known], self.correlation_fit[known], color=ORANGE, lw=1.4, label='fit')
+        if self.decay_verdict == DECAY or self.decay_reason == CONSTANT:
+            low, high = self.fit_range_ps
+            held = known & (self.band_lag_ps >= low) & (self.band_lag_ps <= high)
+            remembered.plot(lag[held], self.correlation_fit[held], color=ORANGE, lw=1.4, label='fit')
         remembered.set(xscale='log', ylabel='correlation of ω_Q')
         for axis in (moved, remembered):
             axis.set_xlabel(f'lag time ({unit})')
@@ -225,6 +229,7 @@ def rates(source: TensorSource, settings: RatesSettings) -> RatesResult:
         geometry_factor_of_hops_ci95=of_hops[1],
         memory_factor=memory[0],
         memory_factor_ci95=memory[1],
+        fit_range_ps=(float(np.fmax(fit.first_lag, fit.follows_from)), float(fit.last_lag)),
     )
 
 

@@ -180,12 +180,15 @@ def _add_products(fractional, miller, first, products):
                     real[x, most - h, i] = up_r[h, i]
                     down_i[most - h, i] = -up_i[h, i]
         for q in range(len(miller)):
-            xr, xi = real[0, most + miller[q, 0]], imaginary[0, most + miller[q, 0]]
-            yr, yi = real[1, most + miller[q, 1]], imaginary[1, most + miller[q, 1]]
-            zr, zi = real[2, most + miller[q, 2]], imaginary[2, most + miller[q, 2]]
+            h, k, l = most + miller[q, 0], most + miller[q, 1], most + miller[q, 2]
             for a in range(n_elements):
+                # slices that the loop runs through from 0 on, which the compiler turns into vector instructions
+                here = slice(first[a], first[a + 1])
+                xr, xi = real[0, h, here], imaginary[0, h, here]
+                yr, yi = real[1, k, here], imaginary[1, k, here]
+                zr, zi = real[2, l, here], imaginary[2, l, here]
                 total_r = total_i = 0.0
-                for i in range(first[a], first[a + 1]):
+                for i in range(len(xr)):
                     r, m = xr[i] * yr[i] - xi[i] * yi[i], xr[i] * yi[i] + xi[i] * yr[i]
                     total_r += r * zr[i] - m * zi[i]
                     total_i += r * zi[i] + m * zr[i]

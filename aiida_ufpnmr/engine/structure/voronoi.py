@@ -12,12 +12,14 @@ import numpy as np
 
 from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.neighbours import packed_atom, packed_neighbours, set_vector
+from aiida_ufpnmr.engine.structure.polyhedron import add_areas, cut, farthest_corner, is_cut, set_cube
 from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots
 
 #: Neighbours are taken up to this multiple of the cube root of the volume by atom, and farther where a cell needs it.
 FIRST_REACH, FARTHER = 2.6, 1.05
-#: Most corners of a face while it is cut.
-_CORNERS = 64
+#: Room for corners by face: a polyhedron of n faces has up to 2n - 4, twice as many while it is cut, and rounding may
+#: leave a face in pieces.
+_ROOM = 8
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,10 @@ def _cells(positions, cell, wanted, reach, half):
     wrap, start, keys = packed_neighbours(positions, cell, np.ones(3, np.bool_), reach, wanted, half)
     volume, area, index = np.zeros(len(positions)), np.zeros(len(keys)), np.empty(len(keys), np.int64)
     most = (start[1:] - start[:-1]).max()
-    vector, distance, plane = np.empty((most, 3)), np.empty(most), np.empty((most, 4))
-    corners, others = np.empty((_CORNERS, 3)), np.empty((_CORNERS, 3))
+    vector, distance, plane, areas = np.empty((most, 3)), np.empty(most), np.empty((most, 4)), np.empty(most)
+    room = _ROOM * (most + 6)
+    corner, height = np.empty((3, room)), np.empty(room)
+    twin, face = np.empty(3 * room, np.int64), np.empty(3 * room, np.int64)
     needed = 0.0
     for i in range(len(positions)):
         if not wanted[i]:
@@ -120,101 +124,25 @@ def _cells(positions, cell, wanted, reach, half):
             set_vector(vector[q], positions, cell, wrap, i, key)
             distance[q] = np.sqrt(vector[q, 0] ** 2 + vector[q, 1] ** 2 + vector[q, 2] ** 2)
         order = np.argsort(distance[:n])
-        for k in range(n):
+        size = set_cube(2 * reach, corner, twin, face)
+        farthest = farthest_corner(corner, size)
+        n_planes = 0
+        while n_planes < n and distance[order[n_planes]] <= 2 * farthest:
+            q = order[n_planes]
             for x in range(3):
-                plane[k, x] = vector[order[k], x] / distance[order[k]]
-            plane[k, 3] = distance[order[k]] / 2
-        farthest = 0.0
-        for face in range(n):
-            # faces hang together: one beyond all corners of those that are nearer would touch none of them
-            if 0.0 < farthest < plane[face, 3]:
-                break
-            size = _square(plane[face], 2 * reach, corners)
-            radius = 4 * reach
-            for k in range(n):
-                if plane[k, 3] > radius or size == 0:
-                    break
-                if k == face:
-                    continue
-                cut, radius = _is_cut(corners, size, plane[k])
-                if cut:
-                    size, radius = _cut(corners, size, plane[k], others)
-                    corners, others = others, corners
-            if size > 2:
-                at = start[i] + order[face]
-                area[at] = _area(corners, size, plane[face])
-                volume[i] += area[at] * plane[face, 3] / 3
-                farthest = max(farthest, radius)
-        needed = max(needed, 2 * farthest if n else 2 * reach)
+                plane[n_planes, x] = vector[q, x] / distance[q]
+            plane[n_planes, 3] = distance[q] / 2
+            if is_cut(plane[n_planes], corner, size, height):
+                size = cut(n_planes, corner, twin, face, size, height)
+                farthest = farthest_corner(corner, size)
+            n_planes += 1
+        areas[:n_planes] = 0.0
+        add_areas(plane, corner, twin, face, size, areas)
+        for k in range(n_planes):
+            area[start[i] + order[k]] = max(0.0, areas[k])
+            volume[i] += areas[k] * plane[k, 3] / 3
+        needed = max(needed, 2 * farthest)
     return volume, area, start, index, needed
-
-
-@njit(error_model='numpy')
-def _square(plane, half_edge, corners):
-    """Write the corners of a square in a plane (unit normal and height above the origin); return their number."""
-    least = 0
-    for x in range(1, 3):
-        if abs(plane[x]) < abs(plane[least]):
-            least = x
-    one, other = (least + 1) % 3, (least + 2) % 3
-    # two unit vectors in the plane, the first of which has no component along `least`
-    length = np.sqrt(plane[one] ** 2 + plane[other] ** 2)
-    for n in range(4):
-        u, v = (half_edge if n in (0, 3) else -half_edge), (half_edge if n < 2 else -half_edge)
-        corners[n, least] = plane[least] * plane[3] + v * length
-        corners[n, one] = plane[one] * plane[3] + (u * plane[other] - v * plane[least] * plane[one]) / length
-        corners[n, other] = plane[other] * plane[3] - (u * plane[one] + v * plane[least] * plane[other]) / length
-    return 4
-
-
-@njit()
-def _is_cut(corners, size, plane):
-    """Whether a corner lies beyond a plane, and the distance of the farthest corner from the origin."""
-    cut, farthest = False, 0.0
-    for n in range(size):
-        x, y, z = corners[n, 0], corners[n, 1], corners[n, 2]
-        cut |= x * plane[0] + y * plane[1] + z * plane[2] > plane[3]
-        farthest = max(farthest, x * x + y * y + z * z)
-    return cut, np.sqrt(farthest)
-
-
-@njit(error_model='numpy')
-def _cut(corners, size, plane, kept):
-    """Write to ``kept`` what a plane leaves of a polygon on the side of the origin (Sutherland & Hodgman 1974).
-
-    Returns the number of corners, and the distance of the farthest from the origin.
-    """
-    left, farthest, last = 0, 0.0, size - 1
-    beyond = corners[last, 0] * plane[0] + corners[last, 1] * plane[1] + corners[last, 2] * plane[2] - plane[3]
-    for n in range(size):
-        above = corners[n, 0] * plane[0] + corners[n, 1] * plane[1] + corners[n, 2] * plane[2] - plane[3]
-        if (above > 0) != (beyond > 0):
-            share = beyond / (beyond - above)
-            for x in range(3):
-                kept[left, x] = corners[last, x] + share * (corners[n, x] - corners[last, x])
-            left += 1
-        if above <= 0:
-            for x in range(3):
-                kept[left, x] = corners[n, x]
-            left += 1
-        last, beyond = n, above
-    for n in range(left):
-        farthest = max(farthest, kept[n, 0] ** 2 + kept[n, 1] ** 2 + kept[n, 2] ** 2)
-    return left, np.sqrt(farthest)
-
-
-@njit()
-def _area(corners, size, plane):
-    """Area of a flat polygon."""
-    total = 0.0
-    for n in range(1, size - 1):
-        for x in range(3):
-            y, z = (x + 1) % 3, (x + 2) % 3
-            total += plane[x] * (
-                (corners[n, y] - corners[0, y]) * (corners[n + 1, z] - corners[0, z])
-                - (corners[n, z] - corners[0, z]) * (corners[n + 1, y] - corners[0, y])
-            )
-    return abs(total) / 2
 
 
 @njit()

@@ -2,7 +2,8 @@
 
 The cosine modes of a random walk, scaled, have the same mean square (:mod:`~aiida_ufpnmr.engine.transport.walk`): each
 tells a diffusion coefficient of its own. Vibrations add to the fast modes; a cage takes away from the slow ones, and so
-does sub-diffusion; drift and flight add to them. The trend among the slow modes decides the verdict.
+does sub-diffusion; drift and flight add to them. The trend among the slow modes decides the verdict, with the way from
+start to end, which a cage shortens.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.timeseries.correlation import lagged_products
 from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins, bin_nodes, hat_sums
 from aiida_ufpnmr.engine.timeseries.sums import resampled_averages
-from aiida_ufpnmr.engine.transport.walk import cosine_modes, fit_walk
+from aiida_ufpnmr.engine.transport.walk import chance_of_return, cosine_modes, fit_walk
 
 #: Å²/ps in cm²/s.
 CM2_PER_S = 1e-4
@@ -36,9 +37,11 @@ LEAST_GROWTH = 1.0
 #: Slow modes that are looked at; their periods are a twelfth of the trajectory and more.
 MODES = 24
 #: Deviations of the slow modes in standard errors: of a walk, one in twenty comes back as much, few run as fast.
-COMES_BACK, RUNS = 1.5, 3.0
+COMES_BACK, RUNS = 1.6, 3.0
 #: Growth beyond this, Å², leaves any cage that a solid has: the same deviations must then be rarer to mean anything.
 FAR, SURPRISE = 9.0, 2.5
+#: Chance of so short a way from start to end in a walk without a cage.
+RETURN = 0.025
 #: Exponents beyond this are no diffusion, however wide their interval.
 STEEPEST = 1.5
 #: Chance of so large a change of the mobility along the trajectory without a cause.
@@ -65,6 +68,9 @@ class Diffusion(Record):
         '', 'D of the slowest motion over that of faster ones: 1 for diffusion, 0 in a cage', default=np.nan
     )
     slow_motion_ratio_error: float = quantity('', 'its standard error for a walk', default=np.nan)
+    chance_of_return: float = quantity(
+        '', 'chance that ions of a walk with this D end as near to where they began', default=np.nan
+    )
     diffusion_coefficient_xyz_cm2_per_s: tuple[float, ...] = quantity(
         'cm²/s', 'along each axis of the coordinates', default=()
     )
@@ -166,7 +172,9 @@ def diffusion(
     exponent = float(_exponent(t, mean[chosen]))
     exponent_error = float(np.nanstd(_exponent(t, resampled[:, chosen])) * width)
     ratio, ratio_error = slow_motion(positions)
+    returns = chance_of_return(positions, walk, step_ps) if walk.diffusion > 0 else np.nan
     growth = slope * t[-1]
+    deviations = SURPRISE if growth > FAR else COMES_BACK
     if exponent > STEEPEST:
         verdict = FASTER
     elif interval[0] <= 0 or growth <= offset:
@@ -175,7 +183,7 @@ def diffusion(
         verdict = FASTER
     elif growth <= LEAST_GROWTH:
         verdict = TOO_LITTLE
-    elif ratio < 1 - (SURPRISE if growth > FAR else COMES_BACK) * ratio_error:
+    elif ratio < 1 - deviations * ratio_error or returns < RETURN:
         verdict = SLOWER
     elif not ratio > ratio_error:
         verdict = UNCLEAR
@@ -199,6 +207,7 @@ def diffusion(
         msd_exponent_ci95=(exponent - exponent_error, exponent + exponent_error),
         slow_motion_ratio=ratio,
         slow_motion_ratio_error=ratio_error,
+        chance_of_return=returns,
         verdict=verdict,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.neighbours import cell_heights
 
 #: Frames that count as origins; more are alike, and tell little more.
@@ -35,20 +36,37 @@ def distinct_part(positions: np.ndarray, cells: np.ndarray, lag: int, edges: np.
         positions: (n_frames, n_ions, 3) in Å.
         cells: (n_frames, 3, 3) cell vectors.
         lag: in frames.
-        edges: (n_bins + 1,) up to half the smallest height of a cell, see :func:`reach`.
+        edges: (n_bins + 1,) of bins of one width from 0 to half the smallest height of a cell, see :func:`reach`.
     """
+    counts, density = np.zeros(len(edges) - 1, np.int64), 0.0
     n_ions = positions.shape[1]
-    others = ~np.eye(n_ions, dtype=bool)
-    start = origins(len(positions), lag)
-    counts, density = np.zeros(len(edges) - 1), 0.0
-    for first in start:
-        cell = cells[first]
-        apart = (positions[first + lag][None] - positions[first][:, None])[others] @ np.linalg.inv(cell)
-        distance = np.linalg.norm((apart - np.round(apart)) @ cell, axis=1)
-        counts += np.histogram(distance, edges)[0]
+    for first in origins(len(positions), lag):
+        cell = np.ascontiguousarray(cells[first], float)
+        inverse = np.linalg.inv(cell)
+        before, after = (np.ascontiguousarray((positions[n] @ inverse).T) for n in (first, first + lag))
+        _count_others(before, after, cell, float(edges[1]), counts)
         density += n_ions / abs(np.linalg.det(cell))
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     return counts / (n_ions * density * shells)
+
+
+@njit(nogil=True, error_model='numpy')
+def _count_others(before, after, cell, width, counts):
+    """Add to ``counts`` (n_bins,) the distances from each ion to the others later, both in fractions (3, n_ions)."""
+    n_ions = before.shape[1]
+    bins = np.empty(n_ions)
+    for i in range(n_ions):
+        for j in range(n_ions):
+            a, b, c = after[0, j] - before[0, i], after[1, j] - before[1, i], after[2, j] - before[2, i]
+            a, b, c = a - np.rint(a), b - np.rint(b), c - np.rint(c)
+            square = 0.0
+            for x in range(3):
+                square += (a * cell[0, x] + b * cell[1, x] + c * cell[2, x]) ** 2
+            bins[j] = np.sqrt(square) / width
+        bins[i] = np.inf
+        for j in range(n_ions):
+            if bins[j] < len(counts):
+                counts[int(bins[j])] += 1
 
 
 def reach(cells: np.ndarray) -> float:

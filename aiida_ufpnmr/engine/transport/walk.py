@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.fft import dct
+from scipy.stats import chi2, norm
 from scipy.stats import f as fisher
-from scipy.stats import norm
 from scipy.stats import t as student
 
 #: Modes that are fitted at least; a mode has this many frames or more, since faster ones show vibrations.
@@ -30,6 +30,10 @@ CAGE_PARAMETERS = 3
 LEAST_MODE = 0.05
 #: Fewer ions than this do not tell how much ions differ.
 FEWEST_IONS = 8
+#: Where ions begin and end is their mean over this share of the trajectory, so that vibrations count little.
+END = 0.05
+#: Slow modes that tell the mobility of single ions.
+MOBILITY_MODES = 24
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,30 @@ def fit_walk(positions: np.ndarray, step: float, shortest: float) -> Walk:
     else:
         variance, freedom = over_ions, (parts if n_ions < FEWEST_IONS else n_ions) - 1
     return Walk(best, float(student.ppf(0.975, freedom) * np.sqrt(variance + between_models)), collective)
+
+
+def chance_of_return(positions: np.ndarray, walk: Walk, step: float) -> float:
+    """Chance that ions which walk end as near to where they began as these do, or nearer.
+
+    The squared way from start to end is the derivative of the likelihood by the strength of a harmonic cage, at none
+    (the score, Rao 1948), so that no other number tells a wide cage from a walk much better. Over ions that walk with
+    different mobilities its sum is nearly that of χ² (Satterthwaite, Biometrics Bull. 2, 110 (1946)); ions that move
+    together count as fewer.
+
+    Args:
+        positions: (n_frames, n_ions, n_axes) unwrapped, free of drift.
+        walk: the walk that was fitted to them; its diffusion coefficient is above zero.
+        step: time between frames.
+    """
+    n_frames, _, n_axes = positions.shape
+    length = max(1, round(END * n_frames))
+    way = positions[-length:].mean(axis=0) - positions[:length].mean(axis=0)
+    # of a walk with steps of variance one, from the mean over one end to that over the other
+    expected = n_frames - length - (length**2 - 1) / (3 * length)
+    mobility = cosine_modes(positions, min(MOBILITY_MODES, n_frames // 8)).mean(axis=1)
+    freedom = n_axes * mobility.sum() ** 2 / (mobility**2).sum() / max(1.0, walk.collective_ratio)
+    ratio = (way**2).sum(axis=1).mean() / (2 * n_axes * walk.diffusion * step * expected)
+    return float(chi2.cdf(ratio * freedom, freedom))
 
 
 def _scatter(positions: np.ndarray, lag: int) -> tuple[float, float]:
