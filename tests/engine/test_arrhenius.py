@@ -10,6 +10,7 @@ from aiida_ufpnmr.engine.analyses.arrhenius import ArrheniusResult, ArrheniusSet
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
 from aiida_ufpnmr.engine.transport.arrhenius import EV_PER_K, KINKED, STRAIGHT, TOO_FEW, fit_arrhenius
+from aiida_ufpnmr.engine.transport.hops import HOPS
 from aiida_ufpnmr.engine.transport.msd import DIFFUSION, NO_DIFFUSION
 
 TEMPERATURES = np.repeat([500.0, 600, 700, 800, 900], 2)
@@ -90,6 +91,15 @@ def test_runs_without_certain_diffusion_are_left_out_by_name():
         fit_results(runs[:1])
     with pytest.raises(InputError, match=r'600\.json: holds no hop_rate_per_s'):
         fit_results(runs, ArrheniusSettings(quantity='hop_rate_per_s'))
+
+
+def test_hop_rates_that_are_only_lower_limits_are_left_out():
+    rate = {'hops_verdict': HOPS, 'hop_rate_corrected': True}
+    runs = [(t, f'{t}.json', rate | {'hop_rate_per_s': r, 'hop_rate_per_s_ci95': (0.9 * r, 1.1 * r)})
+            for t, r in ((600, 1e9), (700, 5e9), (800, 2e10), (900, 2.1e10))]  # fmt: skip
+    runs[3][2]['hop_rate_corrected'] = False
+    found = fit_results(runs, ArrheniusSettings(quantity='hop_rate_per_s'))
+    assert found.left_out == ('900.json (900 K)',) and found.run_temperature_K.max() == 800
 
 
 def test_a_conductivity_is_fitted_times_the_temperature():

@@ -197,7 +197,15 @@ def fit_results(
     for temperature, name, one in results:
         verdict = next((one[key] for key in verdicts if key in one), needed)
         interval, value = one.get(f'{chosen}_ci95'), one[chosen]
-        if verdict != needed or value is None or interval is None or not 0 < value < np.inf or None in interval:
+        only_a_limit = chosen == 'hop_rate_per_s' and not one.get('hop_rate_corrected', True)
+        if (
+            verdict != needed
+            or only_a_limit
+            or value is None
+            or interval is None
+            or not 0 < value < np.inf
+            or None in interval
+        ):
             left_out.append(f'{name} ({temperature:g} K)')
             continue
         factor = temperature if chosen == 'conductivity_S_per_cm' else 1.0
