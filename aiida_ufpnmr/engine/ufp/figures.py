@@ -118,19 +118,24 @@ def plot_front(front: dict, axis: Axes, tuning: dict | None = None) -> None:
         unit = np.nanmean(measured / cost)
         cost = np.where(np.isfinite(measured), measured, unit * cost)
     axis.plot(cost[~on_front], error[~on_front], ls='none', marker='o', ms=4, color=GREY, label='tried')
-    axis.plot(cost[on_front], error[on_front], ls='none', marker='o', ms=6, color=BLUE, label='front')
+    axis.plot(cost[on_front], error[on_front], marker='o', ms=6, color=BLUE, label='front')
     for point, x, y in zip(points, cost, error):
         if point['protocols']:
-            numbers = [by_centre(point[key]) for key in ('triplet_cutoff_angstrom', 'bond_intervals') if key in point]
-            text = f'{", ".join(point["protocols"])}: {"; ".join(numbers)}'
-            axis.annotate(text, (x, y), (4, 8), textcoords='offset points', fontsize=8, color=ORANGE)
+            lines = [', '.join(point['protocols']), f'{by_centre(point["triplet_cutoff_angstrom"])} Å']
+            lines += [f'{by_centre(point["bond_intervals"])} intervals'] if 'bond_intervals' in point else []
+            # away from the nearer side of the figure
+            shift, side = (6, 'left') if 2 * x < cost.min() + cost.max() else (-6, 'right')
+            text: dict[str, Any] = {'textcoords': 'offset points', 'fontsize': 8, 'color': ORANGE, 'ha': side}
+            axis.annotate('\n'.join(lines), (x, y), (shift, 8), **text)
         if front['protocol'] in point['protocols']:
             axis.plot(
                 x, y, ls='none', marker='o', ms=12, mfc='none', color=ORANGE, label=f'chosen: {front["protocol"]}'
             )
             if tuning is not None:
+                before, after = (tuning[f'energy_rmse_meV_per_atom{when}'] for when in ('_before', ''))
+                label = f'other settings tuned: energies {before:.0f} → {after:.0f} meV/atom'
                 tuned = tuning['forces_rmse_meV_per_angstrom']
-                axis.plot(x, tuned, ls='none', marker='*', ms=12, color=ORANGE, label='with all settings tuned')
+                axis.plot(x, tuned, ls='none', marker='*', ms=12, color=ORANGE, label=label)
     axis.set_xlabel('time of a step on one core (µs per atom)' if there else 'cost of a step (4 Å for all = 1)')
     axis.set_ylabel('withheld RMSE of force components (meV/Å)')
     finish(axis)

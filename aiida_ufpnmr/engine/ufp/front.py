@@ -257,7 +257,7 @@ def front_table(report: Mapping[str, Any]) -> list[list[str]]:
         ('intervals', lambda point: by_centre(point['bond_intervals'])),
         ('triplets per atom', lambda point: f'{point["triplets_per_atom"]:.0f}'),
         ('cost, 4 Å for all = 1', lambda point: f'{point["cost_relative_to_4_angstrom"]:.2f}'),
-        ('atom-steps/s on a core', lambda point: f'{point["atom_steps_per_second"] or np.nan:.2g}'),
+        ('atom-steps/s on a core', lambda point: f'{point["atom_steps_per_second"] or np.nan:.3g}'),
         ('forces withheld, meV/Å', lambda point: f'{point["forces_rmse_meV_per_angstrom"]:.0f}'),
         ('protocol', lambda point: ', '.join(point['protocols'])),
     ]
