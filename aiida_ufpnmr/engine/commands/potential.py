@@ -34,7 +34,7 @@ from aiida_ufpnmr.engine.tables import with_weighted
 from aiida_ufpnmr.engine.ufp.calibration import expected_and_real
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
-from aiida_ufpnmr.engine.ufp.front import CHOSEN, PROTOCOLS, front_table, search_front
+from aiida_ufpnmr.engine.ufp.front import CHOSEN, DEFAULT_PROTOCOL, PROTOCOLS, front_table, search_front
 from aiida_ufpnmr.engine.ufp.label_checks import evaluation_warnings
 from aiida_ufpnmr.engine.ufp.learning import learning_curve
 from aiida_ufpnmr.engine.ufp.metrics import predict
@@ -128,7 +128,7 @@ def _draw_fit(results: dict, path: Path | None, front_path: Path | None) -> None
     '--protocol',
     type=click.Choice(list(PROTOCOLS)),
     help='Search triplet cut-offs by centre, error against cost of dynamics, and take that point of the front; '
-    '--tune takes the point balanced unless another is named.',
+    f'--tune takes the point {DEFAULT_PROTOCOL} unless another is named.',
 )
 @click.option(
     '--learning-curve', 'learning', is_flag=True, help='Measure withheld errors by number of structures, too.'
@@ -178,7 +178,7 @@ def fit_potential(
     front_path = output.with_name(f'{output.stem}-front.png') if tuned else None
     check_outputs(output, save_equations, plot, json_path, front_path)
     if tuned and protocol is None:
-        protocol = 'balanced'
+        protocol = DEFAULT_PROTOCOL
     searched = protocol is not None
     if add_to is not None and (settings_path is not None or searched or learning or resample is not None):
         raise InputError(

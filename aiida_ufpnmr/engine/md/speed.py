@@ -18,8 +18,14 @@ STEPS, ROUNDS = 20, 5
 
 
 def cell_for_speed(dataset: Dataset) -> Atoms:
-    """The structure with the weakest forces, repeated along its shortest periodic axis until there are enough atoms."""
-    calmest = min(dataset, key=lambda atoms: float(np.mean(forces(atoms) ** 2)))
+    """The calmest of the largest structures, repeated along its shortest periodic axis until there are enough atoms."""
+
+    def rank(atoms: Atoms) -> tuple[int, float]:
+        components = forces(atoms)
+        assert components is not None
+        return -len(atoms), float(np.mean(components**2))
+
+    calmest = min(dataset, key=rank)
     cell = Atoms(calmest.numbers, calmest.positions, cell=calmest.cell, pbc=calmest.pbc)
     while len(cell) < LEAST_ATOMS and cell.pbc.any():
         shortest = int(np.argmin(np.where(cell.pbc, cell.cell.lengths(), np.inf)))
@@ -33,7 +39,8 @@ def atom_steps_per_second(potential: UltraFastPotential, cell: Atoms) -> float |
     ``None`` where a guard stops the run before anything is measured.
     """
     run = Simulation(cell, potential, ensemble='nve', seed=0, timestep_fs=1.0, temperature_K=300.0)
-    stop, rates = run.run(STEPS), []
+    stop = run.run(STEPS)
+    rates: list[float] = []
     while stop is None and len(rates) < ROUNDS:
         begin = time.process_time()
         stop = run.run(STEPS)

@@ -25,7 +25,7 @@ def fit_figure(results: dict) -> Figure:
     if results['calibration'] is not None:
         panels.append(lambda axis: plot_calibration(results['calibration']['forces'], axis))
     if 'front' in results:
-        panels.append(lambda axis: plot_front(results['front'], axis))
+        panels.append(lambda axis: plot_front(results['front'], axis, results.get('tuning')))
     if 'learning_curve' in results:
         panels.append(lambda axis: plot_learning_curve(results['learning_curve'], axis))
     figure = Figure(figsize=(5.2 * max(1, len(panels)), 4.4), layout='constrained')
@@ -109,14 +109,13 @@ def plot_front(front: dict, axis: Axes, tuning: dict | None = None) -> None:
     Cost is the time of a step where the points of the front were measured. That of all others then follows from their
     count of triplets, as that of the front does in the mean.
     """
-    points, unit = front['points'], 1.0
+    points = front['points']
     on_front = np.array([point['on_front'] for point in points])
     error = np.array([point['forces_rmse_meV_per_angstrom'] for point in points])
     cost = np.array([point['cost_relative_to_4_angstrom'] for point in points])
     measured = np.array([1e6 / (point.get('atom_steps_per_second') or np.nan) for point in points])
     if there := np.isfinite(measured).any():
-        unit = np.nanmean(measured / cost)
-        cost = np.where(np.isfinite(measured), measured, unit * cost)
+        cost = np.where(np.isfinite(measured), measured, np.nanmean(measured / cost) * cost)
     axis.plot(cost[~on_front], error[~on_front], ls='none', marker='o', ms=4, color=GREY, label='tried')
     axis.plot(cost[on_front], error[on_front], marker='o', ms=6, color=BLUE, label='front')
     for point, x, y in zip(points, cost, error):

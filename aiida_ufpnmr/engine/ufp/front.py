@@ -36,6 +36,8 @@ FEWEST_INTERVALS, MOST_INTERVALS = 4, 10
 CHOSEN = frozenset({'triplet_cutoff', 'bond_intervals', 'third_intervals'})
 #: Points of the front by name: the cheapest whose error of the forces is at most so many times the least.
 PROTOCOLS = {'fast': 1.25, 'balanced': 1.03, 'stringent': 1.0}
+#: The one that is taken where none is named.
+DEFAULT_PROTOCOL = 'balanced'
 #: What a step costs beside the triplets, counted in these: pairs, lists and integration. From runs of β-Li3PS4 with
 #: 80 and with 202 triplets per atom, of which the second took 1.45 times as long.
 OTHER_WORK = 190.0
@@ -173,7 +175,8 @@ def search_front(
             points[reach] = Point(reach, triplets, search.errors(reach.settings(settings)))
         return points[reach]
 
-    with progress(len(here.cutoffs) * (len(CUTOFFS) - 1), 'cut-offs', 'step') as bar:
+    most_steps = len(here.cutoffs) * (len(CUTOFFS) - 1) + len(here.intervals) * (MOST_INTERVALS - FEWEST_INTERVALS)
+    with progress(most_steps, 'cut-offs', 'step') as bar:
         while True:
             now = measured(here)
             gains = {step: _gain(now, measured(step)) for step in here.steps()}
