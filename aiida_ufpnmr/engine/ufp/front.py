@@ -260,13 +260,17 @@ def front_table(report: Mapping[str, Any]) -> list[list[str]]:
         ('intervals', lambda point: by_centre(point['bond_intervals'])),
         ('triplets per atom', lambda point: f'{point["triplets_per_atom"]:.0f}'),
         ('cost, 4 Å for all = 1', lambda point: f'{point["cost_relative_to_4_angstrom"]:.2f}'),
-        ('atom-steps/s on a core', lambda point: f'{point["atom_steps_per_second"] or np.nan:.3g}'),
+        ('atom-steps/s on a core', lambda point: _speed(point['atom_steps_per_second'])),
         ('forces withheld, meV/Å', lambda point: f'{point["forces_rmse_meV_per_angstrom"]:.0f}'),
         ('protocol', lambda point: ', '.join(point['protocols'])),
     ]
     left_out = {'intervals': 'bond_intervals', 'atom-steps/s on a core': 'atom_steps_per_second'}
     shown = [column for column in columns if left_out.get(column[0]) in (None, *points[0])]
     return [[heading for heading, _ in shown], *([text(point) for _, text in shown] for point in points)]
+
+
+def _speed(atom_steps_per_second: float | None) -> str:
+    return '–' if atom_steps_per_second is None else f'{atom_steps_per_second:.3g}'
 
 
 def by_centre(numbers: Mapping[str, float]) -> str:
