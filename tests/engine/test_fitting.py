@@ -20,7 +20,15 @@ from aiida_ufpnmr.engine.settings import read_settings
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
-from aiida_ufpnmr.engine.ufp.front import CUTOFFS, PROTOCOLS, count_triplets, search_front
+from aiida_ufpnmr.engine.ufp.front import (
+    CUTOFFS,
+    FEWEST_INTERVALS,
+    MOST_INTERVALS,
+    PROTOCOLS,
+    Reach,
+    count_triplets,
+    search_front,
+)
 from aiida_ufpnmr.engine.ufp.learning import learning_curve
 from aiida_ufpnmr.engine.ufp.problem import Problem, closest_distances
 from aiida_ufpnmr.engine.ufp.splines import Grid
@@ -250,6 +258,56 @@ def test_the_front_is_what_nothing_beats_and_protocols_are_points_of_it(labelled
     assert by_protocol['stringent'][key] == cross_validate(problem, folds, parts).forces
 
 
+def test_intervals_may_differ_by_centre_and_third_sides_follow_them(labelled, problem):
+    by_centre = dataclasses.replace(SETTINGS, bond_intervals={'P': 5, 'default': 4}, third_intervals=None)
+    basis = Problem.of(labelled, by_centre).basis
+    for (centre, *_), grids in basis.triplets.items():
+        assert [grid.n_intervals for grid in grids] == ([5, 5, 7] if centre == 'P' else [4, 4, 6])
+    alike = Problem.of(labelled, dataclasses.replace(SETTINGS, bond_intervals={'P': 4, 'default': 4})).basis
+    assert alike.triplets == problem.basis.triplets and alike.n_columns == problem.basis.n_columns
+    # what is left open is as fine as the data carry
+    chosen = Problem.of(labelled, PotentialSettings()).settings.bond_intervals
+    filled = Problem.of(labelled, PotentialSettings(bond_intervals={'P': 7})).settings
+    assert filled.bond_intervals['P'] == 7 and filled.bond_intervals['default'] <= chosen
+    with pytest.raises(ValueError, match='bond_intervals must lie between 4 and 100'):
+        PotentialSettings(bond_intervals={'P': 2})
+
+
+def test_a_search_with_intervals_takes_those_that_lower_the_error_and_measures_the_front(labelled, monkeypatch):
+    monkeypatch.setattr('aiida_ufpnmr.engine.ufp.front.CUTOFFS', (3.5, 4.0))
+    settings = dataclasses.replace(SETTINGS, folds=2, third_intervals=None)
+    timed = []
+
+    def speed(potential):
+        timed.append(potential)
+        return 1e6 / len(timed)
+
+    chosen, report = search_front(labelled, settings, 'stringent', intervals=True, speed=speed)
+    points, key = report['points'], 'forces_rmse_meV_per_angstrom'
+    assert {number for point in points for number in point['bond_intervals'].values()} > {4}
+    assert min(points, key=lambda point: point[key])['protocols'][-1] == 'stringent'
+    assert len(timed) == sum('atom_steps_per_second' in point for point in points)
+    assert all(point['on_front'] == ('atom_steps_per_second' in point) for point in points)
+    for symbol, number in report['bond_intervals'].items():
+        assert chosen.entry('bond_intervals', symbol, 'default') == number
+        assert chosen.entry('triplet_cutoff', symbol) == report['triplet_cutoff_angstrom'][symbol]
+    problem, folds = Problem.of(labelled, chosen), labelled.folds(2, settings.seed)
+    parts = [problem.equations(members) for members in folds]
+    # the search solves with one thread of BLAS, which rounds otherwise than several
+    assert min(point[key] for point in points) == pytest.approx(cross_validate(problem, folds, parts).forces, rel=1e-9)
+
+
+def test_a_search_of_reach_says_what_lies_at_an_edge():
+    inside, longest = CUTOFFS[1], CUTOFFS[-1]
+    reach = Reach(('Li', 'S'), (inside, longest), (FEWEST_INTERVALS, 6))
+    assert reach.ends(()) == {'triplet_cutoff S': 'upper edge', 'bond_intervals Li': 'lower edge'}
+    finer = dataclasses.replace(reach, intervals=(FEWEST_INTERVALS, 7))
+    assert reach.ends({finer})['bond_intervals S'] == 'upper edge'
+    assert {step.cutoffs for step in reach.steps()} == {reach.cutoffs, (CUTOFFS[2], longest)}
+    assert {step.intervals for step in reach.steps()} == {reach.intervals, (5, 6), (4, 7), (4, 5)}
+    assert not [step for step in Reach(('P',), (longest,), (MOST_INTERVALS,)).steps() if step.intervals[0] > 10]
+
+
 def test_every_entry_of_a_mapping_is_tuned(example_data):
     labelled = read_dataset(example_data).subset(range(0, 73, 6))
     settings = PotentialSettings(
@@ -398,6 +456,26 @@ def test_command_reports_calibration_freedom_and_learning_curve(files):
     assert len(results['learning_curve']['structures']) == len(FRACTIONS)
     assert (files / 'f.png').stat().st_size > 10_000
     assert UltraFastPotential.load(files / 'p.h5').posterior is not None
+
+
+def test_tuning_shows_errors_against_measured_speed(files, monkeypatch):
+    monkeypatch.setattr('aiida_ufpnmr.engine.ufp.front.CUTOFFS', (3.5, 4.0))
+    monkeypatch.setattr(
+        'aiida_ufpnmr.engine.commands.potential.GRID', {'triplet_cutoff': (4.0, 5.0), 'ridge_pair': (0.01,)}
+    )
+    found = invoke(
+        files, 'a.extxyz', '-o', 'p.h5', '--settings', 's.yaml', '--tune', '--json', 'r.json', '--no-posterior'
+    )
+    assert found.exit_code == 0, found.output
+    results = json.loads((files / 'r.json').read_text())
+    assert results['front']['protocol'] == 'balanced'
+    on_front = [point for point in results['front']['points'] if point['on_front']]
+    assert all(point['atom_steps_per_second'] > 1e3 for point in on_front)
+    # the rest is searched around the point of the front, which stays
+    assert {'ridge_pair'} == {name for name in results['tuning']['trials'][0] if 'rmse' not in name}
+    assert results['settings']['triplet_cutoff'] == results['front']['triplet_cutoff_angstrom']
+    assert 'atom-steps/s on a core' in found.output and 'balanced, at an edge of what was tried: ' in found.output
+    assert (files / 'p-front.png').stat().st_size > 10_000
 
 
 def test_command_leaves_out_the_posterior(files):

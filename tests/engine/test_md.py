@@ -11,9 +11,11 @@ from ase import Atoms, units
 from ase.io import write
 
 from aiida_ufpnmr.engine import main
+from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md import Simulation
+from aiida_ufpnmr.engine.md.speed import LEAST_ATOMS, atom_steps_per_second, cell_for_speed
 from aiida_ufpnmr.engine.ufp import UltraFastCalculator, UltraFastPotential
 
 
@@ -53,6 +55,16 @@ def test_verlet_follows_the_plain_recursion(potential, crystal):
         velocities += 0.5 * dt * forces / masses
     simulation.run(20)
     np.testing.assert_allclose(simulation.positions, positions, atol=1e-11)  # float64 sums in another order
+
+
+def test_speed_is_that_of_the_calmest_structure_in_a_cell_that_is_large_enough(potential, example_data):
+    labelled = read_dataset(example_data)
+    cell = cell_for_speed(labelled)
+    copies = len(cell) // 32
+    assert LEAST_ATOMS <= len(cell) < 2 * LEAST_ATOMS
+    calmest = min(labelled, key=lambda atoms: np.square(atoms.get_forces()).mean())
+    assert cell.get_volume() == pytest.approx(copies * calmest.get_volume())
+    assert 1e3 < atom_steps_per_second(potential, cell) < 1e8
 
 
 def total_energies(potential, crystal, state, timestep, picoseconds):

@@ -13,6 +13,7 @@ from aiida_ufpnmr.engine.regression.penalties import (
     PENALTY_FLOOR,
     choose_penalties,
     cross_validated,
+    penalties_around,
     search_penalty,
 )
 from aiida_ufpnmr.engine.regression.tuning import CoordinateSearch
@@ -77,6 +78,24 @@ def test_a_search_ends_where_there_is_no_solution():
 def test_a_given_penalty_is_not_searched_around():
     found = choose_penalties(folds_of_noisy_rows(1e-3), (0.5,))
     assert (found.penalty, found.minimum, found.tried, set(found.of_folds)) == (0.5, None, (0.5,), {0.5})
+
+
+def test_a_search_begun_near_the_best_penalty_finds_it_in_three_trials_and_one_far_from_it_all_the_same():
+    parts = folds_of_noisy_rows(1e-3)
+    from_the_start = cross_validated(parts, FIRST_PENALTIES)
+    near = cross_validated(parts, penalties_around(from_the_start.penalty))
+    assert (near.penalty, near.error, near.minimum) == (from_the_start.penalty, from_the_start.error, 'inside')
+    assert len(near.tried) == 3 < len(from_the_start.tried)
+    assert cross_validated(parts, penalties_around(1.0)).penalty == from_the_start.penalty
+    assert penalties_around(PENALTY_FLOOR)[0] == PENALTY_FLOOR
+
+
+def test_what_is_hopeless_at_one_penalty_is_tried_at_no_other():
+    parts = folds_of_noisy_rows(1e-3)
+    least = cross_validated(parts, FIRST_PENALTIES).error
+    given_up = cross_validated(parts, FIRST_PENALTIES, hopeless=least)
+    assert given_up.tried == (FIRST_PENALTIES[1],) and given_up.error > least
+    assert cross_validated(parts, FIRST_PENALTIES, hopeless=given_up.error).error == least
 
 
 @dataclass(frozen=True)

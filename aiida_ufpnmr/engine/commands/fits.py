@@ -78,6 +78,12 @@ def tuning_line(tuning: Mapping[str, Any]) -> str:
     return f'tuned: {changed or "nothing better found"}'
 
 
+def edges_line(front: Mapping[str, Any]) -> str:
+    """The cut-offs and intervals of the chosen point that lie at an edge of what could be tried."""
+    ends = ', '.join(f'{name} ({end})' for name, end in front['ends'].items())
+    return f'{front["protocol"]}, at an edge of what was tried: {ends or "none"}'
+
+
 def ends_line(tuning: Mapping[str, Any]) -> str:
     """The settings whose best value lies at an end of what was tried."""
     ends = ', '.join(f'{name} ({end})' for name, end in tuning['ends'].items())

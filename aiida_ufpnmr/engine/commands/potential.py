@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import partial
+from pathlib import Path
 
 import click
 
@@ -26,12 +28,13 @@ from aiida_ufpnmr.engine.duplicates import Copies
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import recorded_versions, versions
+from aiida_ufpnmr.engine.md.speed import atom_steps_per_second, cell_for_speed
 from aiida_ufpnmr.engine.settings import read_settings, stated_values
 from aiida_ufpnmr.engine.tables import with_weighted
 from aiida_ufpnmr.engine.ufp.calibration import expected_and_real
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
-from aiida_ufpnmr.engine.ufp.front import PROTOCOLS, front_table, search_front
+from aiida_ufpnmr.engine.ufp.front import CHOSEN, DEFAULT_PROTOCOL, PROTOCOLS, front_table, search_front
 from aiida_ufpnmr.engine.ufp.label_checks import evaluation_warnings
 from aiida_ufpnmr.engine.ufp.learning import learning_curve
 from aiida_ufpnmr.engine.ufp.metrics import predict
@@ -100,6 +103,17 @@ def _print_contacts(contacts: list[dict]) -> None:
     fits.print_start(rows, _MOST_ROWS)
 
 
+def _draw_fit(results: dict, path: Path | None, front_path: Path | None) -> None:
+    """Draw what there is in the results, and errors against cost alone, where asked."""
+    if path is not None or front_path is not None:
+        from aiida_ufpnmr.engine.ufp.figures import fit_figure, front_figure  # matplotlib takes a while to import
+
+        for target, figure in ((path, fit_figure), (front_path, front_figure)):
+            if target is not None:
+                with whole_file(target) as unfinished:
+                    figure(results).savefig(unfinished, dpi=200)
+
+
 @click.command(
     'fit-potential',
     cls=Command,
@@ -113,7 +127,8 @@ def _print_contacts(contacts: list[dict]) -> None:
 @click.option(
     '--protocol',
     type=click.Choice(list(PROTOCOLS)),
-    help='Search triplet cut-offs by centre, error against cost of dynamics, and take that point of the front.',
+    help='Search triplet cut-offs by centre, error against cost of dynamics, and take that point of the front; '
+    f'--tune takes the point {DEFAULT_PROTOCOL} unless another is named.',
 )
 @click.option(
     '--learning-curve', 'learning', is_flag=True, help='Measure withheld errors by number of structures, too.'
@@ -156,9 +171,15 @@ def fit_potential(
     together.
     Without --test, whole groups of structures (config_type) are withheld in turn, and the errors on them are reported;
     the potential that is written is fitted to everything.
+
+    --tune searches cut-offs and intervals of triplets by centre, for errors and for cost of dynamics, then all other
+    settings for errors alone. It draws errors against measured cost beside the potential, POT-front.png.
     """
-    check_outputs(output, save_equations, plot, json_path)
-    searched = tuned or protocol is not None
+    front_path = output.with_name(f'{output.stem}-front.png') if tuned else None
+    check_outputs(output, save_equations, plot, json_path, front_path)
+    if tuned and protocol is None:
+        protocol = DEFAULT_PROTOCOL
+    searched = protocol is not None
     if add_to is not None and (settings_path is not None or searched or learning or resample is not None):
         raise InputError(
             f'{add_to}: the equations fix the settings; leave out --settings, --tune, --protocol, --learning-curve and '
@@ -172,10 +193,11 @@ def fit_potential(
     compiled.aloud = True
     copies = Copies.of(dataset, test_set)
     extra = {'duplicates': copies.results()}
-    if protocol is not None:
-        settings, extra['front'] = search_front(dataset, settings, protocol)
+    if searched:
+        speed = partial(atom_steps_per_second, cell=cell_for_speed(dataset))
+        settings, extra['front'] = search_front(dataset, settings, protocol, intervals=tuned, speed=speed)
     if tuned:
-        grid = {name: values for name, values in GRID.items() if protocol is None or name != 'triplet_cutoff'}
+        grid = {name: values for name, values in GRID.items() if name not in CHOSEN}
         settings, extra['tuning'] = tune(dataset, settings, grid)
     if add_to is None:
         problem = Problem.of(dataset, settings)
@@ -190,11 +212,7 @@ def fit_potential(
     lost = fit.potential.save(output)
     if fit.equations is not None:
         fit.equations.save(save_equations)
-    if plot is not None:
-        from aiida_ufpnmr.engine.ufp.figures import fit_figure  # matplotlib takes a while to import
-
-        with whole_file(plot) as partial:
-            fit_figure(results).savefig(partial, dpi=200)
+    _draw_fit(results, plot, front_path)
     report(results, json_path)
     warn([*copies.warnings(), *results.get('label_warnings', ())])
     if 'isolated_atoms_eV' in results:
@@ -209,11 +227,13 @@ def fit_potential(
     _print_errors(results, with_weighted({'withheld': results, 'training': results['train']}))
     if learning:
         fits.print_learning_curve(results['learning_curve'], _CURVE)
-    if protocol is not None:
+    if searched:
         print_table(front_table(results['front']))
+        click.echo(fits.edges_line(results['front']))
     if tuned:
         for line in (fits.tuning_line(results['tuning']), fits.ends_line(results['tuning'])):
             click.echo(line)
+        click.echo(f'errors against cost: {front_path}')
     for line in lost:
         click.echo(f'  not carried: {line}')
 
@@ -259,8 +279,8 @@ def evaluate_potential(potential, data, plot, keys, json_path):
     if plot is not None:
         from aiida_ufpnmr.engine.ufp.figures import parity_figure  # matplotlib takes a while to import
 
-        with whole_file(plot) as partial:
-            parity_figure(predictions).savefig(partial, dpi=200)
+        with whole_file(plot) as unfinished:
+            parity_figure(predictions).savefig(unfinished, dpi=200)
     warnings = evaluation_warnings(dataset, predictions)
     if warnings:
         results['label_warnings'] = warnings

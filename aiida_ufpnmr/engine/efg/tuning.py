@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.efg.descriptors import feature_count
@@ -14,8 +15,9 @@ from aiida_ufpnmr.engine.efg.labels import labelled_tensors
 from aiida_ufpnmr.engine.efg.messages import message_count
 from aiida_ufpnmr.engine.efg.problem import EfgProblem
 from aiida_ufpnmr.engine.efg.settings import LIMITS, EfgSettings, penalties_of
+from aiida_ufpnmr.engine.regression.compressed_rows import CompressedRows
 from aiida_ufpnmr.engine.regression.learning import folds_of
-from aiida_ufpnmr.engine.regression.penalties import PenaltyChoice, cross_validated
+from aiida_ufpnmr.engine.regression.penalties import PenaltyChoice, cross_validated, penalties_around
 from aiida_ufpnmr.engine.regression.tuning import CoordinateSearch, changes
 from aiida_ufpnmr.engine.settings import settings_to_json
 
@@ -36,19 +38,11 @@ GRID: dict[str, tuple] = {
 }
 #: A step must lower the error by this share: below, the folds cannot tell.
 LEAST_GAIN = 0.003
+#: Settings whose error is larger than the least so far by more than this share at the penalty of that are given up: no
+#: other penalty gains so much.
+HOPELESS = 0.05
 #: Larger models than this are not tried.
 MOST_COLUMNS = 5000
-
-
-def cross_validated_error(problem: EfgProblem, folds, penalties) -> tuple[float, PenaltyChoice]:
-    """Relative RMSE of the tensor over all folds, each predicted by a fit to the others, and the best penalty.
-
-    Args:
-        penalties: with which the search for it begins.
-    """
-    size = sum(weight * float(np.sum(tensors**2)) for weight, tensors in zip(problem.weights, problem.tensors))
-    choice = cross_validated([problem.compressed(members) for members in folds], penalties)
-    return float(np.sqrt(choice.error / size)) if size else 0.0, choice
 
 
 def tune(
@@ -73,6 +67,13 @@ def tune(
     trials: dict[str, tuple[EfgSettings, float, PenaltyChoice]] = {}
     elements = len(dataset.species)
 
+    def cross_validate(problem: EfgProblem) -> tuple[float, PenaltyChoice]:
+        """Relative RMSE of the tensor with the best penalty, which is sought near that of the best settings so far."""
+        parts = [problem.compressed(members) for members in folds]
+        size = sum(weight * float(np.sum(tensors**2)) for weight, tensors in zip(problem.weights, problem.tensors))
+        choice = _choose_penalty(parts, settings, [choice for _, _, choice in trials.values()])
+        return float(np.sqrt(choice.error / size)) if size else 0.0, choice
+
     def error(trial: EfgSettings) -> float:
         """Withheld error of settings, with the best penalty for them; infinite where the model would be too large."""
         channels = min(trial.mixed_channels, elements * trial.n_max)
@@ -84,17 +85,19 @@ def tune(
         if columns > MOST_COLUMNS:
             return float('inf')
         if (key := _key(trial)) not in trials:
-            problem = EfgProblem.of(dataset, species, trial)
-            trials[key] = trial, *cross_validated_error(problem, folds, penalties_of(settings))
+            trials[key] = trial, *cross_validate(EfgProblem.of(dataset, species, trial))
         return trials[key][1]
 
-    best, ends = CoordinateSearch[EfgSettings](
+    search = CoordinateSearch[EfgSettings](
         grid=grid,
         score=error,
         threshold=lambda lowest: (1 - LEAST_GAIN) * lowest,
         shown=lambda _, lowest: f'{lowest:.3f}',
         limits=LIMITS,
-    ).run(settings, sweeps)
+    )
+    # many small factorisations: on a shared machine, threads of BLAS wait for each other most of the time
+    with threadpool_limits(1, user_api='blas'):
+        best, ends = search.run(settings, sweeps)
     lowest, choice = trials[_key(best)][1:]
     return dataclasses.replace(best, penalty=choice.penalty), {
         'efg_relative_rmse_before': error(settings),
@@ -109,6 +112,20 @@ def tune(
             for trial, error, chosen in trials.values()
         ],
     }
+
+
+def _choose_penalty(
+    parts: Sequence[CompressedRows], settings: EfgSettings, earlier: Sequence[PenaltyChoice]
+) -> PenaltyChoice:
+    """The best penalty for the rows of all folds, sought around that of the best choice before, if there is any."""
+    if not earlier:
+        return cross_validated(parts, penalties_of(settings))
+    best = min(earlier, key=lambda choice: choice.error)
+    near = penalties_around(best.penalty) if settings.penalty is None else (settings.penalty,)
+    try:
+        return cross_validated(parts, near, hopeless=(1 + HOPELESS) ** 2 * best.error)
+    except np.linalg.LinAlgError:  # rounding ends the search earlier than it did before
+        return cross_validated(parts, penalties_of(settings))
 
 
 def _key(settings: EfgSettings) -> str:

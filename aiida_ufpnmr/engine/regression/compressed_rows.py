@@ -87,7 +87,8 @@ class RidgeSolution:
         for part in parts[1:]:
             matrix += part.gram
         matrix[np.diag_indices(len(matrix))] += penalty
-        self._factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+        # it is symmetric: its transpose lies as LAPACK wants it, and needs no copy
+        self._factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
         self.weights = np.zeros(len(matrix))
         for _ in range(1 + CORRECTIONS):
             gradient = -penalty * self.weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -152,11 +153,28 @@ def _chosen_penalties(errors: np.ndarray, penalties: Sequence[float]) -> tuple[l
     return [penalties[int(k)] for k in np.argmin(within, axis=0)], best
 
 
-def cross_validated(parts: Sequence[CompressedRows], penalties: Sequence[float]) -> PenaltyChoice:
-    """The penalty with the least sum of squared errors over all folds, each predicted by a fit to the others."""
+def cross_validated(
+    parts: Sequence[CompressedRows], penalties: Sequence[float], hopeless: float = np.inf
+) -> PenaltyChoice:
+    """The penalty with the least sum of squared errors over all folds, each predicted by a fit to the others.
 
+    Args:
+        penalties: to begin with, see :func:`search_penalty`.
+        hopeless: squared error; where that of the middle penalty is above, no other is tried.
+    """
+
+    @cache
     def withheld(penalty: float) -> float:
         kept = ([other for other in parts if other is not part] for part in parts)
         return sum(part.squared_error(RidgeSolution(others, penalty).weights) for part, others in zip(parts, kept))
 
+    middle = penalties[len(penalties) // 2]
+    if withheld(middle) > hopeless:
+        return PenaltyChoice(middle, withheld(middle), None, (middle,))
     return search_penalty(withheld, penalties)
+
+
+def penalties_around(penalty: float) -> tuple[float, ...]:
+    """Three penalties with which to search where the best is expected to be near one of before."""
+    least = max(_half_decade(penalty, -1), PENALTY_FLOOR)
+    return least, _half_decade(least, 1), _half_decade(least, 2)

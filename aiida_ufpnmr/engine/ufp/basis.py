@@ -201,8 +201,7 @@ def _triplet_grids(triplet: Triplet, closest: Mapping[Pair, float], settings: Po
         return tuple(Grid(tuple(breaks)) for breaks in stated)
     centre, first, second = triplet
     cutoff = settings.of_triplet('triplet_cutoff', triplet)
-    bonds, thirds = settings.bond_intervals, settings.third_intervals
-    assert bonds is not None and thirds is not None
+    bonds, thirds = (int(settings.of_triplet(name, triplet)) for name in ('bond_intervals', 'third_intervals'))
     return (
         _grid_below(closest[centre, first], cutoff, bonds, 3.0),
         _grid_below(closest[centre, second], cutoff, bonds, 3.0),

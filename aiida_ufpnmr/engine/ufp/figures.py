@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from aiida_ufpnmr.engine import figure_style
 from aiida_ufpnmr.engine.figure_style import BLUE, GREY, ORANGE, finish
+from aiida_ufpnmr.engine.ufp.front import by_centre
 from aiida_ufpnmr.engine.ufp.metrics import Predictions
 
 #: Of the species, as many as the eye tells apart (Okabe and Ito).
@@ -24,7 +25,7 @@ def fit_figure(results: dict) -> Figure:
     if results['calibration'] is not None:
         panels.append(lambda axis: plot_calibration(results['calibration']['forces'], axis))
     if 'front' in results:
-        panels.append(lambda axis: plot_front(results['front'], axis))
+        panels.append(lambda axis: plot_front(results['front'], axis, results.get('tuning')))
     if 'learning_curve' in results:
         panels.append(lambda axis: plot_learning_curve(results['learning_curve'], axis))
     figure = Figure(figsize=(5.2 * max(1, len(panels)), 4.4), layout='constrained')
@@ -94,23 +95,47 @@ def plot_calibration(coverage: dict, axis: Axes) -> None:
     finish(axis)
 
 
-def plot_front(front: dict, axis: Axes) -> None:
-    """Withheld errors of the forces against the cost of dynamics, of all cut-offs that were tried."""
+def front_figure(results: dict) -> Figure:
+    """Withheld errors against the cost of dynamics, with the error of the chosen point once all settings are tuned."""
+    figure = Figure(figsize=(7.2, 5.0), layout='constrained')
+    axis = figure.subplots()
+    plot_front(results['front'], axis, results.get('tuning'))
+    return figure
+
+
+def plot_front(front: dict, axis: Axes, tuning: dict | None = None) -> None:
+    """Withheld errors of the forces against the cost of dynamics, of all that was tried.
+
+    Cost is the time of a step where the points of the front were measured. That of all others then follows from their
+    count of triplets, as that of the front does in the mean.
+    """
     points = front['points']
-    cost, error = (
-        np.array([point[key] for point in points])
-        for key in ('cost_relative_to_4_angstrom', 'forces_rmse_meV_per_angstrom')
-    )
     on_front = np.array([point['on_front'] for point in points])
+    error = np.array([point['forces_rmse_meV_per_angstrom'] for point in points])
+    cost = np.array([point['cost_relative_to_4_angstrom'] for point in points])
+    measured = np.array([1e6 / (point.get('atom_steps_per_second') or np.nan) for point in points])
+    if there := np.isfinite(measured).any():
+        cost = np.where(np.isfinite(measured), measured, np.nanmean(measured / cost) * cost)
     axis.plot(cost[~on_front], error[~on_front], ls='none', marker='o', ms=4, color=GREY, label='tried')
     axis.plot(cost[on_front], error[on_front], marker='o', ms=6, color=BLUE, label='front')
-    for point in points:
+    for point, x, y in zip(points, cost, error):
         if point['protocols']:
-            place = point['cost_relative_to_4_angstrom'], point['forces_rmse_meV_per_angstrom']
-            cutoffs = ' '.join(f'{symbol} {value:g}' for symbol, value in point['triplet_cutoff_angstrom'].items())
-            text = f'{", ".join(point["protocols"])}: {cutoffs}'
-            axis.annotate(text, place, (4, 8), textcoords='offset points', fontsize=8, color=ORANGE)
-    axis.set_xlabel('estimated cost of a step (triplets to 4 Å for all = 1)')
+            lines = [', '.join(point['protocols']), f'{by_centre(point["triplet_cutoff_angstrom"])} Å']
+            lines += [f'{by_centre(point["bond_intervals"])} intervals'] if 'bond_intervals' in point else []
+            # away from the nearer side of the figure
+            shift, side = (6, 'left') if 2 * x < cost.min() + cost.max() else (-6, 'right')
+            text: dict[str, Any] = {'textcoords': 'offset points', 'fontsize': 8, 'color': ORANGE, 'ha': side}
+            axis.annotate('\n'.join(lines), (x, y), (shift, 8), **text)
+        if front['protocol'] in point['protocols']:
+            axis.plot(
+                x, y, ls='none', marker='o', ms=12, mfc='none', color=ORANGE, label=f'chosen: {front["protocol"]}'
+            )
+            if tuning is not None:
+                before, after = (tuning[f'energy_rmse_meV_per_atom{when}'] for when in ('_before', ''))
+                label = f'other settings tuned: energies {before:.0f} → {after:.0f} meV/atom'
+                tuned = tuning['forces_rmse_meV_per_angstrom']
+                axis.plot(x, tuned, ls='none', marker='*', ms=12, color=ORANGE, label=label)
+    axis.set_xlabel('time of a step on one core (µs per atom)' if there else 'cost of a step (4 Å for all = 1)')
     axis.set_ylabel('withheld RMSE of force components (meV/Å)')
     finish(axis)
 

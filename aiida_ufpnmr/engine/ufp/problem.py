@@ -16,6 +16,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.neighbours import neighbour_list
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations, Solution
+from aiida_ufpnmr.engine.settings import DEFAULT
 from aiida_ufpnmr.engine.ufp.basis import Basis, make_basis
 from aiida_ufpnmr.engine.ufp.calibration import Comparison, real_errors
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
@@ -59,13 +60,16 @@ def choose_basis(dataset: Dataset, settings: PotentialSettings) -> tuple[Potenti
     closest = closest_distances(dataset, species, settings.longest_cutoff(species))
     components = 3 * sum(len(atoms) for atoms in dataset)
 
+    stated = settings.bond_intervals
+    if isinstance(stated, Mapping):
+        stated = stated.get(DEFAULT)
+
     def of(bonds: int) -> tuple[PotentialSettings, Basis]:
-        thirds = settings.third_intervals or (3 * bonds) // 2
-        filled = dataclasses.replace(settings, bond_intervals=bonds, third_intervals=thirds)
+        filled = settings.with_intervals(bonds)
         return filled, make_basis(species, closest, filled)
 
-    if settings.bond_intervals is not None:
-        return of(settings.bond_intervals)
+    if stated is not None:
+        return of(stated)
     chosen = of(_FEWEST_BONDS)
     for bonds in range(_FEWEST_BONDS + 1, _MOST_BONDS + 1):
         finer = of(bonds)

@@ -17,7 +17,7 @@ from aiida_ufpnmr.engine.ufp.terms import Pair, Triplet, pair_names, triplet_nam
 from aiida_ufpnmr.engine.weights import check_rule
 
 _BY_PAIR = ('pair_cutoff', 'ridge_pair', 'curvature_pair')
-_BY_TRIPLET = ('triplet_cutoff', 'ridge_triplet', 'curvature_triplet')
+_BY_TRIPLET = ('triplet_cutoff', 'bond_intervals', 'third_intervals', 'ridge_triplet', 'curvature_triplet')
 _ERRORS = ('energy_error_meV_per_atom', 'forces_error_meV_per_angstrom', 'stress_error_GPa')
 #: Bounds of numbers, also of those in mappings: names of settings, the condition, and what messages say of it.
 _BOUNDS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
@@ -58,8 +58,9 @@ class PotentialSettings:
         pair_cutoff: Å; a number or a mapping by pair.
         triplet_cutoff: Å, of the two bonds; the third side reaches twice as far. A number or a mapping by triplet.
         pair_intervals: intervals of each pair spline.
-        bond_intervals: intervals along a bond; chosen by the amount of data if not given.
-        third_intervals: intervals along the third side; one and a half times ``bond_intervals`` if not given.
+        bond_intervals: intervals along a bond, a number or a mapping by triplet; chosen by the amount of data where
+            not given.
+        third_intervals: intervals along the third side, likewise; one and a half times ``bond_intervals`` if not given.
         pair_knots: knots of some pairs, Å, from the first to the cut-off; in place of uniform ones. Where they begin
             too far out for a wall below the data, intervals as long as the first are added.
         triplet_knots: three lists of knots of some triplets: along the bonds to the first and to the second neighbour,
@@ -82,8 +83,8 @@ class PotentialSettings:
     pair_cutoff: float | dict[str, float] = 7.0
     triplet_cutoff: float | dict[str, float] = 4.0
     pair_intervals: int = 22
-    bond_intervals: int | None = None
-    third_intervals: int | None = None
+    bond_intervals: int | dict[str, int] | None = None
+    third_intervals: int | dict[str, int] | None = None
     pair_knots: dict[str, list[float]] | None = None
     triplet_knots: dict[str, list[list[float]]] | None = None
     energy_error_meV_per_atom: float = 3.0
@@ -152,6 +153,21 @@ class PotentialSettings:
         standard: Any = next(field.default for field in dataclasses.fields(self) if field.name == name)
         return next((value[kind] for kind in (*kinds, DEFAULT) if kind in value), standard)
 
+    def with_intervals(self, bonds: int) -> PotentialSettings:
+        """The settings with so many intervals along bonds where none are given, and those of third sides filled in."""
+        stated = self.bond_intervals
+        filled = {DEFAULT: bonds, **stated} if isinstance(stated, Mapping) else bonds
+        thirds = self.third_intervals
+        if isinstance(thirds, Mapping):
+            thirds = {DEFAULT: _thirds(bonds), **thirds}
+        elif thirds is None:
+            thirds = (
+                {kind: _thirds(number) for kind, number in filled.items()}
+                if isinstance(filled, Mapping)
+                else _thirds(bonds)
+            )
+        return dataclasses.replace(self, bond_intervals=filled, third_intervals=thirds)
+
     def stated_pair_knots(self, pair: Pair) -> list[float] | None:
         """Knots (Å) that are stated for a pair."""
         stated = self.pair_knots or {}
@@ -187,6 +203,11 @@ class PotentialSettings:
                     raise InputError(
                         f'setting {name!r}: {kind} names {min(foreign)}, but the structures hold {", ".join(species)}'
                     )
+
+
+def _thirds(bonds: int) -> int:
+    """Intervals along a third side, which is twice as long as the bonds but tells less."""
+    return (3 * bonds) // 2
 
 
 def _entries(value) -> list[float]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from aiida_ufpnmr.engine.dataset import Dataset
 from aiida_ufpnmr.engine.errors import InputError
@@ -15,6 +16,7 @@ from aiida_ufpnmr.engine.regression.learning import folds_of
 from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
 from aiida_ufpnmr.engine.regression.tuning import CoordinateSearch, changes
 from aiida_ufpnmr.engine.settings import settings_to_json
+from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.problem import Problem, rmse_in_thousandths
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 
@@ -85,8 +87,9 @@ def cross_validate(problem: Problem, folds: Sequence[np.ndarray], parts: Sequenc
 class WithheldSearch:
     """Withheld errors by settings, with the equations of the latest basis and weights kept for the next penalties."""
 
-    def __init__(self, dataset: Dataset, settings: PotentialSettings):
+    def __init__(self, dataset: Dataset, settings: PotentialSettings, most_columns: int = MOST_COLUMNS):
         self.dataset = dataset
+        self.most_columns = most_columns
         self.folds = folds_of(dataset, settings.folds, settings.seed, 'nothing can be tuned')
         self.trials: dict[str, tuple[PotentialSettings, WithheldErrors]] = {}
         self._kept: tuple[PotentialSettings, list[NormalEquations]] | None = None
@@ -95,7 +98,9 @@ class WithheldSearch:
         """Errors of settings; infinite where their basis is too large, or leaves no room for a wall."""
         key = settings_to_json(settings)
         if key not in self.trials:
-            self.trials[key] = settings, self._measure(settings)
+            # many factorisations: on a shared machine, threads of BLAS wait for each other most of the time
+            with threadpool_limits(1, user_api='blas'):
+                self.trials[key] = settings, self._measure(settings)
         return self.trials[key][1]
 
     def _measure(self, settings: PotentialSettings) -> WithheldErrors:
@@ -103,7 +108,7 @@ class WithheldSearch:
             problem = Problem.of(self.dataset, settings)
         except InputError:
             return _UNUSABLE
-        if problem.basis.n_columns > MOST_COLUMNS:
+        if problem.basis.n_columns > self.most_columns:
             return _UNUSABLE
         ones: dict[str, Any] = dict.fromkeys(PENALTIES, 1.0)
         rows = dataclasses.replace(settings, **ones)
@@ -111,6 +116,13 @@ class WithheldSearch:
             self._kept = None  # free the old ones first
             self._kept = (rows, [problem.equations(members) for members in self.folds])
         return cross_validate(problem, self.folds, self._kept[1])
+
+    def potential(self, settings: PotentialSettings) -> UltraFastPotential:
+        """The potential of settings, fitted to everything."""
+        problem, everything = Problem.of(self.dataset, settings), np.arange(len(self.dataset))
+        with threadpool_limits(1, user_api='blas'):
+            coefficients = problem.equations(everything).solve(problem.penalty).coefficients
+        return problem.potential(coefficients, [problem.closest(everything)])
 
 
 def tune(
