@@ -66,10 +66,12 @@ SETTINGS = PotentialSettings(
     folds=3,
 )
 #: Elements that have many-body terms, and the ranges R of all densities, Å.
-CENTRES, RANGES = ('P', 'S'), (3.5, 5.0)
+CENTRES, RANGES = ('P', 'S'), (4.5, 6.0)
 #: Penalties of a term whose column has unit norm.
-PENALTIES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+PENALTIES = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 
+#: Densities that the kernel takes side by side: two ranges of up to four species.
+LANES = 8
 #: Components of the moments of one density: A, v and the upper triangle of M.
 N_MOMENTS = 10
 SCALAR, VECTOR = 0, (1, 2, 3)
@@ -96,9 +98,7 @@ def many_body_terms(n_densities: int) -> tuple[dict[str, slice], np.ndarray, np.
 
     kinds = {
         'A A A': [[(of(p, SCALAR), of(q, SCALAR), of(r, SCALAR))] for p, q, r in triplets],
-        'A v·v': [
-            [(of(p, x), of(q, x), scalar(r)) for x in VECTOR] for p, q in pairs for r in range(n_densities + 1)
-        ],
+        'A v·v': [[(of(p, x), of(q, x), scalar(r)) for x in VECTOR] for p, q in pairs for r in range(n_densities + 1)],
         'A M:M': [
             [(of(p, x), of(q, x), scalar(r)) for line in MATRIX for x in line]
             for p, q in pairs
@@ -193,86 +193,143 @@ def enter_terms(vectors, species, neighbours, start, centres, n_densities, range
             rows[6] += vectors[j, 0] * along[1]
 
 
-@numba.njit(error_model='numpy')
-def many_body_forces(vectors, species, neighbours, start, centre_of, ranges, weights, forces):
+@numba.njit(error_model='numpy', fastmath=True)
+def multiply_moments(moments, of_scalars, of_vectors, of_matrices, of_both, n_densities, slopes):
+    """Energy (eV) of the terms of one centre from its moments; its derivatives by these are set.
+
+    Args:
+        moments, slopes: (10, lanes), one lane a density.
+        of_scalars, of_vectors, of_matrices, of_both: coefficients of its species, as in :func:`many_body_forces`.
+    """
+    slopes[:] = 0.0
+    total = 0.0
+    h = 0
+    for p in range(n_densities):
+        for q in range(p, n_densities):
+            a, b = moments[:, p], moments[:, q]
+            scalars = a[0] * b[0]
+            x, y, z = a[1] * b[1], a[2] * b[2], a[3] * b[3]
+            xy, xz, yz = a[1] * b[2] + a[2] * b[1], a[1] * b[3] + a[3] * b[1], a[2] * b[3] + a[3] * b[2]
+            dot = x + y + z
+            double = a[4] * b[4] + a[5] * b[5] + a[6] * b[6] + 2 * (a[7] * b[7] + a[8] * b[8] + a[9] * b[9])
+            of_scalar, of_dot, of_double = 0.0, 0.0, 0.0
+            n_xx = n_yy = n_zz = n_xy = n_xz = n_yz = 0.0
+            for r in range(LANES):
+                w = of_both[h, r]
+                of_scalar += of_scalars[h, r] * moments[0, r]
+                of_dot += of_vectors[h, r] * moments[0, r]
+                of_double += of_matrices[h, r] * moments[0, r]
+                n_xx += w * moments[4, r]
+                n_yy += w * moments[5, r]
+                n_zz += w * moments[6, r]
+                n_xy += w * moments[7, r]
+                n_xz += w * moments[8, r]
+                n_yz += w * moments[9, r]
+            for r in range(LANES):
+                w = of_both[h, r]
+                slopes[0, r] += of_scalars[h, r] * scalars + of_vectors[h, r] * dot + of_matrices[h, r] * double
+                slopes[4, r] += w * x
+                slopes[5, r] += w * y
+                slopes[6, r] += w * z
+                slopes[7, r] += w * xy
+                slopes[8, r] += w * xz
+                slopes[9, r] += w * yz
+            of_dot += of_vectors[h, LANES]
+            of_double += of_matrices[h, LANES]
+            total += of_scalar * scalars + of_dot * dot + of_double * double
+            total += n_xx * x + n_yy * y + n_zz * z + n_xy * xy + n_xz * xz + n_yz * yz
+            n_xx, n_yy, n_zz = n_xx + of_dot, n_yy + of_dot, n_zz + of_dot
+            for this, other in ((p, q), (q, p)):
+                slopes[0, other] += of_scalar * moments[0, this]
+                vx, vy, vz = moments[1, this], moments[2, this], moments[3, this]
+                slopes[1, other] += n_xx * vx + n_xy * vy + n_xz * vz
+                slopes[2, other] += n_xy * vx + n_yy * vy + n_yz * vz
+                slopes[3, other] += n_xz * vx + n_yz * vy + n_zz * vz
+                for c in range(4, 7):
+                    slopes[c, other] += of_double * moments[c, this]
+                    slopes[c + 3, other] += 2 * of_double * moments[c + 3, this]
+            h += 1
+    return total
+
+
+@numba.njit(error_model='numpy', fastmath=True)
+def many_body_forces(vectors, species, neighbours, start, centre_of, n_densities, ranges, weights, forces):
     """Add the forces (eV/Å) of the terms to those of all atoms, in as few operations as a potential would take.
 
     Args:
         vectors, species, neighbours, start: as in :func:`enter_terms`.
         centre_of: (n,) row of ``weights`` for each atom; -1 for one without terms.
+        n_densities: species times ranges, ``LANES`` at most.
         ranges: (k,) R, Å.
-        weights: coefficients (eV) of A A A (centres, pairs of densities, d), A v·v and A M:M (…, d + 1) and v·M·v
-            (…, d).
+        weights: coefficients (eV) of A A A, A v·v, A M:M and v·M·v, (centres, pairs of densities, lanes + 1); the last
+            place is for v·v and M:M alone.
         forces: (n, 3) to be added to.
 
     Returns:
         The energy, eV.
     """
     of_scalars, of_vectors, of_matrices, of_both = weights
-    n_densities = of_scalars.shape[2]
-    per_species = len(ranges) * N_MOMENTS
+    n_ranges = len(ranges)
     most = np.max(np.diff(start))
-    gradients = np.empty((most, per_species, 3))
-    moments, by = np.empty((n_densities, N_MOMENTS)), np.empty((n_densities, N_MOMENTS))
+    value, slope = np.empty((most, n_ranges)), np.empty((most, n_ranges))
+    units = np.empty((most, 4))
+    moments, slopes = np.zeros((N_MOMENTS, LANES)), np.empty((N_MOMENTS, LANES))
+    by_value, by_slope = np.empty(N_MOMENTS), np.empty(N_MOMENTS)
     total = 0.0
     for i in range(len(start) - 1):
         s = centre_of[i]
         if s < 0:
             continue
-        own = slice(start[i], start[i + 1])
-        gather_moments(vectors[own], species[own], ranges, moments, gradients)
-        by[:] = 0.0
-        h = 0
-        for p in range(n_densities):
-            for q in range(p, n_densities):
-                a, b = moments[p], moments[q]
-                dot = a[1] * b[1] + a[2] * b[2] + a[3] * b[3]
-                double = a[4] * b[4] + a[5] * b[5] + a[6] * b[6] + 2 * (a[7] * b[7] + a[8] * b[8] + a[9] * b[9])
-                scalars = a[0] * b[0]
-                x, y, z = a[1] * b[1], a[2] * b[2], a[3] * b[3]
-                xy, xz, yz = a[1] * b[2] + a[2] * b[1], a[1] * b[3] + a[3] * b[1], a[2] * b[3] + a[3] * b[2]
-                of_scalar, of_dot, of_double = 0.0, of_vectors[s, h, n_densities], of_matrices[s, h, n_densities]
-                xx = yy = zz = nxy = nxz = nyz = 0.0
-                for r in range(n_densities):
-                    m, to = moments[r], by[r]
-                    w0, w1, w2, w3 = of_scalars[s, h, r], of_vectors[s, h, r], of_matrices[s, h, r], of_both[s, h, r]
-                    of_scalar += w0 * m[0]
-                    of_dot += w1 * m[0]
-                    of_double += w2 * m[0]
-                    to[0] += w0 * scalars + w1 * dot + w2 * double
-                    xx += w3 * m[4]
-                    yy += w3 * m[5]
-                    zz += w3 * m[6]
-                    nxy += w3 * m[7]
-                    nxz += w3 * m[8]
-                    nyz += w3 * m[9]
-                    to[4] += w3 * x
-                    to[5] += w3 * y
-                    to[6] += w3 * z
-                    to[7] += w3 * xy
-                    to[8] += w3 * xz
-                    to[9] += w3 * yz
-                total += of_scalar * scalars + of_dot * dot + of_double * double
-                total += xx * x + yy * y + zz * z + nxy * xy + nxz * xz + nyz * yz
-                xx, yy, zz = xx + of_dot, yy + of_dot, zz + of_dot
-                for one, other in ((a, by[q]), (b, by[p])):
-                    other[0] += of_scalar * one[0]
-                    other[1] += xx * one[1] + nxy * one[2] + nxz * one[3]
-                    other[2] += nxy * one[1] + yy * one[2] + nyz * one[3]
-                    other[3] += nxz * one[1] + nyz * one[2] + zz * one[3]
-                    for c in range(4, 7):
-                        other[c] += of_double * one[c]
-                        other[c + 3] += 2 * of_double * one[c + 3]
-                h += 1
+        moments[:] = 0.0
         for j in range(start[i], start[i + 1]):
-            first = species[j] * len(ranges)
-            for k in range(len(ranges)):
-                for m in range(N_MOMENTS):
-                    weight = by[first + k, m]
-                    for c in range(3):
-                        along = weight * gradients[j - start[i], k * N_MOMENTS + m, c]
-                        forces[neighbours[j], c] -= along
-                        forces[i, c] += along
+            n = j - start[i]
+            inverse = 1 / np.sqrt(vectors[j, 0] ** 2 + vectors[j, 1] ** 2 + vectors[j, 2] ** 2)
+            ux, uy, uz = vectors[j, 0] * inverse, vectors[j, 1] * inverse, vectors[j, 2] * inverse
+            units[n, 0], units[n, 1], units[n, 2], units[n, 3] = ux, uy, uz, inverse
+            for k in range(n_ranges):
+                x = max(1.0 - 1 / (inverse * ranges[k]), 0.0)
+                g = x * x * x
+                value[n, k], slope[n, k] = g, -3.0 * x * x / ranges[k]
+                d = species[j] * n_ranges + k
+                moments[0, d] += g
+                moments[1, d] += g * ux
+                moments[2, d] += g * uy
+                moments[3, d] += g * uz
+                moments[4, d] += g * (ux * ux - 1 / 3)
+                moments[5, d] += g * (uy * uy - 1 / 3)
+                moments[6, d] += g * (uz * uz - 1 / 3)
+                moments[7, d] += g * ux * uy
+                moments[8, d] += g * ux * uz
+                moments[9, d] += g * uy * uz
+        total += multiply_moments(
+            moments, of_scalars[s], of_vectors[s], of_matrices[s], of_both[s], n_densities, slopes
+        )
+        for j in range(start[i], start[i + 1]):
+            n = j - start[i]
+            ux, uy, uz, inverse = units[n, 0], units[n, 1], units[n, 2], units[n, 3]
+            for m in range(N_MOMENTS):
+                by_value[m] = by_slope[m] = 0.0
+                for k in range(n_ranges):
+                    w = slopes[m, species[j] * n_ranges + k]
+                    by_value[m] += w * value[n, k]
+                    by_slope[m] += w * slope[n, k]
+            # w: derivative by the unit vector, of which only what is across it counts
+            wx = by_value[1] + 2 * by_value[4] * ux + by_value[7] * uy + by_value[8] * uz
+            wy = by_value[2] + 2 * by_value[5] * uy + by_value[7] * ux + by_value[9] * uz
+            wz = by_value[3] + 2 * by_value[6] * uz + by_value[8] * ux + by_value[9] * uy
+            radial = by_slope[0] + by_slope[1] * ux + by_slope[2] * uy + by_slope[3] * uz
+            radial += (
+                by_slope[4] * (ux * ux - 1 / 3) + by_slope[5] * (uy * uy - 1 / 3) + by_slope[6] * (uz * uz - 1 / 3)
+            )
+            radial += by_slope[7] * ux * uy + by_slope[8] * ux * uz + by_slope[9] * uy * uz
+            radial -= (wx * ux + wy * uy + wz * uz) * inverse
+            fx, fy, fz = radial * ux + wx * inverse, radial * uy + wy * inverse, radial * uz + wz * inverse
+            forces[neighbours[j], 0] -= fx
+            forces[neighbours[j], 1] -= fy
+            forces[neighbours[j], 2] -= fz
+            forces[i, 0] += fx
+            forces[i, 1] += fy
+            forces[i, 2] += fz
     return total
 
 
@@ -307,19 +364,177 @@ class Terms:
 
     def weights(self, coefficients: np.ndarray) -> tuple[np.ndarray, ...]:
         """Coefficients (n_columns,) as :func:`many_body_forces` takes them."""
-        d = self.n_densities
-        pairs = list(itertools.combinations_with_replacement(range(d), 2))
+        pairs = list(itertools.combinations_with_replacement(range(self.n_densities), 2))
         by_kind = {
             kind: coefficients.reshape(len(CENTRES), -1)[:, columns].reshape(len(CENTRES), -1)
             for kind, columns in self.kinds.items()
         }
-        scalars = np.zeros((len(CENTRES), len(pairs), d))
-        triplets = itertools.combinations_with_replacement(range(d), 3)
+        found = {kind: np.zeros((len(CENTRES), len(pairs), LANES + 1)) for kind in self.kinds}
+        triplets = itertools.combinations_with_replacement(range(self.n_densities), 3)
         for t, (p, q, r) in enumerate(triplets):
-            scalars[:, pairs.index((p, q)), r] = by_kind['A A A'][:, t]
-        others = (by_kind[kind].reshape(len(CENTRES), len(pairs), -1) for kind in ('A v·v', 'A M:M', 'v·M·v'))
-        return scalars, *(np.ascontiguousarray(part) for part in others)
+            found['A A A'][:, pairs.index((p, q)), r] = by_kind['A A A'][:, t]
+        for kind in ('A v·v', 'A M:M', 'v·M·v'):
+            own = by_kind[kind].reshape(len(CENTRES), len(pairs), -1)
+            found[kind][..., : self.n_densities] = own[..., : self.n_densities]
+            if kind != 'v·M·v':
+                found[kind][..., LANES] = own[..., self.n_densities]
+        return tuple(found.values())
 
     def centre_of(self, types: np.ndarray) -> np.ndarray:
         """(n,) row of the weights for each atom, -1 for one without terms."""
         return np.array([self.centres.index(t) if t in self.centres else -1 for t in types])
+
+
+def parted(labels: Dataset) -> tuple[Dataset, dict[str, Dataset]]:
+    """Structures to fit to, and those that are set aside, by their kind."""
+
+    def of(patterns: tuple[str, ...]) -> np.ndarray:
+        return np.array([any(fnmatch.fnmatch(group, pattern) for pattern in patterns) for group in labels.groups])
+
+    aside = {name: of(patterns) for name, patterns in TESTS.items()}
+    train = ~np.any(list(aside.values()), axis=0)
+    return labels.subset(np.flatnonzero(train)), {
+        name: labels.subset(np.flatnonzero(chosen)) for name, chosen in aside.items()
+    }
+
+
+def with_terms(rows: Iterator[Rows], dataset: Dataset, terms: Terms | None) -> Iterator[Rows]:
+    """Rows of pairs and triplets, with those of the many-body terms below them."""
+    for found in rows:
+        if terms is not None:
+            more = terms.design(dataset.structures[found.index])
+            found = dataclasses.replace(found, design=np.concatenate([found.design, more]))
+        yield found
+
+
+class Fit:
+    """A fit with or without many-body terms, whose equations are kept by folds of groups.
+
+    Attributes:
+        penalty: of the many-body terms; chosen by the folds.
+        withheld: forces RMSE (meV/Å) on withheld structures of full weight, by penalty.
+        coefficients: (n_columns,) of the fit to everything, eV.
+    """
+
+    def __init__(self, problem: Problem, terms: Terms | None):
+        self.problem, self.terms = problem, terms
+        self.n_pairs_and_triplets = problem.basis.n_columns
+        self.n_columns = self.n_pairs_and_triplets + (0 if terms is None else terms.n_columns)
+        folds = problem.dataset.folds(problem.settings.folds, problem.settings.seed)
+        self.parts = [self._equations(members) for members in folds]
+        self.withheld = dict.fromkeys(PENALTIES if terms is not None else (1.0,), 0.0)
+        squares: dict[float, list[np.ndarray]] = {penalty: [] for penalty in self.withheld}
+        for f, members in enumerate(folds):
+            full_weight = members[problem.weights[members] == 1]
+            solutions = {penalty: self._solve(penalty, without=f) for penalty in self.withheld}
+            for penalty, residuals in squares.items():
+                residuals.append(self.errors(solutions[penalty], problem.dataset, full_weight)[0] ** 2)
+        self.withheld = {p: 1000 * float(np.sqrt(np.concatenate(found).mean())) for p, found in squares.items()}
+        self.penalty = min(self.withheld, key=lambda penalty: self.withheld[penalty])
+        self.coefficients = self._solve(self.penalty)
+
+    def _rows(self, dataset: Dataset, indices: np.ndarray) -> Iterator[Rows]:
+        return with_terms(self.problem.rows(indices, dataset), dataset, self.terms)
+
+    def _equations(self, indices: np.ndarray) -> NormalEquations:
+        builder = EquationsBuilder(self.n_columns, len(self.problem.basis.species))
+        for rows in self._rows(self.problem.dataset, indices):
+            builder.add(rows)
+        return builder.finish()
+
+    def _solve(self, penalty: float, without: int | None = None) -> np.ndarray:
+        """Coefficients of a fit to all folds but one."""
+        total = NormalEquations(self.n_columns)
+        for f, part in enumerate(self.parts):
+            if f != without:
+                total += part
+        size = np.diag(total.matrix)[self.n_pairs_and_triplets :]
+        # columns of densities that no structure has are left at zero
+        of_terms = sparse.diags_array(penalty * np.where(size > 0, size, 1.0))
+        return total.solve(sparse.block_diag([self.problem.penalty, of_terms], format='csc')).coefficients
+
+    def errors(self, coefficients: np.ndarray, dataset: Dataset, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Errors of force components (eV/Å) and of energies (eV per atom)."""
+        by_force, by_energy = [], []
+        for rows in self._rows(dataset, indices):
+            error = coefficients @ rows.design - rows.labels
+            by_force.append(error[N_LEADING:])
+            by_energy.append(error[0] / len(rows.types))
+        return np.concatenate(by_force), np.array(by_energy)
+
+
+def cpu_seconds(fit: Fit, atoms: Atoms, rounds: int, repeats: int = 20) -> tuple[float, float]:
+    """CPU time of the forces of pairs and triplets, and of the many-body terms, neighbour lists given; s an atom."""
+    problem, terms = fit.problem, fit.terms
+    potential = problem.potential(fit.coefficients[: fit.n_pairs_and_triplets], [problem.closest(np.arange(1))])
+    atoms = atoms[np.argsort(potential.types(atoms), kind='stable')]
+    types, n = potential.types(atoms), len(atoms)
+    lists = interaction_lists(atoms.positions, types, atoms.cell.array, atoms.pbc, potential.tables, 0.0)
+    forces, energies, virial = np.empty((n, 3)), np.empty(n), np.empty((3, 3))
+    s = len(problem.basis.species)
+    around, centre_of = terms.neighbours(atoms, types), terms.centre_of(types)
+    weights = terms.weights(fit.coefficients[fit.n_pairs_and_triplets :])
+
+    def pairs_and_triplets() -> None:
+        kernels.compute(
+            atoms.positions, types, lists, potential.tables, forces, energies, virial, np.zeros((s, s)), False
+        )
+
+    def many_body() -> None:
+        many_body_forces(*around, centre_of, terms.n_densities, terms.ranges, weights, forces)
+
+    best = [np.inf, np.inf]
+    for _ in range(rounds):
+        for k, compute in enumerate((pairs_and_triplets, many_body)):
+            compute()
+            begin = time.process_time()
+            for _ in range(repeats):
+                compute()
+            best[k] = min(best[k], (time.process_time() - begin) / (repeats * n))
+    return best[0], best[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the results as JSON')
+    parser.add_argument('--rounds', type=int, default=10, help='alternating rounds of timing (default 10)')
+    arguments = parser.parse_args()
+    train, tests = parted(read_dataset(DATA / 'li3ps4-pbe-gpaw-v6.extxyz', ('energy', 'forces')))
+    problem = Problem.of(train, SETTINGS)
+    report: dict = {'structures': len(train)}
+    fits = {'UF3': Fit(problem, None), 'with many-body terms': Fit(problem, Terms(problem.basis.species))}
+    for name, fit in fits.items():
+        report[name] = row = {
+            'columns': fit.n_columns,
+            'penalty': fit.penalty,
+            'withheld_forces_rmse_meV_per_angstrom_by_penalty': fit.withheld,
+        }
+        for kind, test in tests.items():
+            by_force, by_energy = fit.errors(fit.coefficients, test, np.arange(len(test)))
+            row[kind] = {
+                'forces_rmse_meV_per_angstrom': rmse_in_thousandths(by_force),
+                'energy_rmse_meV_per_atom': rmse_in_thousandths(by_energy),
+            }
+    print(f'{"forces, meV/Å, and energy, meV/atom":36s} {"UF3":>16s} {"many-body":>16s} {"forces":>7s}')
+    for kind in tests:
+        both = [report[name][kind] for name in fits]
+        forces = [found['forces_rmse_meV_per_angstrom'] for found in both]
+        texts = [
+            f'{found["forces_rmse_meV_per_angstrom"]:.1f} {found["energy_rmse_meV_per_atom"]:.2f}' for found in both
+        ]
+        print(f'{kind:36s} {texts[0]:>16s} {texts[1]:>16s} {100 * (forces[1] / forces[0] - 1):+6.0f} %')
+    for name, fit in fits.items():
+        print(f'{name}: withheld in training, by penalty', {p: round(e, 1) for p, e in fit.withheld.items()})
+    start = bare(read_dataset(DATA / 'li3ps4-pbe-gpaw.extxyz').structures[6]).repeat((2, 2, 3))
+    of_splines, of_terms = cpu_seconds(fits['with many-body terms'], start, arguments.rounds)
+    report['timing'] = {
+        'pairs_and_triplets_cpu_us_per_atom': 1e6 * of_splines,
+        'many_body_cpu_us_per_atom': 1e6 * of_terms,
+    }
+    print(f'CPU μs an atom: pairs and triplets {1e6 * of_splines:.2f}, many-body terms {1e6 * of_terms:.2f}')
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    main()
