@@ -1,6 +1,6 @@
 """What many-body terms on P and S add to the ultra-fast potential: errors on structures set aside, and cost.
 
-    python examples/benchmarks/body_order.py --json out.json      # a quarter of an hour on one core
+    python examples/benchmarks/body_order.py --json out.json      # some minutes
 
 Each centre has moments of the densities of its neighbours, by species t and range R,
 
@@ -474,6 +474,11 @@ def cpu_seconds(fit: Fit, atoms: Atoms, rounds: int, repeats: int = 20) -> tuple
     s = len(problem.basis.species)
     around, centre_of = terms.neighbours(atoms, types), terms.centre_of(types)
     weights = terms.weights(fit.coefficients[fit.n_pairs_and_triplets :])
+
+    many = np.zeros((n, 3))
+    many_body_forces(*around, centre_of, terms.n_densities, terms.ranges, weights, many)
+    by_rows = fit.coefficients[fit.n_pairs_and_triplets :] @ terms.design(atoms)[:, N_LEADING:]
+    np.testing.assert_allclose(many.ravel(), by_rows, atol=1e-8, err_msg='kernel and design rows disagree')
 
     def pairs_and_triplets() -> None:
         kernels.compute(
