@@ -237,7 +237,9 @@ def check_against_forces(problem: Problem) -> tuple[list[str], bool]:
     return [], by_energy is not None
 
 
-def check_single_energies(dataset: Dataset, predictions: Predictions, rows: Sequence[int] | None = None) -> list[str]:
+def check_single_energies(
+    dataset: Dataset, predictions: Predictions, rows: Sequence[int] | np.ndarray | None = None
+) -> list[str]:
     """A line about energies far from what is predicted, where those of other structures of the composition are not.
 
     Args:
@@ -248,7 +250,7 @@ def check_single_energies(dataset: Dataset, predictions: Predictions, rows: Sequ
     errors = (predictions.energy_label - predictions.energy) * sizes
     squares = ((predictions.forces_label - predictions.forces) ** 2).sum(axis=1)
     force_error = np.sqrt(np.add.reduceat(squares, np.cumsum(sizes) - sizes))
-    off = []
+    off: list[tuple[int, float]] = []
     for formula in np.unique(formulas):
         members = np.flatnonzero(formulas == formula)
         apart = errors[members] - np.median(errors[members])
