@@ -209,7 +209,7 @@ def test_one_structure_is_chosen_from_many(tmp_path):
     with pytest.raises(InputError, match='cannot be read'):
         read_structure(tmp_path / 'bad.cif')
     write(tmp_path / 'li2s.data', labelled(), format='lammps-data')
-    with pytest.raises(InputError, match='li2s.data: no structure was found in it; give it as extended XYZ'):
+    with pytest.raises(InputError, match='li2s.data: a data file of LAMMPS without masses'):
         read_structure(tmp_path / 'li2s.data')
 
 
