@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From 73 labelled structures of Li3PS4 to a decay time, as small as shows everything: fits a potential and an EFG model, runs
+# From 473 labelled structures of Li3PS4 and its glasses to a decay time, as small as shows everything: fits a potential and an EFG model, runs
 # molecular dynamics of β-Li3PS4, and writes figures, a report and an archive to examples/quickstart-output.
 #
 #   bash examples/quickstart.sh
@@ -10,7 +10,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 make_environment
 
-data=$project_root/examples/data/li3ps4-pbe-gpaw.extxyz
+data=$project_root/examples/data/li3ps4-pbe-gpaw-v6.extxyz
+settings=$project_root/examples/quickstart.yaml # how the models are fitted
 start=14       # a frame of β-Li3PS4 at 900 K
 temperature=900 # K: hot, so that ions hop often enough in a short run
 output=$project_root/examples/quickstart-output
@@ -24,8 +25,8 @@ echo "$output" >"$output/place"
 
 aiida-ufpnmr setup
 echo
-aiida-ufpnmr launch pipeline "$data" --structure-index "$start" --temperature "$temperature" --protocol fast |
-    tee "$output/launch.txt"
+aiida-ufpnmr launch pipeline "$data" --structure-index "$start" --temperature "$temperature" --protocol fast \
+    --overrides "$settings" | tee "$output/launch.txt"
 workflow=$(sed -n 's/^PipelineWorkChain #//p' "$output/launch.txt")
 aiida-ufpnmr report "$workflow" -o "$output" >/dev/null
 mv "$output/index.html" "$output/report.html"

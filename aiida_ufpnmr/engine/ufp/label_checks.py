@@ -45,8 +45,8 @@ _EXPLAINS_WORK, _EXPLAINS_STRESS = 1.2, 2.0
 #: their spread.
 _SHIFTED, _SHARPLY = 0.05, 5.0
 #: One energy is off where its error is more than so many times the usual one, and more than what the errors of the
-#: forces on its atoms give over so many Å; on right labels of Li-P-S, hot and broken ones among them, no error was above
-#: 6.5 Å and 12 usual ones at once, also where a few of them were fitted.
+#: forces on its atoms give over so many Å; on right labels of Li-P-S, hot and broken ones among them, no error was
+#: above 6.5 Å and 12 usual ones at once, also where a few of them were fitted.
 _DEVIATIONS, _FAR = 12.0, 8.0
 #: Error (GPa, meV per atom) that takes the weight of a label away.
 _NO_WEIGHT = 1e9
