@@ -105,12 +105,20 @@ def _time_row(key: str, name: str, tau: Mapping[str, Any]) -> list[tuple[str, st
 
 
 def error_rows(node: WorkChainNode) -> list[tuple[str, str, str]]:
-    """Model, kind and size of every error on withheld structures that the fits behind a workflow report."""
+    """Model, kind and size of every error on withheld structures that the fits behind a workflow report.
+
+    Where structures have weights, errors by weight come first: what counts little in a fit says little about it.
+    """
     rows = []
     for output, link, model in MODELS:
         results = _reported(node, output, link)
         there = {key: named for key, named in ERRORS.items() if results.get(key) is not None}
-        rows += [(model, name, with_unit(results[key], unit)) for key, (name, unit) in there.items()]
+        weighted = results.get('weighted', {})
+        for key, (name, unit) in there.items():
+            plain = with_unit(results[key], unit)
+            by_weight = weighted.get(key)
+            both = f'{with_unit(by_weight, unit)} by weight, {rounded(results[key])} without'
+            rows.append((model, name, plain if by_weight is None else both))
     return rows
 
 

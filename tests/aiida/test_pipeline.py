@@ -359,3 +359,17 @@ def test_what_cannot_be_run_again_is_named(pipeline, command, tmp_path):
     command('archive', 'create', pipeline.pk, '--slim', '-o', archive)
     result = command('archive', 'verify', archive, '--rerun', 'everything')
     assert result.exit_code == 2 and "'everything'; known are fit_potential" in result.output
+
+
+def test_errors_by_weight_stand_first_where_structures_have_weights(pipeline):
+    class Reported:
+        """A workflow whose fit of the potential reports these errors."""
+
+        outputs = {
+            'potential_errors': orm.Dict(
+                {'forces_rmse_meV_per_angstrom': 300.0, 'weighted': {'forces_rmse_meV_per_angstrom': 120.0}}
+            )
+        }
+        inputs: dict = {}
+
+    assert error_rows(Reported()) == [('potential', 'forces, RMSE', '120 meV/Å by weight, 300 without')]
