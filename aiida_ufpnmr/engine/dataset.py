@@ -490,10 +490,11 @@ def read_frames(path: Path) -> list[Atoms]:
     if path.suffix.lower() == '.cif':
         for crystal in read_crystals(path):
             check_ordered(crystal.occupancies, crystal.source)
-    if is_lammps_data(path) and b'\nMasses' not in path.read_bytes():  # ASE would take types for atomic numbers
+    kind = 'lammps-data' if is_lammps_data(path) else None  # which ASE cannot tell
+    if kind and b'\nMasses' not in path.read_bytes():  # ASE would take types for atomic numbers
         raise InputError(f'{path}: a data file of LAMMPS without masses, which tell its elements; write these')
     try:
-        frames: Any = ase.io.read(path, index=':', format='lammps-data' if is_lammps_data(path) else None)
+        frames: Any = ase.io.read(path, index=':', format=kind)
     except Exception as error:  # ASE raises many kinds for a malformed file
         raise InputError(f'{path}: cannot be read as a structure ({one_line(error)})') from error
     if not frames:

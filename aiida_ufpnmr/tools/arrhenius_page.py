@@ -9,13 +9,14 @@ from aiida.orm import WorkChainNode
 
 from aiida_ufpnmr.engine.analyses.arrhenius import QUANTITIES, ArrheniusResult
 from aiida_ufpnmr.engine.tables import with_interval
+from aiida_ufpnmr.tools.answer import QUANTITIES as ANSWERS
 from aiida_ufpnmr.tools.answer import answer_rows
 from aiida_ufpnmr.tools.page import as_text, render_page
 from aiida_ufpnmr.tools.queries import step_name
 from aiida_ufpnmr.workflows.subprocesses import reason
 
-#: Rows of the answer of a run that the table of runs shows.
-SHOWN = ('diffusion coefficient', 'hop rate of an ion', 'decay rate 1/τ')
+#: Rows of the answer of a run that the table of runs shows: quantities that laws are fitted to.
+SHOWN = tuple(name for fitted in QUANTITIES for key, name, _ in ANSWERS if key == fitted)
 
 
 def arrhenius_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:

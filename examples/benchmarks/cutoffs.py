@@ -63,9 +63,7 @@ def main() -> None:
     results, runs = [], []
     for cutoffs in CUTOFFS:
         problem = Problem.of(train, PotentialSettings(triplet_cutoff=cutoffs, weights={'foreign bonds': 0.1}))
-        everything = np.arange(len(train))
-        coefficients = problem.equations(everything).solve(problem.penalty).coefficients
-        potential = problem.potential(coefficients, [problem.closest(everything)])
+        potential = problem.fitted(range(len(train)))
         errors = {name: predict([(potential, test)]).errors() for name, test in tests.items()}
         counts = [float(count_triplets(Dataset((start,)), (cutoff,))[symbol][0]) for symbol, cutoff in cutoffs.items()]
         results.append(

@@ -117,9 +117,7 @@ def committee(labels: Dataset, seed: int) -> list[UltraFastPotential]:
     members = []
     for i in range(MEMBERS):
         problem = Problem.of(labels, dataclasses.replace(SETTINGS, resample=MEMBERS * seed + i)).resampled()
-        everything = np.arange(len(problem.dataset))
-        solution = problem.equations(everything).solve(problem.penalty)
-        members.append(problem.potential(solution.coefficients, [problem.closest(everything)]))
+        members.append(problem.fitted(range(len(problem.dataset))))
     return members
 
 

@@ -181,9 +181,7 @@ def test_right_labels_of_any_set_are_passed_without_a_word(path):
     for rows in (range(0, len(whole), 1 + len(whole) // 30), range(min(8, len(whole)))):
         problem = Problem.of(whole.subset(rows), QUICK)
         assert check_against_forces(problem)[0] == []
-        every = np.arange(len(problem.dataset))
-        solution = problem.equations(every).solve(problem.penalty)
-        fitted = problem.potential(solution.coefficients, [problem.closest(every)])
+        fitted = problem.fitted(range(len(problem.dataset)))
         assert check_single_energies(problem.dataset, predict([(fitted, problem.dataset)])) == []
 
 

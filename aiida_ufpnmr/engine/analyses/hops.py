@@ -55,7 +55,7 @@ class HopsResult(Result, HopRate):
     hops_between_sites: dict | None = quantity('', 'hops by site before and after', default=None)
     site_changes: int | None = quantity('', 'changes of site', default=None)
     site_changes_with_hop: int | None = quantity('', 'of these, with a hop of the same ion', default=None)
-    not_counted: str = quantity('', 'other anions in the file that no site counts, in words', default='')
+    not_counted: str | None = quantity('', 'other anions in the file, which no site counts', default=None)
     shown_atom: np.ndarray = quantity('', 'ions that hop most', 'shown', default_factory=no_ions)
     shown_time_ps: np.ndarray = quantity('ps', 'times of their displacement', 'times', default_factory=no_ions)
     shown_displacement_angstrom: np.ndarray = quantity(
@@ -74,7 +74,7 @@ class HopsResult(Result, HopRate):
 
     @property
     def remarks(self) -> list[str]:
-        found = [self.not_counted] if self.not_counted else []
+        found = [not_counted_line(self.settings['anion'], self.not_counted)] if self.not_counted else []
         if self.verdict == RATTLING:
             words = f'Ions that only rattle would seem to hop {self.hops_by_chance:.2g} times: no hop is certain.'
             return [*found, f'{words} Raise --threshold-angstrom.']
@@ -137,7 +137,7 @@ def hops(source: PathSource, settings: HopsSettings) -> HopsResult:
             there = find_sites(trajectory, paths.species, SiteSettings(anion=settings.anion), source.skip_fs)
         agreement = site_agreement(found, there)
         sites = {
-            'not_counted': not_counted_line(settings.anion, ','.join(there.not_counted)),
+            'not_counted': ','.join(there.not_counted) or None,
             'hops_between_sites': {
                 f'{origin}_to_{target}': int(count)
                 for origin, row in zip(agreement.names, agreement.hops)

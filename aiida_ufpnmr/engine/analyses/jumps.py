@@ -12,7 +12,7 @@ from aiida_ufpnmr.engine.analyses.base import PathSource, Result, Table, analysi
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
-from aiida_ufpnmr.engine.structure.sites import find_sites
+from aiida_ufpnmr.engine.structure.sites import AnionSettings, SiteSettings, find_sites
 from aiida_ufpnmr.engine.tables import with_interval
 from aiida_ufpnmr.engine.trajectories.paths import CHUNK_FRAMES, PathSettings
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, regular_frames
@@ -33,7 +33,7 @@ SURVIVAL_TIMES = 200
 
 
 @dataclass(frozen=True)
-class JumpsSettings(PathSettings):
+class JumpsSettings(AnionSettings, PathSettings):
     """Sites, and when an ion is at one."""
 
     sites: str = setting(
@@ -51,7 +51,7 @@ class JumpsSettings(PathSettings):
         above=0,
     )
     residence_ps: float = setting(0.0, 'Shorter stays, in ps, do not count.', least=0)
-    by_site: bool = setting(False, 'Tell sites apart as fourfold and sixfold, as "analyse sites" does by default.')
+    by_site: bool = setting(False, 'Tell sites apart as fourfold and sixfold, as "analyse sites" does.')
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def jumps(source: PathSource, settings: JumpsSettings) -> JumpsResult:
         places(paths.positions, cells), len(paths.positions), sites, settings.core_angstrom, residence
     )
     if settings.by_site:
-        sites = by_coordination(source, sites, visited)
+        sites = by_coordination(source, sites, visited, SiteSettings(anion=settings.anion))
     stays = Stays.of(visited, paths.step_ps)
     found = stays.jumps()
     burst = dispersion(found)
@@ -213,10 +213,12 @@ def places(positions: np.ndarray, cells: np.ndarray) -> Iterator[np.ndarray]:
         yield positions[part] @ np.linalg.inv(cells[part])
 
 
-def by_coordination(source: PathSource, sites: LatticeSites, visited: np.ndarray) -> LatticeSites:
+def by_coordination(
+    source: PathSource, sites: LatticeSites, visited: np.ndarray, settings: SiteSettings
+) -> LatticeSites:
     """The sites with kinds by where most of the ions are that sit at each: fourfold or sixfold."""
     with Trajectory(source.path) as trajectory:
-        around = find_sites(trajectory, source.settings.species, skip_fs=source.skip_fs)
+        around = find_sites(trajectory, source.settings.species, settings, source.skip_fs)
     ions = np.bincount(visited.ravel(), minlength=len(sites.place))
     sixfold = np.bincount(visited.ravel(), around.site.T.ravel(), len(sites.place))
     return replace(sites, kind=(2 * sixfold > ions).astype(int), names=around.names)

@@ -7,7 +7,7 @@ import time
 import numpy as np
 from ase import Atoms
 
-from aiida_ufpnmr.engine.dataset import Dataset, forces
+from aiida_ufpnmr.engine.dataset import Dataset, bare, forces
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
@@ -26,7 +26,7 @@ def cell_for_speed(dataset: Dataset) -> Atoms:
         return -len(atoms), float(np.mean(components**2))
 
     calmest = min(dataset, key=rank)
-    cell = Atoms(calmest.numbers, calmest.positions, cell=calmest.cell, pbc=calmest.pbc)
+    cell = bare(calmest)
     while len(cell) < LEAST_ATOMS and cell.pbc.any():
         shortest = int(np.argmin(np.where(cell.pbc, cell.cell.lengths(), np.inf)))
         cell = cell.repeat([2 if axis == shortest else 1 for axis in range(3)])

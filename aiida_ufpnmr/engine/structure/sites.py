@@ -124,12 +124,12 @@ def latest_frames(own_fs: np.ndarray, time_fs: np.ndarray) -> np.ndarray:
 
 
 def not_counted_line(counted: str, others: str) -> str:
-    """A line about anions in a trajectory that no site counts; empty without others.
+    """A line about anions in a trajectory that no site counts.
 
     Args:
         counted, others: elements, with commas between.
     """
-    return f'{others} around the ions is not counted; --anion {counted},{others} counts all.' if others else ''
+    return f'{others} around the ions is not counted; --anion {counted},{others} counts all.'
 
 
 def find_sites(

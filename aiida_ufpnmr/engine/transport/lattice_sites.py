@@ -16,6 +16,7 @@ from aiida_ufpnmr.engine.building.symmetry import orbits_of
 from aiida_ufpnmr.engine.crystals import Crystal, read_crystal
 from aiida_ufpnmr.engine.dataset import read_structure
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.neighbours import cell_heights
 
 #: Spacing of the grid of the density, and width of the Gaussian that smooths it, Å.
 GRID_ANGSTROM, SMOOTHING_ANGSTROM = 0.25, 0.3
@@ -150,8 +151,7 @@ def sites_by_density(
     step = np.linalg.norm(cell, axis=1) / shape
     density = gaussian_filter(counts.reshape(shape), SMOOTHING_ANGSTROM / step, mode='wrap')
     density *= 1 + 1e-9 * np.linspace(0, 1, density.size).reshape(shape)  # of two equal neighbours one is a maximum
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    reach = np.minimum(np.ceil(separation_angstrom / heights * shape), (shape - 1) // 2).astype(int)
+    reach = np.minimum(np.ceil(separation_angstrom / cell_heights(cell) * shape), (shape - 1) // 2).astype(int)
     offsets = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing='ij'), -1)
     ball = np.linalg.norm(offsets / shape @ cell, axis=-1) <= separation_angstrom
     top = (density == maximum_filter(density, footprint=ball, mode='wrap')) & (density > 0)

@@ -297,9 +297,7 @@ def _predicted_blindly(problem: Problem, most: int, by_forces: bool = False) -> 
     if by_forces:
         settings = dataclasses.replace(settings, energy_error_meV_per_atom=_NO_WEIGHT)
     blind = dataclasses.replace(problem, settings=settings)
-    solution = blind.equations(rows).solve(blind.penalty)
-    potential = blind.potential(solution.coefficients, [problem.closest(rows)])
-    return rows, predict([(potential, problem.dataset.subset(rows))])
+    return rows, predict([(blind.fitted(rows), problem.dataset.subset(rows))])
 
 
 def _energy_causes(dataset: Dataset) -> dict[str, float]:

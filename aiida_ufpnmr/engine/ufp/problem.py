@@ -232,6 +232,11 @@ class Problem:
         )
         return extend_wall(potential)
 
+    def fitted(self, indices) -> UltraFastPotential:
+        """The potential that the chosen structures alone give."""
+        coefficients = self.equations(indices).solve(self.penalty).coefficients
+        return self.potential(coefficients, [self.closest(indices)])
+
     def compare(
         self, dataset: Dataset, indices, potential: UltraFastPotential, solution: Solution, fold: int
     ) -> Iterator[Comparison]:

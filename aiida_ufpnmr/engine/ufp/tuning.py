@@ -119,10 +119,8 @@ class WithheldSearch:
 
     def potential(self, settings: PotentialSettings) -> UltraFastPotential:
         """The potential of settings, fitted to everything."""
-        problem, everything = Problem.of(self.dataset, settings), np.arange(len(self.dataset))
         with threadpool_limits(1, user_api='blas'):
-            coefficients = problem.equations(everything).solve(problem.penalty).coefficients
-        return problem.potential(coefficients, [problem.closest(everything)])
+            return Problem.of(self.dataset, settings).fitted(range(len(self.dataset)))
 
 
 def tune(
