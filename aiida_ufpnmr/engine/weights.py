@@ -1,12 +1,15 @@
 """Weights of structures in a fit: what their labels count, beside those of other structures.
 
 A structure of weight w counts as if it stood there w times. Its weight is the product of its own, the entry ``weight``
-of its comment line, and those of a rule for its group and for foreign bonds; each is 1 where it is not given.
+of its comment line, and those of a rule for its group and for foreign bonds; each is 1 where it is not given. A name in
+a rule may be a pattern of the shell, such as ``packed*``; where several fit a group, all count.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from aiida_ufpnmr.engine.dataset import Dataset, own_weight
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.foreign_bonds import foreign_bonds
 
-#: Name in a rule of the structures with bonds that a compound of ions does not have; other names are those of groups.
+#: Name in a rule of the structures with bonds that a compound of ions does not have; others are groups, or patterns.
 FOREIGN_BONDS = 'foreign bonds'
 
 Rule = Mapping[str, float] | None
@@ -39,10 +42,16 @@ def check_groups(rule: Rule, dataset: Dataset) -> None:
     Raises:
         InputError: naming the groups that there are.
     """
-    unknown = set(rule or {}) - {FOREIGN_BONDS, *dataset.groups}
+    groups = sorted(set(dataset.groups))
+    unknown = [name for name in set(rule or {}) - {FOREIGN_BONDS} if not any(_fits(group, name) for group in groups)]
     if unknown:
-        known = ', '.join([FOREIGN_BONDS, *sorted(set(dataset.groups))])
+        known = ', '.join([FOREIGN_BONDS, *groups])
         raise InputError(f'{dataset.source}: weights names {min(unknown)}, which is no group; there are {known}')
+
+
+def _fits(group: str, name: str) -> bool:
+    """Whether a name in a rule is that of a group, or a pattern that fits it."""
+    return group == name or fnmatchcase(group, name)
 
 
 def weight_of(atoms: Atoms, group: str, rule: Rule) -> float:
@@ -50,7 +59,7 @@ def weight_of(atoms: Atoms, group: str, rule: Rule) -> float:
     if not rule:
         return own_weight(atoms)
     foreign = rule[FOREIGN_BONDS] if FOREIGN_BONDS in rule and foreign_bonds(atoms) else 1.0
-    return own_weight(atoms) * rule.get(group, 1.0) * foreign
+    return own_weight(atoms) * foreign * math.prod(weight for name, weight in rule.items() if _fits(group, name))
 
 
 def structure_weights(dataset: Dataset, rule: Rule) -> np.ndarray:

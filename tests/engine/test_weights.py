@@ -119,6 +119,17 @@ def test_weights_of_a_structure_multiply():
     np.testing.assert_allclose(found, [3.0 * 0.1 * 0.5, 0.5])
 
 
+def test_a_pattern_weighs_all_groups_that_fit_it_beside_their_own_weight():
+    frames = [Atoms('Li', info={'config_type': name}) for name in ('packed_300K', 'packed_900K', 'melt', 'a[0]')]
+    found = structure_weights(Dataset(tuple(frames)), {'packed*': 2.0, '*_900K': 3.0, 'packed_900K': 5.0, 'a[0]': 7.0})
+    np.testing.assert_allclose(found, [2.0, 30.0, 1.0, 7.0])
+
+
+def test_a_pattern_that_fits_no_group_is_refused(crystals):
+    with pytest.raises(InputError, match=r'weights names packed\*, which is no group; there are .*beta_300K'):
+        fit_potential(crystals, replace(POTENTIAL, weights={'packed*': 2.0}))
+
+
 def test_files_hold_weights_where_they_are_given_alone(crystals, tmp_path):
     for settings in (POTENTIAL, replace(POTENTIAL, weights={'beta_300K': 0.5})):
         fit_potential(crystals, settings)[0].save(tmp_path / 'p.h5')

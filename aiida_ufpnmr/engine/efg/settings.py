@@ -51,7 +51,7 @@ class EfgSettings:
         seed: of the order in which groups are dealt.
         isotope: whose frequencies are reported; ``null`` for the usual one of the species. ``7Li:-40.8`` takes another
             moment (mb) than the table, ``8Li:31.4:2`` a spin, too.
-        weights: of structures, by name of their group, and of those with ``foreign bonds``; see
+        weights: of structures, by name of their group or a pattern of it, and of those with ``foreign bonds``; see
             :mod:`~aiida_ufpnmr.engine.weights`. All count alike if not given.
     """
 

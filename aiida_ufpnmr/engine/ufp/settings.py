@@ -73,7 +73,7 @@ class PotentialSettings:
         seed: for the choice of the parts.
         resample: seed of a bootstrap: whole groups are drawn with replacement and the fit sees those alone, as a
             member of a committee does. The basis stays that of all structures. None is drawn if not given.
-        weights: of structures, by name of their group, and of those with ``foreign bonds``; see
+        weights: of structures, by name of their group or a pattern of it, and of those with ``foreign bonds``; see
             :mod:`~aiida_ufpnmr.engine.weights`. All count alike if not given.
         short_range: ``zbl`` for pairs that go on, below the data, with the repulsion of screened nuclei as their prior;
             see :mod:`~aiida_ufpnmr.engine.ufp.repulsion`. If not given they go on rising as steeply as before at
