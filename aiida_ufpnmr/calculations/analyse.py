@@ -31,6 +31,12 @@ def options_of(analysis: str) -> tuple[str, ...]:
     return tuple(name for name in parameters_of(analyses.get_analysis(analysis).Settings) if name not in FILES)
 
 
+def files_of(analysis: str) -> tuple[str, ...]:
+    """Names of the inputs that become files which an analysis reads."""
+    known = parameters_of(analyses.get_analysis(analysis).Settings)
+    return tuple(name for name in FILES if name in known)
+
+
 def parameter_validator(analysis: str) -> Callable[[Dict, object], str | None]:
     """A validator for the ``parameters`` of one analysis."""
 
@@ -45,11 +51,11 @@ def validate_together(inputs: Mapping, _) -> str | None:
     """Refuse parameters and files that the chosen analysis does not take."""
     if 'analysis' not in inputs or 'parameters' not in inputs:
         return None  # exposed by a workflow, which has checked them
-    known = parameters_of(analyses.get_analysis(inputs['analysis'].value).Settings)
+    analysis = inputs['analysis'].value
     for name in FILES:
-        if name in inputs and name not in known:
-            return f'{inputs["analysis"].value} takes no {name}'
-    return parameter_validator(inputs['analysis'].value)(inputs['parameters'], None)
+        if name in inputs and name not in files_of(analysis):
+            return f'{analysis} takes no {name}'
+    return parameter_validator(analysis)(inputs['parameters'], None)
 
 
 class TrajectoryAnalysis(UfpnmrCalculation):

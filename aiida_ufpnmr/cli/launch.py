@@ -143,6 +143,9 @@ analyses_option = click.option(
     metavar='NAME',
     help=f'Run this analysis of the trajectory, too; several times for several: {", ".join(CHOICES)}.',
 )
+sites_option = click.option(
+    '--sites', 'sites_path', type=INPUT, metavar='FILE.cif', help='Sites between which "--analysis jumps" counts jumps.'
+)
 
 
 @click.command(
@@ -164,6 +167,7 @@ analyses_option = click.option(
 @code_option
 @temperature_option
 @analyses_option
+@sites_option
 @common_options
 def pipeline(
     dataset: str,
@@ -172,6 +176,7 @@ def pipeline(
     index: int | None,
     temperature: float | None,
     analyses: tuple[str, ...],
+    sites_path: Path | None,
     code_label: str,
     launch: Launch,
 ) -> None:
@@ -183,7 +188,7 @@ def pipeline(
     if structure_path is None and index is not None:
         raise InputError('--index is for the file of --structure; --structure-index says which structure of DATASET')
     launch = launch.with_values(('dynamic_nmr', 'md', 'parameters'), temperature=temperature)
-    node = launch.with_values(('dynamic_nmr', 'analyses'), **_defaults(analyses)).run(
+    node = _with_analyses(launch, ('dynamic_nmr',), analyses, sites_path).run(
         PipelineWorkChain,
         code=load_code(code_label),
         dataset=load_or_store(dataset, 'labels'),
@@ -205,6 +210,7 @@ def pipeline(
 @code_option
 @temperature_option
 @analyses_option
+@sites_option
 @common_options
 def dynamic_nmr(
     structure: str,
@@ -213,6 +219,7 @@ def dynamic_nmr(
     index: int | None,
     temperature: float | None,
     analyses: tuple[str, ...],
+    sites_path: Path | None,
     code_label: str,
     launch: Launch,
 ) -> None:
@@ -220,7 +227,7 @@ def dynamic_nmr(
     from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
 
     launch = launch.with_values(('md', 'parameters'), temperature=temperature)
-    node = launch.with_values(('analyses',), **_defaults(analyses)).run(
+    node = _with_analyses(launch, (), analyses, sites_path).run(
         DynamicNmrWorkChain,
         code=load_code(code_label),
         structure=load_or_store(structure, 'structure', index),
@@ -230,9 +237,16 @@ def dynamic_nmr(
     show_answer(node)
 
 
-def _defaults(analyses: tuple[str, ...]) -> dict[str, dict]:
-    """Analyses by the names of inputs, without parameters of their own."""
-    return {name.replace('-', '_'): {} for name in analyses}
+def _with_analyses(launch: Launch, path: tuple[str, ...], names: tuple[str, ...], sites: Path | None) -> Launch:
+    """A launch with analyses without parameters of their own, and the file that one of them reads, below ``path``."""
+    from aiida.orm import SinglefileData
+
+    from aiida_ufpnmr.engine.crystals import read_crystal
+
+    if sites is not None:
+        read_crystal(sites)
+        launch = launch.with_values((*path, 'analysis_files'), sites=SinglefileData(sites.resolve()))
+    return launch.with_values((*path, 'analyses'), **{name.replace('-', '_'): {} for name in names})
 
 
 def stop_if_failed(node: WorkChainNode) -> None:

@@ -9,7 +9,14 @@ from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, Dict, ProcessNode, SinglefileData, StructureData
 
-from aiida_ufpnmr.calculations.analyse import AcfCalculation, AnalyseCalculation, by_identifier, parameter_validator
+from aiida_ufpnmr.calculations.analyse import (
+    FILES,
+    AcfCalculation,
+    AnalyseCalculation,
+    by_identifier,
+    files_of,
+    parameter_validator,
+)
 from aiida_ufpnmr.calculations.base import validate_ordered
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.summarise import summarise
@@ -41,6 +48,14 @@ def validate_chosen(parameters: Mapping[str, Dict], _) -> str | None:
         if refusal:
             return refusal
     return None
+
+
+def validate_files(inputs: Mapping[str, Any], _) -> str | None:
+    """Refuse files that none of the chosen analyses reads."""
+    chosen = filter(None, map(by_identifier, inputs.get('analyses', {})))
+    read = {name for analysis in chosen for name in files_of(analysis)}
+    unread = sorted(set(inputs.get('analysis_files', {})) - read)
+    return f'analysis_files: none of the chosen analyses reads {", ".join(unread)}' if unread else None
 
 
 def chosen_analyses(chosen: Any, shared: Mapping[str, Any]) -> dict[str, Dict]:
@@ -80,7 +95,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         models = ('structure', 'potential', 'efg_model')
         expose_inputs(spec, MdCalculation, 'md', (*models, 'checkpoint'), 'Molecular dynamics.')
         expose_inputs(spec, AcfCalculation, 'acf', ('trajectory',), 'Correlation functions and their decay.')
-        analysis = ('trajectory', 'analysis', 'sites')
+        analysis = ('trajectory', 'analysis', *FILES)
         expose_inputs(spec, AnalyseCalculation, 'msd', analysis, 'Mean square displacement and diffusion.')
         expose_inputs(spec, AnalyseCalculation, 'hops', analysis, 'Hops between sites.')
         inputs: Any = spec.inputs
@@ -90,6 +105,9 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         chosen = 'Other analyses by name, with underscores for hyphens, and their parameters, as in `silent_hops: {}`.'
         spec.input_namespace('analyses', dynamic=True, required=False, valid_type=Dict, help=chosen)
         inputs['analyses'].validator = validate_chosen
+        files = 'Files that chosen analyses read, by the name of the option, as `sites` of `jumps`.'
+        spec.input_namespace('analysis_files', dynamic=True, required=False, valid_type=SinglefileData, help=files)
+        inputs.validator = validate_files
 
         spec.outline(
             cls.simulate,
@@ -177,9 +195,12 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             if chain is AnalyseWorkChain:
                 inputs.analysis = name
             running[name] = self.submit_analysis(chain, name, inputs)
+        files = self.inputs.get('analysis_files', {})
         for name, parameters in self.inputs.get('analyses', {}).items():
             inputs = self.exposed_inputs(AnalyseCalculation, 'hops')
-            inputs.analysis, inputs.parameters = by_identifier(name), parameters
+            analysis = by_identifier(name)
+            inputs.analysis, inputs.parameters = analysis, parameters
+            inputs.update({file: files[file] for file in files_of(analysis) if file in files})
             running[_chosen(name)] = self.submit_analysis(AnalyseWorkChain, name, inputs)
         self.report('analyses: ' + ', '.join(f'{name} <{node.pk}>' for name, node in running.items()))
         return ToContext(**running)

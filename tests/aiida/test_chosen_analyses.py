@@ -94,6 +94,56 @@ def test_the_pipeline_hands_analyses_on_and_their_outputs_back(code, dataset, ch
     assert process.outputs['analyses']['sites']['results'].uuid == chosen.outputs.analyses.sites.results.uuid
 
 
+@pytest.fixture(scope='session')
+def sites_file(pipeline, tmp_path_factory):
+    """The structure where the dynamics of the pipeline starts, as a CIF file."""
+    path = tmp_path_factory.mktemp('sites') / 'beta.cif'
+    pipeline.inputs.dataset.get_structure(1).get_ase().write(path)
+    return path
+
+
+def test_a_file_of_sites_reaches_the_analysis_that_reads_it_and_no_other(code, chosen, tiny, sites_file):
+    builder = WorkflowFactory('ufpnmr.dynamic_nmr').get_builder_from_protocol(
+        code,
+        chosen.inputs.structure,
+        chosen.inputs.potential,
+        chosen.inputs.efg_model,
+        'fast',
+        overrides={
+            **tiny['dynamic_nmr'],
+            'analyses': {'jumps': {}, 'rdf': {}},
+            'analysis_files': {'sites': orm.SinglefileData(sites_file)},
+        },
+    )
+    node = run_get_node(builder).node
+    assert node.is_finished_ok, node.exit_message
+    results = node.outputs.analyses.jumps.results
+    assert results.creator.inputs.sites.uuid == node.inputs.analysis_files.sites.uuid
+    assert results['sites'] == 'sites.cif'
+    assert sum(kind['number_of_sites'] for kind in results['kinds'].values()) == 12
+    assert 'sites' not in node.outputs.analyses.rdf.results.creator.inputs
+
+
+def test_a_file_that_no_chosen_analysis_reads_is_refused_before_anything_runs(code, chosen, command, sites_file):
+    builder = WorkflowFactory('ufpnmr.dynamic_nmr').get_builder_from_protocol(
+        code,
+        chosen.inputs.structure,
+        chosen.inputs.potential,
+        chosen.inputs.efg_model,
+        'fast',
+        overrides={'analyses': {'rdf': {}}, 'analysis_files': {'sites': orm.SinglefileData(sites_file)}},
+    )
+    with pytest.raises(ValueError, match='none of the chosen analyses reads sites'):
+        instantiate_process(get_manager().get_runner(), builder)
+
+
+def test_a_file_of_sites_that_is_none_is_refused_before_anything_is_stored(command, dataset_file, tmp_path):
+    (tmp_path / 'sites.cif').write_text('no crystal')
+    arguments = ('--structure-index', 0, '--analysis', 'jumps', '--sites', tmp_path / 'sites.cif')
+    result = command('launch', 'pipeline', dataset_file, *arguments)
+    assert isinstance(result.exception, InputError) and 'sites.cif' in str(result.exception)
+
+
 def test_the_command_line_chooses_analyses_by_name(command, dataset_file):
     assert 'environments' in CHOICES and 'acf' not in CHOICES
     result = command('launch', 'pipeline', dataset_file, '--structure-index', 99, '--analysis', 'environments')
