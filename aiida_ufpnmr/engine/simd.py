@@ -18,6 +18,8 @@ from numba.extending import intrinsic, overload, register_model
 
 _I32 = ir.IntType(32)
 _FAST = ('nsz', 'arcp', 'contract', 'reassoc')
+#: No reordering that could hide a NaN, but sums may be contracted and vectorised.
+MATH = set(_FAST)
 
 
 class Vector(types.Type):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aiida_ufpnmr.engine.compiled import njit
-from aiida_ufpnmr.engine.ufp.kernels import MATH
+from aiida_ufpnmr.engine.simd import MATH
 
 FINISHED, TOO_CLOSE, TOO_HOT, TOO_STRONG, TOO_FAST = range(5)
 

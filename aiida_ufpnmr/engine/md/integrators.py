@@ -16,7 +16,8 @@ from aiida_ufpnmr.engine.md.guards import FINISHED, broken_limit
 from aiida_ufpnmr.engine.md.skin import Allowance, make_lists, used_up
 from aiida_ufpnmr.engine.md.system import ACCELERATION, kinetic_energy, remove_drift
 from aiida_ufpnmr.engine.md.thermostats import chain_factor, friction_and_noise, rescaling_factor
-from aiida_ufpnmr.engine.ufp.kernels import MATH, compute
+from aiida_ufpnmr.engine.simd import MATH
+from aiida_ufpnmr.engine.ufp.kernels import compute
 
 
 class Bath(NamedTuple):

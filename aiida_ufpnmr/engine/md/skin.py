@@ -13,7 +13,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.md.system import System
-from aiida_ufpnmr.engine.ufp.kernels import MATH
+from aiida_ufpnmr.engine.simd import MATH
 from aiida_ufpnmr.engine.ufp.lists import InteractionLists, interaction_lists, move_images
 from aiida_ufpnmr.engine.ufp.tables import Tables
 

@@ -11,7 +11,7 @@ import numpy as np
 from ase import units
 
 from aiida_ufpnmr.engine.compiled import njit
-from aiida_ufpnmr.engine.ufp.kernels import MATH
+from aiida_ufpnmr.engine.simd import MATH
 
 #: Acceleration in Å/fs² of one amu under one eV/Å; its inverse turns amu Å²/fs² into eV.
 ACCELERATION = units.fs**2

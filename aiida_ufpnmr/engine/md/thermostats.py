@@ -9,7 +9,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.md.system import ACCELERATION, remove_drift
-from aiida_ufpnmr.engine.ufp.kernels import MATH
+from aiida_ufpnmr.engine.simd import MATH
 
 NONE, RESCALING, LANGEVIN, NOSE_HOOVER = range(4)
 #: By the names that users give.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from ase.data import atomic_numbers, covalent_radii
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.ufp.layout import Layout, lay_out, padded
+from aiida_ufpnmr.engine.ufp.moments import MomentBasis, MomentTerms
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 from aiida_ufpnmr.engine.ufp.splines import TRIM, Grid
 from aiida_ufpnmr.engine.ufp.terms import Pair, PairTerm, Triplet, TripletGrids, TripletTerm, pair_names, triplet_names
@@ -29,14 +30,16 @@ class Basis:
 
     Columns: one-body energies of the ``s`` species; then, for each pair, all functions but the last three, which vanish
     at the cut-off; then, for each triplet, the products that fade out at either end of every axis and that a triangle
-    can reach. In a triplet with equal outer atoms, products that differ by their exchange share a column.
+    can reach. In a triplet with equal outer atoms, products that differ by their exchange share a column. Last come the
+    terms of moments, centre by centre.
 
     Attributes:
         species: chemical symbols in order of atomic number.
         pairs, triplets: the grids.
         pair_columns: (n + 3,) int32 for each pair, -1 where a coefficient is zero by construction.
         triplet_columns: (a, b, c) int32 for each triplet, likewise.
-        n_columns: columns in all.
+        n_splines: columns of all but the moments.
+        moments: the many-body terms, if any.
     """
 
     species: tuple[str, ...]
@@ -44,10 +47,17 @@ class Basis:
     triplets: Mapping[Triplet, TripletGrids]
     pair_columns: Mapping[Pair, np.ndarray]
     triplet_columns: Mapping[Triplet, np.ndarray]
-    n_columns: int
+    n_splines: int
+    moments: MomentBasis | None = None
 
     @classmethod
-    def of(cls, species: Sequence[str], pairs: Mapping[Pair, Grid], triplets: Mapping[Triplet, TripletGrids]) -> Basis:
+    def of(
+        cls,
+        species: Sequence[str],
+        pairs: Mapping[Pair, Grid],
+        triplets: Mapping[Triplet, TripletGrids],
+        moments: MomentBasis | None = None,
+    ) -> Basis:
         """Number the coefficients of given grids; equal grids always get equal numbers."""
         pair_columns, triplet_columns, column = {}, {}, len(species)
         for pair, grid in pairs.items():
@@ -71,8 +81,18 @@ class Basis:
             triplets=triplets,
             pair_columns=pair_columns,
             triplet_columns=triplet_columns,
-            n_columns=column,
+            n_splines=column,
+            moments=moments,
         )
+
+    @property
+    def n_columns(self) -> int:
+        """Columns in all."""
+        return self.n_splines + (0 if self.moments is None else self.moments.n_columns)
+
+    def bond_reach(self, centre: str) -> float:
+        """The longest bond of a centre in any triplet, Å."""
+        return max(grid.stop for name, grids in self.triplets.items() if name[0] == centre for grid in grids[:2])
 
     @cached_property
     def layout(self) -> Layout:
@@ -92,13 +112,20 @@ class Basis:
             [self.triplet_columns[triplet] for triplet in self.triplets] or [np.full((1, 1, 1), -1, np.int32)], -1
         )
 
-    def expand(self, coefficients: np.ndarray) -> tuple[np.ndarray, dict[Pair, PairTerm], dict[Triplet, TripletTerm]]:
-        """One-body energies, pair and triplet terms of coefficients (n_columns,), zero where there is no column."""
+    def expand(
+        self, coefficients: np.ndarray
+    ) -> tuple[np.ndarray, dict[Pair, PairTerm], dict[Triplet, TripletTerm], MomentTerms | None]:
+        """One-body energies, pairs, triplets and moments of coefficients (n_columns,); zero without a column."""
+        moments = self.moments
+        of_moments = None
+        if moments is not None:
+            of_moments = MomentTerms(moments, coefficients[self.n_splines :].reshape(moments.scale.shape).copy())
         known = np.append(coefficients, 0.0)
         return (
             coefficients[: len(self.species)].copy(),
             {name: PairTerm(grid, known[self.pair_columns[name]]) for name, grid in self.pairs.items()},
             {name: TripletTerm(grids, known[self.triplet_columns[name]]) for name, grids in self.triplets.items()},
+            of_moments,
         )
 
     def covers(self, a: str, b: str) -> float:
@@ -114,15 +141,21 @@ class Basis:
         symbol = self.species[species]
         own = [columns for pair, columns in self.pair_columns.items() if symbol in pair]
         own += [columns.ravel() for triplet, columns in self.triplet_columns.items() if symbol == triplet[0]]
+        if self.moments is not None and species in self.moments.centres:
+            row, size = self.moments.row[species], self.moments.terms.n_terms
+            own.append(self.n_splines + row * size + np.arange(size))
         found = np.unique(np.concatenate(own))
         return np.append(species, found[found >= 0])
 
     def penalty(self, settings: PotentialSettings) -> sparse.csc_array:
         """Quadratic penalty on the coefficients: their size, and their second differences along every axis.
 
-        One-body energies are corrections to reference energies, known to about an electronvolt.
+        That of a term of moments goes by what it adds to the energy of an atom. One-body energies are corrections to
+        reference energies, known to about an electronvolt.
         """
         diagonal = np.ones(self.n_columns)
+        if self.moments is not None:
+            diagonal[self.n_splines :] = settings.moment_penalty * self.moments.scale.ravel() ** 2
         curvatures: list[Any] = []
         for pair, columns in self.pair_columns.items():
             diagonal[columns[columns >= 0]] = settings.of_pair('ridge_pair', pair)
@@ -162,7 +195,11 @@ def make_basis(species: Sequence[str], closest_distance: np.ndarray, settings: P
     closest = {(a, b): float(closest_distance[at[a], at[b]]) for a in species for b in species}
     pairs = {pair: _pair_grid(pair, closest[pair], settings) for pair in pair_names(species)}
     triplets = {triplet: _triplet_grids(triplet, closest, settings) for triplet in triplet_names(species)}
-    return Basis.of(species, pairs, triplets)
+    basis = Basis.of(species, pairs, triplets)
+    if not settings.moments:
+        return basis
+    reach = [basis.bond_reach(centre) for centre in settings.moments]
+    return replace(basis, moments=MomentBasis.of([at[name] for name in settings.moments], reach, closest_distance))
 
 
 def _pair_grid(pair: Pair, closest: float, settings: PotentialSettings) -> Grid:

@@ -74,7 +74,15 @@ def with_walls(potential: PotentialContent) -> tuple[dict[Pair, PairTerm], str]:
 
     Returns:
         The pairs, and a line that says what becomes of the straight lines.
+
+    Raises:
+        InputError: the potential has terms that neither program knows.
     """
+    if potential.moments is not None:
+        raise InputError(
+            f'{potential.source}: has many-body terms, for which there is no place in the format; fit it without '
+            '"moments", or keep it as .h5'
+        )
     pairs, worst = {}, (0.0, '', 0.0, 0.0)
     for name, term in potential.pairs.items():
         step = term.grid.breaks[1] - term.grid.start

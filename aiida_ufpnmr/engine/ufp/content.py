@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from aiida_ufpnmr.engine.ufp.basis import Basis
+from aiida_ufpnmr.engine.ufp.moments import MomentTerms
 from aiida_ufpnmr.engine.ufp.posterior import Posterior
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 from aiida_ufpnmr.engine.ufp.terms import Pair, PairTerm, Triplet, TripletTerm, pair_names, triplet_names
@@ -25,6 +26,7 @@ class PotentialContent:
         one_body: (s,) energy of each species.
         pairs: the term of each pair of species, the first not after the second in ``species``.
         triplets: the term of each centre and pair of neighbours, ordered likewise; empty without three-body energy.
+        moments: many-body terms of some centres; ``None`` without any.
         closest_distance: (s, s) the shortest distance of each pair in the training data.
         settings: of the fit; ``None`` where they are not known, as in the formats of other programs.
         training_sha256: content hash of the training set.
@@ -43,6 +45,7 @@ class PotentialContent:
     settings: PotentialSettings | None = None
     training_sha256: str = ''
     posterior: Posterior | None = field(default=None, repr=False)
+    moments: MomentTerms | None = None
     source: str = 'potential'
 
     def __post_init__(self):
@@ -69,6 +72,9 @@ class PotentialContent:
             arrays += [pair.grid.breaks, pair.coefficients]
         for triplet in self.triplets.values():
             arrays += [*(grid.breaks for grid in triplet.grids), triplet.coefficients]
+        if self.moments is not None:
+            basis = self.moments.basis
+            arrays += [basis.row, basis.ranges, basis.closest, self.moments.coefficients]
         for array in arrays:
             digest.update(repr(np.shape(array)).encode() + np.ascontiguousarray(array, float).tobytes())
         return digest.hexdigest()
@@ -80,6 +86,7 @@ class PotentialContent:
             self.species,
             {name: term.grid for name, term in self.pairs.items()},
             {name: term.grids for name, term in self.triplets.items()},
+            None if self.moments is None else self.moments.basis,
         )
 
     @property
@@ -95,4 +102,5 @@ class PotentialContent:
     def cutoff(self) -> float:
         """The longest cut-off, Å."""
         bonds = (grid.stop for term in self.triplets.values() for grid in term.grids[:2])
-        return max(*(term.grid.stop for term in self.pairs.values()), *bonds, 0.0)
+        ranges = [] if self.moments is None else self.moments.basis.ranges.flat
+        return max(*(term.grid.stop for term in self.pairs.values()), *bonds, *ranges, 0.0)

@@ -13,6 +13,7 @@ from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.basis import Basis
+from aiida_ufpnmr.engine.ufp.moments import MomentBasis
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 from aiida_ufpnmr.engine.ufp.terms import read_grids, write_grids
 
@@ -80,6 +81,8 @@ class SavedEquations:
             file.attrs['structures'] = self.structures
             file.attrs['rows'] = self.rows
             write_grids(file, basis.pairs, basis.triplets)
+            if basis.moments is not None:
+                basis.moments.write(file.create_group('moments'))
             for name in ('one_body', 'closest_distance', 'centre', 'leverage_limit'):
                 file[name] = getattr(self, name)
             file['vector'] = self.equations.vector
@@ -100,7 +103,8 @@ class SavedEquations:
         with read_hdf5(path, _KIND, FORMAT_VERSION, oldest=FORMAT_VERSION) as file:
             attributes = file.attrs
             species = tuple(str(name) for name in attributes['species'])
-            basis = Basis.of(species, *read_grids(file, species))
+            moments = MomentBasis.read(file['moments'], len(species)) if 'moments' in file else None
+            basis = Basis.of(species, *read_grids(file, species), moments)
             n = basis.n_columns
             equations = NormalEquations(n)
             vector, packed = file['vector'][...], file['lower_triangle']

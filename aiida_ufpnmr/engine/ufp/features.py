@@ -8,6 +8,7 @@ from ase import Atoms
 from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.neighbours import neighbour_list
 from aiida_ufpnmr.engine.ufp.basis import Basis
+from aiida_ufpnmr.engine.ufp.moment_rows import add_rows
 from aiida_ufpnmr.engine.ufp.splines import find_functions
 
 #: Rows before the forces: the energy, then the virial as xx, yy, zz, yz, xz, xy.
@@ -41,6 +42,8 @@ def _enter_all(atoms: Atoms, types: np.ndarray, basis: Basis, rows: np.ndarray, 
         positions, types[order], found.start, found.index, found.shift @ cell, order, basis.layout,
         *basis.column_tables, rows, gradients,
     )  # fmt: skip
+    if basis.moments is not None:
+        add_rows(atoms, types, basis.moments, rows[basis.n_splines :], gradients)
 
 
 @njit(nogil=True, inline='always')

@@ -7,16 +7,19 @@ from pathlib import Path
 
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.ufp.content import PotentialContent
+from aiida_ufpnmr.engine.ufp.moments import MomentTerms
 from aiida_ufpnmr.engine.ufp.posterior import Posterior
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 from aiida_ufpnmr.engine.ufp.terms import read_terms, write_terms
 
-KIND, FORMAT_VERSION = 'potential', 2
+#: Versions without and with moments: programs that know none must not read a potential with them.
+KIND, PLAIN_VERSION, FORMAT_VERSION = 'potential', 2, 3
 
 
 def write_hdf5_file(potential: PotentialContent, path: str | os.PathLike) -> list[str]:
     """Write a potential as HDF5, whole or not at all; nothing of it is lost."""
-    with write_hdf5(path, KIND, FORMAT_VERSION) as file:
+    version = PLAIN_VERSION if potential.moments is None else FORMAT_VERSION
+    with write_hdf5(path, KIND, version) as file:
         file.attrs['units'] = 'eV, Angstrom'
         file.attrs['species'] = list(potential.species)
         file.attrs['settings'] = '{}' if potential.settings is None else potential.settings.to_json()
@@ -24,6 +27,8 @@ def write_hdf5_file(potential: PotentialContent, path: str | os.PathLike) -> lis
         file['one_body'] = potential.one_body
         file['closest_distance'] = potential.closest_distance
         write_terms(file, potential.pairs, potential.triplets)
+        if potential.moments is not None:
+            potential.moments.write(file.create_group('moments'))
         if potential.posterior is not None:
             potential.posterior.write(file.create_group('posterior'))
     return []
@@ -35,7 +40,7 @@ def read_hdf5_file(path: Path) -> PotentialContent:
     Raises:
         InputError: the file is damaged, foreign, or newer or older than this program knows.
     """
-    with read_hdf5(path, KIND, FORMAT_VERSION, oldest=FORMAT_VERSION) as file:
+    with read_hdf5(path, KIND, FORMAT_VERSION, oldest=PLAIN_VERSION) as file:
         species = tuple(str(name) for name in file.attrs['species'])
         pairs, triplets = read_terms(file, species)
         settings = str(file.attrs['settings'])
@@ -47,6 +52,7 @@ def read_hdf5_file(path: Path) -> PotentialContent:
             closest_distance=file['closest_distance'][...],
             settings=None if settings == '{}' else PotentialSettings.from_json(settings, str(path)),
             training_sha256=str(file.attrs['training_sha256']),
+            moments=MomentTerms.read(file['moments'], len(species)) if 'moments' in file else None,
             posterior=Posterior.read(file['posterior']) if 'posterior' in file else None,
         )
         if content.posterior is not None:

@@ -22,6 +22,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.simd import (
+    MATH,
     broadcast4,
     broadcast8,
     column,
@@ -42,11 +43,9 @@ from aiida_ufpnmr.engine.simd import (
     upper,
 )
 from aiida_ufpnmr.engine.ufp.lists import SPARE, bond_reach
+from aiida_ufpnmr.engine.ufp.moment_kernels import add_moments
 from aiida_ufpnmr.engine.ufp.plain import compute_plain
 from aiida_ufpnmr.engine.ufp.splines import cubic_slopes, cubic_values
-
-#: No reordering that could hide a NaN, but sums may be contracted and vectorised.
-MATH = {'contract', 'reassoc', 'arcp', 'nsz'}
 
 
 @njit()
@@ -111,6 +110,7 @@ def _add_all(parallel, wrapped, types, lists, tables, closest, full, pulls, part
     if parallel is None:
         _add_pairs(0, 1, wrapped, types, lists, tables, closest, full, pulls[0], parts[0], virials[0], too_close[0])
         _add_triplets(0, 1, wrapped, types, lists, tables, full, pulls[0], parts[0], virials[0])
+        add_moments(tables.moment_row, tables, 0, 1, wrapped, types, lists, full, pulls[0], parts[0], virials[0])
     else:
         _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, virials, too_close)
 
@@ -123,6 +123,7 @@ def _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, viri
         t = np.int64(share)
         _add_pairs(t, n, wrapped, types, lists, tables, closest, full, pulls[t], parts[t], virials[t], too_close[t])
         _add_triplets(t, n, wrapped, types, lists, tables, full, pulls[t], parts[t], virials[t])
+        add_moments(tables.moment_row, tables, t, n, wrapped, types, lists, full, pulls[t], parts[t], virials[t])
 
 
 @njit()

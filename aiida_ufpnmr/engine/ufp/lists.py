@@ -8,6 +8,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.neighbours import packed_atom, packed_image, packed_neighbours
+from aiida_ufpnmr.engine.ufp.moment_kernels import extend_reach
 
 #: Entries after the last one of a list, so that it can be read some at a time and over its end.
 SPARE = 8
@@ -18,8 +19,9 @@ class InteractionLists(NamedTuple):
 
     The vector from atom ``i`` to its neighbour is ``(x[index] - home[index]) + offsets[image] - (x[i] - home[i])``.
     Pairs stand once, with the atom of lower index; both directions of a pair of an atom with its own image stand as
-    one. Triplets need all neighbours of an atom, as far as the longest bond of its species to theirs. Rows are sorted
-    by atom and image, those of neighbours by species and distance where the tables of the potential ask for that.
+    one. Triplets and moments need all neighbours of an atom, as far as its longest bond to their species or its
+    densities. Rows are sorted by atom and image, those of neighbours by species and distance where the tables of the
+    potential ask for that.
     """
 
     wrap: np.ndarray  # (n, 3) how many cells each atom was outside the cell when the lists were made
@@ -128,7 +130,9 @@ def interaction_lists(positions, types, cell, pbc, tables, skin):
     home, offsets, near_start = np.empty((n, 3)), np.zeros((len(images), 4)), np.zeros(n + 1, np.int64)
     _set_lengths(home, wrap, cell)
     _set_lengths(offsets, images, cell)
-    limit = (bond_reach(tables) + skin) ** 2
+    limit = bond_reach(tables)
+    extend_reach(tables.moment_row, tables.moment_ranges, limit)
+    limit = (limit + skin) ** 2
     for i in range(n):
         for q in range(start[i], start[i + 1]):
             j = packed_atom(keys[q])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from aiida_ufpnmr.engine.compiled import njit
+from aiida_ufpnmr.engine.ufp.moment_kernels import add_moments
 from aiida_ufpnmr.engine.ufp.splines import find_functions, find_interval
 
 
@@ -100,4 +101,5 @@ def compute_plain(positions, types, lists, tables, forces, energies, virial, clo
                 _pull(forces, virial, i, j, by_j / rj, xj, yj, zj)
                 _pull(forces, virial, i, k, by_k / rk, xk, yk, zk)
                 _pull(forces, virial, j, k, by_third / r, x, y, z)
+    add_moments(tables.moment_row, tables, 0, 1, positions - lists.home, types, lists, True, forces, energies, virial)
     return too_close

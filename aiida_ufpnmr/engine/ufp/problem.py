@@ -23,6 +23,8 @@ from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
 from aiida_ufpnmr.engine.ufp.equations import EquationsBuilder, Rows, design_rows, reference_energies, species_numbers
 from aiida_ufpnmr.engine.ufp.features import N_LEADING
 from aiida_ufpnmr.engine.ufp.isolated import isolated_energies
+from aiida_ufpnmr.engine.ufp.moment_rows import add_rows
+from aiida_ufpnmr.engine.ufp.moments import MomentBasis
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.repulsion import extend_wall
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
@@ -79,6 +81,22 @@ def choose_basis(dataset: Dataset, settings: PotentialSettings) -> tuple[Potenti
     return chosen
 
 
+def moment_scale(dataset: Dataset, weights: np.ndarray, species: tuple[str, ...], basis: MomentBasis) -> np.ndarray:
+    """(c, terms) root mean square of what each term of moments is around the atoms of its centre.
+
+    Args:
+        weights: (n,) of the structures.
+    """
+    squares, atoms_of = np.zeros(basis.scale.shape), np.zeros(len(basis.centres))
+    for weight, atoms in zip(weights, dataset):
+        types = species_numbers(atoms, species)
+        rows = np.zeros((basis.n_columns, len(atoms)))
+        add_rows(atoms, types, basis, rows, gradients=False)
+        squares += weight * np.sum(rows**2, axis=1).reshape(squares.shape)
+        atoms_of += weight * np.bincount(types, minlength=len(species))[list(basis.centres)]
+    return np.sqrt(squares / atoms_of[:, None])
+
+
 def _with_fixed(penalty: sparse.csc_array, columns: Sequence[int]) -> sparse.csc_array:
     """A penalty that keeps the coefficients of some columns at zero."""
     if not columns:
@@ -124,6 +142,9 @@ class Problem:
         settings, basis = choose_basis(dataset, settings)
         check_groups(settings.weights, dataset)
         weights = structure_weights(dataset, settings.weights)
+        if basis.moments is not None:
+            scale = moment_scale(dataset, weights, species, basis.moments)
+            basis = dataclasses.replace(basis, moments=basis.moments.with_scale(scale))
         isolated = isolated_energies(dataset, settings.longest_cutoff(species))
         return cls(
             dataset=dataset,
@@ -220,12 +241,13 @@ class Problem:
 
     def potential(self, coefficients: np.ndarray, closest: Sequence[np.ndarray]) -> UltraFastPotential:
         """The potential of given coefficients; ``closest`` lists the shortest distances of the parts that gave them."""
-        energies, pairs, triplets = self.basis.expand(coefficients)
+        energies, pairs, triplets, moments = self.basis.expand(coefficients)
         potential = UltraFastPotential(
             species=self.basis.species,
             one_body=energies + self.one_body,
             pairs=pairs,
             triplets=triplets,
+            moments=moments,
             closest_distance=np.min([*closest, *([] if self.base is None else [self.base.closest_distance])], axis=0),
             settings=self.settings,
             training_sha256=self.sha256,

@@ -27,10 +27,13 @@ _BOUNDS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
         lambda value: 4 <= value <= 100,
         'must lie between 4 and 100',
     ),
-    ((*_ERRORS, 'ridge_pair', 'ridge_triplet'), lambda value: value > 0, 'must be positive'),
+    ((*_ERRORS, 'ridge_pair', 'ridge_triplet', 'ridge_moments'), lambda value: value > 0, 'must be positive'),
     (('curvature_pair', 'curvature_triplet', 'seed', 'resample'), lambda value: value >= 0, 'must not be negative'),
     (('folds',), lambda value: value >= 2, 'must be 2 or more'),
 )
+
+#: The penalty of moments where none is given, eV⁻²: each adds about a tenth of an eV.
+RIDGE_MOMENTS = 100.0
 
 #: Names in files whose format was made before settings had the names of today.
 STORED = {
@@ -78,6 +81,10 @@ class PotentialSettings:
         short_range: ``zbl`` for pairs that go on, below the data, with the repulsion of screened nuclei as their prior;
             see :mod:`~aiida_ufpnmr.engine.ufp.repulsion`. If not given they go on rising as steeply as before at
             least.
+        moments: elements whose atoms have many-body terms, see :mod:`~aiida_ufpnmr.engine.ufp.moments`, as far as
+            their longest bonds. None if not given.
+        ridge_moments: penalty of these terms, eV⁻², on what each adds to the energy of an atom, as root mean square
+            over the training set; 100 if not given.
     """
 
     pair_cutoff: float | dict[str, float] = 7.0
@@ -99,9 +106,15 @@ class PotentialSettings:
     resample: int | None = None
     weights: dict[str, float] | None = later_setting()
     short_range: str | None = later_setting()
+    moments: list[str] | None = later_setting()
+    ridge_moments: float | None = later_setting()
 
     def __post_init__(self):
         check_rule(self.weights)
+        if self.moments is not None and (not self.moments or len(set(self.moments)) < len(self.moments)):
+            raise ValueError('moments must be a list of different elements, such as [P, S], or be left out')
+        if self.ridge_moments is not None and self.moments is None:
+            raise ValueError('ridge_moments is for moments, of which there are none')
         if self.short_range not in (None, 'zbl'):
             raise ValueError(f'short_range must be zbl or left out, not {self.short_range!r}')
         for names, holds, rule in _BOUNDS:
@@ -123,6 +136,11 @@ class PotentialSettings:
                 raise ValueError(
                     f'triplet_knots of {kind}: bonds to neighbours of one species must have the same knots'
                 )
+
+    @property
+    def moment_penalty(self) -> float:
+        """The penalty of moments, eV⁻²."""
+        return RIDGE_MOMENTS if self.ridge_moments is None else self.ridge_moments
 
     def to_json(self) -> str:
         """The settings as files hold them."""
@@ -203,6 +221,9 @@ class PotentialSettings:
                     raise InputError(
                         f'setting {name!r}: {kind} names {min(foreign)}, but the structures hold {", ".join(species)}'
                     )
+        foreign = set(self.moments or ()) - set(species)
+        if foreign:
+            raise InputError(f"setting 'moments' names {min(foreign)}, but the structures hold {', '.join(species)}")
 
 
 def _thirds(bonds: int) -> int:

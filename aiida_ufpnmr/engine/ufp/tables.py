@@ -41,6 +41,11 @@ class Tables(NamedTuple):
     parallel: bool | None  # several threads; None for one
     # bonds end at different lengths: neighbours of one species stand by distance; None where they stand in order
     by_distance: bool | None
+    # many-body terms of c centres, see moments.py; None without any. A tuple within the tuple could not go to threads
+    moment_row: np.ndarray | None  # (s,) place of each species among the centres, or -1
+    moment_ranges: np.ndarray | None  # (c, k) Å
+    moment_closest: np.ndarray | None  # (c, s) Å
+    moment_coefficients: np.ndarray | None  # (c, kinds, pairs of densities, lanes + 1) eV, by the third density
 
 
 def build_tables(potential: PotentialContent, precision: str = 'float64', threads: int = 1) -> Tables:
@@ -64,7 +69,7 @@ def build_tables(potential: PotentialContent, precision: str = 'float64', thread
     for (a, b), row in zip(potential.pairs, rows):
         polynomials[at[a], at[b], :-1] = polynomials[at[b], at[a], :-1] = row
     blocks = [term.coefficients for term in triplets.values()] or [np.zeros((4, 4, 4))]
-    grids = layout._asdict()
+    grids, moments = layout._asdict(), potential.moments
     uniform = grids.pop('uniform')
     return Tables(
         one_body=np.array(potential.one_body, float),
@@ -75,6 +80,10 @@ def build_tables(potential: PotentialContent, precision: str = 'float64', thread
         plain=None if uniform else True,
         parallel=True if threads > 1 else None,
         by_distance=True if np.ptp(layout.grid_stop[layout.bond_grid]) > 0 else None,
+        moment_row=None if moments is None else moments.basis.row,
+        moment_ranges=None if moments is None else moments.basis.ranges,
+        moment_closest=None if moments is None else moments.basis.closest,
+        moment_coefficients=None if moments is None else moments.packed_coefficients(),
         **grids,
     )
 
