@@ -135,7 +135,7 @@ def first_path(start: Atoms, end: Atoms, ion: int, n_images: int) -> list[Atoms]
 
 
 def _near_the_way(images: list[Atoms], ion: int) -> tuple[np.ndarray, np.ndarray]:
-    """Atoms (n,) near the way of the ion, itself among them, and what brings them (n, 3) to their image nearest to it."""
+    """Atoms (n,) near the way of the ion, itself among them, and what brings each (n, 3) to its image nearest to it."""
     start = images[0]
     nearest = np.full(len(start), np.inf)
     shift = np.zeros((len(start), 3))

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.geometry import find_mic
 
 from aiida_ufpnmr.engine.barriers.band import Band, Calculators, quench, relax_band
 from aiida_ufpnmr.engine.barriers.settings import BandSettings
@@ -20,6 +22,8 @@ STAYED = 'the ion is where it was, though other atoms have moved'
 BAND = 'the band did not converge in {steps} steps'
 NO_SADDLE = 'no image is higher than both ends'
 INTERMEDIATE = 'there is a minimum between the ends'
+#: Of ends between which there is no hop.
+NO_HOP = (TOGETHER, STAYED)
 #: A minimum between the ends that is deeper, eV, makes two hops of one: half of what heat gives at room temperature.
 DEEP_EV = 0.0125
 
@@ -49,7 +53,10 @@ class Barrier(Record):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]):
         """Make one of what :meth:`to_dict` gave, which JSON has carried."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
@@ -71,35 +78,43 @@ def barrier_between(
     """The barrier of a hop of an ion.
 
     Args:
-        start, end: structures near two minima, in equal cells and with atoms in equal order. The way from one to the
-            other is that of their positions as they are: the end has to be at the images that the atoms move to.
+        start, end: structures near two minima, in equal cells and with atoms in equal order. Each atom goes to its
+            nearest periodic image.
         ion: the atom that hops.
         calculators: makes an ASE calculator for each structure.
         settings: how ends are quenched and the band relaxed.
     """
-    return climb(*quench(start, calculators(), settings), end, ion, calculators, settings)
+    step, _ = find_mic(end.positions - start.positions, start.cell, start.pbc)
+    end = _at(end, start.positions + step)
+    start, start_is_quenched = quench(start, calculators(), settings)
+    end, end_is_quenched = quench(end, calculators(), settings)
+    return climb(start, end, ion, start_is_quenched and end_is_quenched, calculators, settings)
 
 
 def climb(
-    start: Atoms, is_quenched: bool, end: Atoms, ion: int, calculators: Calculators, settings: BandSettings
+    start: Atoms, end: Atoms, ion: int, quenched: bool, calculators: Calculators, settings: BandSettings
 ) -> BarrierPath:
-    """The same from a start that is quenched, or not, already."""
-    end, end_is_quenched = quench(end, calculators(), settings)
+    """The same of two structures that were quenched, or where ``quenched`` is false did not come to rest.
+
+    Each atom goes to its position in the end as it is, without regard to periodic images: a long hop may be longer than
+    half a cell.
+    """
+    end = _at(end, end.positions, end.calc)
     step = end.positions - start.positions
-    # an insulated system drifts as a whole from frame to frame, which costs no energy
-    step -= np.delete(step, ion, axis=0).mean(axis=0) if len(step) > 1 else 0.0
+    # what all atoms do alike costs no energy, and frames may have drifted apart
+    step -= np.median(np.delete(step, ion, axis=0), axis=0) if len(step) > 1 else 0.0
     end.positions = start.positions + step
     distance = np.linalg.norm(step, axis=1)
     moved = np.flatnonzero(distance > settings.moved_angstrom)
     others = np.delete(distance, ion)
-    found = {
+    found: dict[str, Any] = {
         'moved': tuple(map(int, moved)),
         'collective': bool((others > settings.moved_angstrom).any()),
         'ion_moved_angstrom': float(distance[ion]),
         'others_moved_angstrom': float(others.max(initial=0.0)),
     }
     reason = None
-    if not (is_quenched and end_is_quenched):
+    if not quenched:
         reason = QUENCH.format(steps=settings.quench_steps)
     elif not len(moved):
         reason = TOGETHER
@@ -132,7 +147,8 @@ def _status(band: Band, settings: BandSettings) -> str:
     return INTERMEDIATE if band.intermediate_depth_eV > DEEP_EV else CONVERGED
 
 
-def _at(atoms: Atoms, positions: np.ndarray) -> Atoms:
+def _at(atoms: Atoms, positions: np.ndarray, calculator: Calculator | None = None) -> Atoms:
     placed = atoms.copy()
     placed.positions = positions
+    placed.calc = calculator
     return placed

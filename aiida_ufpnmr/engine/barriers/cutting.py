@@ -26,6 +26,7 @@ class Hop:
         frame_before, frame_after: last frame at the place before, first frame at the place after.
         time_ps: of the frame before, from the first frame of the file.
         length_angstrom: distance between the two places, each a mean over time.
+        origin: (3,) the place before in Å, in the coordinates of the frame after.
         target: (3,) the place after in Å, in the coordinates of the frame before.
     """
 
@@ -34,13 +35,14 @@ class Hop:
     frame_after: int
     time_ps: float
     length_angstrom: float
+    origin: tuple[float, float, float]
     target: tuple[float, float, float]
 
-    def start(self, trajectory: Trajectory) -> Atoms:
+    def before(self, trajectory: Trajectory) -> Atoms:
         """The frame before."""
         return trajectory.atoms(self.frame_before)
 
-    def end(self, trajectory: Trajectory) -> Atoms:
+    def after(self, trajectory: Trajectory) -> Atoms:
         """The frame after, in the cell of the frame before.
 
         Positions of trajectories are unwrapped, so that the way between the two is the one that the ion took.
@@ -71,7 +73,7 @@ def cut_hops(trajectory: Trajectory, settings: BarrierSettings) -> tuple[list[Ho
         chosen = np.sort(np.random.default_rng(settings.seed).choice(fitting, settings.max_hops, replace=False))
     time_ps = 1e-3 * trajectory.time_fs
     first = regular_frames(trajectory.time_fs, 1000 * settings.skip_ps, trajectory.path).start
-    return [_cut(trajectory, time_ps, first, paths, found, number) for number in chosen], len(fitting)
+    return [_cut(trajectory, time_ps, first, paths, found, int(number)) for number in chosen], len(fitting)
 
 
 def _cut(trajectory: Trajectory, time_ps: np.ndarray, first: int, paths: IonPaths, found: Hops, number: int) -> Hop:
@@ -89,15 +91,20 @@ def _cut(trajectory: Trajectory, time_ps: np.ndarray, first: int, paths: IonPath
     before = earlier[::-1][_first_near(path[earlier[::-1]], found.origin[number], near)]
     after = later[_first_near(path[later], found.target[number], near)]
     ion = int(paths.index[found.ion[number]])
-    there = trajectory.positions(first + before, first + before + 1)[0, ion]
-    target = found.target[number] + there - path[before]  # what was taken away as drift until then
+
+    def in_frame(place: np.ndarray, at: int) -> tuple[float, float, float]:
+        """The place with what was taken away as drift until that frame."""
+        x, y, z = place + trajectory.positions(first + at, first + at + 1)[0, ion] - path[at]
+        return float(x), float(y), float(z)
+
     return Hop(
         ion=ion,
         frame_before=int(first + before),
         frame_after=int(first + after),
         time_ps=float(time_ps[first + before] - time_ps[0]),
         length_angstrom=float(found.distance[number]),
-        target=(float(target[0]), float(target[1]), float(target[2])),
+        origin=in_frame(found.origin[number], after),
+        target=in_frame(found.target[number], before),
     )
 
 

@@ -32,6 +32,7 @@ class HopBarrier(Barrier):
     frame_after: int = quantity('', 'first frame at the place after', kw_only=True)
     time_ps: float = quantity('ps', 'time of the frame before, from the first of the file', kw_only=True)
     length_angstrom: float = quantity('Å', 'distance between the mean places before and after', kw_only=True)
+    surroundings: str = quantity('', 'whether the other atoms are those before the hop, after it, or both', default='')
 
     def __str__(self) -> str:
         hop = f'atom {self.ion}, frames {self.frame_before} to {self.frame_after}, {self.length_angstrom:.2f} Å'
@@ -155,7 +156,7 @@ def plot_histogram(hops: Sequence[HopBarrier], axis: Axes) -> None:
     from aiida_ufpnmr.engine.figure_style import BLUE, ORANGE, finish
 
     forward, backward = ([getattr(hop, name) for hop in hops] for name in ('forward_eV', 'backward_eV'))
-    bins = np.histogram_bin_edges([*forward, *backward, 0.0], bins=20)
+    bins = np.histogram_bin_edges([*forward, *backward, 0.0], bins=20).tolist()
     axis.hist(forward, bins, color=BLUE, alpha=0.7, label='forward')
     axis.hist(backward, bins, color=ORANGE, histtype='step', lw=1.4, label='backward')
     axis.set(xlabel='barrier (eV)', ylabel='hops', title=f'{len(hops)} hops of single ions')

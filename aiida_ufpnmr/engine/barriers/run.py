@@ -15,10 +15,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from aiida_ufpnmr.engine.barriers.band import quench
-from aiida_ufpnmr.engine.barriers.barrier import Barrier, climb
+from aiida_ufpnmr.engine.barriers.barrier import NO_HOP, climb
 from aiida_ufpnmr.engine.barriers.calculator import SteppingCalculator
 from aiida_ufpnmr.engine.barriers.cutting import Hop, cut_hops
+from aiida_ufpnmr.engine.barriers.ends import ends_of
 from aiida_ufpnmr.engine.barriers.pieces import Pieces
 from aiida_ufpnmr.engine.barriers.result import Barriers, HopBarrier
 from aiida_ufpnmr.engine.barriers.settings import BandSettings, BarrierSettings
@@ -77,13 +77,13 @@ class BarrierSearch:
                 if isinstance(found, Exception):
                     errors[number] = FAILED + ' '.join(str(found).split())
                 else:
-                    pieces.save(self.keys[number], found.barrier.to_dict(), found.positions)
+                    pieces.save(self.keys[number], found.record, found.positions)
                     cpu_s.append(found.cpu_s)
                 bar.update()
         barriers = []
         for number, hop in enumerate(self.hops):
             found = {'status': errors[number]} if number in errors else pieces.load(self.keys[number])[0]
-            where = {name: value for name, value in vars(hop).items() if name != 'target'}
+            where = {name: value for name, value in vars(hop).items() if name not in ('origin', 'target')}
             barriers.append(HopBarrier.from_dict({**found, **where}))
         together = Barriers(
             tuple(barriers), self.hops_found, source=self.source, settings=dataclasses.asdict(self.settings)
@@ -102,7 +102,7 @@ class BarrierSearch:
                 found, positions = pieces.load(key)
                 energies_eV = found['energies_eV'] or [None] * len(positions)
                 for image, (place, energy_eV) in enumerate(zip(positions, energies_eV)):
-                    atoms = hop.start(trajectory)
+                    atoms = hop.before(trajectory)
                     atoms.positions = place
                     atoms.info = {'hop': number, 'image': image, 'ion': hop.ion, 'status': found['status']}
                     if energy_eV is not None:
@@ -112,9 +112,10 @@ class BarrierSearch:
 
 @dataclass(frozen=True)
 class Climbed:
-    """What a process hands back of a hop: its barrier, the images (n_images, n_atoms, 3) in Å, and seconds of CPU."""
+    """What a process hands back of a hop: what was found, JSON-ready, the images (n_images, n_atoms, 3) in Å, and
+    seconds of CPU."""
 
-    barrier: Barrier
+    record: dict[str, Any]
     positions: np.ndarray
     cpu_s: float
 
@@ -128,15 +129,13 @@ def climber(trajectory_path: Path, potential_path: Path, settings: BarrierSettin
 
     def climbed(hop: Hop) -> Climbed:
         begin = time.process_time()
-        start, is_quenched = quench(hop.start(trajectory), calculator(), settings)
-        if settings.end == 'frame':
-            end = hop.end(trajectory)
-        else:
-            end = start.copy()
-            end.positions[hop.ion] = hop.target
-        path = climb(start, is_quenched, end, hop.ion, calculator, settings)
+        for ends in ends_of(hop, trajectory, calculator, settings):
+            path = climb(ends.start, ends.end, hop.ion, ends.quenched, calculator, settings)
+            if path.barrier.status not in NO_HOP:
+                break
+        record = {**path.barrier.to_dict(), 'surroundings': ends.surroundings}
         positions = np.array([image.positions for image in path.images])
-        return Climbed(path.barrier, positions, time.process_time() - begin)
+        return Climbed(record, positions, time.process_time() - begin)
 
     return climbed
 

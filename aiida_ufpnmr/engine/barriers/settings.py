@@ -40,8 +40,7 @@ class BarrierSettings(BandSettings, HopSettings, PathSettings):
     max_length_angstrom: float = setting(10.0, 'Leave out longer hops, in Å.', above=0, option='max-length')
     max_hops: int = setting(200, 'Most hops; where there are more, they are drawn at random.', least=1)
     end: Literal['ion', 'frame'] = setting(
-        'ion',
-        'End of a hop: the quenched start with the ion alone put where it went, or the frame after with all that moved.',
+        'ion', 'What differs between the ends: the ion alone, or all that moved from the frame before to the one after.'
     )
     seed: int = setting(0, 'Of the draw of hops.', least=0)
 

@@ -61,8 +61,8 @@ def barriers(trajectory, potential, output, softness_path, jobs, plot, **options
     """Barriers of single hops along a trajectory, by nudged elastic bands.
 
     Hops are cut out, both ends quenched in the cell as it is, and a band of images is relaxed between them, of which
-    the highest climbs to the saddle. A hop without a barrier says why, and stops no other. What is finished is kept: the
-    same command goes on where an earlier one was cut off.
+    the highest climbs to the saddle. A hop without a barrier says why, and stops no other. What is finished is kept:
+    the same command goes on where an earlier one was cut off.
     """
     if output.suffix != '.json':
         raise InputError(f'{output}: barriers are written as JSON; choose a name that ends in .json')
@@ -76,7 +76,7 @@ def barriers(trajectory, potential, output, softness_path, jobs, plot, **options
     with Pieces(output) as pieces:
         found, cpu_s = search.run(pieces, jobs)
         with whole_file(paths) as partial:
-            write(partial, search.images(pieces), format='extxyz')
+            write(partial, list(search.images(pieces)), format='extxyz')
         if softness is not None:
             found = dataclasses.replace(found, by_softness=by_softness(found.hops, softness, seed=settings.seed))
         if plot is not None:
