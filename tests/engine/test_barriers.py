@@ -250,6 +250,20 @@ def test_a_command_that_cannot_work_says_why(run, tmp_path, monkeypatch, options
     assert not list(tmp_path.iterdir())
 
 
+def test_a_hop_that_ends_in_an_error_says_so_and_is_tried_again(run, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise InputError('two atoms are\nat one place')
+
+    search = BarrierSearch(*run[:2], BarrierSettings(**SETTINGS))
+    with Pieces(tmp_path / 'barriers.json') as pieces:
+        with monkeypatch.context() as patched:
+            patched.setattr('aiida_ufpnmr.engine.barriers.run.climb', refuse)
+            (failed,) = search.run(pieces)[0].hops
+        assert failed.status == 'failed: two atoms are at one place'
+        assert not list(search.images(pieces))
+        assert search.run(pieces)[0].hops[0].counts
+
+
 def squares(offset):
     """What squares numbers, fails at 2 and dies at 3."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,14 +48,6 @@ class Barrier(Record):
     def counts(self) -> bool:
         """Whether the path is that of a single ion, and has converged."""
         return self.status == CONVERGED and not self.collective
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]):
-        """Make one of what :meth:`to_dict` gave, which JSON has carried."""
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return cls(**fields)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,12 +95,21 @@ class Barriers(Record, Tabular):
         return {**plain(self.settings), **super().to_dict(), **distribution, **plain(self.source)}
 
     @classmethod
+    def from_dict(cls, results: Mapping[str, Any]) -> Barriers:
+        """What results in JSON say of hops and softness."""
+        split = results.get('by_softness')
+        return cls(
+            hops=tuple(map(HopBarrier.from_dict, results['hops'])),
+            hops_found=results['hops_found'],
+            by_softness=None if split is None else SoftnessSplit.from_dict(split),
+        )
+
+    @classmethod
     def load(cls, path: str | os.PathLike) -> Barriers:
-        """Read the hops of a JSON file that ``ufpnmr barriers`` wrote; :class:`InputError` where it is none."""
+        """Read a JSON file that ``ufpnmr barriers`` wrote; :class:`InputError` where it is none."""
         path = check_input(path, 'file of barriers')
         try:
-            found = json.loads(Path(path).read_text())
-            return cls(tuple(map(HopBarrier.from_dict, found['hops'])), found['hops_found'])
+            return cls.from_dict(json.loads(path.read_text()))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f'{path}: no barriers of "ufpnmr barriers" ({error})') from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from zipfile import is_zipfile
 
 import numpy as np
 from scipy.stats import mannwhitneyu
@@ -43,7 +44,7 @@ class Softness:
         """
         path = check_input(path, 'table of softness')
         try:
-            with np.load(path, allow_pickle=False) if path.suffix == '.npz' else open_hdf5(path) as file:
+            with np.load(path, allow_pickle=False) if is_zipfile(path) else open_hdf5(path) as file:
                 found = {name: np.asarray(file[name]) for name in ARRAYS}
         except (KeyError, ValueError, OSError) as error:
             raise InputError(f'{path}: no table of softness with {", ".join(ARRAYS)} ({error})') from error

@@ -11,15 +11,14 @@ from ase.io import write
 
 from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.barriers.pieces import Pieces
-from aiida_ufpnmr.engine.barriers.run import BarrierSearch
+from aiida_ufpnmr.engine.barriers.run import FAILED, BarrierSearch
 from aiida_ufpnmr.engine.barriers.settings import BarrierSettings
 from aiida_ufpnmr.engine.barriers.softness import Softness, by_softness
-from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options, with_options
+from aiida_ufpnmr.engine.commands.options import SettingsCommand, options_of, with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
     OUTPUT,
-    Command,
     check_outputs,
     plot_option,
     print_result,
@@ -33,7 +32,7 @@ from aiida_ufpnmr.engine.hdf5 import versions
 
 @click.command(
     'barriers',
-    cls=Command,
+    cls=SettingsCommand,
     example='ufpnmr barriers run.h5 potential.h5 -o barriers.json --max-hops 200 --jobs 2 --plot barriers.png\n'
     'ufpnmr barriers run.h5 potential.h5 -o long.json --min-length 5 --max-length 10 --softness softness.npz',
 )
@@ -57,7 +56,7 @@ from aiida_ufpnmr.engine.hdf5 import versions
 )
 @click.option('--jobs', '--workers', 'jobs', type=COUNT, default=1, show_default=True, help='Hops at a time.')
 @plot_option('Draw the histogram of the barriers, and the paths.')
-def barriers(trajectory, potential, output, softness_path, jobs, plot, **options):
+def barriers(trajectory, potential, output, softness_path, jobs, plot, settings):
     """Barriers of single hops along a trajectory, by nudged elastic bands.
 
     Hops are cut out, both ends quenched in the cell as it is, and a band of images is relaxed between them, of which
@@ -66,7 +65,6 @@ def barriers(trajectory, potential, output, softness_path, jobs, plot, **options
     """
     if output.suffix != '.json':
         raise InputError(f'{output}: barriers are written as JSON; choose a name that ends in .json')
-    settings = settings_from_options(BarrierSettings, options)
     paths = output.with_suffix('.extxyz')
     check_outputs(output, paths, plot)
     softness = None if softness_path is None else Softness.read(softness_path)
@@ -75,6 +73,8 @@ def barriers(trajectory, potential, output, softness_path, jobs, plot, **options
     search = BarrierSearch(trajectory, potential, settings)
     with Pieces(output) as pieces:
         found, cpu_s = search.run(pieces, jobs)
+        if all(hop.status.startswith(FAILED) for hop in found.hops):
+            raise click.ClickException(f'{trajectory}: no hop could be worked on: {found.hops[0]}')
         with whole_file(paths) as partial:
             write(partial, list(search.images(pieces)), format='extxyz')
         if softness is not None:
@@ -90,3 +90,6 @@ def barriers(trajectory, potential, output, softness_path, jobs, plot, **options
     print_result(found)
     if softness is not None and found.by_softness is None:
         warn([f'{softness_path}: knows the softness of too few hops whose barriers count'])
+
+
+barriers.settings = BarrierSettings
