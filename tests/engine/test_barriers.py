@@ -18,6 +18,7 @@ from aiida_ufpnmr.engine.barriers.barrier import (
     INTERMEDIATE,
     QUENCH,
     STAYED,
+    TAKEN,
     TOGETHER,
     barrier_between,
 )
@@ -248,6 +249,24 @@ def test_a_command_that_cannot_work_says_why(run, tmp_path, monkeypatch, options
         ufpnmr(['barriers', str(run[0]), str(run[1]), *options], standalone_mode=False)
     assert isinstance(error.value, InputError) or error.value.exit_code == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_a_hop_to_where_another_atom_is_says_so(run, tmp_path):
+    path, potential, _ = run
+    with Trajectory(path) as trajectory:
+        frames = [trajectory.atoms(number) for number in range(trajectory.n_frames)]
+    place = frames[-1].positions[0].copy()
+    for frame in frames[:40]:  # two atoms change places
+        frame += Atoms('Ar', [place])
+    for frame in frames[40:]:
+        frame += Atoms('Ar', [frames[0].positions[0]])
+    swapped = write_frames(tmp_path / 'swapped.h5', frames)
+    search = BarrierSearch(swapped, potential, BarrierSettings(**SETTINGS))
+    with Pieces(tmp_path / 'barriers.json') as pieces:
+        found, _ = search.run(pieces)
+        assert len(list(search.images(pieces))) == 2  # a structure of each
+    assert [hop.status for hop in found.hops] == [TAKEN, TAKEN]
+    assert found.outcomes == {TAKEN: 2}
 
 
 def test_a_hop_that_ends_in_an_error_says_so_and_is_tried_again(run, tmp_path, monkeypatch):

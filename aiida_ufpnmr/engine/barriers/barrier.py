@@ -16,11 +16,14 @@ from aiida_ufpnmr.engine.records import Record, quantity
 
 CONVERGED = 'converged'
 QUENCH = 'an end was not quenched in {steps} steps'
+TAKEN = 'another atom is where the ion goes'
 TOGETHER = 'both ends fell together'
 STAYED = 'the ion is where it was, though other atoms have moved'
 BAND = 'the band did not converge in {steps} steps'
 NO_SADDLE = 'no image is higher than both ends'
 INTERMEDIATE = 'there is a minimum between the ends'
+#: How the reason of a hop begins that ended in an error.
+FAILED = 'failed: '
 #: Of ends between which there is no hop.
 NO_HOP = (TOGETHER, STAYED)
 #: A minimum between the ends that is deeper, eV, makes two hops of one: half of what heat gives at room temperature.

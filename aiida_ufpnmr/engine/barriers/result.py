@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiida_ufpnmr.engine.barriers.barrier import CONVERGED, Barrier
+from aiida_ufpnmr.engine.barriers.barrier import CONVERGED, FAILED, Barrier
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input, plain
 from aiida_ufpnmr.engine.records import Record, quantity
@@ -154,6 +154,9 @@ class Barriers(Record, Tabular):
 
 
 def _outcome(hop: HopBarrier) -> str:
+    """What the hop came to, alike for all errors."""
+    if hop.status.startswith(FAILED):
+        return 'failed'
     if hop.status != CONVERGED:
         return hop.status
     return f'{CONVERGED}, {"collective" if hop.collective else "single ion"}'

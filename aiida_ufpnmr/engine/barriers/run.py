@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from aiida_ufpnmr.engine.barriers.barrier import NO_HOP, climb
+from aiida_ufpnmr.engine.barriers.barrier import FAILED, NO_HOP, TAKEN, Barrier, BarrierPath, climb
 from aiida_ufpnmr.engine.barriers.calculator import SteppingCalculator
 from aiida_ufpnmr.engine.barriers.cutting import Hop, cut_hops
 from aiida_ufpnmr.engine.barriers.ends import ends_of
@@ -27,9 +27,6 @@ from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
-
-#: How the reason of a hop begins that ended in an error.
-FAILED = 'failed: '
 
 
 class BarrierSearch:
@@ -129,11 +126,13 @@ def climber(trajectory_path: Path, potential_path: Path, settings: BarrierSettin
 
     def climbed(hop: Hop) -> Climbed:
         begin = time.process_time()
+        path, surroundings = BarrierPath(Barrier(status=TAKEN), (hop.before(trajectory),)), ''
         for ends in ends_of(hop, trajectory, calculator, settings):
             path = climb(ends.start, ends.end, hop.ion, ends.quenched, calculator, settings)
+            surroundings = ends.surroundings
             if path.barrier.status not in NO_HOP:
                 break
-        record = {**path.barrier.to_dict(), 'surroundings': ends.surroundings}
+        record = {**path.barrier.to_dict(), 'surroundings': surroundings}
         positions = np.array([image.positions for image in path.images])
         return Climbed(record, positions, time.process_time() - begin)
 

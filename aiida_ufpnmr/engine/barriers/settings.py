@@ -23,7 +23,7 @@ class BandSettings(Settings):
     quench_force_eV_per_angstrom: float = setting(
         0.01, 'An end is quenched when no force is larger, in eV/Å.', above=0, option='quench-force'
     )
-    quench_steps: int = setting(2000, 'Most steps of a quench.', least=1)
+    quench_steps: int = setting(5000, 'Most steps of a quench.', least=1)
     moved_angstrom: float = setting(
         1.0,
         'An atom this far from where it was, in Å, has moved: the ion must have, and with others a hop is collective.',

@@ -10,8 +10,9 @@ import numpy as np
 from ase.io import write
 
 from aiida_ufpnmr.engine import compiled
+from aiida_ufpnmr.engine.barriers.barrier import FAILED
 from aiida_ufpnmr.engine.barriers.pieces import Pieces
-from aiida_ufpnmr.engine.barriers.run import FAILED, BarrierSearch
+from aiida_ufpnmr.engine.barriers.run import BarrierSearch
 from aiida_ufpnmr.engine.barriers.settings import BarrierSettings
 from aiida_ufpnmr.engine.barriers.softness import Softness, by_softness
 from aiida_ufpnmr.engine.commands.options import SettingsCommand, options_of, with_options
