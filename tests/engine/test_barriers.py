@@ -87,6 +87,18 @@ def test_the_barriers_of_a_double_well_are_found_to_one_percent(tilt):
     assert found.barrier.path_angstrom[-1] == pytest.approx(roots[2] - roots[0], rel=0.01)
 
 
+def test_a_ridge_beside_a_shallow_minimum_is_climbed_though_images_are_far_apart():
+    tilt = 0.38  # of 0.41 at which the upper well is gone
+    roots = np.sort(np.roots([4 * HEIGHT / HALF**4, 0, -4 * HEIGHT / HALF**2, tilt]).real)
+    left, top, right = HEIGHT * (roots**2 / HALF**2 - 1) ** 2 + tilt * roots
+    settings = BandSettings(force_eV_per_angstrom=0.005, quench_force_eV_per_angstrom=0.001, images=3)
+    found = barrier_between(at(roots[2]), at(roots[0]), 0, lambda: Wells(tilt), settings).barrier
+    assert roots[2] - roots[1] < (roots[2] - roots[0]) / 4  # the ridge lies before the first of three images
+    assert found.status == CONVERGED
+    assert found.forward_eV == pytest.approx(top - right, rel=0.02)
+    assert found.backward_eV == pytest.approx(top - left, rel=0.01)
+
+
 def vacancy():
     """A solid with a vacancy, the atom (number 0) that hops into it, and the structure after."""
     start = solid((2, 2, 2))
