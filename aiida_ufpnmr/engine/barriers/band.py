@@ -36,7 +36,7 @@ class Band:
     Attributes:
         positions: (n_images, n_atoms, 3) in Å, both ends included, not wrapped.
         energies_eV: (n_images,).
-        force_eV_per_angstrom: largest force on an atom of an image, without what the springs balance.
+        force_eV_per_angstrom: largest force of the band on an atom: across the path, and of springs along it.
         steps: taken.
         converged: whether that force is as small as was asked for.
     """

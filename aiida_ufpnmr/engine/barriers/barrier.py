@@ -35,7 +35,9 @@ class Barrier(Record):
     """What a band between two quenched structures came to."""
 
     status: str = quantity('', 'converged, or why there is no barrier that counts')
-    collective: bool | None = quantity('', 'whether other atoms than the ion moved; null where none did', default=None)
+    collective: bool | None = quantity(
+        '', 'whether others moved with the ion; null where nothing was quenched', default=None
+    )
     moved: tuple[int, ...] = quantity('', 'atoms that moved from one quenched end to the other', default=())
     ion_moved_angstrom: float | None = quantity('Å', 'displacement of the ion between the ends', default=None)
     others_moved_angstrom: float | None = quantity('Å', 'largest displacement of another atom', default=None)
@@ -59,7 +61,7 @@ class BarrierPath:
 
     Attributes:
         barrier: the numbers.
-        images: both ends, and what is between them where there is a band; with energies in their ``info``.
+        images: both ends, and what is between them where there is a band.
     """
 
     barrier: Barrier

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -96,7 +97,8 @@ class _Team:
         if self.waiting:
             number = self.waiting.pop(0)
             self.at_work[connection] = number, process
-            connection.send(self.tasks[number])
+            with suppress(OSError):  # it has died already, which is found out when its result is awaited
+                connection.send(self.tasks[number])
         else:
             connection.close()
             process.join()
@@ -105,9 +107,6 @@ class _Team:
 def _work(connection: Connection, set_up: SetUp, arguments: tuple) -> None:
     os.environ['TQDM_DISABLE'] = '1'  # one bar is enough
     work = set_up(*arguments)
-    while True:
-        try:
-            task = connection.recv()
-        except EOFError:  # no more tasks, or no one left to ask
-            return
-        connection.send(_result(work, task))
+    with suppress(EOFError, BrokenPipeError):  # no more tasks, or no one left to ask or to tell
+        while True:
+            connection.send(_result(work, connection.recv()))
