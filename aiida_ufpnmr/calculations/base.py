@@ -67,6 +67,14 @@ def validate_ordered(value: Data | Mapping[str, Data], _: object) -> str | None:
     return None
 
 
+def processes_on_one_machine(resources: Mapping[str, int]) -> int:
+    """The number of processes that the command may run, by what the job asks of the scheduler."""
+    processes = resources.get('num_mpiprocs_per_machine')
+    if not processes:
+        processes = resources.get('tot_num_mpiprocs', 1) // resources.get('num_machines', 1)
+    return max(1, processes) * (resources.get('num_cores_per_mpiproc') or 1)
+
+
 class UfpnmrCalculation(CalcJob):
     """Runs one sub-command of ``ufpnmr`` with fixed file names."""
 
@@ -85,7 +93,9 @@ class UfpnmrCalculation(CalcJob):
     #: Inputs that become files, in the order of the command line: the option before the file, empty for an argument,
     #: and the name of the file, with a place for the keys of a namespace.
     INPUT_FILES: t.ClassVar[dict[str, tuple[str, str]]]
-    #: The file that the sub-command writes with ``-o``.
+    #: The option before the file of results; where it is ``-o``, the output lies beside that.
+    RESULTS_OPTION: t.ClassVar[str] = '--json'
+    #: The file that the sub-command writes with ``-o``, or beside its results.
     OUTPUT_FILE: t.ClassVar[str]
     #: The output that it becomes: name, type and help.
     OUTPUT: t.ClassVar[tuple[str, type[SinglefileData], str]]
@@ -165,7 +175,9 @@ class UfpnmrCalculation(CalcJob):
         """The files of this run as the command line names them, after the sub-command."""
         named = [(option, file) for option, file, _ in self.input_files()]
         arguments = [file for option, file in named if not option]
-        return [*arguments, '-o', self.output_file, *(word for pair in named if pair[0] for word in pair)]
+        if self.RESULTS_OPTION != '-o':
+            arguments += ['-o', self.output_file]
+        return [*arguments, *(word for pair in named if pair[0] for word in pair)]
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         arguments = [*self.file_arguments(), *command_line.options(self.command, self.inputs.parameters.get_dict())]
@@ -178,7 +190,7 @@ class UfpnmrCalculation(CalcJob):
 
         codeinfo = CodeInfo()
         codeinfo.code_uuid = self.inputs.code.uuid
-        codeinfo.cmdline_params = [*self.command.split(), *arguments, '--json', RESULTS_FILE]
+        codeinfo.cmdline_params = [*self.command.split(), *arguments, self.RESULTS_OPTION, RESULTS_FILE]
         codeinfo.stdout_name = STDOUT_FILE
         codeinfo.stderr_name = STDERR_FILE
 

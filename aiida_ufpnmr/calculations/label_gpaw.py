@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import RemoteData, StructureData
 
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional, processes_on_one_machine
 from aiida_ufpnmr.calculations.label_sets import structure_refusal
 from aiida_ufpnmr.data.dataset import DatasetData
 
@@ -62,11 +60,3 @@ class LabelGpawCalculation(UfpnmrCalculation):
             pieces = f'{parent.get_remote_path()}/{self.PIECES}'
             calcinfo.remote_copy_list = [(parent.computer.uuid, pieces, self.PIECES)]
         return calcinfo
-
-
-def processes_on_one_machine(resources: Mapping[str, int]) -> int:
-    """The number of processes that the command may run, by what the job asks of the scheduler."""
-    processes = resources.get('num_mpiprocs_per_machine')
-    if not processes:
-        processes = resources.get('tot_num_mpiprocs', 1) // resources.get('num_machines', 1)
-    return max(1, processes) * (resources.get('num_cores_per_mpiproc') or 1)

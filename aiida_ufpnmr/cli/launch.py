@@ -35,6 +35,7 @@ COMMANDS = {
     'dynamic-nmr': ('launch', 'A structure and two models to a trajectory and a decay time.'),
     'arrhenius': ('launch_arrhenius', 'Dynamic NMR at several temperatures, with replicas, to activation energies.'),
     'md': ('launch_md', 'A structure and a potential to a trajectory of any length, in as many jobs as it takes.'),
+    'barriers': ('launch_barriers', 'A trajectory and a potential to the barriers of single hops.'),
     'active-learning': ('launch_learning', 'Labels to better models, by labelling what they know least.'),
     'label': ('launch_label', 'Structures to labelled structures, with CASTEP or GPAW.'),
 }

@@ -32,6 +32,7 @@ COMMANDS = {
     'predict-efg': ('predict_efg', 'Predict EFG tensors for structures or along a trajectory.'),
     'acf': ('analyse', 'Correlation functions of the quadrupolar frequency, and their decay time.'),
     'analyse': ('analyse', 'Analyses of a trajectory: motion, sites, orientations, grains, relaxation, spectra.'),
+    'barriers': ('barriers', 'Barriers of single hops along a trajectory, by nudged elastic bands.'),
     'arrhenius': ('arrhenius', 'Activation energy from results at several temperatures.'),
 }
 

@@ -40,6 +40,14 @@ class Record:
         values = {one.name: getattr(self, one.name) for one in fields(self) if 'shape' in one.metadata}
         return plain({name: _results(value) for name, value in values.items() if not isinstance(value, np.ndarray)})
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]):
+        """Make one, of numbers and words alone, of what :meth:`to_dict` gave and JSON has carried."""
+        there: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**there)
+
     def write(self, group: h5py.Group) -> None:
         """Write into an HDF5 group: arrays as datasets with their unit, records as groups, the rest as attributes."""
         for one in fields(self):

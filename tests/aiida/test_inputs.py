@@ -32,17 +32,18 @@ CALCULATIONS = [
     'ufpnmr.analyse',
     'ufpnmr.label_gpaw',
     'ufpnmr.select',
+    'ufpnmr.barriers',
 ]
 WORKFLOWS = [
     'ufpnmr.md', 'ufpnmr.dynamic_nmr', 'ufpnmr.arrhenius', 'ufpnmr.pipeline', 'ufpnmr.label', 'ufpnmr.label_castep',
-    'ufpnmr.label_gpaw', 'ufpnmr.active_learning', 'ufpnmr.learning_generation',
+    'ufpnmr.label_gpaw', 'ufpnmr.active_learning', 'ufpnmr.learning_generation', 'ufpnmr.barriers',
 ]  # fmt: skip
 
 #: Options that name files or programs, choose a frame of a file, say how to go on after a kill or how much to do at a
 #: time: the calculation's own business.
 NO_PHYSICS = {
     'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'committee', 'index', 'checkpoint_every', 'restart',
-    'save_equations', 'add_to', 'engine', 'python', 'from_checkpoint', 'sites',
+    'save_equations', 'add_to', 'engine', 'python', 'from_checkpoint', 'sites', 'softness',
 }  # fmt: skip
 
 #: Options that say what files of other programs do not; trajectories in the database are those of this package.
@@ -55,6 +56,7 @@ UNUSED = {
     'ufpnmr.fit_efg': {'structure'},
     'ufpnmr.md': {'replicas', 'jobs', 'overwrite', 'max_wall_time'},
     'ufpnmr.label_gpaw': {'jobs'},
+    'ufpnmr.barriers': {'workers'},
 }
 
 
@@ -270,6 +272,17 @@ def test_a_committee_comes_to_the_choice_by_name(code, potential, trajectory):
         == f'select potential.h5 hot.h5 -o picked.extxyz {members} --method committee --json results.json'
     )
     assert {'committee-one.h5', 'committee-two.h5'} <= {name for _, _, name in info.local_copy_list}
+
+
+def test_barriers_are_found_by_as_many_processes_as_the_job_has(code, potential, trajectory):
+    inputs = {'code': code, 'potential': potential.store(), 'trajectory': trajectory.store()}
+    resources = {'num_machines': 1, 'num_mpiprocs_per_machine': 2}
+    inputs['metadata'] = {'options': {'resources': resources}}
+    words, _, info = prepared('ufpnmr.barriers', {**inputs, 'parameters': {'max_hops': 5}})
+    assert ' '.join(words) == (
+        'barriers trajectory.h5 potential.h5 --jobs 2 --max-hops 5 --plot figure.png -o results.json'
+    )
+    assert 'results.extxyz' in info.retrieve_temporary_list
 
 
 def test_a_fit_gets_its_settings_as_yaml(code, dataset):

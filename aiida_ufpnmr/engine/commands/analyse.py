@@ -10,17 +10,8 @@ import click
 from aiida_ufpnmr.engine.analyses import ANALYSES, get_analysis
 from aiida_ufpnmr.engine.analyses.base import Analysis
 from aiida_ufpnmr.engine.commands.convert_trajectory import reading_options
-from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options
-from aiida_ufpnmr.engine.commands.shared import (
-    INPUT,
-    OUTPUT,
-    Command,
-    check_outputs,
-    json_option,
-    plot_option,
-    show_result,
-)
-from aiida_ufpnmr.engine.settings import Settings, parameters_of
+from aiida_ufpnmr.engine.commands.options import SettingsCommand, options_of, settings_from_options
+from aiida_ufpnmr.engine.commands.shared import INPUT, OUTPUT, check_outputs, json_option, plot_option, show_result
 from aiida_ufpnmr.engine.trajectories.convert import own_files
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 
@@ -54,25 +45,11 @@ def command_of(analysis: Analysis) -> click.Command:
     function: Any = run
     for decorate in reversed(decorators):
         function = decorate(function)
-    command = click.command(analysis.name, cls=AnalysisCommand, example=analysis.example, help=analysis.__doc__)(
+    command = click.command(analysis.name, cls=SettingsCommand, example=analysis.example, help=analysis.__doc__)(
         function
     )
     command.settings = analysis.Settings
     return command
-
-
-class AnalysisCommand(Command):
-    """A command whose options are settings that may contradict each other."""
-
-    settings: type[Settings]
-
-    def make_context(self, *args, **kwargs):
-        """Parse the command line and make the settings of the options; refuse those that do not go together."""
-        context = super().make_context(*args, **kwargs)
-        if not context.resilient_parsing:
-            chosen = {name: context.params.pop(name) for name in parameters_of(self.settings)}
-            context.params['settings'] = settings_from_options(self.settings, chosen)
-        return context
 
 
 class AnalysisGroup(click.Group):

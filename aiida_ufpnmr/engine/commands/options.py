@@ -9,9 +9,17 @@ from typing import Any, TypeVar
 
 import click
 
-from aiida_ufpnmr.engine.commands.shared import Count, Number
+from aiida_ufpnmr.engine.commands.shared import Command, Count, Number
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.settings import Declaration, Settings, choices_of, declarations, numbers, values_of
+from aiida_ufpnmr.engine.settings import (
+    Declaration,
+    Settings,
+    choices_of,
+    declarations,
+    numbers,
+    parameters_of,
+    values_of,
+)
 
 S = TypeVar('S', bound=Settings)
 
@@ -67,6 +75,24 @@ def settings_from_options(settings: type[S], options: Mapping[str, Any]) -> S:
         return settings(**values_of(settings, options))
     except InputError as error:
         raise click.UsageError(str(error)) from error
+
+
+class SettingsCommand(Command):
+    """A command whose options are settings that may contradict each other; it gets them as ``settings``.
+
+    Attributes:
+        settings: their class, which the options are made of.
+    """
+
+    settings: type[Settings]
+
+    def make_context(self, *args, **kwargs):
+        """Parse the command line and make the settings of the options; refuse those that do not go together."""
+        context = super().make_context(*args, **kwargs)
+        if not context.resilient_parsing:
+            chosen = {name: context.params.pop(name) for name in parameters_of(self.settings)}
+            context.params['settings'] = settings_from_options(self.settings, chosen)
+        return context
 
 
 def _option(name: str, kind: Any, declared: Declaration, default: Any, unset: str) -> Callable:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import shutil
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,35 +13,13 @@ import numpy as np
 from aiida_ufpnmr.engine.dft.labels import Labels
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import write_json
+from aiida_ufpnmr.engine.piece_folder import PieceFolder
 
 ARRAYS = ('forces', 'stress', 'efg')
 
 
-class Pieces:
+class Pieces(PieceFolder):
     """Finished labels beside an output, by key, and room for runs; one run at a time may use them."""
-
-    def __init__(self, output: Path):
-        self.output = output
-        self.folder = output.with_name(output.name + '.pieces')
-
-    def __enter__(self) -> Pieces:
-        self.folder.mkdir(exist_ok=True)
-        self._lock = open(self.folder / 'lock', 'w')
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise InputError(
-                f'{self.output}: another run is labelling into it; wait for it, or choose another name'
-            ) from None
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._lock.close()
-        # nothing is left behind where nothing was done
-        with suppress(OSError):
-            if list(self.folder.iterdir()) == [self.folder / 'lock']:
-                shutil.rmtree(self.folder)
 
     def _path(self, key: str) -> Path:
         return self.folder / f'{key}.json'

@@ -1,0 +1,66 @@
+"""``aiida-ufpnmr launch barriers``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, stop_if_failed
+from aiida_ufpnmr.cli.shared import NODE_OR_FILE, load_code, load_or_store
+from aiida_ufpnmr.engine.barriers.result import Barriers
+from aiida_ufpnmr.engine.barriers.settings import BarrierSettings
+from aiida_ufpnmr.engine.commands.options import options_of, with_options
+from aiida_ufpnmr.engine.commands.shared import INPUT, Command, print_result
+from aiida_ufpnmr.engine.files import check_input
+
+#: Settings that are options of their own; others are overrides.
+SHOWN = ('min_length_angstrom', 'max_length_angstrom', 'max_hops', 'seed')
+
+
+@click.command(
+    'barriers',
+    cls=Command,
+    example='aiida-ufpnmr launch barriers 140 --potential 123 --max-hops 200\n'
+    'aiida-ufpnmr launch barriers run.h5 --potential potential.h5 --softness softness.npz --protocol fast',
+)
+@click.argument('trajectory')
+@click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
+@click.option(
+    '--softness',
+    'softness_path',
+    type=INPUT,
+    metavar='SOFTNESS',
+    help='Compare soft ions with hard ones: a .npz or .h5 with softness (frames, ions), ions and frames.',
+)
+@with_options(*options_of(BarrierSettings, *SHOWN, unset="the protocol's"))
+@code_option
+@common_options
+def barriers(
+    trajectory: str, potential: str, softness_path: Path | None, code_label: str, launch: Launch, **options: Any
+) -> None:
+    """Find the barriers of single hops along TRAJECTORY (the pk of a trajectory, or a file), by nudged elastic bands.
+
+    Other settings are overrides: "calculation: {parameters: {end: frame}}".
+    """
+    from aiida.orm import SinglefileData
+
+    from aiida_ufpnmr.workflows.barriers import BarriersWorkChain
+
+    softness = (
+        None if softness_path is None else SinglefileData(check_input(softness_path, 'table of softness').absolute())
+    )
+    node = launch.with_values(('calculation', 'parameters'), **options).run(
+        BarriersWorkChain,
+        code=load_code(code_label),
+        trajectory=load_or_store(trajectory, 'trajectory'),
+        potential=load_or_store(potential, 'potential'),
+        softness=softness,
+    )
+    if node is None:
+        return
+    stop_if_failed(node)
+    print_result(Barriers.from_dict(node.outputs.results.get_dict()))
+    pk = node.outputs.paths.pk
+    click.echo(f'\nPaths #{pk}; "verdi node repo dump {pk} FOLDER" writes them to a file for ASE or OVITO.')
