@@ -18,7 +18,13 @@ from aiida_ufpnmr.engine.settings import setting, with_default
 from aiida_ufpnmr.engine.structure.radial import PairCounts, count_pairs
 from aiida_ufpnmr.engine.structure.ring_sums import RingSums, ring_sums
 from aiida_ufpnmr.engine.structure.rings import MOST_ATOMS
-from aiida_ufpnmr.engine.structure.scattering import first_sharp_peak, sine_transform
+from aiida_ufpnmr.engine.structure.scattering import (
+    PartialStructureFactors,
+    first_sharp_peak,
+    neutron_lengths,
+    sine_transform,
+    xray_form_factors,
+)
 from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots, SnapshotSettings
 
 if TYPE_CHECKING:
@@ -87,15 +93,15 @@ class HomologyMap(Record):
 
 @dataclass(frozen=True)
 class RingScattering(Record):
-    """Structure factor of the network, and the parts of pairs that lie within one ring."""
+    """Structure factor of all atoms, and the parts of pairs that lie within one ring."""
 
-    q_per_angstrom: np.ndarray = quantity('Å⁻¹', 'wave numbers', 'wave numbers')
-    total: np.ndarray = quantity('', 'S(q) of the network, each atom alike', 'wave numbers')
+    total: np.ndarray = quantity('', 'S(q) by the sine transform of g(r)', 'wave numbers')
     small: np.ndarray = quantity('', 'part of pairs within a ring that is not large', 'wave numbers')
     large: np.ndarray = quantity('', 'part of pairs that only a large ring holds', 'wave numbers')
-    g_end_angstrom: float = quantity('Å', 'end of the g(r) that was transformed')
     peak_position_per_angstrom: float | None = quantity('Å⁻¹', 'of the first sharp peak', default=None)
     peak_height: float | None = quantity('', 'S(q) there', default=None)
+    small_at_peak: float | None = quantity('', 'part of small rings there', default=None)
+    large_at_peak: float | None = quantity('', 'part of large rings there', default=None)
     small_share: float | None = quantity('', 'share of S(q) − 1 at the peak; null below 1', default=None)
     large_share: float | None = quantity('', 'the same of large rings', default=None)
 
@@ -119,7 +125,9 @@ class RingsResult(Result):
     ring_atoms: np.ndarray = quantity('', 'indices of their atoms along the ring, then −1', 'rings, most atoms')
     large_rings_mean: float = quantity('', 'mean number of large rings')
     repeats: tuple[int, int, int] = quantity('', 'how often a small cell was repeated; numbers are of one cell')
-    scattering: RingScattering = quantity('', 'S(q) and the part of rings')
+    q_per_angstrom: np.ndarray = quantity('Å⁻¹', 'wave numbers of S(q)', 'wave numbers')
+    g_end_angstrom: float = quantity('Å', 'end of the g(r) that was transformed')
+    scattering: dict[str, RingScattering] = quantity('', 'S(q) and the part of rings by radiation: neutron, xray')
     ring_size_mean: float | None = quantity('', 'mean number of atoms of a ring', default=None)
 
     def table(self) -> Table:
@@ -132,14 +140,14 @@ class RingsResult(Result):
 
     @property
     def remarks(self) -> list[str]:
-        large, part = self.settings.get('large_ring_atoms', 9), self.scattering
-        found = [f'{self.large_rings_mean:.1f} rings of {large} atoms or more in a frame.']
-        if part.small_share is not None and part.large_share is not None:
-            found.append(
-                f'First sharp peak at {part.peak_position_per_angstrom:.2f} Å⁻¹: pairs within smaller rings make '
-                f'{part.small_share:.0%} of S(q) − 1, those only within larger ones {part.large_share:.0%}.'
-            )
-        return found
+        large = self.settings.get('large_ring_atoms', 'many')
+        peaks = [
+            f'{name}: first peak at {one.peak_position_per_angstrom:.2f} Å⁻¹; of S(q) − 1 there pairs within small '
+            f'rings make {one.small_share:.0%}, pairs that only large ones hold {one.large_share:.0%}.'
+            for name, one in self.scattering.items()
+            if one.small_share is not None and one.large_share is not None
+        ]
+        return [f'{self.large_rings_mean:.1f} rings of {large} atoms or more in a frame.', *peaks]
 
     def plot(self) -> Figure:
         from aiida_ufpnmr.engine.figure_style import Figure
@@ -149,7 +157,7 @@ class RingsResult(Result):
         plot_map(self, 'H1', rings)
         plot_map(self, 'H2', cavities)
         plot_sizes(self, sizes)
-        plot_scattering(self.scattering, scattering)
+        plot_scattering(self, 'xray', scattering)
         return figure
 
 
@@ -171,12 +179,16 @@ def rings(source: SnapshotSource, settings: RingsSettings) -> RingsResult:
         snapshots,
         chosen,
         radii**2,
+        np.unique(snapshots.symbols, return_inverse=True)[1],
         settings.least_persistence_angstrom,
         settings.large_ring_atoms,
         settings.most_persistent,
         radius_edges,
         counts.edges,
     )
+    q = np.arange(settings.q_bin_per_angstrom, settings.q_max_per_angstrom, settings.q_bin_per_angstrom)
+    parts = _parts_of_rings(counts, sums.pairs, q)
+    amplitudes = {'neutron': neutron_lengths(counts.elements, len(q)), 'xray': xray_form_factors(counts.elements, q)}
     n_frames, sizes = len(snapshots.frames), sums.sizes.mean(axis=0)
     largest = int(np.flatnonzero(sizes).max(initial=0))
     atoms = np.array([one.atoms for one in sums.strongest], int).reshape(-1, MOST_ATOMS)
@@ -196,7 +208,12 @@ def rings(source: SnapshotSource, settings: RingsSettings) -> RingsResult:
         ring_size_mean=float(sizes[1:] @ np.arange(1, len(sizes)) / followed) if followed else None,
         large_rings_mean=float(sizes[settings.large_ring_atoms :].sum()),
         repeats=sums.repeats,
-        scattering=_scattering(counts, set(snapshots.symbols[chosen]), sums.pairs, settings),
+        q_per_angstrom=q,
+        g_end_angstrom=float(counts.edges[-1]),
+        scattering={
+            name: _scattering(parts, amplitude, settings.peak_range_per_angstrom)
+            for name, amplitude in amplitudes.items()
+        },
     )
 
 
@@ -236,30 +253,40 @@ def _homology_map(sums: RingSums, dimension: int) -> HomologyMap:
     )
 
 
+def _parts_of_rings(counts: PairCounts, within: np.ndarray, q: np.ndarray) -> list[PartialStructureFactors]:
+    """Partial S(q) of all pairs, then the parts of those within small rings and within large ones alone.
+
+    Args:
+        within: (2, n_elements, n_elements, n_bins) the pairs of each part by elements and distance.
+    """
+    transform = sine_transform(counts.edges, counts.density, q)
+    pairs = np.maximum(counts.counts.sum(axis=0), 1)
+    n = len(counts.elements)
+    partial = np.empty((3, n, n, len(q)))
+    for a, b in np.ndindex(n, n):
+        excess = counts.g(a, b) - 1
+        partial[0, a, b] = 1 + transform(excess)
+        for part, held in zip(partial[1:], within):
+            part[a, b] = transform(held[a, b] / pairs[a, b] * excess)
+    share = counts.atoms / counts.atoms.sum()
+    return [PartialStructureFactors(counts.elements, share, q, one) for one in partial]
+
+
 def _scattering(
-    counts: PairCounts, elements: set[str], within_rings: np.ndarray, settings: RingsSettings
+    parts: list[PartialStructureFactors], amplitude: np.ndarray, peak_range: tuple[float, float]
 ) -> RingScattering:
-    """S(q) of the network by the transform of its g(r), split by the share of the pairs at each r that a ring holds."""
-    rows = [number for number, element in enumerate(counts.elements) if element in elements]
-    share = counts.atoms[rows] / counts.atoms[rows].sum()
-    g = sum(share[a] * share[b] * counts.g(rows[a], rows[b]) for a in range(len(rows)) for b in range(len(rows)))
-    pairs = counts.counts.sum(axis=0)[np.ix_(rows, rows)].sum(axis=(0, 1)) / 2
-    held = within_rings / np.maximum(pairs, 1)
-    q = np.arange(settings.q_bin_per_angstrom, settings.q_max_per_angstrom, settings.q_bin_per_angstrom)
-    transform = sine_transform(counts.edges, counts.density * counts.atoms[rows].sum() / counts.atoms.sum(), q)
-    total, (small, large) = 1 + transform(g - 1), (transform(part * (g - 1)) for part in held)
-    peak = first_sharp_peak(q, total, *settings.peak_range_per_angstrom)
-    found = {}
+    """Sums of the partial ones for amplitudes (n_elements, n_q), and the shares of rings in the first peak."""
+    total, small, large = (one.total(amplitude) for one in parts)
+    q, found = parts[0].q, {}
+    peak = first_sharp_peak(q, total, *peak_range)
     if peak is not None:
-        height = float(np.interp(peak[0], q, total))
-        found = {'peak_position_per_angstrom': peak[0], 'peak_height': height}
-        if height > 1:
-            found['small_share'], found['large_share'] = (
-                float(np.interp(peak[0], q, part)) / (height - 1) for part in (small, large)
-            )
-    return RingScattering(
-        q_per_angstrom=q, total=total, small=small, large=large, g_end_angstrom=float(counts.edges[-1]), **found
-    )
+        at_peak = (float(np.interp(peak[0], q, part)) for part in (total, small, large))
+        names = 'peak_position_per_angstrom', 'peak_height', 'small_at_peak', 'large_at_peak'
+        found = dict(zip(names, (peak[0], *at_peak)))
+        excess = found['peak_height'] - 1
+        if excess > 0:
+            found |= {f'{part}_share': found[f'{part}_at_peak'] / excess for part in ('small', 'large')}
+    return RingScattering(total=total, small=small, large=large, **found)
 
 
 def plot_map(found: RingsResult, name: str, axis: Axes) -> None:
@@ -299,15 +326,17 @@ def plot_sizes(found: RingsResult, axis: Axes) -> None:
     finish(axis, legend=False)
 
 
-def plot_scattering(found: RingScattering, axis: Axes) -> None:
-    """Draw S(q) − 1 of the network and the parts of rings in it, with the first sharp peak marked."""
+def plot_scattering(found: RingsResult, name: str, axis: Axes) -> None:
+    """Draw S(q) − 1 of one radiation and the parts of rings in it, with the first peak marked."""
     from aiida_ufpnmr.engine.figure_style import BLUE, GREEN, GREY, ORANGE, finish
 
-    axis.plot(found.q_per_angstrom, found.total - 1, color=BLUE, lw=1.4, label='all pairs')
-    axis.plot(found.q_per_angstrom, found.small, color=GREEN, lw=1.2, label='within small rings')
-    axis.plot(found.q_per_angstrom, found.large, color=ORANGE, lw=1.2, label='within large rings alone')
+    one, q = found.scattering[name], found.q_per_angstrom
+    axis.plot(q, one.total - 1, color=BLUE, lw=1.4, label='all pairs')
+    axis.plot(q, one.small, color=GREEN, lw=1.2, label='within small rings')
+    axis.plot(q, one.large, color=ORANGE, lw=1.2, label='within large rings alone')
     axis.axhline(0.0, color=GREY, lw=0.6)
-    if found.peak_position_per_angstrom is not None:
-        axis.axvline(found.peak_position_per_angstrom, color=GREY, lw=0.8, ls=':')
-    axis.set(xlabel='q (Å⁻¹)', ylabel='S(q) − 1', xlim=(0, found.q_per_angstrom[-1]))
+    if one.peak_position_per_angstrom is not None:
+        axis.axvline(one.peak_position_per_angstrom, color=GREY, lw=0.8, ls=':')
+    axis.set(xlabel='q (Å⁻¹)', ylabel='S(q) − 1', xlim=(0, q[-1]))
+    axis.set_title({'neutron': 'neutrons', 'xray': 'X-rays'}[name], fontsize=10, loc='left')
     finish(axis)

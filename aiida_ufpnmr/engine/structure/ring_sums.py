@@ -38,8 +38,8 @@ class RingSums:
         births, deaths: (n_frames, 3) their sums, Å.
         sizes: (n_frames, MOST_ATOMS + 1) rings by number of atoms; zero for those that are too long.
         through: (2, n_chosen) rings through each atom, and the large ones of them, summed over frames.
-        pairs: (2, n_r) pairs by distance that lie within a ring that is not large, and within large ones alone, summed
-            over frames.
+        pairs: (2, n_kinds, n_kinds, n_r) pairs by kind of both and distance that lie within a ring that is not large,
+            and within large ones alone, summed over frames; each from both ends.
         strongest: the most persistent rings of each frame.
         repeats: how often the cell was repeated along its vectors, at most.
     """
@@ -59,6 +59,7 @@ def ring_sums(
     snapshots: Snapshots,
     chosen: np.ndarray,
     weights: np.ndarray,
+    kind: np.ndarray,
     least_persistence: float,
     large: int,
     most_persistent: int,
@@ -70,10 +71,12 @@ def ring_sums(
     Args:
         chosen: (n_chosen,) atom indices.
         weights: (n_chosen,) squares of their radii, Å².
+        kind: (n_atoms,) number of the element of each atom.
         least_persistence: Å; classes that live shorter are in the maps alone.
         large: number of atoms from which on a ring is large.
         most_persistent: how many rings of each frame to keep.
-        radius_edges, r_edges: of bins of births and deaths, and of distances, Å; what lies outside is left out.
+        radius_edges, r_edges: of bins of births and deaths, and of distances from zero on, Å; what lies outside is
+            left out.
 
     Raises:
         InputError: a direction that is not periodic, a position that is not finite, or GUDHI is not installed.
@@ -86,7 +89,7 @@ def ring_sums(
         deaths=np.zeros((n_frames, 3)),
         sizes=np.zeros((n_frames, MOST_ATOMS + 1)),
         through=np.zeros((2, len(chosen))),
-        pairs=np.zeros((2, len(r_edges) - 1)),
+        pairs=np.zeros((2, kind.max() + 1, kind.max() + 1, len(r_edges) - 1)),
         strongest=[],
         repeats=(1, 1, 1),
     )
@@ -109,9 +112,13 @@ def ring_sums(
             for which, rows in enumerate((found.size > 0, found.size >= large)):
                 on_ring = atoms[rows][atoms[rows] >= 0]
                 sums.through[which] += np.bincount(on_ring, minlength=len(chosen)) / copies
-            distance, size = pairs_within(found, there)
-            for which, of in enumerate((size < large, size >= large)):
-                sums.pairs[which] += np.histogram(distance[of], r_edges)[0] / copies
+            pair, distance, size = pairs_within(found, there)
+            bin_ = (distance / r_edges[1]).astype(int)
+            first, second = kind[chosen[there.atom[pair]]].T
+            for a, b in ((first, second), (second, first)):
+                within = bin_ < len(r_edges) - 1
+                where = (size >= large).astype(int)[within], a[within], b[within], bin_[within]
+                np.add.at(sums.pairs, where, 1 / copies)
             sums.strongest.extend(_strongest(frame, lasting[1], atoms, most_persistent, copies))
             frame += 1
     return replace(sums, repeats=(int(repeats[0]), int(repeats[1]), int(repeats[2])))

@@ -107,24 +107,24 @@ def _image(x, y, z):
     return 9 * (x + 1) + 3 * (y + 1) + z + 1
 
 
-def pairs_within(rings: Rings, complex_: AlphaComplex) -> tuple[np.ndarray, np.ndarray]:
-    """Distance (n_pairs,) in Å of each pair of points that lie in one ring, once, and the size of its smallest ring."""
-    place = complex_.points[rings.points]
-    if complex_.cell is not None:
-        place = place + rings.shift @ complex_.cell
-    firsts, seconds, shifts, distances, sizes = [], [], [], [], []
+def pairs_within(rings: Rings, complex_: AlphaComplex) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of points that lie in one ring, each pair once.
+
+    Returns:
+        points (n_pairs, 2), distance (n_pairs,) in Å, and the number of points of the smallest ring that holds each.
+    """
+    found = [np.empty((0, 6), int)]
     for size in np.unique(rings.size[rings.size > 0]):
-        rows = rings.size == size
-        a, b = np.triu_indices(size, 1)
-        turned = rings.points[rows][:, a] > rings.points[rows][:, b]
-        firsts.append(np.where(turned, rings.points[rows][:, b], rings.points[rows][:, a]).ravel())
-        seconds.append(np.where(turned, rings.points[rows][:, a], rings.points[rows][:, b]).ravel())
-        apart = rings.shift[rows][:, b] - rings.shift[rows][:, a]
-        shifts.append(np.where(turned[..., None], -apart, apart).reshape(-1, 3))
-        distances.append(np.linalg.norm(place[rows][:, b] - place[rows][:, a], axis=2).ravel())
-        sizes.append(np.full(turned.size, size))
-    if not sizes:
-        return np.empty(0), np.empty(0, int)
-    pair = np.column_stack([np.concatenate(firsts), np.concatenate(seconds), np.concatenate(shifts)])
-    _, first = np.unique(pair, axis=0, return_index=True)
-    return np.concatenate(distances)[first], np.concatenate(sizes)[first]
+        points, shift = rings.points[rings.size == size], rings.shift[rings.size == size]
+        first, second = np.triu_indices(size, 1)
+        pair = np.stack([points[:, first], points[:, second]], axis=-1)
+        turned = pair[..., 0] > pair[..., 1]
+        apart = np.where(turned[..., None], -1, 1) * (shift[:, second] - shift[:, first])
+        sizes = np.full((*turned.shape, 1), size)
+        found.append(np.concatenate([np.sort(pair, axis=-1), apart, sizes], axis=-1).reshape(-1, 6))
+    every = np.concatenate(found)
+    one = every[np.unique(every[:, :5], axis=0, return_index=True)[1]]
+    vector = complex_.points[one[:, 1]] - complex_.points[one[:, 0]]
+    if complex_.cell is not None:
+        vector = vector + one[:, 2:5] @ complex_.cell
+    return one[:, :2], np.linalg.norm(vector, axis=1), one[:, 5]
