@@ -32,6 +32,7 @@ COMMANDS = {
     'predict-efg': ('predict_efg', 'Predict EFG tensors for structures or along a trajectory.'),
     'acf': ('analyse', 'Correlation functions of the quadrupolar frequency, and their decay time.'),
     'analyse': ('analyse', 'Analyses of a trajectory: motion, sites, orientations, grains, relaxation, spectra.'),
+    'view': ('view', 'A structure in three dimensions, or a slice of it, coloured by numbers.'),
     'arrhenius': ('arrhenius', 'Activation energy from results at several temperatures.'),
 }
 

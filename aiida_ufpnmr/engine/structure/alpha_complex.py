@@ -129,7 +129,7 @@ def _tetrahedra(points: np.ndarray, weights: np.ndarray, cell: np.ndarray | None
         shift, image = _images(points @ np.linalg.inv(cell), margin / heights)
         place = points[image] + shift @ cell
         corners = _lower_hull(place, lifted[image])
-        inside = ~shift.any(axis=1)
+        inside = np.all(shift == 0, axis=1)
         corners = corners[inside[corners].any(axis=1)]
         corners = np.take_along_axis(corners, np.argsort(image[corners], axis=1), axis=1)
         if np.any(np.diff(image[corners], axis=1) == 0):
