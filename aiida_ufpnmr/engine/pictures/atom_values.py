@@ -54,7 +54,7 @@ def read_atom_values(path: str, n_atoms: int) -> AtomValues:
     else:
         index, values = _of_table(check_input(path, 'file of numbers'), n_atoms)
         name = Path(path).stem
-    if len(index) and (index != np.round(index)).any() or not np.isin(index, np.arange(n_atoms)).all():
+    if not np.isin(index, np.arange(n_atoms)).all():
         raise InputError(f'{path}: the indices of atoms are whole numbers from 0 to {n_atoms - 1}')
     if len(np.unique(index)) < len(index):
         raise InputError(f'{path}: has two numbers for one atom')
@@ -68,16 +68,18 @@ def read_atom_values(path: str, n_atoms: int) -> AtomValues:
 def _of_table(path: Path, n_atoms: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices and numbers of an array or a text."""
     try:
-        table = np.load(path, allow_pickle=False) if path.suffix == '.npy' else np.loadtxt(path)
-        table = np.atleast_1d(np.asarray(table, float))
+        table = np.load(path, allow_pickle=False) if path.suffix == '.npy' else np.loadtxt(path, ndmin=2)
+        table = np.asarray(table, float)
     except (ValueError, OSError) as error:
         raise InputError(f'{path}: holds no table of numbers, one line an atom') from error
     if table.ndim == 2 and table.shape[1] == 2:
         return table[:, 0], table[:, 1]
-    if table.shape != (n_atoms,):
-        raise InputError(f'{path}: has the shape {table.shape}, not a number for each of {n_atoms} atoms; lines of an '
-                         'index and a number name some atoms')  # fmt: skip
-    return np.arange(n_atoms), table
+    if table.shape not in ((n_atoms,), (n_atoms, 1)):
+        raise InputError(
+            f'{path}: has the shape {table.shape}, not a number for each of {n_atoms} atoms; lines of an index and a '
+            'number name some atoms'
+        )
+    return np.arange(n_atoms), table.ravel()
 
 
 def _of_result(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:

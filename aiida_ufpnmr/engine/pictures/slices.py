@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
+from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
 from aiida_ufpnmr.engine.errors import InputError
@@ -79,6 +79,10 @@ def plot_slice(atoms: Atoms, values: AtomValues | None = None, settings: SliceSe
         facecolors=colours, edgecolors=GREY, linewidths=0.4,
     )  # fmt: skip
     axis.add_collection(discs)
+    if values is None:
+        for number in np.unique(atoms.numbers[inside]):
+            axis.scatter([], [], color=jmol_colors[number], edgecolors=GREY, label=chemical_symbols[number])
+        axis.legend(frameon=False, fontsize=9, loc='upper left', bbox_to_anchor=(1.0, 1.0))
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) @ np.stack([first, second])
     axis.plot(corners @ x_axis, corners @ y_axis, color=GREY, lw=0.8)
     axis.set(xlabel=f'along {"abc"[(across + 1) % 3]} (Å)', ylabel='across (Å)', aspect='equal')
