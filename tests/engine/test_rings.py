@@ -1,5 +1,6 @@
 """Claims about rings: known births and deaths, invariances, slow twins, and the pairs that S(q) is made of."""
 
+import heapq
 import itertools
 import json
 
@@ -169,6 +170,46 @@ def test_diagrams_in_open_space_are_those_of_cgal(weighted):
         np.testing.assert_allclose(sorted(zip(kept.death, kept.birth)), sorted(map(tuple, theirs[:, ::-1])), atol=2e-5)
 
 
+def slow_ring(there, row):
+    """Edges and length of the shortest cycle through an edge, not closed through the boundary alone, in plain loops."""
+    edges, alpha, shifts = there.simplices[1], there.alpha[1], there.shift
+    steps = {}
+    for edge, one, shift in zip(edges, alpha, shifts):
+        vector = there.points[edge[1]] + shift @ there.cell - there.points[edge[0]]
+        if one <= alpha[row] + 1e-9:
+            steps.setdefault(edge[0], []).append((edge[1], shift, np.linalg.norm(vector)))
+            steps.setdefault(edge[1], []).append((edge[0], -shift, np.linalg.norm(vector)))
+    start, goal = (edges[row, 1], *shifts[row]), (edges[row, 0], 0, 0, 0)
+    heap, done = [(1, 0.0, tuple(map(int, start)))], set()
+    while heap:
+        hops, length, here = heapq.heappop(heap)
+        if here == tuple(map(int, goal)):
+            return hops, length
+        if here in done:
+            continue
+        done.add(here)
+        for neighbour, shift, step in steps[here[0]]:
+            next_ = (int(neighbour), *(int(x) for x in shift + here[1:]))
+            if max(map(abs, next_[1:])) <= 1 and (here, next_) != (tuple(map(int, start)), tuple(map(int, goal))):
+                heapq.heappush(heap, (hops + 1, length + step, next_))
+    return 0, 0.0
+
+
+def test_rings_are_the_shortest_cycles_of_plain_loops():
+    points = np.random.default_rng(5).random((90, 3)) @ SKEW
+    there = alpha_complex(points, np.zeros(90), SKEW)
+    classes = homology_classes(there)[1].lasting(0.3)
+    found = shortest_rings(there, classes.born)
+    assert len(classes.born) > 20 and found.size.max() > 5
+    for row, size, ring, shift in zip(classes.born, found.size, found.points, found.shift):
+        place = there.points[ring[:size]] + shift[:size] @ SKEW
+        slow_size, slow_length = slow_ring(there, row)
+        assert size == slow_size
+        along = np.linalg.norm(np.diff(place, axis=0), axis=1).sum()
+        assert along == pytest.approx(slow_length)
+        assert set(ring[[0, size - 1]]) == set(there.simplices[1][row])
+
+
 def test_windows_of_a_close_packed_network_are_triangles_of_its_atoms_alone(tmp_path):
     crystal = bulk('NaCl', 'rocksalt', a=5.6, cubic=True).repeat(3)
     path = write_frames(tmp_path / 'run.h5', [crystal] * 3)
@@ -205,7 +246,7 @@ def test_the_part_of_pairs_within_a_ring_is_the_whole_where_one_ring_holds_all_p
     [
         (['--network', 'Se'], 'holds no Se, only Cl, Na; choose one with --network'),
         (['--network', 'Cl', '--radii-angstrom', 'Na=1'], 'radii-angstrom names Na, which the network does not hold'),
-        (['--radii-angstrom', 'Cl=-1'], 'no list of radii in Å'),
+        (['--radii-angstrom', 'Cl=-1'], 'no list of radii up to 5 Å'),
         (['--network', 'Cl', '--peak-range-per-angstrom', '3', '1'], 'takes the lower end first'),
     ],
 )

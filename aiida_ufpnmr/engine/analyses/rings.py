@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: No atom is larger, Å.
+LARGEST_RADIUS = 5.0
 #: Name of the classes of each dimension.
 NAMES = ('H0', 'H1', 'H2')
 
@@ -44,8 +46,10 @@ def read_radii(value: str | Mapping[str, float]) -> dict[str, float]:
             number = float(radius)
         except ValueError:
             number = -1.0
-        if element.strip() not in chemical_symbols[1:] or element.strip() in radii or not 0 <= number < np.inf:
-            raise ValueError(f'{value!r} is no list of radii in Å, each element once, such as Li=0.6,S=1.8')
+        if element.strip() not in chemical_symbols[1:] or element.strip() in radii or not 0 <= number <= LARGEST_RADIUS:
+            raise ValueError(
+                f'{value!r} is no list of radii up to {LARGEST_RADIUS:g} Å, each element once, such as Li=0.6,S=1.8'
+            )
         radii[element.strip()] = number
     return radii
 
@@ -178,13 +182,13 @@ def rings(source: SnapshotSource, settings: RingsSettings) -> RingsResult:
     sums = ring_sums(
         snapshots,
         chosen,
-        radii**2,
-        np.unique(snapshots.symbols, return_inverse=True)[1],
-        settings.least_persistence_angstrom,
-        settings.large_ring_atoms,
-        settings.most_persistent,
-        radius_edges,
-        counts.edges,
+        weights=radii**2,
+        kind=np.unique(snapshots.symbols, return_inverse=True)[1],
+        least_persistence=settings.least_persistence_angstrom,
+        large=settings.large_ring_atoms,
+        most_persistent=settings.most_persistent,
+        radius_edges=radius_edges,
+        r_edges=counts.edges,
     )
     q = np.arange(settings.q_bin_per_angstrom, settings.q_max_per_angstrom, settings.q_bin_per_angstrom)
     parts = _parts_of_rings(counts, sums.pairs, q)
@@ -227,7 +231,7 @@ def _network(snapshots: Snapshots, settings: RingsSettings) -> tuple[np.ndarray,
     chosen = np.arange(len(symbols))
     if settings.network != 'all':
         elements = settings.network.split(',')
-        chosen = np.sort(np.concatenate([snapshots.chosen(element.strip(), 'network') for element in elements]))
+        chosen = np.unique(np.concatenate([snapshots.chosen(element.strip(), 'network') for element in elements]))
     radii = settings.radii_angstrom or {}
     absent = sorted(set(radii) - set(symbols[chosen]))
     if absent:

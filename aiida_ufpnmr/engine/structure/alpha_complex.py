@@ -132,7 +132,7 @@ def _tetrahedra(points: np.ndarray, weights: np.ndarray, cell: np.ndarray | None
         inside = np.all(shift == 0, axis=1)
         corners = corners[inside[corners].any(axis=1)]
         corners = np.take_along_axis(corners, np.argsort(image[corners], axis=1), axis=1)
-        if np.any(np.diff(image[corners], axis=1) == 0):
+        if not len(corners) or np.any(np.diff(image[corners], axis=1) == 0):
             raise _SeveralImages
         corners = corners[inside[corners[:, 0]]]
         centre, alpha = _orthogonal_spheres(place[corners], weights[image[corners]])
