@@ -33,6 +33,7 @@ COMMANDS = {
     'acf': ('analyse', 'Correlation functions of the quadrupolar frequency, and their decay time.'),
     'analyse': ('analyse', 'Analyses of a trajectory: motion, sites, orientations, grains, relaxation, spectra.'),
     'barriers': ('barriers', 'Barriers of single hops along a trajectory, by nudged elastic bands.'),
+    'view': ('view', 'A structure in three dimensions, or a slice of it, coloured by numbers.'),
     'arrhenius': ('arrhenius', 'Activation energy from results at several temperatures.'),
 }
 

@@ -11,7 +11,7 @@ from aiida_ufpnmr.engine.analyses.arrhenius import QUANTITIES, ArrheniusResult
 from aiida_ufpnmr.engine.tables import with_interval
 from aiida_ufpnmr.tools.answer import QUANTITIES as ANSWERS
 from aiida_ufpnmr.tools.answer import answer_rows
-from aiida_ufpnmr.tools.page import as_text, render_page
+from aiida_ufpnmr.tools.page import VIEW, as_text, cell_view, render_page
 from aiida_ufpnmr.tools.queries import step_name
 from aiida_ufpnmr.workflows.subprocesses import reason
 
@@ -20,16 +20,17 @@ SHOWN = tuple(name for fitted in QUANTITIES for key, name, _ in ANSWERS if key =
 
 
 def arrhenius_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
-    """The page, with its figure inside, and the figure by name of a file beside it."""
+    """The page, with its figure inside, and by name of a file the figure and the view of the cell."""
     laws = laws_of(node)
     figures = {'arrhenius.png': node.outputs.figure.get_content(mode='rb')} if 'figure' in node.outputs else {}
     refused = node.outputs.arrhenius.get_dict()['refused']
     runs = runs_of(node)
+    first = next(run for run in runs if 'tau' in run.outputs)
     page = render_page(
         'arrhenius.html',
         node,
         node.outputs.arrhenius,
-        next(run for run in runs if 'tau' in run.outputs),
+        first,
         title='Law of Arrhenius',
         sentence=sentence(laws),
         figure=as_text(figures['arrhenius.png']) if figures else '',
@@ -38,7 +39,7 @@ def arrhenius_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
         runs=run_rows(runs),
         temperatures=', '.join(f'{one:g}' for one in sorted(node.inputs.temperatures_K.get_list())),
     )
-    return page, figures
+    return page, figures | {VIEW: cell_view(first)}
 
 
 def laws_of(node: WorkChainNode) -> list[ArrheniusResult]:

@@ -13,6 +13,7 @@ import jinja2
 from aiida.orm import CalcJobNode, Data, Dict, Node, StructureData, WorkChainNode, load_node
 from markupsafe import Markup, escape
 
+from aiida_ufpnmr.engine.pictures import view_page
 from aiida_ufpnmr.tools.answer import error_rows, rounded
 from aiida_ufpnmr.tools.costs import cost_by_step, dynamics_jobs
 from aiida_ufpnmr.tools.graph import folded, provenance, svg
@@ -24,6 +25,9 @@ from aiida_ufpnmr.tools.queries import (
     settings_behind,
     step_name,
 )
+
+#: Name of the view of the cell beside a page, which itself holds no script.
+VIEW = 'view.html'
 
 SUBSCRIPT = str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉')
 
@@ -66,10 +70,18 @@ def render_page(template: str, node: WorkChainNode, answer: Dict, run: WorkChain
         datasets=_datasets(answer),
         versions=versions(node),
         codes=codes_behind(answer),
+        view=VIEW,
         cpu_s=sum(step.cpu_s or 0 for step in steps),
         labelled=any('Label' in str(calculation.process_label) for calculation in calculations_behind(node)),
         **shown,
     )
+
+
+def cell_view(run: WorkChainNode) -> bytes:
+    """The cell that a dynamic NMR workflow began with, in three dimensions: the file :data:`VIEW` beside a page."""
+    structure = dynamics_jobs(run.outputs.trajectory)[0].inputs.structure
+    title = f'{_formula(structure)}, structure #{structure.pk}'
+    return view_page(structure.get_ase(), title=title).encode()
 
 
 def as_text(image: bytes) -> str:

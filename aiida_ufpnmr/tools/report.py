@@ -15,7 +15,7 @@ from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.tools.answer import SUPERSCRIPT, answer_rows, sentence
 from aiida_ufpnmr.tools.arrhenius_page import arrhenius_page
 from aiida_ufpnmr.tools.costs import beside_harper, dynamics_cost
-from aiida_ufpnmr.tools.page import as_text, render_page
+from aiida_ufpnmr.tools.page import VIEW, as_text, cell_view, render_page
 
 #: Output namespace, file name beside the page, and what the figure shows.
 FIGURES = (
@@ -91,7 +91,8 @@ def figures(node: WorkChainNode) -> list[tuple[str, str, bytes]]:
 
 
 def dynamic_nmr_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
-    """The page of a pipeline or a dynamic NMR workflow, with its figures inside, and these by name of a file."""
+    """The page of a pipeline or a dynamic NMR workflow, with its figures inside, and by name of a file these and the
+    view of the cell."""
     analyses, drawn = chosen_analyses(node), figures(node)
     tau = node.outputs.tau.get_dict()
     dynamics = dynamics_cost(node)
@@ -108,11 +109,12 @@ def dynamic_nmr_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
         analyses=analyses,
         costs=beside_harper(dynamics) if dynamics else [],
     )
-    return page, {name: content for name, _, content in drawn} | {one.file: one.figure for one in analyses}
+    contents = {name: content for name, _, content in drawn} | {one.file: one.figure for one in analyses}
+    return page, contents | {VIEW: cell_view(node)}
 
 
 def write_report(node: WorkChainNode, folder: str | Path) -> Path:
-    """Write the page as ``index.html`` into ``folder``, which is made if needed, and its figures beside it.
+    """Write the page as ``index.html`` into ``folder``, which is made if needed, and the files that go with it.
 
     Raises:
         InputError: no answer to report, or the folder cannot be written to.

@@ -1,6 +1,7 @@
 """Claims about a whole run with the real commands: answer, provenance, report, archive, failures."""
 
 import contextlib
+import json
 import os
 import re
 import sqlite3
@@ -133,6 +134,15 @@ def test_the_report_is_one_page_that_needs_nothing_else(pipeline, command, tmp_p
     ):
         assert expected in page
     assert len(list((tmp_path / 'new' / 'report').glob('*.png'))) == 3
+
+
+def test_the_view_beside_the_report_shows_the_cell_and_asks_for_nothing(pipeline, command, tmp_path):
+    assert command('report', pipeline.pk, '-o', tmp_path).exit_code == 0
+    assert 'href="view.html"' in (tmp_path / 'index.html').read_text()
+    view = (tmp_path / 'view.html').read_text()
+    assert not re.findall(r'https?:|src=|url\(|@import|<(?:link|iframe)', view)
+    scene = json.loads(re.search(r'<script id="scene"[^>]*>(.*?)</script>', view, re.DOTALL)[1])
+    assert len(scene['places']) == 32 and [kind['symbol'] for kind in scene['kinds']] == ['Li', 'P', 'S']
 
 
 def test_a_report_goes_into_a_folder_of_its_own_unless_told_otherwise(pipeline, command, tmp_path, monkeypatch):

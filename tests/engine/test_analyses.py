@@ -47,7 +47,17 @@ SETTINGS = {
 
 
 #: Analyses that look at anions, too.
-OF_ALL_ATOMS = ('sites', 'rdf', 'structure-factor', 'anions', 'angles', 'distance-angle', 'rotations', 'voronoi')
+OF_ALL_ATOMS = (
+    'sites',
+    'rdf',
+    'structure-factor',
+    'anions',
+    'angles',
+    'distance-angle',
+    'rotations',
+    'voronoi',
+    'rings',
+)
 
 
 @pytest.fixture(scope='module')

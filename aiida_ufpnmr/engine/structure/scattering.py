@@ -5,7 +5,7 @@ Partial ones are those of Faber and Ziman (J. Non-Cryst. Solids 1965, Philos. Ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,19 +66,30 @@ def xray_form_factors(elements: Sequence[str], q: np.ndarray) -> np.ndarray:
 
 
 def from_pairs(counts: PairCounts, q: np.ndarray) -> PartialStructureFactors:
-    """S(q) = 1 + 4πρ ∫ r² (g(r) − 1) sin(qr)/(qr) M(r) dr up to the end of g(r).
-
-    M(r) = sin(πr/R)/(πr/R) (Lorch, J. Phys. C 2, 229 (1969)) takes away the ripples of the cut at R and broadens peaks
-    by about 5.4/R.
-    """
-    r, width = (counts.edges[1:] + counts.edges[:-1]) / 2, np.diff(counts.edges)
-    kernel = 4 * np.pi * counts.density * r**2 * width * np.sinc(r / counts.edges[-1])
-    wave = np.sinc(np.outer(q, r) / np.pi)
+    """S(q) = 1 + the transform of g(r) − 1, see :func:`sine_transform`."""
+    transform = sine_transform(counts.edges, counts.density, q)
     n = len(counts.elements)
     partial = np.empty((n, n, len(q)))
     for a, b in counts.pairs:
-        partial[a, b] = partial[b, a] = 1 + wave @ (kernel * (counts.g(a, b) - 1))
+        partial[a, b] = partial[b, a] = 1 + transform(counts.g(a, b) - 1)
     return PartialStructureFactors(counts.elements, counts.atoms / counts.atoms.sum(), q, partial)
+
+
+def sine_transform(edges: np.ndarray, density: float, q: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The function h(r) ↦ 4πρ ∫ r² h(r) sin(qr)/(qr) M(r) dr up to the end R of the bins.
+
+    M(r) = sin(πr/R)/(πr/R) (Lorch, J. Phys. C 2, 229 (1969)) takes away the ripples of the cut at R and broadens peaks
+    by about 5.4/R.
+
+    Args:
+        edges: (n_bins + 1,) of bins of r in Å; the function takes h (n_bins,) and returns (n_q,).
+        density: ρ in Å⁻³.
+        q: (n_q,) in Å⁻¹.
+    """
+    r, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    kernel = 4 * np.pi * density * r**2 * width * np.sinc(r / edges[-1])
+    wave = np.sinc(np.outer(q, r) / np.pi)
+    return lambda h: wave @ (kernel * h)
 
 
 def from_positions(

@@ -1,0 +1,94 @@
+"""Numbers by atom, read from a table, a NumPy array or the result of an analysis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.files import check_input
+from aiida_ufpnmr.engine.hdf5 import open_hdf5
+
+
+@dataclass(frozen=True)
+class AtomValues:
+    """A number for each atom, or for some.
+
+    Attributes:
+        values: (n_atoms,); NaN for atoms without one.
+        label: of a colour bar.
+    """
+
+    values: np.ndarray
+    label: str
+
+    @property
+    def known(self) -> np.ndarray:
+        """(n_atoms,) booleans, the atoms that have one."""
+        return np.isfinite(self.values)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Smallest and largest number, a little apart where they are equal."""
+        low, high = float(self.values[self.known].min()), float(self.values[self.known].max())
+        return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def read_atom_values(path: str, n_atoms: int) -> AtomValues:
+    """Read a number by atom.
+
+    Args:
+        path: an array (n_atoms,) as ``.npy``; text with a number a line for all atoms, or lines of an index and a
+            number; or ``RESULT.h5:NAME``, an array of the result of an analysis beside the indices ``atom``.
+        n_atoms: how many atoms there are.
+
+    Raises:
+        InputError: a file that holds none, numbers of other atoms, or two of one.
+    """
+    file, colon, name = path.rpartition(':')
+    if colon and file.endswith('.h5'):
+        index, values = _of_result(check_input(file, 'result'), name)
+    else:
+        index, values = _of_table(check_input(path, 'file of numbers'), n_atoms)
+        name = Path(path).stem
+    if not np.isin(index, np.arange(n_atoms)).all():
+        raise InputError(f'{path}: the indices of atoms are whole numbers from 0 to {n_atoms - 1}')
+    if len(np.unique(index)) < len(index):
+        raise InputError(f'{path}: has two numbers for one atom')
+    found = np.full(n_atoms, np.nan)
+    found[index.astype(int)] = values
+    if not np.isfinite(found).any():
+        raise InputError(f'{path}: holds no finite number')
+    return AtomValues(found, name.replace('_', ' '))
+
+
+def _of_table(path: Path, n_atoms: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and numbers of an array or a text."""
+    try:
+        table = np.load(path, allow_pickle=False) if path.suffix == '.npy' else np.loadtxt(path, ndmin=2)
+        table = np.asarray(table, float)
+    except (ValueError, OSError) as error:
+        raise InputError(f'{path}: holds no table of numbers, one line an atom') from error
+    if table.ndim == 2 and table.shape[1] == 2:
+        return table[:, 0], table[:, 1]
+    if table.shape not in ((n_atoms,), (n_atoms, 1)):
+        raise InputError(
+            f'{path}: has the shape {table.shape}, not a number for each of {n_atoms} atoms; lines of an index and a '
+            'number name some atoms'
+        )
+    return np.arange(n_atoms), table.ravel()
+
+
+def _of_result(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and numbers of a file that an analysis wrote."""
+    with open_hdf5(path) as file:
+        known = [one for one, value in file.items() if isinstance(value, h5py.Dataset) and one != 'atom']
+        if 'atom' not in file:
+            raise InputError(f'{path}: has no indices of atoms ("atom"); take the result of voronoi or rings')
+        alike = [one for one in known if file[one].shape == file['atom'].shape]
+        if name not in alike:
+            raise InputError(f'{path}: has no number by atom {name!r}, only {", ".join(alike) or "none"}')
+        return file['atom'][...], file[name][...].astype(float)
