@@ -39,6 +39,7 @@ SETTINGS = {
     'msd': {'bootstrap': 20},
     'microstructure': {'diffusion': '1e-10,1e-9', 'grain_nm': 100},
     'orientations': {'bins': 4},
+    'rearrangements': {'lag_ps': 0.02, 'window_ps': 0.05},
     'relaxation': {'bootstrap': 10, 'larmor_MHz': [100.0]},
     'rotations': {'window_ps': 0.03, 'residence_ps': 0.03},
     'spectrum': {'mas_khz': (0, 10)},
@@ -47,7 +48,17 @@ SETTINGS = {
 
 
 #: Analyses that look at anions, too.
-OF_ALL_ATOMS = ('sites', 'rdf', 'structure-factor', 'anions', 'angles', 'distance-angle', 'rotations', 'voronoi')
+OF_ALL_ATOMS = (
+    'sites',
+    'rdf',
+    'structure-factor',
+    'anions',
+    'angles',
+    'distance-angle',
+    'rotations',
+    'voronoi',
+    'rearrangements',
+)
 
 
 @pytest.fixture(scope='module')
