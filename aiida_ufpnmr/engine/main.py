@@ -30,9 +30,11 @@ COMMANDS = {
     'fit-efg': ('efg', 'Fit a symmetry-adapted model of the electric field gradient.'),
     'evaluate-efg': ('efg', 'Errors of an EFG model on labelled structures.'),
     'predict-efg': ('predict_efg', 'Predict EFG tensors for structures or along a trajectory.'),
+    'fit-softness': ('softness', 'Fit what tells mobile from immobile ions by their surroundings.'),
     'acf': ('analyse', 'Correlation functions of the quadrupolar frequency, and their decay time.'),
     'analyse': ('analyse', 'Analyses of a trajectory: motion, sites, orientations, grains, relaxation, spectra.'),
     'arrhenius': ('arrhenius', 'Activation energy from results at several temperatures.'),
+    'softness-onset': ('softness', 'Barriers by softness and onset temperature, from several temperatures.'),
 }
 
 
