@@ -18,7 +18,7 @@ from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 ANALYSES = tuple(name for name in analyses.ANALYSES if name != 'acf')
 
 #: Inputs that become files which some analyses read.
-FILES = {'sites': ('--sites', 'sites.cif')}
+FILES = {'sites': ('--sites', 'sites.cif'), 'model': ('--model', 'softness-model.h5')}
 
 
 def by_identifier(name: str) -> str | None:
@@ -97,6 +97,7 @@ class AnalyseCalculation(TrajectoryAnalysis):
             help=f'Which analysis: {", ".join(ANALYSES)}.',
         )
         optional(spec.input, ('sites', SinglefileData, 'A CIF file of the sites between which `jumps` counts jumps.'))
+        optional(spec.input, ('model', SinglefileData, 'A model of `ufpnmr fit-softness`, which `softness` needs.'))
         spec.inputs.validator = validate_together
 
     @classmethod

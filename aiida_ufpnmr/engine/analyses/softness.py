@@ -52,9 +52,6 @@ class SoftnessResult(Result):
     softness_std_of_ions: float = quantity('', 'standard deviation from ion to ion of the mean over time')
     soft_share: float = quantity('', 'share of ions and frames with a softness above zero')
     training_sha256: str = quantity('', 'hash of what the model was fitted to')
-    windows: int = quantity('', 'windows in which hops were looked for', default=0)
-    window_used_ps: float | None = quantity('ps', 'their length; null without any', default=None)
-    rearranging_share: float | None = quantity('', 'share of ions and windows that rearrange', default=None)
     accuracy: float | None = quantity(
         '', 'share of mobile and immobile ions of this run, by the rule of the model, on their side', default=None
     )
@@ -140,13 +137,10 @@ def _rearrangements(snapshots: Snapshots, model: SoftnessModel, softness: np.nda
         return {}
     found = find_rearrangements(snapshots, model.settings)
     begins = softness[: found.n_windows * found.window : found.window]
-    rearranged, labels = found.rearranged(), found.labels()
+    labels, window_ps = found.labels(), found.window * found.step_ps
     right = [((begins > 0) == (labels == MOBILE))[labels == kind] for kind in np.unique(labels[labels != UNDECIDED])]
     return {
-        'windows': found.n_windows,
-        'window_used_ps': found.window * found.step_ps,
-        'rearranging_share': float(rearranged.mean()),
         'accuracy': float(np.concatenate(right).mean()) if right else None,
         'balanced_accuracy': float(np.mean([one.mean() for one in right])) if len(right) == 2 else None,
-        'rearrangement': rearrangement_probability(begins, rearranged, model.edges),
+        'rearrangement': rearrangement_probability(begins, found.rearranged(), model.edges, window_ps),
     }

@@ -18,6 +18,9 @@ from aiida_ufpnmr.engine.tables import interval_row
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Windows of whole frames may differ by this share where runs have other times between frames.
+SAME_WINDOW = 0.05
+
 
 @dataclass(frozen=True)
 class SoftnessOnsetResult(Result, RearrangementLaw):
@@ -74,17 +77,17 @@ def fit_onset(runs: Sequence[tuple[float, str, SoftnessResult]]) -> SoftnessOnse
     Raises:
         InputError: results of different models or windows, without P_R(S), or with too few rearrangements.
     """
-    _, first, other = runs[0]
-    for _, name, one in runs:
+    found: list[tuple[float, RearrangementProbability]] = []
+    for temperature, name, one in runs:
         if one.rearrangement is None:
             raise InputError(f'{name}: holds no P_R(S), as its run is shorter than a window; give a longer one')
-        if one.training_sha256 != other.training_sha256 or not np.array_equal(
-            one.rearrangement.softness_edges, runs[0][2].rearrangement.softness_edges
+        found.append((temperature, one.rearrangement))
+        if one.training_sha256 != runs[0][2].training_sha256 or not np.array_equal(
+            found[-1][1].softness_edges, found[0][1].softness_edges
         ):
-            raise InputError(f'{name}: of another softness model than {first}; analyse both with one')
-        if not np.isclose(one.window_used_ps, other.window_used_ps, rtol=0.05):
-            raise InputError(f'{name}: its windows have another length than those of {first}')
-    found = [(temperature, one.rearrangement) for temperature, _, one in runs]
+            raise InputError(f'{name}: of another softness model than {runs[0][1]}; analyse all with one')
+        if not np.isclose(found[-1][1].window_ps, found[0][1].window_ps, rtol=SAME_WINDOW):
+            raise InputError(f'{name}: its windows have another length than those of {runs[0][1]}')
     return SoftnessOnsetResult(
         **vars(fit_law(found)),
         run_temperature_K=np.array([temperature for temperature, _ in found]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,11 +95,11 @@ def _fit(features: Features, samples: Samples, settings: SoftnessSettings, conte
         spread=spread,
         weights=regression.coef_[0],
         offset=float(regression.intercept_[0]),
-        edges=np.zeros(BINS + 1),
+        edges=np.zeros(0),
         training_sha256=hashlib.sha256(contents.encode()).hexdigest(),
     )
-    model.edges[:] = np.linspace(*np.quantile(model.softness(samples.features), BIN_QUANTILES), BINS + 1)
-    return model
+    low, high = np.quantile(model.softness(samples.features), BIN_QUANTILES)
+    return dataclasses.replace(model, edges=np.linspace(low, high, BINS + 1))
 
 
 def _thinned(samples: Samples, most: int, seed: int) -> Samples:

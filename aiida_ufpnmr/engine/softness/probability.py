@@ -31,6 +31,9 @@ NO_MEETING = 'no onset: the lines do not meet at a temperature above zero'
 class RearrangementProbability(Record):
     """P_R(S): share of ions and windows in which an ion rearranges, by its softness as the window begins."""
 
+    windows: int = quantity('', 'windows in which rearrangements were looked for')
+    window_ps: float = quantity('ps', 'their length')
+    rearranging_share: float = quantity('', 'share of ions and windows that rearrange')
     softness_edges: np.ndarray = quantity('', 'edges of the bins; the outer two hold all beyond', 'bins + 1')
     softness: np.ndarray = quantity('', 'mean in each bin; NaN for an empty one', 'bins')
     ions_and_windows: np.ndarray = quantity('', 'how many', 'bins')
@@ -40,7 +43,7 @@ class RearrangementProbability(Record):
 
 
 def rearrangement_probability(
-    softness: np.ndarray, rearranged: np.ndarray, edges: np.ndarray
+    softness: np.ndarray, rearranged: np.ndarray, edges: np.ndarray, window_ps: float
 ) -> RearrangementProbability:
     """P_R(S) of the windows of one run.
 
@@ -50,6 +53,7 @@ def rearrangement_probability(
         softness: (n_windows, n_ions) as windows begin.
         rearranged: (n_windows, n_ions) booleans.
         edges: (n_bins + 1,) of softness.
+        window_ps: length of a window.
     """
     n_bins, n_ions = len(edges) - 1, softness.shape[1]
     number = np.clip(np.searchsorted(edges, softness, side='right') - 1, 0, n_bins - 1)
@@ -64,6 +68,9 @@ def rearrangement_probability(
         interval[n] = max(0.0, np.fmin(low, scatter[0])), min(1.0, np.fmax(high, scatter[1]))
     with np.errstate(invalid='ignore'):
         return RearrangementProbability(
+            windows=len(softness),
+            window_ps=window_ps,
+            rearranging_share=float(rearranged.mean()),
             softness_edges=edges,
             softness=sums.sum(axis=0) / counts.sum(axis=0),
             ions_and_windows=counts.sum(axis=0).astype(int),
