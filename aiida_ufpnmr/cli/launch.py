@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 PROTOCOLS = ('fast', 'balanced', 'stringent')
 #: Codes that label structures.
 DFT_CODES = ('castep', 'gpaw')
-#: Analyses that a run of the dynamics does not have anyway.
-CHOICES = tuple(name for name in ANALYSES if name not in ('acf', 'msd', 'hops'))
+#: Analyses that a run of the dynamics does not have anyway, and that need no model of their own.
+CHOICES = tuple(name for name in ANALYSES if name not in ('acf', 'msd', 'hops', 'softness'))
 #: Columns that a reason may take in the table of the answer.
 REASON_WIDTH = 44
 

@@ -34,6 +34,7 @@ COMMANDS = {
     'acf': ('analyse', 'Correlation functions of the quadrupolar frequency, and their decay time.'),
     'analyse': ('analyse', 'Analyses of a trajectory: motion, sites, orientations, grains, relaxation, spectra.'),
     'arrhenius': ('arrhenius', 'Activation energy from results at several temperatures.'),
+    'softness-correlations': ('softness', 'Softness against anions nearby, room, coordination and energy.'),
     'softness-onset': ('softness', 'Barriers by softness and onset temperature, from several temperatures.'),
 }
 

@@ -9,7 +9,13 @@ from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, Dict, ProcessNode, SinglefileData, StructureData
 
-from aiida_ufpnmr.calculations.analyse import AcfCalculation, AnalyseCalculation, by_identifier, parameter_validator
+from aiida_ufpnmr.calculations.analyse import (
+    FILES,
+    AcfCalculation,
+    AnalyseCalculation,
+    by_identifier,
+    parameter_validator,
+)
 from aiida_ufpnmr.calculations.base import validate_ordered
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.summarise import summarise
@@ -80,7 +86,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         models = ('structure', 'potential', 'efg_model')
         expose_inputs(spec, MdCalculation, 'md', (*models, 'checkpoint'), 'Molecular dynamics.')
         expose_inputs(spec, AcfCalculation, 'acf', ('trajectory',), 'Correlation functions and their decay.')
-        analysis = ('trajectory', 'analysis', 'sites')
+        analysis = ('trajectory', 'analysis', *FILES)
         expose_inputs(spec, AnalyseCalculation, 'msd', analysis, 'Mean square displacement and diffusion.')
         expose_inputs(spec, AnalyseCalculation, 'hops', analysis, 'Hops between sites.')
         inputs: Any = spec.inputs

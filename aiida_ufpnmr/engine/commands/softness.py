@@ -1,9 +1,11 @@
-"""``ufpnmr fit-softness`` and ``softness-onset``."""
+"""``ufpnmr fit-softness``, ``softness-onset`` and ``softness-correlations``."""
 
 from __future__ import annotations
 
 import click
 
+from aiida_ufpnmr.engine.analyses.softness_correlations import CorrelationSettings
+from aiida_ufpnmr.engine.analyses.softness_correlations import softness_correlations as correlations
 from aiida_ufpnmr.engine.analyses.softness_onset import fit_onset, read_softness
 from aiida_ufpnmr.engine.commands import fits
 from aiida_ufpnmr.engine.commands.options import options_of, settings_from_options, with_options
@@ -103,3 +105,24 @@ def softness_onset(results, output, plot, json_path):
     """
     check_outputs(output, plot, json_path)
     show_result(fit_onset([read_softness(one) for one in results]), output, plot, json_path)
+
+
+@click.command(
+    'softness-correlations',
+    cls=Command,
+    example='ufpnmr softness-correlations glass-1.h5 glass-2.h5 --model softness-model.h5 --potential potential.h5 '
+    '--plot correlations.png',
+)
+@click.argument('runs', type=INPUT, metavar='RUN.h5...', nargs=-1, required=True)
+@click.option('-o', '--output', type=OUTPUT, metavar='OUT.h5', help='Write the result as HDF5.')
+@with_options(*options_of(CorrelationSettings))
+@plot_option('Draw each property by softness.')
+@json_option
+def softness_correlations(runs, output, plot, json_path, **options):
+    """Softness of ions against the units of anions around them, Voronoi volume, coordination and energy.
+
+    Intervals resample whole runs where there are five or more, else parts of the cells, else ions.
+    """
+    check_outputs(output, plot, json_path)
+    settings = settings_from_options(CorrelationSettings, options)
+    show_result(correlations(runs, settings), output, plot, json_path)
