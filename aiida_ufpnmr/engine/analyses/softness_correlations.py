@@ -16,13 +16,16 @@ from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.softness.correlations import Correlation, correlate, parts_of_cell, softness_bins, units_of
 from aiida_ufpnmr.engine.softness.model import SoftnessModel
-from aiida_ufpnmr.engine.softness.surroundings import SurroundingsSettings, properties_of
+from aiida_ufpnmr.engine.softness.surroundings import COORDINATION, ENERGY, VOLUME, SurroundingsSettings, properties_of
 from aiida_ufpnmr.engine.tables import with_interval
 from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+#: Words for the axes of the figure.
+AXES = {VOLUME: 'Voronoi volume (Å³)', COORDINATION: 'anions around', ENERGY: 'energy (eV)'}
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,8 @@ class SoftnessCorrelationsResult(Result):
                     name,
                     with_interval(one.pearson_r, one.pearson_r_ci95, '.3f'),
                     with_interval(one.pearson_r_of_ions, one.pearson_r_of_ions_ci95, '.2f'),
-                    f'{one.pearson_r_within_runs:.3f}',
-                    f'{one.pearson_r_of_bins:.2f}',
+                    _shown(one.pearson_r_within_runs),
+                    _shown(one.pearson_r_of_bins),
                     f'{one.mean_of_soft:.4g}',
                     f'{one.mean_of_hard:.4g}',
                     one.sign,
@@ -77,12 +80,17 @@ class SoftnessCorrelationsResult(Result):
         axes = figure.subplots(2, columns, squeeze=False).ravel()
         for axis, (name, one) in zip(axes, self.correlations.items()):
             axis.plot(self.bin_softness, one.bin_mean, 'o-', color=BLUE, ms=4, lw=1.2)
-            axis.set(xlabel='softness', ylabel=name.replace('_', ' '))
-            axis.set_title(f'r = {one.pearson_r:.3f}', fontsize=10)
+            axis.set(xlabel='softness', ylabel=AXES.get(name, name.replace('_', ' ')))
+            axis.set_title(f'r = {_shown(one.pearson_r)}', fontsize=10)
             finish(axis, legend=False)
         for axis in axes[len(self.correlations) :]:
             axis.set_axis_off()
         return figure
+
+
+def _shown(r: float) -> str:
+    """A correlation; a dash where one of both never changes."""
+    return f'{r:.3f}' if np.isfinite(r) else '-'
 
 
 def softness_correlations(

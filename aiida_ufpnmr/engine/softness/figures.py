@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from aiida_ufpnmr.engine.figure_style import BLUE, COLOURS, GREY, ORANGE, Figure, finish
 from aiida_ufpnmr.engine.softness.structure_functions import RADIAL
@@ -40,6 +41,7 @@ def plot_learning_curve(results: dict[str, Any], axis: Axes) -> None:
     axis.plot(size, withheld, 'o-', color=BLUE, ms=5, lw=1.8, label='withheld')
     axis.plot(size, training, 's-', color=ORANGE, ms=4, lw=1.4, label='training')
     axis.set(xscale='log', xlabel='ions and windows', ylabel='balanced accuracy')
+    axis.xaxis.set_minor_formatter(NullFormatter())
     finish(axis)
 
 

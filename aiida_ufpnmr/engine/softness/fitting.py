@@ -16,7 +16,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash, versions
 from aiida_ufpnmr.engine.settings import stated_values
 from aiida_ufpnmr.engine.softness.features import Features
-from aiida_ufpnmr.engine.softness.model import SoftnessModel, SoftnessSettings
+from aiida_ufpnmr.engine.softness.model import SoftnessModel, SoftnessSettings, standardised
 from aiida_ufpnmr.engine.softness.rearrangements import IMMOBILE, MOBILE, UNDECIDED
 from aiida_ufpnmr.engine.softness.samples import Samples, read_samples
 
@@ -87,7 +87,7 @@ def _fit(features: Features, samples: Samples, settings: SoftnessSettings, conte
     rows = decided.features.astype(float)
     mean, spread = rows.mean(axis=0), np.maximum(rows.std(axis=0), LEAST_SPREAD)
     regression = LogisticRegression(C=1 / settings.penalty, class_weight='balanced', max_iter=5000)
-    regression.fit((rows - mean) / spread, decided.label)
+    regression.fit(standardised(rows, mean, spread), decided.label)
     model = SoftnessModel(
         features=features,
         settings=settings,

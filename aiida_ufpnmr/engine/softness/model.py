@@ -17,6 +17,9 @@ from aiida_ufpnmr.engine.softness.structure_functions import StructureFunctions,
 from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots
 
 KIND, FORMAT_VERSION = 'softness-model', 1
+#: Features farther than so many spreads from their mean count as this far: a shell that hardly any neighbour came to in
+#: training must not decide alone where one does.
+FARTHEST = 6.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class SoftnessSettings(LabelSettings, StructureSettings):
     most_samples: int = setting(20000, 'Train on at most so many ions and windows, chosen at random.', least=10)
     bootstrap: int = setting(200, 'Resamples for the intervals.', least=10)
     seed: int = setting(0, 'Seed of all random choices.', least=0)
+
+
+def standardised(features: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Features (..., n_features) in spreads from their mean, at most :data:`FARTHEST`."""
+    return np.clip((features - mean) / spread, -FARTHEST, FARTHEST)
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class SoftnessModel:
 
     def softness(self, features: np.ndarray) -> np.ndarray:
         """Signed distance from the plane, (...,) of features (..., n_features): above zero on the mobile side."""
-        scores = (features - self.mean) / self.spread @ self.weights + self.offset
+        scores = standardised(features, self.mean, self.spread) @ self.weights + self.offset
         return scores / max(float(np.linalg.norm(self.weights)), np.finfo(float).tiny)
 
     def parts(self, snapshots: Snapshots) -> Iterator[np.ndarray]:
