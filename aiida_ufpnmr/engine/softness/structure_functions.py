@@ -41,8 +41,8 @@ class StructureSettings(Settings):
 
     features: str = setting(
         RADIAL,
-        'Sets of features: radial and angular structure functions, and efg for |C_Q| and η of the ion, where the '
-        'trajectory holds EFG tensors.',
+        'Sets of features: radial and angular structure functions, and efg, the size of C_Q and η of the ion, where '
+        'the trajectory holds EFG tensors.',
         parse=feature_sets,
         metavar='SET,...',
     )
