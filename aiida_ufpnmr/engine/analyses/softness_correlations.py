@@ -140,7 +140,7 @@ def _of_run(
     """Softness (frames, n_ions), part of the cell of each ion (n_ions,), and properties (frames, n_ions) of a run."""
     snapshots = Snapshots.open(path, settings)
     ions = snapshots.chosen(model.features.species, 'species')
-    found = list(zip(model.parts(snapshots), properties_of(snapshots, ions, settings, potential)))
-    softness = np.concatenate([one for one, _ in found])
-    properties = {name: np.concatenate([values[name] for _, values in found]) for name in found[0][1]}
+    softness = np.concatenate(list(model.parts(snapshots)))
+    found = list(properties_of(snapshots, ions, settings, potential))
+    properties = {name: np.concatenate([values[name] for values in found]) for name in found[0]}
     return softness, parts_of_cell(snapshots.atoms.positions[ions], snapshots.atoms.cell.array), properties

@@ -17,6 +17,8 @@ from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 #: Names of the features of an EFG tensor.
 EFG_NAMES = ('|C_Q| kHz', 'eta')
+#: Upper limit on the features held at a time.
+PART_BYTES = 16e6
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,15 @@ class Features:
             others = ', '.join(sorted(set(symbols) - set(partners)))
             raise InputError(f'{snapshots.path}: holds {others}, of which the model knows nothing')
         tensors = _Tensors(snapshots, self.species, ions) if EFG in self.functions.settings.sets else None
-        frame = 0
+        frame, size = 0, max(1, int(PART_BYTES // (8 * len(ions) * len(self.names))))
         for positions, cells in snapshots.parts():
-            found = self.functions.of(positions, cells, snapshots.atoms.pbc, symbols, ions)
-            if tensors is not None:
-                found = np.concatenate([found, tensors.features(frame, frame + len(positions))], axis=2)
-            frame += len(positions)
-            yield found
+            for first in range(0, len(positions), size):
+                part = slice(first, first + size)
+                found = self.functions.of(positions[part], cells[part], snapshots.atoms.pbc, symbols, ions)
+                if tensors is not None:
+                    found = np.concatenate([found, tensors.features(frame, frame + len(found))], axis=2)
+                frame += len(found)
+                yield found
 
 
 class _Tensors:
