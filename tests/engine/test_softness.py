@@ -17,11 +17,13 @@ from aiida_ufpnmr.engine.commands.softness import fit_softness as fit_command
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.main import main
+from aiida_ufpnmr.engine.softness.averages import averaged_parts
 from aiida_ufpnmr.engine.softness.fitting import _folds, fit_softness
 from aiida_ufpnmr.engine.softness.model import SoftnessModel, SoftnessSettings
 from aiida_ufpnmr.engine.softness.probability import NO_ONSET, ONSET, fit_law, rearrangement_probability
 from aiida_ufpnmr.engine.softness.samples import Samples
 from aiida_ufpnmr.engine.softness.structure_functions import StructureFunctions, StructureSettings
+from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots, SnapshotSettings
 from aiida_ufpnmr.engine.transport.arrhenius import EV_PER_K
 
 #: Narrower than twice, and along one direction than once, the cut-offs below.
@@ -113,11 +115,31 @@ def test_structure_functions_are_continuous_also_where_images_come_within_the_cu
     np.testing.assert_allclose(path[-1], path[0], rtol=1e-9, atol=1e-10)
 
 
+def test_positions_are_averaged_over_the_frames_up_to_each_however_they_are_read(tmp_path, monkeypatch):
+    rng = np.random.default_rng(2)
+    atoms = Atoms('Li2S3', rng.uniform(0, 9, (5, 3)), cell=[9, 9, 9], pbc=True)
+    frames = [atoms.copy() for _ in range(40)]
+    for one in frames:
+        one.positions += rng.standard_normal((5, 3))
+        one.set_cell(np.diag(9 + 0.1 * rng.standard_normal(3)))
+    path = write_frames(tmp_path / 'run.h5', frames)
+    places, cells = np.array([one.positions for one in frames]), np.array([one.cell.array for one in frames])
+    for stride, chunk_bytes in ((1, 1e9), (3, 1e9), (3, 1000)):
+        monkeypatch.setattr('aiida_ufpnmr.engine.softness.averages.CHUNK_BYTES', chunk_bytes)
+        run = Snapshots.open(path, SnapshotSettings(stride=stride, skip_ps=0.3))
+        found = [np.concatenate(parts) for parts in zip(*averaged_parts(run, 0.7))]
+        for averaged, given in zip(found, (places, cells)):
+            expected = [given[max(0, frame - 6) : frame + 1].mean(axis=0) for frame in range(3, 40, stride)]
+            np.testing.assert_allclose(averaged, expected, rtol=1e-12)
+        as_they_are = np.concatenate([part for part, _ in averaged_parts(run, 0.0)])
+        np.testing.assert_array_equal(as_they_are, places[3::stride])
+
+
 #: Radii of the shells of the toy in Å; the number in the middle one decides.
 SHELLS, DECIDING = (2.5, 3.25, 4.0), 1
 TOY = {
     'window_ps': 2.0, 'lag_ps': 0.5, 'hop_window_ps': 1.0, 'rule': 'hop', 'cutoff_angstrom': 4.6, 'bootstrap': 50,
-    'last_shell_angstrom': 4.75,
+    'last_shell_angstrom': 4.75, 'average_ps': 0.3,
 }  # fmt: skip
 
 

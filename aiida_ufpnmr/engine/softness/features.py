@@ -10,6 +10,7 @@ import numpy as np
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope
 from aiida_ufpnmr.engine.efg.tensors import asymmetry, quadrupolar_coupling
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.softness.averages import averaged_parts, frames_in, trailing_mean
 from aiida_ufpnmr.engine.softness.structure_functions import EFG, StructureFunctions, StructureSettings
 from aiida_ufpnmr.engine.trajectories.h5md import efg_group
 from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots
@@ -51,13 +52,13 @@ class Features:
             InputError: an element that the features do not know, no ion, or no EFG tensors where they are asked for.
         """
         symbols, ions = snapshots.symbols, snapshots.chosen(self.species, 'species')
-        partners, everyone = self.functions.partners, self.functions.settings.partners == 'all'
-        if everyone and not set(symbols) <= set(partners):
-            others = ', '.join(sorted(set(symbols) - set(partners)))
+        settings, unknown = self.functions.settings, set(symbols) - set(self.functions.partners)
+        if settings.partners == 'all' and unknown:
+            others = ', '.join(sorted(unknown))
             raise InputError(f'{snapshots.path}: holds {others}, of which the model knows nothing')
-        tensors = _Tensors(snapshots, self.species, ions) if EFG in self.functions.settings.sets else None
+        tensors = _Tensors(snapshots, self.species, ions, settings.average_ps) if EFG in settings.sets else None
         frame, size = 0, max(1, int(PART_BYTES // (8 * len(ions) * len(self.names))))
-        for positions, cells in snapshots.parts():
+        for positions, cells in averaged_parts(snapshots, settings.average_ps):
             for first in range(0, len(positions), size):
                 part = slice(first, first + size)
                 found = self.functions.of(positions[part], cells[part], snapshots.atoms.pbc, symbols, ions)
@@ -70,7 +71,7 @@ class Features:
 class _Tensors:
     """EFG tensors of all ions in the frames of a trajectory, read when they are asked for."""
 
-    def __init__(self, snapshots: Snapshots, species: str, ions: np.ndarray):
+    def __init__(self, snapshots: Snapshots, species: str, ions: np.ndarray, average_ps: float):
         self.path, self.isotope = snapshots.path, get_isotope(species)
         with Trajectory(self.path) as trajectory:
             self.group = efg_group(trajectory.one_efg_species(species))
@@ -81,12 +82,13 @@ class _Tensors:
             raise InputError(f'{self.path}: holds no EFG tensors at the times of the frames; raise --stride to theirs')
         if not np.isin(ions, known).all():
             raise InputError(f'{self.path}: holds no EFG tensors of some {species} ions')
-        self.columns = np.searchsorted(known, ions)
+        self.columns, self.count = np.searchsorted(known, ions), frames_in(average_ps, time_fs)
 
     def features(self, start: int, stop: int) -> np.ndarray:
         """|C_Q| in kHz and η of the ions in a range of frames, (frames, n_ions, 2)."""
         rows = self.rows[start:stop]
+        first = max(0, rows[0] - self.count + 1)
         with Trajectory(self.path) as trajectory:
-            tensors = trajectory.series(f'{self.group}/efg')['value'][rows[0] : rows[-1] + 1]
-        tensors = tensors[rows - rows[0]][:, self.columns].astype(float)
+            read = trajectory.series(f'{self.group}/efg')['value'][first : rows[-1] + 1]
+        tensors = trailing_mean(read[:, self.columns].astype(float), rows - first, self.count)
         return np.stack([np.abs(quadrupolar_coupling(tensors, self.isotope)), asymmetry(tensors)], axis=-1)

@@ -49,6 +49,11 @@ class StructureSettings(Settings):
     partners: str = setting(
         'all', 'Elements whose atoms count, such as Li for the ions alone; or "all".', parse=elements, metavar='X,...'
     )
+    average_ps: float = setting(
+        1.0,
+        'Average positions, and EFG tensors, over this time in ps up to a frame; 0 takes them as they are.',
+        least=0,
+    )
     first_shell_angstrom: float = setting(1.5, 'Middle μ of the first radial shell in Å.', least=0)
     last_shell_angstrom: float = setting(8.0, 'Middle of the last one in Å.', above=0)
     shell_step_angstrom: float = setting(0.25, 'Distance between the middles of shells in Å.', above=0)
