@@ -18,7 +18,9 @@ from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 ANALYSES = tuple(name for name in analyses.ANALYSES if name != 'acf')
 
 #: Inputs that become files which some analyses read.
-FILES = {'sites': ('--sites', 'sites.cif')}
+FILES = {'sites': ('--sites', 'sites.cif'), 'model': ('--model', 'softness-model.h5')}
+#: Those that an analysis cannot do without.
+NEEDED_FILES = {'softness': 'model'}
 
 
 def by_identifier(name: str) -> str | None:
@@ -55,6 +57,8 @@ def validate_together(inputs: Mapping, _) -> str | None:
     for name in FILES:
         if name in inputs and name not in files_of(analysis):
             return f'{analysis} takes no {name}'
+    if analysis in NEEDED_FILES and NEEDED_FILES[analysis] not in inputs:
+        return f'{analysis} needs the input {NEEDED_FILES[analysis]}'
     return parameter_validator(analysis)(inputs['parameters'], None)
 
 
@@ -103,6 +107,7 @@ class AnalyseCalculation(TrajectoryAnalysis):
             help=f'Which analysis: {", ".join(ANALYSES)}.',
         )
         optional(spec.input, ('sites', SinglefileData, 'A CIF file of the sites between which `jumps` counts jumps.'))
+        optional(spec.input, ('model', SinglefileData, 'A model of `ufpnmr fit-softness`, which `softness` needs.'))
         spec.inputs.validator = validate_together
 
     @classmethod

@@ -147,6 +147,9 @@ analyses_option = click.option(
 sites_option = click.option(
     '--sites', 'sites_path', type=INPUT, metavar='FILE.cif', help='Sites between which "--analysis jumps" counts jumps.'
 )
+softness_option = click.option(
+    '--softness-model', 'softness_path', type=INPUT, metavar='FILE.h5', help='Model that "--analysis softness" needs.'
+)
 
 
 @click.command(
@@ -169,6 +172,7 @@ sites_option = click.option(
 @temperature_option
 @analyses_option
 @sites_option
+@softness_option
 @common_options
 def pipeline(
     dataset: str,
@@ -178,6 +182,7 @@ def pipeline(
     temperature: float | None,
     analyses: tuple[str, ...],
     sites_path: Path | None,
+    softness_path: Path | None,
     code_label: str,
     launch: Launch,
 ) -> None:
@@ -189,7 +194,7 @@ def pipeline(
     if structure_path is None and index is not None:
         raise InputError('--index is for the file of --structure; --structure-index says which structure of DATASET')
     launch = launch.with_values(('dynamic_nmr', 'md', 'parameters'), temperature=temperature)
-    node = _with_analyses(launch, ('dynamic_nmr',), analyses, sites_path).run(
+    node = _with_analyses(launch, ('dynamic_nmr',), analyses, sites_path, softness_path).run(
         PipelineWorkChain,
         code=load_code(code_label),
         dataset=load_or_store(dataset, 'labels'),
@@ -212,6 +217,7 @@ def pipeline(
 @temperature_option
 @analyses_option
 @sites_option
+@softness_option
 @common_options
 def dynamic_nmr(
     structure: str,
@@ -221,6 +227,7 @@ def dynamic_nmr(
     temperature: float | None,
     analyses: tuple[str, ...],
     sites_path: Path | None,
+    softness_path: Path | None,
     code_label: str,
     launch: Launch,
 ) -> None:
@@ -228,7 +235,7 @@ def dynamic_nmr(
     from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
 
     launch = launch.with_values(('md', 'parameters'), temperature=temperature)
-    node = _with_analyses(launch, (), analyses, sites_path).run(
+    node = _with_analyses(launch, (), analyses, sites_path, softness_path).run(
         DynamicNmrWorkChain,
         code=load_code(code_label),
         structure=load_or_store(structure, 'structure', index),
@@ -238,15 +245,20 @@ def dynamic_nmr(
     show_answer(node)
 
 
-def _with_analyses(launch: Launch, path: tuple[str, ...], names: tuple[str, ...], sites: Path | None) -> Launch:
-    """A launch with analyses without parameters of their own, and the file that one of them reads, below ``path``."""
+def _with_analyses(
+    launch: Launch, path: tuple[str, ...], names: tuple[str, ...], sites: Path | None, softness: Path | None
+) -> Launch:
+    """A launch with analyses without parameters of their own, and the files that they read, below ``path``."""
     from aiida.orm import SinglefileData
 
     from aiida_ufpnmr.engine.crystals import read_crystal
+    from aiida_ufpnmr.engine.softness.model import SoftnessModel
 
-    if sites is not None:
-        read_crystal(sites)
-        launch = launch.with_values((*path, 'analysis_files'), sites=SinglefileData(sites.resolve()))
+    for name, file, read in (('sites', sites, read_crystal), ('model', softness, SoftnessModel.load)):
+        if file is not None:
+            read(file)
+            node = SinglefileData(file.resolve())
+            launch = launch.with_values((*path, 'analysis_files'), **{name: node})
     return launch.with_values((*path, 'analyses'), **{name.replace('-', '_'): {} for name in names})
 
 

@@ -30,11 +30,14 @@ COMMANDS = {
     'fit-efg': ('efg', 'Fit a symmetry-adapted model of the electric field gradient.'),
     'evaluate-efg': ('efg', 'Errors of an EFG model on labelled structures.'),
     'predict-efg': ('predict_efg', 'Predict EFG tensors for structures or along a trajectory.'),
+    'fit-softness': ('softness', 'Fit what tells mobile from immobile ions by their surroundings.'),
     'acf': ('analyse', 'Correlation functions of the quadrupolar frequency, and their decay time.'),
     'analyse': ('analyse', 'Analyses of a trajectory: motion, sites, orientations, grains, relaxation, spectra.'),
     'barriers': ('barriers', 'Barriers of single hops along a trajectory, by nudged elastic bands.'),
     'view': ('view', 'A structure in three dimensions, or a slice of it, coloured by numbers.'),
     'arrhenius': ('arrhenius', 'Activation energy from results at several temperatures.'),
+    'softness-correlations': ('softness', 'Softness against anions nearby, room, coordination and energy.'),
+    'softness-onset': ('softness', 'Barriers by softness and onset temperature, from several temperatures.'),
 }
 
 

@@ -11,6 +11,7 @@ from aiida.orm import AbstractCode, Dict, ProcessNode, SinglefileData, Structure
 
 from aiida_ufpnmr.calculations.analyse import (
     FILES,
+    NEEDED_FILES,
     AcfCalculation,
     AnalyseCalculation,
     by_identifier,
@@ -51,11 +52,13 @@ def validate_chosen(parameters: Mapping[str, Dict], _) -> str | None:
 
 
 def validate_files(inputs: Mapping[str, Any], _) -> str | None:
-    """Refuse files that none of the chosen analyses reads."""
-    chosen = filter(None, map(by_identifier, inputs.get('analyses', {})))
-    read = {name for analysis in chosen for name in files_of(analysis)}
-    unread = sorted(set(inputs.get('analysis_files', {})) - read)
-    return f'analysis_files: none of the chosen analyses reads {", ".join(unread)}' if unread else None
+    """Refuse files that none of the chosen analyses reads, and analyses without a file that they need."""
+    chosen, given = list(filter(None, map(by_identifier, inputs.get('analyses', {})))), inputs.get('analysis_files', {})
+    unread = sorted(set(given) - {name for analysis in chosen for name in files_of(analysis)})
+    if unread:
+        return f'analysis_files: none of the chosen analyses reads {", ".join(unread)}'
+    lacking = [analysis for analysis in chosen if NEEDED_FILES.get(analysis) not in (None, *given)]
+    return f'analysis_files: {lacking[0]} needs {NEEDED_FILES[lacking[0]]}' if lacking else None
 
 
 def chosen_analyses(chosen: Any, shared: Mapping[str, Any]) -> dict[str, Dict]:
@@ -105,7 +108,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         chosen = 'Other analyses by name, with underscores for hyphens, and their parameters, as in `silent_hops: {}`.'
         spec.input_namespace('analyses', dynamic=True, required=False, valid_type=Dict, help=chosen)
         inputs['analyses'].validator = validate_chosen
-        files = 'Files that chosen analyses read, by the name of the option, as `sites` of `jumps`.'
+        files = 'Files that chosen analyses read, by the name of the option, as `sites` of `jumps` and `model` of `softness`.'
         spec.input_namespace('analysis_files', dynamic=True, required=False, valid_type=SinglefileData, help=files)
         inputs.validator = validate_files
 

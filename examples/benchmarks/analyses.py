@@ -30,6 +30,8 @@ from ase import Atoms
 from scipy.spatial.transform import Rotation
 
 from aiida_ufpnmr.engine.analyses import get_analysis
+from aiida_ufpnmr.engine.softness.fitting import fit_softness
+from aiida_ufpnmr.engine.softness.model import SoftnessSettings
 from aiida_ufpnmr.engine.structure.tetrahedra import IDEAL
 from aiida_ufpnmr.engine.trajectories.h5md import Storage
 from aiida_ufpnmr.engine.trajectories.paths import ion_paths
@@ -50,10 +52,14 @@ ANALYSES: dict[str, dict] = {
     'distance-angle': {},
     'rotations': {},
     'voronoi': {},
+    'rearrangements': {'lag_ps': 0.02, 'window_ps': 1.0},
+    'softness': {},
 }
 UNITS, SPACING_ANGSTROM, RATTLE_ANGSTROM, STEP_FS = 5, 5.4, 0.1, 20.0
 EDGE_ANGSTROM = UNITS * SPACING_ANGSTROM
 WARM_FRAMES = 200
+#: Softness model, beside the trajectories.
+MODEL = 'softness-model.h5'
 KINISI_LAGS = 100
 ELEMENTS = 'Li', 'P', 'S'
 PAIRS = [(a, b) for n, a in enumerate(ELEMENTS) for b in ELEMENTS[n:]]
@@ -209,7 +215,7 @@ OURS = 'aiida-ufpnmr'
 
 def measure(name: str, program: str, path: Path, warm: Path, limit_s: float, sender: Connection) -> None:
     """Run an analysis by one program, and send wall and CPU seconds and the most memory of the process."""
-    settings = ANALYSES[name]
+    settings = ANALYSES[name] | ({'model': path.with_name(MODEL)} if name == 'softness' else {})
     work = dict(PEERS.get(name, []))[program] if program != OURS else lambda run: get_analysis(name)(run, **settings)
     try:
         work(warm)
@@ -271,6 +277,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
         warm = Path(folder) / 'warm.h5'
         write_trajectory(warm, WARM_FRAMES)
+        fit_softness([warm], SoftnessSettings(**ANALYSES['rearrangements']))[0].save(warm.with_name(MODEL))
         for n_frames in options.frames:
             path = Path(folder) / f'{n_frames}.h5'
             write_trajectory(path, n_frames)

@@ -43,7 +43,7 @@ WORKFLOWS = [
 #: time: the calculation's own business.
 NO_PHYSICS = {
     'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'committee', 'index', 'checkpoint_every', 'restart',
-    'save_equations', 'add_to', 'engine', 'python', 'from_checkpoint', 'sites', 'softness',
+    'save_equations', 'add_to', 'engine', 'python', 'from_checkpoint', 'sites', 'softness', 'model',
 }  # fmt: skip
 
 #: Options that say what files of other programs do not; trajectories in the database are those of this package.

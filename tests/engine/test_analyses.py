@@ -24,6 +24,8 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting
+from aiida_ufpnmr.engine.softness.features import Features
+from aiida_ufpnmr.engine.softness.model import SoftnessModel, SoftnessSettings
 from aiida_ufpnmr.engine.timeseries.decay import CONSTANT
 from aiida_ufpnmr.engine.trajectories.paths import PathSettings
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
@@ -39,6 +41,7 @@ SETTINGS = {
     'msd': {'bootstrap': 20},
     'microstructure': {'diffusion': '1e-10,1e-9', 'grain_nm': 100},
     'orientations': {'bins': 4},
+    'rearrangements': {'lag_ps': 0.02, 'window_ps': 0.05},
     'relaxation': {'bootstrap': 10, 'larmor_MHz': [100.0]},
     'rotations': {'window_ps': 0.03, 'residence_ps': 0.03},
     'spectrum': {'mas_khz': (0, 10)},
@@ -57,6 +60,8 @@ OF_ALL_ATOMS = (
     'rotations',
     'voronoi',
     'rings',
+    'rearrangements',
+    'softness',
 )
 
 
@@ -69,8 +74,18 @@ def trajectories(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def results(trajectories):
-    return {name: get_analysis(name)(trajectories[name], **SETTINGS.get(name, {})) for name in ANALYSES}
+def results(trajectories, tmp_path_factory):
+    settings = SETTINGS | {'softness': {'model': write_softness_model(tmp_path_factory.mktemp('model') / 'model.h5')}}
+    return {name: get_analysis(name)(trajectories[name], **settings.get(name, {})) for name in ANALYSES}
+
+
+def write_softness_model(path: Path) -> Path:
+    """A plane that means nothing, for a few frames of the crystal."""
+    settings = SoftnessSettings(**SETTINGS['rearrangements'], hop_window_ps=0.05, last_shell_angstrom=3.0)
+    features = Features.of('Li', np.array(['Li', 'P', 'S']), settings)
+    numbers = np.linspace(0.5, 1.5, len(features.names))
+    SoftnessModel(features, settings, numbers, numbers, numbers, 0.1, np.linspace(-2.0, 2.0, 6), '').save(path)
+    return path
 
 
 def arrays(record: Record, path: str = '') -> dict[str, np.ndarray]:

@@ -29,6 +29,8 @@ ANALYSES = {
     'rotations': 'Rotations of tetrahedral anions, and hops of ions with them.',
     'voronoi': 'Voronoi volumes and neighbours of ions.',
     'rings': 'Rings and cavities by persistent homology, and their part in the first sharp peak.',
+    'rearrangements': 'Non-affine displacement of ions, hop indicator, mobile and immobile ions.',
+    'softness': 'Softness of ions in each frame, and the probability to rearrange by softness.',
     'environments': 'Decay time, |C_Q| and η by anion cluster, coordination and mobility.',
     'silent-hops': 'Hops that change the quadrupolar frequency, and hops that do not.',
     'rates': 'Hop rate, diffusion and decay side by side, with the factors between them.',

@@ -1,0 +1,1 @@
+"""Rearrangements of ions and the structure that foretells them; Chen 2023."""
