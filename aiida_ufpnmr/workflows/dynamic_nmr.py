@@ -108,7 +108,9 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         chosen = 'Other analyses by name, with underscores for hyphens, and their parameters, as in `silent_hops: {}`.'
         spec.input_namespace('analyses', dynamic=True, required=False, valid_type=Dict, help=chosen)
         inputs['analyses'].validator = validate_chosen
-        files = 'Files that chosen analyses read, by the name of the option, as `sites` of `jumps` and `model` of `softness`.'
+        files = (
+            'Files that chosen analyses read, by the name of the option, as `sites` of `jumps`, `model` of `softness`.'
+        )
         spec.input_namespace('analysis_files', dynamic=True, required=False, valid_type=SinglefileData, help=files)
         inputs.validator = validate_files
 
@@ -202,6 +204,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         for name, parameters in self.inputs.get('analyses', {}).items():
             inputs = self.exposed_inputs(AnalyseCalculation, 'hops')
             analysis = by_identifier(name)
+            assert analysis is not None  # or the inputs would have been refused
             inputs.analysis, inputs.parameters = analysis, parameters
             inputs.update({file: files[file] for file in files_of(analysis) if file in files})
             running[_chosen(name)] = self.submit_analysis(AnalyseWorkChain, name, inputs)

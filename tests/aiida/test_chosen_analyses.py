@@ -124,16 +124,25 @@ def test_a_file_of_sites_reaches_the_analysis_that_reads_it_and_no_other(code, c
     assert 'sites' not in node.outputs.analyses.rdf.results.creator.inputs
 
 
-def test_a_file_that_no_chosen_analysis_reads_is_refused_before_anything_runs(code, chosen, command, sites_file):
+@pytest.mark.parametrize(
+    ('analysis', 'files', 'words'),
+    [('rdf', ('sites',), 'none of the chosen analyses reads sites'), ('softness', (), 'softness needs model')],
+)
+def test_files_that_nothing_reads_or_that_lack_are_named_before_anything_runs(
+    code, chosen, sites_file, analysis, files, words
+):
     builder = WorkflowFactory('ufpnmr.dynamic_nmr').get_builder_from_protocol(
         code,
         chosen.inputs.structure,
         chosen.inputs.potential,
         chosen.inputs.efg_model,
         'fast',
-        overrides={'analyses': {'rdf': {}}, 'analysis_files': {'sites': orm.SinglefileData(sites_file)}},
+        overrides={
+            'analyses': {analysis: {}},
+            'analysis_files': {name: orm.SinglefileData(sites_file) for name in files},
+        },
     )
-    with pytest.raises(ValueError, match='none of the chosen analyses reads sites'):
+    with pytest.raises(ValueError, match=words):
         instantiate_process(get_manager().get_runner(), builder)
 
 

@@ -102,5 +102,5 @@ class PotentialContent:
     def cutoff(self) -> float:
         """The longest cut-off, Å."""
         bonds = (grid.stop for term in self.triplets.values() for grid in term.grids[:2])
-        ranges = [] if self.moments is None else self.moments.basis.ranges.flat
+        ranges: Any = () if self.moments is None else self.moments.basis.ranges.flat
         return max(*(term.grid.stop for term in self.pairs.values()), *bonds, *ranges, 0.0)
