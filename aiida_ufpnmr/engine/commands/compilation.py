@@ -48,9 +48,9 @@ def compile(json_path):
     """Compile the kernels of fits, of dynamics and of EFG tensors, so that no run has to wait for them.
 
     They are made for this processor and kept in the user's cache folder, or where NUMBA_CACHE_DIR or XDG_CACHE_HOME
-    say. Those of dynamics come in two forms: triplets of all centres reach equally far, or not (fit-potential
-    --protocol). What an option asks for besides (--threads, --precision float32, some analyses) is compiled when it is
-    first used.
+    say. Those of dynamics come in three forms: triplets of all centres reach equally far, or not (fit-potential
+    --protocol), or not and with terms of moments. What an option asks for besides (--threads, --precision float32,
+    some analyses) is compiled when it is first used.
     """
     folder = compiled.cache_folder()
     before = set(folder.rglob('*.kernel'))
@@ -58,8 +58,9 @@ def compile(json_path):
     begin, begin_cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
         train, potential, model, run = (str(Path(place) / name) for name in ('a.extxyz', 'p.h5', 'm.h5', 'run.h5'))
-        uneven, settings = str(Path(place) / 'uneven.h5'), Path(place) / 'uneven.yaml'
-        settings.write_text('triplet_cutoff: {default: 4.0, Cl: 3.5}\n')
+        uneven, moments = (Path(place) / f'{name}.yaml' for name in ('uneven', 'moments'))
+        uneven.write_text('triplet_cutoff: {default: 4.0, Cl: 3.5}\n')
+        moments.write_text(f'{uneven.read_text()}moments: [Cl]\n')
         dataset = _labelled_crystals()
         write_dataset(train, dataset)
         start = str(Path(place) / 'start.cif')
@@ -68,8 +69,14 @@ def compile(json_path):
             (fit_potential, [train, '-o', potential]),
             (fit_efg, [train, '-o', model, '--species', 'Li']),
             (md, [potential, start, '-o', run, '--steps', '2', '--every', '1', '--efg-model', model]),
-            (fit_potential, [train, '-o', uneven, '--settings', str(settings), '--no-posterior']),
-            (md, [uneven, start, '-o', run, '--steps', '2', '--every', '1', '--overwrite']),
+            *(
+                step
+                for settings in (uneven, moments)
+                for step in (
+                    (fit_potential, [train, '-o', potential, '--settings', str(settings), '--no-posterior']),
+                    (md, [potential, start, '-o', run, '--steps', '2', '--every', '1', '--overwrite']),
+                )
+            ),
         ):
             command.main(arguments, standalone_mode=False)
     kernels = set(folder.rglob('*.kernel'))
