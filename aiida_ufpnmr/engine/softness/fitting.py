@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sklearn
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -73,7 +74,7 @@ def fit_softness(
         'weights': dict(zip(features.names, (model.weights / np.linalg.norm(model.weights)).tolist())),
         'settings': stated_values(settings),
         'training_sha256': model.training_sha256,
-        'versions': versions(),
+        'versions': {**versions(), 'scikit_learn': sklearn.__version__},
     }
 
 
