@@ -112,21 +112,20 @@ class Basis:
             [self.triplet_columns[triplet] for triplet in self.triplets] or [np.full((1, 1, 1), -1, np.int32)], -1
         )
 
-    def expand(
-        self, coefficients: np.ndarray
-    ) -> tuple[np.ndarray, dict[Pair, PairTerm], dict[Triplet, TripletTerm], MomentTerms | None]:
-        """One-body energies, pairs, triplets and moments of coefficients (n_columns,); zero without a column."""
-        moments = self.moments
-        of_moments = None
-        if moments is not None:
-            of_moments = MomentTerms(moments, coefficients[self.n_splines :].reshape(moments.scale.shape).copy())
-        known = np.append(coefficients, 0.0)
+    def expand(self, coefficients: np.ndarray) -> tuple[np.ndarray, dict[Pair, PairTerm], dict[Triplet, TripletTerm]]:
+        """One-body energies, pair and triplet terms of coefficients (n_columns,), zero where there is no column."""
+        known = np.append(coefficients[: self.n_splines], 0.0)
         return (
             coefficients[: len(self.species)].copy(),
             {name: PairTerm(grid, known[self.pair_columns[name]]) for name, grid in self.pairs.items()},
             {name: TripletTerm(grids, known[self.triplet_columns[name]]) for name, grids in self.triplets.items()},
-            of_moments,
         )
+
+    def expand_moments(self, coefficients: np.ndarray) -> MomentTerms | None:
+        """The terms of moments of coefficients (n_columns,)."""
+        if self.moments is None:
+            return None
+        return MomentTerms(self.moments, coefficients[self.n_splines :].reshape(self.moments.scale.shape).copy())
 
     def covers(self, a: str, b: str) -> float:
         """The distance (Å) down to which all grids of two elements reach, as a pair, along bonds and on third sides."""

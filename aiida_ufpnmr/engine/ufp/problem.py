@@ -241,13 +241,13 @@ class Problem:
 
     def potential(self, coefficients: np.ndarray, closest: Sequence[np.ndarray]) -> UltraFastPotential:
         """The potential of given coefficients; ``closest`` lists the shortest distances of the parts that gave them."""
-        energies, pairs, triplets, moments = self.basis.expand(coefficients)
+        energies, pairs, triplets = self.basis.expand(coefficients)
         potential = UltraFastPotential(
             species=self.basis.species,
             one_body=energies + self.one_body,
             pairs=pairs,
             triplets=triplets,
-            moments=moments,
+            moments=self.basis.expand_moments(coefficients),
             closest_distance=np.min([*closest, *([] if self.base is None else [self.base.closest_distance])], axis=0),
             settings=self.settings,
             training_sha256=self.sha256,
