@@ -26,7 +26,7 @@ from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 @click.option('--frame', type=int, default=-1, show_default=True, help='Which frame; 0 is the first, -1 the last.')
 @click.option(
     '--colour-by',
-    metavar='FILE|RESULT.h5:NAME',
+    metavar='FILE[:NAME]',
     help='Numbers by atom: .npy, text with a number a line or lines of an index and a number, or an array of a result.',
 )
 @with_options(*options_of(SliceSettings))
