@@ -26,9 +26,7 @@ FARTHEST = 6.0
 class SoftnessSettings(LabelSettings, StructureSettings):
     """Labels, features, and the fit of a plane between them."""
 
-    penalty: float = setting(
-        30.0, 'Penalty on the square of the weights, ½ penalty w·w, beside the log loss.', above=0
-    )
+    penalty: float = setting(30.0, 'Penalty on the square of the weights, ½ penalty w·w, beside the log loss.', above=0)
     folds: int = setting(5, 'Without --withhold: parts of the runs (of the ions of one run) withheld in turn.', least=2)
     most_samples: int = setting(20000, 'Train on at most so many ions and windows, chosen at random.', least=10)
     bootstrap: int = setting(200, 'Resamples for the intervals.', least=10)
