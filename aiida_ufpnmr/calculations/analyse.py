@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Dict, SinglefileData, Str, to_aiida_type
@@ -39,6 +39,12 @@ def files_of(analysis: str) -> tuple[str, ...]:
     return tuple(name for name in FILES if name in known)
 
 
+def lacking(analysis: str, given: Container[str]) -> str | None:
+    """What to say where the file that an analysis needs is not among those given by name."""
+    needed = NEEDED_FILES.get(analysis)
+    return None if needed is None or needed in given else f'{analysis} needs {needed}'
+
+
 def parameter_validator(analysis: str) -> Callable[[Dict, object], str | None]:
     """A validator for the ``parameters`` of one analysis."""
 
@@ -57,9 +63,7 @@ def validate_together(inputs: Mapping, _) -> str | None:
     for name in FILES:
         if name in inputs and name not in files_of(analysis):
             return f'{analysis} takes no {name}'
-    if analysis in NEEDED_FILES and NEEDED_FILES[analysis] not in inputs:
-        return f'{analysis} needs the input {NEEDED_FILES[analysis]}'
-    return parameter_validator(analysis)(inputs['parameters'], None)
+    return lacking(analysis, inputs) or parameter_validator(analysis)(inputs['parameters'], None)
 
 
 class TrajectoryAnalysis(UfpnmrCalculation):

@@ -11,11 +11,11 @@ from aiida.orm import AbstractCode, Dict, ProcessNode, SinglefileData, Structure
 
 from aiida_ufpnmr.calculations.analyse import (
     FILES,
-    NEEDED_FILES,
     AcfCalculation,
     AnalyseCalculation,
     by_identifier,
     files_of,
+    lacking,
     parameter_validator,
 )
 from aiida_ufpnmr.calculations.base import validate_ordered
@@ -57,8 +57,8 @@ def validate_files(inputs: Mapping[str, Any], _) -> str | None:
     unread = sorted(set(given) - {name for analysis in chosen for name in files_of(analysis)})
     if unread:
         return f'analysis_files: none of the chosen analyses reads {", ".join(unread)}'
-    lacking = [analysis for analysis in chosen if NEEDED_FILES.get(analysis) not in (None, *given)]
-    return f'analysis_files: {lacking[0]} needs {NEEDED_FILES[lacking[0]]}' if lacking else None
+    refusal = next(filter(None, (lacking(analysis, given) for analysis in chosen)), None)
+    return refusal and f'analysis_files: {refusal}'
 
 
 def chosen_analyses(chosen: Any, shared: Mapping[str, Any]) -> dict[str, Dict]:

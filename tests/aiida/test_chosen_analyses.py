@@ -28,6 +28,12 @@ def chosen(code, pipeline, tiny):
     return run_get_node(builder).node
 
 
+def again(code, chosen, overrides):
+    """The inputs of the same dynamics with other overrides."""
+    models = (chosen.inputs[name] for name in ('structure', 'potential', 'efg_model'))
+    return WorkflowFactory('ufpnmr.dynamic_nmr').get_builder_from_protocol(code, *models, 'fast', overrides=overrides)
+
+
 def test_each_chosen_analysis_is_a_step_with_outputs_of_its_own(chosen, pipeline):
     assert chosen.is_finished_ok, chosen.exit_message
     assert sorted(chosen.outputs.analyses) == ['silent_hops', 'sites']
@@ -70,14 +76,7 @@ def test_analyses_that_cannot_run_are_refused_before_anything_runs(code, pipelin
 
 
 def test_a_chosen_analysis_that_fails_leaves_the_answer_there(code, chosen, tiny):
-    builder = WorkflowFactory('ufpnmr.dynamic_nmr').get_builder_from_protocol(
-        code,
-        chosen.inputs.structure,
-        chosen.inputs.potential,
-        chosen.inputs.efg_model,
-        'fast',
-        overrides={**tiny['dynamic_nmr'], 'analyses': {'sites': {'anion': 'Cl'}}},
-    )
+    builder = again(code, chosen, {**tiny['dynamic_nmr'], 'analyses': {'sites': {'anion': 'Cl'}}})
     node = run_get_node(builder).node
     assert node.exit_status == 501 and 'holds no Cl' in node.exit_message
     assert node.outputs.tau.get_dict()['atoms'] == 32 and 'analyses' not in node.outputs
@@ -103,13 +102,10 @@ def sites_file(pipeline, tmp_path_factory):
 
 
 def test_a_file_of_sites_reaches_the_analysis_that_reads_it_and_no_other(code, chosen, tiny, sites_file):
-    builder = WorkflowFactory('ufpnmr.dynamic_nmr').get_builder_from_protocol(
+    builder = again(
         code,
-        chosen.inputs.structure,
-        chosen.inputs.potential,
-        chosen.inputs.efg_model,
-        'fast',
-        overrides={
+        chosen,
+        {
             **tiny['dynamic_nmr'],
             'analyses': {'jumps': {}, 'rdf': {}},
             'analysis_files': {'sites': orm.SinglefileData(sites_file)},
@@ -131,16 +127,10 @@ def test_a_file_of_sites_reaches_the_analysis_that_reads_it_and_no_other(code, c
 def test_files_that_nothing_reads_or_that_lack_are_named_before_anything_runs(
     code, chosen, sites_file, analysis, files, words
 ):
-    builder = WorkflowFactory('ufpnmr.dynamic_nmr').get_builder_from_protocol(
+    builder = again(
         code,
-        chosen.inputs.structure,
-        chosen.inputs.potential,
-        chosen.inputs.efg_model,
-        'fast',
-        overrides={
-            'analyses': {analysis: {}},
-            'analysis_files': {name: orm.SinglefileData(sites_file) for name in files},
-        },
+        chosen,
+        {'analyses': {analysis: {}}, 'analysis_files': {name: orm.SinglefileData(sites_file) for name in files}},
     )
     with pytest.raises(ValueError, match=words):
         instantiate_process(get_manager().get_runner(), builder)

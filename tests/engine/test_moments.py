@@ -282,7 +282,6 @@ def test_a_fit_finds_forces_of_four_bodies_that_triplets_cannot(made_up):
     for name, more in (('triplets', {}), ('moments', {'moments': ['P'], 'ridge_moments': 1e-2})):
         results = fit_potential(train, dataclasses.replace(settings, **more), test=withheld)[1]
         errors[name] = results['forces_rmse_meV_per_angstrom']
-    print(errors, 1000 * np.std(np.concatenate([a.get_forces() for a in withheld])))
     assert errors['moments'] < 0.5 * errors['triplets'], errors
 
 

@@ -8,11 +8,9 @@ from ase import Atoms
 from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.neighbours import neighbour_list
 from aiida_ufpnmr.engine.ufp.basis import Basis
+from aiida_ufpnmr.engine.ufp.design_rows import N_LEADING, add_gradient
 from aiida_ufpnmr.engine.ufp.moment_rows import add_rows
 from aiida_ufpnmr.engine.ufp.splines import find_functions
-
-#: Rows before the forces: the energy, then the virial as xx, yy, zz, yz, xz, xy.
-N_LEADING = 7
 
 
 def features(atoms: Atoms, types: np.ndarray, basis: Basis) -> np.ndarray:
@@ -44,23 +42,6 @@ def _enter_all(atoms: Atoms, types: np.ndarray, basis: Basis, rows: np.ndarray, 
     )  # fmt: skip
     if basis.moments is not None:
         add_rows(atoms, types, basis.moments, rows[basis.n_splines :], gradients)
-
-
-@njit(nogil=True, inline='always')
-def _add_gradient(row, atom, centre, vector, gx, gy, gz):
-    """Enter the gradient by the vector from ``centre`` to ``atom`` into virial and forces of one column."""
-    row[1] += vector[0] * gx
-    row[2] += vector[1] * gy
-    row[3] += vector[2] * gz
-    row[4] += vector[1] * gz
-    row[5] += vector[0] * gz
-    row[6] += vector[0] * gy
-    row[7 + 3 * atom] -= gx
-    row[8 + 3 * atom] -= gy
-    row[9 + 3 * atom] -= gz
-    row[7 + 3 * centre] += gx
-    row[8 + 3 * centre] += gy
-    row[9 + 3 * centre] += gz
 
 
 @njit(nogil=True, error_model='numpy')
@@ -107,7 +88,7 @@ def _fill(positions, types, start, index, offset, order, layout, pair_columns, t
                         rows[column, energy] += v[a] + below * s[a]
                         if gradients:
                             by_r = s[a] / r
-                            _add_gradient(rows[column], order[j], centre, d, by_r * d[0], by_r * d[1], by_r * d[2])
+                            add_gradient(rows[column], order[j], centre, d, by_r * d[0], by_r * d[1], by_r * d[2])
             if r < bond_stop[ti, tj]:
                 for p in range(partners):
                     g = layout.bond_grid[ti, tj, p]
@@ -152,8 +133,8 @@ def _fill(positions, types, start, index, offset, order, layout, pair_columns, t
                                 gx = along_j * vector[p, 0] - along_third * ex
                                 gy = along_j * vector[p, 1] - along_third * ey
                                 gz = along_j * vector[p, 2] - along_third * ez
-                                _add_gradient(rows[column], order[j], centre, vector[p], gx, gy, gz)
+                                add_gradient(rows[column], order[j], centre, vector[p], gx, gy, gz)
                                 gx = along_k * vector[q, 0] + along_third * ex
                                 gy = along_k * vector[q, 1] + along_third * ey
                                 gz = along_k * vector[q, 2] + along_third * ez
-                                _add_gradient(rows[column], order[k], centre, vector[q], gx, gy, gz)
+                                add_gradient(rows[column], order[k], centre, vector[q], gx, gy, gz)

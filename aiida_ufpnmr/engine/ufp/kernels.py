@@ -42,7 +42,7 @@ from aiida_ufpnmr.engine.simd import (
     twice,
     upper,
 )
-from aiida_ufpnmr.engine.ufp.lists import SPARE, bond_reach
+from aiida_ufpnmr.engine.ufp.lists import SPARE, bond_reach, widest
 from aiida_ufpnmr.engine.ufp.moment_kernels import add_moments
 from aiida_ufpnmr.engine.ufp.plain import compute_plain
 from aiida_ufpnmr.engine.ufp.splines import cubic_slopes, cubic_values
@@ -126,15 +126,6 @@ def _add_shares(wrapped, types, lists, tables, closest, full, pulls, parts, viri
         add_moments(tables.moment_row, tables, t, n, wrapped, types, lists, full, pulls[t], parts[t], virials[t])
 
 
-@njit()
-def _widest(start):
-    """The longest row of a list."""
-    widest = 0
-    for i in range(len(start) - 1):
-        widest = max(widest, start[i + 1] - start[i])
-    return widest
-
-
 @njit(fastmath=MATH, error_model='numpy', inline='always')
 def _separate(wrapped, i, offsets, first, count, index, image, vector, square):
     """Vectors (count, 4) from an atom to a row of a list, and their squares, four at a time and over the end."""
@@ -158,9 +149,9 @@ def _add_pairs(share, shares, wrapped, types, lists, tables, closest, full, forc
     index, image = lists.pair_index, lists.pair_image
     polynomials = tables.pair_polynomials
     n_species, _, n_intervals, _ = polynomials.shape
-    widest = _widest(lists.pair_start) + SPARE
-    vector, square = np.empty((widest, 4)), np.empty(widest)
-    block, value, factor = np.empty(widest), np.empty(widest), np.empty(widest)
+    most_near = widest(lists.pair_start) + SPARE
+    vector, square = np.empty((most_near, 4)), np.empty(most_near)
+    block, value, factor = np.empty(most_near), np.empty(most_near), np.empty(most_near)
     by_x, by_y, by_z = broadcast4(0.0), broadcast4(0.0), broadcast4(0.0)
     for i in range(share, len(wrapped), shares):
         ti = np.uintp(types[i])
@@ -243,16 +234,16 @@ def _add_triplets(share, shares, wrapped, types, lists, tables, full, forces, en
     for ti, tj, p in np.ndindex(tables.bond_grid.shape):
         nearest2[ti, tj] = min(nearest2[ti, tj], tables.grid_start[tables.bond_grid[ti, tj, p]] ** 2)
     # of the neighbours of one atom: which atoms, their species, vectors to them, the gradient of its energy by these
-    widest = _widest(lists.near_start) + SPARE
-    atom, kind = np.empty(widest, np.int64), np.empty(widest, np.int64)
-    vector, gradient, square = np.empty((widest, 4)), np.empty((widest, 4)), np.empty(widest)
-    two = np.empty(widest, np.bool_)  # whether two functions at most along the bond have coefficients
+    most_near = widest(lists.near_start) + SPARE
+    atom, kind = np.empty(most_near, np.int64), np.empty(most_near, np.int64)
+    vector, gradient, square = np.empty((most_near, 4)), np.empty((most_near, 4)), np.empty(most_near)
+    two = np.empty(most_near, np.bool_)  # whether two functions at most along the bond have coefficients
     # by species of the partner: interval of the distance, -1 outside its grid; the functions there, see _bonds
-    intervals, bonds = np.empty((partners, widest), np.int64), np.empty((partners, widest, 4, 8), real)
-    workspace = np.ones((13, widest))
+    intervals, bonds = np.empty((partners, most_near), np.int64), np.empty((partners, most_near, 4, 8), real)
+    workspace = np.ones((13, most_near))
     # of the triplets: where in the coefficients theirs begin, negative where they count for nothing; the place of the
     # third side in its interval; the derivative of the coordinate on the grid over the length
-    most = widest * (widest - 1) // 2
+    most = most_near * (most_near - 1) // 2
     block, place, per_length = np.empty(most), np.empty(most, real), np.empty(most, real)
     contracted, derivatives = np.empty((most, 12), real), np.empty((4, most))
     by_x, by_y, by_z = broadcast4(0.0), broadcast4(0.0), broadcast4(0.0)

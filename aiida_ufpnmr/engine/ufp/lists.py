@@ -8,7 +8,6 @@ import numpy as np
 
 from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.neighbours import packed_atom, packed_image, packed_neighbours
-from aiida_ufpnmr.engine.ufp.moment_kernels import extend_reach
 
 #: Entries after the last one of a list, so that it can be read some at a time and over its end.
 SPARE = 8
@@ -108,6 +107,27 @@ def bond_reach(tables):
 
 
 @njit()
+def _reach_for_moments(row, ranges, reach):
+    """Let the neighbours (s, s) of centres reach as far as their densities, Å; without moments nothing is compiled."""
+    if row is None:
+        return
+    for t in range(len(reach)):
+        if row[t] >= 0:
+            longest = ranges[row[t]].max()
+            for other in range(len(reach)):
+                reach[t, other] = max(reach[t, other], longest)
+
+
+@njit()
+def widest(start):
+    """The longest row of a list."""
+    found = 0
+    for i in range(len(start) - 1):
+        found = max(found, start[i + 1] - start[i])
+    return found
+
+
+@njit()
 def interaction_lists(positions, types, cell, pbc, tables, skin):
     """Lists of all pairs and neighbours within their cut-off plus ``skin`` (Å); the cell must span space."""
     n = len(positions)
@@ -131,7 +151,7 @@ def interaction_lists(positions, types, cell, pbc, tables, skin):
     _set_lengths(home, wrap, cell)
     _set_lengths(offsets, images, cell)
     limit = bond_reach(tables)
-    extend_reach(tables.moment_row, tables.moment_ranges, limit)
+    _reach_for_moments(tables.moment_row, tables.moment_ranges, limit)
     limit = (limit + skin) ** 2
     for i in range(n):
         for q in range(start[i], start[i + 1]):

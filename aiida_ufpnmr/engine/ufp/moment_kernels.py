@@ -11,19 +11,8 @@ import numpy as np
 
 from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.simd import MATH
+from aiida_ufpnmr.engine.ufp.lists import widest
 from aiida_ufpnmr.engine.ufp.moments import FADE, N_MOMENTS
-
-
-@njit()
-def extend_reach(row, ranges, reach):
-    """Let the neighbours (s, s) of centres reach as far as their densities, Å; without moments nothing is compiled."""
-    if row is None:
-        return
-    for t in range(len(reach)):
-        if row[t] >= 0:
-            longest = ranges[row[t]].max()
-            for other in range(len(reach)):
-                reach[t, other] = max(reach[t, other], longest)
 
 
 @njit(forceinline=True)
@@ -56,9 +45,7 @@ def add_moments(row, tables, share, shares, wrapped, types, lists, full, forces,
     n_ranges = tables.moment_ranges.shape[1]
     n_densities = len(row) * n_ranges
     lanes = tables.moment_coefficients.shape[3] - 1
-    most = 0
-    for i in range(len(wrapped)):
-        most = max(most, lists.near_start[i + 1] - lists.near_start[i])
+    most = widest(lists.near_start)
     value, slope, unit = np.empty((most, n_ranges)), np.empty((most, n_ranges)), np.empty((most, 4))
     sums, slopes = np.zeros((N_MOMENTS, lanes)), np.empty((N_MOMENTS, lanes))
     by_value, by_slope, gradient, vector = np.empty(N_MOMENTS), np.empty(N_MOMENTS), np.empty(3), np.empty(3)

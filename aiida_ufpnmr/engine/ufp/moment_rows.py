@@ -1,4 +1,4 @@
-"""Rows of the linear problem for the terms of moments, and how large these are in a data set."""
+"""Rows of the linear problem for the terms of moments."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from ase import Atoms
 
 from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.neighbours import neighbour_list
+from aiida_ufpnmr.engine.ufp.design_rows import add_gradient
 from aiida_ufpnmr.engine.ufp.moment_kernels import held
 from aiida_ufpnmr.engine.ufp.moments import N_MOMENTS, MomentBasis
 
@@ -97,17 +98,4 @@ def _enter(vectors, types, index, start, chosen, n_densities, ranges, closest, f
             d, first = vector[j], types[near[j]] * per_species
             along = slopes[j].copy().reshape(per_species, 3).T.copy() @ by_moment[first : first + per_species]
             for term in range(n_terms):
-                gx, gy, gz = along[0, term], along[1, term], along[2, term]
-                row = rows[term]
-                row[1] += d[0] * gx
-                row[2] += d[1] * gy
-                row[3] += d[2] * gz
-                row[4] += d[1] * gz
-                row[5] += d[0] * gz
-                row[6] += d[0] * gy
-                row[7 + 3 * near[j]] -= gx
-                row[8 + 3 * near[j]] -= gy
-                row[9 + 3 * near[j]] -= gz
-                row[7 + 3 * i] += gx
-                row[8 + 3 * i] += gy
-                row[9 + 3 * i] += gz
+                add_gradient(rows[term], near[j], i, d, along[0, term], along[1, term], along[2, term])

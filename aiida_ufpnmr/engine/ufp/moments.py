@@ -42,7 +42,7 @@ class Products(NamedTuple):
 
     factors: np.ndarray  # (m, 4) the term, and three moments; the last moment of all is the number one
     counts: np.ndarray  # (m,) how often the product counts
-    places: np.ndarray  # (terms, 3) pair of densities, kind, and third density, LANES-padded last for none
+    places: np.ndarray  # (terms, 3) pair of densities, kind, and third density, or lanes() for none
 
     @property
     def n_terms(self) -> int:
