@@ -47,8 +47,10 @@ def random_structure(
         if pushes is None:
             atoms.wrap()
             return atoms
-        # a little noise frees atoms that others hold from all sides
-        atoms.positions += pushes + 0.01 * rng.standard_normal(pushes.shape)
+        # a little noise frees atoms that others hold from all sides; those that are free stay where they are, since in a
+        # large cell noise on all of them would always bring some pair too close
+        pushed = pushes.any(axis=1)
+        atoms.positions[pushed] += pushes[pushed] + 0.01 * rng.standard_normal((pushed.sum(), 3))
     raise InputError(
         f'{n_atoms} atoms of {composition} with their least distances do not fit at {density_g_per_cm3:g} g/cm³; '
         'lower the density'
