@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from ase.io import read, write
+from ase.neighborlist import neighbor_list
 from click.testing import CliRunner
 
 from aiida_ufpnmr.engine.errors import InputError
@@ -34,6 +35,13 @@ def test_random_structure_has_the_composition_the_density_and_the_distances():
     assert (distances >= least).all()
     again, other = (random_structure('Li3PS4', 64, 1.9, LEAST, seed=seed) for seed in (1, 2))
     assert (again.positions == atoms.positions).all() and abs(other.positions - atoms.positions).max() > 1
+
+
+def test_large_cells_are_filled_as_small_ones_are():
+    atoms = random_structure('Li3PS4', 2048, 1.9, LEAST, seed=1)
+    first, second, distance = neighbor_list('ijd', atoms, max(LEAST.values()))
+    least = [LEAST[atoms.symbols[i], atoms.symbols[j]] for i, j in zip(first, second)]
+    assert (distance >= least).all()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import re
 
+import h5py
 import numpy as np
 import pytest
 from ase import Atoms
@@ -77,6 +78,17 @@ def test_values_are_read_from_tables_arrays_and_results(tmp_path):
     np.testing.assert_array_equal(read_atom_values(str(every), 5).values, np.arange(5.0))
     np.testing.assert_array_equal(read_atom_values(str(some), 5).values, [-1.0, np.nan, np.nan, np.nan, 0.5])
     assert read_atom_values(str(array), 5).label == 'all of them'
+
+
+def test_of_a_result_with_rows_by_frame_the_last_row_that_is_not_later_counts(tmp_path):
+    path = tmp_path / 'softness.h5'
+    with h5py.File(path, 'w') as file:
+        file['atom'], file['frame'], file['softness'] = [1, 3], [2, 6], [[0.1, 0.3], [-0.1, -0.3]]
+    for frame, expected in ((2, [0.1, 0.3]), (5, [0.1, 0.3]), (6, [-0.1, -0.3]), (99, [-0.1, -0.3])):
+        values = read_atom_values(f'{path}:softness', 5, frame).values
+        np.testing.assert_array_equal(values, [np.nan, expected[0], np.nan, expected[1], np.nan])
+    with pytest.raises(InputError, match='begins at frame 2, after frame 1'):
+        read_atom_values(f'{path}:softness', 5, 1)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 @click.option(
     '--colour-by',
     metavar='FILE[:NAME]',
-    help='Numbers by atom: .npy, text with a number a line or lines of an index and a number, or an array of a result.',
+    help='Numbers by atom: .npy, text with a number a line or lines of an index and a number, or an array of a result '
+    '(of rows by frame that of the frame shown).',
 )
 @with_options(*options_of(SliceSettings))
 @reading_options
@@ -47,8 +48,9 @@ def view(trajectory: Path, output: Path | None, frame: int, colour_by: str | Non
         with Trajectory(own[0]) as source:
             if not -source.n_frames <= frame < source.n_frames:
                 raise InputError(f'{trajectory}: has no frame {frame}, only {source.n_frames}')
+            frame %= source.n_frames
             atoms = source.atoms(frame)
-    values = None if colour_by is None else read_atom_values(colour_by, len(atoms))
+    values = None if colour_by is None else read_atom_values(colour_by, len(atoms), frame)
     if plot is not None:
         with whole_file(plot) as partial:
             plot_slice(atoms, values, settings).savefig(partial, dpi=150)

@@ -47,8 +47,8 @@ def random_structure(
         if pushes is None:
             atoms.wrap()
             return atoms
-        # a little noise frees atoms that others hold from all sides; those that are free stay where they are, since in a
-        # large cell noise on all of them would always bring some pair too close
+        # a little noise frees atoms that others hold from all sides; those that are free stay where they are, since in
+        # a large cell noise on all of them would always bring some pair too close
         pushed = pushes.any(axis=1)
         atoms.positions[pushed] += pushes[pushed] + 0.01 * rng.standard_normal((pushed.sum(), 3))
     raise InputError(

@@ -37,20 +37,21 @@ class AtomValues:
         return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def read_atom_values(path: str, n_atoms: int) -> AtomValues:
+def read_atom_values(path: str, n_atoms: int, frame: int = 0) -> AtomValues:
     """Read a number by atom.
 
     Args:
         path: an array (n_atoms,) as ``.npy``; text with a number a line for all atoms, or lines of an index and a
             number; or ``RESULT.h5:NAME``, an array of the result of an analysis beside the indices ``atom``.
         n_atoms: how many atoms there are.
+        frame: of the trajectory; of results with a row for each ``frame``, the row of the last that is not later.
 
     Raises:
-        InputError: a file that holds none, numbers of other atoms, or two of one.
+        InputError: a file that holds none, numbers of other atoms or of later frames, or two of one atom.
     """
     file, colon, name = path.rpartition(':')
     if colon and file.endswith('.h5'):
-        index, values = _of_result(check_input(file, 'result'), name)
+        index, values = _of_result(check_input(file, 'result'), name, frame)
     else:
         index, values = _of_table(check_input(path, 'file of numbers'), n_atoms)
         name = Path(path).stem
@@ -82,13 +83,22 @@ def _of_table(path: Path, n_atoms: int) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(n_atoms), table.ravel()
 
 
-def _of_result(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _of_result(path: Path, name: str, frame: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices and numbers of a file that an analysis wrote."""
     with open_hdf5(path) as file:
-        known = [one for one, value in file.items() if isinstance(value, h5py.Dataset) and one != 'atom']
         if 'atom' not in file:
-            raise InputError(f'{path}: has no indices of atoms ("atom"); take the result of voronoi or rings')
-        alike = [one for one in known if file[one].shape == file['atom'].shape]
+            raise InputError(f'{path}: has no indices of atoms ("atom"); take the result of softness, voronoi or rings')
+        shapes = [file['atom'].shape]
+        if 'frame' in file:
+            shapes.append(file['frame'].shape + file['atom'].shape)
+        arrays = {one: value for one, value in file.items() if isinstance(value, h5py.Dataset) and one != 'atom'}
+        alike = [one for one, value in arrays.items() if value.shape in shapes]
         if name not in alike:
             raise InputError(f'{path}: has no number by atom {name!r}, only {", ".join(alike) or "none"}')
-        return file['atom'][...], file[name][...].astype(float)
+        values = arrays[name]
+        if values.ndim == 1:
+            return file['atom'][...], values[...].astype(float)
+        row = int(np.searchsorted(file['frame'][...], frame, side='right')) - 1
+        if row < 0:
+            raise InputError(f'{path}: begins at frame {file["frame"][0]}, after frame {frame}; choose a later one')
+        return file['atom'][...], values[row].astype(float)
