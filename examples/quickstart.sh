@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From 533 labelled structures of Li3PS4 and its glasses to a decay time, as small as shows everything: fits a potential and an EFG model, runs
+# From 565 labelled structures of Li3PS4 and its glasses to a decay time, as small as shows everything: fits a potential and an EFG model, runs
 # molecular dynamics of β-Li3PS4, and writes figures, a report and an archive to examples/quickstart-output.
 #
 #   bash examples/quickstart.sh
