@@ -36,8 +36,8 @@ cd "$output"
 #    units broke or joined, as bridges do at 700 K; the table has the counts, and the structure is written all the same.
 [[ -e packed.extxyz ]] || ufpnmr build glass --units "$units" --ions "$ions" --density "$density" --seed 11 \
     --potential potential.h5 --anneal-ps 20 --temperature 700 -o packed.extxyz || [[ $? == 3 ]]
-[[ -e quenched.extxyz ]] || ufpnmr melt-quench potential.h5 --start packed.extxyz --melt-temperature 1000 --quench-rate 10 \
-    --hold-ps 20 --anneal-ps 10 --timestep 2 --seed 13 --restart -o quenched.extxyz
+[[ -e quenched.extxyz ]] || ufpnmr melt-quench potential.h5 --start packed.extxyz --melt-temperature 800 --quench-rate 10 \
+    --hold-ps 20 --anneal-ps 10 --timestep 2 --seed 14 --restart -o quenched.extxyz
 
 # 2. dynamics
 for glass in packed quenched; do

@@ -36,7 +36,7 @@ def test_the_view_holds_places_elements_cell_and_values_and_asks_for_nothing():
     np.testing.assert_array_equal([scene['kinds'][k]['symbol'] for k in scene['kind']], SALT.symbols)
     np.testing.assert_allclose(scene['cell'], SALT.cell.array)
     assert scene['values'][3:7] == [1.5, -2.0, 0.25, 1e-7] and scene['values'][7] is None
-    assert scene['span'] == [-2.0, 1.5] and scene['label'] == 'softness'
+    assert scene['span'] == [-2.0, 2.0] and scene['label'] == 'softness'
 
 
 def test_names_cannot_end_the_script_of_a_view():
@@ -68,6 +68,11 @@ def test_a_slice_shows_values_by_colour_and_atoms_without_one_pale():
     colours = figure.axes[0].collections[0].get_facecolors()
     assert set(colours[:, 3]) == {0.25, 1.0}
     assert figure.axes[1].get_ylabel() == 'softness'
+
+
+def test_colours_of_numbers_with_both_signs_part_at_zero():
+    signed, plain = AtomValues(np.array([-1.0, np.nan, 3.0]), 'softness'), AtomValues(np.array([1.0, 3.0]), 'volume')
+    assert signed.span == (-3.0, 3.0) and plain.span == (1.0, 3.0) and signed.colours != plain.colours
 
 
 def test_values_are_read_from_tables_arrays_and_results(tmp_path):

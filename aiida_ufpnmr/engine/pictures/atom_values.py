@@ -31,10 +31,22 @@ class AtomValues:
         return np.isfinite(self.values)
 
     @property
+    def signed(self) -> bool:
+        """Whether there are numbers on both sides of zero, as of softness: colours then part at zero."""
+        return bool(self.values[self.known].min() < 0 < self.values[self.known].max())
+
+    @property
     def span(self) -> tuple[float, float]:
-        """Smallest and largest number, a little apart where they are equal."""
+        """Ends of the scale: the smallest and the largest number, or as far on both sides of zero where both signs are."""
         low, high = float(self.values[self.known].min()), float(self.values[self.known].max())
+        if self.signed:
+            return -max(-low, high), max(-low, high)
         return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+    @property
+    def colours(self) -> str:
+        """Name of the colour map."""
+        return 'RdBu' if self.signed else 'viridis'
 
 
 def read_atom_values(path: str, n_atoms: int, frame: int = 0) -> AtomValues:

@@ -43,7 +43,7 @@ def plot_slice(atoms: Atoms, values: AtomValues | None = None, settings: SliceSe
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.collections import EllipseCollection
-    from matplotlib.colors import Normalize
+    from matplotlib.colors import Normalize, to_rgba
 
     from aiida_ufpnmr.engine.figure_style import GREY, Figure
 
@@ -67,9 +67,9 @@ def plot_slice(atoms: Atoms, values: AtomValues | None = None, settings: SliceSe
     figure = Figure(figsize=(6.4, 5.2), layout='constrained')
     axis = figure.subplots()
     if values is not None:
-        scale = ScalarMappable(Normalize(*values.span), colormaps['viridis'])
+        scale = ScalarMappable(Normalize(*values.span), colormaps[values.colours])
         known = values.known[inside]
-        colours[~known, 3] = 0.25
+        colours[~known] = to_rgba(GREY, 0.25)
         colours[known] = scale.to_rgba(values.values[inside][known])
         bar = figure.colorbar(scale, ax=axis, fraction=0.05, pad=0.02)
         bar.set_label(values.label)

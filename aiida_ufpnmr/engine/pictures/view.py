@@ -47,7 +47,7 @@ def view_page(atoms: Atoms, values: AtomValues | None = None, title: str = '') -
         scene['values'] = [float(f'{value:.6g}') if np.isfinite(value) else None for value in values.values]
         scene['span'] = values.span
         scene['label'] = values.label
-        scene['shades'] = [to_hex(colour) for colour in colormaps['viridis'](np.linspace(0, 1, SHADES))]
+        scene['shades'] = [to_hex(colour) for colour in colormaps[values.colours](np.linspace(0, 1, SHADES))]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
