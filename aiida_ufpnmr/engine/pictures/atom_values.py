@@ -37,7 +37,7 @@ class AtomValues:
 
     @property
     def span(self) -> tuple[float, float]:
-        """Ends of the scale: the smallest and the largest number, or as far on both sides of zero where both signs are."""
+        """Ends of the scale: the smallest and the largest number; as far on both sides of zero where both signs are."""
         low, high = float(self.values[self.known].min()), float(self.values[self.known].max())
         if self.signed:
             return -max(-low, high), max(-low, high)
