@@ -40,18 +40,29 @@ class HopBarrier(Barrier):
 
 @dataclass(frozen=True)
 class SoftnessSplit(Record):
-    """Forward barriers of the softer half of the hops against those of the harder half."""
+    """Forward barriers of soft ions against those of hard ones."""
 
-    split: float = quantity('', 'softness between the halves')
-    soft_hops: int = quantity('', 'hops of the softer half')
-    hard_hops: int = quantity('', 'hops of the harder half')
-    soft_median_eV: float = quantity('eV', 'median barrier of the softer half')
+    split: float = quantity('', 'softness between the two')
+    soft_hops: int = quantity('', 'hops of soft ions')
+    hard_hops: int = quantity('', 'hops of hard ions')
+    soft_median_eV: float = quantity('eV', 'median barrier of soft ions')
     soft_median_eV_ci95: tuple[float, float] = quantity('eV', 'its 95 % interval, by ion')
-    hard_median_eV: float = quantity('eV', 'median barrier of the harder half')
+    hard_median_eV: float = quantity('eV', 'median barrier of hard ions')
     hard_median_eV_ci95: tuple[float, float] = quantity('eV', 'its 95 % interval, by ion')
     difference_eV: float = quantity('eV', 'soft less hard')
     difference_eV_ci95: tuple[float, float] = quantity('eV', 'its 95 % interval, by ion')
-    mann_whitney_p: float = quantity('', 'chance of so unlike halves if softness said nothing')
+    mann_whitney_p: float = quantity('', 'chance of so unlike barriers if softness said nothing')
+
+    def rows(
+        self, soft: str = 'soft ions', hard: str = 'hard ions', difference: str = 'soft less hard'
+    ) -> list[tuple[str, str, str]]:
+        """Rows of a table, with words for the two kinds of ions."""
+        return [
+            interval_row(f'median of {soft} (eV)', self.soft_median_eV, self.soft_median_eV_ci95, '.3f'),
+            interval_row(f'median of {hard} (eV)', self.hard_median_eV, self.hard_median_eV_ci95, '.3f'),
+            interval_row(f'{difference} (eV)', self.difference_eV, self.difference_eV_ci95, '.3f'),
+            ('Mann–Whitney p', f'{self.mann_whitney_p:.2g}', ''),
+        ]
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,8 @@ class Barriers(Record, Tabular):
 
     hops: tuple[HopBarrier, ...] = quantity('', 'each hop, sorted by ion and time')
     hops_found: int = quantity('', 'hops of such a length in the trajectory')
-    by_softness: SoftnessSplit | None = quantity('', 'soft ions against hard ones', default=None)
+    by_softness: SoftnessSplit | None = quantity('', 'the softer half of the hops against the harder', default=None)
+    by_plane: SoftnessSplit | None = quantity('', 'ions with a softness above zero against others', default=None)
     source: dict[str, Any] = field(default_factory=dict, kw_only=True)
     settings: dict[str, Any] = field(default_factory=dict, kw_only=True)
 
@@ -97,11 +109,11 @@ class Barriers(Record, Tabular):
     @classmethod
     def from_dict(cls, results: Mapping[str, Any]) -> Barriers:
         """What results in JSON say of hops and softness."""
-        split = results.get('by_softness')
+        splits = {name: results.get(name) for name in ('by_softness', 'by_plane')}
         return cls(
             hops=tuple(map(HopBarrier.from_dict, results['hops'])),
             hops_found=results['hops_found'],
-            by_softness=None if split is None else SoftnessSplit.from_dict(split),
+            **{name: None if split is None else SoftnessSplit.from_dict(split) for name, split in splits.items()},
         )
 
     @classmethod
@@ -123,7 +135,7 @@ class Barriers(Record, Tabular):
         return [str(hop) for hop in self.hops if not hop.counts]
 
     def table(self) -> Sequence[tuple[str, ...]]:
-        """How many hops came to what, the barriers, and, where softness is known, its halves."""
+        """How many hops came to what, the barriers, and, where softness is known, those of soft and hard ions."""
         rows = [('quantity', 'value', '95 % interval')]
         rows += [(outcome, str(count), '') for outcome, count in self.outcomes.items()]
         for direction in ('forward', 'backward'):
@@ -131,16 +143,11 @@ class Barriers(Record, Tabular):
             if median is not None:
                 rows.append((f'median barrier {direction} (eV)', f'{median:.3f}', ''))
                 rows.append((f'half of the barriers {direction} (eV)', f'{low:.3f} to {high:.3f}', ''))
-        split = self.by_softness
-        if split is None:
-            return rows
-        return [
-            *rows,
-            interval_row('median of soft ions (eV)', split.soft_median_eV, split.soft_median_eV_ci95, '.3f'),
-            interval_row('median of hard ions (eV)', split.hard_median_eV, split.hard_median_eV_ci95, '.3f'),
-            interval_row('soft less hard (eV)', split.difference_eV, split.difference_eV_ci95, '.3f'),
-            ('Mann–Whitney p', f'{split.mann_whitney_p:.2g}', ''),
-        ]
+        if self.by_softness is not None:
+            rows += self.by_softness.rows()
+        if self.by_plane is not None:
+            rows += self.by_plane.rows('ions with S > 0', 'ions with S ≤ 0', 'S > 0 less S ≤ 0')
+        return rows
 
     def plot(self) -> Figure:
         """Histogram of the barriers that count, and the energies along their paths."""
