@@ -74,6 +74,8 @@ def barriers(trajectory, potential, output, softness_path, jobs, plot, settings)
         raise InputError(f'{output}: barriers are written as JSON; choose a name that ends in .json')
     paths = output.with_suffix('.extxyz')
     check_outputs(output, paths, plot)
+    if softness_path is not None:
+        check_input(softness_path, 'table of softness')
     compiled.aloud = True
     begin = time.perf_counter()
     search = BarrierSearch(trajectory, potential, settings)
@@ -108,7 +110,6 @@ def read_softness(path: Path, trajectory: Path, trajectory_sha256: str) -> Softn
     Raises:
         InputError: neither, a result that does not say its frames, or softness of another trajectory.
     """
-    path = check_input(path, 'table of softness')
     if is_zipfile(path) or not format_of(path):
         table = Softness.read(path)
         with Trajectory(trajectory) as there:
