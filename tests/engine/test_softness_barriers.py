@@ -59,7 +59,7 @@ def command(files, softness, output, *options):
 
 
 def test_runs_become_a_model_softness_and_barriers_that_know_it(files, tmp_path, capsys):
-    command(files, files / 'softness.h5', tmp_path / 'barriers.json')
+    command(files, files / 'softness.h5', tmp_path / 'barriers.json', '--plot', tmp_path / 'barriers.png')
     found = Barriers.load(tmp_path / 'barriers.json')
     assert len(found.counted) == len(found.hops) == 8
     everything = un.softness(files / 'run-1.h5', model=files / 'model.h5')
@@ -69,6 +69,7 @@ def test_runs_become_a_model_softness_and_barriers_that_know_it(files, tmp_path,
     expected = [everything.softness[row, hop.ion] for row, hop in zip(rows, found.counted)]
     assert found.by_softness.split == pytest.approx(np.median(expected), rel=1e-6)
     assert found.by_softness.soft_hops == found.by_softness.hard_hops == 4
+    assert [hop.softness for hop in found.counted] == pytest.approx(expected, rel=1e-6)
     assert found.by_plane is None  # one ion that hops all the time is soft all the time
     assert 'soft less hard (eV)' in capsys.readouterr().out
 

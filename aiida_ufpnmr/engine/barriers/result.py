@@ -32,6 +32,7 @@ class HopBarrier(Barrier):
     time_ps: float = quantity('ps', 'time of the frame before, from the first of the file', kw_only=True)
     length_angstrom: float = quantity('Å', 'distance between the mean places before and after', kw_only=True)
     surroundings: str = quantity('', 'whether the other atoms are those before the hop, after it, or both', default='')
+    softness: float | None = quantity('', 'of the ion before it hops; null where it is not known', default=None)
 
     def __str__(self) -> str:
         hop = f'atom {self.ion}, frames {self.frame_before} to {self.frame_after}, {self.length_angstrom:.2f} Å'
@@ -150,13 +151,16 @@ class Barriers(Record, Tabular):
         return rows
 
     def plot(self) -> Figure:
-        """Histogram of the barriers that count, and the energies along their paths."""
+        """Histogram of the barriers that count, energies along their paths, and, where known, soft and hard ions."""
         from aiida_ufpnmr.engine.figure_style import Figure
 
-        figure = Figure(figsize=(9.0, 3.8), layout='constrained')
-        histogram, paths = figure.subplots(1, 2)
+        panels = 2 if self.by_softness is None else 3
+        figure = Figure(figsize=(4.5 * panels, 3.8), layout='constrained')
+        histogram, paths, *others = figure.subplots(1, panels)
         plot_histogram(self.counted, histogram)
         plot_paths(self.counted, paths)
+        if self.by_softness is not None:
+            plot_split(self.counted, self.by_softness, others[0])
         return figure
 
 
@@ -178,6 +182,18 @@ def plot_histogram(hops: Sequence[HopBarrier], axis: Axes) -> None:
     axis.hist(forward, bins, color=BLUE, alpha=0.7, label='forward')
     axis.hist(backward, bins, color=ORANGE, histtype='step', lw=1.4, label='backward')
     axis.set(xlabel='barrier (eV)', ylabel='hops', title=f'{len(hops)} hops of single ions')
+    finish(axis)
+
+
+def plot_split(hops: Sequence[HopBarrier], split: SoftnessSplit, axis: Axes) -> None:
+    """Draw which share of the hops of soft ions, and of hard ones, has a barrier below each energy."""
+    from aiida_ufpnmr.engine.figure_style import BLUE, ORANGE, finish
+
+    known = [(hop.forward_eV, hop.softness > split.split) for hop in hops if hop.softness is not None]
+    for wanted, colour, label in ((True, ORANGE, 'soft'), (False, BLUE, 'hard')):
+        energies = np.sort([energy for energy, soft in known if soft == wanted])
+        axis.step(energies, np.arange(1, len(energies) + 1) / len(energies), where='post', color=colour, label=label)
+    axis.set(xlabel='barrier forward (eV)', ylabel='share of hops below', title=f'p = {split.mann_whitney_p:.2g}')
     finish(axis)
 
 

@@ -71,6 +71,11 @@ class Softness:
         column = np.flatnonzero(self.ions == hop.ion)
         return float(self.softness[row, column[0]]) if row >= 0 and len(column) else np.nan
 
+    def known(self, hop: HopBarrier) -> float | None:
+        """The same; ``None`` where the table does not hold it."""
+        found = self.of(hop)
+        return found if np.isfinite(found) else None
+
 
 def by_softness(
     barriers: Sequence[HopBarrier], softness: Softness, resamples: int = 1000, seed: int = 0, split: float | None = None
