@@ -29,6 +29,8 @@ LABELS = {
     'last_shell_angstrom': 5.0,
 }  # fmt: skip
 TEMPERATURES_K = (500.0, 600.0, 700.0)
+#: Hops of ions that stay for a window.
+SHORT = {'window_ps': 0.3, 'residence_ps': 0.3}
 
 
 def write_restless(path, atoms, seed, n_windows=10):
@@ -74,7 +76,7 @@ def launched(code, command, restless_files, potential_file):
             {
                 'fit': {'parameters': LABELS},
                 'correlations': {'parameters': {'bootstrap': 20, 'units': 'PS4'}},
-                'barriers': {'parameters': {'quench_force': 0.1, 'steps': 20, 'images': 3}},
+                'barriers': {'parameters': {'quench_force': 0.1, 'steps': 20, 'images': 3, **SHORT}},
             }
         )
     )
