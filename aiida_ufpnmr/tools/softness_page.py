@@ -15,7 +15,6 @@ from aiida_ufpnmr.engine.analyses.softness_correlations import SoftnessCorrelati
 from aiida_ufpnmr.engine.analyses.softness_onset import SoftnessOnsetResult
 from aiida_ufpnmr.engine.barriers.result import Barriers
 from aiida_ufpnmr.engine.softness.scores import FitScores
-from aiida_ufpnmr.engine.tables import with_interval
 from aiida_ufpnmr.tools.answer import error_rows
 from aiida_ufpnmr.tools.page import ShownResult, formula, render_page
 from aiida_ufpnmr.workflows.softness import FEWEST_TEMPERATURES
@@ -43,7 +42,7 @@ def softness_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
         formula=_formula(next(iter(runs.values()))),
         potential=node.inputs.potential,
         sentence=sentence(found),
-        found=found,
+        found=sorted(found, key=lambda one: isinstance(one.result, SoftnessResult)),
         runs=run_rows(runs, kelvin),
         withheld=run_rows({name: judged[name] for name in sorted(judged)}, {}),
         model=model,
@@ -134,17 +133,18 @@ def sentence(parts: Sequence[ShownResult]) -> str:
             accuracy, interval = (one.result.results[f'balanced_accuracy{end}'] for end in ('', '_ci95'))
             undecided = one.result.results['undecided']
             said.append(
-                f'{with_interval(accuracy, interval, ".3f")} of mobile and immobile ions that were withheld are told '
-                f'apart, each kind counted alike, with 95 % interval; {undecided:.1%} are undecided.'
+                f'Of mobile and immobile ions that were withheld, each kind counted alike, a share of {accuracy:.3f} '
+                '(95 % interval {:.3f} to {:.3f})'.format(*interval)
+                + f' is told from the other by its surroundings; {undecided:.1%} of all ions and windows are undecided.'
             )
         if isinstance(one.result, Barriers):
             split = one.result.by_softness
             said.append(
                 f'{one.result.headline}.'
                 if split is None
-                else f'Barriers of soft ions less those of hard ones: '
-                f'{with_interval(split.difference_eV, split.difference_eV_ci95, ".3f")} eV, p = '
-                f'{split.mann_whitney_p:.2g}.'
+                else f'The median barrier of soft ions less that of hard ones is {split.difference_eV:.3f} eV (95 % '
+                'interval {:.3f} to {:.3f})'.format(*split.difference_eV_ci95)
+                + f', p = {split.mann_whitney_p:.2g}.'
             )
     return ' '.join(said) or 'The softness of the ions; nothing is on record of how well the model tells them apart.'
 

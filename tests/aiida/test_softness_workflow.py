@@ -127,7 +127,7 @@ def test_the_report_shows_all_parts_and_what_they_come_from(measured, command, t
     assert page.count('src="data:image/png;base64,') == 7 == len(list(tmp_path.glob('*.png')))
     for words in ('undecided', 'mean over mobile and immobile', 'P_in_PS4', 'barrier at S = 0', 'converged', '600 K'):
         assert words in page
-    assert 'are told apart' in page and 'Withheld from the fit' in page and '1 runs withheld' in page
+    assert 'is told from the other' in page and 'Withheld from the fit' in page and '1 runs withheld' in page
     for run in (*measured.inputs.trajectories.values(), *measured.inputs['withhold'].values()):
         assert f'#{run.pk}' in page and run.uuid in page
     assert measured.outputs.softness_model.sha256 in page
@@ -140,6 +140,15 @@ def test_the_report_of_barriers_alone_shows_their_distribution(measured, command
     page = (tmp_path / 'index.html').read_text()
     assert 'Barriers of hops' in page and '4 of ' in page and 'nudged elastic band of 3 images' in page
     assert page.count('src="data:image/png;base64,') == 1
+
+
+@pytest.mark.slow
+def test_an_archive_of_the_chain_gives_its_fit_and_its_law_again(measured, command, tmp_path):
+    path = tmp_path / 'softness.aiida'
+    assert command('archive', 'create', measured.pk, '-o', path).exit_code == 0
+    result = command('archive', 'verify', path, '--rerun', 'fit_softness', '--rerun', 'softness_onset')
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert result.output.count('identical') >= 4 and 'differs' not in result.output
 
 
 @pytest.fixture
@@ -279,6 +288,17 @@ def test_trajectories_in_pieces_do_not_mix(code, restless_files, tmp_path):
     assert node.is_finished_ok, node.exit_message
     model, _ = fit_softness(restless_files[:2], SoftnessSettings(**LABELS))
     np.testing.assert_array_equal(found['softness_model'].load().weights, model.weights)
+
+
+def test_softness_that_is_no_file_is_refused_by_the_launch_of_barriers(command, runs, potential_file):
+    words = ('launch', 'barriers', runs['run_0'].pk, '--potential', potential_file, '--softness')
+    for given, reason in (
+        (runs['run_0'].pk, 'where a SinglefileData is needed'),
+        ('softness.h5', 'no such table of softness'),
+        (10**9, 'no such node'),
+    ):
+        result = command(*words, given)
+        assert isinstance(result.exception, InputError) and reason in str(result.exception)
 
 
 def test_a_trajectory_for_barriers_that_is_none_of_those_given_is_refused(command):

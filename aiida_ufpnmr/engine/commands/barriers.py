@@ -81,7 +81,7 @@ def barriers(trajectory, potential, output, softness_path, jobs, plot, settings)
     search = BarrierSearch(trajectory, potential, settings)
     softness = None
     if softness_path is not None:
-        softness = read_softness(softness_path, trajectory, search.source['trajectory_sha256'])
+        softness = softness_along(softness_path, trajectory, search.source['trajectory_sha256'])
     with Pieces(output) as pieces:
         found, cpu_s = search.run(pieces, jobs)
         if all(hop.status.startswith(FAILED) for hop in found.hops):
@@ -105,7 +105,7 @@ def barriers(trajectory, potential, output, softness_path, jobs, plot, settings)
         warn([f'{softness_path}: knows the softness of too few hops whose barriers count'])
 
 
-def read_softness(path: Path, trajectory: Path, trajectory_sha256: str) -> Softness:
+def softness_along(path: Path, trajectory: Path, trajectory_sha256: str) -> Softness:
     """The softness of the ions of a trajectory: the result of the analysis, or a table of one's own.
 
     Raises:
