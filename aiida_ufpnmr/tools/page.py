@@ -64,17 +64,17 @@ class ShownResult:
         return as_text(self.figure)
 
 
-def render_page(template: str, node: WorkChainNode, answers: Sequence[Node], **shown: Any) -> str:
+def render_page(template: str, node: WorkChainNode, pictured: Sequence[Node], **shown: Any) -> str:
     """A page about ``node``.
 
     Args:
         template: name of the file in the folder ``templates``.
         node: the workflow.
-        answers: its outputs whose provenance is shown.
+        pictured: its outputs whose provenance is shown.
         shown: what the template shows beside what all pages do, the ``formula`` and the ``potential`` in any case.
     """
     steps = cost_by_step(node)
-    answer = answers[0] if len(answers) == 1 else node
+    answer = pictured[0] if len(pictured) == 1 else node
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
         autoescape=True,
@@ -86,9 +86,9 @@ def render_page(template: str, node: WorkChainNode, answers: Sequence[Node], **s
     return environment.get_template(template).render(
         node=node,
         made=node.mtime.strftime('%Y-%m-%d'),
-        graph=Markup(svg(*folded(*provenance(*answers)))),
+        graph=Markup(svg(*folded(*provenance(*pictured)))),
         steps=steps,
-        data=_data(*answers),
+        data=_data(*pictured),
         settings=[
             (setting, step_name(setting.process), _readable(setting.value)) for setting in settings_behind(answer)
         ],

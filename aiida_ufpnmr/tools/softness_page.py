@@ -115,7 +115,7 @@ def fit_of(node: WorkChainNode) -> ProcessNode | None:
 
 def run_rows(runs: dict[str, TrajectoryData], temperatures_K: dict[str, float]) -> list[tuple[str, ...]]:
     """Table of trajectories, the heading first; where a run made them, its number."""
-    rows = [('run', 'trajectory', 'temperature', 'atoms', 'frames', 'time', 'made by')]
+    rows: list[tuple[str, ...]] = [('run', 'trajectory', 'temperature', 'atoms', 'frames', 'time', 'made by')]
     for name, run in runs.items():
         kelvin = f'{temperatures_K[name]:g} K' if name in temperatures_K else '–'
         creator = run.creator

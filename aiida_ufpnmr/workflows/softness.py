@@ -173,7 +173,9 @@ class SoftnessWorkChain(ProtocolMixin, WorkChain):
         self.ctx.failures = []
         return self.ctx.softness_model is None
 
-    def run_chain(self, name: str, chain: type[RepeatWorkChain], label: str = '', **nodes: Any) -> ProcessNode:
+    def run_chain(
+        self, name: str, chain: type[RepeatWorkChain], nodes: Mapping[str, Any], label: str = ''
+    ) -> ProcessNode:
         """Submit the chain of a part, with its own inputs and ``nodes``."""
         inputs = AttributeDict({**self.exposed_inputs(chain._process_class, name), **nodes})
         metadata = {'call_link_label': label or name}
@@ -182,7 +184,7 @@ class SoftnessWorkChain(ProtocolMixin, WorkChain):
     def fit(self) -> ToContext:
         """Fit a model to the trajectories."""
         runs = {name: self.inputs[name] for name in ('trajectories', 'withhold') if name in self.inputs}
-        return ToContext(fit=self.run_chain('fit', FitSoftnessWorkChain, **runs))
+        return ToContext(fit=self.run_chain('fit', FitSoftnessWorkChain, runs))
 
     def inspect_fit(self) -> ExitCode | None:
         """Go on only with a model."""
@@ -195,15 +197,13 @@ class SoftnessWorkChain(ProtocolMixin, WorkChain):
 
     def find_softness(self) -> ToContext:
         """Softness along each trajectory, and over all of them what it correlates with."""
-        model, runs = self.ctx.softness_model, self.inputs.trajectories
-        running = {
-            OF_RUN.format(name): self.run_chain(
-                'softness', AnalyseWorkChain, OF_RUN.format(name), trajectory=run, model=model, analysis=Str('softness')
-            )
-            for name, run in runs.items()
-        }
+        model, runs, running = self.ctx.softness_model, self.inputs.trajectories, {}
+        for name, run in runs.items():
+            given = {'trajectory': run, 'model': model, 'analysis': Str('softness')}
+            label = OF_RUN.format(name)
+            running[label] = self.run_chain('softness', AnalyseWorkChain, given, label)
         given = {'trajectories': runs, 'model': model, 'potential': self.inputs.potential}
-        return ToContext(correlations=self.run_chain('correlations', PARTS['correlations'], **given), **running)
+        return ToContext(correlations=self.run_chain('correlations', PARTS['correlations'], given), **running)
 
     def inspect_softness(self) -> ExitCode | None:
         """Attach the softness of each trajectory; those without are named."""
@@ -223,8 +223,8 @@ class SoftnessWorkChain(ProtocolMixin, WorkChain):
         files = {name: found['functions'] for name, found in self.outputs['softness'].items()}
         kelvin = {name: one for name, one in self.inputs.temperatures_K.get_dict().items() if name in files}
         if len(set(kelvin.values())) >= FEWEST_TEMPERATURES:
-            known = {name: files[name] for name in kelvin}
-            running['onset'] = self.run_chain('onset', PARTS['onset'], softness=known, temperatures_K=Dict(kelvin))
+            known = {'softness': {name: files[name] for name in kelvin}, 'temperatures_K': Dict(kelvin)}
+            running['onset'] = self.run_chain('onset', PARTS['onset'], known)
         else:
             self.report(f'no onset temperature: softness is known at {len(set(kelvin.values()))} temperatures')
         if self.inputs.max_hops.value:
@@ -237,7 +237,7 @@ class SoftnessWorkChain(ProtocolMixin, WorkChain):
             }
             if name in files:
                 nodes['softness'] = files[name]
-            running['barriers'] = self.run_chain('barriers', PARTS['barriers'], **nodes)
+            running['barriers'] = self.run_chain('barriers', PARTS['barriers'], nodes)
         return ToContext(**running)
 
     def inspect_parts(self) -> ExitCode | None:

@@ -110,11 +110,16 @@ class Barriers(Record, Tabular):
     @classmethod
     def from_dict(cls, results: Mapping[str, Any]) -> Barriers:
         """What results in JSON say of hops and softness."""
-        splits = {name: results.get(name) for name in ('by_softness', 'by_plane')}
+
+        def split(name: str) -> SoftnessSplit | None:
+            found = results.get(name)
+            return None if found is None else SoftnessSplit.from_dict(found)
+
         return cls(
             hops=tuple(map(HopBarrier.from_dict, results['hops'])),
             hops_found=results['hops_found'],
-            **{name: None if split is None else SoftnessSplit.from_dict(split) for name, split in splits.items()},
+            by_softness=split('by_softness'),
+            by_plane=split('by_plane'),
         )
 
     @classmethod

@@ -81,7 +81,7 @@ def barriers(trajectory, potential, output, softness_path, jobs, plot, settings)
     search = BarrierSearch(trajectory, potential, settings)
     softness = None
     if softness_path is not None:
-        softness = softness_along(softness_path, trajectory, search.source['trajectory_sha256'])
+        softness = softness_along(softness_path, trajectory, str(search.source['trajectory_sha256']))
     with Pieces(output) as pieces:
         found, cpu_s = search.run(pieces, jobs)
         if all(hop.status.startswith(FAILED) for hop in found.hops):
