@@ -203,9 +203,8 @@ class UfpnmrCalculation(CalcJob):
             if isinstance(node, StructureData):  # becomes XYZ
                 write(folder.get_abs_path(name), node.get_ase(), format='extxyz')
                 continue
-            for (
-                source
-            ) in node.base.repository.list_object_names():  # a trajectory may have a folder of pieces beside it
+            # a trajectory may have a folder of pieces beside it
+            for source in node.base.repository.list_object_names():
                 is_file = source == node.base.attributes.get('filename')
                 target = name if is_file else str(PurePosixPath(name).with_name(source))
                 calcinfo.local_copy_list.append((node.uuid, source, target))

@@ -22,7 +22,7 @@ SHOWN = ('min_length_angstrom', 'max_length_angstrom', 'max_hops', 'seed')
     'barriers',
     cls=Command,
     example='aiida-ufpnmr launch barriers 140 --potential 123 --max-hops 200\n'
-    'aiida-ufpnmr launch barriers run.h5 --potential potential.h5 --softness 150 --protocol fast',
+    'aiida-ufpnmr launch barriers run.h5 --potential potential.h5 --softness softness.h5 --protocol fast',
 )
 @click.argument('trajectory')
 @click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')

@@ -22,7 +22,9 @@ from aiida_ufpnmr.engine.errors import InputError
     '--model', metavar=NODE_OR_FILE, help='A softness model: pk, UUID, label or file; nothing is fitted then.'
 )
 @click.option('--withhold', multiple=True, metavar='TRAJ', help='Judge the fit on this run; repeatable.')
-@click.option('--max-hops', type=Count(min=0), help="Most hops whose barriers are found, 0 for none; the protocol's.")
+@click.option(
+    '--max-hops', type=Count(min=0), metavar='N', help="Most hops to climb, 0 for none; the protocol's if not given."
+)
 @click.option('--barriers-of', metavar='TRAJ', help='Find barriers along this one of TRAJ...; the first if not given.')
 @code_option
 @common_options

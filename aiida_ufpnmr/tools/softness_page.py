@@ -17,7 +17,7 @@ from aiida_ufpnmr.engine.barriers.result import Barriers
 from aiida_ufpnmr.engine.softness.scores import FitScores
 from aiida_ufpnmr.tools.answer import error_rows
 from aiida_ufpnmr.tools.page import ShownResult, formula, render_page
-from aiida_ufpnmr.workflows.softness import FEWEST_TEMPERATURES
+from aiida_ufpnmr.workflows.softness import FEWEST_TEMPERATURES, run_of_barriers
 from aiida_ufpnmr.workflows.subprocesses import reason
 
 #: Parts over all runs that are saved as HDF5: name of the output, title, and type of the result.
@@ -90,14 +90,14 @@ def parts_of(node: WorkChainNode) -> list[ShownResult]:
         if part in node.outputs:
             found.append(ShownResult.of_analysis(title, kind, node.outputs[part], f'{part}.png'))
     if 'barriers' in node.outputs:
-        found.append(barriers_of(node.outputs['barriers']))
+        found.append(barriers_of(node.outputs['barriers'], f'Barriers of hops along {run_of_barriers(node.inputs)}'))
     return found
 
 
-def barriers_of(outputs: Any) -> ShownResult:
+def barriers_of(outputs: Any, title: str = 'Barriers of hops') -> ShownResult:
     """The barriers among the outputs of a workflow."""
     result = Barriers.from_dict(outputs.results.get_dict())
-    return ShownResult('Barriers of hops', result, 'barriers.png', outputs.figure.get_content(mode='rb'))
+    return ShownResult(title, result, 'barriers.png', outputs.figure.get_content(mode='rb'))
 
 
 def model_of(node: WorkChainNode) -> SoftnessModelData:

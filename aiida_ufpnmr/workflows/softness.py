@@ -23,6 +23,7 @@ from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.softness_model import SoftnessModelData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.workflows.barriers import BarriersWorkChain
+from aiida_ufpnmr.workflows.dynamic_nmr import ANALYSIS_OUTPUTS
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.repeat import (
     AnalyseWorkChain,
@@ -41,8 +42,6 @@ PARTS: dict[str, type[RepeatWorkChain]] = {
     'onset': SoftnessOnsetWorkChain,
     'barriers': BarriersWorkChain,
 }
-#: Outputs of the analysis of each run that the WorkChain passes on.
-ANALYSIS_OUTPUTS = ('results', 'timing', 'functions', 'figure')
 #: Names of the context for the softness of each run.
 OF_RUN = 'softness_of_{}'
 
@@ -64,10 +63,16 @@ def validate_inputs(inputs: Mapping[str, Any], _: object) -> str | None:
 
 
 def temperature_on_record(trajectory: TrajectoryData) -> float | None:
-    """The temperature in K that the run of a trajectory was told to keep; ``None`` where none is on record."""
+    """The temperature in K that the run of a trajectory was to keep all the time; ``None`` where none is on record."""
     creator = trajectory.creator
     results = creator.outputs.results.get_dict() if creator is not None and 'results' in creator.outputs else {}
-    return None if results.get('final_temperature_K') else results.get('temperature_K')
+    changes = results.get('final_temperature_K') or results.get('ensemble') == 'nve'
+    return None if changes else results.get('temperature_K')
+
+
+def run_of_barriers(inputs: Any) -> str:
+    """Name of the trajectory whose hops are climbed: the one that is asked for, or the first."""
+    return inputs['barriers_of'].value if 'barriers_of' in inputs else min(inputs['trajectories'])
 
 
 class SoftnessWorkChain(ProtocolMixin, WorkChain):
@@ -93,8 +98,8 @@ class SoftnessWorkChain(ProtocolMixin, WorkChain):
         optional(spec.input, ('softness_model', SoftnessModelData, 'A model; nothing is fitted then.'))
         text = 'Temperatures in K by names of trajectories; without three of them there is no onset temperature.'
         plain_input(spec, 'temperatures_K', Dict, text, default={}, validator=validate_temperatures)
-        text = 'Most hops whose barriers are found; 0 for none.'
-        plain_input(spec, 'max_hops', Int, text, default=200, validator=_validate_max_hops)
+        text = 'Most hops whose barriers are found, 0 for none; that of `barriers.parameters` if not given.'
+        plain_input(spec, 'max_hops', Int, text, required=False, validator=_validate_max_hops)
         text = 'Name of the trajectory whose hops these are; the first by name if not given.'
         plain_input(spec, 'barriers_of', Str, text, required=False)
         clean_input(spec)
@@ -106,7 +111,7 @@ class SoftnessWorkChain(ProtocolMixin, WorkChain):
         given = ('softness', 'temperatures_K')
         expose_inputs(spec, SoftnessOnsetCalculation, 'onset', given, 'The law of several temperatures.')
         given = ('trajectory', 'potential', 'softness', 'parent_folder')
-        expose_inputs(spec, BarriersCalculation, 'barriers', given, 'Barriers; `max_hops` stands beside.')
+        expose_inputs(spec, BarriersCalculation, 'barriers', given, 'The barriers of hops.')
         inputs: Any = spec.inputs
         inputs['softness']['parameters'].validator = parameter_validator('softness')
         inputs.validator = validate_inputs
@@ -164,7 +169,8 @@ class SoftnessWorkChain(ProtocolMixin, WorkChain):
         nodes: dict[str, Any] = {'trajectories': dict(trajectories), 'potential': potential, 'temperatures_K': kelvin}
         given = {'softness_model': softness_model, 'withhold': withhold, 'barriers_of': barriers_of}
         nodes |= {name: node for name, node in given.items() if node}
-        inputs = cls.get_protocol_inputs(protocol, overrides)
+        climbing = {'barriers': BarriersWorkChain.get_protocol_inputs(protocol)[BarriersWorkChain.NAMESPACE]}
+        inputs = merged(climbing, cls.get_protocol_inputs(protocol, overrides))
         return cls.filled_builder({**merged(of_all(('fit', 'softness', *PARTS), code, options), inputs), **nodes})
 
     def needs_model(self) -> bool:
@@ -227,14 +233,12 @@ class SoftnessWorkChain(ProtocolMixin, WorkChain):
             running['onset'] = self.run_chain('onset', PARTS['onset'], known)
         else:
             self.report(f'no onset temperature: softness is known at {len(set(kelvin.values()))} temperatures')
-        if self.inputs.max_hops.value:
-            name = self.inputs['barriers_of'].value if 'barriers_of' in self.inputs else min(self.inputs.trajectories)
-            given = self.inputs.barriers.parameters.get_dict()
-            nodes: dict[str, Data] = {
-                'trajectory': self.inputs.trajectories[name],
-                'potential': self.inputs.potential,
-                'parameters': Dict({**given, 'max_hops': self.inputs.max_hops.value}),
-            }
+        most = self.inputs.get('max_hops')
+        if most is None or most.value:
+            name = run_of_barriers(self.inputs)
+            nodes: dict[str, Data] = {'trajectory': self.inputs.trajectories[name], 'potential': self.inputs.potential}
+            if most is not None:
+                nodes['parameters'] = Dict({**self.inputs.barriers.parameters.get_dict(), 'max_hops': most.value})
             if name in files:
                 nodes['softness'] = files[name]
             running['barriers'] = self.run_chain('barriers', PARTS['barriers'], nodes)

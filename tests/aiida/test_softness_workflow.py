@@ -253,14 +253,23 @@ def test_values_that_cannot_be_are_refused_with_the_name_of_their_input(code, ru
         WORKFLOW.get_builder_from_protocol(code, runs, potential, **values)
 
 
-def test_temperatures_of_runs_on_record_need_not_be_given(code, potential, restless_files):
-    run = TrajectoryData(restless_files[3])
+def made_by_dynamics(code, file, **results):
+    """A trajectory that dynamics on record made."""
+    run = TrajectoryData(file)
     dynamics = orm.CalcJobNode(computer=code.computer, process_type='aiida.calculations:ufpnmr.md').store()
-    for name, node in (('trajectory', run), ('results', orm.Dict({'temperature_K': 450.0}))):
+    for name, node in (('trajectory', run), ('results', orm.Dict(results))):
         node.base.links.add_incoming(dynamics, link_type=LinkType.CREATE, link_label=name)
         node.store()
-    builder = WORKFLOW.get_builder_from_protocol(code, {'a': run, 'b': run}, potential, temperatures_K={'b': 600.0})
-    assert builder.temperatures_K.get_dict() == {'a': 450.0, 'b': 600.0}
+    return run
+
+
+def test_temperatures_of_runs_on_record_need_not_be_given_where_they_stay(code, potential, restless_files):
+    kept = made_by_dynamics(code, restless_files[0], temperature_K=450.0, ensemble='nvt')
+    ramp = made_by_dynamics(code, restless_files[1], temperature_K=450.0, ensemble='nvt', final_temperature_K=600.0)
+    free = made_by_dynamics(code, restless_files[2], temperature_K=450.0, ensemble='nve')
+    runs = {'kept': kept, 'told': kept, 'ramp': ramp, 'free': free}
+    builder = WORKFLOW.get_builder_from_protocol(code, runs, potential, temperatures_K={'told': 600.0})
+    assert builder.temperatures_K.get_dict() == {'kept': 450.0, 'told': 600.0}
 
 
 def test_a_model_is_checked_when_it_is_stored_and_known_by_its_content(model_file, potential_file, tmp_path, command):
