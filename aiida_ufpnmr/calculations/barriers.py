@@ -39,7 +39,8 @@ class BarriersCalculation(UfpnmrCalculation):
         spec.input('trajectory', valid_type=TrajectoryData, help='The trajectory whose hops are wanted.')
         spec.input('potential', valid_type=PotentialData, help='The potential, which also made the trajectory.')
         text = (
-            'A NumPy archive or HDF5 file with softness (frames, ions), ions and frames, to tell soft ions from hard.'
+            'The output `functions` of the analysis `softness` of the same trajectory, to tell soft ions from hard; or '
+            'a NumPy archive or HDF5 file with softness (frames, ions), ions and frames.'
         )
         optional(
             spec.input,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import typing as t
 from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 
 import yaml
 from aiida.common import CalcInfo, CodeInfo
@@ -202,8 +203,10 @@ class UfpnmrCalculation(CalcJob):
             if isinstance(node, StructureData):  # becomes XYZ
                 write(folder.get_abs_path(name), node.get_ase(), format='extxyz')
                 continue
-            for source in node.base.repository.list_object_names():  # a trajectory may have a folder of pieces
-                target = name if source == node.base.attributes.get('filename') else source
+            # a trajectory may have a folder of pieces beside it
+            for source in node.base.repository.list_object_names():
+                is_file = source == node.base.attributes.get('filename')
+                target = name if is_file else str(PurePosixPath(name).with_name(source))
                 calcinfo.local_copy_list.append((node.uuid, source, target))
         calcinfo.retrieve_list = [RESULTS_FILE, STDOUT_FILE, STDERR_FILE, STATUS_FILE]
         figure = [FIGURE_FILE] if self.HAS_FIGURE else []

@@ -43,7 +43,8 @@ def create(node: str, path: Path, slim: bool, most_mb: float | None) -> None:
     multiple=True,
     metavar='STEP',
     help='Run these calculations again on this machine, too: fit_potential, fit_efg, md, select, predict_efg, acf, '
-    'analyse, or all. What they need of what was left out is made again first.',
+    'fit_softness, analyse, softness_correlations, softness_onset, or all. What they need of what was left out is '
+    'made again first.',
 )
 @click.option(
     '--tolerance', type=Number(min=0, max=1), default=1e-6, show_default=True,

@@ -25,7 +25,8 @@ from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 @click.option(
     '--kind',
     metavar='KIND',
-    help='labels, potential, efg-model, trajectory or structure; told by what the files hold where not given.',
+    help='labels, potential, efg-model, softness-model, trajectory or structure; told by what the files hold where not '
+    'given.',
 )
 @label_options('energy', 'forces', 'stress', 'efg')
 @reading_options

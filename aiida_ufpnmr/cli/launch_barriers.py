@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, stop_if_failed
-from aiida_ufpnmr.cli.shared import NODE_OR_FILE, load_code, load_or_store
+from aiida_ufpnmr.cli.shared import NODE_OR_FILE, is_node, load_code, load_node, load_or_store
 from aiida_ufpnmr.engine.barriers.result import Barriers
 from aiida_ufpnmr.engine.barriers.settings import BarrierSettings
 from aiida_ufpnmr.engine.commands.options import options_of, with_options
-from aiida_ufpnmr.engine.commands.shared import INPUT, Command, print_result
+from aiida_ufpnmr.engine.commands.shared import Command, print_result
 from aiida_ufpnmr.engine.files import check_input
 
 #: Settings that are options of their own; others are overrides.
@@ -23,22 +22,21 @@ SHOWN = ('min_length_angstrom', 'max_length_angstrom', 'max_hops', 'seed')
     'barriers',
     cls=Command,
     example='aiida-ufpnmr launch barriers 140 --potential 123 --max-hops 200\n'
-    'aiida-ufpnmr launch barriers run.h5 --potential potential.h5 --softness softness.npz --protocol fast',
+    'aiida-ufpnmr launch barriers run.h5 --potential potential.h5 --softness softness.h5 --protocol fast',
 )
 @click.argument('trajectory')
 @click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
 @click.option(
     '--softness',
-    'softness_path',
-    type=INPUT,
-    metavar='SOFTNESS',
-    help='Compare soft ions with hard ones: a .npz or .h5 with softness (frames, ions), ions and frames.',
+    metavar=NODE_OR_FILE,
+    help='Compare soft ions with hard ones, by the output "functions" of the analysis softness of TRAJECTORY, or by a '
+    'file as "ufpnmr barriers" takes it.',
 )
 @with_options(*options_of(BarrierSettings, *SHOWN, unset="the protocol's"))
 @code_option
 @common_options
 def barriers(
-    trajectory: str, potential: str, softness_path: Path | None, code_label: str, launch: Launch, **options: Any
+    trajectory: str, potential: str, softness: str | None, code_label: str, launch: Launch, **options: Any
 ) -> None:
     """Find the barriers of single hops along TRAJECTORY (the pk of a trajectory, or a file), by nudged elastic bands.
 
@@ -48,15 +46,17 @@ def barriers(
 
     from aiida_ufpnmr.workflows.barriers import BarriersWorkChain
 
-    softness = (
-        None if softness_path is None else SinglefileData(check_input(softness_path, 'table of softness').absolute())
-    )
+    table = None
+    if softness is not None and is_node(softness):
+        table = load_node(softness, SinglefileData)
+    elif softness is not None:
+        table = SinglefileData(check_input(softness, 'table of softness').absolute())
     node = launch.with_values(('calculation', 'parameters'), **options).run(
         BarriersWorkChain,
         code=load_code(code_label),
         trajectory=load_or_store(trajectory, 'trajectory'),
         potential=load_or_store(potential, 'potential'),
-        softness=softness,
+        softness=table,
     )
     if node is None:
         return

@@ -106,6 +106,12 @@ def read_hdf5(path: str | os.PathLike, kind: str, version: int, oldest: int = 1)
             raise InputError(f'{path}: incomplete or damaged {kind} file ({error}); make it again') from error
 
 
+def format_of(path: str | os.PathLike) -> str:
+    """Name of the format of an HDF5 file of this package, such as ``ufpnmr-softness``; empty for any other."""
+    with open_hdf5(path) as file:
+        return str(file.attrs.get('format', ''))
+
+
 def recorded_versions(path: str | os.PathLike) -> dict[str, str]:
     """The :func:`versions` with which an HDF5 file of this package was made."""
     with open_hdf5(path) as file:

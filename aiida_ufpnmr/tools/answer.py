@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiida.orm import WorkChainNode
+from aiida.orm import ProcessNode
 
 from aiida_ufpnmr.engine.tables import ERRORS
 
@@ -104,7 +104,7 @@ def _time_row(key: str, name: str, tau: Mapping[str, Any]) -> list[tuple[str, st
     return []
 
 
-def error_rows(node: WorkChainNode) -> list[tuple[str, str, str]]:
+def error_rows(node: ProcessNode) -> list[tuple[str, str, str]]:
     """Model, kind and size of every error on withheld structures that the fits behind a workflow report.
 
     Where structures have weights, errors by weight come first: what counts little in a fit says little about it.
@@ -122,7 +122,7 @@ def error_rows(node: WorkChainNode) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _reported(node: WorkChainNode, output: str, link: str) -> Mapping[str, Any]:
+def _reported(node: ProcessNode, output: str, link: str) -> Mapping[str, Any]:
     """The report of the fit of a model: an output of a pipeline, or else of the fit that made the model, if any."""
     if output in node.outputs:
         return node.outputs[output].get_dict()

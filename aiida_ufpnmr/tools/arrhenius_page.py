@@ -11,7 +11,7 @@ from aiida_ufpnmr.engine.analyses.arrhenius import QUANTITIES, ArrheniusResult
 from aiida_ufpnmr.engine.tables import with_interval
 from aiida_ufpnmr.tools.answer import QUANTITIES as ANSWERS
 from aiida_ufpnmr.tools.answer import answer_rows
-from aiida_ufpnmr.tools.page import VIEW, as_text, cell_view, render_page
+from aiida_ufpnmr.tools.page import VIEW, as_text, cell_view, of_dynamics, render_page
 from aiida_ufpnmr.tools.queries import step_name
 from aiida_ufpnmr.workflows.subprocesses import reason
 
@@ -29,8 +29,8 @@ def arrhenius_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
     page = render_page(
         'arrhenius.html',
         node,
-        node.outputs.arrhenius,
-        first,
+        [node.outputs.arrhenius],
+        **of_dynamics(first),
         title='Law of Arrhenius',
         sentence=sentence(laws),
         figure=as_text(figures['arrhenius.png']) if figures else '',

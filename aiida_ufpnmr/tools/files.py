@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from aiida.common.hashing import make_hash
 from aiida.orm import Data, QueryBuilder, StructureData
 
-from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
+from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, SoftnessModelData, TrajectoryData
 from aiida_ufpnmr.engine.dataset import Dataset, read_structure
 from aiida_ufpnmr.engine.dft.label_files import is_extended_xyz, read_labels
 from aiida_ufpnmr.engine.errors import InputError
@@ -66,6 +66,10 @@ def _efg_model(path: Path, _: Given) -> Data:
     return EfgModelData(path.absolute())
 
 
+def _softness_model(path: Path, _: Given) -> Data:
+    return SoftnessModelData(path.absolute())
+
+
 def _trajectory(path: Path, given: Given) -> Data:
     with own_files([path], given.reading) as (files, lines):
         node = TrajectoryData(files[0].absolute())
@@ -90,6 +94,7 @@ KINDS = {
     'labels': Kind(DatasetData, _dataset),
     'potential': Kind(PotentialData, _potential),
     'efg-model': Kind(EfgModelData, _efg_model),
+    'softness-model': Kind(SoftnessModelData, _softness_model),
     'trajectory': Kind(TrajectoryData, _trajectory),
     'structure': Kind(StructureData, _structure),
 }
@@ -111,8 +116,8 @@ def kind_of(path: Path, keys: LabelKeys = LabelKeys()) -> tuple[str, Dataset | N
         kind = named.removeprefix('ufpnmr-')
         if kind not in KINDS:
             raise InputError(
-                f'{path}: holds {named or "no format that is known"}; nodes are made of potentials, EFG models, '
-                'trajectories, labels and structures'
+                f'{path}: holds {named or "no format that is known"}; nodes are made of potentials, EFG and '
+                'softness models, trajectories, labels and structures'
             )
         return kind, None
     if path.suffix in FORMATS:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from xml.sax.saxutils import escape
 
 from aiida.common.links import LinkType
 from aiida.orm import Node, StructureData
 
-from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, TrajectoryData
+from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, SoftnessModelData, TrajectoryData
 from aiida_ufpnmr.tools.queries import calculations_behind, pk_of, step_name
 
 #: Data that the picture shows, with what it calls them; other data become plain arrows.
@@ -18,6 +19,7 @@ SHOWN = {
     StructureData: 'structure',
     PotentialData: 'potential',
     EfgModelData: 'EFG model',
+    SoftnessModelData: 'softness model',
     TrajectoryData: 'trajectory',
 }
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 126, 44, 14, 30, 6
@@ -32,16 +34,16 @@ class Box:
     kind: str
 
 
-def provenance(result: Node) -> tuple[dict[int, Box], list[tuple[int, int]]]:
-    """Boxes by pk, and arrows between them, for everything behind ``result``."""
-    boxes = {pk_of(result): Box('answer', f'#{result.pk}', 'answer')}
+def provenance(*results: Node) -> tuple[dict[int, Box], list[tuple[int, int]]]:
+    """Boxes by pk, and arrows between them, for everything behind ``results``."""
+    boxes = {pk_of(result): Box('answer', f'#{result.pk}', 'answer') for result in results}
     arrows = set()
 
     def arrow(start: Node | None, end: Node) -> None:
         if start is not None:
             arrows.add((pk_of(start), pk_of(end)))
 
-    for calculation in calculations_behind(result):
+    for calculation in chain.from_iterable(map(calculations_behind, results)):
         name = step_name(calculation).replace('_', ' ')
         boxes[pk_of(calculation)] = Box(name, f'#{calculation.pk}', 'calculation')
         incoming = calculation.base.links.get_incoming(link_type=LinkType.INPUT_CALC)
@@ -52,7 +54,8 @@ def provenance(result: Node) -> tuple[dict[int, Box], list[tuple[int, int]]]:
                 arrow(link.node.creator, link.node)
             else:
                 arrow(link.node.creator, calculation)
-    arrow(result.creator, result)
+    for result in results:
+        arrow(result.creator, result)
     return boxes, sorted(arrow for arrow in arrows if arrow[0] in boxes and arrow[1] in boxes)
 
 

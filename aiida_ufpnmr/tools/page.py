@@ -6,14 +6,19 @@ import base64
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from aiida.orm import CalcJobNode, Data, Dict, Node, StructureData, WorkChainNode, load_node
+from aiida.orm import CalcJobNode, Data, Node, WorkChainNode, load_node
+from ase import Atoms
 from markupsafe import Markup, escape
 
+from aiida_ufpnmr.engine.analyses.base import Result
 from aiida_ufpnmr.engine.pictures import view_page
+from aiida_ufpnmr.engine.tables import Tabular
 from aiida_ufpnmr.tools.answer import error_rows, rounded
 from aiida_ufpnmr.tools.costs import cost_by_step, dynamics_jobs
 from aiida_ufpnmr.tools.graph import folded, provenance, svg
@@ -32,18 +37,44 @@ VIEW = 'view.html'
 SUBSCRIPT = str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉')
 
 
-def render_page(template: str, node: WorkChainNode, answer: Dict, run: WorkChainNode, **shown: Any) -> str:
+@dataclass(frozen=True)
+class ShownResult:
+    """A result as a page shows it.
+
+    Attributes:
+        title: what it is about.
+        result: with the headline, table and remarks that the command prints.
+        file, figure: name of the file beside the page, and content as PNG.
+    """
+
+    title: str
+    result: Tabular
+    file: str
+    figure: bytes
+
+    @classmethod
+    def of_analysis(cls, title: str, kind: type[Result], outputs: Any, file: str) -> ShownResult:
+        """That of an analysis, from its outputs ``functions`` and ``figure``."""
+        with outputs['functions'].as_path() as path:
+            return cls(title, kind.load(path), file, outputs['figure'].get_content(mode='rb'))
+
+    @property
+    def image(self) -> str:
+        """The figure for a page."""
+        return as_text(self.figure)
+
+
+def render_page(template: str, node: WorkChainNode, pictured: Sequence[Node], **shown: Any) -> str:
     """A page about ``node``.
 
     Args:
         template: name of the file in the folder ``templates``.
         node: the workflow.
-        answer: its output whose provenance is shown.
-        run: a dynamic NMR workflow whose method is described: ``node`` itself, or one of those that it called.
-        shown: what the template shows beside what all pages do.
+        pictured: its outputs whose provenance is shown.
+        shown: what the template shows beside what all pages do, the ``formula`` and the ``potential`` in any case.
     """
     steps = cost_by_step(node)
-    job = dynamics_jobs(run.outputs.trajectory)[0]
+    answer = pictured[0] if len(pictured) == 1 else node
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
         autoescape=True,
@@ -55,32 +86,38 @@ def render_page(template: str, node: WorkChainNode, answer: Dict, run: WorkChain
     return environment.get_template(template).render(
         node=node,
         made=node.mtime.strftime('%Y-%m-%d'),
-        formula=_formula(job.inputs.structure),
-        errors=error_rows(node),
-        graph=Markup(svg(*folded(*provenance(answer)))),
-        md=run.outputs.md.results.get_dict(),
-        acf=run.outputs.acf.results.get_dict(),
-        potential=job.inputs.potential,
-        efg_model=job.inputs.efg_model,
+        graph=Markup(svg(*folded(*provenance(*pictured)))),
         steps=steps,
-        data=_data(answer),
+        data=_data(*pictured),
         settings=[
             (setting, step_name(setting.process), _readable(setting.value)) for setting in settings_behind(answer)
         ],
         datasets=_datasets(answer),
         versions=versions(node),
         codes=codes_behind(answer),
-        view=VIEW,
         cpu_s=sum(step.cpu_s or 0 for step in steps),
         labelled=any('Label' in str(calculation.process_label) for calculation in calculations_behind(node)),
-        **shown,
+        **{'errors': error_rows(node), **shown},
     )
+
+
+def of_dynamics(run: WorkChainNode) -> dict[str, Any]:
+    """What pages that extend ``dynamics.html`` show of the method of a dynamic NMR workflow."""
+    job = dynamics_jobs(run.outputs.trajectory)[0]
+    return {
+        'formula': formula(job.inputs.structure.get_ase()),
+        'md': run.outputs.md.results.get_dict(),
+        'acf': run.outputs.acf.results.get_dict(),
+        'potential': job.inputs.potential,
+        'efg_model': job.inputs.efg_model,
+        'view': VIEW,
+    }
 
 
 def cell_view(run: WorkChainNode) -> bytes:
     """The cell that a dynamic NMR workflow began with, in three dimensions: the file :data:`VIEW` beside a page."""
     structure = dynamics_jobs(run.outputs.trajectory)[0].inputs.structure
-    title = f'{_formula(structure)}, structure #{structure.pk}'
+    title = f'{formula(structure.get_ase())}, structure #{structure.pk}'
     return view_page(structure.get_ase(), title=title).encode()
 
 
@@ -108,17 +145,17 @@ def _datasets(answer: Node) -> list[tuple[Data, Counter]]:
     ]
 
 
-def _data(answer: Node) -> list[tuple[str, Data, str]]:
+def _data(*answers: Node) -> list[tuple[str, Data, str]]:
     """Data of the picture, the oldest first: the name there, the node, and the hash of its content."""
-    boxes, _ = provenance(answer)
+    boxes, _ = provenance(*answers)
     nodes: list[tuple[str, Any]] = [(box.text, load_node(pk)) for pk, box in boxes.items() if box.kind != 'calculation']
     nodes.sort(key=lambda named: (named[1].ctime, pk_of(named[1])))
     return [(name, data, getattr(data, 'sha256', '')) for name, data in nodes]
 
 
-def _formula(structure: StructureData) -> str:
+def formula(atoms: Atoms) -> str:
     """The formula unit, as in Li₃PS₄."""
-    return structure.get_ase().symbols.formula.reduce()[0].format('metal').translate(SUBSCRIPT)
+    return atoms.symbols.formula.reduce()[0].format('metal').translate(SUBSCRIPT)
 
 
 def _subscripts(text: str) -> Markup:

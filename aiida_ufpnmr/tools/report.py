@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from aiida.orm import WorkChainNode
@@ -15,7 +14,8 @@ from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.tools.answer import SUPERSCRIPT, answer_rows, sentence
 from aiida_ufpnmr.tools.arrhenius_page import arrhenius_page
 from aiida_ufpnmr.tools.costs import beside_harper, dynamics_cost
-from aiida_ufpnmr.tools.page import VIEW, as_text, cell_view, render_page
+from aiida_ufpnmr.tools.page import VIEW, ShownResult, as_text, cell_view, of_dynamics, render_page
+from aiida_ufpnmr.tools.softness_page import barriers_page, softness_page
 
 #: Output namespace, file name beside the page, and what the figure shows.
 FIGURES = (
@@ -33,52 +33,15 @@ FIGURES = (
 )
 
 
-@dataclass(frozen=True)
-class ChosenAnalysis:
-    """An analysis beside those that every run has.
-
-    Attributes:
-        name, title: of the analysis, and what it is about.
-        headline, table, remarks: as the command prints them; the first row is the heading.
-        file, figure: name of the file beside the page, and content as PNG.
-    """
-
-    name: str
-    title: str
-    headline: str
-    table: Sequence[Sequence[str]]
-    remarks: Sequence[str]
-    file: str
-    figure: bytes
-
-    @property
-    def image(self) -> str:
-        """The figure for a page."""
-        return as_text(self.figure)
-
-
-def chosen_analyses(node: WorkChainNode) -> list[ChosenAnalysis]:
+def chosen_analyses(node: WorkChainNode) -> list[ShownResult]:
     """What the chosen analyses of ``node`` found, in the order in which analyses are listed."""
     outputs = node.outputs['analyses'] if 'analyses' in node.outputs else {}
     by_name = {by_identifier(identifier): outputs[identifier] for identifier in outputs}
-    found = []
-    for name, title in ANALYSES.items():
-        if name in by_name:
-            with by_name[name]['functions'].as_path() as path:
-                result = get_analysis(name).Result.load(path)
-            figure = by_name[name]['figure'].get_content(mode='rb')
-            found.append(
-                ChosenAnalysis(
-                    name=name,
-                    title=title.removesuffix('.'),
-                    headline=result.headline,
-                    table=result.table(),
-                    remarks=result.remarks,
-                    file=f'{name}.png',
-                    figure=figure,
-                )
-            )
-    return found
+    return [
+        ShownResult.of_analysis(title.removesuffix('.'), get_analysis(name).Result, by_name[name], f'{name}.png')
+        for name, title in ANALYSES.items()
+        if name in by_name
+    ]
 
 
 def figures(node: WorkChainNode) -> list[tuple[str, str, bytes]]:
@@ -99,8 +62,8 @@ def dynamic_nmr_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
     page = render_page(
         'report.html',
         node,
-        node.outputs.tau,
-        node,
+        [node.outputs.tau],
+        **of_dynamics(node),
         title='Dynamic NMR',
         nucleus=node.outputs.acf.results['isotope'].translate(SUPERSCRIPT),
         sentence=sentence(tau),
@@ -113,6 +76,15 @@ def dynamic_nmr_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
     return page, contents | {VIEW: cell_view(node)}
 
 
+#: The page of a workflow by an output that it alone has.
+PAGES: dict[str, Callable[[WorkChainNode], tuple[str, dict[str, bytes]]]] = {
+    'tau': dynamic_nmr_page,
+    'runs': arrhenius_page,
+    'softness': softness_page,
+    'paths': barriers_page,
+}
+
+
 def write_report(node: WorkChainNode, folder: str | Path) -> Path:
     """Write the page as ``index.html`` into ``folder``, which is made if needed, and the files that go with it.
 
@@ -122,12 +94,13 @@ def write_report(node: WorkChainNode, folder: str | Path) -> Path:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f'{folder}: is a file; give a folder')
-    if 'tau' not in node.outputs and 'runs' not in node.outputs:
+    page_of = next((page for output, page in PAGES.items() if output in node.outputs), None)
+    if page_of is None:
         raise InputError(
-            f'{node.pk}: this {node.process_label} has no answer; give a pipeline, dynamic_nmr or arrhenius that '
-            'finished'
+            f'{node.pk}: this {node.process_label} has no answer; give a pipeline, dynamic_nmr, arrhenius, softness or '
+            'barriers that finished'
         )
-    page, contents = dynamic_nmr_page(node) if 'tau' in node.outputs else arrhenius_page(node)
+    page, contents = page_of(node)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -40,7 +40,10 @@ from aiida_ufpnmr.tools.profile import (
 
 #: Calculations that can be run again, by the names of their plug-ins, in the order of a pipeline. Labels are not among
 #: them, for they take days.
-STEPS = ('fit_potential', 'fit_efg', 'md', 'select', 'predict_efg', 'acf', 'analyse')
+STEPS = (
+    *('fit_potential', 'fit_efg', 'md', 'select', 'predict_efg', 'acf'),
+    *('fit_softness', 'analyse', 'softness_correlations', 'softness_onset'),
+)
 #: The beginning of the type of a process whose plug-in is a step.
 _PROCESS_TYPE = 'aiida.calculations:ufpnmr.'
 #: Outputs that say nothing about the answer.

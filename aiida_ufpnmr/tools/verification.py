@@ -12,10 +12,11 @@ from aiida.storage.sqlite_zip.backend import SqliteZipBackend
 from aiida.storage.sqlite_zip.migrator import list_versions
 from aiida.storage.sqlite_zip.utils import read_version
 
-from aiida_ufpnmr.data import KINDS, DatasetData
+from aiida_ufpnmr.data import KINDS, DatasetData, SoftnessModelData, TrajectoryData
 from aiida_ufpnmr.data.checked_file import CheckedFileData
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
+from aiida_ufpnmr.engine.softness.model import hash_of_runs
 from aiida_ufpnmr.tools.manifest import faults_of
 
 
@@ -56,18 +57,27 @@ def verify_archive(path: str | Path) -> tuple[list[Check], list[str]]:
         raise InputError(f'{path}: not a readable AiiDA archive ({" ".join(str(error).split())})') from error
     with contextlib.closing(storage):
         nodes = QueryBuilder(backend=storage).append(KINDS, tag='node').order_by({'node': 'id'}).all(flat=True)
-        datasets = {node.sha256 for node in nodes if isinstance(node, DatasetData)}
-        checks = [_check(node, datasets) for node in nodes]
+        training_sets = {node.sha256 for node in nodes if isinstance(node, DatasetData)}
+        training_sets |= {_runs_behind(node) for node in nodes if isinstance(node, SoftnessModelData)}
+        checks = [_check(node, training_sets) for node in nodes]
     return checks, faults_of(path)
 
 
-def _check(node: CheckedFileData, datasets: set[str]) -> Check:
+def _runs_behind(model: SoftnessModelData) -> str:
+    """Hash of the runs that a softness model was fitted to, where a fit of the archive made it."""
+    if model.creator is None:
+        return ''
+    links = model.creator.base.links.get_incoming(node_class=TrajectoryData, link_label_filter='trajectories%').all()
+    return hash_of_runs(link.node.sha256 for link in sorted(links, key=lambda link: link.link_label))
+
+
+def _check(node: CheckedFileData, training_sets: set[str]) -> Check:
     left_out = node.left_out_bytes
-    fault = _fault(node, datasets) if left_out is None else ''
+    fault = _fault(node, training_sets) if left_out is None else ''
     return Check(type(node).__name__, uuid=node.uuid, sha256=node.sha256, fault=fault, left_out_bytes=left_out)
 
 
-def _fault(node: CheckedFileData, datasets: set[str]) -> str:
+def _fault(node: CheckedFileData, training_sets: set[str]) -> str:
     try:
         with node.as_path() as file:
             found = node.describe(file)
@@ -76,6 +86,6 @@ def _fault(node: CheckedFileData, datasets: set[str]) -> str:
     if found['sha256'] != node.sha256:
         return f'the content has changed: its hash is {found["sha256"]}'
     made_here = node.creator is not None  # what came from a file has its training set elsewhere
-    if made_here and found.get('training_sha256', node.sha256) not in {*datasets, node.sha256}:
+    if made_here and found.get('training_sha256', node.sha256) not in {*training_sets, node.sha256}:
         return f'the training set {found["training_sha256"]} is not in the archive'
     return ''

@@ -12,7 +12,9 @@ from aiida.orm import CalcJobNode
 from aiida_ufpnmr.calculations.analyse import AcfCalculation, AnalyseCalculation
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
+from aiida_ufpnmr.calculations.fit_softness import FitSoftnessCalculation
 from aiida_ufpnmr.calculations.select import SelectCalculation
+from aiida_ufpnmr.calculations.softness import SoftnessCorrelationsCalculation, SoftnessOnsetCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.workflows.restart import RestartWorkChain
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
@@ -86,6 +88,24 @@ class AnalyseWorkChain(RepeatWorkChain):
     """Any other analysis of a trajectory, again where that was cut off."""
 
     _process_class = AnalyseCalculation
+
+
+class FitSoftnessWorkChain(RepeatWorkChain):
+    """Fits a softness model, again where a fit was cut off."""
+
+    _process_class = FitSoftnessCalculation
+
+
+class SoftnessOnsetWorkChain(RepeatWorkChain):
+    """Barriers by softness and the onset temperature, again where that was cut off."""
+
+    _process_class = SoftnessOnsetCalculation
+
+
+class SoftnessCorrelationsWorkChain(RepeatWorkChain):
+    """What soft ions have around them, again where that was cut off."""
+
+    _process_class = SoftnessCorrelationsCalculation
 
 
 class FitsModels(WorkChain):

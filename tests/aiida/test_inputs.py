@@ -33,10 +33,13 @@ CALCULATIONS = [
     'ufpnmr.label_gpaw',
     'ufpnmr.select',
     'ufpnmr.barriers',
+    'ufpnmr.fit_softness',
+    'ufpnmr.softness_onset',
+    'ufpnmr.softness_correlations',
 ]
 WORKFLOWS = [
     'ufpnmr.md', 'ufpnmr.dynamic_nmr', 'ufpnmr.arrhenius', 'ufpnmr.pipeline', 'ufpnmr.label', 'ufpnmr.label_castep',
-    'ufpnmr.label_gpaw', 'ufpnmr.active_learning', 'ufpnmr.learning_generation', 'ufpnmr.barriers',
+    'ufpnmr.label_gpaw', 'ufpnmr.active_learning', 'ufpnmr.learning_generation', 'ufpnmr.barriers', 'ufpnmr.softness',
 ]  # fmt: skip
 
 #: Options that name files or programs, choose a frame of a file, say how to go on after a kill or how much to do at a
@@ -44,6 +47,7 @@ WORKFLOWS = [
 NO_PHYSICS = {
     'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'committee', 'index', 'checkpoint_every', 'restart',
     'save_equations', 'add_to', 'engine', 'python', 'from_checkpoint', 'sites', 'softness', 'model',
+    'withhold', 'potential',
 }  # fmt: skip
 
 #: Options that say what files of other programs do not; trajectories in the database are those of this package.

@@ -10,6 +10,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine.analyses.base import Result, SnapshotSource, Table, analysis
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.softness.model import SoftnessModel
@@ -52,6 +53,10 @@ class SoftnessResult(Result):
     softness_std_of_ions: float = quantity('', 'standard deviation from ion to ion of the mean over time')
     soft_share: float = quantity('', 'share of ions and frames with a softness above zero')
     training_sha256: str = quantity('', 'hash of what the model was fitted to')
+    frame: np.ndarray | None = quantity(
+        '', 'frames of the trajectory; those of older files are not known', 'times', default=None
+    )
+    trajectory_sha256: str = quantity('', 'hash of the content of the trajectory', default='')
     accuracy: float | None = quantity(
         '', 'share of mobile and immobile ions of this run, by the rule of the model, on their side', default=None
     )
@@ -127,6 +132,8 @@ def softness(source: SnapshotSource, settings: ModelSettings) -> SoftnessResult:
         softness_std_of_ions=float(found.mean(axis=0, dtype=float).std()),
         soft_share=float((found > 0).mean()),
         training_sha256=model.training_sha256,
+        frame=np.array(snapshots.frames),
+        trajectory_sha256=content_hash(snapshots.path),
         **_rearrangements(snapshots, model, found),
     )
 

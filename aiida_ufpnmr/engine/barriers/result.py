@@ -32,6 +32,7 @@ class HopBarrier(Barrier):
     time_ps: float = quantity('ps', 'time of the frame before, from the first of the file', kw_only=True)
     length_angstrom: float = quantity('Å', 'distance between the mean places before and after', kw_only=True)
     surroundings: str = quantity('', 'whether the other atoms are those before the hop, after it, or both', default='')
+    softness: float | None = quantity('', 'of the ion before it hops; null where it is not known', default=None)
 
     def __str__(self) -> str:
         hop = f'atom {self.ion}, frames {self.frame_before} to {self.frame_after}, {self.length_angstrom:.2f} Å'
@@ -40,18 +41,29 @@ class HopBarrier(Barrier):
 
 @dataclass(frozen=True)
 class SoftnessSplit(Record):
-    """Forward barriers of the softer half of the hops against those of the harder half."""
+    """Forward barriers of soft ions against those of hard ones."""
 
-    split: float = quantity('', 'softness between the halves')
-    soft_hops: int = quantity('', 'hops of the softer half')
-    hard_hops: int = quantity('', 'hops of the harder half')
-    soft_median_eV: float = quantity('eV', 'median barrier of the softer half')
+    split: float = quantity('', 'softness between the two')
+    soft_hops: int = quantity('', 'hops of soft ions')
+    hard_hops: int = quantity('', 'hops of hard ions')
+    soft_median_eV: float = quantity('eV', 'median barrier of soft ions')
     soft_median_eV_ci95: tuple[float, float] = quantity('eV', 'its 95 % interval, by ion')
-    hard_median_eV: float = quantity('eV', 'median barrier of the harder half')
+    hard_median_eV: float = quantity('eV', 'median barrier of hard ions')
     hard_median_eV_ci95: tuple[float, float] = quantity('eV', 'its 95 % interval, by ion')
     difference_eV: float = quantity('eV', 'soft less hard')
     difference_eV_ci95: tuple[float, float] = quantity('eV', 'its 95 % interval, by ion')
-    mann_whitney_p: float = quantity('', 'chance of so unlike halves if softness said nothing')
+    mann_whitney_p: float = quantity('', 'chance of so unlike barriers if softness said nothing')
+
+    def rows(
+        self, soft: str = 'soft ions', hard: str = 'hard ions', difference: str = 'soft less hard'
+    ) -> list[tuple[str, str, str]]:
+        """Rows of a table, with words for the two kinds of ions."""
+        return [
+            interval_row(f'median of {soft} (eV)', self.soft_median_eV, self.soft_median_eV_ci95, '.3f'),
+            interval_row(f'median of {hard} (eV)', self.hard_median_eV, self.hard_median_eV_ci95, '.3f'),
+            interval_row(f'{difference} (eV)', self.difference_eV, self.difference_eV_ci95, '.3f'),
+            ('Mann–Whitney p', f'{self.mann_whitney_p:.2g}', ''),
+        ]
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,8 @@ class Barriers(Record, Tabular):
 
     hops: tuple[HopBarrier, ...] = quantity('', 'each hop, sorted by ion and time')
     hops_found: int = quantity('', 'hops of such a length in the trajectory')
-    by_softness: SoftnessSplit | None = quantity('', 'soft ions against hard ones', default=None)
+    by_softness: SoftnessSplit | None = quantity('', 'the softer half of the hops against the harder', default=None)
+    by_plane: SoftnessSplit | None = quantity('', 'ions with a softness above zero against others', default=None)
     source: dict[str, Any] = field(default_factory=dict, kw_only=True)
     settings: dict[str, Any] = field(default_factory=dict, kw_only=True)
 
@@ -97,11 +110,16 @@ class Barriers(Record, Tabular):
     @classmethod
     def from_dict(cls, results: Mapping[str, Any]) -> Barriers:
         """What results in JSON say of hops and softness."""
-        split = results.get('by_softness')
+
+        def split(name: str) -> SoftnessSplit | None:
+            found = results.get(name)
+            return None if found is None else SoftnessSplit.from_dict(found)
+
         return cls(
             hops=tuple(map(HopBarrier.from_dict, results['hops'])),
             hops_found=results['hops_found'],
-            by_softness=None if split is None else SoftnessSplit.from_dict(split),
+            by_softness=split('by_softness'),
+            by_plane=split('by_plane'),
         )
 
     @classmethod
@@ -123,7 +141,7 @@ class Barriers(Record, Tabular):
         return [str(hop) for hop in self.hops if not hop.counts]
 
     def table(self) -> Sequence[tuple[str, ...]]:
-        """How many hops came to what, the barriers, and, where softness is known, its halves."""
+        """How many hops came to what, the barriers, and, where softness is known, those of soft and hard ions."""
         rows = [('quantity', 'value', '95 % interval')]
         rows += [(outcome, str(count), '') for outcome, count in self.outcomes.items()]
         for direction in ('forward', 'backward'):
@@ -131,25 +149,23 @@ class Barriers(Record, Tabular):
             if median is not None:
                 rows.append((f'median barrier {direction} (eV)', f'{median:.3f}', ''))
                 rows.append((f'half of the barriers {direction} (eV)', f'{low:.3f} to {high:.3f}', ''))
-        split = self.by_softness
-        if split is None:
-            return rows
-        return [
-            *rows,
-            interval_row('median of soft ions (eV)', split.soft_median_eV, split.soft_median_eV_ci95, '.3f'),
-            interval_row('median of hard ions (eV)', split.hard_median_eV, split.hard_median_eV_ci95, '.3f'),
-            interval_row('soft less hard (eV)', split.difference_eV, split.difference_eV_ci95, '.3f'),
-            ('Mann–Whitney p', f'{split.mann_whitney_p:.2g}', ''),
-        ]
+        if self.by_softness is not None:
+            rows += self.by_softness.rows()
+        if self.by_plane is not None:
+            rows += self.by_plane.rows('ions with S > 0', 'ions with S ≤ 0', 'S > 0 less S ≤ 0')
+        return rows
 
     def plot(self) -> Figure:
-        """Histogram of the barriers that count, and the energies along their paths."""
+        """Histogram of the barriers that count, energies along their paths, and, where known, soft and hard ions."""
         from aiida_ufpnmr.engine.figure_style import Figure
 
-        figure = Figure(figsize=(9.0, 3.8), layout='constrained')
-        histogram, paths = figure.subplots(1, 2)
+        panels = 2 if self.by_softness is None else 3
+        figure = Figure(figsize=(4.5 * panels, 3.8), layout='constrained')
+        histogram, paths, *others = figure.subplots(1, panels)
         plot_histogram(self.counted, histogram)
         plot_paths(self.counted, paths)
+        if self.by_softness is not None:
+            plot_split(self.counted, self.by_softness, others[0])
         return figure
 
 
@@ -171,6 +187,18 @@ def plot_histogram(hops: Sequence[HopBarrier], axis: Axes) -> None:
     axis.hist(forward, bins, color=BLUE, alpha=0.7, label='forward')
     axis.hist(backward, bins, color=ORANGE, histtype='step', lw=1.4, label='backward')
     axis.set(xlabel='barrier (eV)', ylabel='hops', title=f'{len(hops)} hops of single ions')
+    finish(axis)
+
+
+def plot_split(hops: Sequence[HopBarrier], split: SoftnessSplit, axis: Axes) -> None:
+    """Draw which share of the hops of soft ions, and of hard ones, has a barrier below each energy."""
+    from aiida_ufpnmr.engine.figure_style import BLUE, ORANGE, finish
+
+    known = [(hop.forward_eV, hop.softness > split.split) for hop in hops if hop.softness is not None]
+    for wanted, colour, label in ((True, ORANGE, 'soft'), (False, BLUE, 'hard')):
+        energies = np.sort([energy for energy, soft in known if soft == wanted])
+        axis.step(energies, np.arange(1, len(energies) + 1) / len(energies), where='post', color=colour, label=label)
+    axis.set(xlabel='barrier forward (eV)', ylabel='share of hops below', title=f'p = {split.mann_whitney_p:.2g}')
     finish(axis)
 
 

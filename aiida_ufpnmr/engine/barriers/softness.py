@@ -17,7 +17,7 @@ from aiida_ufpnmr.engine.hdf5 import open_hdf5
 
 #: What a file of softness has to hold.
 ARRAYS = ('softness', 'ions', 'frames')
-#: Fewer hops than this in a half say nothing about its median.
+#: Fewer hops than this in a part say nothing about its median.
 FEWEST_HOPS = 3
 
 
@@ -37,7 +37,7 @@ class Softness:
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> Softness:
-        """Read the three arrays of a NumPy archive (``.npz``) or an HDF5 file.
+        """Read the three arrays of a NumPy archive (``.npz``) or an HDF5 file of one's own.
 
         Raises:
             InputError: one is missing, or their shapes do not go together.
@@ -58,28 +58,41 @@ class Softness:
             raise InputError(f'{path}: frames must rise')
         return cls(**found)
 
+    def lies_within(self, n_frames: int, n_atoms: int) -> bool:
+        """Whether a trajectory of this size has all these frames and atoms."""
+        return all(
+            0 <= number.min(initial=0) and number.max(initial=0) < size
+            for number, size in ((self.frames, n_frames), (self.ions, n_atoms))
+        )
+
     def of(self, hop: HopBarrier) -> float:
         """Softness of the ion in the last frame there is before it hops; NaN where the table does not hold it."""
         row = int(np.searchsorted(self.frames, hop.frame_before, side='right')) - 1
         column = np.flatnonzero(self.ions == hop.ion)
         return float(self.softness[row, column[0]]) if row >= 0 and len(column) else np.nan
 
+    def known(self, hop: HopBarrier) -> float | None:
+        """The same; ``None`` where the table does not hold it."""
+        found = self.of(hop)
+        return found if np.isfinite(found) else None
+
 
 def by_softness(
-    barriers: Sequence[HopBarrier], softness: Softness, resamples: int = 1000, seed: int = 0
+    barriers: Sequence[HopBarrier], softness: Softness, resamples: int = 1000, seed: int = 0, split: float | None = None
 ) -> SoftnessSplit | None:
-    """Forward barriers of the softer half of the hops against those of the harder half.
+    """Forward barriers of soft ions against those of hard ones.
 
     Intervals are those of a bootstrap over ions, since the hops of one are alike. The p-value is that of the test of
-    Mann and Whitney that the barriers of one half are neither higher nor lower; it takes hops for independent.
+    Mann and Whitney that the barriers of one part are neither higher nor lower; it takes hops for independent.
 
     Args:
         barriers: those that do not count are left out, and so are hops of ions whose softness is not known.
         softness: of the ions of the same trajectory.
         resamples, seed: of the bootstrap.
+        split: softness above which an ion is soft; the median, which makes halves, where not given.
 
     Returns:
-        The halves; ``None`` where they would be of fewer than three hops.
+        Both parts; ``None`` where one would be of fewer than three hops.
     """
     known = [(hop, softness.of(hop)) for hop in barriers if hop.counts]
     known = [(hop, value) for hop, value in known if np.isfinite(value)]
@@ -88,7 +101,7 @@ def by_softness(
     values = np.array([value for _, value in known])
     forward_eV = np.array([hop.forward_eV for hop, _ in known])
     ions = np.array([hop.ion for hop, _ in known])
-    split = float(np.median(values))
+    split = float(np.median(values)) if split is None else split
     soft = values > split
     if min(soft.sum(), (~soft).sum()) < FEWEST_HOPS:
         return None

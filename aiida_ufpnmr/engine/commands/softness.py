@@ -16,19 +16,14 @@ from aiida_ufpnmr.engine.commands.shared import (
     check_outputs,
     json_option,
     plot_option,
-    print_table,
+    print_result,
     report,
     show_result,
 )
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.softness.model import SoftnessSettings
+from aiida_ufpnmr.engine.softness.scores import FitScores
 
-#: Rows of the table: key and name.
-_SCORES = (
-    ('accuracy', 'accuracy'),
-    ('balanced_accuracy', 'mean over mobile and immobile'),
-    ('roc_auc', 'area below the ROC'),
-)
 #: Columns of the learning curve.
 _CURVE = (
     ('samples', 'ions and windows', '.0f'),
@@ -71,20 +66,7 @@ def fit_softness(runs, output, withhold, plot, json_path, **options):
         with whole_file(plot) as partial:
             figures.fit_figure(results).savefig(partial, dpi=150)
     report(results, json_path)
-    click.echo(
-        f'{results["samples"]} {results["species"]} ions and windows: {results["mobile"]:.1%} mobile, '
-        f'{results["immobile"]:.1%} immobile, {results["undecided"]:.1%} undecided'
-    )
-    rows = [
-        (
-            name,
-            f'{results[key]:.3f}',
-            '{:.3f} to {:.3f}'.format(*results[f'{key}_ci95']),
-            f'{results["train"][key]:.3f}',
-        )
-        for key, name in _SCORES
-    ]
-    print_table([('', 'withheld', f'95 % interval, by {results["intervals_by"]}', 'training'), *rows])
+    print_result(FitScores(results))
     fits.print_learning_curve(results['learning_curve'], _CURVE)
     click.echo(f'validation: {results["validation"]["method"]}')
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash, versions
 from aiida_ufpnmr.engine.settings import stated_values
 from aiida_ufpnmr.engine.softness.features import Features
-from aiida_ufpnmr.engine.softness.model import SoftnessModel, SoftnessSettings, standardised
+from aiida_ufpnmr.engine.softness.model import SoftnessModel, SoftnessSettings, hash_of_runs, standardised
 from aiida_ufpnmr.engine.softness.rearrangements import IMMOBILE, MOBILE, UNDECIDED
 from aiida_ufpnmr.engine.softness.samples import Samples, read_samples
 
@@ -51,7 +50,7 @@ def fit_softness(
             raise InputError(f'{paths[number]}: the same run as {paths[hashes.index(one)]}; give each once')
     features, everything = read_samples(paths, settings)
     training = everything.of(everything.run < len(runs))
-    model = _fit(features, training, settings, ','.join(hashes[: len(runs)]))
+    model = _fit(features, training, settings, hashes[: len(runs)])
     folds, method = _folds(everything, len(runs), len(withheld), settings)
     tested = [(_fit(features, everything.of(train), settings), everything.of(test)) for train, test in folds]
     softness = np.concatenate([one.softness(test.features) for one, test in tested])
@@ -78,7 +77,9 @@ def fit_softness(
     }
 
 
-def _fit(features: Features, samples: Samples, settings: SoftnessSettings, contents: str = '') -> SoftnessModel:
+def _fit(
+    features: Features, samples: Samples, settings: SoftnessSettings, contents: Sequence[str] = ()
+) -> SoftnessModel:
     decided = _thinned(samples.decided(), settings.most_samples, settings.seed)
     if len(np.unique(decided.label)) < 2:
         raise InputError(
@@ -97,7 +98,7 @@ def _fit(features: Features, samples: Samples, settings: SoftnessSettings, conte
         weights=regression.coef_[0],
         offset=float(regression.intercept_[0]),
         edges=np.zeros(0),
-        training_sha256=hashlib.sha256(contents.encode()).hexdigest(),
+        training_sha256=hash_of_runs(contents),
     )
     low, high = np.quantile(model.softness(samples.features), BIN_QUANTILES)
     return dataclasses.replace(model, edges=np.linspace(low, high, BINS + 1))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,11 @@ class SoftnessSettings(LabelSettings, StructureSettings):
 def standardised(features: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
     """Features (..., n_features) in spreads from their mean, at most :data:`FARTHEST`."""
     return np.clip((features - mean) / spread, -FARTHEST, FARTHEST)
+
+
+def hash_of_runs(sha256: Iterable[str]) -> str:
+    """The ``training_sha256`` of a model that was fitted to runs with these hashes of their contents, in this order."""
+    return hashlib.sha256(','.join(sha256).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
