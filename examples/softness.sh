@@ -2,7 +2,7 @@
 # From a glass of a thousand atoms to its soft ions: two glasses of Li2S and P2S5, one packed and one quenched from a melt,
 # dynamics of both, a model of softness judged on the glass that it has not seen, and the barriers of soft and hard ions.
 #
-#   bash examples/softness.sh                      # about half an hour on one core
+#   bash examples/softness.sh                      # about three quarters of an hour on two cores
 #   UNITS=PS4:8,P2S7:8 PS=20 HOPS=10 bash examples/softness.sh   # small, a few minutes
 #   POTENTIAL=mine.h5 IONS=Na UNITS=PS4:64 bash examples/softness.sh
 #
@@ -17,7 +17,7 @@ ions=${IONS:-Li}
 density=${DENSITY:-1.83} # g/cm³
 temperature=${TEMPERATURE:-300} # K
 picoseconds=${PS:-100}
-hops=${HOPS:-60}
+hops=${HOPS:-150}
 output=${OUTPUT:-$project_root/examples/softness-output}
 steps=$((picoseconds * 500)) # of 2 fs
 
@@ -46,8 +46,8 @@ for glass in packed quenched; do
 done
 
 # 3. who moves, and what tells it
-ufpnmr analyse rearrangements packed.h5 --species "$ions" --plot rearrangements.png --json rearrangements.json
-ufpnmr fit-softness packed.h5 --withhold quenched.h5 --species "$ions" -o softness-model.h5 --plot fit.png --json fit.json
+ufpnmr analyse rearrangements packed.h5 --species "$ions" --window-ps 20 --plot rearrangements.png --json rearrangements.json
+ufpnmr fit-softness packed.h5 --withhold quenched.h5 --species "$ions" --window-ps 20 -o softness-model.h5 --plot fit.png --json fit.json
 
 # 4. softness of every ion, and where the soft ones are
 ufpnmr analyse softness quenched.h5 --model softness-model.h5 -o softness.h5 --plot softness.png
