@@ -22,7 +22,10 @@ class MdCalculation(UfpnmrCalculation):
 
     ENTRY_POINT = 'ufpnmr.md'
     COMMAND = 'md'
-    NO_PARAMETERS = ('index', 'replicas', 'jobs', 'checkpoint_every', 'max_wall_time', 'restart', 'overwrite')
+    NO_PARAMETERS = (
+        'index', 'replicas', 'replica_temperatures', 'jobs',
+        'checkpoint_every', 'max_wall_time', 'restart', 'overwrite',
+    )  # fmt: skip
     PARAMETERS_REQUIRED = True
     INPUT_FILES = {
         'potential': ('', 'potential.h5'),

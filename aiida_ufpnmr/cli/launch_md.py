@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -32,6 +33,12 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
 @index_option
 @code_option
 @temperature_option
+@click.option(
+    '--device',
+    type=click.Choice(['cpu', 'gpu']),
+    help='What moves the atoms; on a GPU the thermostat is langevin. That of the protocol if not given.',
+)
+@click.option('--queue', metavar='NAME', help='Queue of the scheduler, such as that of the machines with a GPU.')
 @common_options
 def md(
     structure: str,
@@ -40,6 +47,8 @@ def md(
     steps: int | None,
     index: int | None,
     temperature: float | None,
+    device: str | None,
+    queue: str | None,
     code_label: str,
     launch: Launch,
 ) -> None:
@@ -50,7 +59,12 @@ def md(
     """
     from aiida_ufpnmr.workflows.md import MdWorkChain
 
-    node = launch.with_values(('md', 'parameters'), temperature=temperature, steps=steps).run(
+    if queue is not None:
+        launch = replace(launch, options={**launch.options, 'queue_name': queue})
+    thermostat = 'langevin' if device == 'gpu' else None
+    node = launch.with_values(
+        ('md', 'parameters'), temperature=temperature, steps=steps, device=device, thermostat=thermostat
+    ).run(
         MdWorkChain,
         code=load_code(code_label),
         structure=load_or_store(structure, 'structure', index),

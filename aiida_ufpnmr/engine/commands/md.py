@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 from ase import Atoms
 
 from aiida_ufpnmr.engine import compiled
-from aiida_ufpnmr.engine.commands.options import options_of, with_options
+from aiida_ufpnmr.engine.commands.options import Parsed, options_of, with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
     INPUT,
@@ -30,10 +33,11 @@ from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md.conditions import MdSettings
 from aiida_ufpnmr.engine.md.recording import EfgOutput, Output, frame_cadence
 from aiida_ufpnmr.engine.md.replicas import available_cores, in_processes, replica_path, summary
-from aiida_ufpnmr.engine.md.run import GradeWatch, run_md
+from aiida_ufpnmr.engine.md.run import GradeWatch, md_requests, run_md
+from aiida_ufpnmr.engine.md.signals import on_request_to_end
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.unit_watch import UnitWatch
-from aiida_ufpnmr.engine.settings import values_of
+from aiida_ufpnmr.engine.settings import Declaration, numbers, values_of
 from aiida_ufpnmr.engine.trajectories.h5md import Storage
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
@@ -101,10 +105,22 @@ RUN_OPTIONS = (
     metavar='C.h5',
     help='Go on from this checkpoint of the same run, whose frames are elsewhere; TRAJ.h5 holds what comes after.',
 )
+@click.option(
+    '--replica-temperatures',
+    type=Parsed(Declaration('', above=0, most=1e5), numbers, 'K,...'),
+    help='Temperatures in K that the replicas take in turn, in place of --temperature.',
+)
+@click.option(
+    '--device',
+    type=click.Choice(['cpu', 'gpu']),
+    default='cpu',
+    show_default=True,
+    help='What moves the atoms: processor cores, or an NVIDIA GPU, which moves all replicas at the same time.',
+)
 @click.option('--jobs', type=COUNT, metavar='N', help='Replicas at a time; by default as many as there are cores for.')
 @with_options(*RUN_OPTIONS)
 @json_option
-def md(output, json_path, replicas, from_checkpoint, jobs, seed, **options):
+def md(output, json_path, replicas, replica_temperatures, device, from_checkpoint, jobs, seed, **options):
     """Molecular dynamics with an ultra-fast potential.
 
     The run stops by itself, keeps what it has and leaves with status 3 when the potential no longer knows what it does:
@@ -114,16 +130,26 @@ def md(output, json_path, replicas, from_checkpoint, jobs, seed, **options):
     """
     check_outputs(output, json_path)
     if replicas is None:
-        results = _run({**options, 'output': output, 'seed': seed}, from_checkpoint)
+        if replica_temperatures:
+            raise InputError('--replica-temperatures are for --replicas; give their number, or --temperature')
+        run = {**options, 'output': output, 'seed': seed}
+        results = _run(run, from_checkpoint) if device == 'cpu' else _run_on_gpu([run], from_checkpoint)[0]
         _print(results)
     elif from_checkpoint is not None:
         raise InputError(f'{from_checkpoint}: is of one run; leave out --replicas')
     else:
         paths = [replica_path(output, number) for number in range(replicas)]
         check_outputs(*paths)
-        parameters = [({**options, 'output': path, 'seed': seed + number},) for number, path in enumerate(paths)]
-        at_once = jobs or max(1, available_cores() // options['threads'])
-        found = in_processes(_run, parameters, at_once)
+        temperatures = replica_temperatures or [options['temperature']]
+        runs = [
+            {**options, 'output': path, 'seed': seed + number, 'temperature': temperatures[number % len(temperatures)]}
+            for number, path in enumerate(paths)
+        ]
+        if device == 'gpu':
+            found: list[dict | None] = [*_run_on_gpu(runs)]
+        else:
+            at_once = jobs or max(1, available_cores() // options['threads'])
+            found = in_processes(_run, [(run,) for run in runs], at_once)
         ended = [result for result in found if result is not None]
         if not ended:
             raise KeyboardInterrupt
@@ -137,30 +163,73 @@ def md(output, json_path, replicas, from_checkpoint, jobs, seed, **options):
 
 def _run(options: dict, origin: Path | None = None) -> dict:
     """One run; the options are those of the command line."""
-    potential = UltraFastPotential.load(options['potential'])
-    atoms = read_structure(options['structure'], options['index'])
-    if options['supercell'] != (1, 1, 1):
-        atoms = atoms.repeat(options['supercell'])
+    potential, atoms = _inputs(options)
     efg = efg_output(options, atoms)
     compiled.aloud = True
-    simulation = Simulation(
-        atoms,
-        potential,
-        first_step=-options['equilibrate'],
-        ramp_steps=0 if options['final_temperature'] is None else options['steps'],
-        source=str(options['structure']),
-        **values_of(MdSettings, options),
-    )
+    simulation = Simulation(atoms, potential, **_conditions(options))
     return run_with_options(simulation, options['output'], options['steps'], options, efg, origin)
 
 
+def _run_on_gpu(runs: Sequence[dict], origin: Path | None = None) -> list[dict]:
+    """Runs that differ in output, seed and temperature alone, at the same time."""
+    try:
+        from aiida_ufpnmr.engine.gpu.device import check_gpu, on_gpu
+        from aiida_ufpnmr.engine.gpu.simulation import GpuSimulation
+    except ImportError as error:
+        raise InputError(f'--device gpu needs more software ({error}): pip install "aiida-ufpnmr[gpu]"') from None
+    check_gpu()
+    potential, atoms = _inputs(runs[0])
+    efg = efg_output(runs[0], atoms)
+    compiled.aloud = True
+    replicas = on_gpu([GpuSimulation(atoms, potential, **_conditions(options)) for options in runs])
+    end_requests: list[bool] = []
+    requests = partial(md_requests, end_requests=end_requests)
+    with on_request_to_end(lambda: end_requests.append(True)):
+        results = replicas.write(
+            [
+                partial(
+                    run_with_options, path=run['output'], steps=run['steps'], options=run, efg=efg, origin=origin,
+                    run=requests,
+                )
+                for run in runs
+            ],
+            end_requests,
+        )  # fmt: skip
+    for result in results:
+        result['timing']['cpu_s'] /= len(runs)  # of a process that they share
+    return results
+
+
+def _inputs(options: dict) -> tuple[UltraFastPotential, Atoms]:
+    """The potential and the structure."""
+    potential = UltraFastPotential.load(options['potential'])
+    atoms = read_structure(options['structure'], options['index'])
+    return potential, atoms if options['supercell'] == (1, 1, 1) else atoms.repeat(options['supercell'])
+
+
+def _conditions(options: dict) -> dict:
+    """Arguments of a simulation."""
+    return {
+        'first_step': -options['equilibrate'],
+        'ramp_steps': 0 if options['final_temperature'] is None else options['steps'],
+        'source': str(options['structure']),
+        **values_of(MdSettings, options),
+    }
+
+
 def run_with_options(
-    simulation: Simulation, path: Path, steps: int, options: dict, efg: EfgOutput | None, origin: Path | None = None
-) -> dict:
-    """:func:`run_md` as the options of :data:`RUN_OPTIONS` ask for it."""
+    simulation: Simulation,
+    path: Path,
+    steps: int,
+    options: dict,
+    efg: EfgOutput | None,
+    origin: Path | None = None,
+    run: Callable[..., Any] = run_md,
+) -> Any:
+    """:func:`run_md`, or what runs in its place, as the options of :data:`RUN_OPTIONS` ask for it."""
     every = options['every'] or frame_cadence(simulation.timestep_fs)
     output = Output(**{**values_of(Output, options), 'every': every}, storage=Storage(**values_of(Storage, options)))
-    return run_md(
+    return run(
         simulation,
         path,
         steps,

@@ -13,7 +13,6 @@ from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.md.conditions import Conditions
 from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
 from aiida_ufpnmr.engine.md.simulation import Simulation
-from aiida_ufpnmr.engine.md.system import STATE_ARRAYS
 from aiida_ufpnmr.engine.settings import declarations
 from aiida_ufpnmr.version import __version__
 
@@ -57,6 +56,7 @@ def identity(simulation: Simulation, output: Output, efg: EfgOutput | None) -> d
         'number of threads': settings.threads,
         'output': dataclasses.asdict(output),
         'EFG model': efg.identity if efg else None,
+        **({} if simulation.device == 'cpu' else {'device': simulation.device}),
     }
 
 
@@ -67,11 +67,11 @@ def write_checkpoint(path: Path, simulation: Simulation, run: dict) -> None:
         file.attrs['run'] = json.dumps(run, sort_keys=True)
         for name in ('step', 'generator'):
             file.attrs[name] = state[name]
-        for name in STATE_ARRAYS:
+        for name in simulation.state_arrays:
             file[name] = state[name]
 
 
-def read_checkpoint(path: Path, run: dict) -> dict:
+def read_checkpoint(path: Path, simulation: Simulation, run: dict) -> dict:
     """Read the state of a run; :class:`InputError` where it belongs to another run, or version, than ``run``."""
     with read_hdf5(path, KIND, FORMAT_VERSION) as file:
         if int(file.attrs['format_version']) < FORMAT_VERSION:
@@ -84,14 +84,14 @@ def read_checkpoint(path: Path, run: dict) -> dict:
                 f'{path}: of version {before[VERSION]} of aiida-ufpnmr, which must finish the run '
                 f'(this is {run[VERSION]}); or write elsewhere'
             )
-        changed = [name for name in run if before.get(name) != run[name]]
+        changed = [name for name in ('device', *run) if before.get(name) != run.get(name)]
         if changed:
             raise InputError(
                 f'{path}: belongs to a run with another {changed[0]}; give the same input as before, or write elsewhere'
             )
         return {
             **{name: file.attrs[name] for name in ('step', 'generator')},
-            **{name: file[name][...] for name in STATE_ARRAYS},
+            **{name: file[name][...] for name in simulation.state_arrays},
         }
 
 

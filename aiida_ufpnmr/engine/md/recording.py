@@ -173,9 +173,9 @@ class Recorder:
             if everything or s.step % every == 0:
                 self.writer.append(name, s.step, s.time_fs, take(s))
 
-    def next_step(self) -> int:
-        """The next step at which a row is due."""
-        return min((self.simulation.step // every + 1) * every for every, _ in self.series.values())
+    def next_step(self, now: int) -> int:
+        """The next step after ``now`` at which a row is due."""
+        return min((now // every + 1) * every for every, _ in self.series.values())
 
 
 def _once_a_step(judge: Callable[[Simulation], EfgPrediction]) -> Callable[[Simulation], EfgPrediction]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Concatenate, NamedTuple, ParamSpec
 
 import numpy as np
 
@@ -69,7 +72,38 @@ class GradeWatch(Settings):
         )
 
 
-def run_md(
+class Request(NamedTuple):
+    """What a run wants next: its atoms at step ``target``; most likely at step ``following`` after that."""
+
+    target: int
+    following: int
+
+
+#: A run that someone else moves: it is sent the reason to stop, or ``None``, when its atoms are where it wanted them.
+Requests = Generator[Request, Stop | None, dict]
+_Options = ParamSpec('_Options')
+
+
+def _alone(
+    requests: Callable[Concatenate[Simulation, _Options], Requests],
+) -> Callable[Concatenate[Simulation, _Options], dict]:
+    """The run with its own simulation to move the atoms."""
+
+    @functools.wraps(requests)
+    def run(simulation: Simulation, /, *arguments: _Options.args, **options: _Options.kwargs) -> dict:
+        with closing(requests(simulation, *arguments, **options)) as waiting:
+            try:
+                wanted = next(waiting)
+                while True:
+                    wanted = waiting.send(simulation.run(wanted.target - simulation.step))
+            except StopIteration as end:
+                return end.value
+
+    run.__name__ = 'run_md'
+    return run
+
+
+def md_requests(
     simulation: Simulation,
     path: str | os.PathLike,
     steps: int,
@@ -83,7 +117,8 @@ def run_md(
     origin: str | os.PathLike | None = None,
     restart: bool = False,
     overwrite: bool = False,
-) -> dict:
+    end_requests: list | None = None,
+) -> Requests:
     """Run up to step ``steps`` and write the trajectory.
 
     Args:
@@ -100,6 +135,7 @@ def run_md(
             after, and :func:`~aiida_ufpnmr.engine.trajectories.chain.chain` makes one of them.
         restart: go on from the checkpoint if there is one.
         overwrite: write over a run that could be continued.
+        end_requests: gets an item when somebody asks for the end; made and watched by the run where ``None``.
 
     Returns:
         Results: what was run, temperature and energy statistics, speed under ``timing``, and the end of the run under
@@ -125,10 +161,10 @@ def run_md(
     series = output.series(simulation.ensemble, efg)
     continued = restart and there
     if continued:
-        simulation.restore(read_checkpoint(checkpoint, run))
+        simulation.restore(read_checkpoint(checkpoint, simulation, run))
         _check_frames(path, simulation, output.every)
     elif origin is not None:
-        simulation.restore(read_checkpoint(Path(origin), run))
+        simulation.restore(read_checkpoint(Path(origin), simulation, run))
         if simulation.step >= steps:
             raise InputError(f'{origin}: stands at step {simulation.step}, the last one; there is nothing left to do')
     first_step, stop = simulation.step, None
@@ -153,8 +189,9 @@ def run_md(
                 identity=run,
                 checkpoint_every=checkpoint_every,
                 deadline=None if max_wall_time_s is None else begin + max_wall_time_s,
+                end_requests=end_requests,
             )
-            stop = loop.run(steps, new=not continued and origin is None)
+            stop = yield from loop.run(steps, new=not continued and origin is None)
     wall, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
     settings, n_atoms = simulation.settings, len(simulation.atoms)
     taken = simulation.step - first_step
@@ -170,6 +207,7 @@ def run_md(
         **({'guard_units': unit_watch.every} if unit_watch and unit_watch.every else {}),
         'stop_reason': stop.reason if stop else 'finished',
         'stop_message': stop.message if stop else '',
+        **({} if simulation.device == 'cpu' else {'device': simulation.device}),
         'potential_sha256': simulation.potential.identity,
         'versions': versions(),
         'timing': {
@@ -177,8 +215,12 @@ def run_md(
             'cpu_s': cpu,
             'atom_steps_per_second': n_atoms * taken / wall,
             'ns_per_day': 86400 * taken * simulation.timestep_fs * 1e-6 / wall,
+            **({'device_name': simulation.device_name} if simulation.device_name else {}),
         },
     }
+
+
+run_md = _alone(md_requests)
 
 
 def _check_frames(path: Path, simulation: Simulation, every: int) -> None:
@@ -202,6 +244,7 @@ class _Loop:
         watches: looks at the run now and then, by the series that holds what they saw.
         checkpoint_every: steps; by wall time where ``None``.
         deadline: of ``time.perf_counter``, when to end.
+        end_requests: see :func:`run_md`.
     """
 
     simulation: Simulation
@@ -211,21 +254,26 @@ class _Loop:
     identity: dict
     checkpoint_every: int | None
     deadline: float | None
+    end_requests: list | None
 
-    def run(self, steps: int, new: bool) -> Stop | None:
+    def run(self, steps: int, new: bool) -> Generator[Request, Stop | None, Stop | None]:
         """Go to step ``steps``; ``new`` says that the present step is not written yet."""
         simulation, writer = self.simulation, self.recorder.writer
         last_checkpoint = time.monotonic()
-        asked: list[bool] = []
-        with (
-            on_request_to_end(lambda: asked.append(True)),
-            progress(steps, 'md', 'step', initial=simulation.step) as bar,
-        ):
+        asked = [] if self.end_requests is None else self.end_requests
+        with ExitStack() as stack:
+            if self.end_requests is None:
+                stack.enter_context(on_request_to_end(lambda: asked.append(True)))
+            bar = stack.enter_context(
+                progress(steps, 'md', 'step', initial=simulation.step, silent=self.end_requests is not None)
+            )
             try:
                 stop = self._look(steps, None) if new else None
                 while simulation.step < steps and stop is None:
                     before = simulation.step
-                    stop = self._look(steps, simulation.run(self._next_step(steps) - before))
+                    target = self._next_step(steps, before)
+                    stop = yield Request(target, self._next_step(steps, target))
+                    stop = self._look(steps, stop)
                     bar.update(simulation.step - before)
                     writer.write_if_due()
                     if stop is None and self._checkpoint_is_due(last_checkpoint):
@@ -245,14 +293,13 @@ class _Loop:
                 ) from error
         return stop
 
-    def _next_step(self, steps: int) -> int:
-        """The next step at which there is something to do."""
-        now = self.simulation.step
+    def _next_step(self, steps: int, now: int) -> int:
+        """The next step after ``now`` at which there is something to do."""
         targets = [steps, now + self.simulation.chunk]
         if now < 0:
             targets.append(0)
         else:
-            targets.append(self.recorder.next_step())
+            targets.append(self.recorder.next_step(now))
         for every in (self.checkpoint_every, *(watch.every for watch in self.watches.values() if watch)):
             if every:
                 targets.append((now // every + 1) * every)

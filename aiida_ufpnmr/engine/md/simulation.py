@@ -55,6 +55,10 @@ class Simulation:
         InputError: an unknown element or choice, a number out of range, a geometry that cannot be used.
     """
 
+    #: What moves the atoms, its make where results shall name it, and the arrays of :meth:`state` there.
+    device, device_name = 'cpu', ''
+    state_arrays: tuple[str, ...] = STATE_ARRAYS
+
     def __init__(
         self,
         atoms: Atoms,
@@ -321,7 +325,7 @@ class Simulation:
         """
         return {
             'step': self.step,
-            **{name: getattr(self._system, name).copy() for name in STATE_ARRAYS},
+            **{name: getattr(self._system, name).copy() for name in self.state_arrays},
             'generator': json.dumps(self._rng.bit_generator.state, sort_keys=True),
         }
 
@@ -331,7 +335,7 @@ class Simulation:
         self.step = int(state['step'])
         system.positions[:], system.cell[:] = state['reference'], state['reference_cell']
         self._lists = make_lists(system, self._tables, self.settings.skin)
-        for name in STATE_ARRAYS:
+        for name in self.state_arrays:
             getattr(system, name)[:] = state[name]
         self._lists = follow_cell(system, self._lists, self._tables, self.settings.skin)
         self._rng.bit_generator.state = json.loads(state['generator'])

@@ -24,6 +24,7 @@ positions, so whatever has another cadence or unit sorts after it or lies outsid
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,7 +126,8 @@ class Storage(Settings):
 @contextmanager
 def in_memory() -> Iterator[h5py.File]:
     """A new HDF5 file in memory, so that a disk that fills up is met by a plain write and nothing is left half done."""
-    with h5py.File('memory', 'w', driver='core', backing_store=False) as file:
+    name = f'memory of thread {threading.get_ident()}'  # HDF5 opens none twice
+    with h5py.File(name, 'w', driver='core', backing_store=False) as file:
         yield file
 
 

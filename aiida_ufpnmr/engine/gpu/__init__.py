@@ -1,0 +1,1 @@
+"""Molecular dynamics of one system or of many replicas on a GPU."""

@@ -1,0 +1,42 @@
+"""The GPU of this machine, or why there is none that can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import cuda
+
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.gpu.ensemble import Backend
+from aiida_ufpnmr.engine.gpu.kernels import gpu_kernels
+from aiida_ufpnmr.engine.gpu.simulation import GpuReplicas, GpuSimulation
+
+
+def check_gpu() -> None:
+    """Refuse to go on without a GPU.
+
+    Raises:
+        InputError: there is none, or the software for it is missing.
+    """
+    if not cuda.is_available():
+        error = cuda.cuda_error()
+        lines = [line for line in str(error or '').splitlines() if line and not line.startswith('Error at driver init')]
+        reason = lines[0].rstrip('.') if lines else 'none is found'
+        raise InputError(
+            f'no GPU can be used here ({reason}); it needs an NVIDIA driver and pip install "aiida-ufpnmr[gpu]"; or '
+            'leave out --device gpu'
+        )
+
+
+def on_gpu(simulations: Sequence[GpuSimulation]) -> GpuReplicas:
+    """The replicas on the GPU of this machine; errors as in :func:`check_gpu`, and those of the replicas."""
+    check_gpu()
+    name = cuda.get_current_device().name
+    return GpuReplicas(
+        simulations,
+        Backend(
+            gpu_kernels, lambda array: cuda.to_device(np.ascontiguousarray(array)), lambda array: array.copy_to_host()
+        ),
+        name.decode() if isinstance(name, bytes) else str(name),
+    )
