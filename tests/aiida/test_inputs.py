@@ -58,7 +58,7 @@ UNUSED = {
     'ufpnmr.predict_efg': FOREIGN | {'threads'},
     'ufpnmr.acf': FOREIGN,
     'ufpnmr.fit_efg': {'structure'},
-    'ufpnmr.md': {'replicas', 'jobs', 'overwrite', 'max_wall_time'},
+    'ufpnmr.md': {'replicas', 'replica_temperatures', 'jobs', 'overwrite', 'max_wall_time'},
     'ufpnmr.label_gpaw': {'jobs'},
     'ufpnmr.barriers': {'workers'},
 }

@@ -1,10 +1,13 @@
 """Claims about molecular dynamics on a GPU, for which the processor or numba's simulator stands in here."""
 
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numba as nb
@@ -19,6 +22,8 @@ from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.gpu import device, ensemble
+from aiida_ufpnmr.engine.gpu.arrays import Observed
+from aiida_ufpnmr.engine.gpu.kernels import gpu_kernels
 from aiida_ufpnmr.engine.gpu.noise import normals_function, philox_function
 from aiida_ufpnmr.engine.gpu.simulation import GpuReplicas, GpuSimulation
 from aiida_ufpnmr.engine.gpu.tables import gpu_tables
@@ -89,6 +94,28 @@ def test_energy_forces_and_pressure_are_those_of_the_processor(potential, crysta
     assert simulation.potential_energy == pytest.approx(exact.energy, abs=1e-6 * len(atoms))
     assert np.trace(simulation._system.virial) == pytest.approx(np.trace(exact.virial), abs=1e-5 * len(atoms))
     assert (simulation._now.force.sum(axis=1) == 0).all()
+
+
+def test_kernels_compile_for_a_gpu_within_its_limits(potential, crystal, monkeypatch):
+    pytest.importorskip('numba_cuda', reason='numba-cuda, which brings the compiler, is not installed')
+    dispatcher = importlib.import_module('numba.cuda.dispatcher')
+    monkeypatch.setattr(dispatcher, 'get_current_device', lambda: SimpleNamespace(compute_capability=(9, 0)))
+    monkeypatch.setattr(ensemble, 'MOST_IN_BLOCK', 1)
+    there = on_processor(GpuSimulation(crystal.repeat((2, 3, 4)), potential, **LANGEVIN)).ensemble
+    kernels = gpu_kernels(there._shape, there._near)
+    state, lists, tables, rule = there._state, there._lists, there._tables, there._rule
+    observed = Observed(np.zeros((1, 1), np.int64), np.zeros((1, 6), np.int64))
+    for kernel, arguments in (
+        (kernels.steps, (1, state, lists, tables, rule, there._hottest)),
+        (kernels.fill, (state, there._bins)),
+        (kernels.renew_near, (state, lists, rule, there._bins)),
+        (kernels.observe, (state, lists, tables, observed)),
+    ):
+        signature = nb.types.void(*(nb.typeof(argument) for argument in arguments))
+        code, _ = cuda.compile_ptx(kernel.py_func, signature, cc=(9, 0))
+        shared = [int(size) for size in re.findall(r'\.shared \.align \d+ \.b8 \w+\[(\d+)\]', code)]
+        assert sum(shared) <= 48 * 1024
+        assert 'fma.rn.f32' in code or kernel is kernels.fill
 
 
 def test_random_numbers_are_those_of_the_paper():

@@ -85,11 +85,14 @@ class Ensemble:
         starts: the replicas.
         tables: the potential.
         skin: Å that the lists reach beyond the cut-off.
+        backend: the device.
         source: name of the potential in messages.
 
+    Attributes:
+        now: the replicas after the last call of :meth:`run`, whatever the device does since.
+
     Raises:
-        InputError: something that a GPU does not know: a thermostat, knots that are not uniform, a cell that is too
-            narrow or not periodic.
+        InputError: too many atoms, a cell that is too narrow, or knots that are not uniform.
     """
 
     def __init__(self, starts: Sequence[Start], tables: Tables, skin: float, backend: Backend, source: str):

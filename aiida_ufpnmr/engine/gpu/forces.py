@@ -1,7 +1,7 @@
 """Forces on and around one atom, by the lanes of a warp.
 
-The lanes share the neighbours in the lists: each takes every so many-th for the pairs. Those near enough for triplets
-or moments are closed up, and everything that depends on one distance is computed once for each; then the lanes share
+The lanes share the neighbours in the lists, as many at a time as there are lanes. Those near enough for triplets or
+moments are closed up, and everything that depends on one distance is computed once for each; then the lanes share
 the couples of them. The derivatives by the vectors to the neighbours are added as integers, and handed to the atoms in
 the end. All arithmetic between is float32.
 

@@ -197,9 +197,11 @@ class GpuReplicas:
 
 def _check_alike(first: GpuSimulation, other: GpuSimulation) -> None:
     """Refuse replicas that cannot go together."""
-    if not (np.array_equal(first._system.types, other._system.types) and first.potential is other.potential):
+    one, two = first._system, other._system
+    alike = np.array_equal(one.types, two.types) and np.array_equal(one.masses, two.masses)
+    if not alike or first.potential is not other.potential:
         raise InputError(
-            'replicas on one GPU must have the same potential and the same number of atoms of each element'
+            'replicas on one GPU must have the same potential, masses, and the same number of atoms of each element'
         )
     for name, value in vars(first.settings).items():
         if name not in _OWN and getattr(other.settings, name) != value:

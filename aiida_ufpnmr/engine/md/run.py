@@ -90,7 +90,7 @@ def _alone(
     """The run with its own simulation to move the atoms."""
 
     @functools.wraps(requests)
-    def run(simulation: Simulation, /, *arguments: _Options.args, **options: _Options.kwargs) -> dict:
+    def run(simulation: Simulation, *arguments: _Options.args, **options: _Options.kwargs) -> dict:
         with closing(requests(simulation, *arguments, **options)) as waiting:
             try:
                 wanted = next(waiting)
