@@ -2,7 +2,7 @@
 # From a glass of a thousand atoms to its soft ions: two glasses of Li2S and P2S5, one packed and one quenched from a melt,
 # dynamics of both, a model of softness judged on the glass that it has not seen, and the barriers of soft and hard ions.
 #
-#   bash examples/softness.sh                      # about three quarters of an hour on two cores
+#   bash examples/softness.sh                      # about 25 minutes of computing time
 #   UNITS=PS4:8,P2S7:8 PS=20 HOPS=10 bash examples/softness.sh   # small, a few minutes
 #   POTENTIAL=mine.h5 IONS=Na UNITS=PS4:64 bash examples/softness.sh
 #

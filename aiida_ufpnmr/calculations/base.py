@@ -169,8 +169,11 @@ class UfpnmrCalculation(CalcJob):
         for name, (option, file) in self.INPUT_FILES.items():
             given = self.inputs.get(name, {})
             nodes = given if isinstance(given, Mapping) else {'': given}
-            for key in sorted(nodes):
-                yield option, file.format(key), nodes[key]
+            for key, node in sorted(nodes.items()):
+                place = file.format(key)
+                if key and getattr(node, 'is_in_pieces', False):  # the pieces of all of them have one name
+                    place = f'{PurePosixPath(place).stem}/{place}'
+                yield option, place, node
 
     def file_arguments(self) -> list[str]:
         """The files of this run as the command line names them, after the sub-command."""

@@ -14,11 +14,7 @@ class FitSoftnessCalculation(UfpnmrCalculation):
 
     ENTRY_POINT = 'ufpnmr.fit_softness'
     COMMAND = 'fit-softness'
-    # a folder for each, beside whose trajectory its pieces lie
-    INPUT_FILES = {
-        'trajectories': ('', 'runs/{}/trajectory.h5'),
-        'withhold': ('--withhold', 'withheld/{}/trajectory.h5'),
-    }
+    INPUT_FILES = {'trajectories': ('', 'run-{}.h5'), 'withhold': ('--withhold', 'withheld-{}.h5')}
     OUTPUT_FILE = 'softness-model.h5'
     OUTPUT = ('softness_model', SoftnessModelData, 'The softness model.')
     HAS_FIGURE = True

@@ -64,7 +64,7 @@ class SoftnessCorrelationsCalculation(UfpnmrCalculation):
     COMMAND = 'softness-correlations'
     NO_PARAMETERS = ('model', 'potential')
     INPUT_FILES = {
-        'trajectories': ('', 'runs/{}/trajectory.h5'),
+        'trajectories': ('', 'run-{}.h5'),
         'model': ('--model', 'softness-model.h5'),
         'potential': ('--potential', 'potential.h5'),
     }

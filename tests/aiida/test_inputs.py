@@ -16,9 +16,11 @@ from ase import Atoms
 from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.calculations.analyse import ANALYSES, options_of
 from aiida_ufpnmr.cli.shared import load_or_store
+from aiida_ufpnmr.data import TrajectoryData
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
 from aiida_ufpnmr.engine.settings import Settings, parameters_of, setting
+from aiida_ufpnmr.engine.trajectories.chain import chain
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 from aiida_ufpnmr.workflows.repeat import AnalyseWorkChain
 from aiida_ufpnmr.workflows.supercell import repetitions
@@ -276,6 +278,19 @@ def test_a_committee_comes_to_the_choice_by_name(code, potential, trajectory):
         == f'select potential.h5 hot.h5 -o picked.extxyz {members} --method committee --json results.json'
     )
     assert {'committee-one.h5', 'committee-two.h5'} <= {name for _, _, name in info.local_copy_list}
+
+
+def test_trajectories_in_pieces_come_to_the_choice_in_folders_of_their_own(code, potential, trajectory_file, tmp_path):
+    runs = {}
+    for name in ('hot', 'cold'):
+        (tmp_path / name).mkdir()
+        chain([trajectory_file], tmp_path / name / 'trajectory.h5')
+        runs[name] = TrajectoryData(tmp_path / name / 'trajectory.h5').store()
+    words, _, info = prepared('ufpnmr.select', {'code': code, 'potential': potential.store(), 'trajectories': runs})
+    assert words[2:4] == ['cold/cold.h5', 'hot/hot.h5']  # the names of the files are the groups
+    targets = [target for _, _, target in info.local_copy_list]
+    assert len(set(targets)) == len(targets)
+    assert {f'{name}/trajectory.h5.pieces' for name in runs} <= set(targets)
 
 
 def test_barriers_are_found_by_as_many_processes_as_the_job_has(code, potential, trajectory):

@@ -65,15 +65,11 @@ class Softness:
             for number, size in ((self.frames, n_frames), (self.ions, n_atoms))
         )
 
-    def of(self, hop: HopBarrier) -> float:
-        """Softness of the ion in the last frame there is before it hops; NaN where the table does not hold it."""
+    def of(self, hop: HopBarrier) -> float | None:
+        """Softness of the ion in the last frame there is before it hops; ``None`` where the table does not hold it."""
         row = int(np.searchsorted(self.frames, hop.frame_before, side='right')) - 1
         column = np.flatnonzero(self.ions == hop.ion)
-        return float(self.softness[row, column[0]]) if row >= 0 and len(column) else np.nan
-
-    def known(self, hop: HopBarrier) -> float | None:
-        """The same; ``None`` where the table does not hold it."""
-        found = self.of(hop)
+        found = float(self.softness[row, column[0]]) if row >= 0 and len(column) else np.nan
         return found if np.isfinite(found) else None
 
 
@@ -94,8 +90,7 @@ def by_softness(
     Returns:
         Both parts; ``None`` where one would be of fewer than three hops.
     """
-    known = [(hop, softness.of(hop)) for hop in barriers if hop.counts]
-    known = [(hop, value) for hop, value in known if np.isfinite(value)]
+    known = [(hop, value) for hop in barriers if hop.counts and (value := softness.of(hop)) is not None]
     if len(known) < 2 * FEWEST_HOPS:
         return None
     values = np.array([value for _, value in known])

@@ -89,7 +89,7 @@ def barriers(trajectory, potential, output, softness_path, jobs, plot, settings)
         with whole_file(paths) as partial:
             write(partial, list(search.images(pieces)), format='extxyz')
         if softness is not None:
-            hops = tuple(dataclasses.replace(hop, softness=softness.known(hop)) for hop in found.hops)
+            hops = tuple(dataclasses.replace(hop, softness=softness.of(hop)) for hop in found.hops)
             split = functools.partial(by_softness, hops, softness, seed=settings.seed)
             found = dataclasses.replace(found, hops=hops, by_softness=split(), by_plane=split(split=0.0))
         if plot is not None:

@@ -58,15 +58,42 @@ def packing_functions(lanes: Lanes) -> tuple[Callable, Callable, Callable]:
     return edges_of, vector_to, atom_of
 
 
+def append_functions(lanes: Lanes) -> tuple[Callable, Callable]:
+    """What lanes append to a list together, as far as there is room: (entries, replica, i, lane, inside, entry, number
+    before) -> number after; and the end of the list, (replica, i, lane, state, lists, number) -> those within the room.
+    """
+    ballot, bits = lanes.ballot, lanes.bits
+
+    @lanes.function
+    def append(entries, replica, i, lane, inside, entry, found):
+        mask = ballot(inside)
+        place = found + bits(mask & ((1 << lane) - 1))
+        if inside and place < entries.shape[2]:
+            entries[replica, i, place] = entry
+        return found + bits(mask)
+
+    @lanes.function
+    def finish(replica, i, lane, state, lists, found):
+        capacity = lists.entry.shape[2]
+        if lane == 0:
+            lists.length[replica, i] = min(found, capacity)
+            if found > capacity:
+                state.control[replica, SHORT] = SHORT_LIST
+        return min(found, capacity)
+
+    return append, finish
+
+
 def list_function(lanes: Lanes) -> Callable:
     """What one lane does for the list of an atom: all atoms are tried, those with lower numbers first."""
-    count, ballot, bits = lanes.count, lanes.ballot, lanes.bits
+    count = lanes.count
     edges_of, vector_to, _ = packing_functions(lanes)
     packed = packed_function(lanes)
+    append, finish = append_functions(lanes)
 
     @lanes.function
     def list_all(replica, i, lane, state, lists, rule):
-        edges, capacity, n = edges_of(state.edges, replica), lists.entry.shape[2], lists.entry.shape[1]
+        edges, n = edges_of(state.edges, replica), lists.entry.shape[1]
         rx, ry, rz = rule.reach
         images = (2 * rx + 1) * (2 * ry + 1) * (2 * rz + 1)
         found = 0
@@ -77,15 +104,8 @@ def list_function(lanes: Lanes) -> Callable:
                 entry = packed(state.place, replica, i, j, image, rx, ry, rz)
                 x, y, z = vector_to(state.place, edges, replica, i, entry)
                 inside = x * x + y * y + z * z < rule.list_square and entry != i | _ITSELF
-            mask = ballot(inside)
-            place = found + bits(mask & ((1 << lane) - 1))
-            if inside and place < capacity:
-                lists.entry[replica, i, place] = entry
-            found += bits(mask)
-        if lane == 0:
-            lists.length[replica, i] = min(found, capacity)
-            if found > capacity:
-                state.control[replica, SHORT] = SHORT_LIST
+            found = append(lists.entry, replica, i, lane, inside, entry, found)
+        finish(replica, i, lane, state, lists, found)
 
     return list_all
 
@@ -95,9 +115,10 @@ def bin_functions(lanes: Lanes) -> tuple[Callable, Callable]:
 
     Who comes first into a box is chance; so each list is sorted in the end, by the number of entries that are less.
     """
-    count, ballot, bits, sync, add = lanes.count, lanes.ballot, lanes.bits, lanes.sync, lanes.add
+    count, sync, add = lanes.count, lanes.sync, lanes.add
     edges_of, vector_to, atom_of = packing_functions(lanes)
     packed = packed_function(lanes)
+    append, finish = append_functions(lanes)
 
     @lanes.function
     def box(place, replica, atom, axis, number):
@@ -117,7 +138,7 @@ def bin_functions(lanes: Lanes) -> tuple[Callable, Callable]:
 
     @lanes.function
     def list_near(replica, i, lane, state, lists, rule, bins):
-        edges, capacity = edges_of(state.edges, replica), lists.entry.shape[2]
+        edges = edges_of(state.edges, replica)
         nx, ny, nz = bins.number
         x, y = box(state.place, replica, i, 0, nx), box(state.place, replica, i, 1, ny)
         z = box(state.place, replica, i, 2, nz)
@@ -132,16 +153,8 @@ def bin_functions(lanes: Lanes) -> tuple[Callable, Callable]:
                     entry = packed(state.place, replica, i, j, 0, 0, 0, 0)
                     dx, dy, dz = vector_to(state.place, edges, replica, i, entry)
                     inside = dx * dx + dy * dy + dz * dz < rule.list_square and j != i
-                mask = ballot(inside)
-                place = found + bits(mask & ((1 << lane) - 1))
-                if inside and place < capacity:
-                    bins.spare[replica, i, place] = entry
-                found += bits(mask)
-        if lane == 0:
-            lists.length[replica, i] = min(found, capacity)
-            if found > capacity:
-                state.control[replica, SHORT] = SHORT_LIST
-        found = min(found, capacity)
+                found = append(bins.spare, replica, i, lane, inside, entry, found)
+        found = finish(replica, i, lane, state, lists, found)
         sync()
         for q in range(lane, found, count):
             entry, less = bins.spare[replica, i, q], 0
