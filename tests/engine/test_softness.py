@@ -334,6 +334,8 @@ def test_commands_go_from_runs_to_an_onset_and_say_what_they_cannot_do(toys, tmp
         (['analyse', 'softness', toys[0]], 'needs a softness model'),
         (['analyse', 'softness', toys[0], '--model', toys[1]], 'not a ufpnmr softness-model file'),
         (['fit-softness', toys[0], toys[0], '-o', model, *options], 'the same run as'),
+        (['softness-correlations', toys[0], toys[0], '--model', model], 'the same run as'),
+        (['softness-onset', *(f'{K}={tmp_path / "softness.h5"}' for K in (500, 600))], 'the same run as'),
         (['fit-softness', toys[0], '-o', model, '--features', 'radial,radial'], 'each once'),
         (['fit-softness', toys[0], '-o', model, *options, '--hop-angstrom2', '500'], 'no mobile Li to learn from'),
     ):

@@ -12,10 +12,11 @@ import numpy as np
 from aiida_ufpnmr.engine.analyses.base import Result, Table
 from aiida_ufpnmr.engine.analyses.softness import ModelSettings
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.records import quantity
 from aiida_ufpnmr.engine.settings import setting
 from aiida_ufpnmr.engine.softness.correlations import Correlation, correlate, parts_of_cell, softness_bins, units_of
-from aiida_ufpnmr.engine.softness.model import SoftnessModel
+from aiida_ufpnmr.engine.softness.model import SoftnessModel, check_distinct
 from aiida_ufpnmr.engine.softness.surroundings import COORDINATION, ENERGY, VOLUME, SurroundingsSettings, properties_of
 from aiida_ufpnmr.engine.tables import with_interval
 from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots
@@ -99,9 +100,11 @@ def softness_correlations(
     """Correlations of softness with units of anions, Voronoi volume, coordination and energy, over one run or several.
 
     Raises:
-        InputError: a run, a model or a potential that cannot be used; the message names it.
+        InputError: a run, a model or a potential that cannot be used, or a run given twice; the message names it.
     """
     model = settings.load()
+    if len(runs) > 1:
+        check_distinct([str(path) for path in runs], [content_hash(path) for path in runs])
     potential = UltraFastPotential.load(settings.potential) if settings.potential else None
     softness: list[np.ndarray] = []
     parts: list[np.ndarray] = []

@@ -12,6 +12,7 @@ from aiida_ufpnmr.engine.analyses.base import Result, Table
 from aiida_ufpnmr.engine.analyses.softness import SoftnessResult, plot_probability
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.records import quantity
+from aiida_ufpnmr.engine.softness.model import check_distinct
 from aiida_ufpnmr.engine.softness.probability import RearrangementLaw, RearrangementProbability, fit_law
 from aiida_ufpnmr.engine.tables import interval_row
 
@@ -75,8 +76,10 @@ def fit_onset(runs: Sequence[tuple[float, str, SoftnessResult]]) -> SoftnessOnse
         runs: temperature in K, a name for messages, and the result of each run.
 
     Raises:
-        InputError: results of different models or windows, without P_R(S), or with too few rearrangements.
+        InputError: results of different models or windows, without P_R(S), with too few rearrangements, or of one run.
     """
+    of_record = [(name, one.trajectory_sha256) for _, name, one in runs if one.trajectory_sha256]
+    check_distinct([name for name, _ in of_record], [sha256 for _, sha256 in of_record])
     found: list[tuple[float, RearrangementProbability]] = []
     for temperature, name, one in runs:
         if one.rearrangement is None:

@@ -16,7 +16,13 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash, versions
 from aiida_ufpnmr.engine.settings import stated_values
 from aiida_ufpnmr.engine.softness.features import Features
-from aiida_ufpnmr.engine.softness.model import SoftnessModel, SoftnessSettings, hash_of_runs, standardised
+from aiida_ufpnmr.engine.softness.model import (
+    SoftnessModel,
+    SoftnessSettings,
+    check_distinct,
+    hash_of_runs,
+    standardised,
+)
 from aiida_ufpnmr.engine.softness.rearrangements import IMMOBILE, MOBILE, UNDECIDED
 from aiida_ufpnmr.engine.softness.samples import Samples, read_samples
 
@@ -45,9 +51,7 @@ def fit_softness(
     """
     paths = [Path(path) for path in (*runs, *withheld)]
     hashes = [content_hash(path) for path in paths]
-    for number, one in enumerate(hashes):
-        if one in hashes[:number]:
-            raise InputError(f'{paths[number]}: the same run as {paths[hashes.index(one)]}; give each once')
+    check_distinct([str(path) for path in paths], hashes)
     features, everything = read_samples(paths, settings)
     training = everything.of(everything.run < len(runs))
     model = _fit(features, training, settings, hashes[: len(runs)])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.settings import setting, settings_from_mapping, settings_to_json
 from aiida_ufpnmr.engine.softness.features import Features
@@ -37,6 +38,17 @@ class SoftnessSettings(LabelSettings, StructureSettings):
 def standardised(features: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
     """Features (..., n_features) in spreads from their mean, at most :data:`FARTHEST`."""
     return np.clip((features - mean) / spread, -FARTHEST, FARTHEST)
+
+
+def check_distinct(names: Sequence[str], sha256: Sequence[str]) -> None:
+    """Refuse a run given twice, by the hashes of contents: it would count as two that know nothing of each other.
+
+    Raises:
+        InputError: naming both.
+    """
+    for number, one in enumerate(sha256):
+        if one in sha256[:number]:
+            raise InputError(f'{names[number]}: the same run as {names[sha256.index(one)]}; give each once')
 
 
 def hash_of_runs(sha256: Iterable[str]) -> str:
