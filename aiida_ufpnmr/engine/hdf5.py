@@ -97,13 +97,31 @@ def read_hdf5(path: str | os.PathLike, kind: str, version: int, oldest: int = 1)
                 raise InputError(
                     f'{path}: format version {found} is older than this program reads; make the file again'
                 )
-            if RECORD in file and file[RECORD].attrs.get(_CHECKSUM, None) not in (None, _hash_of(file)):
+            if not _is_whole(file):
                 raise ValueError('its content is not what was written')
             yield file
         except InputError:
             raise
         except (KeyError, IndexError, TypeError, ValueError, OSError, RuntimeError) as error:
             raise InputError(f'{path}: incomplete or damaged {kind} file ({error}); make it again') from error
+
+
+@contextmanager
+def open_whole(path: str | os.PathLike) -> Iterator[h5py.File]:
+    """Open an HDF5 file of any kind for reading.
+
+    Raises:
+        InputError: no HDF5 file, or one of this package that holds other content than was written.
+    """
+    with open_hdf5(path) as file:
+        if not _is_whole(file):
+            raise InputError(f'{path}: damaged, its content is not what was written; make it again')
+        yield file
+
+
+def _is_whole(file: h5py.File) -> bool:
+    """Whether the content has the checksum that was written with it, if any was."""
+    return RECORD not in file or file[RECORD].attrs.get(_CHECKSUM, None) in (None, _hash_of(file))
 
 
 def format_of(path: str | os.PathLike) -> str:

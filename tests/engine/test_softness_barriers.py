@@ -13,6 +13,7 @@ from aiida_ufpnmr.engine.analyses.softness import SoftnessResult
 from aiida_ufpnmr.engine.barriers.barrier import CONVERGED
 from aiida_ufpnmr.engine.barriers.result import Barriers, HopBarrier
 from aiida_ufpnmr.engine.barriers.softness import Softness, by_softness
+from aiida_ufpnmr.engine.commands.barriers import softness_along
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash, seal
 from aiida_ufpnmr.engine.main import ufpnmr
@@ -123,9 +124,50 @@ def test_softness_that_is_not_that_of_the_run_is_refused_in_one_line(files, tmp_
     assert not (tmp_path / 'barriers.json').exists()
 
 
+def test_softness_of_other_ions_than_those_that_hop_is_refused(files):
+    run_1 = files / 'run-1.h5'
+    with pytest.raises(InputError, match='knows the softness of no Kr'):
+        softness_along(files / 'softness.h5', run_1, content_hash(run_1), 'Kr')
+
+
 def test_an_older_result_is_read_without_its_frames(files, tmp_path):
     found = SoftnessResult.load(older(files, tmp_path / 'older.h5'))
     assert found.frame is None and found.softness.shape == (85, 31)
+
+
+def test_softness_is_shown_on_its_own_trajectory_alone_and_only_whole(files, tmp_path):
+    page, table = tmp_path / 'view.html', tmp_path / 'softness.h5'
+    table.write_bytes((files / 'softness.h5').read_bytes())
+    view = ('--frame', 40, '--colour-by', f'{table}:softness', '-o')
+    run('view', files / 'run-1.h5', *view, page)
+    assert page.stat().st_size > 1000
+    with pytest.raises(InputError, match='softness of another trajectory than .*run-0.h5'):
+        run('view', files / 'run-0.h5', *view, page)
+    with h5py.File(table, 'a') as file:
+        file['frame'][...] += 2
+    with pytest.raises(InputError, match='damaged, its content is not what was written'):
+        run('view', files / 'run-1.h5', *view, page)
+
+
+def test_inputs_that_options_name_are_not_written_over(files, tmp_path):
+    softness, model = tmp_path / 'softness.h5', tmp_path / 'model.h5'
+    for path in (softness, model):
+        path.write_bytes((files / path.name).read_bytes())
+    for words in (
+        ('softness-onset', f'600={softness}', f'700={files / "softness.h5"}', '--json', softness),
+        ('analyse', 'softness', files / 'run-1.h5', '--model', model, '-o', model),
+        ('softness-correlations', files / 'run-1.h5', '--model', model, '-o', model),
+        ('view', files / 'run-1.h5', '--colour-by', f'{softness}:softness', '-o', softness),
+    ):
+        with pytest.raises(InputError, match='is an input, too, and would be written over'):
+            run(*words)
+    for path in (softness, model):
+        assert path.read_bytes() == (files / path.name).read_bytes()
+
+
+def test_a_temperature_that_no_run_has_is_refused(files):
+    with pytest.raises(InputError, match='1e-300=.*softness.h5: give a temperature from 1 to 100000 K'):
+        run('softness-onset', f'1e-300={files / "softness.h5"}', f'600={files / "softness.h5"}')
 
 
 def hops_at(softness, forward_eV):

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Windows of whole frames may differ by this share where runs have other times between frames.
 SAME_WINDOW = 0.05
 
+#: Temperatures in K that runs may have.
+TEMPERATURES_K = (1.0, 1e5)
+
 
 @dataclass(frozen=True)
 class SoftnessOnsetResult(Result, RearrangementLaw):
@@ -111,4 +114,6 @@ def read_softness(given: str) -> tuple[float, str, SoftnessResult]:
         raise InputError(f'{given}: does not say its temperature; write 600={given} for 600 K') from None
     if not temperature > 0 or not np.isfinite(temperature):
         raise InputError(f'{given}: the temperature must be above zero')
+    if not TEMPERATURES_K[0] <= temperature <= TEMPERATURES_K[1]:
+        raise InputError(f'{given}: give a temperature from {TEMPERATURES_K[0]:g} to {TEMPERATURES_K[1]:g} K')
     return temperature, path, SoftnessResult.load(path)

@@ -81,7 +81,7 @@ def barriers(trajectory, potential, output, softness_path, jobs, plot, settings)
     search = BarrierSearch(trajectory, potential, settings)
     softness = None
     if softness_path is not None:
-        softness = softness_along(softness_path, trajectory, str(search.source['trajectory_sha256']))
+        softness = softness_along(softness_path, trajectory, str(search.source['trajectory_sha256']), settings.species)
     with Pieces(output) as pieces:
         found, cpu_s = search.run(pieces, jobs)
         if all(hop.status.startswith(FAILED) for hop in found.hops):
@@ -105,24 +105,27 @@ def barriers(trajectory, potential, output, softness_path, jobs, plot, settings)
         warn([f'{softness_path}: knows the softness of too few hops whose barriers count'])
 
 
-def softness_along(path: Path, trajectory: Path, trajectory_sha256: str) -> Softness:
+def softness_along(path: Path, trajectory: Path, trajectory_sha256: str, species: str) -> Softness:
     """The softness of the ions of a trajectory: the result of the analysis, or a table of one's own.
 
     Raises:
-        InputError: neither, a result that does not say its frames, or softness of another trajectory.
+        InputError: neither, a result that does not say its frames, or softness of another trajectory or element.
     """
     if is_zipfile(path) or not format_of(path):
         table = Softness.read(path)
-        with Trajectory(trajectory) as there:
-            if not table.lies_within(there.n_frames, len(there.numbers)):
-                raise InputError(f'{path}: has frames or ions that {trajectory} has not; give the softness of that run')
-        return table
-    found = SoftnessResult.load(path)
-    if found.frame is None:
-        raise InputError(f'{path}: does not say its frames yet; run "ufpnmr analyse softness {trajectory}" again')
-    if found.trajectory_sha256 != trajectory_sha256:
-        raise InputError(f'{path}: softness of another trajectory than {trajectory}; analyse that one')
-    return Softness(found.softness, found.atom, found.frame)
+    else:
+        found = SoftnessResult.load(path)
+        if found.frame is None:
+            raise InputError(f'{path}: does not say its frames yet; run "ufpnmr analyse softness {trajectory}" again')
+        if found.trajectory_sha256 != trajectory_sha256:
+            raise InputError(f'{path}: softness of another trajectory than {trajectory}; analyse that one')
+        table = Softness(found.softness, found.atom, found.frame)
+    with Trajectory(trajectory) as there:
+        if not table.lies_within(there.n_frames, len(there.numbers)):
+            raise InputError(f'{path}: has frames or ions that {trajectory} has not; give the softness of that run')
+        if not (np.array(there.symbols)[table.ions] == species).any():
+            raise InputError(f'{path}: knows the softness of no {species}; give that of the ions whose hops are wanted')
+    return table
 
 
 barriers.settings = BarrierSettings

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import importlib
 import io
 import keyword
 import math
 import os
 import sys
+import textwrap
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,18 @@ RENAMED = {
 }
 
 
+def _files_named(values: Iterable[Any]) -> Iterator[str]:
+    """Texts among the values of parameters that may name files, also in ``600=FILE``, ``FILE:NAME`` and settings."""
+    for value in values:
+        if isinstance(value, (str, os.PathLike)):
+            text = os.fspath(value)
+            yield from filter(None, (text, text.partition('=')[2], text.rpartition(':')[0]))
+        elif isinstance(value, (tuple, list)):
+            yield from _files_named(value)
+        elif dataclasses.is_dataclass(value):
+            yield from _files_named(vars(value).values())
+
+
 class Command(click.Command):
     """A sub-command whose help ends with an example, kept as it is written."""
 
@@ -136,14 +150,11 @@ class Command(click.Command):
 
     def invoke(self, context):
         """Run the command, unless it would write over what it reads."""
-        paths: dict[click.ParamType, list[Path | None]] = {INPUT: [], OUTPUT: [], FIGURE: []}
-        for parameter in self.params:
-            if parameter.type in paths:
-                value = context.params[parameter.name]
-                paths[parameter.type].extend(value if isinstance(value, tuple) else [value])
-        inputs = {os.path.realpath(path) for path in paths[INPUT] if path is not None}
-        for path in paths[OUTPUT] + paths[FIGURE]:
-            if path is not None and os.path.realpath(path) in inputs:
+        outputs = {parameter.name for parameter in self.params if parameter.type in (OUTPUT, FIGURE)}
+        values = {name: value for name, value in context.params.items() if value is not None}
+        inputs = {os.path.realpath(name) for name in _files_named(v for n, v in values.items() if n not in outputs)}
+        for path in (values[name] for name in sorted(outputs & set(values))):
+            if os.path.realpath(path) in inputs:
                 raise InputError(
                     f'{path}: is an input, too, and would be written over; choose another name for the output'
                 )
@@ -151,8 +162,11 @@ class Command(click.Command):
 
     def format_epilog(self, context, formatter):
         with formatter.section('Example'):
+            indent = ' ' * formatter.current_indent
+            room = formatter.width - 2 * len(indent) - len(' \\')
             for line in self.example.splitlines():
-                formatter.write_text(line)
+                words = textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False)
+                formatter.write(indent + f' \\\n{indent}{indent}'.join(words) + '\n')
 
 
 class LazyGroup(click.Group):

@@ -50,7 +50,7 @@ def view(trajectory: Path, output: Path | None, frame: int, colour_by: str | Non
                 raise InputError(f'{trajectory}: has no frame {frame}, only {source.n_frames}')
             frame %= source.n_frames
             atoms = source.atoms(frame)
-    values = None if colour_by is None else read_atom_values(colour_by, len(atoms), frame)
+        values = None if colour_by is None else read_atom_values(colour_by, len(atoms), frame, own[0])
     if plot is not None:
         with whole_file(plot) as partial:
             plot_slice(atoms, values, settings).savefig(partial, dpi=150)

@@ -10,7 +10,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input
-from aiida_ufpnmr.engine.hdf5 import open_hdf5
+from aiida_ufpnmr.engine.hdf5 import content_hash, open_whole
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class AtomValues:
         return 'RdBu' if self.signed else 'viridis'
 
 
-def read_atom_values(path: str, n_atoms: int, frame: int = 0) -> AtomValues:
+def read_atom_values(path: str, n_atoms: int, frame: int = 0, trajectory: Path | None = None) -> AtomValues:
     """Read a number by atom.
 
     Args:
@@ -57,13 +57,15 @@ def read_atom_values(path: str, n_atoms: int, frame: int = 0) -> AtomValues:
             number; or ``RESULT.h5:NAME``, an array of the result of an analysis beside the indices ``atom``.
         n_atoms: how many atoms there are.
         frame: of the trajectory; of results with a row for each ``frame``, the row of the last that is not later.
+        trajectory: whose atoms these are, for results that name theirs.
 
     Raises:
-        InputError: a file that holds none, numbers of other atoms or of later frames, or two of one atom.
+        InputError: a file that holds none, numbers of other atoms, of another trajectory or of later frames, or two of
+            one atom.
     """
     file, colon, name = path.rpartition(':')
     if colon and file.endswith('.h5'):
-        index, values = _of_result(check_input(file, 'result'), name, frame)
+        index, values = _of_result(check_input(file, 'result'), name, frame, trajectory)
     else:
         index, values = _of_table(check_input(path, 'file of numbers'), n_atoms)
         name = Path(path).stem
@@ -95,9 +97,12 @@ def _of_table(path: Path, n_atoms: int) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(n_atoms), table.ravel()
 
 
-def _of_result(path: Path, name: str, frame: int) -> tuple[np.ndarray, np.ndarray]:
+def _of_result(path: Path, name: str, frame: int, trajectory: Path | None) -> tuple[np.ndarray, np.ndarray]:
     """Indices and numbers of a file that an analysis wrote."""
-    with open_hdf5(path) as file:
+    with open_whole(path) as file:
+        known = file.attrs.get('trajectory_sha256', '')
+        if trajectory is not None and known and known != content_hash(trajectory):
+            raise InputError(f'{path}: {name} of another trajectory than {trajectory}; analyse that one')
         if 'atom' not in file:
             raise InputError(f'{path}: has no indices of atoms ("atom"); take the result of softness, voronoi or rings')
         shapes = [file['atom'].shape]

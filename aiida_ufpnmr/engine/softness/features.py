@@ -55,7 +55,9 @@ class Features:
         settings, unknown = self.functions.settings, set(symbols) - set(self.functions.partners)
         if settings.partners == 'all' and unknown:
             others = ', '.join(sorted(unknown))
-            raise InputError(f'{snapshots.path}: holds {others}, of which the model knows nothing')
+            raise InputError(
+                f'{snapshots.path}: holds {others}, of which the model knows nothing; fit one to runs that hold it'
+            )
         tensors = _Tensors(snapshots, self.species, ions, settings.average_ps) if EFG in settings.sets else None
         frame, size = 0, max(1, int(PART_BYTES // (8 * len(ions) * len(self.names))))
         for positions, cells in averaged_parts(snapshots, settings.average_ps):

@@ -26,7 +26,7 @@ class SurroundingsSettings(AnionSettings, SnapshotSettings):
 
     stride: int = with_default(SnapshotSettings, 'stride', 10)
     units: str = setting('PS4,P2S7,P2S6', 'Units of anions whose centres are counted, with commas between.')
-    unit_radius_angstrom: float = setting(5.0, 'Centres within this distance of an ion, in Å, count.', above=0)
+    unit_radius_angstrom: float = setting(5.0, 'Centres within this distance of an ion, in Å, count.', above=0, most=50)
 
     @property
     def unit_names(self) -> tuple[str, ...]:
