@@ -150,7 +150,7 @@ class Command(click.Command):
 
     def invoke(self, context):
         """Run the command, unless it would write over what it reads."""
-        outputs = {parameter.name for parameter in self.params if parameter.type in (OUTPUT, FIGURE)}
+        outputs = {parameter.name or '' for parameter in self.params if parameter.type in (OUTPUT, FIGURE)}
         values = {name: value for name, value in context.params.items() if value is not None}
         inputs = {os.path.realpath(name) for name in _files_named(v for n, v in values.items() if n not in outputs)}
         for path in (values[name] for name in sorted(outputs & set(values))):
