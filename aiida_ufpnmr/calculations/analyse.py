@@ -55,17 +55,6 @@ def parameter_validator(analysis: str) -> Callable[[Dict, object], str | None]:
     return validate
 
 
-def validate_together(inputs: Mapping, _) -> str | None:
-    """Refuse parameters and files that the chosen analysis does not take."""
-    if 'analysis' not in inputs or 'parameters' not in inputs:
-        return None  # exposed by a workflow, which has checked them
-    analysis = inputs['analysis'].value
-    for name in FILES:
-        if name in inputs and name not in files_of(analysis):
-            return f'{analysis} takes no {name}'
-    return lacking(analysis, inputs) or parameter_validator(analysis)(inputs['parameters'], None)
-
-
 class TrajectoryAnalysis(UfpnmrCalculation):
     """An analysis: a trajectory in, results, a figure and an HDF5 file out."""
 
@@ -112,7 +101,21 @@ class AnalyseCalculation(TrajectoryAnalysis):
         )
         optional(spec.input, ('sites', SinglefileData, 'A CIF file of the sites between which `jumps` counts jumps.'))
         optional(spec.input, ('model', SinglefileData, 'A model of `ufpnmr fit-softness`, which `softness` needs.'))
-        spec.inputs.validator = validate_together
+
+    @classmethod
+    def validate_inputs(cls, inputs: Mapping, context: object) -> str | None:
+        """Refuse parameters and files that the chosen analysis does not take."""
+        if 'analysis' not in inputs or 'parameters' not in inputs:
+            return None  # exposed by a workflow, which has checked them
+        analysis = inputs['analysis'].value
+        for name in FILES:
+            if name in inputs and name not in files_of(analysis):
+                return f'{analysis} takes no {name}'
+        return (
+            lacking(analysis, inputs)
+            or parameter_validator(analysis)(inputs['parameters'], None)
+            or super().validate_inputs(inputs, context)
+        )
 
     @classmethod
     def validate_parameters(cls, value: Dict, _) -> str | None:

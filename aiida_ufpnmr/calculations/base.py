@@ -12,7 +12,7 @@ from aiida.common import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
 from aiida.common.lang import classproperty
 from aiida.engine import CalcJob, CalcJobProcessSpec, ProcessSpec
-from aiida.orm import AbstractCode, Data, Dict, SinglefileData, StructureData, to_aiida_type
+from aiida.orm import AbstractCode, Computer, Data, Dict, SinglefileData, StructureData, to_aiida_type
 from ase.io import write
 
 from aiida_ufpnmr.calculations import command_line
@@ -25,6 +25,9 @@ FIGURE_FILE = 'figure.png'
 STDOUT_FILE = 'ufpnmr.out'
 STDERR_FILE = 'ufpnmr.err'
 STATUS_FILE = 'exit-status'
+
+#: Where trajectories stay on a computer that asks for it, as the working directories of jobs see it.
+KEPT_FOLDER = '../../../kept-trajectories'
 
 #: One thread a job, so that equal inputs give equal bits.
 ENVIRONMENT = {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'NUMBA_NUM_THREADS': '1'}
@@ -96,8 +99,8 @@ class UfpnmrCalculation(CalcJob):
     INPUT_FILES: t.ClassVar[dict[str, tuple[str, str]]]
     #: The option before the file of results; where it is ``-o``, the output lies beside that.
     RESULTS_OPTION: t.ClassVar[str] = '--json'
-    #: The file that the sub-command writes with ``-o``, or beside its results.
-    OUTPUT_FILE: t.ClassVar[str]
+    #: The file that the sub-command writes with ``-o``, or beside its results; empty if there is none.
+    OUTPUT_FILE: t.ClassVar[str] = ''
     #: The output that it becomes: name, type and help.
     OUTPUT: t.ClassVar[tuple[str, type[SinglefileData], str]]
     #: Other files that become nodes, where they are.
@@ -120,10 +123,13 @@ class UfpnmrCalculation(CalcJob):
         if cls.SETTINGS:
             text = 'Settings of the fit, by name; what is not given keeps its default.'
             plain_input(spec, 'settings', Dict, text, required=False, validator=cls.validate_settings)
+        text = 'Leave a trajectory that the job makes on the computer, and keep its hash and what it holds as a node.'
+        spec.input('metadata.options.keep_trajectory', valid_type=bool, default=False, help=text)
+        spec.inputs.validator = cls.validate_inputs
         job_defaults(spec, withmpi=False, parser_name=cls.ENTRY_POINT, environment_variables=dict(ENVIRONMENT))
         optional(
             spec.output,
-            cls.OUTPUT,
+            *((cls.OUTPUT,) if cls.OUTPUT_FILE else ()),
             ('results', Dict, 'What the command reports; keys carry their units.'),
             ('timing', Dict, 'Wall and CPU time and speeds; no content hash covers them.'),
         )
@@ -138,6 +144,19 @@ class UfpnmrCalculation(CalcJob):
             (330, 'ERROR_OUTPUT_UNUSABLE', 'An output file is missing or unusable: {message}'),
             (400, 'ERROR_INTERRUPTED', 'The command was cut off before it ended; run it again, with more time.'),
         )
+
+    @classmethod
+    def validate_inputs(cls, inputs: Mapping[str, t.Any], _: object) -> str | None:
+        """Refuse trajectories that stay on another computer than that of the code."""
+        computer = inputs['code'].computer if 'code' in inputs else None
+        for given in inputs.values():
+            for node in given.values() if isinstance(given, Mapping) else [given]:
+                if computer is not None and getattr(node, 'kept', None) and node.computer.uuid != computer.uuid:
+                    return (
+                        f'the trajectory {node.uuid} stays on {node.computer.label}; choose a code there, or fetch it '
+                        f'with "aiida-ufpnmr trajectory fetch {node.uuid}"'
+                    )
+        return None
 
     @classmethod
     def validate_parameters(cls, value: Dict, _) -> str | None:
@@ -179,9 +198,19 @@ class UfpnmrCalculation(CalcJob):
         """The files of this run as the command line names them, after the sub-command."""
         named = [(option, file) for option, file, _ in self.input_files()]
         arguments = [file for option, file in named if not option]
-        if self.RESULTS_OPTION != '-o':
+        if self.RESULTS_OPTION != '-o' and self.output_file:
             arguments += ['-o', self.output_file]
         return [*arguments, *(word for pair in named if pair[0] for word in pair)]
+
+    @staticmethod
+    def _links_to(node: Data, name: str) -> list[tuple[str, str, str]]:
+        """Links in the working directory to a trajectory that stays on the computer, and to its pieces."""
+        kept, computer = node.base.attributes.get('kept'), t.cast(Computer, node.computer).uuid
+        found = [(computer, kept['path'], name)]
+        if kept['pieces']:
+            pieces = f'{kept["path"]}.pieces'
+            found.append((computer, pieces, str(PurePosixPath(name).with_name(PurePosixPath(pieces).name))))
+        return found
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         arguments = [*self.file_arguments(), *command_line.options(self.command, self.inputs.parameters.get_dict())]
@@ -202,7 +231,11 @@ class UfpnmrCalculation(CalcJob):
         calcinfo.codes_info = [codeinfo]
         calcinfo.append_text = f'echo $? > {STATUS_FILE}'  # AiiDA does not say how a command ended
         calcinfo.local_copy_list = []
+        calcinfo.remote_symlink_list = []
         for _, name, node in self.input_files():
+            if getattr(node, 'kept', None):
+                calcinfo.remote_symlink_list += self._links_to(node, name)
+                continue
             if isinstance(node, StructureData):  # becomes XYZ
                 write(folder.get_abs_path(name), node.get_ase(), format='extxyz')
                 continue
@@ -213,5 +246,6 @@ class UfpnmrCalculation(CalcJob):
                 calcinfo.local_copy_list.append((node.uuid, source, target))
         calcinfo.retrieve_list = [RESULTS_FILE, STDOUT_FILE, STDERR_FILE, STATUS_FILE]
         figure = [FIGURE_FILE] if self.HAS_FIGURE else []
-        calcinfo.retrieve_temporary_list = [self.OUTPUT_FILE, *self.MORE_OUTPUT, *figure]  # become nodes: kept once
+        output = [self.OUTPUT_FILE] if self.OUTPUT_FILE else []
+        calcinfo.retrieve_temporary_list = [*output, *self.MORE_OUTPUT, *figure]  # become nodes: kept once
         return calcinfo

@@ -50,7 +50,8 @@ def refusal(command: str, known: Sequence[str], parameters: Mapping[str, Any]) -
     try:
         name, found, _ = _resolved(command.split())
         files = [parameter.name for parameter in found.params if isinstance(parameter, click.Argument)]
-        found.make_context(name, [*map(str, files), '-o', 'OUTPUT', *options(command, parameters)])
+        output = ['-o', 'OUTPUT'] if any('-o' in parameter.opts for parameter in found.params) else []
+        found.make_context(name, [*map(str, files), *output, *options(command, parameters)])
     except click.UsageError as error:
         return ' '.join(error.format_message().split())
     return None

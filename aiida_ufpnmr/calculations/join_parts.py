@@ -35,6 +35,13 @@ def join_parts(results: Dict, **parts: TrajectoryData) -> dict[str, Data]:
 
 
 @calcfunction
+def with_statistics(results: Dict, joined: Dict) -> dict[str, Dict]:
+    """What a run reports, brought up to date by what a job found that joined its parts."""
+    known = {name: value for name, value in joined.get_dict().items() if name != 'versions'}
+    return {'results': Dict({**results.get_dict(), **known})}
+
+
+@calcfunction
 def join_stopped(**parts: TrajectoryData) -> TrajectoryData:
     """Join the parts of a run that a guard stopped, in the order of their labels, into one trajectory."""
     with _joined(parts) as path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import SinglefileData, StructureData
 
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional, validate_ordered
+from aiida_ufpnmr.calculations.base import KEPT_FOLDER, UfpnmrCalculation, failures, optional, validate_ordered
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
@@ -24,7 +24,7 @@ class MdCalculation(UfpnmrCalculation):
     COMMAND = 'md'
     NO_PARAMETERS = (
         'index', 'replicas', 'replica_temperatures', 'jobs',
-        'checkpoint_every', 'max_wall_time', 'restart', 'overwrite',
+        'checkpoint_every', 'max_wall_time', 'restart', 'overwrite', 'keep_in',
     )  # fmt: skip
     PARAMETERS_REQUIRED = True
     INPUT_FILES = {
@@ -67,6 +67,8 @@ class MdCalculation(UfpnmrCalculation):
 
     def file_arguments(self) -> list[str]:
         arguments = super().file_arguments()
+        if self.options.keep_trajectory:
+            arguments += ['--keep-in', KEPT_FOLDER]
         limit = self.options.get('max_wallclock_seconds')
         if limit is not None:  # the end that leaves a checkpoint should come before the scheduler's, which does not
             arguments += ['--max-wall-time', f'{limit - min(TIME_LEFT * limit, LONGEST_TIME_LEFT):g}']

@@ -17,12 +17,6 @@ from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 SOURCES = ('structure', 'dataset', 'trajectory')
 
 
-def validate_source(inputs: Mapping, _) -> str | None:
-    """Refuse inputs with nothing to predict for, or with several such things."""
-    given = [name for name in SOURCES if name in inputs]
-    return None if len(given) == 1 else f'give exactly one of {", ".join(SOURCES)}, not {len(given)}'
-
-
 class PredictEfgCalculation(UfpnmrCalculation):
     """Predicts EFG tensors for structures or along a trajectory (`ufpnmr predict-efg`)."""
 
@@ -53,8 +47,15 @@ class PredictEfgCalculation(UfpnmrCalculation):
             ('trajectory', TrajectoryData, 'Predict for all frames of this trajectory.'),
         )
         spec.inputs['structure'].validator = validate_ordered
-        spec.inputs.validator = validate_source
         optional(spec.output, ('trajectory', TrajectoryData, 'The tensors along the trajectory.'))
+
+    @classmethod
+    def validate_inputs(cls, inputs: Mapping, context: object) -> str | None:
+        """Refuse inputs with nothing to predict for, or with several such things."""
+        given = [name for name in SOURCES if name in inputs]
+        if len(given) != 1:
+            return f'give exactly one of {", ".join(SOURCES)}, not {len(given)}'
+        return super().validate_inputs(inputs, context)
 
     @property
     def output_file(self) -> str:

@@ -24,14 +24,6 @@ def validate_temperatures(value: Dict, _: object) -> str | None:
     return f'temperatures must be numbers above zero, in K, not {"; ".join(wrong)}' if wrong else None
 
 
-def _validate_onset(inputs: Mapping, _: object) -> str | None:
-    """Refuse results without a temperature."""
-    if 'temperatures_K' not in inputs:
-        return None  # exposed by a workflow, which has checked them
-    without = sorted(set(inputs.get('softness', {})) - set(inputs['temperatures_K'].get_dict()))
-    return f'temperatures_K: no temperature of {", ".join(without)}' if without else None
-
-
 class SoftnessOnsetCalculation(UfpnmrCalculation):
     """Finds barriers by softness and the onset temperature from several temperatures (`ufpnmr softness-onset`)."""
 
@@ -49,7 +41,14 @@ class SoftnessOnsetCalculation(UfpnmrCalculation):
         spec.input_namespace('softness', valid_type=SinglefileData, dynamic=True, help=text)
         text = 'Temperature of each run in K, by its name in `softness`.'
         plain_input(spec, 'temperatures_K', Dict, text, validator=validate_temperatures)
-        spec.inputs.validator = _validate_onset
+
+    @classmethod
+    def validate_inputs(cls, inputs: Mapping, context: object) -> str | None:
+        """Refuse results without a temperature."""
+        if 'temperatures_K' not in inputs:
+            return None  # exposed by a workflow, which has checked them
+        without = sorted(set(inputs.get('softness', {})) - set(inputs['temperatures_K'].get_dict()))
+        return f'temperatures_K: no temperature of {", ".join(without)}' if without else None
 
     def file_arguments(self) -> list[str]:
         kelvin, (_, file) = self.inputs.temperatures_K.get_dict(), self.INPUT_FILES['softness']

@@ -18,6 +18,7 @@ COMMANDS = {
     'launch': ('launch', 'Run or submit a workflow.'),
     'query': ('query', 'Ask for the origin of a result, or for what rests on a label.'),
     'report': ('report', 'Write a result as one HTML page.'),
+    'trajectory': ('trajectory', 'Fetch and check trajectories that stay on the computer where they were made.'),
     'archive': ('archive', 'Put a result with all that it rests on into one file.'),
 }
 

@@ -126,6 +126,23 @@ def common_options(function: Callable) -> Callable:
     return with_profile(wrapped)
 
 
+def keep_option(function: Callable) -> Callable:
+    """The option of workflows that make trajectories, below :func:`common_options`."""
+
+    @click.option(
+        '--keep-trajectory',
+        is_flag=True,
+        help='Leave trajectories on the computer where they are made, each content once; analyses run there, and only '
+        'what describes it and its hash come here. "aiida-ufpnmr trajectory" fetches and checks them.',
+    )
+    @functools.wraps(function)
+    def wrapped(*args, launch: Launch, keep_trajectory: bool, **kwargs):
+        options = {**launch.options, 'keep_trajectory': True} if keep_trajectory else launch.options
+        return function(*args, launch=replace(launch, options=options), **kwargs)
+
+    return wrapped
+
+
 temperature_option = click.option(
     '--temperature', type=POSITIVE, metavar='K', help="Temperature of the dynamics; the protocol's if not given."
 )
@@ -175,6 +192,7 @@ softness_option = click.option(
 @sites_option
 @softness_option
 @common_options
+@keep_option
 def pipeline(
     dataset: str,
     structure_index: int | None,
@@ -220,6 +238,7 @@ def pipeline(
 @sites_option
 @softness_option
 @common_options
+@keep_option
 def dynamic_nmr(
     structure: str,
     potential: str,

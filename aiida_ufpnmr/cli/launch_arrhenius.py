@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, index_option, stop_if_failed
+from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, index_option, keep_option, stop_if_failed
 from aiida_ufpnmr.cli.shared import NODE_OR_FILE, load_code, load_or_store
 from aiida_ufpnmr.engine.analyses.arrhenius import ArrheniusSettings
 from aiida_ufpnmr.engine.commands.options import Parsed, options_of, with_options
@@ -32,6 +32,7 @@ from aiida_ufpnmr.engine.settings import Declaration, numbers
 @index_option
 @code_option
 @common_options
+@keep_option
 def arrhenius(
     structure: str,
     potential: str,

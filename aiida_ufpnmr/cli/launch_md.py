@@ -12,6 +12,7 @@ from aiida_ufpnmr.cli.launch import (
     code_option,
     common_options,
     index_option,
+    keep_option,
     stop_if_failed,
     temperature_option,
 )
@@ -40,6 +41,7 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
 )
 @click.option('--queue', metavar='NAME', help='Queue of the scheduler, such as that of the machines with a GPU.')
 @common_options
+@keep_option
 def md(
     structure: str,
     potential: str,

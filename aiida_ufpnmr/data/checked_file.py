@@ -19,7 +19,7 @@ LEFT_OUT = 'ufpnmr_left_out'
 
 def attribute(name: str, text: str) -> t.Any:
     """A property of a node that reads the attribute ``name``; ``text`` describes it."""
-    return property(lambda node: node.base.attributes.get(name), doc=text)
+    return property(lambda node: node.base.attributes.get(name, None), doc=text)
 
 
 class ContentCaching(NodeCaching):

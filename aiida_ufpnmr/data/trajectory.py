@@ -3,29 +3,70 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 from aiida.common.exceptions import ValidationError
-from aiida.orm import Data
+from aiida.orm import Computer, Data
 
 from aiida_ufpnmr.data.checked_file import attribute
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
-from aiida_ufpnmr.engine.hdf5 import content_hash, open_hdf5
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.hdf5 import open_hdf5
 from aiida_ufpnmr.engine.trajectories.chain import files_of
-from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, efg_group
+from aiida_ufpnmr.engine.trajectories.keeping import describe
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
+
+#: What a node says of a file that stays on a computer.
+KEPT = ('path', 'pieces', 'size_bytes')
 
 
 class TrajectoryData(Hdf5Data):
     """An H5MD file with positions, EFG tensors, or both; arrays stay in the file until they are asked for.
 
     The rows of a long run may lie in pieces beside the file. The repository keeps equal files once, so a trajectory
-    that was joined from the parts of a run takes no room of its own.
+    that was joined from the parts of a run takes no room of its own. Or the file stays on the computer where it was
+    made, and the node holds what describes it; calculations read it there.
     """
 
     DEFAULT_FILENAME = 'trajectory.h5'
+
+    @classmethod
+    def kept_on(cls, computer: Computer, kept: Mapping[str, t.Any]) -> TrajectoryData:
+        """A trajectory that stays on a computer.
+
+        Args:
+            computer: where it is.
+            kept: what :func:`~aiida_ufpnmr.engine.trajectories.keeping.keep` said there.
+        """
+        node = cls.__new__(cls)
+        Data.__init__(node, computer=computer)
+        places = {name: kept[name] for name in KEPT}
+        described = {name: value for name, value in kept.items() if name not in KEPT}
+        node.base.attributes.set_many({**described, 'filename': cls.DEFAULT_FILENAME, 'kept': places})
+        return node
+
+    kept = attribute('kept', 'Of a file that stays where it was made: `path`, `pieces` (beside it) and `size_bytes`.')
+
+    @property
+    def keeper(self) -> Computer:
+        """The computer where the file of a trajectory stays that is :attr:`kept`."""
+        assert self.computer is not None  # by `kept_on`
+        return self.computer
+
+    @property
+    def left_out_bytes(self) -> int | None:
+        return self.kept['size_bytes'] if self.kept else super().left_out_bytes
+
+    def _must_be_there(self) -> None:
+        if self.kept and not self.base.repository.list_object_names():
+            raise InputError(
+                f'{type(self).__name__} {self.uuid}: its file stays on {self.keeper.label}, at {self.kept["path"]}; '
+                f'fetch it with "aiida-ufpnmr trajectory fetch {self.uuid}"'
+            )
+        super()._must_be_there()
 
     def _set_path(self, path: Path, filename: str | Path | None) -> None:
         super()._set_path(path, filename)
@@ -36,6 +77,8 @@ class TrajectoryData(Hdf5Data):
     def _validate(self) -> bool:
         """Refuse anything but one file, and the folder of its pieces where it has some."""
         Data._validate(self)
+        if self.kept:
+            return True
         names = self.base.repository.list_object_names()
         if self.filename not in names or len(names) > 2:
             raise ValidationError(f'a trajectory and its pieces should be here, not {names}')
@@ -44,7 +87,7 @@ class TrajectoryData(Hdf5Data):
     @property
     def is_in_pieces(self) -> bool:
         """True where the rows lie in files beside the file itself."""
-        return len(self.base.repository.list_object_names()) > 1
+        return self.kept['pieces'] if self.kept else len(self.base.repository.list_object_names()) > 1
 
     @contextmanager
     def as_path(self) -> Iterator[Path]:
@@ -71,21 +114,7 @@ class TrajectoryData(Hdf5Data):
 
     @classmethod
     def describe(cls, path: Path) -> dict[str, t.Any]:
-        with Trajectory(path) as trajectory:
-            times = [trajectory.time_fs] if trajectory.n_frames else []
-            efg_frames = {}
-            for species in trajectory.efg_species:
-                efg_time = trajectory.series(f'{efg_group(species)}/efg')['time'][...]
-                efg_frames[species] = len(efg_time)
-                times.append(efg_time)
-            return {
-                'n_frames': trajectory.n_frames,
-                'n_atoms': len(trajectory.numbers),
-                'species': sorted(set(trajectory.symbols)),
-                'efg_frames': efg_frames,
-                'time_ps': max((float(time[-1] - time[0]) for time in times if len(time)), default=0.0) / 1000,
-                'sha256': content_hash(path),
-            }
+        return describe(path)
 
     @contextmanager
     def open_trajectory(self) -> Iterator[Trajectory]:

@@ -25,6 +25,8 @@ COMMANDS = {
         'convert_trajectory',
         'Convert a trajectory of another program (LAMMPS, VASP, GROMACS, ...).',
     ),
+    'describe-trajectory': ('trajectories', 'What a trajectory holds, and the hash of its content.'),
+    'join-trajectory': ('trajectories', 'Make one trajectory of the parts of a run.'),
     'select': ('select', 'The structures of trajectories whose labels would tell most.'),
     'melt-quench': ('melt_quench', 'Make a glass from a composition and a density.'),
     'fit-efg': ('efg', 'Fit a symmetry-adapted model of the electric field gradient.'),

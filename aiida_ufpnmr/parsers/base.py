@@ -9,10 +9,11 @@ from typing import Any, cast
 
 from aiida.common.exceptions import ValidationError
 from aiida.engine import ExitCode
-from aiida.orm import Data, Dict, SinglefileData
+from aiida.orm import Computer, Data, Dict, SinglefileData
 from aiida.parsers import Parser
 
 from aiida_ufpnmr.calculations.base import FIGURE_FILE, RESULTS_FILE, STATUS_FILE, STDERR_FILE, UfpnmrCalculation
+from aiida_ufpnmr.data.trajectory import TrajectoryData
 
 #: Exit status of ``ufpnmr`` for bad input.
 BAD_INPUT = 2
@@ -53,14 +54,29 @@ class UfpnmrParser(Parser):
         except (ValueError, ValidationError) as error:
             return self.exit_codes.ERROR_OUTPUT_UNUSABLE.format(message=str(error).replace(f'{folder}/', ''))
         timing = results.pop('timing', {})
+        results.pop('kept', None)  # where things are, which the nodes say
         for name, node in {**nodes, 'results': Dict(results), 'timing': Dict(timing)}.items():
             self.out(name, node)
         return None
 
     def nodes(self, folder: Path) -> Mapping[str, Data]:
         """The output nodes made of the files in ``folder``; :class:`ValueError` where one is missing or unusable."""
+        if not self.calculation.OUTPUT_FILE:
+            return {}
         name, kind, _ = self.calculation.OUTPUT
+        if kind is TrajectoryData:
+            return {name: self.trajectory(folder)}
         return {name: kind(existing(folder / self.calculation.OUTPUT_FILE))}
+
+    def trajectory(self, folder: Path) -> TrajectoryData:
+        """The trajectory that a run made: in ``folder``, or where it stays; :class:`ValueError` where it is nowhere."""
+        try:
+            kept = self.results().get('kept')
+        except ValueError:  # a run that was killed
+            kept = None
+        if kept is not None:
+            return TrajectoryData.kept_on(cast(Computer, self.node.computer), kept)
+        return TrajectoryData(existing(folder / self.calculation.OUTPUT_FILE))
 
     def failure(self, folder: Path) -> ExitCode | None:
         """The exit code that says how the command failed; ``None`` if it ended well or the scheduler has spoken."""

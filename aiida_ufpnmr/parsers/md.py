@@ -8,7 +8,6 @@ from aiida.engine import ExitCode
 from aiida.orm import SinglefileData
 
 from aiida_ufpnmr.calculations.md import MdCalculation
-from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine.md.checkpoint import checkpoint_step
 from aiida_ufpnmr.parsers.base import UfpnmrParser, existing
 
@@ -51,7 +50,7 @@ class MdParser(UfpnmrParser):
     def _stopped(self, folder: Path, guard: ExitCode) -> ExitCode | None:
         """Attach what a guard stopped."""
         try:
-            self.out('stopped_trajectory', TrajectoryData(existing(folder / MdCalculation.OUTPUT_FILE)))
+            self.out('stopped_trajectory', self.trajectory(folder))
         except ValueError:
             return None
         return guard.format(message=self.last_words)
@@ -62,7 +61,7 @@ class MdParser(UfpnmrParser):
             file = existing(folder / MdCalculation.CHECKPOINT_FILE)
             checkpoint = SinglefileData(file)
             checkpoint.base.attributes.set('step', checkpoint_step(file))
-            part = TrajectoryData(existing(folder / MdCalculation.OUTPUT_FILE))
+            part = self.trajectory(folder)
         except ValueError:
             return False
         self.out('trajectory_part', part)

@@ -49,8 +49,12 @@ _PROCESS_TYPE = 'aiida.calculations:ufpnmr.'
 #: Outputs that say nothing about the answer.
 _ASIDE = ('remote_folder', 'retrieved', 'timing', 'figure', 'checkpoint', 'trajectory_part')
 
-#: The functions that join parts of a run, and the names that a run in one go gives to their outputs.
-_JOINING: dict[str | None, dict[str, str]] = {'join_parts': {}, 'join_stopped': {'result': 'stopped_trajectory'}}
+#: What joins parts of a run, and the names that a run in one go gives to their outputs.
+_JOINING: dict[str | None, dict[str, str]] = {
+    'join_parts': {'trajectory': 'trajectory', 'results': 'results'},
+    'join_stopped': {'result': 'stopped_trajectory'},
+    'JoinTrajectoryCalculation': {'trajectory': 'trajectory'},
+}
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,8 @@ def _joined(node: CalcJobNode) -> dict[str, Any]:
     for link in node.outputs.trajectory_part.base.links.get_outgoing(link_type=LinkType.INPUT_CALC):
         if link.node.process_label in _JOINING:
             made = link.node.base.links.get_outgoing(link_type=LinkType.CREATE)
-            return {_JOINING[link.node.process_label].get(one.link_label, one.link_label): one.node for one in made}
+            names = _JOINING[link.node.process_label]
+            return {names[one.link_label]: one.node for one in made if one.link_label in names}
     return {}
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, ProcessBuilder, ProcessHandlerReport, ToContext, process_handler, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, Data, Dict, Int, StructureData
 
-from aiida_ufpnmr.calculations.join_parts import join_parts, join_stopped
+from aiida_ufpnmr.calculations.join_parts import join_parts, join_stopped, with_statistics
 from aiida_ufpnmr.calculations.md import MdCalculation
+from aiida_ufpnmr.calculations.trajectories import JoinTrajectoryCalculation
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
@@ -39,11 +41,14 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
     PROTOCOL_ARGUMENTS = ('structure', 'potential', 'efg_model')
 
     @classmethod
-    def define(cls, spec: WorkChainSpec) -> None:
+    def define(cls: Any, spec: WorkChainSpec) -> None:
         super().define(spec)
         expose_inputs(spec, MdCalculation, 'md', ('checkpoint',), 'Molecular dynamics.')
         most: Any = spec.inputs['max_iterations']
         most.default = lambda: Int(1000)
+        spec.outline(
+            cls.setup, while_(cls.should_run_process)(cls.run_process, cls.inspect_process), cls.join, cls.results
+        )
         spec.output('trajectory', valid_type=TrajectoryData, required=False, help='The whole run.')
         spec.output('results', valid_type=Dict, required=False, help='What the run reports; keys carry their units.')
         spec.output('timing', valid_type=Dict, required=False, help='Of the last job.')
@@ -89,13 +94,31 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
         self.ctx.step = None
         self.ctx.idle = 0
 
-    def results(self) -> None:
+    def join(self) -> ToContext | None:
+        """Join the parts where some of them stay on the computer, by a job there."""
+        parts = self._parts_and(self.ctx.children[self.ctx.iteration - 1].outputs.trajectory)
+        if len(parts) == 1 or not any(part.kept for part in parts.values()):
+            return None
+        inputs = AttributeDict({'code': self.ctx.inputs.code, 'parts': parts})
+        given = self.ctx.inputs.metadata.options
+        options = {name: given[name] for name in given if name not in ('max_wallclock_seconds', 'parser_name')}
+        inputs.metadata = {'options': options, 'call_link_label': 'join'}
+        return ToContext(joined=self.submit(JoinTrajectoryCalculation, **inputs))
+
+    def results(self) -> ExitCode | None:
         """Attach the trajectory, joined from its parts where there are several."""
         node = self.ctx.children[self.ctx.iteration - 1]
         outputs = {name: node.outputs[name] for name in ('trajectory', 'results', 'timing')}
-        if self.ctx.parts:
+        joined = self.ctx.get('joined')
+        if joined is not None and not joined.is_finished_ok:
+            return self.exit_codes.ERROR_UNRECOVERABLE.format(message=joined.exit_message or 'the parts are not joined')
+        if joined is not None:
+            outputs |= with_statistics(outputs['results'], joined.outputs.results)
+            outputs['trajectory'] = joined.outputs.trajectory
+        elif self.ctx.parts:
             outputs |= join_parts(results=outputs['results'], **self._parts_and(outputs['trajectory']))
         self.out_many(outputs)
+        return None
 
     def _parts_and(self, last: TrajectoryData) -> dict[str, TrajectoryData]:
         return {f'part_{number:06d}': part for number, part in enumerate([*self.ctx.parts, last])}
@@ -140,7 +163,9 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
         """Keep the frames, which active learning wants, and give up, since the same would happen again."""
         if 'stopped_trajectory' in node.outputs:
             stopped = node.outputs.stopped_trajectory
-            self.out('stopped_trajectory', join_stopped(**self._parts_and(stopped)) if self.ctx.parts else stopped)
+            parts = self._parts_and(stopped)
+            is_kept = any(part.kept for part in parts.values())  # then each part is there for itself
+            self.out('stopped_trajectory', join_stopped(**parts) if self.ctx.parts and not is_kept else stopped)
         return self.give_up(node, self.exit_codes.ERROR_STOPPED_BY_GUARD)
 
     @process_handler(priority=200, exit_codes=[CODES.ERROR_COMMAND_FAILED, CODES.ERROR_SCHEDULER_OUT_OF_MEMORY])

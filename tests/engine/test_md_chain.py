@@ -1,16 +1,23 @@
 """Claims about runs that go on elsewhere, and about the one trajectory that their parts make."""
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from test_md_output import argon, frames_of
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.main import ufpnmr
 from aiida_ufpnmr.engine.md.checkpoint import checkpoint_path
 from aiida_ufpnmr.engine.md.guards import Stop
 from aiida_ufpnmr.engine.md.recording import Output
 from aiida_ufpnmr.engine.md.run import _Loop, run_md
 from aiida_ufpnmr.engine.trajectories.chain import chain, files_of
+from aiida_ufpnmr.engine.trajectories.keeping import keep
 from aiida_ufpnmr.engine.trajectories.writer import in_pieces
 
 OUTPUT, STEPS = Output(10, log_every=3, velocities_every=7), 400
@@ -99,3 +106,34 @@ def test_the_checkpoint_of_another_run_or_of_a_finished_one_is_refused(tmp_path,
     with pytest.raises(InputError, match='another seed'):
         run_md(argon(seed=1), tmp_path / 'run.h5', 2 * STEPS, OUTPUT, origin=checkpoint_path(whole))
     assert not (tmp_path / 'run.h5').exists()
+
+
+def test_parts_that_are_kept_join_to_what_is_kept_once(tmp_path, cut_run, whole, monkeypatch):
+    kept, expected = [], content_hash(whole)
+    for number, part in enumerate(cut_run([100, 200])):
+        found = keep(part, tmp_path / 'store')
+        assert not part.exists() and found['pieces'] == (number < 2)
+        kept.append(found['path'])
+    folder = tmp_path / 'links'
+    for number, place in enumerate(kept):
+        (folder / f'{number}').mkdir(parents=True)
+        (folder / f'{number}' / 'part.h5').symlink_to(place)
+        (folder / f'{number}' / 'run.h5.pieces').symlink_to(f'{place}.pieces')
+    call = ['join-trajectory', *(str(folder / f'{number}' / 'part.h5') for number in range(3)), '-o', 'joined.h5']
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(ufpnmr, [*call, '--keep-in', 'store', '--json', 'joined.json'])
+    assert done.exit_code == 0, done.output
+    shutil.rmtree(folder)
+    joined = json.loads(Path('joined.json').read_text())['kept']
+    assert joined['sha256'] == expected == content_hash(joined['path'])
+    described = CliRunner().invoke(ufpnmr, ['describe-trajectory', joined['path']])
+    assert expected in described.output
+    assert keep(whole, tmp_path / 'store')['path'] == joined['path']
+    assert not whole.exists()
+
+
+def test_a_store_that_cannot_be_written_to_leaves_the_trajectory(tmp_path, whole):
+    (tmp_path / 'store').write_text('')
+    with pytest.raises(InputError, match='keep the trajectory elsewhere'):
+        keep(whole, tmp_path / 'store')
+    assert whole.exists()

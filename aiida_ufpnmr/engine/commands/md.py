@@ -22,6 +22,7 @@ from aiida_ufpnmr.engine.commands.shared import (
     check_outputs,
     index_option,
     json_option,
+    keep_option,
     print_table,
     report,
     supercell_option,
@@ -39,6 +40,7 @@ from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.unit_watch import UnitWatch
 from aiida_ufpnmr.engine.settings import Declaration, numbers, values_of
 from aiida_ufpnmr.engine.trajectories.h5md import Storage
+from aiida_ufpnmr.engine.trajectories.keeping import keep
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 #: Exit status of a run that a guard stopped, and of one that ran out of wall time.
@@ -119,8 +121,9 @@ RUN_OPTIONS = (
 )
 @click.option('--jobs', type=COUNT, metavar='N', help='Replicas at a time; by default as many as there are cores for.')
 @with_options(*RUN_OPTIONS)
+@keep_option
 @json_option
-def md(output, json_path, replicas, replica_temperatures, device, from_checkpoint, jobs, seed, **options):
+def md(output, json_path, replicas, replica_temperatures, device, from_checkpoint, jobs, seed, keep_in, **options):
     """Molecular dynamics with an ultra-fast potential.
 
     The run stops by itself, keeps what it has and leaves with status 3 when the potential no longer knows what it does:
@@ -129,11 +132,15 @@ def md(output, json_path, replicas, replica_temperatures, device, from_checkpoin
     cleanly; --restart goes on from there.
     """
     check_outputs(output, json_path)
+    if keep_in is not None and options['restart']:
+        raise InputError('--keep-in takes away what --restart goes on from; give --from-checkpoint, or keep it later')
     if replicas is None:
         if replica_temperatures:
             raise InputError('--replica-temperatures are for --replicas; give their number, or --temperature')
         run = {**options, 'output': output, 'seed': seed}
         results = _run(run, from_checkpoint) if device == 'cpu' else _run_on_gpu([run], from_checkpoint)[0]
+        if keep_in is not None:
+            results['kept'] = keep(output, keep_in)
         _print(results)
     elif from_checkpoint is not None:
         raise InputError(f'{from_checkpoint}: is of one run; leave out --replicas')
@@ -150,6 +157,9 @@ def md(output, json_path, replicas, replica_temperatures, device, from_checkpoin
         else:
             at_once = jobs or max(1, available_cores() // options['threads'])
             found = in_processes(_run, [(run,) for run in runs], at_once)
+        for path, result in zip(paths, found):
+            if keep_in is not None and result is not None:
+                result['kept'] = keep(path, keep_in)
         ended = [result for result in found if result is not None]
         if not ended:
             raise KeyboardInterrupt

@@ -91,6 +91,12 @@ index_option = click.option(
 supercell_option = click.option(
     '--supercell', type=COUNT, nargs=3, default=(1, 1, 1), metavar='A B C', help='Repeat the cell: --supercell 1 1 2.'
 )
+keep_option = click.option(
+    '--keep-in',
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar='FOLDER',
+    help='Move the trajectory there in the end, to ab/abcd.../NAME by the hash of its content; --json says where to.',
+)
 settings_option = click.option(
     '--settings',
     'settings_path',

@@ -78,7 +78,7 @@ def pieces_in(folder: Path) -> tuple[list[Piece], list[Path]]:
 def link(file: Path, target: Path) -> None:
     """A second name for a file, where possible without a copy."""
     try:
-        os.link(file, target)
+        os.link(os.path.realpath(file), target)  # of the file itself, where it is named by a symbolic link
     except OSError:  # a file system without links, or another one
         with whole_file(target) as partial:
             shutil.copyfile(file, partial)
