@@ -49,7 +49,7 @@ WORKFLOWS = [
 NO_PHYSICS = {
     'output', 'json', 'test', 'settings', 'plot', 'efg_model', 'committee', 'index', 'checkpoint_every', 'restart',
     'save_equations', 'add_to', 'engine', 'python', 'from_checkpoint', 'sites', 'softness', 'model',
-    'withhold', 'potential',
+    'withhold', 'potential', 'keep_in',
 }  # fmt: skip
 
 #: Options that say what files of other programs do not; trajectories in the database are those of this package.
