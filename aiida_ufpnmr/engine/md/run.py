@@ -208,6 +208,7 @@ def md_requests(
         'stop_reason': stop.reason if stop else 'finished',
         'stop_message': stop.message if stop else '',
         **({} if simulation.device == 'cpu' else {'device': simulation.device}),
+        **({'efg_device': efg.device or 'cpu'} if efg and simulation.device != 'cpu' else {}),
         'potential_sha256': simulation.potential.identity,
         'versions': versions(),
         'timing': {
