@@ -20,7 +20,7 @@ from aiida_ufpnmr.engine.gpu.tensors import close_function, predict_function, te
 #: Warps of a block at an ion, and at an atom that tells of its surroundings.
 _ION_WARPS, _ATOM_WARPS = 4, 2
 #: Neighbours that are described at a time.
-BATCH = 16
+BATCH = 32
 
 
 class Rows(NamedTuple):

@@ -13,7 +13,7 @@ from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.terms import LinearTerms
 
 #: Radial functions that a thread sums at the same time.
-TRIPLE = 3
+SUMMED = 6
 #: Numbers of λ = 1 and λ = 2 that an atom tells, and components of a tensor.
 TOLD, COMPONENTS = 8, 5
 
@@ -55,7 +55,7 @@ class EfgShape(NamedTuple):
     @property
     def width(self) -> int:
         """Channels of a kind with their padding."""
-        return -(-self.n_max // TRIPLE) * TRIPLE
+        return -(-self.n_max // SUMMED) * SUMMED
 
     @property
     def rows(self) -> int:

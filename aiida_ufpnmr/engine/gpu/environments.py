@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aiida_ufpnmr.engine.gpu.efg_tables import COMPONENTS, TRIPLE, EfgShape
+from aiida_ufpnmr.engine.gpu.efg_tables import COMPONENTS, SUMMED, EfgShape
 from aiida_ufpnmr.engine.gpu.lanes import Lanes
 from aiida_ufpnmr.engine.gpu.lists import packing_functions
 
 _ZERO, _HALF, _ONE, _THREE, _FOUR, _SIX = (np.float32(x) for x in (0, 0.5, 1, 3, 4, 6))
 _SIXTH = np.float32(1 / 6)
+_SMALL = 0xFFFF
 #: sin(π y) / y by powers of y² (Taylor), which is exact to 10⁻⁹ up to y = ½; a cosine of the GPU would have other bits.
 _SINE = tuple(np.float32((-1) ** k * math.pi ** (2 * k + 1) / math.factorial(2 * k + 1)) for k in range(7))
 
@@ -70,6 +71,19 @@ def efg_scratch_shapes(shape: EfgShape, batch: int, l_max: int) -> EfgScratch:
     )
 
 
+def small_function(lanes: Lanes) -> Callable:
+    """A number between 0 and 2¹⁶, where the compiler does not know that it is one.
+
+    Divisions of such numbers, and indices, cost a fraction of those that might be negative and have 64 bits.
+    """
+
+    @lanes.function
+    def small(number):
+        return number & _SMALL
+
+    return small
+
+
 def density_function(
     lanes: Lanes, team: int, shape: EfgShape, batch: int, l_max: int, listen: Callable | None = None
 ) -> Callable:
@@ -82,20 +96,22 @@ def density_function(
     """
     sync, inverse_root = lanes.sync, lanes.inverse_root
     edges_of, vector_to, atom_of = packing_functions(lanes)
-    describe = _describe_function(lanes, shape, l_max)
+    small, describe = small_function(lanes), _describe_function(lanes, shape, l_max)
     momenta, harmonics, kinds, width = l_max + 1, (l_max + 1) ** 2, shape.kinds, shape.width
-    triples, channels = width // TRIPLE, kinds * width
+    groups, channels = width // SUMMED, kinds * width
 
     @lanes.function
     def expand(replica, i, thread, state, close, tables, told, scratch):
         edges = edges_of(state.edges, replica)
-        for item in range(thread, harmonics * channels, team):
+        for at in range(thread, harmonics * channels, team):
+            item = small(at)
             scratch.density[item // channels, item % channels] = _ZERO
         neighbours = close.length[replica, i]
         for first in range(0, neighbours, batch):
-            number = min(batch, neighbours - first)
+            number = small(min(batch, neighbours - first))
             sync()
-            for b in range(thread, number, team):
+            for at in range(thread, number, team):
+                b = small(at)
                 entry = close.entry[replica, i, first + b]
                 j = atom_of(entry)
                 x, y, z = vector_to(state.place, edges, replica, i, entry)
@@ -112,22 +128,28 @@ def density_function(
                     if scratch.atom[b, 1] < kind:
                         less += 1
                 scratch.begin[kind] = less
-            for item in range(thread, number * momenta, team):
+            for at in range(thread, number * momenta, team):
+                item = small(at)
                 describe(item % number, item // number, tables, scratch)
             sync()
-            for item in range(thread, harmonics * kinds * triples, team):
-                lm, kind, n = item % harmonics, item // harmonics % kinds, item // harmonics // kinds * TRIPLE
-                l, channel = tables.degree[lm], kind * width + n
-                one, two, three = (
-                    scratch.density[lm, channel], scratch.density[lm, channel + 1], scratch.density[lm, channel + 2],
-                )  # fmt: skip
-                for b in range(scratch.begin[kind], scratch.begin[kind + 1]):
+            for at in range(thread, harmonics * kinds * groups, team):
+                item = small(at)
+                lm, kind, n = item % harmonics, item // harmonics % kinds, item // harmonics // kinds * SUMMED
+                l, channel, density, radial = small(tables.degree[lm]), kind * width + n, scratch.density, scratch.radial
+                s0, s1, s2 = density[lm, channel], density[lm, channel + 1], density[lm, channel + 2]
+                s3, s4, s5 = density[lm, channel + 3], density[lm, channel + 4], density[lm, channel + 5]
+                for neighbour in range(scratch.begin[kind], scratch.begin[kind + 1]):
+                    b = small(neighbour)
                     value = scratch.pool[b * harmonics + lm]
-                    one += value * scratch.radial[b, l, n]
-                    two += value * scratch.radial[b, l, n + 1]
-                    three += value * scratch.radial[b, l, n + 2]
-                scratch.density[lm, channel], scratch.density[lm, channel + 1] = one, two
-                scratch.density[lm, channel + 2] = three
+                    s0, s1, s2 = (
+                        s0 + value * radial[b, l, n], s1 + value * radial[b, l, n + 1], s2 + value * radial[b, l, n + 2],
+                    )  # fmt: skip
+                    s3, s4, s5 = (
+                        s3 + value * radial[b, l, n + 3], s4 + value * radial[b, l, n + 4],
+                        s5 + value * radial[b, l, n + 5],
+                    )  # fmt: skip
+                density[lm, channel], density[lm, channel + 1], density[lm, channel + 2] = s0, s1, s2
+                density[lm, channel + 3], density[lm, channel + 4], density[lm, channel + 5] = s3, s4, s5
             if listen is not None:
                 listen(replica, number, thread, tables, told, scratch)
         sync()
@@ -139,6 +161,7 @@ def _describe_function(lanes: Lanes, shape: EfgShape, l_max: int) -> Callable:
     """Harmonics of ``|m| = k`` and radial functions of ``l = k`` of a neighbour: (b, k, tables, scratch)."""
     harmonics, n_max, width = (l_max + 1) ** 2, shape.n_max, shape.width
     c0, c1, c2, c3, c4, c5, c6 = _SINE
+    small = small_function(lanes)
 
     @lanes.function
     def describe(b, k, tables, scratch):
@@ -147,14 +170,15 @@ def _describe_function(lanes: Lanes, shape: EfgShape, l_max: int) -> Callable:
         for m in range(k):
             real, imaginary = x * real - y * imaginary, x * imaginary + y * real
             now *= np.float32(2 * m + 1)
-        for l in range(k, l_max + 1):
+        for momentum in range(k, l_max + 1):
+            l = small(momentum)
             value = tables.constant[0, l, k] * now
             scratch.pool[b * harmonics + l * l + l + k] = value * real
             if k > 0:
                 scratch.pool[b * harmonics + l * l + l - k] = value * imaginary
             before, now = now, tables.constant[1, l, k] * z * now - tables.constant[2, l, k] * before
         u = r * tables.reach[3]
-        point = min(np.int32(u), np.int32(tables.spline.shape[0] - 4))
+        point = min(small(np.int32(u)), tables.spline.shape[0] - 4)
         t = u - np.float32(point)
         s = _ONE - t
         over = min(max((r - tables.reach[1]) * tables.reach[2], _ZERO), _ONE) - _HALF

@@ -11,7 +11,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine.efg.messages import RANK_MAX
 from aiida_ufpnmr.engine.gpu.efg_tables import COMPONENTS, TOLD, EfgShape
-from aiida_ufpnmr.engine.gpu.environments import density_function
+from aiida_ufpnmr.engine.gpu.environments import density_function, small_function
 from aiida_ufpnmr.engine.gpu.lanes import Lanes
 from aiida_ufpnmr.engine.gpu.lists import append_functions, packing_functions
 
@@ -45,14 +45,15 @@ def close_function(lanes: Lanes) -> Callable:
 
 def tell_function(lanes: Lanes, team: int, shape: EfgShape, batch: int) -> Callable:
     """What an atom tells of its surroundings, into ``told``; see :func:`~aiida_ufpnmr.engine.efg.messages.told_by`."""
-    expand = density_function(lanes, team, shape, batch, RANK_MAX)
+    small, expand = small_function(lanes), density_function(lanes, team, shape, batch, RANK_MAX)
     channels, width = shape.message_channels, shape.kinds * shape.width
 
     @lanes.function
     def tell(replica, i, thread, state, close, tables, told, scratch):
         expand(replica, i, thread, state, close, tables, told, scratch)
         kind = tables.kind[state.place[replica, i, 3]]
-        for item in range(thread, TOLD * channels, team):
+        for at in range(thread, TOLD * channels, team):
+            item = small(at)
             number, q, found = item // channels, item % channels, _ZERO
             rank = 0 if number < 3 else 1
             for channel in range(width):
@@ -69,7 +70,7 @@ def predict_function(lanes: Lanes, team: int, warp: int, shape: EfgShape, batch:
         lanes: whose ``sync`` waits for the whole team, and ``total`` adds over a warp.
         warp: threads of a warp.
     """
-    sync, total, add = lanes.sync, lanes.total, lanes.add
+    sync, total, add, small = lanes.sync, lanes.total, lanes.add, small_function(lanes)
     listen = _listen_function(lanes, team, shape) if shape.message_channels else None
     expand = density_function(lanes, team, shape, batch, shape.l_max, listen)
     harmonics, rows, mixed, width = (shape.l_max + 1) ** 2, shape.rows, shape.mixed, shape.kinds * shape.width
@@ -77,29 +78,35 @@ def predict_function(lanes: Lanes, team: int, warp: int, shape: EfgShape, batch:
 
     @lanes.function
     def predict(replica, k, slot, thread, state, close, tables, told, value, scratch):
-        for item in range(thread, listened * COMPONENTS, team):
+        for at in range(thread, listened * COMPONENTS, team):
+            item = small(at)
             scratch.message[item // COMPONENTS, item % COMPONENTS] = 0
         for component in range(thread, COMPONENTS, team):
             scratch.sum[component] = 0
         expand(replica, tables.ion[k], thread, state, close, tables, told, scratch)
-        for item in range(thread, harmonics * mixed, team):
+        for at in range(thread, harmonics * mixed, team):
+            item = small(at)
             lm, p, found = item // mixed, item % mixed, _ZERO
+            l = small(tables.degree[lm])
             for channel in range(width):
-                found += scratch.density[lm, channel] * tables.mixing[tables.degree[lm], channel, p]
+                found += scratch.density[lm, channel] * tables.mixing[l, channel, p]
             scratch.mixed[lm, p] = found
         sync()
-        for item in range(thread, rows * mixed, team):
+        for at in range(thread, rows * mixed, team):
+            item = small(at)
             row, p, found = item // mixed, item % mixed, _ZERO
+            pair, lm = small(tables.row[row, 0]), small(tables.row[row, 1])
             for q in range(mixed):
-                found += scratch.mixed[tables.row[row, 1], q] * tables.weight[tables.row[row, 0], q, p]
+                found += scratch.mixed[lm, q] * tables.weight[pair, q, p]
             scratch.pool[item] = found
         for p in range(thread, mixed, team):
             scratch.pool[rows * mixed + p] = tables.linear[p]
         sync()
         for component in range(COMPONENTS):
             share = np.int64(0)
-            for item in range(tables.first_product[component] + thread, tables.first_product[component + 1], team):
-                lm, row, found = tables.product[item, 0], tables.product[item, 1], _ZERO
+            for at in range(tables.first_product[component] + thread, tables.first_product[component + 1], team):
+                item, found = small(at), _ZERO
+                lm, row = small(tables.product[item, 0]), small(tables.product[item, 1])
                 for p in range(mixed):
                     found += scratch.mixed[lm, p] * scratch.pool[row * mixed + p]
                 share += np.int64(np.float64(tables.coupling[item] * found) * _PER_UNIT)
@@ -119,30 +126,35 @@ def predict_function(lanes: Lanes, team: int, warp: int, shape: EfgShape, batch:
 
 def _listen_function(lanes: Lanes, team: int, shape: EfgShape) -> Callable:
     """Messages of a batch of neighbours, times their weights, into ``scratch.message``."""
-    sync = lanes.sync
+    sync, small = lanes.sync, small_function(lanes)
     harmonics, n_max, numbers = (shape.l_max + 1) ** 2, shape.n_max, shape.heard
     channels, filters = shape.message_channels, shape.message_pairs * shape.message_channels
 
     @lanes.function
     def listen(replica, number, thread, tables, told, scratch):
-        for item in range(thread, number * filters, team):
+        for at in range(thread, number * filters, team):
+            item = small(at)
             b, p, q, found = item // filters, item % filters // channels, item % channels, _ZERO
+            l, kind = small(tables.listened[p]), small(scratch.atom[b, 1])
             for n in range(n_max):
-                found += scratch.radial[b, tables.listened[p], n] * tables.message[scratch.atom[b, 1], p, n, q]
+                found += scratch.radial[b, l, n] * tables.message[kind, p, n, q]
             scratch.filter[b, p, q] = found
         sync()
-        for item in range(thread, number * numbers, team):
+        for at in range(thread, number * numbers, team):
+            item = small(at)
             b, e, found = item // numbers, item % numbers, _ZERO
-            p, told_number = tables.heard[e, 0], tables.heard[e, 1]
+            p, told_number, j = small(tables.heard[e, 0]), small(tables.heard[e, 1]), scratch.atom[b, 0]
             for q in range(channels):
-                found += scratch.filter[b, p, q] * told[replica, scratch.atom[b, 0], told_number, q]
+                found += scratch.filter[b, p, q] * told[replica, j, told_number, q]
             scratch.heard[b, e] = found
         sync()
-        for item in range(thread, number * COMPONENTS, team):
+        for at in range(thread, number * COMPONENTS, team):
+            item = small(at)
             b, component, found = item // COMPONENTS, item % COMPONENTS, _ZERO
-            for term in range(tables.first_term[component], tables.first_term[component + 1]):
-                value = scratch.pool[b * harmonics + tables.term[term, 0]]
-                found += tables.term_coupling[term] * value * scratch.heard[b, tables.term[term, 1]]
+            for place in range(tables.first_term[component], tables.first_term[component + 1]):
+                term = small(place)
+                value = scratch.pool[b * harmonics + small(tables.term[term, 0])]
+                found += tables.term_coupling[term] * value * scratch.heard[b, small(tables.term[term, 1])]
             scratch.message[b, component] += np.int64(np.float64(found) * _PER_UNIT)
 
     return listen
