@@ -7,10 +7,10 @@ import numba as nb
 import numpy as np
 from numba import cuda
 
-from aiida_ufpnmr.engine.gpu.arrays import DONE, HELD_UP, SHORT, STALE, STEP
 from aiida_ufpnmr.engine.efg.messages import RANK_MAX
+from aiida_ufpnmr.engine.gpu.arrays import DONE, HELD_UP, SHORT, STALE, STEP
+from aiida_ufpnmr.engine.gpu.backend import Backend
 from aiida_ufpnmr.engine.gpu.efg_kernels import BATCH, EfgKernels, build_efg_kernels, slot_function
-from aiida_ufpnmr.engine.gpu.ensemble import Backend
 from aiida_ufpnmr.engine.gpu.environments import EFG_SCRATCH_TYPES, EfgScratch, efg_scratch_shapes
 from aiida_ufpnmr.engine.gpu.forces import SCRATCH_TYPES, Scratch, force_function, scratch_shapes
 from aiida_ufpnmr.engine.gpu.kernels import Kernels, build_kernels
@@ -247,23 +247,23 @@ def one_lane_efg_kernels(shape) -> EfgKernels:
     predict = predict_function(lanes, 1, 1, shape, BATCH)
 
     @nb.njit
-    def close_all(state, lists, tables, close, rows, every):
-        for replica, atom in np.ndindex(state.position.shape[:2]):
-            if slot_of(replica, state, rows, every) >= 0:
-                list_close(replica, atom, 0, state, lists, tables, close)
+    def close_all(seen, lists, reach, close, rows, every):
+        for replica, atom in np.ndindex(close.length.shape):
+            if slot_of(replica, seen, rows, every) >= 0:
+                list_close(replica, atom, 0, seen, lists, reach, close)
 
     @nb.njit
-    def tell_all(state, close, tables, told, rows, every, scratch):
-        for replica, atom in np.ndindex(state.position.shape[:2]):
-            if slot_of(replica, state, rows, every) >= 0:
-                tell(replica, atom, 0, state, close, tables, told, scratch)
+    def tell_all(seen, close, tables, told, rows, every, scratch):
+        for replica, atom in np.ndindex(close.length.shape):
+            if slot_of(replica, seen, rows, every) >= 0:
+                tell(replica, atom, 0, seen, close, tables, told, scratch)
 
     @nb.njit
-    def predict_all(state, close, tables, told, rows, every, scratch):
+    def predict_all(seen, close, tables, told, rows, every, scratch):
         for replica, k in np.ndindex(rows.value.shape[1:3]):
-            slot = slot_of(replica, state, rows, every)
+            slot = slot_of(replica, seen, rows, every)
             if slot >= 0:
-                predict(replica, k, slot, 0, state, close, tables, told, rows.value, scratch)
+                predict(replica, k, slot, 0, seen, close, tables, told, rows.value, scratch)
 
     def scratch(l_max):
         sizes = efg_scratch_shapes(shape, BATCH, l_max)

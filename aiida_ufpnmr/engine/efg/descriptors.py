@@ -70,7 +70,7 @@ class Expansion:
         return min(self.l_max, RANK_MAX + 2)
 
     def radial(self, l_max: int) -> tuple:
-        """Radial splines up to an angular momentum, their spacing, cut-off and width in Å, constants of the harmonics."""
+        """Radial splines up to an angular momentum; spacing, cut-off and width in Å; constants of the harmonics."""
         table, spacing, constants = self._tables[l_max]
         return table, spacing, self.cutoff, self.cutoff_width, constants
 

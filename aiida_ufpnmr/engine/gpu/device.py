@@ -8,8 +8,8 @@ import numpy as np
 from numba import cuda
 
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.gpu.backend import Backend
 from aiida_ufpnmr.engine.gpu.efg_kernels import gpu_efg_kernels
-from aiida_ufpnmr.engine.gpu.ensemble import Backend
 from aiida_ufpnmr.engine.gpu.kernels import gpu_kernels
 from aiida_ufpnmr.engine.gpu.simulation import GpuReplicas, GpuSimulation
 from aiida_ufpnmr.engine.md.recording import EfgOutput

@@ -30,12 +30,20 @@ class Rows(NamedTuple):
     base: np.ndarray  # (R,) int64 number of the row before the second, counted from step 0
 
 
+class Seen(NamedTuple):
+    """What tensors depend on of a :class:`~aiida_ufpnmr.engine.gpu.arrays.State`; each array costs time to pass."""
+
+    place: Any
+    edges: Any
+    control: Any
+
+
 class EfgKernels(NamedTuple):
     """Kernels of one model; ``every`` is 0 for the present step, whichever it is."""
 
-    close: Any  # (state, lists, tables, close, rows, every): neighbours, a warp for each atom
-    tell: Any  # (state, close, tables, told, rows, every): what atoms tell, a block for each atom
-    predict: Any  # (state, close, tables, told, rows, every): tensors, a block for each ion
+    close: Any  # (seen, lists, reach, close, rows, every): neighbours, a warp for each atom
+    tell: Any  # (seen, close, tables, told, rows, every): what atoms tell, a block for each atom
+    predict: Any  # (seen, close, tables, told, rows, every): tensors, a block for each ion
     warps: int  # of a block of the first
     threads: tuple[int, int, int]  # of a block of each
 
@@ -58,14 +66,14 @@ def gpu_efg_kernels(shape: EfgShape) -> EfgKernels:
 
 
 def slot_function(lanes: Lanes):
-    """(replica, state, rows, every) -> the row for the present step of a replica; -1 where it is to have none."""
+    """(replica, seen, rows, every) -> the row for the present step of a replica; -1 where it is to have none."""
 
     @lanes.function
-    def slot_of(replica, state, rows, every):
-        step = state.control[replica, STEP]
+    def slot_of(replica, seen, rows, every):
+        step = seen.control[replica, STEP]
         if every == 0:
             return 0
-        if step < 0 or step % every != 0 or state.control[replica, HELD_UP] != 0:
+        if step < 0 or step % every != 0 or seen.control[replica, HELD_UP] != 0:
             return -1
         slot = step // every - rows.base[replica]
         return slot if 0 < slot < rows.value.shape[0] else -1
@@ -113,25 +121,25 @@ def build_efg_kernels(lanes: Lanes, shape: EfgShape, ion_warps: int, atom_warps:
     scratch_at_atom, scratch_at_ion = scratch_function(RANK_MAX), scratch_function(shape.l_max)
 
     @kernel
-    def close_kernel(state, lists, tables, close, rows, every):
+    def close_kernel(seen, lists, reach, close, rows, every):
         thread, replica = cuda.threadIdx.x, cuda.blockIdx.y
         atom = cuda.blockIdx.x * ion_warps + thread // count
-        if atom < len(state.mass) and slot_of(replica, state, rows, every) >= 0:
-            list_close(replica, atom, thread % count, state, lists, tables, close)
+        if atom < close.length.shape[1] and slot_of(replica, seen, rows, every) >= 0:
+            list_close(replica, atom, thread % count, seen, lists, reach, close)
 
     @kernel
-    def tell_kernel(state, close, tables, told, rows, every):
+    def tell_kernel(seen, close, tables, told, rows, every):
         scratch, replica = scratch_at_atom(), cuda.blockIdx.y
-        if slot_of(replica, state, rows, every) >= 0:
-            tell(replica, cuda.blockIdx.x, cuda.threadIdx.x, state, close, tables, told, scratch)
+        if slot_of(replica, seen, rows, every) >= 0:
+            tell(replica, cuda.blockIdx.x, cuda.threadIdx.x, seen, close, tables, told, scratch)
 
     @kernel
-    def predict_kernel(state, close, tables, told, rows, every):
+    def predict_kernel(seen, close, tables, told, rows, every):
         scratch, replica = scratch_at_ion(), cuda.blockIdx.y
-        slot = slot_of(replica, state, rows, every)
+        slot = slot_of(replica, seen, rows, every)
         if slot >= 0:
             thread = cuda.threadIdx.x
-            predict(replica, cuda.blockIdx.x, slot, thread, state, close, tables, told, rows.value, scratch)
+            predict(replica, cuda.blockIdx.x, slot, thread, seen, close, tables, told, rows.value, scratch)
 
     return EfgKernels(
         close=close_kernel,

@@ -173,4 +173,3 @@ def _messages(model: EfgModel, shape: EfgShape, known: list[int], padded) -> dic
 def _firsts(component: np.ndarray) -> np.ndarray:
     """(6,) where each component begins in a sorted list of them."""
     return np.searchsorted(component, np.arange(COMPONENTS + 1))
-

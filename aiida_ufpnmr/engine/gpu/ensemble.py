@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,16 +25,12 @@ from aiida_ufpnmr.engine.gpu.arrays import (
     Rule,
     State,
 )
-from aiida_ufpnmr.engine.gpu.efg_kernels import EfgKernels
-from aiida_ufpnmr.engine.gpu.efg_tables import EfgShape
+from aiida_ufpnmr.engine.gpu.backend import Backend, Snapshot, Start
 from aiida_ufpnmr.engine.gpu.fixed_point import ENERGY_UNIT, PLACE_UNIT, to_positions
 from aiida_ufpnmr.engine.gpu.kernels import Kernels
 from aiida_ufpnmr.engine.gpu.lists import MOST_ATOMS, MOST_IMAGES
-from aiida_ufpnmr.engine.gpu.prediction import Made, Plan, Prediction
-from aiida_ufpnmr.engine.gpu.tables import Shape, gpu_tables
-from aiida_ufpnmr.engine.md.guards import Limits
-from aiida_ufpnmr.engine.md.integrators import Bath
-from aiida_ufpnmr.engine.md.system import System
+from aiida_ufpnmr.engine.gpu.prediction import Plan, Prediction
+from aiida_ufpnmr.engine.gpu.tables import gpu_tables
 from aiida_ufpnmr.engine.md.thermostats import LANGEVIN
 from aiida_ufpnmr.engine.neighbours import cell_heights
 from aiida_ufpnmr.engine.ufp.tables import Tables
@@ -47,41 +42,6 @@ FIRST_NEAR, MORE_NEAR = 32, 16
 MOST_IN_BLOCK = 1000
 #: Room in the lists beyond the mean number of neighbours.
 _LIST_MARGIN = 1.3
-
-
-class Backend(NamedTuple):
-    """A device, or what stands in for one."""
-
-    kernels: Callable[[Shape, int], Kernels]  # kernels for sizes of a potential and a number of neighbours
-    put: Callable[[np.ndarray], Any]  # copy of an array on the device
-    get: Callable[..., np.ndarray]  # and back
-    efg_kernels: Callable[[EfgShape], EfgKernels]  # kernels for sizes of an EFG model
-
-
-class Start(NamedTuple):
-    """A replica as it begins; all of an ensemble have the same atoms, time step and relaxation time."""
-
-    system: System
-    bath: Bath
-    limits: Limits
-    seed: int
-    step: int
-
-
-@dataclass
-class Snapshot:
-    """All replicas at the end of a call, as arrays of :class:`~aiida_ufpnmr.engine.gpu.arrays.State`."""
-
-    position: np.ndarray
-    velocity: np.ndarray
-    force: np.ndarray
-    reference: np.ndarray
-    heat: np.ndarray
-    step: np.ndarray
-    trouble: np.ndarray
-    energy: np.ndarray
-    virial: np.ndarray
-    made: list[Made] | None  # tensors of each replica, where they are predicted
 
 
 class Ensemble:
@@ -371,4 +331,3 @@ def _reach(cells: np.ndarray, cutoff: float) -> tuple[int, int, int]:
             'potential; give a larger --supercell'
         )
     return int(reach[0]), int(reach[1]), int(reach[2])
-

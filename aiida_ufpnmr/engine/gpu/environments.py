@@ -87,7 +87,7 @@ def small_function(lanes: Lanes) -> Callable:
 def density_function(
     lanes: Lanes, team: int, shape: EfgShape, batch: int, l_max: int, listen: Callable | None = None
 ) -> Callable:
-    """What one of ``team`` threads does: (replica, atom, thread, state, close, tables, told, scratch) -> nothing.
+    """What one of ``team`` threads does: (replica, atom, thread, seen, close, tables, told, scratch) -> nothing.
 
     Args:
         lanes: whose ``sync`` waits for the whole team.
@@ -101,8 +101,8 @@ def density_function(
     groups, channels = width // SUMMED, kinds * width
 
     @lanes.function
-    def expand(replica, i, thread, state, close, tables, told, scratch):
-        edges = edges_of(state.edges, replica)
+    def expand(replica, i, thread, seen, close, tables, told, scratch):
+        edges = edges_of(seen.edges, replica)
         for at in range(thread, harmonics * channels, team):
             item = small(at)
             scratch.density[item // channels, item % channels] = _ZERO
@@ -114,13 +114,13 @@ def density_function(
                 b = small(at)
                 entry = close.entry[replica, i, first + b]
                 j = atom_of(entry)
-                x, y, z = vector_to(state.place, edges, replica, i, entry)
+                x, y, z = vector_to(seen.place, edges, replica, i, entry)
                 square = x * x + y * y + z * z
                 inverse = inverse_root(square)
                 scratch.vector[b, 0], scratch.vector[b, 1], scratch.vector[b, 2] = x * inverse, y * inverse, z * inverse
                 scratch.vector[b, 3] = square * inverse
                 scratch.atom[b, 0] = j
-                scratch.atom[b, 1] = tables.kind[state.place[replica, j, 3]]
+                scratch.atom[b, 1] = tables.kind[seen.place[replica, j, 3]]
             sync()
             for kind in range(thread, kinds + 1, team):
                 less = 0
@@ -135,19 +135,16 @@ def density_function(
             for at in range(thread, harmonics * kinds * groups, team):
                 item = small(at)
                 lm, kind, n = item % harmonics, item // harmonics % kinds, item // harmonics // kinds * SUMMED
-                l, channel, density, radial = small(tables.degree[lm]), kind * width + n, scratch.density, scratch.radial
+                l, channel = small(tables.degree[lm]), kind * width + n
+                density, radial = scratch.density, scratch.radial
                 s0, s1, s2 = density[lm, channel], density[lm, channel + 1], density[lm, channel + 2]
                 s3, s4, s5 = density[lm, channel + 3], density[lm, channel + 4], density[lm, channel + 5]
                 for neighbour in range(scratch.begin[kind], scratch.begin[kind + 1]):
                     b = small(neighbour)
                     value = scratch.pool[b * harmonics + lm]
-                    s0, s1, s2 = (
-                        s0 + value * radial[b, l, n], s1 + value * radial[b, l, n + 1], s2 + value * radial[b, l, n + 2],
-                    )  # fmt: skip
-                    s3, s4, s5 = (
-                        s3 + value * radial[b, l, n + 3], s4 + value * radial[b, l, n + 4],
-                        s5 + value * radial[b, l, n + 5],
-                    )  # fmt: skip
+                    s0, s1 = s0 + value * radial[b, l, n], s1 + value * radial[b, l, n + 1]
+                    s2, s3 = s2 + value * radial[b, l, n + 2], s3 + value * radial[b, l, n + 3]
+                    s4, s5 = s4 + value * radial[b, l, n + 4], s5 + value * radial[b, l, n + 5]
                 density[lm, channel], density[lm, channel + 1], density[lm, channel + 2] = s0, s1, s2
                 density[lm, channel + 3], density[lm, channel + 4], density[lm, channel + 5] = s3, s4, s5
             if listen is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.terms import LinearTerms
 from aiida_ufpnmr.engine.gpu.arrays import Lists, State
-from aiida_ufpnmr.engine.gpu.efg_kernels import EfgKernels, Rows, fits
+from aiida_ufpnmr.engine.gpu.efg_kernels import EfgKernels, Rows, Seen, fits
 from aiida_ufpnmr.engine.gpu.efg_tables import TOLD, EfgShape, EfgTables, efg_tables
 
 #: Memory for tensors that wait to be fetched, bytes; a call ends before it is full.
@@ -105,18 +105,20 @@ class Prediction:
     def predict(self, state: State, lists: Lists, every: int) -> None:
         """Predict for replicas whose step is a multiple of ``every``; for all where that is 0, into the first row."""
         kernels, (close, tell, ion) = self._kernels, self._kernels.threads
-        arguments = self._close, self._tables, self._told, self._rows, every
+        seen = Seen(state.place, state.edges, state.control)
+        arguments = seen, self._close, self._tables, self._told, self._rows, every
         kernels.close[(-(-self._atoms // kernels.warps), self._replicas), close](
-            state, lists, self._tables, self._close, self._rows, every
+            seen, lists, self._tables.reach, self._close, self._rows, every
         )
         if self.plan.shape.message_channels:
-            kernels.tell[(self._atoms, self._replicas), tell](state, *arguments)
-        kernels.predict[(self._ions, self._replicas), ion](state, *arguments)
+            kernels.tell[(self._atoms, self._replicas), tell](*arguments)
+        kernels.predict[(self._ions, self._replicas), ion](*arguments)
 
     def collect(self, state: State, lists: Lists, now: np.ndarray) -> list[Made]:
-        """What was predicted for each replica since :meth:`begin`, and the tensors at the present steps ``now`` (R,)."""
+        """What was predicted for each replica since :meth:`begin`, and tensors at the present steps ``now`` (R,)."""
         every = self.plan.every
-        steps = [np.arange(max(0, first // every + 1), step // every + 1) * every for first, step in zip(self._first, now)]
+        begin = np.maximum(self._first // every + 1, 0)
+        steps = [np.arange(first, step // every + 1) * every for first, step in zip(begin, now)]
         off = [not len(known) or known[-1] != step for known, step in zip(steps, now)]
         if any(off):
             self.predict(state, lists, 0)

@@ -13,7 +13,8 @@ from ase import Atoms
 from aiida_ufpnmr.engine.efg.tensors import from_irreps
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.gpu.arrays import NO_TROUBLE, unpacked_trouble
-from aiida_ufpnmr.engine.gpu.ensemble import Backend, Ensemble, Snapshot, Start
+from aiida_ufpnmr.engine.gpu.backend import Backend, Snapshot, Start
+from aiida_ufpnmr.engine.gpu.ensemble import Ensemble
 from aiida_ufpnmr.engine.gpu.fixed_point import ENERGY_UNIT, FORCE_UNIT, from_positions
 from aiida_ufpnmr.engine.gpu.prediction import Made, plan
 from aiida_ufpnmr.engine.md import thermostats

@@ -28,14 +28,14 @@ def close_function(lanes: Lanes) -> Callable:
     append, _ = append_functions(lanes)
 
     @lanes.function
-    def list_close(replica, i, lane, state, lists, tables, close):
-        edges, neighbours, found = edges_of(state.edges, replica), lists.length[replica, i], 0
+    def list_close(replica, i, lane, seen, lists, reach, close):
+        edges, neighbours, found = edges_of(seen.edges, replica), lists.length[replica, i], 0
         for first in range(0, neighbours, count):
             inside, entry = False, 0
             if first + lane < neighbours:
                 entry = lists.entry[replica, i, first + lane]
-                x, y, z = vector_to(state.place, edges, replica, i, entry)
-                inside = x * x + y * y + z * z < tables.reach[0]
+                x, y, z = vector_to(seen.place, edges, replica, i, entry)
+                inside = x * x + y * y + z * z < reach[0]
             found = append(close.entry, replica, i, lane, inside, entry, found)
         if lane == 0:
             close.length[replica, i] = found
@@ -49,9 +49,9 @@ def tell_function(lanes: Lanes, team: int, shape: EfgShape, batch: int) -> Calla
     channels, width = shape.message_channels, shape.kinds * shape.width
 
     @lanes.function
-    def tell(replica, i, thread, state, close, tables, told, scratch):
-        expand(replica, i, thread, state, close, tables, told, scratch)
-        kind = tables.kind[state.place[replica, i, 3]]
+    def tell(replica, i, thread, seen, close, tables, told, scratch):
+        expand(replica, i, thread, seen, close, tables, told, scratch)
+        kind = tables.kind[seen.place[replica, i, 3]]
         for at in range(thread, TOLD * channels, team):
             item = small(at)
             number, q, found = item // channels, item % channels, _ZERO
@@ -77,13 +77,13 @@ def predict_function(lanes: Lanes, team: int, warp: int, shape: EfgShape, batch:
     listened = batch if shape.message_channels else 0
 
     @lanes.function
-    def predict(replica, k, slot, thread, state, close, tables, told, value, scratch):
+    def predict(replica, k, slot, thread, seen, close, tables, told, value, scratch):
         for at in range(thread, listened * COMPONENTS, team):
             item = small(at)
             scratch.message[item // COMPONENTS, item % COMPONENTS] = 0
         for component in range(thread, COMPONENTS, team):
             scratch.sum[component] = 0
-        expand(replica, tables.ion[k], thread, state, close, tables, told, scratch)
+        expand(replica, tables.ion[k], thread, seen, close, tables, told, scratch)
         for at in range(thread, harmonics * mixed, team):
             item = small(at)
             lm, p, found = item // mixed, item % mixed, _ZERO

@@ -189,8 +189,7 @@ class Recorder:
         for name, (every, take, along) in self.series.items():
             if along is not None:
                 steps, rows = along(s)
-                for step, row in zip(steps.tolist(), rows):
-                    self.writer.append(name, step, step * s.timestep_fs, row)
+                self.writer.append_rows(name, steps, steps * s.timestep_fs, rows)
                 if len(steps) and steps[-1] == s.step:
                     continue
             if everything or s.step % every == 0:
