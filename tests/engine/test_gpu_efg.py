@@ -1,6 +1,6 @@
 """Claims about EFG tensors that a GPU predicts, for which the processor stands in here."""
 
-import importlib
+import importlib.util
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,8 @@ from aiida_ufpnmr.engine.gpu import ensemble, prediction
 from aiida_ufpnmr.engine.gpu.efg_kernels import Seen, gpu_efg_kernels
 from aiida_ufpnmr.engine.gpu.simulation import GpuReplicas, GpuSimulation
 from aiida_ufpnmr.engine.md.recording import EfgOutput
+from aiida_ufpnmr.engine.trajectories.h5md import efg_group
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.ufp import UltraFastPotential
 
 FIXTURES = Path(__file__).parent / 'fixtures' / 'v0.1'
@@ -219,3 +221,22 @@ def test_kernels_of_tensors_compile_for_a_gpu_within_its_limits(potential, cryst
         shared = [int(size) for size in re.findall(r'\.shared \.align \d+ \.b8 \w+\[(\d+)\]', code)]
         assert sum(shared) <= 48 * 1024 and (shared or kernel is kernels.close)
         assert 'fma.rn.f32' in code and '.local' not in code  # no array in slow memory
+
+
+def test_the_benchmark_measures_what_it_says(potential, crystal, tmp_path, monkeypatch):
+    path = Path(__file__).parents[2] / 'examples' / 'benchmarks' / 'gpu.py'
+    spec = importlib.util.spec_from_file_location('gpu_benchmark', path)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    monkeypatch.setattr(benchmark, 'on_gpu', lambda simulations, *efg: GpuReplicas(simulations, ONE_LANE, 'one', *efg))
+    monkeypatch.setattr(benchmark, 'LANGEVIN', HOT)
+    model = MODELS['small']()
+    errors = benchmark.tensor_errors(crystal, potential, model)
+    assert errors['predicted_by'] == 'gpu' and 0 < errors['largest_error_au'] < 1e-6 < errors['largest_element_au']
+    assert benchmark.same_tensors_among_others(crystal, potential, model, 30)
+    found = benchmark.with_tensors(crystal, potential, model, tmp_path, 2, 100, 1)
+    with Trajectory(tmp_path / 'efg-1.h5') as trajectory:
+        assert len(trajectory.series(f'{efg_group("Li")}/efg')['step']) == 11
+    assert found['simulated_us'] == pytest.approx(4e-7) and found['with_writing_minutes_per_us'] > 0
+    assert 0 < found['without_writing_minutes_per_us'] < np.inf
+    assert benchmark.speed(crystal, potential, 2, 20)['atom_steps_per_second'] > 0
