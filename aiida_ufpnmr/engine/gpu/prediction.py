@@ -42,10 +42,7 @@ def plan(model: EfgModel, species: tuple[str, ...], types: np.ndarray, every: in
 
     Args:
         species: of the potential.
-        types: (n,) species of the atoms, sorted.
-
-    Raises:
-        InputError: an element that the model does not know.
+        types: (n,) species of the atoms, sorted; the model knows all of them.
     """
     if not isinstance(model.terms, LinearTerms) or model.settings.charges is not None:
         return None
