@@ -43,7 +43,7 @@ DATA = Path(__file__).parents[1] / 'data' / 'li3ps4-pbe-gpaw.extxyz'
 TIMESTEP_FS = 2.0
 #: Steps between EFG tensors: 20 fs.
 EFG_EVERY = 10
-LANGEVIN = {'thermostat': 'langevin', 'timestep_fs': TIMESTEP_FS, 'temperature_K': 700.0, 'guard_fraction': 0.5}
+LANGEVIN: dict[str, Any] = {'thermostat': 'langevin', 'timestep_fs': TIMESTEP_FS, 'temperature_K': 700.0, 'guard_fraction': 0.5}
 #: Bins of g(r), Å.
 RADII = np.linspace(2.0, 6.0, 81)
 
@@ -92,7 +92,7 @@ def same_tensors_among_others(atoms: Atoms, potential: UltraFastPotential, model
         group = replicas(atoms, potential, number, model, **LANGEVIN)
         group.run([steps] * number)
         tensors.append(group.simulations[0].made.components)
-    return bool(np.array_equal(*tensors)) and len(tensors[0]) == steps // EFG_EVERY
+    return bool(np.array_equal(tensors[0], tensors[1])) and len(tensors[0]) == steps // EFG_EVERY
 
 
 def drift(atoms: Atoms, potential: UltraFastPotential, steps: int) -> dict[str, float]:
@@ -145,7 +145,7 @@ class Averages:
 def against_processor(atoms: Atoms, potential: UltraFastPotential, steps: int) -> dict[str, Any]:
     """Averages of 32 replicas on the GPU and of four on the processor, with standard errors."""
     warm, every = steps // 4, 50
-    found = {}
+    found: dict[str, Any] = {}
     for name, number in (('cpu', 4), ('gpu', 32)):
         if name == 'gpu':
             group = replicas(atoms, potential, number, **LANGEVIN)

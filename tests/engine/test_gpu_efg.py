@@ -240,3 +240,8 @@ def test_the_benchmark_measures_what_it_says(potential, crystal, tmp_path, monke
     assert found['simulated_us'] == pytest.approx(4e-7) and found['with_writing_minutes_per_us'] > 0
     assert 0 < found['without_writing_minutes_per_us'] < np.inf
     assert benchmark.speed(crystal, potential, 2, 20)['atom_steps_per_second'] > 0
+    assert 0 < benchmark.force_errors(crystal, potential)['largest_error_eV_per_angstrom'] < 1e-4
+    assert abs(benchmark.drift(crystal, potential, 200)['drift_meV_per_atom_per_ps']) < 10  # of 0.4 ps
+    averages = benchmark.against_processor(crystal, potential, 200)
+    for name in ('cpu', 'gpu'):  # the thermostat's, of 0.3 ps from atoms at rest in a crystal of 300 K
+        assert 100 < averages[name]['temperature_K'][0] < 900

@@ -134,7 +134,8 @@ def efg_tables(model: EfgModel, species: tuple[str, ...], types: np.ndarray) -> 
 
 def _products(l_max: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Rows, products of two harmonics that couple, sorted by component of the tensor, and their couplings."""
-    rows, found = [], []
+    rows: list[tuple[int, int]] = []
+    found = []
     for pair, (l1, l2) in enumerate(coupled_pairs(l_max)):
         couplings = coupling(int(l1), int(l2))
         for component, m1, m2 in zip(*np.nonzero(couplings)):
