@@ -94,9 +94,17 @@ def test_tensors_are_those_of_the_model_in_double_precision(potential, crystal, 
 
 
 def test_elements_of_a_model_may_stand_in_another_order_than_those_of_a_potential(potential, crystal):
-    model = random_model(('S', 'Cl', 'Li', 'P'), cutoff=4.0, n_max=2, l_max=2, mixed_channels=3, message_channels=2)
-    del crystal[crystal.numbers == 15]
+    small = {'cutoff': 4.0, 'n_max': 3, 'l_max': 3, 'mixed_channels': 3, 'message_channels': 1}
+    model = random_model(('S', 'Cl', 'Li', 'P'), **small)
     simulation = GpuSimulation(crystal[::-1], potential, **HOT)
+    on_processor(model, 1, simulation)
+    assert_those_of_the_model(simulation, model)
+
+
+def test_a_structure_may_lack_elements_that_model_and_potential_know(potential, crystal):
+    model = random_model(cutoff=4.0, n_max=2, l_max=2, mixed_channels=3, message_channels=0)
+    del crystal[crystal.numbers == 15]
+    simulation = GpuSimulation(crystal, potential, **HOT)
     on_processor(model, 1, simulation)
     assert_those_of_the_model(simulation, model)
 
