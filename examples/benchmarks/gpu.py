@@ -43,7 +43,12 @@ DATA = Path(__file__).parents[1] / 'data' / 'li3ps4-pbe-gpaw.extxyz'
 TIMESTEP_FS = 2.0
 #: Steps between EFG tensors: 20 fs.
 EFG_EVERY = 10
-LANGEVIN: dict[str, Any] = {'thermostat': 'langevin', 'timestep_fs': TIMESTEP_FS, 'temperature_K': 700.0, 'guard_fraction': 0.5}
+LANGEVIN: dict[str, Any] = {
+    'thermostat': 'langevin',
+    'timestep_fs': TIMESTEP_FS,
+    'temperature_K': 700.0,
+    'guard_fraction': 0.5,
+}
 #: Bins of g(r), Å.
 RADII = np.linspace(2.0, 6.0, 81)
 
