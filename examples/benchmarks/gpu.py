@@ -3,11 +3,12 @@
     python examples/benchmarks/gpu.py --json gpu.json
 
 Li3PS4 with a potential and an EFG model that are fitted to the shipped structures first. Checked are forces against
-double precision, also of 24 576 atoms and of a potential with moments; drift at constant energy over 100 ps;
-temperature, pressure, g(r) of Li and S, and the displacement of Li against the processor, with standard errors over
-replicas; and that a run which was killed goes on to the same file. Timed are replicas of 384 atoms, one system of
-24 576 atoms, and a run with EFG tensors every 20 fs, from which the time of 1 µs follows. ``--scale 0.1`` takes a tenth
-of the steps.
+double precision, also of 24 576 atoms and of a potential with moments; EFG tensors against double precision, and that a
+replica has the same bits alone and among others; drift at constant energy over 100 ps; temperature, pressure, g(r) of
+Li and S, and the displacement of Li against the processor, with standard errors over replicas; and that a run which was
+killed goes on to the same file, tensors included. Timed are replicas of 384 atoms, one system of 24 576 atoms, and 264
+replicas with EFG tensors every 20 fs, with and without writing, from which the time of 1 µs follows. ``--scale 0.1``
+takes a tenth of the steps.
 """
 
 from __future__ import annotations
@@ -28,26 +29,36 @@ from ase import Atoms
 from ase.io import write
 
 from aiida_ufpnmr.engine.dataset import read_dataset
-from aiida_ufpnmr.engine.efg import fit_efg_model
+from aiida_ufpnmr.engine.efg import EfgModel, fit_efg_model
 from aiida_ufpnmr.engine.gpu.device import on_gpu
-from aiida_ufpnmr.engine.gpu.simulation import GpuSimulation
+from aiida_ufpnmr.engine.gpu.simulation import GpuReplicas, GpuSimulation
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md import Simulation
 from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
 from aiida_ufpnmr.engine.md.run import md_requests
+from aiida_ufpnmr.engine.trajectories.h5md import Storage
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential, fit_potential
 
 DATA = Path(__file__).parents[1] / 'data' / 'li3ps4-pbe-gpaw.extxyz'
 TIMESTEP_FS = 2.0
-LANGEVIN = {'thermostat': 'langevin', 'timestep_fs': TIMESTEP_FS, 'temperature_K': 700.0, 'guard_fraction': 0.5}
+#: Steps between EFG tensors: 20 fs.
+EFG_EVERY = 10
+LANGEVIN: dict[str, Any] = {
+    'thermostat': 'langevin',
+    'timestep_fs': TIMESTEP_FS,
+    'temperature_K': 700.0,
+    'guard_fraction': 0.5,
+}
 #: Bins of g(r), Å.
 RADII = np.linspace(2.0, 6.0, 81)
 
 
-def replicas(atoms: Atoms, potential: UltraFastPotential, number: int, **conditions: Any):
-    """Replicas on the GPU with seeds from 0 on."""
+def replicas(
+    atoms: Atoms, potential: UltraFastPotential, number: int, model: EfgModel | None = None, **conditions: Any
+) -> GpuReplicas:
+    """Replicas on the GPU with seeds from 0 on, and with tensors of a model every 20 fs where one is given."""
     simulations = [GpuSimulation(atoms, potential, seed=seed, **conditions) for seed in range(number)]
-    return on_gpu(simulations)
+    return on_gpu(simulations, None if model is None else EfgOutput.of(model, atoms), EFG_EVERY)
 
 
 def force_errors(atoms: Atoms, potential: UltraFastPotential) -> dict[str, float]:
@@ -62,6 +73,31 @@ def force_errors(atoms: Atoms, potential: UltraFastPotential) -> dict[str, float
         'largest_force_eV_per_angstrom': float(abs(exact.forces).max()),
         'energy_error_eV_per_atom': float(abs(simulation.potential_energy - exact.energy) / len(atoms)),
     }
+
+
+def tensor_errors(atoms: Atoms, potential: UltraFastPotential, model: EfgModel) -> dict[str, Any]:
+    """Largest deviation of an element of a tensor from double precision, and the largest element, after 100 steps."""
+    group = replicas(atoms, potential, 1, model, **LANGEVIN)
+    group.run([100])
+    (simulation,) = group.simulations
+    assert group.efg is not None
+    found, exact = group.efg.predict(simulation), model.predict(simulation.atoms)
+    return {
+        'ions': len(exact),
+        'largest_error_au': float(abs(found - exact).max()),
+        'largest_element_au': float(abs(exact).max()),
+        'predicted_by': group.efg.device,
+    }
+
+
+def same_tensors_among_others(atoms: Atoms, potential: UltraFastPotential, model: EfgModel, steps: int) -> bool:
+    """Whether the tensors of a replica have the same bits alone and among others."""
+    tensors = []
+    for number in (1, 5):
+        group = replicas(atoms, potential, number, model, **LANGEVIN)
+        group.run([steps] * number)
+        tensors.append(group.simulations[0].made.components)
+    return bool(np.array_equal(tensors[0], tensors[1])) and len(tensors[0]) == steps // EFG_EVERY
 
 
 def drift(atoms: Atoms, potential: UltraFastPotential, steps: int) -> dict[str, float]:
@@ -114,7 +150,7 @@ class Averages:
 def against_processor(atoms: Atoms, potential: UltraFastPotential, steps: int) -> dict[str, Any]:
     """Averages of 32 replicas on the GPU and of four on the processor, with standard errors."""
     warm, every = steps // 4, 50
-    found = {}
+    found: dict[str, Any] = {}
     for name, number in (('cpu', 4), ('gpu', 32)):
         if name == 'gpu':
             group = replicas(atoms, potential, number, **LANGEVIN)
@@ -153,6 +189,7 @@ def killed_and_restarted(folder: Path, steps: int) -> bool:
         sys.executable, '-m', 'aiida_ufpnmr.engine.main', 'md', 'potential.h5', 'start.extxyz', '--device', 'gpu',
         '--thermostat', 'langevin', '--temperature', '700', '--guard-fraction', '0.5', '--steps', str(steps),
         '--replicas', '4', '--every', '50', '--checkpoint-every', str(max(1, steps // 50)), '--grade-every', '0',
+        '--efg-model', 'efg.h5', '--efg-every', str(EFG_EVERY), '--efg-uncertainty-every', '0',
     ]  # fmt: skip
     subprocess.run([*command, '-o', 'whole.h5'], cwd=folder, check=True, capture_output=True)
     cut = subprocess.Popen([*command, '-o', 'cut.h5'], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -175,24 +212,39 @@ def speed(atoms: Atoms, potential: UltraFastPotential, number: int, steps: int) 
 
 
 def with_tensors(
-    atoms: Atoms, potential: UltraFastPotential, model: Any, folder: Path, steps: int, threads: int
-) -> dict:
-    """Replicas with EFG tensors every 20 fs, and the wall time of 1 µs of trajectory that follows."""
-    number, every = 32, 10
-    group = replicas(atoms, potential, number, threads=threads, **LANGEVIN)
-    output = Output(every=every)
+    atoms: Atoms, potential: UltraFastPotential, model: EfgModel, folder: Path, number: int, steps: int, threads: int
+) -> dict[str, Any]:
+    """Replicas with EFG tensors every 20 fs and positions every ps, and the wall time of 1 µs that follows.
+
+    The files are not compressed, which a single thread at a time could not do fast enough.
+    """
+    group = replicas(atoms, potential, number, model, threads=threads, first_step=-200, **LANGEVIN)
+    group.run([0] * number)
+    output = Output(every=500, efg_every=EFG_EVERY, efg_uncertainty_every=0, storage=Storage(compression=0))
+    paths = [folder / f'efg-{k}.h5' for k in range(number)]
     runs = [
-        partial(
-            md_requests, path=folder / f'efg-{k}.h5', steps=steps, output=output, efg=EfgOutput.of(model, atoms),
-            end_requests=[],
-        )
-        for k in range(number)
-    ]  # fmt: skip
+        partial(md_requests, path=path, steps=steps, output=output, efg=group.efg, end_requests=[]) for path in paths
+    ]
     began = time.perf_counter()
     group.write(runs, [])
-    wall = time.perf_counter() - began
+    written = time.perf_counter() - began
+    began = time.perf_counter()
+    chunk = group.simulations[0].chunk  # a call takes no more, for the tensors to find room
+    for target in [*range(steps + chunk, 2 * steps, chunk), 2 * steps]:
+        group.run([target] * number)
+    alone = time.perf_counter() - began
     simulated_us = number * steps * TIMESTEP_FS * 1e-9
-    return {'replicas': number, 'threads': threads, 'wall_s': wall, 'hours_per_microsecond': wall / simulated_us / 3600}
+    ions = len(model.ions(atoms.numbers))
+    return {
+        'replicas': number,
+        'threads': threads,
+        'simulated_us': simulated_us,
+        'gigabytes': sum(path.stat().st_size for path in paths) / 1e9,
+        'with_writing_minutes_per_us': written / simulated_us / 60,
+        'without_writing_minutes_per_us': alone / simulated_us / 60,
+        'steps_and_tensors_ions_per_second': number * ions * (steps // EFG_EVERY) / alone,
+        'predicted_by': group.efg.device if group.efg else '',
+    }
 
 
 def main() -> None:
@@ -200,7 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--json', type=Path, help='write the results here, too')
     parser.add_argument('--scale', type=float, default=1.0, help='share of the steps')
-    parser.add_argument('--threads', type=int, default=8, help='that predict EFG tensors')
+    parser.add_argument('--threads', type=int, default=8, help='that write')
     parser.add_argument('--large', type=int, nargs=3, default=(8, 8, 12), help='cells of the large system')
     arguments = parser.parse_args()
     dataset = read_dataset(DATA)
@@ -218,6 +270,8 @@ def main() -> None:
     began = time.perf_counter()
     results: dict[str, Any] = {
         'forces': [force_errors(atoms, potential), force_errors(atoms, with_moments), force_errors(large, potential)],
+        'tensors': [tensor_errors(atoms, potential, model), tensor_errors(large, potential, model)],
+        'same_tensors_among_others': same_tensors_among_others(atoms, potential, model, 100),
         'constant_energy': drift(atoms, potential, steps(50_000)),
         'langevin': against_processor(atoms, potential, steps(4_000)),
         'speed': [
@@ -230,8 +284,11 @@ def main() -> None:
         folder = Path(name)
         write(folder / 'start.extxyz', atoms)
         potential.save(folder / 'potential.h5')
+        model.save(folder / 'efg.h5')
         results['same_file_after_a_kill'] = killed_and_restarted(folder, steps(20_000))
-        results['efg_every_20_fs'] = with_tensors(atoms, potential, model, folder, steps(200), arguments.threads)
+        results['efg_every_20_fs'] = with_tensors(
+            atoms, potential, model, folder, 264, steps(10_000), arguments.threads
+        )
     results['wall_s'] = time.perf_counter() - began
     text = json.dumps(results, indent=2)
     print(text)

@@ -7,6 +7,6 @@ from aiida_ufpnmr.engine.gpu.simulation import GpuReplicas
 from aiida_ufpnmr.engine.main import main
 
 if __name__ == '__main__':
-    device.on_gpu = lambda simulations: GpuReplicas(simulations, SIMULATOR, 'simulator')
+    device.on_gpu = lambda simulations, *efg: GpuReplicas(simulations, SIMULATOR, 'simulator', *efg)
     ensemble.FIRST_NEAR, ensemble.MORE_NEAR = 4, 30  # room that is too little at first
     main()

@@ -7,13 +7,17 @@ import numba as nb
 import numpy as np
 from numba import cuda
 
+from aiida_ufpnmr.engine.efg.messages import RANK_MAX
 from aiida_ufpnmr.engine.gpu.arrays import DONE, HELD_UP, SHORT, STALE, STEP
-from aiida_ufpnmr.engine.gpu.ensemble import Backend
+from aiida_ufpnmr.engine.gpu.backend import Backend
+from aiida_ufpnmr.engine.gpu.efg_kernels import BATCH, EfgKernels, build_efg_kernels, slot_function
+from aiida_ufpnmr.engine.gpu.environments import EFG_SCRATCH_TYPES, EfgScratch, efg_scratch_shapes
 from aiida_ufpnmr.engine.gpu.forces import SCRATCH_TYPES, Scratch, force_function, scratch_shapes
 from aiida_ufpnmr.engine.gpu.kernels import Kernels, build_kernels
 from aiida_ufpnmr.engine.gpu.lanes import Lanes
 from aiida_ufpnmr.engine.gpu.lists import bin_functions, list_function
 from aiida_ufpnmr.engine.gpu.motion import motion_functions
+from aiida_ufpnmr.engine.gpu.tensors import close_function, predict_function, tell_function
 
 
 def one_lane() -> Lanes:
@@ -234,8 +238,49 @@ def one_lane_kernels(shape, near) -> Kernels:
     )
 
 
+@cache
+def one_lane_efg_kernels(shape) -> EfgKernels:
+    """The kernels of tensors as loops over atoms and ions on the processor."""
+    lanes = one_lane()
+    slot_of, list_close = slot_function(lanes), close_function(lanes)
+    tell = tell_function(lanes, 1, shape, BATCH)
+    predict = predict_function(lanes, 1, 1, shape, BATCH)
+
+    @nb.njit
+    def close_all(seen, lists, reach, close, rows, every):
+        for replica, atom in np.ndindex(close.length.shape):
+            if slot_of(replica, seen, rows, every) >= 0:
+                list_close(replica, atom, 0, seen, lists, reach, close)
+
+    @nb.njit
+    def tell_all(seen, close, tables, told, rows, every, scratch):
+        for replica, atom in np.ndindex(close.length.shape):
+            if slot_of(replica, seen, rows, every) >= 0:
+                tell(replica, atom, 0, seen, close, tables, told, scratch)
+
+    @nb.njit
+    def predict_all(seen, close, tables, told, rows, every, scratch):
+        for replica, k in np.ndindex(rows.value.shape[1:3]):
+            slot = slot_of(replica, seen, rows, every)
+            if slot >= 0:
+                predict(replica, k, slot, 0, seen, close, tables, told, rows.value, scratch)
+
+    def scratch(l_max):
+        sizes = efg_scratch_shapes(shape, BATCH, l_max)
+        return EfgScratch(*(np.zeros(size, kind) for size, kind in zip(sizes, EFG_SCRATCH_TYPES)))
+
+    at_atom, at_ion = scratch(RANK_MAX), scratch(shape.l_max)
+    return EfgKernels(
+        close=_Launch(close_all),
+        tell=_Launch(lambda *arguments: tell_all(*arguments, at_atom)),
+        predict=_Launch(lambda *arguments: predict_all(*arguments, at_ion)),
+        warps=1,
+        threads=(1, 1, 1),
+    )
+
+
 #: The processor in place of a GPU: fast enough for runs of thousands of steps.
-ONE_LANE = Backend(one_lane_kernels, np.array, np.array)
+ONE_LANE = Backend(one_lane_kernels, np.array, np.array, one_lane_efg_kernels)
 
 
 #: numba's simulator, which must be switched on (``NUMBA_ENABLE_CUDASIM=1``): blocks of two warps of two lanes.
@@ -243,4 +288,5 @@ SIMULATOR = Backend(
     cache(lambda shape, near: build_kernels(simulated_lanes(), shape, near, warps=2)),
     lambda array: cuda.to_device(np.ascontiguousarray(array)),
     lambda array: array.copy_to_host(),
+    cache(lambda shape: build_efg_kernels(simulated_lanes(), shape, ion_warps=2, atom_warps=2)),
 )

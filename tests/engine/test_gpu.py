@@ -34,6 +34,7 @@ from aiida_ufpnmr.engine.trajectories.h5md import efg_group
 from aiida_ufpnmr.engine.ufp import PotentialSettings, fit_potential
 
 LANGEVIN = {'thermostat': 'langevin', 'timestep_fs': 2.0, 'temperature_K': 300.0}
+EFG_MODEL = Path(__file__).parent / 'fixtures' / 'v0.1' / 'efg-linear.h5'
 #: eV/Å, what float32 may cost where forces are some eV/Å: 10⁻⁷ of a distance times the steepest 100 eV/Å².
 CLOSE = 2e-5
 
@@ -347,7 +348,9 @@ def files(tmp_path, potential, crystal):
 def command(monkeypatch):
     """The command with the processor in place of a GPU."""
     monkeypatch.setattr(device, 'check_gpu', lambda: None)
-    monkeypatch.setattr(device, 'on_gpu', lambda simulations: on_processor(*simulations))
+    monkeypatch.setattr(
+        device, 'on_gpu', lambda simulations, *efg: GpuReplicas(simulations, ONE_LANE, 'processor', *efg)
+    )
 
     def run(*arguments) -> int:
         result = CliRunner().invoke(ufpnmr, list(map(str, arguments)))
@@ -376,6 +379,7 @@ def assert_same(one: Path, other: Path) -> None:
 def test_a_run_that_was_cut_off_goes_on_to_the_same_file(tmp_path, files, command):
     cadences = ['--every', 6, '--log-every', 4, '--velocities-every', 10, '--replicas', 2, '--equilibrate', 7]
     cadences += ['--replica-temperatures', '300,450', '--threads', 2, '--steps', 40]
+    cadences += ['--efg-model', EFG_MODEL, '--efg-every', 3, '--efg-uncertainty-every', 12]
     command(*files, '-o', tmp_path / 'whole.h5', *cadences, '--json', tmp_path / 'whole.json')
     cut = [*files, '-o', tmp_path / 'cut.h5', *cadences, '--checkpoint-every', 5]
     assert command(*cut, '--max-wall-time', '1e-6') == 4
@@ -402,19 +406,37 @@ def test_a_checkpoint_goes_on_where_it_was_made(tmp_path, files, command):
 
 
 def test_tensors_along_a_run_are_those_of_its_frames(tmp_path, files, command, crystal):
-    model_path = Path(__file__).parent / 'fixtures' / 'v0.1' / 'efg-linear.h5'
-    command(*files, '-o', tmp_path / 'run.h5', '--steps', 20, '--every', 10, '--efg-model', model_path)
-    model, found = EfgModel.load(model_path), contents(tmp_path / 'run.h5')
-    for positions, tensors in zip(found['particles/all/position/value'], found[f'{efg_group("Li")}/efg/value']):
+    run = [*files, '-o', tmp_path / 'run.h5', '--steps', 27, '--every', 10, '--json', tmp_path / 'run.json']
+    command(*run, '--efg-model', EFG_MODEL, '--efg-every', 5, '--efg-uncertainty-every', 20, '--equilibrate', 3)
+    model, found = EfgModel.load(EFG_MODEL), contents(tmp_path / 'run.h5')
+    group = efg_group('Li')
+    assert found[f'{group}/efg/step'].tolist() == [0, 5, 10, 15, 20, 25, 27]
+    np.testing.assert_array_equal(found[f'{group}/efg/time'], 2.0 * found[f'{group}/efg/step'])
+    assert found['particles/all/position/step'].tolist() == [0, 10, 20, 27]
+    assert found[f'{group}/efg_error/step'].tolist() == [0, 20, 27]
+    for positions, tensors in zip(found['particles/all/position/value'], found[f'{group}/efg/value'][[0, 2, 4, 6]]):
         frame = crystal.copy()
         frame.positions = positions
-        # stored in float32
+        # positions and tensors are stored in float32
         np.testing.assert_allclose(tensors, model.predict(frame), atol=1e-6)
+    assert json.loads((tmp_path / 'run.json').read_text())['efg_device'] == 'gpu'
+
+
+def test_tensors_of_a_model_that_a_gpu_does_not_know_come_from_the_processor(tmp_path, files, command, crystal):
+    path = EFG_MODEL.with_name('efg-kernel.h5')
+    run = [*files, '-o', tmp_path / 'run.h5', '--steps', 4, '--every', 2, '--json', tmp_path / 'run.json']
+    command(*run, '--efg-model', path)
+    assert json.loads((tmp_path / 'run.json').read_text())['efg_device'] == 'cpu'
+    found, frame = contents(tmp_path / 'run.h5'), crystal.copy()
+    frame.positions = found['particles/all/position/value'][-1]
+    # positions and tensors are stored in float32
+    np.testing.assert_allclose(found[f'{efg_group("Li")}/efg/value'][-1], EfgModel.load(path).predict(frame), atol=1e-6)
 
 
 def test_the_simulator_of_kernels_gives_the_same_bits(tmp_path, files, command, crystal):
     write(tmp_path / 'start.extxyz', crystal[:12])
     run = [*files, '--steps', 3, '--every', 1, '--log-every', 2, '--temperature', 200, '--timestep', 1]
+    run += ['--efg-model', EFG_MODEL, '--efg-every', 2, '--efg-uncertainty-every', 0]
     command(*run, '-o', tmp_path / 'processor.h5')
     subprocess.run(
         [sys.executable, str(Path(__file__).parent / 'gpu_simulated.py'), *map(str, [*run, '-o', tmp_path / 'gpu.h5'])],
@@ -422,7 +444,9 @@ def test_the_simulator_of_kernels_gives_the_same_bits(tmp_path, files, command, 
         check=True,
     )
     one, other = contents(tmp_path / 'processor.h5'), contents(tmp_path / 'gpu.h5')
-    np.testing.assert_array_equal(one['particles/all/position/value'], other['particles/all/position/value'])
+    for name in ('particles/all/position', f'{efg_group("Li")}/efg'):
+        np.testing.assert_array_equal(one[f'{name}/value'], other[f'{name}/value'], err_msg=name)
+    assert one[f'{efg_group("Li")}/efg/step'].tolist() == [0, 2, 3]
     states = [contents(checkpoint_path(tmp_path / name)) for name in ('processor.h5', 'gpu.h5')]
     for name in GpuSimulation.state_arrays:
         np.testing.assert_array_equal(states[0][name], states[1][name], err_msg=name)

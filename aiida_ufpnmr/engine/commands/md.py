@@ -191,14 +191,23 @@ def _run_on_gpu(runs: Sequence[dict], origin: Path | None = None) -> list[dict]:
     potential, atoms = _inputs(runs[0])
     efg = efg_output(runs[0], atoms)
     compiled.aloud = True
-    replicas = on_gpu([GpuSimulation(atoms, potential, **_conditions(options)) for options in runs])
+    simulations = [GpuSimulation(atoms, potential, **_conditions(options)) for options in runs]
+    efg_every = runs[0]['efg_every'] or runs[0]['every'] or frame_cadence(simulations[0].timestep_fs)
+    replicas = on_gpu(simulations, efg, efg_every)
+    if efg is not None and replicas.efg is efg:
+        click.echo(
+            f'{runs[0]["efg_model"]}: the processor predicts its tensors, since a GPU knows linear models (zeta 1) of '
+            'moderate size without charges',
+            err=True,
+        )
     end_requests: list[bool] = []
     requests = partial(md_requests, end_requests=end_requests)
     with on_request_to_end(lambda: end_requests.append(True)):
         results = replicas.write(
             [
                 partial(
-                    run_with_options, path=run['output'], steps=run['steps'], options=run, efg=efg, origin=origin,
+                    run_with_options, path=run['output'], steps=run['steps'], options=run, efg=replicas.efg,
+                    origin=origin,
                     run=requests,
                 )
                 for run in runs

@@ -69,7 +69,8 @@ class Expansion:
         """Largest angular momentum of the directions to neighbours in messages."""
         return min(self.l_max, RANK_MAX + 2)
 
-    def _radial(self, l_max: int) -> tuple:
+    def radial(self, l_max: int) -> tuple:
+        """Radial splines up to an angular momentum; spacing, cut-off and width in Å; constants of the harmonics."""
         table, spacing, constants = self._tables[l_max]
         return table, spacing, self.cutoff, self.cutoff_width, constants
 
@@ -111,7 +112,7 @@ class Expansion:
         Args:
             l_max: largest angular momentum, that of the expansion where not given; ``RANK_MAX`` is the other choice.
         """
-        radial = self._radial(self.l_max if l_max is None else l_max)
+        radial = self.radial(self.l_max if l_max is None else l_max)
         return expand_density(*around, species, len(self.known_species), *radial)
 
     def messages_from(self, around: Surroundings, species: np.ndarray, told: np.ndarray) -> np.ndarray:
@@ -120,7 +121,7 @@ class Expansion:
         Args:
             told: (n_atoms, 8, channels), from :func:`~aiida_ufpnmr.engine.efg.messages.told_by`.
         """
-        radial, couplings = self._radial(self._direction_max), coupling_table(self._direction_max)
+        radial, couplings = self.radial(self._direction_max), coupling_table(self._direction_max)
         return gather_messages(*around, species, len(self.known_species), told, *radial, *couplings)
 
 

@@ -8,9 +8,11 @@ import numpy as np
 from numba import cuda
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.gpu.ensemble import Backend
+from aiida_ufpnmr.engine.gpu.backend import Backend
+from aiida_ufpnmr.engine.gpu.efg_kernels import gpu_efg_kernels
 from aiida_ufpnmr.engine.gpu.kernels import gpu_kernels
 from aiida_ufpnmr.engine.gpu.simulation import GpuReplicas, GpuSimulation
+from aiida_ufpnmr.engine.md.recording import EfgOutput
 
 
 def check_gpu() -> None:
@@ -29,14 +31,24 @@ def check_gpu() -> None:
         )
 
 
-def on_gpu(simulations: Sequence[GpuSimulation]) -> GpuReplicas:
-    """The replicas on the GPU of this machine; errors as in :func:`check_gpu`, and those of the replicas."""
+def on_gpu(simulations: Sequence[GpuSimulation], efg: EfgOutput | None = None, efg_every: int = 1) -> GpuReplicas:
+    """The replicas on the GPU of this machine; errors as in :func:`check_gpu`, and those of the replicas.
+
+    Args:
+        efg: EFG tensors that the runs shall record.
+        efg_every: steps between them.
+    """
     check_gpu()
     name = cuda.get_current_device().name
     return GpuReplicas(
         simulations,
         Backend(
-            gpu_kernels, lambda array: cuda.to_device(np.ascontiguousarray(array)), lambda array: array.copy_to_host()
+            kernels=gpu_kernels,
+            put=lambda array: cuda.to_device(np.ascontiguousarray(array)),
+            get=lambda array: array.copy_to_host(),
+            efg_kernels=gpu_efg_kernels,
         ),
         name.decode() if isinstance(name, bytes) else str(name),
+        efg,
+        efg_every,
     )

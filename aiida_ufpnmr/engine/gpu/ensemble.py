@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,14 +25,14 @@ from aiida_ufpnmr.engine.gpu.arrays import (
     Rule,
     State,
 )
+from aiida_ufpnmr.engine.gpu.backend import Backend, Snapshot, Start
 from aiida_ufpnmr.engine.gpu.fixed_point import ENERGY_UNIT, PLACE_UNIT, to_positions
 from aiida_ufpnmr.engine.gpu.kernels import Kernels
 from aiida_ufpnmr.engine.gpu.lists import MOST_ATOMS, MOST_IMAGES
-from aiida_ufpnmr.engine.gpu.tables import Shape, gpu_tables
-from aiida_ufpnmr.engine.md.guards import Limits
-from aiida_ufpnmr.engine.md.integrators import Bath
-from aiida_ufpnmr.engine.md.system import System
+from aiida_ufpnmr.engine.gpu.prediction import Plan, Prediction
+from aiida_ufpnmr.engine.gpu.tables import gpu_tables
 from aiida_ufpnmr.engine.md.thermostats import LANGEVIN
+from aiida_ufpnmr.engine.neighbours import cell_heights
 from aiida_ufpnmr.engine.ufp.tables import Tables
 
 #: Neighbours of an atom in triplets that there is room for at first, and how many more where that is not enough.
@@ -45,39 +44,6 @@ MOST_IN_BLOCK = 1000
 _LIST_MARGIN = 1.3
 
 
-class Backend(NamedTuple):
-    """A device, or what stands in for one."""
-
-    kernels: Callable[[Shape, int], Kernels]  # kernels for sizes of a potential and a number of neighbours
-    put: Callable[[np.ndarray], Any]  # copy of an array on the device
-    get: Callable[..., np.ndarray]  # and back
-
-
-class Start(NamedTuple):
-    """A replica as it begins; all of an ensemble have the same atoms, time step and relaxation time."""
-
-    system: System
-    bath: Bath
-    limits: Limits
-    seed: int
-    step: int
-
-
-@dataclass
-class Snapshot:
-    """All replicas at the end of a call, as arrays of :class:`~aiida_ufpnmr.engine.gpu.arrays.State`."""
-
-    position: np.ndarray
-    velocity: np.ndarray
-    force: np.ndarray
-    reference: np.ndarray
-    heat: np.ndarray
-    step: np.ndarray
-    trouble: np.ndarray
-    energy: np.ndarray
-    virial: np.ndarray
-
-
 class Ensemble:
     """Replicas that a device moves at the same time.
 
@@ -87,6 +53,7 @@ class Ensemble:
         skin: Å that the lists reach beyond the cut-off.
         backend: the device.
         source: name of the potential in messages.
+        plan: EFG tensors to predict on the way.
 
     Attributes:
         now: the replicas after the last call of :meth:`run`, whatever the device does since.
@@ -95,7 +62,15 @@ class Ensemble:
         InputError: too many atoms, a cell that is too narrow, or knots that are not uniform.
     """
 
-    def __init__(self, starts: Sequence[Start], tables: Tables, skin: float, backend: Backend, source: str):
+    def __init__(
+        self,
+        starts: Sequence[Start],
+        tables: Tables,
+        skin: float,
+        backend: Backend,
+        source: str,
+        plan: Plan | None = None,
+    ):
         first = starts[0]
         masses, bath, n = first.system.masses, first.bath, len(first.system.masses)
         cells = np.array([start.system.cell for start in starts])
@@ -105,7 +80,8 @@ class Ensemble:
         limits = first.limits
         gpu, self._shape = gpu_tables(tables, limits.closest, source)
         self._tables = type(gpu)(*map(backend.put, gpu))
-        cutoff = tables.cutoff + skin
+        # neighbours for tensors are looked for among those for forces
+        cutoff = max(tables.cutoff, plan.cutoff if plan else 0.0) + skin
         self._rule = Rule(
             timestep=bath.timestep,
             memory=float(np.exp(-bath.timestep / bath.relaxation)) if bath.thermostat == LANGEVIN else 1.0,
@@ -130,10 +106,13 @@ class Ensemble:
         volume = np.abs(np.linalg.det(cells)).min()
         neighbours = n / volume * 4 / 3 * np.pi * cutoff**3
         self._near, self._capacity = FIRST_NEAR, -(-int(_LIST_MARGIN * neighbours + 16) // 32) * 32
-        boxes = np.minimum(_widths(cells).min(axis=0) // cutoff, 64).astype(int)
+        boxes = np.minimum(cell_heights(cells).min(axis=0) // cutoff, 64).astype(int)
         self._boxes = (int(boxes[0]), int(boxes[1]), int(boxes[2]))
         self._in_box = int(2 * n / max(1, np.prod(boxes)) + 16)
         self._ahead: np.ndarray | None = None
+        self.prediction = (
+            None if plan is None else Prediction(plan, len(starts), n, backend.efg_kernels, backend.put, backend.get)
+        )
         fixed = np.array([to_positions(start.system.positions, start.system.cell) for start in starts])
         self._load(
             position=fixed,
@@ -195,6 +174,8 @@ class Ensemble:
             length=put(np.zeros((replicas, n), np.int32)), entry=put(np.zeros((replicas, n, self._capacity), np.int32))
         )
         self._bins = self._new_bins()
+        if self.prediction is not None:
+            self.prediction.follow_lists(self._lists)
         self._ahead = None
         while True:
             self._compute()
@@ -204,6 +185,8 @@ class Ensemble:
             self._enlarge(control)
         control[:, STALE] = 0
         self._replace(control=control, position=position)
+        if self.prediction is not None:
+            self.prediction.begin(step, step)
         if force is not None:
             self._each_atom(self._kernels.settle, self._state)  # which sets forces to zero
             self._replace(force=force)
@@ -234,6 +217,8 @@ class Ensemble:
             entries = np.pad(self._backend.get(self._lists.entry), ((0, 0), (0, 0), (0, more)))
             self._lists = self._lists._replace(entry=self._backend.put(entries))
             self._bins = self._new_bins()
+            if self.prediction is not None:
+                self.prediction.follow_lists(self._lists)
         if (short == SHORT_BIN).any():
             self._in_box *= 2
             self._bins = self._new_bins()
@@ -270,7 +255,25 @@ class Ensemble:
         control[:, LAST] = last
         control[:, DONE] = (control[:, STEP] >= last) | (self._backend.get(self._state.trouble) != NO_TROUBLE)
         self._replace(control=control)
-        self._take_steps(int((last - control[:, STEP]).max()))
+        if self.prediction is not None:
+            self.prediction.begin(control[:, STEP], last)
+        self._go_on(control)
+
+    def _go_on(self, control: np.ndarray) -> None:
+        """Begin the steps that are left, with the tensors that are due between."""
+        going = control[:, DONE] == 0
+        now, last = control[going, STEP], control[going, LAST]
+        if self.prediction is None:
+            self._take_steps(int((last - now).max(initial=0)))
+            return
+        every = self.prediction.plan.every
+        while (now < last).any():
+            left = np.minimum(every - now % every, last - now)
+            number = int(left[left > 0].min())
+            self._take_steps(number)
+            now = np.minimum(now + number, last)
+            if (now % every == 0).any() and (now >= 0).any():
+                self.prediction.predict(self._state, self._lists, every)
 
     def _take_steps(self, number: int) -> None:
         kernels, state = self._kernels, self._state
@@ -293,10 +296,11 @@ class Ensemble:
             if not control[:, SHORT].any():
                 return
             self._enlarge(control)
-            self._take_steps(int((control[:, LAST] - control[:, STEP]).max()))
+            self._go_on(control)
 
     def _observe(self) -> Snapshot:
         get, state = self._backend.get, self._state
+        step = get(state.control)[:, STEP]
         replicas, n = len(self._constant['seed']), len(self._types)
         observed = Observed(
             energy=self._backend.put(np.zeros((replicas, n), np.int64)),
@@ -309,16 +313,17 @@ class Ensemble:
             force=get(state.force),
             reference=get(state.reference),
             heat=get(state.heat),
-            step=get(state.control)[:, STEP],
+            step=step,
             trouble=get(state.trouble),
             energy=get(observed.energy) * ENERGY_UNIT,
             virial=get(observed.virial) * ENERGY_UNIT,
+            made=None if self.prediction is None else self.prediction.collect(state, self._lists, step),
         )
 
 
 def _reach(cells: np.ndarray, cutoff: float) -> tuple[int, int, int]:
     """Images beside the nearest one that may be neighbours, along each axis of any cell (R, 3, 3)."""
-    widths = _widths(cells)
+    widths = cell_heights(cells)
     reach = np.ceil(np.maximum(cutoff / widths - 0.5, 0)).astype(int).max(axis=0)
     if reach.max() > MOST_IMAGES:
         raise InputError(
@@ -326,8 +331,3 @@ def _reach(cells: np.ndarray, cutoff: float) -> tuple[int, int, int]:
             'potential; give a larger --supercell'
         )
     return int(reach[0]), int(reach[1]), int(reach[2])
-
-
-def _widths(cells: np.ndarray) -> np.ndarray:
-    """(R, 3) distances between opposite faces of cells (R, 3, 3), Å."""
-    return 1 / np.linalg.norm(np.linalg.inv(cells), axis=1)

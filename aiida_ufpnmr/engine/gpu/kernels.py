@@ -16,7 +16,7 @@ from aiida_ufpnmr.engine.gpu.motion import motion_functions
 from aiida_ufpnmr.engine.gpu.tables import Shape
 
 #: Shared memory of a block that every GPU has, bytes.
-_SHARED = 48 * 1024
+SHARED = 48 * 1024
 #: Two blocks of so many warps fit into a multiprocessor, with the registers that threads have.
 MOST_WARPS = 12
 
@@ -48,7 +48,7 @@ def warps_of(shape: Shape, near: int) -> int:
     sizes = [
         np.prod(size) * np.dtype(kind).itemsize for size, kind in zip(scratch_shapes(shape, near, 1), SCRATCH_TYPES)
     ]
-    return int(max(1, min(MOST_WARPS, _SHARED // sum(sizes))))
+    return int(max(1, min(MOST_WARPS, SHARED // sum(sizes))))
 
 
 @cache

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from aiida_ufpnmr.engine.efg.tensors import from_irreps
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.gpu.arrays import NO_TROUBLE, unpacked_trouble
-from aiida_ufpnmr.engine.gpu.ensemble import Backend, Ensemble, Snapshot, Start
+from aiida_ufpnmr.engine.gpu.backend import Backend, Snapshot, Start
+from aiida_ufpnmr.engine.gpu.ensemble import Ensemble
 from aiida_ufpnmr.engine.gpu.fixed_point import ENERGY_UNIT, FORCE_UNIT, from_positions
+from aiida_ufpnmr.engine.gpu.prediction import Made, plan
 from aiida_ufpnmr.engine.md import thermostats
 from aiida_ufpnmr.engine.md.guards import Stop
+from aiida_ufpnmr.engine.md.recording import EfgOutput
 from aiida_ufpnmr.engine.md.run import Request, Requests
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.neighbours import Surroundings, surroundings
@@ -23,6 +27,8 @@ from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 #: Settings that replicas may differ in.
 _OWN = ('seed', 'temperature_K', 'final_temperature_K')
+#: Steps between two looks at the world, times atoms, which take about a second at most.
+_CHUNK_ATOM_STEPS = 1_000_000
 
 
 class GpuSimulation(Simulation):
@@ -76,6 +82,19 @@ class GpuSimulation(Simulation):
         code, i, j = unpacked_trouble(int(now.trouble[r]))
         return self._stop(code, i, j)
 
+    @property
+    def chunk(self) -> int:
+        """A number of steps that takes about a second at most, and whose tensors find room."""
+        prediction = self._group.ensemble.prediction
+        most = max(1, _CHUNK_ATOM_STEPS // len(self._system.masses))
+        return most if prediction is None else min(most, prediction.most_steps)
+
+    @property
+    def made(self) -> Made:
+        """The EFG tensors that the GPU predicted in the last call, where it does."""
+        assert self._now.made is not None
+        return self._now.made[self._number]
+
     def run(self, n_steps: int) -> Stop | None:
         """Take ``n_steps`` steps of the only replica."""
         return self._group.run([self.step + n_steps])[0]
@@ -117,22 +136,37 @@ class GpuReplicas:
         simulations: of the same atoms, cell shape aside, and settings other than seed and temperature.
         backend: the device.
         device_name: of it, for records.
+        efg: EFG tensors that the runs shall record.
+        efg_every: steps between them.
 
     Attributes:
+        efg: what the runs are to record in its place: predicted by the GPU where it knows the model (see
+            :func:`~aiida_ufpnmr.engine.gpu.prediction.plan`), else by the processor.
         restored: whether a replica was set to a state that the device does not have yet.
 
     Raises:
         InputError: replicas that differ otherwise, or what :class:`~aiida_ufpnmr.engine.gpu.ensemble.Ensemble` refuses.
     """
 
-    def __init__(self, simulations: Sequence[GpuSimulation], backend: Backend, device_name: str):
+    def __init__(
+        self,
+        simulations: Sequence[GpuSimulation],
+        backend: Backend,
+        device_name: str,
+        efg: EfgOutput | None = None,
+        efg_every: int = 1,
+    ):
         self.simulations, self.device_name = simulations, device_name
         first = simulations[0]
         for other in simulations[1:]:
             _check_alike(first, other)
+        planned = None
+        if efg is not None and efg.model is not None:
+            planned = plan(efg.model, first.potential.species, first._system.types, efg_every)
+        self.efg = efg if efg is None or planned is None else efg.made_by('gpu', _present, _along)
         self.ensemble = Ensemble(
             [simulation.start for simulation in simulations], first._tables, first.settings.skin, backend,
-            str(first.potential.source),
+            str(first.potential.source), planned,
         )  # fmt: skip
         self.restored = False
         for number, simulation in enumerate(simulations):
@@ -193,6 +227,16 @@ class GpuReplicas:
         if failures:
             raise failures[0]
         return results
+
+
+def _present(simulation: GpuSimulation) -> np.ndarray:
+    """Tensors at the present step."""
+    return from_irreps(simulation.made.present)
+
+
+def _along(simulation: GpuSimulation) -> tuple[np.ndarray, np.ndarray]:
+    """Steps on the way to the present one at which there are tensors, and these."""
+    return simulation.made.steps, from_irreps(simulation.made.components)
 
 
 def _check_alike(first: GpuSimulation, other: GpuSimulation) -> None:

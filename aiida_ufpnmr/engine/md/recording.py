@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,8 @@ from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter
 
 #: Reads a row of a series off a simulation.
 Take = Callable[[Simulation], np.ndarray | float | None]
+#: Reads the rows of a series that came about on the way to the present step: their steps, and the rows.
+Along = Callable[[Any], tuple[np.ndarray, np.ndarray]]
 #: Where a number of the log comes from.
 _LOG: dict[str, Take] = {
     'temperature_K': lambda simulation: simulation.temperature,
@@ -48,10 +50,14 @@ FRAME_SPACING_FS = 100.0
 
 
 class Series(NamedTuple):
-    """One quantity along the trajectory: steps between its rows, and where they come from."""
+    """One quantity along the trajectory: steps between its rows, and where they come from.
+
+    With ``along``, nobody needs to stop at its rows.
+    """
 
     every: int
     take: Take
+    along: Along | None = None
 
 
 @dataclass(frozen=True)
@@ -64,13 +70,19 @@ class EfgOutput:
         predict: the tensors at the present step, (n_ions, 3, 3) in a.u.
         judge: the same with expected errors and extrapolation grades, where they are known.
         identity: tells one model from another, when a run is continued.
+        model: the model, for a device that predicts by itself.
+        device: what predicts, where results shall name it.
+        along: the tensors that such a device predicted on the way to the present step.
     """
 
     species: str
     index: np.ndarray
-    predict: Callable[[Simulation], np.ndarray]
+    predict: Callable[[Any], np.ndarray]
     judge: Callable[[Simulation], EfgPrediction] | None = None
     identity: str = ''
+    model: EfgModel | None = None
+    device: str = ''
+    along: Along | None = None
 
     @classmethod
     def of(cls, model: EfgModel, atoms: Atoms, identity: str = '') -> EfgOutput:
@@ -87,7 +99,11 @@ class EfgOutput:
         judge = None
         if model.posterior is not None:
             judge = at_present(model.predictor_with_errors(atoms.numbers, atoms.pbc))
-        return cls(model.species, ions, at_present(model.predictor(atoms.numbers, atoms.pbc)), judge, identity)
+        return cls(model.species, ions, at_present(model.predictor(atoms.numbers, atoms.pbc)), judge, identity, model)
+
+    def made_by(self, device: str, predict: Callable[[Any], np.ndarray], along: Along) -> EfgOutput:
+        """The same tensors from a device that predicts by itself; errors and grades are those of the processor."""
+        return replace(self, device=device, predict=predict, along=along)
 
 
 @dataclass(frozen=True)
@@ -148,7 +164,8 @@ class Output(Settings):
                 every = JUDGED * tensors if self.efg_uncertainty_every is None else self.efg_uncertainty_every
                 wanted[error_series(efg.species)] = every, lambda s: judged(s).error
                 wanted[grade_series(efg.species)] = every, lambda s: judged(s).grade
-        return {name: Series(every, take) for name, (every, take) in wanted.items() if every}
+        along = {f'{efg_group(efg.species)}/efg': efg.along} if efg else {}
+        return {name: Series(every, take, along.get(name)) for name, (every, take) in wanted.items() if every}
 
 
 def frame_cadence(timestep_fs: float) -> int:
@@ -169,13 +186,18 @@ class Recorder:
     def record(self, everything: bool = False) -> None:
         """Take the rows that are due at the present step, or a row of each series."""
         s = self.simulation
-        for name, (every, take) in self.series.items():
+        for name, (every, take, along) in self.series.items():
+            if along is not None:
+                steps, rows = along(s)
+                self.writer.append_rows(name, steps, steps * s.timestep_fs, rows)
+                if len(steps) and steps[-1] == s.step:
+                    continue
             if everything or s.step % every == 0:
                 self.writer.append(name, s.step, s.time_fs, take(s))
 
     def next_step(self, now: int) -> int:
         """The next step after ``now`` at which a row is due."""
-        return min((now // every + 1) * every for every, _ in self.series.values())
+        return min((now // every + 1) * every for every, _, along in self.series.values() if along is None)
 
 
 def _once_a_step(judge: Callable[[Simulation], EfgPrediction]) -> Callable[[Simulation], EfgPrediction]:

@@ -176,7 +176,7 @@ def md_requests(
             efg={efg.species: efg.index} if efg else None,
             continue_after=first_step if continued else None,
             follows=None if origin is None else first_step,
-            every=None if reached else {name: every for name, (every, _) in series.items()},
+            every=None if reached else {name: kept.every for name, kept in series.items()},
             storage=output.storage,
         ) as writer:
             if not continued:
@@ -208,6 +208,7 @@ def md_requests(
         'stop_reason': stop.reason if stop else 'finished',
         'stop_message': stop.message if stop else '',
         **({} if simulation.device == 'cpu' else {'device': simulation.device}),
+        **({'efg_device': efg.device or 'cpu'} if efg and simulation.device != 'cpu' else {}),
         'potential_sha256': simulation.potential.identity,
         'versions': versions(),
         'timing': {

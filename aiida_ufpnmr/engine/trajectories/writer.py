@@ -156,6 +156,15 @@ class TrajectoryWriter:
         series.value.append(stored)
         self._bytes += stored.nbytes + 16
 
+    def append_rows(self, name: str, steps: np.ndarray, times_fs: np.ndarray, values: np.ndarray) -> None:
+        """Add rows (m, ...) to the series ``name``, as :meth:`append` adds one."""
+        series = self._collected.setdefault(name, _Series())
+        stored = self.storage.stored(name, values)
+        series.step.extend(steps.tolist())
+        series.time.extend(times_fs.tolist())
+        series.value.extend(stored)
+        self._bytes += stored.nbytes + 16 * len(stored)
+
     def write_if_due(self) -> None:
         """Write a piece if enough rows or enough time have gathered."""
         now = clock.monotonic()
