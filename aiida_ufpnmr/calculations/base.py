@@ -16,6 +16,7 @@ from aiida.orm import AbstractCode, Data, Dict, SinglefileData, StructureData, t
 from ase.io import write
 
 from aiida_ufpnmr.calculations import command_line
+from aiida_ufpnmr.calculations.resources import processes_on_one_machine, with_cores
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_mapping
 
@@ -26,8 +27,8 @@ STDOUT_FILE = 'ufpnmr.out'
 STDERR_FILE = 'ufpnmr.err'
 STATUS_FILE = 'exit-status'
 
-#: One thread a job, so that equal inputs give equal bits.
-ENVIRONMENT = {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'NUMBA_NUM_THREADS': '1'}
+#: What says how many threads a job has: one, so that equal inputs give equal bits, where nobody asks for more.
+THREAD_VARIABLES = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS')
 
 
 def plain_input(
@@ -66,14 +67,6 @@ def validate_ordered(value: Data | Mapping[str, Data], _: object) -> str | None:
         if partial is not None:
             return f'the sites of {partial} are partly occupied; order the structure first (ufpnmr build order)'
     return None
-
-
-def processes_on_one_machine(resources: Mapping[str, int]) -> int:
-    """The number of processes that the command may run, by what the job asks of the scheduler."""
-    processes = resources.get('num_mpiprocs_per_machine')
-    if not processes:
-        processes = resources.get('tot_num_mpiprocs', 1) // resources.get('num_machines', 1)
-    return max(1, processes) * (resources.get('num_cores_per_mpiproc') or 1)
 
 
 class UfpnmrCalculation(CalcJob):
@@ -120,7 +113,7 @@ class UfpnmrCalculation(CalcJob):
         if cls.SETTINGS:
             text = 'Settings of the fit, by name; what is not given keeps its default.'
             plain_input(spec, 'settings', Dict, text, required=False, validator=cls.validate_settings)
-        job_defaults(spec, withmpi=False, parser_name=cls.ENTRY_POINT, environment_variables=dict(ENVIRONMENT))
+        job_defaults(spec, withmpi=False, parser_name=cls.ENTRY_POINT)
         optional(
             spec.output,
             cls.OUTPUT,
@@ -163,6 +156,28 @@ class UfpnmrCalculation(CalcJob):
     def output_file(self) -> str:
         """The file that this run writes with ``-o``."""
         return self.OUTPUT_FILE
+
+    @property
+    def threads_given(self) -> int | None:
+        """Threads that the parameters ask for, also by the old name of the option."""
+        given = {name.lower(): value for name, value in self.inputs.parameters.get_dict().items()}
+        return given.get('threads', given.get('cores'))
+
+    @property
+    def threads(self) -> int:
+        """Threads of the command: what its parameters say, or one a core of the job; one where it knows no threads."""
+        if 'threads' not in command_line.parameters_of(self.command):
+            return 1
+        return self.threads_given or processes_on_one_machine(self.inputs.metadata.options.resources)
+
+    def _setup_metadata(self, metadata: dict[str, t.Any]) -> None:
+        """Let one number say how many threads run, how many the environment allows, and how many cores are asked for;
+        what is given for the environment goes before."""
+        options = dict(metadata['options'])
+        of_threads = dict.fromkeys(THREAD_VARIABLES, str(self.threads))
+        options['environment_variables'] = of_threads | dict(options.get('environment_variables', {}))
+        options['resources'] = with_cores(options['resources'], self.threads)
+        super()._setup_metadata({**metadata, 'options': options})
 
     def input_files(self) -> t.Iterator[tuple[str, str, Data]]:
         """Option, name in the working directory and node of each input that becomes a file there."""

@@ -10,6 +10,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, Data, Int, SinglefileData
 
 from aiida_ufpnmr.calculations.barriers import BarriersCalculation
+from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
@@ -40,7 +41,7 @@ class BarriersWorkChain(ProtocolMixin, RepeatWorkChain):
         softness: SinglefileData | None = None,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 

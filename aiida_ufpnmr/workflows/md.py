@@ -11,6 +11,7 @@ from aiida.orm import AbstractCode, CalcJobNode, Data, Dict, Int, StructureData
 
 from aiida_ufpnmr.calculations.join_parts import join_parts, join_stopped
 from aiida_ufpnmr.calculations.md import MdCalculation
+from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
@@ -18,6 +19,7 @@ from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.restart import RestartWorkChain
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs
 from aiida_ufpnmr.workflows.supercell import with_supercell
+from aiida_ufpnmr.workflows.wall_time import with_wall_time
 
 CODES = MdCalculation.exit_codes
 #: Attempts that bring no step forward before the run is given up.
@@ -63,7 +65,7 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
         efg_model: EfgModelData | None = None,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
@@ -74,13 +76,14 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
             efg_model: predicts EFG tensors along the way, where given.
             overrides: nested as the inputs are, on top of the protocol; ``min_cell_height_angstrom`` sets the
                 supercell.
-            options: ``metadata.options`` of all jobs; ``max_wallclock_seconds`` is the time of each.
+            options: what each job asks for; without a time limit, a scheduler is asked for what the steps should need.
         """
         inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), structure.get_ase().cell.array)
         nodes: dict[str, Data] = {'structure': structure, 'potential': potential}
         if efg_model is not None:
             nodes['efg_model'] = efg_model
-        return cls.filled_builder(merged(merged(of_all(('md',), code, options), {'md': nodes}), inputs))
+        plain = with_wall_time(merged(of_all(('md',), code, options), inputs), len(structure.sites), code)
+        return cls.filled_builder(merged(plain, {'md': nodes}))
 
     def setup(self) -> None:
         """Begin with the inputs as they were given, and no part of the run."""

@@ -25,9 +25,9 @@ from aiida_ufpnmr.engine.commands.shared import (
     print_table,
     report,
 )
+from aiida_ufpnmr.engine.cores import available_cores
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, read_structures, write_dataset
 from aiida_ufpnmr.engine.dft.magres import write_magres
-from aiida_ufpnmr.engine.cores import available_cores
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.posterior import EfgPrediction
 from aiida_ufpnmr.engine.efg.prediction import labelled_copy, predict_structures, predict_trajectory

@@ -102,7 +102,7 @@ def design_rows(
 
 
 def in_order(make: Callable[[int], T], indices: Iterable[int]) -> Iterator[T]:
-    """Results of ``make`` for each index, on all cores that it may use, a few ahead; in order, so that sums are always the same."""
+    """Results of ``make`` for each index, on all available cores, a few ahead; in order, so that sums never change."""
     workers = available_cores()
     with ThreadPoolExecutor(workers) as pool:
         waiting = []
