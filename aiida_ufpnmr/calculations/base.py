@@ -14,8 +14,10 @@ from aiida.common.lang import classproperty
 from aiida.engine import CalcJob, CalcJobProcessSpec, ProcessSpec
 from aiida.orm import AbstractCode, Data, Dict, SinglefileData, StructureData, to_aiida_type
 from ase.io import write
+from plumpy import run_until_complete
 
 from aiida_ufpnmr.calculations import command_line
+from aiida_ufpnmr.calculations.model_cache import link_models
 from aiida_ufpnmr.calculations.resources import processes_on_one_machine, with_cores
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_mapping
@@ -27,6 +29,11 @@ STDOUT_FILE = 'ufpnmr.out'
 STDERR_FILE = 'ufpnmr.err'
 STATUS_FILE = 'exit-status'
 
+#: How often the kernel of a machine has killed for want of memory.
+KILLS = "grep -s '^oom_kill ' /proc/vmstat"
+KERNEL_KILLED = 'oom-kill'
+#: Exit status of a job that ran out of memory.
+OUT_OF_MEMORY = 402
 #: What says how many threads a job has: one, so that equal inputs give equal bits, where nobody asks for more.
 THREAD_VARIABLES = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS')
 
@@ -130,6 +137,7 @@ class UfpnmrCalculation(CalcJob):
             (320, 'ERROR_NO_RESULTS', 'The command ended well but left no readable results: {message}'),
             (330, 'ERROR_OUTPUT_UNUSABLE', 'An output file is missing or unusable: {message}'),
             (400, 'ERROR_INTERRUPTED', 'The command was cut off before it ended; run it again, with more time.'),
+            (OUT_OF_MEMORY, 'ERROR_OUT_OF_MEMORY', 'The job ran out of memory ({message}); give it more.'),
         )
 
     @classmethod
@@ -198,6 +206,18 @@ class UfpnmrCalculation(CalcJob):
             arguments += ['-o', self.output_file]
         return [*arguments, *(word for pair in named if pair[0] for word in pair)]
 
+    def presubmit(self, folder: Folder) -> CalcInfo:
+        """All that a job needs, with models linked to what its computer holds already."""
+        calcinfo = super().presubmit(folder)
+        if not self.inputs.metadata.dry_run:
+            run_until_complete(self.loop, self._link_models(calcinfo))
+        return calcinfo
+
+    async def _link_models(self, calcinfo: CalcInfo) -> None:
+        # the transport that is open for this very upload
+        async with self.runner.transport.request_transport(self.node.get_authinfo()) as request:
+            await link_models(self.node, calcinfo, await request)
+
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         arguments = [*self.file_arguments(), *command_line.options(self.command, self.inputs.parameters.get_dict())]
         if 'settings' in self.inputs:
@@ -215,7 +235,11 @@ class UfpnmrCalculation(CalcJob):
 
         calcinfo = CalcInfo()
         calcinfo.codes_info = [codeinfo]
-        calcinfo.append_text = f'echo $? > {STATUS_FILE}'  # AiiDA does not say how a command ended
+        # AiiDA does not say how a command ended, nor whether the kernel killed for want of memory meanwhile
+        calcinfo.prepend_text = f'killed_before=$({KILLS})'
+        calcinfo.append_text = (
+            f'echo $? > {STATUS_FILE}\n[ "$killed_before" = "$({KILLS})" ] || echo {KERNEL_KILLED} >> {STATUS_FILE}'
+        )
         calcinfo.local_copy_list = []
         for _, name, node in self.input_files():
             if isinstance(node, StructureData):  # becomes XYZ

@@ -63,6 +63,10 @@ class BarriersWorkChain(ProtocolMixin, RepeatWorkChain):
     )
     def handle_time(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Go on with the hops that are left, up to ``max_iterations`` times."""
+        return self.try_again(node, self.go_on_from(node))
+
+    def go_on_from(self, node: CalcJobNode) -> str:
+        """Take over the hops that an attempt had finished."""
         if 'remote_folder' in node.outputs:
             self.ctx.inputs.parent_folder = node.outputs.remote_folder
-        return self.try_again(node, 'on with the hops that are left')
+        return 'on with the hops that are left'

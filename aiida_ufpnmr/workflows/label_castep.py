@@ -222,13 +222,12 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
         self.go_on_from(node)
         return self.try_again(node, 'a single point, then the EFG tensors')
 
-    def go_on_from(self, node: CalcJobNode) -> bool:
-        """Take the check file of an attempt, if it wrote one to its end."""
+    def go_on_from(self, node: CalcJobNode) -> str:
+        """Take the check file of an attempt, if it wrote one to its end, or keep the one before."""
         run = output_of(node)
-        if run is None or not run.checkpoint:
-            return 'parent_folder' in self.ctx.inputs
-        self.ctx.inputs.parent_folder = node.outputs.remote_folder
-        return True
+        if run is not None and run.checkpoint:
+            self.ctx.inputs.parent_folder = node.outputs.remote_folder
+        return 'on from its check file' if 'parent_folder' in self.ctx.inputs else ''
 
 
 def output_of(node: CalcJobNode) -> CastepRun | None:

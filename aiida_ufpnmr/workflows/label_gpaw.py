@@ -141,7 +141,8 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
         self.ctx.cut_at = self.ctx.iteration
         return bool(again)
 
-    def go_on_from(self, node: CalcJobNode) -> None:
+    def go_on_from(self, node: CalcJobNode) -> str:
         """Take over what an attempt had labelled."""
         if 'remote_folder' in node.outputs:
             self.ctx.inputs.parent_folder = node.outputs.remote_folder
+        return 'on with what is left'

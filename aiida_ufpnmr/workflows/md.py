@@ -115,18 +115,26 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
     )
     def handle_cut_off(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Go on from the newest checkpoint; give up after :data:`MOST_IDLE` attempts that bring no newer one."""
-        step = node.outputs.checkpoint.base.attributes.get('step') if 'checkpoint' in node.outputs else None
-        # nothing goes on from the last step: a job that was killed after it is run again
-        is_on_its_way = step is not None and step < self.ctx.inputs.parameters['steps']
-        if is_on_its_way and (self.ctx.step is None or step > self.ctx.step):
-            self.ctx.step, self.ctx.idle = step, 0
-            self.ctx.parts.append(node.outputs.trajectory_part)
-            self.ctx.inputs.checkpoint = node.outputs.checkpoint
-            return self.try_again(node, f'on from step {step}')
+        where = self.go_on_from(node)
+        if where:
+            self.ctx.idle = 0
+            return self.try_again(node, where)
         self.ctx.idle += 1
         if self.ctx.idle >= MOST_IDLE:
             return self.give_up(node, self.exit_codes.ERROR_NO_PROGRESS)
         return self.try_again(node, 'the same again')
+
+    def go_on_from(self, node: CalcJobNode) -> str:
+        """Take the checkpoint of an attempt, if it is newer than the one that it began from, and its frames."""
+        step = node.outputs.checkpoint.base.attributes.get('step') if 'checkpoint' in node.outputs else None
+        # nothing goes on from the last step: a job that was killed after it is run again
+        is_on_its_way = step is not None and step < self.ctx.inputs.parameters['steps']
+        if not is_on_its_way or (self.ctx.step is not None and step <= self.ctx.step):
+            return ''
+        self.ctx.step = step
+        self.ctx.parts.append(node.outputs.trajectory_part)
+        self.ctx.inputs.checkpoint = node.outputs.checkpoint
+        return f'on from step {step}'
 
     @process_handler(
         priority=400,
@@ -146,7 +154,7 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
             self.out('stopped_trajectory', join_stopped(**self._parts_and(stopped)) if self.ctx.parts else stopped)
         return self.give_up(node, self.exit_codes.ERROR_STOPPED_BY_GUARD)
 
-    @process_handler(priority=200, exit_codes=[CODES.ERROR_COMMAND_FAILED, CODES.ERROR_SCHEDULER_OUT_OF_MEMORY])
+    @process_handler(priority=200, exit_codes=[CODES.ERROR_COMMAND_FAILED])
     def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Give up, since no change could help."""
         return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)
