@@ -132,10 +132,8 @@ class Resources(Settings):
             mpi: whether cores become processes of MPI, or those of one process.
         """
         scheduler, node = computer.scheduler_type, node_of(computer)
-        unknown = self.refusals(scheduler)
-        asked = replace(self, **dict.fromkeys(unknown))
-        defaults = {name: node[name] for name in ('queue', 'account') if name in node and name not in asked.given}
-        asked = replace(asked, **defaults)
+        known = {name: value for name, value in self.given.items() if name not in self.refusals(scheduler)}
+        asked = Resources(**({name: node[name] for name in ('queue', 'account') if name in node} | known))
         lines = list(asked.scheduler_line)
         if asked.gpus:
             lines.insert(0, GPU_LINES[scheduler].format(gpus=asked.gpus))

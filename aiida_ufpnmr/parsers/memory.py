@@ -44,7 +44,9 @@ def _scheduler_words(node: CalcJobNode) -> str:
         return ''
     files = node.outputs.retrieved.base.repository
     names = {node.get_option('scheduler_stderr'), node.get_option('scheduler_stdout')} & {*files.list_object_names()}
-    return '\n'.join(files.get_object_content(name, mode='rb').decode('utf-8', 'replace') for name in sorted(names))
+    return '\n'.join(
+        files.get_object_content(name, mode='rb').decode('utf-8', 'replace') for name in sorted(map(str, names))
+    )
 
 
 def _asked_for_memory(node: CalcJobNode) -> bool:

@@ -74,6 +74,7 @@ class RestartWorkChain(BaseRestartWorkChain):
     def handle_out_of_memory(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Ask for twice the memory once; give up where none was asked for, or where nodes have no more."""
         options, computer = self.ctx.inputs.metadata.options, node.computer
+        assert computer is not None  # as it ran
         memory = options.get('max_memory_kb') or computer.get_default_memory_per_machine()
         more = min(2 * memory, node_of(computer).get('memory_kb', 2 * memory)) if memory else 0
         if self.ctx.has_more_memory or not memory or more <= memory:
