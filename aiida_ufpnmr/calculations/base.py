@@ -13,7 +13,6 @@ from aiida.common.folders import Folder
 from aiida.common.lang import classproperty
 from aiida.engine import CalcJob, CalcJobProcessSpec, ProcessSpec
 from aiida.orm import AbstractCode, Data, Dict, SinglefileData, StructureData, to_aiida_type
-from ase.io import write
 from plumpy import run_until_complete
 
 from aiida_ufpnmr.calculations import command_line
@@ -243,6 +242,8 @@ class UfpnmrCalculation(CalcJob):
         calcinfo.local_copy_list = []
         for _, name, node in self.input_files():
             if isinstance(node, StructureData):  # becomes XYZ
+                from ase.io import write  # takes a while to import
+
                 write(folder.get_abs_path(name), node.get_ase(), format='extxyz')
                 continue
             # a trajectory may have a folder of pieces beside it

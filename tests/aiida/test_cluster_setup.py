@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 import yaml
 from aiida import orm
+from aiida.engine import run_get_node
+from aiida.plugins import CalculationFactory
 from slurm_stand_in import install
 
-from aiida_ufpnmr.calculations.resources import node_of
+from aiida_ufpnmr.calculations.base import OUT_OF_MEMORY
+from aiida_ufpnmr.calculations.resources import Resources, node_of
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.tools.cluster import ClusterSettings, cluster_of, read_cluster
 from aiida_ufpnmr.tools.profile import ufpnmr_executable
 from aiida_ufpnmr.version import __version__
+from aiida_ufpnmr.workflows.md import MdWorkChain
+
+RECIPES = Path(__file__).parents[2] / 'examples' / 'containers'
 
 
 @pytest.fixture
@@ -206,3 +213,60 @@ def test_answers_make_the_file_that_says_the_same(code, monkeypatch, capsys):
         'codes': {'ufpnmr': {'path': '/bin/ufpnmr'}},
     }  # fmt: skip
     assert cluster == cluster_of(shown, 'shown')
+
+
+def test_a_job_runs_in_a_container(code, command, slurm, description, tmp_path, structure, potential):
+    """The engine is a stand-in, which runs the command as it is and keeps what it was asked."""
+    engine = program(tmp_path / 'apptainer', f'echo "$@" >> {tmp_path}/asked; shift 4; exec "$@"')
+    image = tmp_path / 'ufpnmr.sif'
+    image.write_text('an image')
+    container = {'path': str(ufpnmr_executable()), 'image': str(image)}
+    container['engine'] = f'{engine} exec --bind {{work_directory}} {{image_name}}'
+    path, label = description({'ufpnmr': container})
+    result = command('setup', '--computer', path)
+    assert result.exit_code == 0, result.exception
+    there = orm.load_code(f'ufpnmr@{label}')
+    assert isinstance(there, orm.ContainerizedCode) and there.image_name == str(image)
+    parameters = {'steps': 1, 'timestep': 1.0, 'temperature': 100.0}
+    _, node = run_get_node(
+        CalculationFactory('ufpnmr.md'), code=there, potential=potential, structure=structure, parameters=parameters
+    )
+    assert node.is_finished_ok, node.exit_message
+    lines = (tmp_path / 'asked').read_text().splitlines()
+    start = f'exec --bind {tmp_path}/work {image} {ufpnmr_executable()}'
+    assert lines[0] == f'{start} --version' and lines[1].startswith(f'{start} md potential.h5')
+    assert command('setup', '--computer', path).exit_code == 0
+
+
+def test_the_recipe_for_clusters_with_containers_is_one_that_setup_takes():
+    cluster = read_cluster(RECIPES / 'cluster.yaml')
+    assert cluster.codes['ufpnmr'].words('/scratch/me/aiida') == [
+        'apptainer', 'exec', '--bind', '/scratch/me/aiida', '/software/ufpnmr.sif',
+    ]  # fmt: skip
+    # both recipes install the same
+    assert 'pip install --no-cache-dir /src' in (RECIPES / 'Dockerfile').read_text()
+    assert 'pip install --no-cache-dir /src' in (RECIPES / 'ufpnmr.def').read_text()
+
+
+@pytest.mark.slow
+def test_a_run_that_ran_out_of_memory_goes_on_with_twice_as_much(
+    code, command, slurm, description, tmp_path, structure, potential
+):
+    """The first job is killed, and Slurm says why."""
+    kill = f'[ -e {tmp_path}/killed ] || {{ touch {tmp_path}/killed; echo OUT_OF_MEMORY > state; kill -9 $$; }}'
+    path, label = description({'ufpnmr': {'path': str(ufpnmr_executable()), 'prepend': kill}})
+    (tmp_path / 'killed').touch()
+    assert command('setup', '--computer', path).exit_code == 0
+    (tmp_path / 'killed').unlink()
+    nodes = {'code': orm.load_code(f'ufpnmr@{label}'), 'structure': structure, 'potential': potential}
+    parameters = {'steps': 2000, 'timestep': 1.0, 'temperature': 100.0, 'every': 100}
+    overrides = {'min_cell_height_angstrom': 1.0, 'md': {'parameters': parameters}}
+    builder = MdWorkChain.get_builder_from_protocol(**nodes, overrides=overrides, options=Resources(memory='1GB'))
+    _, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    first, second = sorted(node.called_descendants, key=lambda job: job.pk)[:2]
+    assert first.exit_status == OUT_OF_MEMORY and 'the scheduler says so' in first.exit_message
+    assert (first.get_option('max_memory_kb'), second.get_option('max_memory_kb')) == (2**20, 2**21)
+    asked = sorted(slurm.glob('*.job'), key=lambda job: int(job.stem))
+    assert '"mem": "1024"' in asked[-2].read_text() and '"mem": "2048"' in asked[-1].read_text()
+    assert node.outputs.trajectory.time_ps == 2
