@@ -28,7 +28,6 @@ from aiida_ufpnmr.engine.commands.shared import (
 )
 from aiida_ufpnmr.engine.cores import available_cores
 from aiida_ufpnmr.engine.dataset import read_structure
-from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md.conditions import MdSettings
@@ -251,6 +250,8 @@ def efg_output(options: dict, atoms: Atoms) -> EfgOutput | None:
     path = options['efg_model']
     if path is None:
         return None
+    from aiida_ufpnmr.engine.efg.model import EfgModel  # takes a while to import
+
     model = EfgModel.load(path)
     if not len(model.ions(atoms.numbers)):
         raise InputError(f'{path}: predicts EFG tensors of {model.species}, of which the structure has none')
