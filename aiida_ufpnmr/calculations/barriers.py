@@ -7,7 +7,8 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import RemoteData, SinglefileData
 
-from aiida_ufpnmr.calculations.base import RESULTS_FILE, UfpnmrCalculation, optional, processes_on_one_machine
+from aiida_ufpnmr.calculations.base import RESULTS_FILE, UfpnmrCalculation, optional
+from aiida_ufpnmr.calculations.resources import processes_on_one_machine
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 

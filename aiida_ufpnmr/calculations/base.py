@@ -13,9 +13,11 @@ from aiida.common.folders import Folder
 from aiida.common.lang import classproperty
 from aiida.engine import CalcJob, CalcJobProcessSpec, ProcessSpec
 from aiida.orm import AbstractCode, Computer, Data, Dict, SinglefileData, StructureData, to_aiida_type
-from ase.io import write
+from plumpy import run_until_complete
 
 from aiida_ufpnmr.calculations import command_line
+from aiida_ufpnmr.calculations.model_cache import link_models
+from aiida_ufpnmr.calculations.resources import processes_on_one_machine, with_cores
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_mapping
 
@@ -28,9 +30,13 @@ STATUS_FILE = 'exit-status'
 
 #: Where trajectories stay on a computer that asks for it, as the working directories of jobs see it.
 KEPT_FOLDER = '../../../kept-trajectories'
-
-#: One thread a job, so that equal inputs give equal bits.
-ENVIRONMENT = {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'NUMBA_NUM_THREADS': '1'}
+#: How often the kernel of a machine has killed for want of memory.
+KILLS = "grep -s '^oom_kill ' /proc/vmstat"
+KERNEL_KILLED = 'oom-kill'
+#: Exit status of a job that ran out of memory.
+OUT_OF_MEMORY = 402
+#: What says how many threads a job has: one, so that equal inputs give equal bits, where nobody asks for more.
+THREAD_VARIABLES = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS')
 
 
 def plain_input(
@@ -69,14 +75,6 @@ def validate_ordered(value: Data | Mapping[str, Data], _: object) -> str | None:
         if partial is not None:
             return f'the sites of {partial} are partly occupied; order the structure first (ufpnmr build order)'
     return None
-
-
-def processes_on_one_machine(resources: Mapping[str, int]) -> int:
-    """The number of processes that the command may run, by what the job asks of the scheduler."""
-    processes = resources.get('num_mpiprocs_per_machine')
-    if not processes:
-        processes = resources.get('tot_num_mpiprocs', 1) // resources.get('num_machines', 1)
-    return max(1, processes) * (resources.get('num_cores_per_mpiproc') or 1)
 
 
 class UfpnmrCalculation(CalcJob):
@@ -126,7 +124,7 @@ class UfpnmrCalculation(CalcJob):
         text = 'Leave a trajectory that the job makes on the computer, and keep its hash and what it holds as a node.'
         spec.input('metadata.options.keep_trajectory', valid_type=bool, default=False, help=text)
         spec.inputs.validator = cls.validate_inputs
-        job_defaults(spec, withmpi=False, parser_name=cls.ENTRY_POINT, environment_variables=dict(ENVIRONMENT))
+        job_defaults(spec, withmpi=False, parser_name=cls.ENTRY_POINT)
         optional(
             spec.output,
             *((cls.OUTPUT,) if cls.OUTPUT_FILE else ()),
@@ -143,6 +141,7 @@ class UfpnmrCalculation(CalcJob):
             (320, 'ERROR_NO_RESULTS', 'The command ended well but left no readable results: {message}'),
             (330, 'ERROR_OUTPUT_UNUSABLE', 'An output file is missing or unusable: {message}'),
             (400, 'ERROR_INTERRUPTED', 'The command was cut off before it ended; run it again, with more time.'),
+            (OUT_OF_MEMORY, 'ERROR_OUT_OF_MEMORY', 'The job ran out of memory ({message}); give it more.'),
         )
 
     @classmethod
@@ -183,6 +182,28 @@ class UfpnmrCalculation(CalcJob):
         """The file that this run writes with ``-o``."""
         return self.OUTPUT_FILE
 
+    @property
+    def threads_given(self) -> int | None:
+        """Threads that the parameters ask for, also by the old name of the option."""
+        given = {name.lower(): value for name, value in self.inputs.parameters.get_dict().items()}
+        return given.get('threads', given.get('cores'))
+
+    @property
+    def threads(self) -> int:
+        """Threads of the command: what its parameters say, or one a core of the job; one where it knows no threads."""
+        if 'threads' not in command_line.parameters_of(self.command):
+            return 1
+        return self.threads_given or processes_on_one_machine(self.inputs.metadata.options.resources)
+
+    def _setup_metadata(self, metadata: dict[str, t.Any]) -> None:
+        """Let one number say how many threads run, how many the environment allows, and how many cores are asked for;
+        what is given for the environment goes before."""
+        options = dict(metadata['options'])
+        of_threads = dict.fromkeys(THREAD_VARIABLES, str(self.threads))
+        options['environment_variables'] = of_threads | dict(options.get('environment_variables', {}))
+        options['resources'] = with_cores(options['resources'], self.threads)
+        super()._setup_metadata({**metadata, 'options': options})
+
     def input_files(self) -> t.Iterator[tuple[str, str, Data]]:
         """Option, name in the working directory and node of each input that becomes a file there."""
         for name, (option, file) in self.INPUT_FILES.items():
@@ -212,6 +233,18 @@ class UfpnmrCalculation(CalcJob):
             found.append((computer, pieces, str(PurePosixPath(name).with_name(PurePosixPath(pieces).name))))
         return found
 
+    def presubmit(self, folder: Folder) -> CalcInfo:
+        """All that a job needs, with models linked to what its computer holds already."""
+        calcinfo = super().presubmit(folder)
+        if not self.inputs.metadata.dry_run:
+            run_until_complete(self.loop, self._link_models(calcinfo))
+        return calcinfo
+
+    async def _link_models(self, calcinfo: CalcInfo) -> None:
+        # the transport that is open for this very upload
+        async with self.runner.transport.request_transport(self.node.get_authinfo()) as request:
+            await link_models(self.node, calcinfo, await request)
+
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         arguments = [*self.file_arguments(), *command_line.options(self.command, self.inputs.parameters.get_dict())]
         if 'settings' in self.inputs:
@@ -229,7 +262,11 @@ class UfpnmrCalculation(CalcJob):
 
         calcinfo = CalcInfo()
         calcinfo.codes_info = [codeinfo]
-        calcinfo.append_text = f'echo $? > {STATUS_FILE}'  # AiiDA does not say how a command ended
+        # AiiDA does not say how a command ended, nor whether the kernel killed for want of memory meanwhile
+        calcinfo.prepend_text = f'killed_before=$({KILLS})'
+        calcinfo.append_text = (
+            f'echo $? > {STATUS_FILE}\n[ "$killed_before" = "$({KILLS})" ] || echo {KERNEL_KILLED} >> {STATUS_FILE}'
+        )
         calcinfo.local_copy_list = []
         calcinfo.remote_symlink_list = []
         for _, name, node in self.input_files():
@@ -237,6 +274,8 @@ class UfpnmrCalculation(CalcJob):
                 calcinfo.remote_symlink_list += self._links_to(node, name)
                 continue
             if isinstance(node, StructureData):  # becomes XYZ
+                from ase.io import write  # takes a while to import
+
                 write(folder.get_abs_path(name), node.get_ase(), format='extxyz')
                 continue
             # a trajectory may have a folder of pieces beside it

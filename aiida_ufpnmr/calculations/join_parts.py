@@ -12,8 +12,6 @@ from aiida.engine import calcfunction
 from aiida.orm import Data, Dict
 
 from aiida_ufpnmr.data.trajectory import TrajectoryData
-from aiida_ufpnmr.engine.md.statistics import log_statistics
-from aiida_ufpnmr.engine.trajectories.chain import chain
 
 
 @calcfunction
@@ -30,6 +28,8 @@ def join_parts(results: Dict, **parts: TrajectoryData) -> dict[str, Data]:
     with _joined(parts) as path:
         trajectory = TrajectoryData(path)
         reported: dict[str, Any] = results.get_dict()
+        from aiida_ufpnmr.engine.md.statistics import log_statistics  # takes a while to import
+
         reported |= log_statistics(path, reported['atoms'])
     return {'trajectory': trajectory, 'results': Dict(reported)}
 
@@ -50,6 +50,8 @@ def join_stopped(**parts: TrajectoryData) -> TrajectoryData:
 
 @contextmanager
 def _joined(parts: Mapping[str, TrajectoryData]) -> Iterator[Path]:
+    from aiida_ufpnmr.engine.trajectories.chain import chain
+
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         paths = [stack.enter_context(parts[label].as_path()) for label in sorted(parts)]

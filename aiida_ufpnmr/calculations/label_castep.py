@@ -14,7 +14,7 @@ from aiida.engine import CalcJob, CalcJobProcessSpec
 from aiida.orm import AbstractCode, Bool, Dict, KpointsData, RemoteData, StructureData
 from aiida.orm.utils.managers import NodeLinksManager
 
-from aiida_ufpnmr.calculations.base import failures, job_defaults, optional, plain_input
+from aiida_ufpnmr.calculations.base import OUT_OF_MEMORY, failures, job_defaults, optional, plain_input
 from aiida_ufpnmr.calculations.label_sets import structure_refusal
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft import castep_settings
@@ -106,6 +106,7 @@ class LabelCastepCalculation(CalcJob):
             (320, 'ERROR_LABELS_MISSING', 'CASTEP ended well, but its output lacks what was asked for: {message}'),
             (330, 'ERROR_OUTPUT_UNUSABLE', 'The output cannot be used: {message}'),
             (400, 'ERROR_INTERRUPTED', 'CASTEP was cut off before it ended.'),
+            (OUT_OF_MEMORY, 'ERROR_OUT_OF_MEMORY', 'CASTEP ran out of memory ({message}); give it more.'),
             (410, 'ERROR_SCF_NOT_CONVERGED', 'The SCF did not converge within {message} cycles.'),
             (411, 'ERROR_TOO_FEW_BANDS', 'Too few bands are empty; CASTEP recommends {message} more.'),
             (420, 'ERROR_OUT_OF_WALLTIME', 'CASTEP stopped because its time ran out.'),

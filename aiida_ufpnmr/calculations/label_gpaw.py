@@ -7,8 +7,9 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import RemoteData, StructureData
 
-from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional, processes_on_one_machine
+from aiida_ufpnmr.calculations.base import UfpnmrCalculation, failures, optional
 from aiida_ufpnmr.calculations.label_sets import structure_refusal
+from aiida_ufpnmr.calculations.resources import processes_on_one_machine
 from aiida_ufpnmr.data.dataset import DatasetData
 
 

@@ -69,6 +69,8 @@ class MdCalculation(UfpnmrCalculation):
         arguments = super().file_arguments()
         if self.options.keep_trajectory:
             arguments += ['--keep-in', KEPT_FOLDER]
+        if self.threads > 1 and self.threads_given is None:
+            arguments += ['--threads', str(self.threads)]
         limit = self.options.get('max_wallclock_seconds')
         if limit is not None:  # the end that leaves a checkpoint should come before the scheduler's, which does not
             arguments += ['--max-wall-time', f'{limit - min(TIME_LEFT * limit, LONGEST_TIME_LEFT):g}']

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_ufpnmr.calculations.resources import Resources
 from aiida_ufpnmr.cli.shared import NODE_OR_FILE, load_code, load_or_store, with_profile
 from aiida_ufpnmr.engine.analyses import ANALYSES
+from aiida_ufpnmr.engine.commands.options import options_of
 from aiida_ufpnmr.engine.commands.shared import INPUT, POSITIVE, Command, Duration, LazyGroup, print_table
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.settings import read_mapping
+from aiida_ufpnmr.engine.settings import parameters_of, read_mapping
 from aiida_ufpnmr.tools.profile import is_daemon_running, loaded_profile
 
 if TYPE_CHECKING:
@@ -54,13 +56,13 @@ class Launch:
     Attributes:
         protocol: name of a set of inputs.
         overrides: inputs that differ from the protocol, nested as the inputs are.
-        options: ``metadata.options`` of all calculations.
+        resources: what every job asks of its scheduler.
         daemon: submit to the daemon instead of running here.
     """
 
     protocol: str
     overrides: dict[str, Any]
-    options: dict[str, Any]
+    resources: Resources
     daemon: bool
 
     def with_values(self, path: tuple[str, ...], **values: Any) -> Launch:
@@ -76,11 +78,13 @@ class Launch:
         """Build the inputs, then submit and print the pk, or run and return the workflow, whether or not it ended well.
 
         Raises:
-            InputError: an override or a value that the workflow refuses.
+            InputError: an override or a value that the workflow refuses, or what no scheduler of its codes has.
         """
+        computers = {code.computer.pk: code.computer for name, code in inputs.items() if name.endswith('code')}
+        self.resources.check(computers.values(), mpi=inputs.get('engine') == 'castep')
         try:
             builder = workflow.get_builder_from_protocol(
-                **inputs, protocol=self.protocol, overrides=self.overrides, options=self.options
+                **inputs, protocol=self.protocol, overrides=self.overrides, options=self.resources
             )
         except ValueError as error:
             raise InputError(str(error)) from error
@@ -96,10 +100,15 @@ def common_options(function: Callable) -> Callable:
     """The options that all workflows share, as the argument ``launch``: a :class:`Launch`."""
 
     @functools.wraps(function)
-    def wrapped(*args, protocol, overrides_path, max_wall_time, daemon, **kwargs):
+    def wrapped(*args, protocol, overrides_path, max_wall_time, scheduler_line, daemon, **kwargs):
         overrides = {} if overrides_path is None else read_mapping(overrides_path, 'overrides')
-        options = {} if max_wall_time is None else {'max_wallclock_seconds': round(max_wall_time)}
-        return function(*args, launch=Launch(protocol, overrides, options, daemon), **kwargs)
+        asked = {name: kwargs.pop(name) for name in parameters_of(Resources)}
+        if max_wall_time is not None:
+            if asked['max_wallclock_hours'] is not None:
+                raise InputError('--max-wall-time and --max-wallclock-hours are the same; give one of them')
+            asked['max_wallclock_hours'] = max_wall_time / 3600
+        resources = Resources(**asked, scheduler_line=scheduler_line)
+        return function(*args, launch=Launch(protocol, overrides, resources, daemon), **kwargs)
 
     for option in (
         click.option(
@@ -109,8 +118,15 @@ def common_options(function: Callable) -> Callable:
             '--max-wall-time',
             type=Duration(),
             metavar='TIME',
-            help='Time limit of each calculation, such as 23.5h, for a scheduler; without a unit in seconds.',
+            help='The same with a unit, such as 23.5h or 30min; without one in seconds.',
         ),
+        click.option(
+            '--scheduler-line',
+            multiple=True,
+            metavar='LINE',
+            help='A line for the head of the job script, as it is: "#SBATCH --constraint=zen4"; repeatable.',
+        ),
+        *reversed(options_of(Resources)),
         click.option(
             '--overrides',
             'overrides_path',
@@ -126,21 +142,24 @@ def common_options(function: Callable) -> Callable:
     return with_profile(wrapped)
 
 
-def keep_option(function: Callable) -> Callable:
-    """The option of workflows that make trajectories, below :func:`common_options`."""
+def keep_option(*path: str) -> Callable[[Callable], Callable]:
+    """The option of workflows that make trajectories, below :func:`common_options`; ``path`` leads to the dynamics."""
 
-    @click.option(
-        '--keep-trajectory',
-        is_flag=True,
-        help='Leave trajectories on the computer where they are made, each content once; analyses run there, and only '
-        'what describes it and its hash come here. "aiida-ufpnmr trajectory" fetches and checks them.',
-    )
-    @functools.wraps(function)
-    def wrapped(*args, launch: Launch, keep_trajectory: bool, **kwargs):
-        options = {**launch.options, 'keep_trajectory': True} if keep_trajectory else launch.options
-        return function(*args, launch=replace(launch, options=options), **kwargs)
+    def decorated(function: Callable) -> Callable:
+        @click.option(
+            '--keep-trajectory',
+            is_flag=True,
+            help='Leave trajectories on the computer where they are made, each content once; analyses run there, and '
+            'only what describes it and its hash come here. "aiida-ufpnmr trajectory" fetches and checks them.',
+        )
+        @functools.wraps(function)
+        def wrapped(*args, launch: Launch, keep_trajectory: bool, **kwargs):
+            chosen = launch.with_values((*path, 'metadata', 'options'), keep_trajectory=keep_trajectory or None)
+            return function(*args, launch=chosen, **kwargs)
 
-    return wrapped
+        return wrapped
+
+    return decorated
 
 
 temperature_option = click.option(
@@ -192,7 +211,7 @@ softness_option = click.option(
 @sites_option
 @softness_option
 @common_options
-@keep_option
+@keep_option('dynamic_nmr', 'md')
 def pipeline(
     dataset: str,
     structure_index: int | None,
@@ -238,7 +257,7 @@ def pipeline(
 @sites_option
 @softness_option
 @common_options
-@keep_option
+@keep_option('md')
 def dynamic_nmr(
     structure: str,
     potential: str,

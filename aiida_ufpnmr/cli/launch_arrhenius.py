@@ -32,7 +32,7 @@ from aiida_ufpnmr.engine.settings import Declaration, numbers
 @index_option
 @code_option
 @common_options
-@keep_option
+@keep_option('md')
 def arrhenius(
     structure: str,
     potential: str,

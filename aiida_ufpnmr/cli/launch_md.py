@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -39,9 +38,8 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
     type=click.Choice(['cpu', 'gpu']),
     help='What moves the atoms; on a GPU the thermostat is langevin. That of the protocol if not given.',
 )
-@click.option('--queue', metavar='NAME', help='Queue of the scheduler, such as that of the machines with a GPU.')
 @common_options
-@keep_option
+@keep_option('md')
 def md(
     structure: str,
     potential: str,
@@ -50,7 +48,6 @@ def md(
     index: int | None,
     temperature: float | None,
     device: str | None,
-    queue: str | None,
     code_label: str,
     launch: Launch,
 ) -> None:
@@ -61,8 +58,6 @@ def md(
     """
     from aiida_ufpnmr.workflows.md import MdWorkChain
 
-    if queue is not None:
-        launch = replace(launch, options={**launch.options, 'queue_name': queue})
     thermostat = 'langevin' if device == 'gpu' else None
     node = launch.with_values(
         ('md', 'parameters'), temperature=temperature, steps=steps, device=device, thermostat=thermostat

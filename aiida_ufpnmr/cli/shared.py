@@ -70,23 +70,25 @@ def load_or_store(given: str, kind: str, index: int | None = None) -> Any:
 
     Args:
         given: by the user; what exists as a file, or has a suffix, is a file.
-        kind: key of :data:`aiida_ufpnmr.tools.files.KINDS`.
+        kind: key of :data:`aiida_ufpnmr.data.NAMED`.
         index: which of several structures of a file.
 
     Raises:
         InputError: no such node or file, one of another kind, or a structure with sites that are filled in part.
     """
     from aiida_ufpnmr.calculations.base import validate_ordered
-    from aiida_ufpnmr.tools.files import KINDS, Given, node_of, stored_once
+    from aiida_ufpnmr.data import NAMED
 
     if is_node(given):
         if index is not None:
             raise InputError(f'{given}: is one structure, of which there is no number {index}; leave --index out')
-        node = load_node(given, KINDS[kind].type)
+        node = load_node(given, NAMED[kind])
         refusal = validate_ordered(node, None) if kind == 'structure' else None
         if refusal:
             raise InputError(f'{given}: {refusal}')
         return node
+    from aiida_ufpnmr.tools.files import Given, node_of, stored_once  # takes a while to import
+
     node = node_of(Path(given), kind, Given(index=index))
     say_notes(node)
     return stored_once(node)[0]

@@ -10,11 +10,13 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from aiida.orm import QueryBuilder, StructureData
-from ase import Atoms
 
 from aiida_ufpnmr.data.checked_file import CheckedFileData, attribute
-from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
-from aiida_ufpnmr.engine.dft.record import LabelRecord
+
+if t.TYPE_CHECKING:
+    from ase import Atoms
+
+    from aiida_ufpnmr.engine.dataset import Dataset
 
 
 class DatasetData(CheckedFileData):
@@ -35,6 +37,8 @@ class DatasetData(CheckedFileData):
 
     @classmethod
     def describe(cls, path: Path) -> dict[str, t.Any]:
+        from aiida_ufpnmr.engine.dataset import read_dataset  # takes a while to import
+
         return _attributes(read_dataset(path))
 
     def _described(self, path: Path) -> dict[str, t.Any]:
@@ -43,6 +47,8 @@ class DatasetData(CheckedFileData):
     @classmethod
     def of(cls, structures: Iterable[Atoms]) -> DatasetData:
         """An unstored node of these structures with their labels; :class:`InputError` where one cannot be used."""
+        from aiida_ufpnmr.engine.dataset import Dataset, write_dataset
+
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / cls.DEFAULT_FILENAME
             write_dataset(path, Dataset(tuple(structures)))
@@ -50,6 +56,8 @@ class DatasetData(CheckedFileData):
 
     def get_dataset(self) -> Dataset:
         """The structures with their labels."""
+        from aiida_ufpnmr.engine.dataset import Dataset, read_dataset
+
         with self.as_path() as path:
             return Dataset(read_dataset(path).structures, f'DatasetData<{self.pk}>')
 
@@ -72,6 +80,8 @@ def find_labels(hashes: Collection[str]) -> dict[str, tuple[int, int]]:
     Returns:
         pk of the oldest data set that holds a label and its row there, for each hash that was found.
     """
+    from aiida_ufpnmr.engine.dft.record import LabelRecord
+
     wanted = set(hashes)
     found: dict[str, tuple[int, int]] = {}
     query = QueryBuilder()

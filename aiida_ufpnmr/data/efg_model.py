@@ -7,10 +7,11 @@ from pathlib import Path
 
 from aiida_ufpnmr.data.checked_file import attribute
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
-from aiida_ufpnmr.engine.efg import EfgModel
-from aiida_ufpnmr.engine.efg.hdf5_file import CONVENTION, IRREPS, UNIT
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.settings import stated_values
+
+if t.TYPE_CHECKING:
+    from aiida_ufpnmr.engine.efg.model import EfgModel
 
 
 class EfgModelData(Hdf5Data):
@@ -20,6 +21,9 @@ class EfgModelData(Hdf5Data):
 
     @classmethod
     def describe(cls, path: Path) -> dict[str, t.Any]:
+        from aiida_ufpnmr.engine.efg.hdf5_file import CONVENTION, IRREPS, UNIT  # takes a while to import
+        from aiida_ufpnmr.engine.efg.model import EfgModel
+
         model = EfgModel.load(path)
         return {
             'ion': model.species,
@@ -38,6 +42,8 @@ class EfgModelData(Hdf5Data):
 
     def load(self) -> EfgModel:
         """The model as the engine predicts with it."""
+        from aiida_ufpnmr.engine.efg.model import EfgModel
+
         with self.as_path() as path:
             return EfgModel.load(path)
 

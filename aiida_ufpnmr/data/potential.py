@@ -9,7 +9,9 @@ from aiida_ufpnmr.data.checked_file import attribute
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.settings import stated_values
-from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+
+if t.TYPE_CHECKING:
+    from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 
 class PotentialData(Hdf5Data):
@@ -19,6 +21,8 @@ class PotentialData(Hdf5Data):
 
     @classmethod
     def describe(cls, path: Path) -> dict[str, t.Any]:
+        from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential  # takes a while to import
+
         potential = UltraFastPotential.load(path)
         return {
             'species': list(potential.species),
@@ -30,6 +34,8 @@ class PotentialData(Hdf5Data):
 
     def load(self) -> UltraFastPotential:
         """The potential as the engine computes with it."""
+        from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+
         with self.as_path() as path:
             return UltraFastPotential.load(path)
 

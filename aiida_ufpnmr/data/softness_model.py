@@ -9,7 +9,9 @@ from aiida_ufpnmr.data.checked_file import attribute
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.settings import stated_values
-from aiida_ufpnmr.engine.softness.model import SoftnessModel
+
+if t.TYPE_CHECKING:
+    from aiida_ufpnmr.engine.softness.model import SoftnessModel
 
 
 class SoftnessModelData(Hdf5Data):
@@ -19,6 +21,8 @@ class SoftnessModelData(Hdf5Data):
 
     @classmethod
     def describe(cls, path: Path) -> dict[str, t.Any]:
+        from aiida_ufpnmr.engine.softness.model import SoftnessModel  # takes a while to import
+
         model = SoftnessModel.load(path)
         return {
             'ion': model.features.species,
@@ -31,6 +35,8 @@ class SoftnessModelData(Hdf5Data):
 
     def load(self) -> SoftnessModel:
         """The model as the engine uses it."""
+        from aiida_ufpnmr.engine.softness.model import SoftnessModel
+
         with self.as_path() as path:
             return SoftnessModel.load(path)
 

@@ -12,15 +12,17 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.data import chemical_symbols
-from ase.io.cif import CIFBlock, parse_cif
 
 from aiida_ufpnmr.engine.errors import InputError, one_line
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.neighbours import neighbour_list
+
+if TYPE_CHECKING:
+    from ase.io.cif import CIFBlock
 
 #: Rows of a CIF file closer than this (Å) give one site, which their elements share: files round to a few digits.
 SAME_SITE = 0.05
@@ -98,6 +100,8 @@ def read_crystals(path: Path) -> list[Crystal]:
     Raises:
         InputError: no CIF file, or one without what a crystal needs; the message says what is missing.
     """
+    from ase.io.cif import parse_cif  # takes a while to import
+
     try:
         with open(path, 'rb') as handle, warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always')

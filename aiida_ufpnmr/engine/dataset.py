@@ -20,8 +20,6 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import covalent_radii
-from ase.io import write
-from ase.io.extxyz import read_xyz
 
 from aiida_ufpnmr.engine.crystals import check_ordered, read_crystals
 from aiida_ufpnmr.engine.errors import InputError, one_line
@@ -444,6 +442,8 @@ def read_dataset(
     Raises:
         InputError: the file or a row in it cannot be used; the message names it and the remedy.
     """
+    from ase.io.extxyz import read_xyz  # takes a while to import
+
     path = check_input(path, 'data set')
     _check_whole_frames(path)
     structures: list[Atoms] = []
@@ -541,5 +541,7 @@ def write_dataset(path: str | os.PathLike, dataset: Dataset) -> None:
         if 'efg' in copy.arrays:
             copy.arrays['efg'] = copy.arrays['efg'].reshape(len(copy), 9)
         frames.append(copy)
+    from ase.io import write  # takes a while to import
+
     with whole_file(path) as partial:
         write(partial, frames, format='extxyz')

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 import h5py
-import numba
 import numpy as np
 import scipy
 
@@ -31,6 +30,8 @@ _CHUNK = 2**24
 
 def versions() -> dict[str, str]:
     """Versions of everything that can change a number."""
+    import numba  # takes a while to import
+
     return {
         'aiida_ufpnmr': __version__,
         'python': platform.python_version(),

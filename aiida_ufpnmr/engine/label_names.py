@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io.extxyz import key_val_str_to_dict
 
 from aiida_ufpnmr.engine.errors import InputError
 
@@ -69,6 +68,8 @@ def entries_of_comment(line: str) -> dict[str, Any]:
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise ValueError(f'{twice[0]} is given twice; remove one')
+    from ase.io.extxyz import key_val_str_to_dict  # takes a while to import
+
     entries = key_val_str_to_dict(_TENSOR.sub(_as_nine, line))
     for name, value in entries.items():
         if re.search('stress|virial', name.lower()) and np.size(value) == 9 and np.asarray(value).dtype.kind in 'fi':

@@ -12,8 +12,16 @@ from aiida.engine import ExitCode
 from aiida.orm import Computer, Data, Dict, SinglefileData
 from aiida.parsers import Parser
 
-from aiida_ufpnmr.calculations.base import FIGURE_FILE, RESULTS_FILE, STATUS_FILE, STDERR_FILE, UfpnmrCalculation
+from aiida_ufpnmr.calculations.base import (
+    FIGURE_FILE,
+    KERNEL_KILLED,
+    RESULTS_FILE,
+    STATUS_FILE,
+    STDERR_FILE,
+    UfpnmrCalculation,
+)
 from aiida_ufpnmr.data.trajectory import TrajectoryData
+from aiida_ufpnmr.parsers.memory import out_of_memory
 
 #: Exit status of ``ufpnmr`` for bad input.
 BAD_INPUT = 2
@@ -80,14 +88,18 @@ class UfpnmrParser(Parser):
 
     def failure(self, folder: Path) -> ExitCode | None:
         """The exit code that says how the command failed; ``None`` if it ended well or the scheduler has spoken."""
-        status = self._text(STATUS_FILE).strip()
-        if not status.isdigit():
-            return None if self.node.exit_status else self.exit_codes.ERROR_INTERRUPTED
-        if int(status) == 0:
+        words = self._text(STATUS_FILE).split()
+        status = int(words[0]) if words and words[0].isdigit() else None
+        if status == 0:
             return None
-        if int(status) in KILLED:
+        sign = out_of_memory(self.node, self._text(STDERR_FILE), status == KILLED[0], KERNEL_KILLED in words)
+        if sign is not None:
+            return self.exit_codes.ERROR_OUT_OF_MEMORY.format(message=sign)
+        if status is None:
+            return None if self.node.exit_status else self.exit_codes.ERROR_INTERRUPTED
+        if status in KILLED:
             return self.exit_codes.ERROR_INTERRUPTED
-        code = self.exit_codes.ERROR_INPUT_REFUSED if int(status) == BAD_INPUT else self.exit_codes.ERROR_COMMAND_FAILED
+        code = self.exit_codes.ERROR_INPUT_REFUSED if status == BAD_INPUT else self.exit_codes.ERROR_COMMAND_FAILED
         return code.format(message=self.last_words)
 
     @property

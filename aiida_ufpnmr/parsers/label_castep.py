@@ -20,6 +20,7 @@ from aiida_ufpnmr.engine.dft.magres import Tensors, parse_magres
 from aiida_ufpnmr.engine.dft.record import LabelRecord
 from aiida_ufpnmr.engine.dft.refusals import MissingLabel, TruncatedOutput, WrongStructure
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.parsers.memory import out_of_memory
 
 #: Trace that a failed SCF leaves in a .err file.
 _SCF_TRACE = 'electronic_minimisation of initial cell failed'
@@ -34,6 +35,9 @@ class LabelCastepParser(Parser):
         try:
             label, run = self.label()
         except Failure as failure:
+            sign = out_of_memory(self.node)
+            if sign is not None:
+                return self.exit_codes.ERROR_OUT_OF_MEMORY.format(message=sign)
             # what the scheduler says goes before what a file that was cut off says
             return None if self.node.exit_status and failure.is_cut else failure.exit_code
         results = {

@@ -36,7 +36,8 @@ class MdParser(UfpnmrParser):
             return self._stopped(folder, guards[reason]) or failure
         if reason == 'interrupted':
             failure = self.exit_codes.ERROR_INTERRUPTED
-        by_others = failure is None or failure.status == self.exit_codes.ERROR_INTERRUPTED.status
+        cuts = (self.exit_codes.ERROR_INTERRUPTED.status, self.exit_codes.ERROR_OUT_OF_MEMORY.status)
+        by_others = failure is None or failure.status in cuts
         if (by_others or reason == 'wall_time') and self._cut_off(folder) and reason == 'wall_time':
             return self.exit_codes.ERROR_OUT_OF_TIME.format(message=self.results()['stop_message'])
         return failure

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from aiida.common.hashing import make_hash
 from aiida.orm import Data, QueryBuilder, StructureData
 
-from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, SoftnessModelData, TrajectoryData
+from aiida_ufpnmr.data import NAMED, DatasetData, EfgModelData, PotentialData, SoftnessModelData, TrajectoryData
 from aiida_ufpnmr.engine.dataset import Dataset, read_structure
 from aiida_ufpnmr.engine.dft.label_files import is_extended_xyz, read_labels
 from aiida_ufpnmr.engine.errors import InputError
@@ -91,12 +91,12 @@ class Kind(NamedTuple):
 
 #: By the name that ``--kind`` has for each.
 KINDS = {
-    'labels': Kind(DatasetData, _dataset),
-    'potential': Kind(PotentialData, _potential),
-    'efg-model': Kind(EfgModelData, _efg_model),
-    'softness-model': Kind(SoftnessModelData, _softness_model),
-    'trajectory': Kind(TrajectoryData, _trajectory),
-    'structure': Kind(StructureData, _structure),
+    'labels': Kind(NAMED['labels'], _dataset),
+    'potential': Kind(NAMED['potential'], _potential),
+    'efg-model': Kind(NAMED['efg-model'], _efg_model),
+    'softness-model': Kind(NAMED['softness-model'], _softness_model),
+    'trajectory': Kind(NAMED['trajectory'], _trajectory),
+    'structure': Kind(NAMED['structure'], _structure),
 }
 #: Suffixes of trajectories that hold labels or a structure as often.
 ALSO_STRUCTURES = ('.xyz', '.extxyz', '.traj')

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.tools import services
 
 if TYPE_CHECKING:
     from aiida.manage import Profile
+    from aiida.manage.configuration.config import Config
 
 PROFILE, COMPUTER, CODE = 'ufpnmr', 'localhost', 'ufpnmr'
 #: The same command, told which Python has GPAW.
@@ -63,31 +65,69 @@ def is_daemon_running(client) -> bool:
     return True
 
 
-def get_or_create_profile(name: str | None) -> tuple[str, bool]:
-    """Load a profile, or make it with SQLite and the bundled broker; its name, and True where it is new."""
+def get_or_create_profile(name: str | None, storage: str | None = None, broker: str | None = None) -> tuple[str, bool]:
+    """Load a profile, or make it; its name, and True where it is new.
+
+    Args:
+        name: of the profile; the default one if not given.
+        storage: URL of a PostgreSQL database, which is made where it is not there; SQLite if not given.
+        broker: URL of a RabbitMQ server; the bundled broker if not given.
+
+    Raises:
+        InputError: a service that does not answer, or a profile of that name that uses others.
+    """
     from aiida.manage import get_config
-    from aiida.manage.configuration import create_profile
-    from aiida.plugins import BrokerFactory
 
     config = get_config(create=True)
     name = name or config.default_profile_name or PROFILE
     new = name not in config.profile_names
     if new:
+        _create_profile(config, name, storage, broker)
+    else:
+        _compare_services(config.get_profile(name), storage, broker)
+    load_profile(name)
+    return name, new
+
+
+def _create_profile(config: Config, name: str, storage: str | None, broker: str | None) -> None:
+    """Make a profile; a database that was made for it goes again where that fails."""
+    from aiida.manage.configuration import create_profile
+    from aiida.plugins import BrokerFactory
+
+    broker_config = services.broker_of(broker) if broker else BrokerFactory('core.zeromq').get_default_config()
+    database = services.storage_of(storage) if storage else {}
+    made = bool(storage) and services.create_database(database)
+    files = {'repository_uri': services.files_of(config.dirpath, name)} if storage else {}
+    try:
         create_profile(
             config,
             name=name,
             email='aiida@localhost',
-            storage_backend='core.sqlite_dos',
-            storage_config={},
-            broker_backend='core.zeromq',
-            broker_config=BrokerFactory('core.zeromq').get_default_config(),
+            storage_backend='core.psql_dos' if storage else 'core.sqlite_dos',
+            storage_config={**database, **files},
+            broker_backend='core.rabbitmq' if broker else 'core.zeromq',
+            broker_config=broker_config,
         )
-        config.set_option('runner.poll.interval', 1, scope=name)
-        if config.default_profile_name is None:
-            config.set_default_profile(name)
-        config.store()
-    load_profile(name)
-    return name, new
+    except Exception:
+        if made:
+            services.drop_database(database)
+        raise
+    config.set_option('runner.poll.interval', 1, scope=name)
+    if config.default_profile_name is None:
+        config.set_default_profile(name)
+    config.store()
+
+
+def _compare_services(profile: Profile, storage: str | None, broker: str | None) -> None:
+    """Refuse URLs of other services than the profile has; passwords are not compared."""
+    remedy = 'leave the option out, or make another profile with --profile NAME'
+    if storage is not None:
+        wanted = services.storage_of(storage)
+        for key in ('database_hostname', 'database_port', 'database_name'):
+            if profile.storage_config.get(key) != wanted[key]:
+                raise InputError(f'--profile-storage: the profile {profile.name} has another storage; {remedy}')
+    if broker is not None and profile.process_control_backend != 'core.rabbitmq':
+        raise InputError(f'--broker: the profile {profile.name} has {profile.process_control_backend}; {remedy}')
 
 
 def get_or_create_computer() -> bool:

@@ -12,6 +12,7 @@ from aiida.orm import AbstractCode, Dict, Float, Int, List, StructureData
 
 from aiida_ufpnmr.calculations.base import plain_input
 from aiida_ufpnmr.calculations.learning_sets import write_history
+from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.workflows.label import LabelWorkChain
 from aiida_ufpnmr.workflows.learning_generation import (
@@ -72,7 +73,7 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         test_dataset: DatasetData | None = None,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 

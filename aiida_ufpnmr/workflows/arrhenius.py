@@ -11,6 +11,7 @@ from aiida.orm import AbstractCode, Dict, Int, List, ProcessNode, SinglefileData
 
 from aiida_ufpnmr.calculations.arrhenius import fit_rates
 from aiida_ufpnmr.calculations.base import optional, plain_input
+from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.engine.analyses.arrhenius import QUANTITIES, ArrheniusSettings
@@ -88,7 +89,7 @@ class ArrheniusWorkChain(ProtocolMixin, WorkChain):
         extrapolate_K: Sequence[float] = (300.0,),
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol of dynamic NMR; other arguments and errors as in
         :class:`ProtocolMixin`.
@@ -102,8 +103,7 @@ class ArrheniusWorkChain(ProtocolMixin, WorkChain):
             replicas: runs at each temperature.
             extrapolate_K: temperatures at which the laws are wanted.
         """
-        cell = structure.get_ase().cell.array
-        inputs = DynamicNmrWorkChain.inputs_for_cell(cell, code, protocol, overrides, options)
+        inputs = DynamicNmrWorkChain.inputs_for_structure(structure, code, protocol, overrides, options)
         models = {'structure': structure, 'potential': potential, 'efg_model': efg_model}
         runs = {'temperatures_K': list(temperatures_K), 'replicas': replicas, 'extrapolate_K': list(extrapolate_K)}
         return cls.filled_builder({**inputs, **models, **runs})

@@ -10,6 +10,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, Data, Int, SinglefileData
 
 from aiida_ufpnmr.calculations.barriers import BarriersCalculation
+from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
@@ -40,7 +41,7 @@ class BarriersWorkChain(ProtocolMixin, RepeatWorkChain):
         softness: SinglefileData | None = None,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
@@ -62,6 +63,10 @@ class BarriersWorkChain(ProtocolMixin, RepeatWorkChain):
     )
     def handle_time(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Go on with the hops that are left, up to ``max_iterations`` times."""
+        return self.try_again(node, self.go_on_from(node))
+
+    def go_on_from(self, node: CalcJobNode) -> str:
+        """Take over the hops that an attempt had finished."""
         if 'remote_folder' in node.outputs:
             self.ctx.inputs.parent_folder = node.outputs.remote_folder
-        return self.try_again(node, 'on with the hops that are left')
+        return 'on with the hops that are left'

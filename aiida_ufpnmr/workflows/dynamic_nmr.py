@@ -20,6 +20,7 @@ from aiida_ufpnmr.calculations.analyse import (
 )
 from aiida_ufpnmr.calculations.base import validate_ordered
 from aiida_ufpnmr.calculations.md import MdCalculation
+from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.calculations.summarise import summarise
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
@@ -28,6 +29,7 @@ from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.repeat import AcfWorkChain, AnalyseWorkChain, RepeatWorkChain
 from aiida_ufpnmr.workflows.subprocesses import clean_input, expose_inputs, reason
 from aiida_ufpnmr.workflows.supercell import with_supercell
+from aiida_ufpnmr.workflows.wall_time import with_wall_time
 
 #: Analyses of the trajectory by the names of their inputs and outputs: the chain of each, and its name in messages.
 ANALYSES: dict[str, tuple[type[RepeatWorkChain], str]] = {
@@ -149,7 +151,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         efg_model: EfgModelData,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
@@ -161,16 +163,17 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             overrides: nested as the inputs are, on top of the protocol; ``min_cell_height_angstrom`` sets the
                 supercell. Analyses that are named leave out as much of the start as those of the protocol.
         """
-        inputs = cls.inputs_for_cell(structure.get_ase().cell.array, code, protocol, overrides, options)
+        inputs = cls.inputs_for_structure(structure, code, protocol, overrides, options)
         return cls.filled_builder({**inputs, 'structure': structure, 'potential': potential, 'efg_model': efg_model})
 
     @classmethod
-    def inputs_for_cell(cls, cell, code, protocol, overrides, options) -> dict[str, Any]:
-        """The inputs of a protocol for a structure with this (3, 3) cell (Å): all but the structure and the models."""
-        inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), cell)
+    def inputs_for_structure(cls, structure, code, protocol, overrides, options) -> dict[str, Any]:
+        """The inputs of a protocol for a structure: all but the structure and the models."""
+        inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), structure.get_ase().cell.array)
         skip = {name: value for name, value in inputs['acf']['parameters'].items() if name == 'skip_ps'}
         inputs['analyses'] = chosen_analyses(inputs.get('analyses', {}), skip)
-        return merged(of_all(('md', *ANALYSES), code, options), inputs)
+        inputs = merged(of_all(('md', *ANALYSES), code, options), inputs)
+        return with_wall_time(inputs, len(structure.sites), code)
 
     def simulate(self) -> ToContext:
         """Molecular dynamics with EFG tensors on the fly."""

@@ -12,6 +12,7 @@ from aiida.orm import AbstractCode, Bool, Dict, Float, Int, List, Str, Structure
 
 from aiida_ufpnmr.calculations.base import plain_input
 from aiida_ufpnmr.calculations.label_sets import collect_labels, gather_structures, select_structures
+from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.calculations.select_structure import select_structure
 from aiida_ufpnmr.data.dataset import DatasetData, find_labels
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
@@ -103,7 +104,7 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         structures: Sequence[StructureData] | Mapping[str, StructureData] | None = None,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 

@@ -18,6 +18,7 @@ from aiida_ufpnmr.calculations.label_castep import (
     settings_hash,
     validate_structure,
 )
+from aiida_ufpnmr.calculations.resources import DFT_CORES, Asked
 from aiida_ufpnmr.engine.dft.castep import CastepRun, parse_castep
 from aiida_ufpnmr.engine.dft.castep_settings import LADDER, normalised, rung_parameters, with_extra_bands
 from aiida_ufpnmr.engine.dft.identity import label_sha256, structure_sha256
@@ -75,7 +76,7 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
         structure: StructureData,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
@@ -103,7 +104,8 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
                 'PARAM': {'cut_off_energy': max(_of_element(cutoff, element, 'cutoff_eV') for element in elements)}
             },
         }
-        return merged(merged(of_all(('calculation',), code, options), {'calculation': by_element}), inputs)
+        common = of_all(('calculation',), code, options, mpi=True, cores=DFT_CORES)
+        return merged(merged(common, {'calculation': by_element}), inputs)
 
     @classmethod
     def refusal(cls, structure: StructureData, inputs: Mapping[str, Any]) -> str | None:
@@ -220,13 +222,12 @@ class LabelCastepWorkChain(LabelRestartWorkChain):
         self.go_on_from(node)
         return self.try_again(node, 'a single point, then the EFG tensors')
 
-    def go_on_from(self, node: CalcJobNode) -> bool:
-        """Take the check file of an attempt, if it wrote one to its end."""
+    def go_on_from(self, node: CalcJobNode) -> str:
+        """Take the check file of an attempt, if it wrote one to its end, or keep the one before."""
         run = output_of(node)
-        if run is None or not run.checkpoint:
-            return 'parent_folder' in self.ctx.inputs
-        self.ctx.inputs.parent_folder = node.outputs.remote_folder
-        return True
+        if run is not None and run.checkpoint:
+            self.ctx.inputs.parent_folder = node.outputs.remote_folder
+        return 'on from its check file' if 'parent_folder' in self.ctx.inputs else ''
 
 
 def output_of(node: CalcJobNode) -> CastepRun | None:

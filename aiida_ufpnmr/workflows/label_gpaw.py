@@ -11,6 +11,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, StructureData
 
 from aiida_ufpnmr.calculations.label_gpaw import LabelGpawCalculation, validate_structures
+from aiida_ufpnmr.calculations.resources import DFT_CORES, Asked
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft.gpaw_engine import gpaw_settings
 from aiida_ufpnmr.engine.dft.identity import label_sha256, settings_sha256, structure_sha256
@@ -52,7 +53,7 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
         structures: DatasetData | StructureData,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
@@ -73,7 +74,7 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
         inputs = cls.get_protocol_inputs(protocol, overrides)
         asked = (inputs['calculation']['parameters'], inputs['calculation'].get('settings'))
         cutoff = gpaw_settings(*asked, elements).cutoff_ev
-        common = of_all(('calculation',), code, options)
+        common = of_all(('calculation',), code, options, cores=DFT_CORES)
         if cutoff != gpaw_settings(*asked).cutoff_ev:
             # each job sees the elements of its own structures only, but all jobs shall have the same cut-off
             common['calculation']['parameters'] = {'cutoff_ev': cutoff}
@@ -140,7 +141,8 @@ class LabelGpawWorkChain(LabelRestartWorkChain):
         self.ctx.cut_at = self.ctx.iteration
         return bool(again)
 
-    def go_on_from(self, node: CalcJobNode) -> None:
+    def go_on_from(self, node: CalcJobNode) -> str:
         """Take over what an attempt had labelled."""
         if 'remote_folder' in node.outputs:
             self.ctx.inputs.parent_folder = node.outputs.remote_folder
+        return 'on with what is left'

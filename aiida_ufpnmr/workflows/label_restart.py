@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiida.common import AttributeDict
-from aiida.engine import CalcJob, ProcessHandlerReport, process_handler
+from aiida.engine import ProcessHandlerReport
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import CalcJobNode, Dict, StructureData
 
@@ -37,7 +37,6 @@ class LabelRestartWorkChain(ProtocolMixin, RestartWorkChain):
         spec.output('dataset', valid_type=DatasetData, required=False, help='What was asked for, with its labels.')
         spec.output('results', valid_type=Dict, required=False, help='What the last attempt reports.')
         for status, label, message in (
-            (320, 'ERROR_OUT_OF_MEMORY', 'The job ran out of memory; give it more, or more machines.'),
             (410, 'ERROR_SCF_NOT_CONVERGED', 'The SCF did not converge, whatever was tried: {message}'),
             (420, 'ERROR_OUT_OF_WALLTIME', 'The time did not suffice: {message}'),
             (430, 'ERROR_OUTPUT_LOST_AGAIN', 'The output was lost twice in a row: {message}'),
@@ -87,8 +86,3 @@ class LabelRestartWorkChain(ProtocolMixin, RestartWorkChain):
         self.ctx.time_factor *= 2
         options['max_wallclock_seconds'] = 2 * seconds
         return self.try_again(node, f'{remedy}a time limit of {2 * seconds} s')
-
-    @process_handler(priority=580, exit_codes=[CalcJob.exit_codes.ERROR_SCHEDULER_OUT_OF_MEMORY])
-    def handle_out_of_memory(self, node: CalcJobNode) -> ProcessHandlerReport:
-        """Give up, since the same machines would run out of it again."""
-        return self.give_up(node, self.exit_codes.ERROR_OUT_OF_MEMORY)

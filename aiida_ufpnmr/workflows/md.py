@@ -12,6 +12,7 @@ from aiida.orm import AbstractCode, CalcJobNode, Data, Dict, Int, StructureData
 
 from aiida_ufpnmr.calculations.join_parts import join_parts, join_stopped, with_statistics
 from aiida_ufpnmr.calculations.md import MdCalculation
+from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.calculations.trajectories import JoinTrajectoryCalculation
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
@@ -20,6 +21,7 @@ from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.restart import RestartWorkChain
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs
 from aiida_ufpnmr.workflows.supercell import with_supercell
+from aiida_ufpnmr.workflows.wall_time import with_wall_time
 
 CODES = MdCalculation.exit_codes
 #: Attempts that bring no step forward before the run is given up.
@@ -68,7 +70,7 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
         efg_model: EfgModelData | None = None,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
@@ -79,13 +81,14 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
             efg_model: predicts EFG tensors along the way, where given.
             overrides: nested as the inputs are, on top of the protocol; ``min_cell_height_angstrom`` sets the
                 supercell.
-            options: ``metadata.options`` of all jobs; ``max_wallclock_seconds`` is the time of each.
+            options: what each job asks for; without a time limit, a scheduler is asked for what the steps should need.
         """
         inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), structure.get_ase().cell.array)
         nodes: dict[str, Data] = {'structure': structure, 'potential': potential}
         if efg_model is not None:
             nodes['efg_model'] = efg_model
-        return cls.filled_builder(merged(merged(of_all(('md',), code, options), {'md': nodes}), inputs))
+        plain = with_wall_time(merged(of_all(('md',), code, options), inputs), len(structure.sites), code)
+        return cls.filled_builder(merged(plain, {'md': nodes}))
 
     def setup(self) -> None:
         """Begin with the inputs as they were given, and no part of the run."""
@@ -135,18 +138,26 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
     )
     def handle_cut_off(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Go on from the newest checkpoint; give up after :data:`MOST_IDLE` attempts that bring no newer one."""
-        step = node.outputs.checkpoint.base.attributes.get('step') if 'checkpoint' in node.outputs else None
-        # nothing goes on from the last step: a job that was killed after it is run again
-        is_on_its_way = step is not None and step < self.ctx.inputs.parameters['steps']
-        if is_on_its_way and (self.ctx.step is None or step > self.ctx.step):
-            self.ctx.step, self.ctx.idle = step, 0
-            self.ctx.parts.append(node.outputs.trajectory_part)
-            self.ctx.inputs.checkpoint = node.outputs.checkpoint
-            return self.try_again(node, f'on from step {step}')
+        where = self.go_on_from(node)
+        if where:
+            self.ctx.idle = 0
+            return self.try_again(node, where)
         self.ctx.idle += 1
         if self.ctx.idle >= MOST_IDLE:
             return self.give_up(node, self.exit_codes.ERROR_NO_PROGRESS)
         return self.try_again(node, 'the same again')
+
+    def go_on_from(self, node: CalcJobNode) -> str:
+        """Take the checkpoint of an attempt, if it is newer than the one that it began from, and its frames."""
+        step = node.outputs.checkpoint.base.attributes.get('step') if 'checkpoint' in node.outputs else None
+        # nothing goes on from the last step: a job that was killed after it is run again
+        is_on_its_way = step is not None and step < self.ctx.inputs.parameters['steps']
+        if not is_on_its_way or (self.ctx.step is not None and step <= self.ctx.step):
+            return ''
+        self.ctx.step = step
+        self.ctx.parts.append(node.outputs.trajectory_part)
+        self.ctx.inputs.checkpoint = node.outputs.checkpoint
+        return f'on from step {step}'
 
     @process_handler(
         priority=400,
@@ -168,7 +179,7 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
             self.out('stopped_trajectory', join_stopped(**parts) if self.ctx.parts and not is_kept else stopped)
         return self.give_up(node, self.exit_codes.ERROR_STOPPED_BY_GUARD)
 
-    @process_handler(priority=200, exit_codes=[CODES.ERROR_COMMAND_FAILED, CODES.ERROR_SCHEDULER_OUT_OF_MEMORY])
+    @process_handler(priority=200, exit_codes=[CODES.ERROR_COMMAND_FAILED])
     def handle_unrecoverable(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Give up, since no change could help."""
         return self.give_up(node, self.exit_codes.ERROR_UNRECOVERABLE)

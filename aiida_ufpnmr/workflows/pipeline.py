@@ -12,6 +12,7 @@ from aiida.orm import AbstractCode, Dict, Int, StructureData
 from aiida_ufpnmr.calculations.base import optional, plain_input, validate_ordered
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
+from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.calculations.select_structure import select_structure
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
@@ -92,7 +93,7 @@ class PipelineWorkChain(ProtocolMixin, FitsModels):
         structure_index: int | None = None,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
@@ -113,11 +114,12 @@ class PipelineWorkChain(ProtocolMixin, FitsModels):
         if structure_index is not None:
             structure = dataset.get_structure(structure_index)
         assert structure is not None  # as validate_start has seen
-        cell = structure.get_ase().cell.array
         inputs = cls.get_protocol_inputs(
             protocol,
             overrides,
-            dynamic_nmr=lambda below: DynamicNmrWorkChain.inputs_for_cell(cell, code, protocol, below, options),
+            dynamic_nmr=lambda below: DynamicNmrWorkChain.inputs_for_structure(
+                structure, code, protocol, below, options
+            ),
         )
         inputs = merged(of_all(('fit_potential', 'fit_efg'), code, options), inputs)
         return cls.filled_builder({**inputs, **start, 'dataset': dataset})

@@ -14,6 +14,7 @@ from aiida_ufpnmr.calculations.analyse import FILES, AnalyseCalculation, paramet
 from aiida_ufpnmr.calculations.barriers import BarriersCalculation
 from aiida_ufpnmr.calculations.base import optional, plain_input
 from aiida_ufpnmr.calculations.fit_softness import FitSoftnessCalculation
+from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.calculations.softness import (
     SoftnessCorrelationsCalculation,
     SoftnessOnsetCalculation,
@@ -151,7 +152,7 @@ class SoftnessWorkChain(ProtocolMixin, WorkChain):
         barriers_of: str | None = None,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 

@@ -150,12 +150,24 @@ def command(aiida_profile) -> Callable[..., Result]:
 def parse(code, tmp_path) -> Callable:
     """Parses what a calculation would have left: ``files`` are kept, ``outputs`` become nodes.
 
-    Gives the outputs by name and the exit status with its message.
+    ``exit_status`` is what the scheduler says, and ``options`` are those of the job. Gives the outputs by name and the
+    exit status with its message.
     """
 
-    def run(name: str, files: dict[str, str], outputs: dict[str, bytes], inputs: dict[str, orm.Data] | None = None):
+    def run(
+        name: str,
+        files: dict[str, str],
+        outputs: dict[str, bytes],
+        inputs: dict[str, orm.Data] | None = None,
+        exit_status: int | None = None,
+        **options,
+    ):
         node = orm.CalcJobNode(computer=code.computer, process_type=f'aiida.calculations:{name}')
         node.set_option('resources', {'num_machines': 1, 'num_mpiprocs_per_machine': 1})
+        for option, value in options.items():
+            node.set_option(option, value)
+        if exit_status is not None:  # that of the scheduler
+            node.set_exit_status(exit_status)
         for label, given in (inputs or {}).items():
             node.base.links.add_incoming(given.store(), link_type=LinkType.INPUT_CALC, link_label=label)
         node.store()

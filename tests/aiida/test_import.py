@@ -170,7 +170,7 @@ def test_labels_with_names_of_their_own_are_imported_and_read_once(command, data
         'aiida_ufpnmr.engine.dft.label_files.read_dataset', lambda *given: reads.append(1) or read_dataset(*given)
     )
     monkeypatch.setattr(
-        'aiida_ufpnmr.data.dataset.read_dataset', lambda *given: reads.append(1) or read_dataset(*given)
+        'aiida_ufpnmr.engine.dataset.read_dataset', lambda *given: reads.append(1) or read_dataset(*given)
     )
     plain = rows(command('import', dataset_file))
     assert reads == [1]

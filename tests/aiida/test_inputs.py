@@ -311,9 +311,8 @@ def test_a_fit_gets_its_settings_as_yaml(code, dataset):
     assert files == {'settings.yaml': 'folds: 3\n'}
 
 
-def test_a_calculation_uses_one_thread_unless_told_otherwise():
+def test_a_calculation_asks_for_one_core_unless_told_otherwise():
     options = CalculationFactory('ufpnmr.md').get_builder().metadata.options
-    assert options.environment_variables['NUMBA_NUM_THREADS'] == '1'
     assert options.resources == {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
 
 

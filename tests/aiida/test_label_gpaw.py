@@ -18,7 +18,7 @@ from aiida.plugins import CalculationFactory
 from ase import Atoms
 from ase.io import write
 
-from aiida_ufpnmr.calculations.base import processes_on_one_machine
+from aiida_ufpnmr.calculations.resources import processes_on_one_machine
 from aiida_ufpnmr.data import DatasetData
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, read_dataset, stress, write_dataset
 from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE

@@ -47,7 +47,8 @@ def inspect(chain, code) -> int:
         ('ERROR_NO_RETRIEVED_FOLDER', 0),
         ('ERROR_INPUT_REFUSED', 210),
         ('ERROR_COMMAND_FAILED', 310),
-        ('ERROR_SCHEDULER_OUT_OF_MEMORY', 310),
+        ('ERROR_SCHEDULER_OUT_OF_MEMORY', 320),
+        ('ERROR_OUT_OF_MEMORY', 320),
         ('ERROR_SCHEDULER_OUT_OF_WALLTIME', 310),
     ],
 )

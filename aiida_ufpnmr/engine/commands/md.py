@@ -27,13 +27,13 @@ from aiida_ufpnmr.engine.commands.shared import (
     report,
     supercell_option,
 )
+from aiida_ufpnmr.engine.cores import available_cores
 from aiida_ufpnmr.engine.dataset import read_structure
-from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md.conditions import MdSettings
 from aiida_ufpnmr.engine.md.recording import EfgOutput, Output, frame_cadence
-from aiida_ufpnmr.engine.md.replicas import available_cores, in_processes, replica_path, summary
+from aiida_ufpnmr.engine.md.replicas import in_processes, replica_path, summary
 from aiida_ufpnmr.engine.md.run import GradeWatch, md_requests, run_md
 from aiida_ufpnmr.engine.md.signals import on_request_to_end
 from aiida_ufpnmr.engine.md.simulation import Simulation
@@ -269,6 +269,8 @@ def efg_output(options: dict, atoms: Atoms) -> EfgOutput | None:
     path = options['efg_model']
     if path is None:
         return None
+    from aiida_ufpnmr.engine.efg.model import EfgModel  # takes a while to import
+
     model = EfgModel.load(path)
     if not len(model.ions(atoms.numbers)):
         raise InputError(f'{path}: predicts EFG tensors of {model.species}, of which the structure has none')

@@ -25,6 +25,7 @@ from aiida_ufpnmr.engine.commands.shared import (
     print_table,
     report,
 )
+from aiida_ufpnmr.engine.cores import available_cores
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, read_structures, write_dataset
 from aiida_ufpnmr.engine.dft.magres import write_magres
 from aiida_ufpnmr.engine.efg.model import EfgModel
@@ -40,7 +41,6 @@ from aiida_ufpnmr.engine.efg.storage import (
 from aiida_ufpnmr.engine.efg.summary import PredictionSummary
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash, versions
-from aiida_ufpnmr.engine.md.replicas import available_cores
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.trajectories.convert import own_files
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
@@ -102,7 +102,8 @@ def predict_efg(model_path, structures_path, output, errors_every, threads, rest
     summary = PredictionSummary(model.isotope)
     if along:
         # of numba, since AiiDA says by it how many threads a job has
-        threads = threads or min(available_cores(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+        allowed = min(available_cores(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+        threads = min(threads or allowed, available_cores())
         with _opened(structures_path, reading) as trajectory:
             next(predict_trajectory(model, trajectory, frames=1))  # refuses a trajectory before anything is written
             identity = identity_of(content_hash(model_path), trajectory, errors_every)
@@ -133,6 +134,7 @@ def predict_efg(model_path, structures_path, output, errors_every, threads, rest
             'wall_s': wall,
             'cpu_s': time.process_time() - cpu_began,
             'microseconds_per_ion': 1e6 * wall / summary.tensors,
+            'threads': threads or 1,
         },
     }
     report(results, json_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import eigh, solve_banded
-from scipy.optimize import brentq
 from scipy.special import gamma, ive, spherical_jn
 
 #: Names of the radial bases.
@@ -31,6 +30,8 @@ def gto_basis(r: np.ndarray, n_max: int, cutoff: float) -> np.ndarray:
 
 def bessel_zeros(n_max: int, l_max: int) -> np.ndarray:
     """The first positive zeros of the spherical Bessel functions j_l, (l_max + 1, n_max)."""
+    from scipy.optimize import brentq  # takes a while to import
+
     zeros = np.pi * np.arange(1, n_max + l_max + 1)
     rows = [zeros[:n_max]]
     for l in range(1, l_max + 1):  # its zeros lie between those of l - 1

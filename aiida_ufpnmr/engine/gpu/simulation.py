@@ -212,7 +212,7 @@ class GpuReplicas:
 
         stops: list[Stop | None] = [None] * len(runs)
         running = list(range(len(runs)))
-        with ThreadPoolExecutor(self.simulations[0].settings.threads) as pool:
+        with ThreadPoolExecutor(self.simulations[0].threads) as pool:
             while True:
                 answers = dict(zip(running, pool.map(answer, running, (stops[number] for number in running))))
                 wanted = {number: request for number, request in answers.items() if request is not None}

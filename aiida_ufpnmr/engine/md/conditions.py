@@ -173,5 +173,8 @@ class MdSettings(Conditions):
     )
     precision: Literal['float64', 'float32'] = setting('float64', 'Precision of the three-body sums.')
     threads: int = setting(
-        1, 'Threads that share the forces; the same number gives the same bits.', least=1, metavar='N'
+        1,
+        'Threads that share the forces, on as many cores as the job has; the same number gives the same bits.',
+        least=1,
+        metavar='N',
     )

@@ -24,11 +24,6 @@ def replica_path(path: Path, number: int) -> Path:
     return path.with_name(f'{path.stem}-{number}{path.suffix}')
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def in_processes(task: Callable[..., dict], arguments: Sequence[tuple], at_once: int) -> list[dict | None]:
     """Call ``task`` with each tuple of arguments, ``at_once`` of them at a time.
 

@@ -216,6 +216,7 @@ def md_requests(
             'cpu_s': cpu,
             'atom_steps_per_second': n_atoms * taken / wall,
             'ns_per_day': 86400 * taken * simulation.timestep_fs * 1e-6 / wall,
+            'threads': simulation.threads,
             **({'device_name': simulation.device_name} if simulation.device_name else {}),
         },
     }

@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.data import atomic_numbers
 
+from aiida_ufpnmr.engine.cores import use_threads
 from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md import guards
@@ -55,6 +56,8 @@ class Simulation:
         InputError: an unknown element or choice, a number out of range, a geometry that cannot be used.
     """
 
+    #: Threads that the kernels really run on.
+    threads: int
     #: What moves the atoms, its make where results shall name it, and the arrays of :meth:`state` there.
     device, device_name = 'cpu', ''
     state_arrays: tuple[str, ...] = STATE_ARRAYS
@@ -101,6 +104,7 @@ class Simulation:
             pbc=atoms.pbc.copy(),
         )
         self._tables = build_tables(potential, self.settings.precision, self.settings.threads)
+        self.threads = use_threads(self.settings.threads)
         self._degrees = 3 * n - 3 if n > 1 else 3
         self._bath = self.settings.bath(self._degrees)
         self._barostat = self.settings.cell_driver(cell)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.optimize
 
 #: A floor whose square is below this share of the mean square error cannot be told from none, and is zero.
 _NO_FLOOR = 1e-3
@@ -65,6 +64,8 @@ def fit_noise(errors: np.ndarray, variances: np.ndarray, weights: np.ndarray | N
         return 0.5 * weights @ (ratio + np.log(total)), np.array(gradient)
 
     bounds = [(np.log(1e-6), np.log(1e2))] * 2 + [(0.1, 1.0)]
+    import scipy.optimize  # takes a while to import
+
     found = scipy.optimize.minimize(loss, [np.log(0.5), np.log(0.5), 0.9], jac=True, bounds=bounds, method='L-BFGS-B')
     floor, scale = np.exp(found.x[:2])
     if floor < _NO_FLOOR:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from ase import Atoms
 
+from aiida_ufpnmr.engine.cores import available_cores
 from aiida_ufpnmr.engine.dataset import Dataset, energy, forces, stress
 from aiida_ufpnmr.engine.regression.normal_equations import NormalEquations
 from aiida_ufpnmr.engine.ufp.basis import Basis
@@ -102,8 +102,8 @@ def design_rows(
 
 
 def in_order(make: Callable[[int], T], indices: Iterable[int]) -> Iterator[T]:
-    """Results of ``make`` for each index, on all cores, a few ahead; in order, so that sums are always the same."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    """Results of ``make`` for each index, on all available cores, a few ahead; in order, so that sums never change."""
+    workers = available_cores()
     with ThreadPoolExecutor(workers) as pool:
         waiting = []
         for index in indices:

@@ -12,6 +12,8 @@ from aiida.engine import Process, ProcessBuilder
 from aiida.engine.processes.ports import PortNamespace
 from aiida.orm import AbstractCode
 
+from aiida_ufpnmr.calculations.resources import Asked, options_of_job
+
 
 class ProtocolMixin(Process):
     """The part of a WorkChain whose inputs come from a YAML file of protocols.
@@ -23,7 +25,8 @@ class ProtocolMixin(Process):
     Args:
         protocol: ``fast``, ``balanced`` or ``stringent``.
         overrides: nested as the inputs are, on top of the protocol; those of a workflow that it calls under its name.
-        options: ``metadata.options`` of all calculations.
+        options: what all jobs ask of their schedulers, as :class:`~aiida_ufpnmr.calculations.resources.Resources`, or
+            ``metadata.options`` as they are.
 
     Raises:
         ValueError: an unknown protocol, override or value; the message names it.
@@ -94,9 +97,11 @@ class ProtocolMixin(Process):
         return builder
 
 
-def of_all(names: Iterable[str], code: AbstractCode, options: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """Code and ``metadata.options`` as inputs of all calculations of these names."""
-    return {name: {'code': code, 'metadata': {'options': dict(options or {})}} for name in names}
+def of_all(
+    names: Iterable[str], code: AbstractCode, options: Asked, mpi: bool = False, cores: int = 1
+) -> dict[str, dict[str, Any]]:
+    """Code and ``metadata.options`` as inputs of all calculations of these names; see :func:`options_of_job`."""
+    return {name: {'code': code, 'metadata': {'options': options_of_job(options, code, mpi, cores)}} for name in names}
 
 
 @cache
