@@ -183,14 +183,13 @@ def test_launching_runs_a_protocol_and_says_where_the_trajectory_is(command, cod
     assert trajectory.creator.caller.process_class is MdWorkChain
 
 
-def test_a_launch_names_the_device_and_the_queue(command, code, potential, structure, tmp_path):
+def test_a_launch_names_the_device(command, code, potential, structure, tmp_path):
     potential.store()
     write(tmp_path / 'start.extxyz', structure.get_ase())
     # the job is refused where there is no GPU; what it was asked for counts here
-    given = ('--steps', 100, '--device', 'gpu', '--queue', 'cards', '--protocol', 'fast')
+    given = ('--steps', 100, '--device', 'gpu', '--protocol', 'fast')
     command('launch', 'md', tmp_path / 'start.extxyz', '--potential', potential.pk, *given)
     job = orm.QueryBuilder().append(orm.CalcJobNode, filters={'process_type': {'like': '%ufpnmr.md'}})
     node = job.order_by({orm.CalcJobNode: {'id': 'desc'}}).first(flat=True)
     parameters = node.inputs.parameters.get_dict()
     assert (parameters['device'], parameters['thermostat']) == ('gpu', 'langevin')
-    assert node.get_option('queue_name') == 'cards'
