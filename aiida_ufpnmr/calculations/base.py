@@ -11,11 +11,12 @@ import yaml
 from aiida.common import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
 from aiida.common.lang import classproperty
-from aiida.engine import CalcJob, CalcJobProcessSpec, ProcessSpec
+from aiida.engine import CalcJobProcessSpec, ProcessSpec
 from aiida.orm import AbstractCode, Data, Dict, SinglefileData, StructureData, to_aiida_type
 from ase.io import write
 
 from aiida_ufpnmr.calculations import command_line
+from aiida_ufpnmr.calculations.take_over import TakesOver
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_mapping
 
@@ -76,7 +77,7 @@ def processes_on_one_machine(resources: Mapping[str, int]) -> int:
     return max(1, processes) * (resources.get('num_cores_per_mpiproc') or 1)
 
 
-class UfpnmrCalculation(CalcJob):
+class UfpnmrCalculation(TakesOver):
     """Runs one sub-command of ``ufpnmr`` with fixed file names."""
 
     CACHE_VERSION = 1

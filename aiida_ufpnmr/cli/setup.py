@@ -39,4 +39,6 @@ def setup(name: str | None, gpaw: bool, gpaw_python: Path | None, daemon: bool) 
         version, new = profiles.get_or_create_gpaw_code(gpaw_python)
         click.echo(f'code      {GPAW_CODE}@{COMPUTER:<17} {"made" if new else "there"} (GPAW {version})')
     if daemon:
-        click.echo(f'daemon    {"":<22} {profiles.start_daemon()}')
+        from aiida_ufpnmr.tools.daemon import start_daemon
+
+        click.echo(f'daemon    {"":<22} {start_daemon()}')

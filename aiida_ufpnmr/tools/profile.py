@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -179,41 +178,3 @@ def ufpnmr_executable() -> Path:
     if not executable.is_file():
         raise InputError(f'{executable}: no such command; install aiida-ufpnmr into this environment')
     return executable
-
-
-def start_daemon() -> str:
-    """Start the daemon of the loaded profile, if it does not run; ``started`` or ``running``."""
-    from aiida.common.exceptions import ConfigurationError
-    from aiida.engine.daemon.client import DaemonException, get_daemon_client
-
-    try:
-        client = get_daemon_client()
-        if is_daemon_running(client):
-            return 'running'
-        _forget_dead_broker()
-        # where the daemon was killed and not stopped, its tasks are in the queue of its broker
-        if not client.is_daemon_running:
-            _queue_lost_processes()
-        client.start_daemon()
-    except (ConfigurationError, DaemonException) as error:
-        raise InputError(f'the daemon cannot be started: {error}; see "verdi daemon start"') from error
-    return 'started'
-
-
-def _queue_lost_processes() -> None:
-    """Queue those processes again that the daemon lost because it was stopped between storing and queueing them."""
-    from aiida.engine.processes.control import get_active_processes
-
-    if get_active_processes(project='id'):
-        verdi = Path(sys.executable).with_name('verdi')
-        repair = [verdi, '-p', loaded_profile().name, 'process', 'repair']
-        subprocess.run(repair, check=True, capture_output=True)
-
-
-def _forget_dead_broker() -> None:
-    """Remove the address of a broker that was killed: a worker that starts before the new one would wait there."""
-    from aiida.manage import get_config, get_manager
-
-    profile, broker = loaded_profile(), get_manager().get_broker()
-    if profile.process_control_backend == 'core.zeromq' and broker is not None and not broker.check_service_reachable():
-        (Path(get_config().filepaths(profile)['broker_service']['dir']) / 'broker.sockets').unlink(missing_ok=True)
