@@ -14,7 +14,7 @@ PATIENCE = 600
 
 
 class OwnProfile:
-    """An AiiDA profile of its own with a daemon, spoken to by commands, which find ``environment`` beside this one's."""
+    """An AiiDA profile of its own with a daemon, spoken to by commands; ``environment`` is put on top of this one's."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         here = Path(__file__).parent

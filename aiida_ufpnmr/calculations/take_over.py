@@ -1,4 +1,4 @@
-"""Calculations that take over what an earlier one with equal inputs gave, where their run was launched again for that."""
+"""Calculations that take over what an equal one gave, where their run was launched again for that."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TakesOver(CalcJob):
     def on_create(self) -> None:
         """Make the node of the process, from one that is there where the run takes over what is whole."""
         parent = self._parent_pid or getattr(Process.current(), 'pid', None)
-        is_relaunched = parent is not None and takes_over(load_node(parent))
+        is_relaunched = parent is not None and takes_over(load_node(parent))  # type: ignore[arg-type]  # the parent of a process is one
         with enable_caching(identifier=self.build_process_type()) if is_relaunched else contextlib.nullcontext():
             super().on_create()
 

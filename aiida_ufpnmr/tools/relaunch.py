@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aiida.engine import Process
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.orm import CalcJobNode, ProcessNode, WorkChainNode
@@ -25,18 +26,23 @@ def check_relaunch(node: ProcessNode) -> None:
         raise InputError(f'#{node.pk}: was launched again already, as {node.base.extras.get(REPLACED_BY)}')
 
 
+def made_again(node: CalcJobNode | WorkChainNode) -> Process:
+    """A run with the inputs of another, not begun yet; calculations with equal inputs that are whole are taken over."""
+    process = instantiate_process(get_manager().get_runner(), node.get_builder_restart())
+    process.node.base.extras.set(TAKES_OVER, True)
+    node.base.extras.set(REPLACED_BY, process.node.uuid)
+    return process
+
+
 def relaunch(node: CalcJobNode | WorkChainNode) -> ProcessNode:
-    """Submit a run again; calculations with equal inputs that are whole are not run a second time.
+    """Submit a run again.
 
     Raises:
         InputError: see :func:`check_relaunch`.
     """
     check_relaunch(node)
-    runner = get_manager().get_runner()
-    process = instantiate_process(runner, node.get_builder_restart())
-    process.node.base.extras.set(TAKES_OVER, True)  # before the daemon gets to know it
-    runner.persister.save_checkpoint(process)
+    process = made_again(node)
+    get_manager().get_persister().save_checkpoint(process)
     process.close()
-    runner.controller.continue_process(process.pid, nowait=False, no_reply=True)
-    node.base.extras.set(REPLACED_BY, process.node.uuid)
+    get_manager().get_process_controller().continue_process(process.pid, nowait=False, no_reply=True)
     return process.node

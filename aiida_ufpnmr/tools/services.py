@@ -1,4 +1,4 @@
-"""The services of a profile, its database and its broker: whether they answer, who is connected, since when they run."""
+"""The services of a profile, its database and its broker: whether they answer, who writes, since when they run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def is_postgresql() -> bool:
     return loaded_profile().storage_backend == 'core.psql_dos'
 
 
-def silent() -> list[str]:
-    """A line for each service that does not answer."""
-    return list(filter(None, (_database_fault(), _broker_fault())))
+def silent() -> dict[str, str]:
+    """The services that do not answer, by name, with what is known of each."""
+    return {**_database_fault(), **_broker_fault()}
 
 
-def _database_fault() -> str | None:
+def _database_fault() -> dict[str, str]:
     if not is_postgresql():
-        return None
+        return {}
     import psycopg
 
     config = loaded_profile().storage_config
@@ -39,24 +39,23 @@ def _database_fault() -> str | None:
             dbname=config['database_name'],
             connect_timeout=10,
         ):
-            return None
+            return {}
     except psycopg.OperationalError as error:
-        return f'PostgreSQL at {host}:{port} does not answer ({" ".join(str(error).split())})'
+        return {f'PostgreSQL at {host}:{port}': f'it does not answer ({" ".join(str(error).split())})'}
 
 
-def _broker_fault() -> str | None:
+def _broker_fault() -> dict[str, str]:
     broker = get_manager().get_broker() if task_queue.is_rabbitmq() else None
     if broker is None or broker.check_service_reachable():
-        return None
+        return {}
     config = loaded_profile().process_control_config
-    return f'RabbitMQ at {config["broker_host"]}:{config["broker_port"]} does not answer'
+    return {f'RabbitMQ at {config["broker_host"]}:{config["broker_port"]}': 'it does not answer'}
 
 
 def require() -> None:
     """:class:`InputError` where a service does not answer."""
-    faults = silent()
-    if faults:
-        raise InputError(f'{faults[0]}; start it first')
+    for name, fault in silent().items():
+        raise InputError(f'{name}: {fault}; start it first')
 
 
 def wait(seconds: float) -> None:
@@ -106,7 +105,7 @@ def broker_start_s() -> float | None:
 
 
 def consumer_timeout() -> str | None:
-    """``consumer_timeout`` of the broker's server in Erlang, ``{ok,undefined}`` where it is off; ``None`` if unknown."""
+    """``consumer_timeout`` of the broker in Erlang, ``{ok,undefined}`` where it is off; ``None`` if unknown."""
     return _rabbitmq('application:get_env(rabbit, consumer_timeout)')
 
 

@@ -54,7 +54,7 @@ def mend() -> Mended:
     active = {int(pk) for pk in get_active_processes(project='id')}
     seen: set[int] = set()
     removed = []
-    for task in broker.iterate_tasks():
+    for task in broker.iterate_tasks() if broker is not None else ():
         pk = task.body.get('args', {}).get('pid')
         if pk in active and pk not in seen:
             seen.add(pk)

@@ -26,9 +26,9 @@ def examine(least_free_gb: float = places.LEAST_FREE_GB) -> list[Finding]:
 def repair(findings: list[Finding]) -> None:
     """Do what can be done about findings without loss.
 
-    Where the daemon has to be down for it, it is stopped and seen to have stopped; then processes that nothing waits for
-    are ended, the queue is mended, and the daemon starts with as many workers as it had. Jobs that no process waits for
-    are cancelled.
+    Where the daemon has to be down for it, it is stopped and seen to have stopped; then processes that nothing waits
+    for are ended, the queue is mended, and the daemon starts with as many workers as it had. Jobs that no process waits
+    for are cancelled.
 
     Raises:
         InputError: a service does not answer, or something else still works on the profile.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from aiida.common.links import LinkType
-from aiida.orm import CalcJobNode, Data, ProcessNode, QueryBuilder, load_node
+from aiida.orm import CalcJobNode, Data, ProcessNode, QueryBuilder
 from plumpy import ProcessState
 
 from aiida_ufpnmr.tools.doctor.finding import Finding
-from aiida_ufpnmr.tools.doctor.processes import named
+from aiida_ufpnmr.tools.doctor.processes import named, process
 from aiida_ufpnmr.tools.queries import pk_of
 
 #: Extra of a run that was launched again: the UUID of the new one.
@@ -48,10 +48,10 @@ def damaged_runs() -> dict[int, list[str]]:
     for pk, labels in doubled_outputs().items():
         reasons.setdefault(pk, []).append(f'has {", ".join(sorted(labels))} more than once')
     for pk in excepted():
-        reasons.setdefault(pk, []).append(f'broke off: {_last_words(load_node(pk))}')
+        reasons.setdefault(pk, []).append(f'broke off: {_last_words(process(pk))}')
     runs: dict[int, list[str]] = {}
     for pk in sorted(reasons):
-        node = load_node(pk)
+        node = process(pk)
         root = root_of(node)
         if root.is_terminated and REPLACED_BY not in root.base.extras.all:
             who = 'it' if node.pk == root.pk else named(node)
@@ -61,7 +61,7 @@ def damaged_runs() -> dict[int, list[str]]:
 
 def damaged() -> list[Finding]:
     """The damaged runs, with what of each is whole."""
-    return [_finding(load_node(pk), reasons) for pk, reasons in damaged_runs().items()]
+    return [_finding(process(pk), reasons) for pk, reasons in damaged_runs().items()]
 
 
 def _finding(root: ProcessNode, reasons: list[str]) -> Finding:

@@ -23,7 +23,13 @@ GIVEN_UP = (ProcessState.EXCEPTED, ProcessState.KILLED)
 
 def active() -> list[ProcessNode]:
     """All processes that have not ended, as the database has them now."""
-    return [load_node(pk) for pk in get_active_processes(project='id')]
+    return [process(int(pk)) for pk in get_active_processes(project='id')]
+
+
+def process(pk: int) -> ProcessNode:
+    node = load_node(pk)
+    assert isinstance(node, ProcessNode)  # as all whose pk comes here
+    return node
 
 
 def named(node: ProcessNode) -> str:
@@ -60,7 +66,7 @@ def stranded_processes() -> list[Finding]:
             again = _look()
             found = {kind: pks & again[kind] for kind, pks in found.items()}
     return [
-        Finding(kind, named(load_node(pk)), MESSAGES[kind], REPAIR, (pk,), needs_stop=True)
+        Finding(kind, named(process(pk)), MESSAGES[kind], REPAIR, (pk,), needs_stop=True)
         for kind, pks in found.items()
         for pk in sorted(pks)
     ]

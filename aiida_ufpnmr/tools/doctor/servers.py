@@ -22,12 +22,7 @@ CLOCKS_s = 2.0
 def silent_services() -> list[Finding]:
     """Services that do not answer: nothing else can be looked at without them."""
     remedy = 'start it, then run "aiida-ufpnmr doctor --repair", since workers that were cut off from it do not recover'
-    return [
-        Finding(
-            'service-silent', *line.split(' does not ', 1)[:1], f'does not {line.split(" does not ", 1)[1]}', remedy
-        )
-        for line in services.silent()
-    ]
+    return [Finding('service-silent', name, fault, remedy) for name, fault in services.silent().items()]
 
 
 def broker_version() -> list[Finding]:
