@@ -17,14 +17,15 @@ import psutil
 #: Seconds in which a service starts or stops, even where the machine is busy with other things.
 PATIENCE = 120
 #: Where Debian keeps programs that are not on PATH.
-PLACES = ('/usr/sbin', '/usr/lib/rabbitmq/bin', *map(str, sorted(Path('/usr/lib/postgresql').glob('*/bin'))))
+RABBITMQ = os.environ.get('UFPNMR_RABBITMQ', '/usr/lib/rabbitmq/bin')
+PLACES = ('/usr/sbin', RABBITMQ, *map(str, sorted(Path('/usr/lib/postgresql').glob('*/bin'), reverse=True)))
 #: The programs that are needed.
 NEEDED = ('postgres', 'initdb', 'rabbitmqctl', 'epmd', 'slurmctld', 'slurmd', 'squeue', 'munged', 'setpriv')
 
 
 def program(name: str) -> str | None:
     """The path of a program; Debian's own wrappers of RabbitMQ, which change the user, come last."""
-    return shutil.which(name, path=os.pathsep.join((*reversed(PLACES), os.environ['PATH'])))
+    return shutil.which(name, path=os.pathsep.join((*PLACES[1:], os.environ['PATH'], PLACES[0])))
 
 
 def missing() -> list[str]:
@@ -157,7 +158,7 @@ class RabbitMQ(Service):
         #: What ``rabbitmqctl`` needs to find this node.
         self.environment = {
             'HOME': str(folder),  # the cookie is there
-            'PATH': os.pathsep.join((PLACES[1], os.environ['PATH'])),  # before the wrappers that change the user
+            'PATH': os.pathsep.join((RABBITMQ, os.environ['PATH'])),  # before the wrappers that change the user
             'RABBITMQ_NODENAME': self.node,
             'RABBITMQ_CONF_ENV_FILE': str(folder / 'no-environment.conf'),
             'RABBITMQ_CONFIG_FILE': str(folder / 'rabbitmq.conf'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,6 +15,12 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 #: Seconds after which all that a restarted service sets off has happened: connections are tried again after 5 s.
 SETTLED_s = 20
+
+#: The commands of the page for users, without the program: those around a planned restart, and those after another one.
+PAGE = Path(__file__).parents[2] / 'docs' / 'source' / 'howto' / 'faults.rst'
+SHOWN = [
+    line.split()[1:] for line in PAGE.read_text().splitlines() if line.startswith(('   aiida-ufpnmr', '   systemctl'))
+]
 
 
 @pytest.fixture(scope='module')
@@ -91,11 +98,13 @@ def test_runs_whose_jobs_come_to_the_end_of_their_time_are_the_runs_in_one_job(d
 def test_services_may_be_restarted_between_pause_and_resume(daemon, number, undisturbed):
     pks = daemon.submit(number)
     daemon.wait_for_jobs(1)
-    daemon.ufpnmr('pause')
+    pause, restart, resume = SHOWN[:3]
+    daemon.ufpnmr(*pause)
     assert daemon.workers() == []
     assert {finding['kind'] for finding in daemon.doctor()['found']} == {'daemon-down'}
+    assert restart == ['restart', 'postgresql', 'rabbitmq-server']
     daemon.restart_services()
-    daemon.ufpnmr('resume')
+    daemon.ufpnmr(*resume)
     wait_for('workers', lambda: len(daemon.workers()) == 2)
     found = daemon.outcomes(pks)
     check_end(daemon, found, undisturbed)
@@ -111,16 +120,17 @@ def test_the_doctor_finds_and_mends_what_a_restart_under_the_live_daemon_damages
     service.stop()
     service.start()
     time.sleep(SETTLED_s)
-    assert 'service-restarted' in {finding['kind'] for finding in daemon.doctor()['found']}
+    look, repair, relaunch = SHOWN[3:]
+    assert 'service-restarted' in {finding['kind'] for finding in daemon.doctor(*look[1:])['found']}
 
-    left = daemon.doctor('--repair')['found']
+    left = daemon.doctor(*repair[1:])['found']
     assert {finding['kind'] for finding in left} <= {'damaged-run'}
     ended = daemon.outcomes(pks)
     damaged = [finding['pks'][0] for finding in daemon.doctor()['found']]
     wrong = [run['pk'] for run, other in zip(ended, undisturbed) if run['outputs'] != other['outputs']]
     assert set(wrong) <= set(damaged) <= set(pks)
 
-    again = daemon.ufpnmr('relaunch', *damaged).split() if damaged else []
+    again = daemon.ufpnmr(relaunch[0], *damaged).split() if damaged else []
     now = dict(zip(damaged, again))
     check_end(daemon, daemon.outcomes([now.get(pk, pk) for pk in pks]), undisturbed)
 
