@@ -27,8 +27,13 @@ class TakesOver(CalcJob):
     @classmethod
     def is_valid_cache(cls, node: ProcessNode) -> bool:
         """Whether others may take over what a calculation gave: not where it has an output twice."""
-        links = Counter(node.base.links.get_outgoing(link_type=LinkType.CREATE).all_link_labels())
-        return super().is_valid_cache(node) and max(links.values(), default=0) < 2
+        return super().is_valid_cache(node) and not has_doubled_outputs(node)
+
+
+def has_doubled_outputs(node: ProcessNode) -> bool:
+    """Whether a calculation has an output more than once, as where two workers ran it."""
+    labels = Counter(node.base.links.get_outgoing(link_type=LinkType.CREATE).all_link_labels())
+    return max(labels.values(), default=0) > 1
 
 
 def takes_over(node: ProcessNode) -> bool:

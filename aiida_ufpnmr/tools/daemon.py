@@ -21,12 +21,14 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.tools import services, task_queue
 from aiida_ufpnmr.tools.profile import is_daemon_running, loaded_profile
 
+#: The words after ``verdi daemon`` of its parts.
+_PARTS = {'start-circus', 'worker', 'broker'}
 #: Seconds in which workers end when they are asked to, and in which a server notices that they have.
 PATIENCE = 60.0
 
 
 def family() -> list[psutil.Process]:
-    """All processes of this profile's daemon on this machine: its head, its workers, the broker that it runs."""
+    """All processes of this profile's daemon on this machine: its head and what that runs."""
     return [process for process, _ in _of_daemon()]
 
 
@@ -36,22 +38,28 @@ def workers() -> list[psutil.Process]:
 
 
 def _of_daemon() -> Iterator[tuple[psutil.Process, list[str]]]:
-    home, name = Path(get_config().dirpath).resolve(), loaded_profile().name
+    home, name, sockets = Path(get_config().dirpath).resolve(), loaded_profile().name, _socket_folder()
     for process in psutil.process_iter(['cmdline']):
         words = process.info['cmdline'] or []
-        if not any(Path(word).name == 'verdi' for word in words[:2]) or 'daemon' not in words or name not in words:
+        is_part = any(Path(word).name == 'verdi' for word in words[:2]) and name in words and _PARTS & set(words)
+        is_watch = sockets and any('circus' in word for word in words) and any(sockets in word for word in words)
+        if not (is_part or is_watch):
             continue
         try:
             place = Path(process.environ().get('AIIDA_PATH', Path.home())).resolve()
             is_alive = process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:  # it has ended, or is another user's
             continue
-        if is_alive and home in (place, place / '.aiida') and words[words.index('daemon') + 1] in _PARTS:
+        if is_alive and home in (place, place / '.aiida'):
             yield process, words
 
 
-#: The words after ``verdi daemon`` of its parts.
-_PARTS = ('start-circus', 'worker', 'broker')
+def _socket_folder() -> str:
+    """The folder with the sockets of the head, by which its gatherer of statistics is known; empty where none is."""
+    try:
+        return Path(get_daemon_client().circus_socket_file).read_text(encoding='utf-8').strip()
+    except FileNotFoundError:
+        return ''
 
 
 def workers_wanted() -> int | None:

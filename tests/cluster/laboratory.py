@@ -69,9 +69,11 @@ class Laboratory:
         """What the program of the runs prints."""
         return json.loads(self.profile.run(sys.executable, RUNS, *words).splitlines()[-1])
 
-    def submit(self, number: int, seconds: int | None = None) -> list[int]:
+    def submit(self, number: int, *how: str) -> list[int]:
         self.before = len(self.cluster.ended())
-        return self.program('submit', number, *([] if seconds is None else [seconds]))
+        for count in (self.profile.folder / 'cuts').glob('--seed*'):
+            count.unlink()
+        return self.program('submit', number, *how)
 
     def outcomes(self, pks: Sequence[int]) -> list[dict]:
         """What became of runs, when all have ended."""
@@ -87,6 +89,12 @@ class Laboratory:
         assert bool(told['found']) == bool(ended.returncode), ended.stdout
         assert len(ended.stdout.splitlines()) == max(1, len(told['found']) + len(told['repaired'])), ended.stdout
         return told
+
+    def refusal(self, *words) -> tuple[int, str]:
+        """The exit status of a command, and what it says on stderr."""
+        command = [Path(sys.executable).with_name('aiida-ufpnmr'), *words]
+        ended = subprocess.run(command, env=self.profile.environment, capture_output=True, text=True)
+        return ended.returncode, ended.stderr
 
     def restart_services(self) -> None:
         for service in (self.database, self.broker):

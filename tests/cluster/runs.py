@@ -1,13 +1,14 @@
-"""Short runs of dynamics and analyses on a cluster, in the default profile under AIIDA_PATH. As a program::
+"""Short runs of dynamics and analyses on a cluster, in the default profile under AIIDA_PATH, as a program.
 
-python runs.py prepare FOLDER           # the computer, the code and the inputs, as nodes
-python runs.py submit NUMBER [SECONDS]  # prints pks; a time limit for each job of the dynamics
-python runs.py outcomes PK ...          # waits for the end, and prints what became of each run
+``runs.py prepare FOLDER`` makes the computer, the codes and the inputs; ``runs.py submit NUMBER [cut]`` prints pks, and
+with ``cut`` the time of the first two jobs of each dynamics is cut short; ``runs.py outcomes PK ...`` waits for the end,
+and prints what became of each run.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -27,11 +28,18 @@ POTENTIAL_SETTINGS = {'bond_intervals': 4, 'third_intervals': 6, 'pair_intervals
 EFG_SETTINGS = {'n_max': 4, 'l_max': 3, 'mixed_channels': 6, 'folds': 3, 'penalty': 0.1}
 #: Runs of these kinds by turns.
 KINDS = ('md', 'acf', 'md', 'nmr', 'md', 'acf', 'md', 'md')
-#: The dynamics moves for a second, or for several.
 PARAMETERS = {'steps': 8000, 'timestep': 1.0, 'every': 200, 'temperature': 100.0, 'supercell': [1, 1, 1]}
-LONG = 48000
 ACF = {'parameters': {'skip_ps': 0.0, 'bootstrap': 10}}
 OVERRIDES = {'acf': ACF, 'msd': ACF, 'hops': {'parameters': {'skip_ps': 0.0, 'window_ps': 0.6, 'residence_ps': 0.6}}}
+
+
+#: The command, whose first two jobs for a seed come to the end of their time when they write for the first time.
+CUT = """#!/bin/bash
+count={folder}/$(grep -oe '--seed [0-9]*' <<< "$*" | tr -d ' ')
+echo >> "$count"
+[ $(wc -l < "$count") -gt 2 ] || limit='--max-wall-time 1e-6'
+exec {command} "$@" $limit
+"""
 
 
 def prepare(folder: Path) -> None:
@@ -52,9 +60,12 @@ def prepare(folder: Path) -> None:
     computer.set_default_mpiprocs_per_machine(1)
     computer.set_minimum_job_poll_interval(1)
     computer.configure(safe_interval=0, use_login_shell=False)
-    orm.InstalledCode(
-        label='ufpnmr', computer=computer, filepath_executable=str(ufpnmr_executable()), with_mpi=False
-    ).store()
+    cut = folder / 'cuts' / 'ufpnmr'
+    cut.parent.mkdir()
+    cut.write_text(CUT.format(folder=shlex.quote(str(cut.parent)), command=shlex.quote(str(ufpnmr_executable()))))
+    cut.chmod(0o755)
+    for label, path in (('ufpnmr', ufpnmr_executable()), ('cut', cut)):
+        orm.InstalledCode(label=label, computer=computer, filepath_executable=str(path), with_mpi=False).store()
 
     labels = read_dataset(EXAMPLE).subset(ROWS)
     fit_potential(labels, PotentialSettings(**POTENTIAL_SETTINGS))[0].save(folder / 'potential.h5')
@@ -90,22 +101,21 @@ def labelled(label: str) -> Any:
     return orm.QueryBuilder().append(orm.Data, filters={'label': label}).one()[0]
 
 
-def builder(number: int, seconds: int | None) -> ProcessBuilder:
-    """Run ``number``: the same number gives the same run. With ``seconds`` it is a long one, limited where not 0."""
+def builder(number: int, is_cut: bool) -> ProcessBuilder:
+    """Run ``number``: the same number gives the same run."""
     from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
     from aiida_ufpnmr.workflows.md import MdWorkChain
     from aiida_ufpnmr.workflows.repeat import AcfWorkChain
 
-    code, kind = orm.load_code('ufpnmr@slurm'), 'md' if seconds is not None else KINDS[number % len(KINDS)]
+    code, kind = orm.load_code('ufpnmr@slurm'), KINDS[number % len(KINDS)]
     given = {name: labelled(name) for name in ('structure', 'potential', 'efg_model')}
-    parameters = {**PARAMETERS, 'seed': number} | ({} if seconds is None else {'steps': LONG})
-    md: dict[str, Any] = {'parameters': parameters}
-    if seconds:
-        md['metadata'] = {'options': {'max_wallclock_seconds': seconds}}
-    if kind == 'md':
-        return MdWorkChain.get_builder_from_protocol(code, **given, overrides={'md': md})
-    if kind == 'nmr':
-        return DynamicNmrWorkChain.get_builder_from_protocol(code, **given, overrides={'md': md, **OVERRIDES})
+    if kind != 'acf':
+        workflow: Any = MdWorkChain if kind == 'md' else DynamicNmrWorkChain
+        overrides = {'md': {'parameters': {**PARAMETERS, 'seed': number}}, **(OVERRIDES if kind == 'nmr' else {})}
+        made = workflow.get_builder_from_protocol(code, **given, overrides=overrides)
+        if is_cut:
+            made.md.code = orm.load_code('cut@slurm')
+        return made
     chain = AcfWorkChain.get_builder()
     parameters = {**ACF['parameters'], 'seed': number}
     chain.calculation = {
@@ -154,8 +164,7 @@ def main(task: str, *arguments: str) -> None:
         prepare(Path(arguments[0]))
         print(json.dumps(True))
     elif task == 'submit':
-        number, *seconds = map(int, arguments)
-        print(json.dumps([submit(builder(i, *seconds or [None])).pk for i in range(number)]))
+        print(json.dumps([submit(builder(i, 'cut' in arguments)).pk for i in range(int(arguments[0]))]))
     else:
         pks = [int(pk) for pk in arguments]
         wait(pks)

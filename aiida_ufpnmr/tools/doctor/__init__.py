@@ -16,6 +16,7 @@ def examine(least_free_gb: float = places.LEAST_FREE_GB) -> list[Finding]:
         *servers.broker_version(),
         *servers.daemon_state(),
         *processes.stranded_processes(),
+        *processes.paused_processes(),
         *damage.damaged(),
         *jobs.orphaned_jobs(),
         *places.broken_codes(),
@@ -27,18 +28,20 @@ def repair(findings: list[Finding]) -> None:
     """Do what can be done about findings without loss.
 
     Where the daemon has to be down for it, it is stopped and seen to have stopped; then processes that nothing waits
-    for are ended, the queue is mended, and the daemon starts with as many workers as it had. Jobs that no process waits
-    for are cancelled.
+    for are ended, the queue is mended, and the daemon starts with as many workers as it had, unless it was paused. Jobs
+    that no process waits for are cancelled.
 
     Raises:
         InputError: a service does not answer, or something else still works on the profile.
     """
     services.require()
     if any(finding.needs_stop for finding in findings):
+        was_paused = daemon.paused_workers() is not None
         daemon.pause()
         processes.end_abandoned()
         _cancel_orphans()
-        daemon.resume()
+        if not was_paused:
+            daemon.resume()
     else:
         _cancel_orphans()
 

@@ -8,6 +8,7 @@ from aiida.common.links import LinkType
 from aiida.orm import CalcJobNode, Data, ProcessNode, QueryBuilder
 from plumpy import ProcessState
 
+from aiida_ufpnmr.calculations.take_over import has_doubled_outputs
 from aiida_ufpnmr.tools.doctor.finding import Finding
 from aiida_ufpnmr.tools.doctor.processes import named, process
 from aiida_ufpnmr.tools.queries import pk_of
@@ -77,9 +78,8 @@ def _finding(root: ProcessNode, reasons: list[str]) -> Finding:
 
 def whole_calculations(root: ProcessNode) -> list[CalcJobNode]:
     """The calculations below a run that ended well, with each output once."""
-    twice = doubled_outputs()
     jobs = [node for node in (root, *root.called_descendants) if isinstance(node, CalcJobNode)]
-    return [job for job in jobs if job.is_finished_ok and pk_of(job) not in twice]
+    return [job for job in jobs if job.is_finished_ok and not has_doubled_outputs(job)]
 
 
 def _last_words(node: ProcessNode) -> str:

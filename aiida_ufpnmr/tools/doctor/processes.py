@@ -15,6 +15,8 @@ from aiida_ufpnmr.tools.doctor.finding import REPAIR, Finding
 from aiida_ufpnmr.tools.profile import is_daemon_running
 from aiida_ufpnmr.tools.queries import pk_of
 
+#: What AiiDA says of a process that it has paused by itself.
+PAUSED_BY_FAILURE = 'Pausing after failed transport task'
 #: Looks at what seems wrong, and seconds between them: what is under way comes right by itself.
 LOOKS, SECONDS_BETWEEN_LOOKS = 3, 4.0
 #: Ends of a process after which nobody takes what those that it called give.
@@ -69,6 +71,21 @@ def stranded_processes() -> list[Finding]:
         Finding(kind, named(process(pk)), MESSAGES[kind], REPAIR, (pk,), needs_stop=True)
         for kind, pks in found.items()
         for pk in sorted(pks)
+    ]
+
+
+def paused_processes() -> list[Finding]:
+    """Processes that AiiDA has paused, since a computer did not do what was asked of it several times in a row."""
+    return [
+        Finding(
+            'paused-process',
+            named(node),
+            f'AiiDA paused it ({node.process_status})',
+            f'see that its computer answers, then run "verdi process play {node.pk}"',
+            (pk_of(node),),
+        )
+        for node in active()
+        if node.paused and PAUSED_BY_FAILURE in (node.process_status or '')
     ]
 
 

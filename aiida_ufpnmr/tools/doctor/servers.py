@@ -58,9 +58,10 @@ def daemon_state() -> list[Finding]:
             message = f'it died without being stopped{left}'
             return [Finding('daemon-dead', 'the daemon', message, REPAIR, needs_stop=True)]
         if waiting:
-            how = 'paused' if daemon.paused_workers() is not None else 'down'
-            message = f'it is {how}, and {waiting} processes wait'
-            return [Finding('daemon-down', 'the daemon', message, 'run "aiida-ufpnmr resume"', needs_stop=True)]
+            is_paused = daemon.paused_workers() is not None  # on purpose, so the repair does not start it
+            message = f'it is {"paused" if is_paused else "down"}, and {waiting} processes wait'
+            remedy = 'run "aiida-ufpnmr resume"' if is_paused else REPAIR
+            return [Finding('daemon-down', 'the daemon', message, remedy, needs_stop=not is_paused)]
         return []
     try:
         client.get_status()
