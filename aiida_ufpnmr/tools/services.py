@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import time
@@ -41,10 +42,12 @@ def _database_fault() -> dict[str, str]:
         ):
             return {}
     except psycopg.OperationalError as error:
-        return {f'PostgreSQL at {host}:{port}': f'it does not answer ({" ".join(str(error).split())})'}
+        reason = ' '.join(str(error).split()).partition(' Is the server')[0]
+        return {f'PostgreSQL at {host}:{port}': f'it does not answer ({reason})'}
 
 
 def _broker_fault() -> dict[str, str]:
+    logging.getLogger('aiormq').setLevel(logging.CRITICAL)  # says on stderr what is said here
     broker = get_manager().get_broker() if task_queue.is_rabbitmq() else None
     if broker is None or broker.check_service_reachable():
         return {}

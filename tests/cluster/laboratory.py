@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from own_profile import OwnProfile
 from services import PostgreSQL, RabbitMQ, Slurm, wait_for
 
 WORKERS = 2
+#: Seconds in which a worker writes down the number of a job: one that is killed before hands over the job again.
+RECORDED_s = 2.0
 RUNS = Path(__file__).with_name('runs.py')
 
 
@@ -82,9 +85,10 @@ class Laboratory:
     def doctor(self, *words) -> dict:
         """What the doctor repairs and finds; its exit status says whether anything is left."""
         path = self.profile.folder / 'found.json'
+        path.unlink(missing_ok=True)
         command = [Path(sys.executable).with_name('aiida-ufpnmr'), 'doctor', *words, '--json', path]
         ended = subprocess.run(command, env=self.profile.environment, capture_output=True, text=True)
-        assert ended.returncode in (0, 1), (command, ended.stdout, ended.stderr)
+        assert ended.returncode in (0, 1) and path.exists(), (command, ended.stdout, ended.stderr)
         told = json.loads(path.read_text())
         assert bool(told['found']) == bool(ended.returncode), ended.stdout
         assert len(ended.stdout.splitlines()) == max(1, len(told['found']) + len(told['repaired'])), ended.stdout
@@ -103,8 +107,9 @@ class Laboratory:
                 service.start()
 
     def wait_for_jobs(self, number: int) -> None:
-        """Wait until so many jobs were handed to the cluster since :meth:`submit` was called."""
+        """Wait until so many jobs were handed to the cluster since :meth:`submit`, and AiiDA knows of them."""
         wait_for('jobs', lambda: len(self.cluster.jobs()) + len(self.cluster.ended()) >= self.before + number)
+        time.sleep(RECORDED_s)
 
     def start_daemon(self) -> None:
         self.verdi('daemon', 'start', WORKERS)

@@ -1,8 +1,8 @@
 """Short runs of dynamics and analyses on a cluster, in the default profile under AIIDA_PATH, as a program.
 
-``runs.py prepare FOLDER`` makes the computer, the codes and the inputs; ``runs.py submit NUMBER [cut]`` prints pks, and
-with ``cut`` the time of the first two jobs of each dynamics is cut short; ``runs.py outcomes PK ...`` waits for the end,
-and prints what became of each run.
+``runs.py prepare FOLDER`` makes the computer, the codes and the inputs; ``runs.py submit NUMBER [cut]`` prints pks,
+and with ``cut`` the time of the first two jobs of each dynamics is cut short; ``runs.py outcomes PK ...`` waits for the
+end, and prints what became of each run.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ OVERRIDES = {'acf': ACF, 'msd': ACF, 'hops': {'parameters': {'skip_ps': 0.0, 'wi
 
 #: The command, whose first two jobs for a seed come to the end of their time when they write for the first time.
 CUT = """#!/bin/bash
+[ "$1" = md ] || exec {command} "$@"
 count={folder}/$(grep -oe '--seed [0-9]*' <<< "$*" | tr -d ' ')
 echo >> "$count"
 [ $(wc -l < "$count") -gt 2 ] || limit='--max-wall-time 1e-6'

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from services import wait_for
 
@@ -58,7 +55,7 @@ def test_runs_that_nothing_disturbs_end_well_with_each_job_once(undisturbed, lab
 
 def test_a_killed_worker_costs_nothing_and_runs_nothing_twice(daemon, number, undisturbed):
     pks = daemon.submit(number)
-    daemon.wait_for_jobs(number)  # a job that is handed over while the worker dies may be handed over again
+    daemon.wait_for_jobs(number)
     daemon.kill_worker()
     found = daemon.outcomes(pks)
     check_end(daemon, found, undisturbed)
@@ -137,20 +134,13 @@ def test_the_doctor_finds_and_mends_what_a_restart_under_the_live_daemon_damages
 
 def test_all_faults_together(daemon, number, undisturbed):
     pks = daemon.submit(number, 'cut')
-    daemon.wait_for_jobs(2)
     daemon.cluster.drain()
+    daemon.wait_for_jobs(number)
     daemon.kill_worker()
-    daemon.wait_for_jobs(4)
-    daemon.cluster.command('scancel', daemon.cluster.jobs()[0])
+    daemon.cluster.command('scancel', *daemon.cluster.jobs()[: number // 4])
     daemon.cluster.resume()
+    time.sleep(5.0)
     daemon.ufpnmr('pause')
     daemon.restart_services()
-    daemon.ufpnmr('resume')
-    daemon.wait_for_jobs(number)
-    head = psutil.Process(daemon.workers()[0].pid).parent()
-    assert head is not None
-    for process in (head, *head.children(recursive=True)):  # the whole daemon
-        os.kill(process.pid, signal.SIGKILL)
-    assert {finding['kind'] for finding in daemon.doctor()['found']} >= {'daemon-dead'}
-    daemon.ufpnmr('setup', '--daemon')
+    assert daemon.ufpnmr('setup', '--daemon').splitlines()[-1].split() == ['daemon', 'started']  # mends the queue, too
     check_end(daemon, daemon.outcomes(pks), undisturbed)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from uuid import UUID
 
 from aiida.orm import CalcJobNode, Computer, QueryBuilder, User
 
+from aiida_ufpnmr.tools import daemon
 from aiida_ufpnmr.tools.doctor.finding import REPAIR, Finding
 
 #: For each scheduler a command that prints numbers and working directories of the user's jobs that wait or run.
@@ -36,13 +38,15 @@ def _orphans_of(computer: Computer) -> list[Finding]:
         return [_unreachable(computer, error)]
     if status:
         return [_unreachable(computer, errors or said)]
+    # while workers live, one may be about to write down the number of a job that it has handed over
+    known = {None} if daemon.workers() else set()
     found = []
     for line in said.splitlines():
         number, _, folder = line.strip().partition('|')
         node = _owner(computer, folder)
-        if node is None or not (node.is_terminated or node.get_job_id() not in (None, number)):
+        if node is None or not (node.is_terminated or node.get_job_id() not in known | {number}):
             continue
-        why = 'has ended' if node.is_terminated else f'waits for job {node.get_job_id()}'
+        why = 'has ended' if node.is_terminated else f'waits for {node.get_job_id() or "a job that is still to come"}'
         message = f'{node.process_label} #{node.pk}, whose job it is, {why}'
         job = (computer.pk or 0, number)
         found.append(
@@ -60,7 +64,11 @@ def _unreachable(computer: Computer, error: object) -> Finding:
 
 def _owner(computer: Computer, folder: str) -> CalcJobNode | None:
     """The calculation of this profile that works in a folder: its UUID is the end of the path."""
-    filters = {'uuid': ''.join(PurePosixPath(folder).parts[-3:]), 'attributes.remote_workdir': folder}
+    try:
+        uuid = str(UUID(''.join(PurePosixPath(folder).parts[-3:])))
+    except ValueError:  # a job of something else
+        return None
+    filters = {'uuid': uuid, 'attributes.remote_workdir': folder}
     query = QueryBuilder().append(Computer, filters={'id': computer.pk}, tag='computer')
     found = query.append(CalcJobNode, with_computer='computer', filters=filters).first()
     return found[0] if found else None
