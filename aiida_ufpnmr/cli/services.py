@@ -17,14 +17,13 @@ def pause() -> None:
 
     Services may be restarted then. Jobs in schedulers go on.
     """
-    from aiida.engine.processes.control import get_active_processes
-
     from aiida_ufpnmr.tools import daemon, services
+    from aiida_ufpnmr.tools.foreground import active_of_daemon
 
     quieten_broker()
     services.require()
     number = daemon.pause()
-    waiting = len(get_active_processes(project='id'))
+    waiting = len(active_of_daemon())
     click.echo(f'stopped {number} workers; {waiting} processes wait for "aiida-ufpnmr resume"')
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 from aiida.common.exceptions import ConfigurationError
 from aiida.engine.daemon.client import DaemonException, get_daemon_client
-from aiida.engine.processes.control import get_active_processes
 from aiida.manage import get_config, get_manager
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.tools import services, task_queue
+from aiida_ufpnmr.tools.foreground import active_of_daemon
 from aiida_ufpnmr.tools.profile import is_daemon_running, loaded_profile
 
 #: The words after ``verdi daemon`` of its parts.
@@ -136,7 +136,7 @@ def start_daemon(number: int | None = None) -> str:
         services.require()
         end_leftovers()
         _forget_dead_broker()
-        if get_active_processes(project='id'):  # it may have been stopped or killed between storing and queueing them
+        if active_of_daemon():  # it may have been stopped or killed between storing and queueing them
             wait_until_released()
             task_queue.mend()
         client.start_daemon(number or 1)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiida.engine.processes.control import get_active_processes
 from aiida.manage import get_config, get_manager
 from kiwipy import UnroutableError
 from plumpy.futures import unwrap_kiwi_future
 from plumpy.process_comms import create_continue_body
 
+from aiida_ufpnmr.tools.foreground import active_of_daemon
 from aiida_ufpnmr.tools.profile import loaded_profile
 
 #: Seconds that workers have to answer; what is too busy for that is taken to live.
@@ -45,13 +45,13 @@ def is_rabbitmq() -> bool:
 
 
 def mend() -> Mended:
-    """Make the queue hold one task for each active process; no worker may live.
+    """Make the queue hold one task for each active process that the daemon shall run; no worker may live.
 
     This is what ``verdi process repair`` does, with tasks that are there twice, and without looking at the connections
     to the database.
     """
     broker: Any = get_manager().get_broker()
-    active = {int(pk) for pk in get_active_processes(project='id')}
+    active = active_of_daemon()
     seen: set[int] = set()
     removed = []
     for task in broker.iterate_tasks() if broker is not None else ():

@@ -12,6 +12,7 @@ from aiida.manage import get_manager
 from plumpy import ProcessState
 
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.tools import foreground
 from aiida_ufpnmr.tools.doctor import damage, places, processes
 from aiida_ufpnmr.tools.relaunch import check_relaunch, made_again
 from aiida_ufpnmr.version import __version__
@@ -127,6 +128,21 @@ def test_what_nobody_waits_for_is_ended_and_nothing_else(aiida_profile):
         node.set_process_state(ProcessState.KILLED)
 
 
+def test_what_a_living_command_runs_is_none_of_the_daemons_business(aiida_profile):
+    root = active_process()
+    below = active_process(root)
+    with foreground.run_here(root):
+        assert not {root.pk, below.pk} & foreground.active_of_daemon()
+        mark = root.base.extras.get(foreground.RUN_BY)
+        root.base.extras.set(foreground.RUN_BY, {**mark, 'begin_s': mark['begin_s'] - 60.0})  # another had the number
+        assert {root.pk, below.pk} <= foreground.active_of_daemon()
+        root.base.extras.set(foreground.RUN_BY, {**mark, 'host': 'elsewhere'})
+        assert not {root.pk, below.pk} & foreground.active_of_daemon()
+    assert {root.pk, below.pk} <= foreground.active_of_daemon()
+    for node in (root, below):  # other tests look at what is active
+        node.set_process_state(ProcessState.KILLED)
+
+
 @pytest.mark.parametrize(
     ('content', 'kind', 'words'),
     [
@@ -160,5 +176,7 @@ def test_steps_of_runs_are_not_launched_again_by_themselves(code, structure, pot
     run = run_md(code, structure, potential, 106)
     with pytest.raises(InputError, match=f'belongs to the run #{run.pk}'):
         check_relaunch(calculations(run)[0])
+    node = active_process()
     with pytest.raises(InputError, match='has not ended'):
-        check_relaunch(active_process())
+        check_relaunch(node)
+    node.set_process_state(ProcessState.KILLED)  # other tests look at what is active

@@ -6,12 +6,12 @@ import re
 import time
 
 from aiida.engine.daemon.client import get_daemon_client
-from aiida.engine.processes.control import get_active_processes
 from aiida.orm import ProcessNode, load_node
 from plumpy import ProcessState
 
 from aiida_ufpnmr.tools import daemon, task_queue
 from aiida_ufpnmr.tools.doctor.finding import REPAIR, Finding
+from aiida_ufpnmr.tools.foreground import active_of_daemon
 from aiida_ufpnmr.tools.profile import is_daemon_running
 from aiida_ufpnmr.tools.queries import pk_of
 
@@ -24,8 +24,8 @@ GIVEN_UP = (ProcessState.EXCEPTED, ProcessState.KILLED)
 
 
 def active() -> list[ProcessNode]:
-    """All processes that have not ended, as the database has them now."""
-    return [process(int(pk)) for pk in get_active_processes(project='id')]
+    """All processes that have not ended and that the daemon shall run, as the database has them now."""
+    return [process(pk) for pk in sorted(active_of_daemon())]
 
 
 def process(pk: int) -> ProcessNode:
@@ -94,7 +94,7 @@ def _look() -> dict[str, set[int]]:
     found['abandoned-process'] = {pk_of(node) for node in abandoned()}
     if is_daemon_running(get_daemon_client()) and daemon.workers():
         lost = task_queue.without_worker([pk_of(node) for node in active()])
-        found['lost-process'] = lost & {int(pk) for pk in get_active_processes(project='id')}  # what ended meanwhile
+        found['lost-process'] = lost & active_of_daemon()  # what ended meanwhile
         found['deaf-process'] = {pk_of(node) for node in active() if _waits_in_vain(node)}
     return found
 

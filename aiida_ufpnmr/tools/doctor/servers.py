@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 from aiida.engine.daemon.client import DaemonException, get_daemon_client
-from aiida.engine.processes.control import get_active_processes
 from aiida.manage import get_config_option, get_manager
 
 from aiida_ufpnmr.tools import daemon, services, task_queue
 from aiida_ufpnmr.tools.doctor.finding import REPAIR, Finding
+from aiida_ufpnmr.tools.foreground import active_of_daemon
 from aiida_ufpnmr.tools.profile import is_daemon_running
 
 #: Erlang for no time limit.
@@ -51,7 +51,7 @@ def broker_version() -> list[Finding]:
 def daemon_state() -> list[Finding]:
     """A daemon that is down while processes wait, that died, does not answer, or has fewer workers than it shall."""
     client, workers = get_daemon_client(), daemon.workers()
-    waiting = len(get_active_processes(project='id'))
+    waiting = len(active_of_daemon())
     if not is_daemon_running(client):
         if client.is_daemon_running or workers:
             left = f', and {len(workers)} workers live on without it' if workers else ''
