@@ -144,6 +144,18 @@ make_chromium() {
     apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"
 } >/dev/null 2>&1
 
+# See to the services of a cluster, which tests start for themselves: root gets from the system what is not there, and none is started.
+make_services() {
+    local missing=()
+    [[ -n $(compgen -G '/usr/lib/postgresql/*/bin/initdb') ]] || missing+=(postgresql)
+    command -v rabbitmqctl || missing+=(rabbitmq-server)
+    command -v slurmctld && command -v slurmd && command -v squeue || missing+=(slurm-wlm)
+    command -v munged || missing+=(munge)
+    [[ ${#missing[@]} != 0 ]] || return 0
+    [[ $(id -u) == 0 ]] && command -v apt-get || return 1
+    apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+} >/dev/null 2>&1
+
 # Put aiida-castep into the environment without what it depends on: castepxbin, which nothing here uses, asks for numpy < 2 and runs
 # with newer ones. Everything else that aiida-castep needs here comes with AiiDA.
 make_castep() {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the test suite on all cores: makes .venv if it is missing, puts GPAW and aiida-castep into it, sees to a browser, compiles the
-# kernels, then pytest.
+# Runs the test suite on all cores: makes .venv if it is missing, puts GPAW and aiida-castep into it, sees to a browser and to services,
+# compiles the kernels, then pytest.
 #
 #   bash tests/run.sh                  # what a change should pass, in ten minutes on two cores; says what it leaves out
 #   bash tests/run.sh --all            # everything, the documentation included, in twenty-five
@@ -15,6 +15,10 @@ make_castep || stop 'no aiida-castep, which some tests need; see above'
 if [[ -z ${UFPNMR_WITHOUT_CHROMIUM:-} ]] && ! make_chromium; then
     [[ $(id -u) != 0 ]] || stop 'no chromium or poppler-utils, which some tests need; set UFPNMR_WITHOUT_CHROMIUM=1 to skip those'
     echo 'No chromium or poppler-utils, which root could install: the tests of the report in a browser are skipped.'
+fi
+if [[ -z ${UFPNMR_WITHOUT_SERVICES:-} ]] && ! make_services; then
+    [[ $(id -u) != 0 ]] || stop 'no PostgreSQL, RabbitMQ or Slurm, which some tests need; set UFPNMR_WITHOUT_SERVICES=1 to skip those'
+    echo 'No PostgreSQL, RabbitMQ or Slurm, which root could install: the tests on a cluster are skipped.'
 fi
 
 # One process more than there are cores, since tests of daemons wait. The files are begun in their order, these first.

@@ -11,13 +11,14 @@ import yaml
 from aiida.common import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
 from aiida.common.lang import classproperty
-from aiida.engine import CalcJob, CalcJobProcessSpec, ProcessSpec
+from aiida.engine import CalcJobProcessSpec, ProcessSpec
 from aiida.orm import AbstractCode, Computer, Data, Dict, SinglefileData, StructureData, to_aiida_type
 from plumpy import run_until_complete
 
 from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.calculations.model_cache import link_models
 from aiida_ufpnmr.calculations.resources import processes_on_one_machine, with_cores
+from aiida_ufpnmr.calculations.take_over import TakesOver
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_mapping
 
@@ -77,7 +78,7 @@ def validate_ordered(value: Data | Mapping[str, Data], _: object) -> str | None:
     return None
 
 
-class UfpnmrCalculation(CalcJob):
+class UfpnmrCalculation(TakesOver):
     """Runs one sub-command of ``ufpnmr`` with fixed file names."""
 
     CACHE_VERSION = 1

@@ -54,9 +54,10 @@ class MdCalculation(UfpnmrCalculation):
             ('trajectory_part', TrajectoryData, 'A run up to where it was cut off, for the rest to be joined to.'),
             ('checkpoint', SinglefileData, 'The state to go on from, at the step of its attribute `step`.'),
         )
+        # what it leaves is a whole part of the run, which a run that is launched again takes over
+        spec.exit_code(401, 'ERROR_OUT_OF_TIME', message='Ended {message}; the checkpoint goes on from there.')
         failures(
             spec,
-            (401, 'ERROR_OUT_OF_TIME', 'Ended {message}; the checkpoint goes on from there.'),
             (410, 'ERROR_ATOMS_TOO_CLOSE', 'Two atoms came closer than the potential has seen: {message}'),
             (411, 'ERROR_TEMPERATURE_RAN_AWAY', 'The temperature ran away: {message}'),
             (412, 'ERROR_FORCE_RAN_AWAY', 'A force ran away: {message}'),

@@ -19,6 +19,10 @@ COMMANDS = {
     'query': ('query', 'Ask for the origin of a result, or for what rests on a label.'),
     'report': ('report', 'Write a result as one HTML page.'),
     'trajectory': ('trajectory', 'Fetch and check trajectories that stay on the computer where they were made.'),
+    'doctor': ('doctor', 'Find what failures left behind, with the remedy, or repair it.'),
+    'relaunch': ('doctor', 'Launch runs again that broke off; what is whole is taken over.'),
+    'pause': ('services', 'Stop the daemon so that services can be restarted.'),
+    'resume': ('services', 'Go on after services were restarted.'),
     'archive': ('archive', 'Put a result with all that it rests on into one file.'),
 }
 

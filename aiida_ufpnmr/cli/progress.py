@@ -12,6 +12,7 @@ from aiida.engine import ProcessBuilder
 from aiida.manage import get_manager
 from aiida.orm import CalcJobNode, ProcessNode, WorkChainNode
 
+from aiida_ufpnmr.tools.foreground import run_here
 from aiida_ufpnmr.tools.queries import pk_of, step_name
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -24,7 +25,8 @@ def run_with_progress(builder: ProcessBuilder) -> WorkChainNode:
     process = runner.instantiate_process(builder)
     click.echo(f'{process.node.process_label} #{process.node.pk}')
     watching = runner.loop.create_task(_watch(process.node))
-    runner.run(process)
+    with run_here(process.node):
+        runner.run(process)
     runner.loop.run_until_complete(watching)
     return process.node
 

@@ -9,7 +9,7 @@ import click
 
 from aiida_ufpnmr.engine.commands.shared import INPUT, Command
 from aiida_ufpnmr.tools import profile as profiles
-from aiida_ufpnmr.tools import services
+from aiida_ufpnmr.tools import service_urls
 from aiida_ufpnmr.tools.profile import CODE, COMPUTER, GPAW_CODE, PROFILE
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ if TYPE_CHECKING:
     '--profile-storage',
     'storage',
     metavar='URL',
-    help=f'Keep a new profile in PostgreSQL: {services.STORAGE_FORM}; the password may stand in PGPASSWORD instead.',
+    help=f'Keep a new profile in PostgreSQL: {service_urls.STORAGE_FORM}; the password may stand in '
+    'PGPASSWORD instead.',
 )
-@click.option('--broker', metavar='URL', help=f'Let a new profile use RabbitMQ: {services.BROKER_FORM}.')
+@click.option('--broker', metavar='URL', help=f'Let a new profile use RabbitMQ: {service_urls.BROKER_FORM}.')
 @click.option('--daemon/--no-daemon', default=False, help='Start the daemon too, so that workflows can be submitted.')
 def setup(
     name: str | None,
@@ -79,7 +80,9 @@ def setup(
         for kind, what, outcome in set_up_cluster(cluster):
             click.echo(f'{kind:<9} {what:<22} {outcome}')
     if daemon:
-        click.echo(f'daemon    {"":<22} {profiles.start_daemon()}')
+        from aiida_ufpnmr.tools.daemon import start_daemon
+
+        click.echo(f'daemon    {"":<22} {start_daemon()}')
 
 
 def _cluster(path: Path) -> Cluster:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ def with_profile(function: Callable) -> Callable:
         return function(*args, **kwargs)
 
     return wrapped
+
+
+def quieten_broker() -> None:
+    """Keep off the console what AiiDA says about the version of RabbitMQ each time that it connects."""
+    logging.getLogger('aiida.broker').setLevel(logging.CRITICAL)
 
 
 def load_node(identifier: str, kind: Any = None):

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.tools import services
+from aiida_ufpnmr.tools import service_urls
 
 if TYPE_CHECKING:
     from aiida.manage import Profile
@@ -94,10 +93,10 @@ def _create_profile(config: Config, name: str, storage: str | None, broker: str 
     from aiida.manage.configuration import create_profile
     from aiida.plugins import BrokerFactory
 
-    broker_config = services.broker_of(broker) if broker else BrokerFactory('core.zeromq').get_default_config()
-    database = services.storage_of(storage) if storage else {}
-    made = bool(storage) and services.create_database(database)
-    files = {'repository_uri': services.files_of(config.dirpath, name)} if storage else {}
+    broker_config = service_urls.broker_of(broker) if broker else BrokerFactory('core.zeromq').get_default_config()
+    database = service_urls.storage_of(storage) if storage else {}
+    made = bool(storage) and service_urls.create_database(database)
+    files = {'repository_uri': service_urls.files_of(config.dirpath, name)} if storage else {}
     try:
         create_profile(
             config,
@@ -110,7 +109,7 @@ def _create_profile(config: Config, name: str, storage: str | None, broker: str 
         )
     except Exception:
         if made:
-            services.drop_database(database)
+            service_urls.drop_database(database)
         raise
     config.set_option('runner.poll.interval', 1, scope=name)
     if config.default_profile_name is None:
@@ -122,7 +121,7 @@ def _compare_services(profile: Profile, storage: str | None, broker: str | None)
     """Refuse URLs of other services than the profile has; passwords are not compared."""
     remedy = 'leave the option out, or make another profile with --profile NAME'
     if storage is not None:
-        wanted = services.storage_of(storage)
+        wanted = service_urls.storage_of(storage)
         for key in ('database_hostname', 'database_port', 'database_name'):
             if profile.storage_config.get(key) != wanted[key]:
                 raise InputError(f'--profile-storage: the profile {profile.name} has another storage; {remedy}')
@@ -219,41 +218,3 @@ def ufpnmr_executable() -> Path:
     if not executable.is_file():
         raise InputError(f'{executable}: no such command; install aiida-ufpnmr into this environment')
     return executable
-
-
-def start_daemon() -> str:
-    """Start the daemon of the loaded profile, if it does not run; ``started`` or ``running``."""
-    from aiida.common.exceptions import ConfigurationError
-    from aiida.engine.daemon.client import DaemonException, get_daemon_client
-
-    try:
-        client = get_daemon_client()
-        if is_daemon_running(client):
-            return 'running'
-        _forget_dead_broker()
-        # where the daemon was killed and not stopped, its tasks are in the queue of its broker
-        if not client.is_daemon_running:
-            _queue_lost_processes()
-        client.start_daemon()
-    except (ConfigurationError, DaemonException) as error:
-        raise InputError(f'the daemon cannot be started: {error}; see "verdi daemon start"') from error
-    return 'started'
-
-
-def _queue_lost_processes() -> None:
-    """Queue those processes again that the daemon lost because it was stopped between storing and queueing them."""
-    from aiida.engine.processes.control import get_active_processes
-
-    if get_active_processes(project='id'):
-        verdi = Path(sys.executable).with_name('verdi')
-        repair = [verdi, '-p', loaded_profile().name, 'process', 'repair']
-        subprocess.run(repair, check=True, capture_output=True)
-
-
-def _forget_dead_broker() -> None:
-    """Remove the address of a broker that was killed: a worker that starts before the new one would wait there."""
-    from aiida.manage import get_config, get_manager
-
-    profile, broker = loaded_profile(), get_manager().get_broker()
-    if profile.process_control_backend == 'core.zeromq' and broker is not None and not broker.check_service_reachable():
-        (Path(get_config().filepaths(profile)['broker_service']['dir']) / 'broker.sockets').unlink(missing_ok=True)

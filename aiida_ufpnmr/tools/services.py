@@ -1,137 +1,131 @@
-"""PostgreSQL and RabbitMQ as storage and broker of a profile that a group shares, from their URLs."""
+"""The services of a profile, its database and its broker: whether they answer, who writes, since when they run."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
+import logging
+import shutil
+import subprocess
+import time
 from typing import Any
-from urllib.parse import ParseResult, unquote, urlparse
+
+from aiida.manage import get_manager
 
 from aiida_ufpnmr.engine.errors import InputError
-
-#: The form of each URL.
-STORAGE_FORM = 'postgresql://user:password@host:port/database'
-BROKER_FORM = 'rabbitmq://user:password@host:port/virtual-host'
-#: Where the password of PostgreSQL stands if it is not in the URL.
-PASSWORD_VARIABLE = 'PGPASSWORD'
+from aiida_ufpnmr.tools import task_queue
+from aiida_ufpnmr.tools.profile import loaded_profile
 
 
-def storage_of(url: str, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """The configuration of AiiDA's PostgreSQL storage from a URL, without the place of files.
-
-    Raises:
-        InputError: another form of URL, or no password; the message never holds the password.
-    """
-    parts = _parts(url, ('postgresql', 'postgres'), '--profile-storage', STORAGE_FORM)
-    name = unquote(parts.path.lstrip('/'))
-    if not name or '/' in name or not parts.username:
-        raise InputError(f'--profile-storage: names no database, or no user; give {STORAGE_FORM}')
-    password = parts.password or environment.get(PASSWORD_VARIABLE)
-    if not password:
-        raise InputError(f'--profile-storage: holds no password; put it into the URL, or into {PASSWORD_VARIABLE}')
-    return {
-        'database_engine': 'postgresql_psycopg',
-        'database_hostname': parts.hostname or 'localhost',
-        'database_port': parts.port or 5432,
-        'database_username': unquote(parts.username),
-        'database_password': unquote(parts.password) if parts.password else password,
-        'database_name': name,
-    }
+def is_postgresql() -> bool:
+    return loaded_profile().storage_backend == 'core.psql_dos'
 
 
-def create_database(storage: Mapping[str, Any]) -> bool:
-    """Make sure that there is a database; True where it was made here.
+def silent() -> dict[str, str]:
+    """The services that do not answer, by name, with what is known of each."""
+    return {**_database_fault(), **_broker_fault()}
 
-    Raises:
-        InputError: no server, a wrong password, or no right to make one; with the remedy.
-    """
+
+def _database_fault() -> dict[str, str]:
+    if not is_postgresql():
+        return {}
     import psycopg
-    from psycopg import sql
 
-    name, server = storage['database_name'], f'{storage["database_hostname"]}:{storage["database_port"]}'
-    login = {
-        'host': storage['database_hostname'],
-        'port': storage['database_port'],
-        'user': storage['database_username'],
-        'password': storage['database_password'],
-        'connect_timeout': 10,
-    }
+    config = loaded_profile().storage_config
+    host, port = config['database_hostname'], config['database_port']
     try:
-        with psycopg.connect(**login, dbname=name):
-            return False
-    except psycopg.OperationalError as error:
-        if f'database "{name}" does not exist' not in str(error):
-            raise InputError(
-                f'--profile-storage: no connection to PostgreSQL at {server} ({_last_line(error)}); correct host, '
-                'port, user or password'
-            ) from None
-    order = "CREATE DATABASE {} ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
-    try:
-        # a connection that is no transaction, in which no database can be made
-        with psycopg.connect(**login, dbname='postgres', autocommit=True) as connection:
-            connection.execute(sql.SQL(order).format(sql.Identifier(name)))
-    except psycopg.Error as error:
-        raise InputError(
-            f'--profile-storage: {login["user"]} cannot make {name} at {server} ({_last_line(error)}); ask '
-            f'whoever runs it for: {order.format(name)} OWNER {login["user"]}'
-        ) from None
-    return True
-
-
-def drop_database(storage: Mapping[str, Any]) -> None:
-    """Remove a database that was made here and that no profile came to use."""
-    import psycopg
-    from psycopg import sql
-
-    with psycopg.connect(
-        host=storage['database_hostname'],
-        port=storage['database_port'],
-        user=storage['database_username'],
-        password=storage['database_password'],
-        dbname='postgres',
-        autocommit=True,
-    ) as connection:
-        order = sql.SQL('DROP DATABASE IF EXISTS {} WITH (FORCE)')
-        connection.execute(order.format(sql.Identifier(storage['database_name'])))
-
-
-def broker_of(url: str) -> dict[str, Any]:
-    """The configuration of AiiDA's RabbitMQ broker from a URL, after a connection; :class:`InputError` without one."""
-    from aiida.brokers.rabbitmq.defaults import detect_rabbitmq_config
-
-    parts = _parts(url, ('rabbitmq', 'amqp', 'amqps'), '--broker', BROKER_FORM)
-    host, port = parts.hostname or 'localhost', parts.port or 5672
-    try:
-        return detect_rabbitmq_config(
-            protocol='amqps' if parts.scheme == 'amqps' else 'amqp',
-            username=unquote(parts.username or 'guest'),
-            password=unquote(parts.password or 'guest'),
+        with psycopg.connect(
             host=host,
             port=port,
-            virtual_host=unquote(parts.path.lstrip('/')),
-        )
-    except ConnectionError as error:
-        raise InputError(
-            f'--broker: no connection to RabbitMQ at {host}:{port} ({_last_line(error.__cause__ or error)}); correct '
-            'host, port, user, password or virtual host'
-        ) from None
+            user=config['database_username'],
+            password=config['database_password'],
+            dbname=config['database_name'],
+            connect_timeout=10,
+        ):
+            return {}
+    except psycopg.OperationalError as error:
+        reason = ' '.join(str(error).split()).partition(' Is the server')[0]
+        return {f'PostgreSQL at {host}:{port}': f'it does not answer ({reason})'}
 
 
-def files_of(config_folder: str, profile: str) -> str:
-    """The place of the files of a profile, as a URI."""
-    return (Path(config_folder) / 'repository' / profile).absolute().as_uri()
+def _broker_fault() -> dict[str, str]:
+    logging.getLogger('aiormq').setLevel(logging.CRITICAL)  # says on stderr what is said here
+    broker = get_manager().get_broker() if task_queue.is_rabbitmq() else None
+    if broker is None or broker.check_service_reachable():
+        return {}
+    config = loaded_profile().process_control_config
+    return {f'RabbitMQ at {config["broker_host"]}:{config["broker_port"]}': 'it does not answer'}
 
 
-def _parts(url: str, schemes: tuple[str, ...], option: str, form: str) -> ParseResult:
-    parts = urlparse(url)
+def require() -> None:
+    """:class:`InputError` where a service does not answer."""
+    for name, fault in silent().items():
+        raise InputError(f'{name}: {fault}; start it first')
+
+
+def wait(seconds: float) -> None:
+    """Wait until all services answer; :class:`InputError` where one does not within these seconds."""
+    end = time.monotonic() + seconds
+    while silent() and time.monotonic() < end:
+        time.sleep(1.0)
+    require()
+
+
+def busy() -> str | None:
+    """Who can still write, where no worker should: one line, or ``None``."""
+    number = task_queue.consumers()
+    if number:
+        return f'{number} workers take tasks from the broker'
+    if is_postgresql():
+        # a transaction has a number as soon as it has written something
+        working = _query(
+            'SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND '
+            'backend_xid IS NOT NULL AND pid != pg_backend_pid()'
+        )[0]
+        if working:
+            return f'{working} connections write to the database'
+    return None
+
+
+def _query(sql: str) -> list[Any]:
+    """The first column of what the database answers."""
+    from sqlalchemy import text
+
+    storage: Any = get_manager().get_profile_storage()
+    with storage.get_session().get_bind().connect() as connection:
+        return [row[0] for row in connection.execute(text(sql))]
+
+
+def database_start_s() -> float | None:
+    """When the server of the database was started, in seconds of the epoch; ``None`` where there is no server."""
+    if not is_postgresql():
+        return None
+    return float(_query('SELECT extract(epoch FROM pg_postmaster_start_time())')[0])
+
+
+def broker_start_s() -> float | None:
+    """When the broker's server was started, in seconds of the epoch; ``None`` where that cannot be learnt from here."""
+    uptime_ms = _rabbitmq('element(1, erlang:statistics(wall_clock))') if task_queue.is_rabbitmq() else None
+    return None if uptime_ms is None else time.time() - int(uptime_ms) / 1000
+
+
+def consumer_timeout() -> str | None:
+    """``consumer_timeout`` of the broker in Erlang, ``{ok,undefined}`` where it is off; ``None`` if unknown."""
+    return _rabbitmq('application:get_env(rabbit, consumer_timeout)')
+
+
+def _rabbitmq(expression: str) -> str | None:
+    """What the node of RabbitMQ on this machine makes of an expression, if it is the broker of this profile.
+
+    ``RABBITMQ_NODENAME`` names it where it has not the usual name.
+    """
+    program = shutil.which('rabbitmqctl')
+    if program is None:
+        return None
+    port = loaded_profile().process_control_config['broker_port']
+    asked = f'{{[P || {{_, _, _, _, _, P, _}} <- rabbit_networking:active_listeners()], {expression}}}.'
     try:
-        if parts.scheme in schemes and (parts.port is None or parts.port > 0):
-            return parts
-    except ValueError:
-        pass
-    raise InputError(f'{option}: is no URL such as {form}')  # without what was given, which may hold a password
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+        answer = subprocess.run([program, '-q', 'eval', asked], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    ports, found, value = answer.stdout.strip().removeprefix('{').partition('],')
+    mine = ports.removeprefix('[').split(',')
+    return value.removesuffix('}') if answer.returncode == 0 and found and str(port) in mine else None

@@ -12,7 +12,7 @@ import pytest
 from own_profile import OwnProfile
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.tools.services import broker_of, create_database, drop_database, storage_of
+from aiida_ufpnmr.tools.service_urls import broker_of, create_database, drop_database, storage_of
 
 SECRET = 'se@cret'
 

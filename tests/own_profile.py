@@ -14,19 +14,19 @@ PATIENCE = 600
 
 
 class OwnProfile:
-    """An AiiDA profile of its own with a daemon, spoken to by commands."""
+    """An AiiDA profile of its own with a daemon, spoken to by commands; ``environment`` is put on top of this one's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         here = Path(__file__).parent
-        paths = [str(here), str(here.parent), os.environ.get('PYTHONPATH', '')]
+        paths = [str(here), str(here / 'aiida'), os.environ.get('PYTHONPATH', '')]
         self.environment = {
             **os.environ,
+            **environment,
             'AIIDA_PATH': str(folder),
             'PYTHONPATH': os.pathsep.join(filter(None, paths)),
-            'PATH': os.pathsep.join(
-                (str(Path(sys.executable).parent), os.environ['PATH'])
-            ),  # the daemon looks for verdi
         }
+        programs = str(Path(sys.executable).parent)  # the daemon looks for verdi
+        self.environment['PATH'] = os.pathsep.join((programs, self.environment['PATH']))
         (folder / '.aiida').mkdir()
         self.folder = folder
 

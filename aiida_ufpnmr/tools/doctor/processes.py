@@ -1,0 +1,118 @@
+"""Findings about processes that are not at their end: lost, abandoned, waiting for what has ended."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from aiida.engine.daemon.client import get_daemon_client
+from aiida.orm import ProcessNode, load_node
+from plumpy import ProcessState
+
+from aiida_ufpnmr.tools import daemon, task_queue
+from aiida_ufpnmr.tools.doctor.finding import REPAIR, Finding
+from aiida_ufpnmr.tools.foreground import active_of_daemon
+from aiida_ufpnmr.tools.profile import is_daemon_running
+from aiida_ufpnmr.tools.queries import pk_of
+
+#: What AiiDA says of a process that it has paused by itself.
+PAUSED_BY_FAILURE = 'Pausing after failed transport task'
+#: Looks at what seems wrong, and seconds between them: what is under way comes right by itself.
+LOOKS, SECONDS_BETWEEN_LOOKS = 3, 4.0
+#: Ends of a process after which nobody takes what those that it called give.
+GIVEN_UP = (ProcessState.EXCEPTED, ProcessState.KILLED)
+
+
+def active() -> list[ProcessNode]:
+    """All processes that have not ended and that the daemon shall run, as the database has them now."""
+    return [process(pk) for pk in sorted(active_of_daemon())]
+
+
+def process(pk: int) -> ProcessNode:
+    node = load_node(pk)
+    assert isinstance(node, ProcessNode)  # as all whose pk comes here
+    return node
+
+
+def named(node: ProcessNode) -> str:
+    return f'{node.process_label} #{node.pk}'
+
+
+def abandoned() -> list[ProcessNode]:
+    """Active processes below one that has excepted or was killed: nobody waits for them."""
+    return [node for node in active() if _is_abandoned(node)]
+
+
+def _is_abandoned(node: ProcessNode) -> bool:
+    caller = node.caller
+    return caller is not None and (caller.process_state in GIVEN_UP or _is_abandoned(caller))
+
+
+#: What each kind of finding says.
+MESSAGES = {
+    'abandoned-process': 'what called it has broken off, and nothing waits for it',
+    'lost-process': 'no worker has it, and it has no task in the queue of the broker',
+    'deaf-process': 'it waits for processes that have ended',
+}
+
+
+def stranded_processes() -> list[Finding]:
+    """Processes that do not go on by themselves, or that nobody waits for.
+
+    Where no worker lives, nobody has them, and the queue is mended before the daemon starts.
+    """
+    found = _look()
+    for _ in range(LOOKS - 1):
+        if any(found.values()):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            again = _look()
+            found = {kind: pks & again[kind] for kind, pks in found.items()}
+    return [
+        Finding(kind, named(process(pk)), MESSAGES[kind], REPAIR, (pk,), needs_stop=True)
+        for kind, pks in found.items()
+        for pk in sorted(pks)
+    ]
+
+
+def paused_processes() -> list[Finding]:
+    """Processes that AiiDA has paused, since a computer did not do what was asked of it several times in a row."""
+    return [
+        Finding(
+            'paused-process',
+            named(node),
+            f'AiiDA paused it ({node.process_status})',
+            f'see that its computer answers, then run "verdi process play {node.pk}"',
+            (pk_of(node),),
+        )
+        for node in active()
+        if node.paused and PAUSED_BY_FAILURE in (node.process_status or '')
+    ]
+
+
+def _look() -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {kind: set() for kind in MESSAGES}
+    found['abandoned-process'] = {pk_of(node) for node in abandoned()}
+    if is_daemon_running(get_daemon_client()) and daemon.workers():
+        lost = task_queue.without_worker([pk_of(node) for node in active()])
+        found['lost-process'] = lost & active_of_daemon()  # what ended meanwhile
+        found['deaf-process'] = {pk_of(node) for node in active() if _waits_in_vain(node)}
+    return found
+
+
+def _waits_in_vain(node: ProcessNode) -> bool:
+    status = node.process_status or ''
+    if node.process_state is not ProcessState.WAITING or not status.startswith('Waiting for child processes:'):
+        return False
+    called = {int(pk) for pk in re.findall(r'\d+', status)}
+    return all(child.is_terminated for child in node.called if child.pk in called)
+
+
+def end_abandoned() -> list[ProcessNode]:
+    """End all processes that nobody waits for, as killed; no worker may live."""
+    ended = abandoned()
+    for node in ended:
+        node.set_process_state(ProcessState.KILLED)
+        node.set_process_status('Ended by "aiida-ufpnmr doctor": nothing waited for it any more.')
+        node.delete_checkpoint()
+        node.seal()
+    return ended
