@@ -59,6 +59,8 @@ class UfpnmrParser(Parser):
 
     def nodes(self, folder: Path) -> Mapping[str, Data]:
         """The output nodes made of the files in ``folder``; :class:`ValueError` where one is missing or unusable."""
+        if self.calculation.OUTPUT is None:
+            return {}
         name, kind, _ = self.calculation.OUTPUT
         return {name: kind(existing(folder / self.calculation.OUTPUT_FILE))}
 

@@ -167,7 +167,11 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     @classmethod
     def inputs_for_cell(cls, cell, code, protocol, overrides, options) -> dict[str, Any]:
         """The inputs of a protocol for a structure with this (3, 3) cell (Å): all but the structure and the models."""
-        inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), cell)
+        return cls.with_options(with_supercell(cls.get_protocol_inputs(protocol, overrides), cell), code, options)
+
+    @classmethod
+    def with_options(cls, inputs, code, options) -> dict[str, Any]:
+        """Inputs of a protocol with code and options of all calculations, and chosen analyses as nodes."""
         skip = {name: value for name, value in inputs['acf']['parameters'].items() if name == 'skip_ps'}
         inputs['analyses'] = chosen_analyses(inputs.get('analyses', {}), skip)
         return merged(of_all(('md', *ANALYSES), code, options), inputs)

@@ -115,6 +115,7 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
         step = node.outputs.checkpoint.base.attributes.get('step') if 'checkpoint' in node.outputs else None
         # nothing goes on from the last step: a job that was killed after it is run again
         is_on_its_way = step is not None and step < self.ctx.inputs.parameters['steps']
+        self.ctx.inputs.pop('remote_folder', None)  # what was taken up from there is in the nodes now
         if is_on_its_way and (self.ctx.step is None or step > self.ctx.step):
             self.ctx.step, self.ctx.idle = step, 0
             self.ctx.parts.append(node.outputs.trajectory_part)
