@@ -60,8 +60,8 @@ class MdPackCalculation(UfpnmrCalculation):
         commands = {}
         for name in sorted(self.inputs.runs.get_dict()):
             of_run = self._run(name).prepare_for_submission(folder.get_subfolder(name, create=True))
-            (codeinfo,) = of_run.codes_info or ()
-            commands[name] = [shared.get(word, word) for word in codeinfo.cmdline_params or ()]
+            words: Any = of_run.codes_info[0].cmdline_params if of_run.codes_info else ()
+            commands[name] = [shared.get(word, word) for word in words]
         with folder.open(RUNS_FILE, 'w') as handle:
             yaml.safe_dump(commands, handle)
         calcinfo.retrieve_temporary_list = []

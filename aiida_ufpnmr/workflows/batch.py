@@ -19,6 +19,8 @@ from aiida_ufpnmr.workflows.protocols import ProtocolMixin
 from aiida_ufpnmr.workflows.subprocesses import clean_working_directories, reason
 from aiida_ufpnmr.workflows.supercell import repetitions
 
+#: What the call links of packs begin with.
+PACK = 'pack_'
 #: Jobs of packs that give nothing before the runs in them are submitted one by one.
 MOST_LOST = 2
 
@@ -154,7 +156,7 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
             else:
                 self._submit_pack([plan[label] for label in labels])
         for pk in self.ctx.running.values():
-            self.to_context(ended=load_node(pk))
+            self.to_context(ended=_process(pk))
 
     def _goal_s(self) -> float:
         """Time on one core that the runs of a pack may take together."""
@@ -191,7 +193,7 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
             'shared': Dict(shared),
             'runs': Dict(entries),
         }
-        label = f'pack_{len(self.ctx.packs) + 1:03d}'
+        label = f'{PACK}{len(self.ctx.packs) + 1:03d}'
         self.ctx.packs[label] = [run.label for run in runs]
         self._submit_once(MdPackCalculation, label, inputs, '', f'{runs[0].label} to {runs[-1].label}')
 
@@ -209,7 +211,7 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
     def look_at_ended(self) -> None:
         """Note the runs that have ended; those of packs that have ended are taken up next."""
         for link, pk in list(self.ctx.running.items()):
-            node = load_node(pk)
+            node = _process(pk)
             if not node.is_terminated:
                 continue
             del self.ctx.running[link]
@@ -241,7 +243,7 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
         pack = next((name for name, labels in self.ctx.packs.items() if label in labels), None)
         if pack is None or not self.inputs.clean_workdir or not set(self.ctx.packs[pack]) <= set(self.ctx.runs):
             return
-        if all(load_node(self.ctx.runs[one]).is_finished_ok for one in self.ctx.packs[pack]):
+        if all(_process(self.ctx.runs[one]).is_finished_ok for one in self.ctx.packs[pack]):
             called: Any = self.node.base.links.get_outgoing(link_label_filter=pack).all_nodes()
             clean_working_directories(called)
 
@@ -249,7 +251,7 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
         """Attach the answers; runs without one are left out."""
         failures = []
         for label in self.plan(self.inputs):
-            node = load_node(self.ctx.runs[label])
+            node = _process(self.ctx.runs[label])
             if self.ANSWER not in node.outputs:
                 failures.append(f'{label}: {reason(node)}')
                 continue
@@ -282,6 +284,11 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
     def _watched(self) -> set[int]:
         """Processes that this instance has had watched; one that is loaded again begins anew."""
         return self.__dict__.setdefault('_have_watched', set())
+
+
+def _process(pk: int) -> ProcessNode:
+    node: Any = load_node(pk)
+    return node
 
 
 def _name(run: Run) -> str:

@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from aiida.orm import BaseType, Dict, List, Node, QueryBuilder, StructureData, WorkChainNode
+from aiida.orm import BaseType, Dict, List, Node, QueryBuilder, StructureData, WorkChainNode, load_node
 
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.data.efg_model import EfgModelData
@@ -53,7 +54,7 @@ def planned(structures: Iterable[str], temperatures_K: Iterable[float], replicas
 
 
 def identity(workflow: str, inputs: Mapping[str, Any]) -> str:
-    """What makes two runs the same: a hash of all that decides about their numbers, by content as caching has it."""
+    """What makes two runs the same: a hash of all that decides about their numbers, as caching has it."""
     text = json.dumps([workflow, MdCalculation.CACHE_VERSION, _described(inputs)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -68,7 +69,13 @@ def _described(value: Any) -> Any:
         return value.get_list()
     if isinstance(value, BaseType):
         return value.value
-    return value.base.caching.get_hash() if value.is_stored else value.base.caching.compute_hash()
+    return _content(value.uuid)
+
+
+@lru_cache(maxsize=1 << 14)
+def _content(uuid: str) -> str | None:
+    """Hash of a node, which is what it was once it is stored."""
+    return load_node(uuid).base.caching.compute_hash()
 
 
 def ended_well(identities: Sequence[str]) -> dict[str, int]:
