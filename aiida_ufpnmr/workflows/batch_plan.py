@@ -17,6 +17,8 @@ from aiida_ufpnmr.data.potential import PotentialData
 
 #: Speed of a potential that has not run yet, in atom-steps per second on one core: that of slow ones.
 USUAL_SPEED = 1e5
+#: Time in which a program starts and reads its kernels, s.
+START_S = 3.0
 #: Runs in one job at most, since their files are made in one folder first.
 MOST_IN_PACK = 500
 #: Identities that one query asks for: SQLite takes no more than some thousand values.
@@ -105,7 +107,7 @@ def seconds_of(structure: StructureData, parameters: Mapping[str, Any], speed: f
     """Estimated time of a run on one core."""
     a, b, c = parameters.get('supercell') or (1, 1, 1)
     steps = parameters['steps'] + (parameters.get('equilibrate') or 0)
-    return len(structure.sites) * a * b * c * steps / speed
+    return START_S + len(structure.sites) * a * b * c * steps / speed
 
 
 def pack(waiting: Sequence[str], seconds: Callable[[str], float], goal_s: float) -> list[str]:

@@ -18,7 +18,7 @@ from click.testing import Result
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.md_pack import MdPackCalculation
 from aiida_ufpnmr.workflows import batch_plan
-from aiida_ufpnmr.workflows.batch_plan import USUAL_SPEED, pack, planned
+from aiida_ufpnmr.workflows.batch_plan import START_S, USUAL_SPEED, pack, planned
 from aiida_ufpnmr.workflows.batches import MdBatchWorkChain
 from aiida_ufpnmr.workflows.md import MdWorkChain
 
@@ -222,7 +222,7 @@ def process(builder):
 
 
 def test_runs_are_packed_until_their_time_on_the_cores_of_a_job_reaches_the_goal(code, stored, start):
-    steps = round(USUAL_SPEED / len(start.sites) * 100)  # 100 s each
+    steps = round(USUAL_SPEED / len(start.sites) * (100 - START_S))  # 100 s each
     builder = batch(code, stored, {'beta': start}, replicas=10, pack_to_s=350.0)
     builder.md.parameters = orm.Dict({**builder.md.parameters.get_dict(), 'steps': steps})
     for options, expected in (
