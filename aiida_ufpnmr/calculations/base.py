@@ -187,7 +187,7 @@ class UfpnmrCalculation(CalcJob):
         """Take up what a job has left in `remote_folder`, as if it were of this calculation; AiiDA's own way reads
         local folders only, and does not try again."""
         with SandboxFolder() as folder:
-            self.presubmit(folder)
+            super().presubmit(folder)  # which says what to retrieve; nothing is uploaded
         self.node.set_remote_workdir(self.inputs.remote_folder.get_remote_path())
         return Wait(msg='Waiting to retrieve', data=RETRIEVE_COMMAND)
 
