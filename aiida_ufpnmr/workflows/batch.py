@@ -120,20 +120,24 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
         raise NotImplementedError
 
     @classmethod
+    def identity_of(cls, inputs: Mapping[str, Any], run: Run) -> str:
+        """What a run of a batch with these inputs has in common with all that are the same."""
+        return batch_plan.identity(cls.RUN.__name__, cls.inputs_of(inputs, run))
+
+    @classmethod
     def identities(cls, inputs: Mapping[str, Any]) -> dict[str, str]:
         """The identity of each run, by its label."""
-        name = cls.RUN.__name__
-        return {label: batch_plan.identity(name, cls.inputs_of(inputs, run)) for label, run in cls.plan(inputs).items()}
+        return {label: cls.identity_of(inputs, run) for label, run in cls.plan(inputs).items()}
 
     def take_up(self) -> None:
         """Take what has ended well before; all other runs wait."""
-        self.ctx.identities = self.identities(self.inputs)
-        before = batch_plan.ended_well(list(self.ctx.identities.values()))
-        self.ctx.runs = {label: before[one] for label, one in self.ctx.identities.items() if one in before}
-        self.ctx.waiting = [label for label in self.ctx.identities if label not in self.ctx.runs]
+        identities = self.identities(self.inputs)
+        before = batch_plan.ended_well(list(identities.values()))
+        self.ctx.runs = {label: before[one] for label, one in identities.items() if one in before}
+        self.ctx.waiting = [label for label in identities if label not in self.ctx.runs]
         self.ctx.folders, self.ctx.running, self.ctx.packs, self.ctx.lost = {}, {}, {}, {}
         self.ctx.speed = batch_plan.speed_of(self.inputs.potential, self.inputs.get('efg_model'))
-        self.report(f'{len(self.ctx.runs)} of {len(self.ctx.identities)} runs have ended well before')
+        self.report(f'{len(self.ctx.runs)} of {len(identities)} runs have ended well before')
 
     def is_left(self) -> bool:
         """Whether runs wait, or have not ended."""
@@ -171,10 +175,10 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
 
     def _submit_run(self, run: Run, folder: str | None = None) -> None:
         """Submit a run; where a pack has left its files in ``folder``, these are taken up."""
-        inputs = self.inputs_of(self.inputs, run)
+        identity, inputs = self.identity_of(self.inputs, run), self.inputs_of(self.inputs, run)
         if folder is not None:
             inputs['md']['remote_folder'] = RemoteData(remote_path=folder, computer=inputs['md']['code'].computer)
-        self._submit_once(self.RUN, run.label, inputs, self.ctx.identities[run.label], str(run))
+        self._submit_once(self.RUN, run.label, inputs, identity, str(run))
 
     def _submit_pack(self, runs: list[Run]) -> None:
         """Submit a job of several runs."""

@@ -22,9 +22,16 @@ from aiida_ufpnmr.workflows.protocols import merged, of_all
 from aiida_ufpnmr.workflows.subprocesses import clean_input, expose_inputs
 
 
+def validate_structures(structures: Mapping[str, StructureData], _: object) -> str | None:
+    """Refuse no structure at all, and those with sites that are partly occupied or shared."""
+    return validate_ordered(structures, _) if structures else 'give one structure or more'
+
+
 def _structures_input(spec: WorkChainSpec) -> None:
     text = 'Where the runs start, by name.'
-    spec.input_namespace('structures', dynamic=True, valid_type=StructureData, validator=validate_ordered, help=text)
+    spec.input_namespace('structures', dynamic=True, valid_type=StructureData, help=text)
+    inputs: Any = spec.inputs
+    inputs['structures'].validator = validate_structures
     text = 'Least height of the simulated cells, between opposite faces; each is repeated to reach it.'
     plain_input(spec, 'min_cell_height_angstrom', Float, text, required=False)
 
