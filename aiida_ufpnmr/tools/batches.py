@@ -93,7 +93,7 @@ def progress_of(node: ProcessNode) -> Progress:
     inputs: Any = node.get_builder_restart()
     plan: dict[str, Run] = workflow.plan(inputs)
     identities = workflow.identities(inputs)
-    before = ended_well(list(identities.values()))
+    before = ended_well(list(identities.values()), workflow.JOB)
     children = _children(node)
     packed = {
         label: (child, state)

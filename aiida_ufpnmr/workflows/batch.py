@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from aiida.engine import ExitCode, WorkChain, while_
+from aiida.engine import CalcJob, ExitCode, WorkChain, while_
 from aiida.engine.processes.workchains.awaitable import Awaitable
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import Dict, Float, Int, List, ProcessNode, RemoteData, StructureData, load_node
@@ -56,6 +56,8 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
     #: The workflow of each run, and its output that is the answer.
     RUN: ClassVar[type[WorkChain]]
     ANSWER: ClassVar[str]
+    #: A calculation that makes all of a run, with the same outputs, if there is one.
+    JOB: ClassVar[type[CalcJob] | None] = None
     #: Other outputs of runs that the batch passes on, by the namespace that they get.
     MORE_OUTPUT: ClassVar[dict[str, str]] = {}
     BATCH_ARGUMENTS = ('temperatures_K', 'replicas')
@@ -132,7 +134,7 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
     def take_up(self) -> None:
         """Take what has ended well before; all other runs wait."""
         identities = self.identities(self.inputs)
-        before = batch_plan.ended_well(list(identities.values()))
+        before = batch_plan.ended_well(list(identities.values()), self.JOB)
         self.ctx.runs = {label: before[one] for label, one in identities.items() if one in before}
         self.ctx.waiting = [label for label in identities if label not in self.ctx.runs]
         self.ctx.folders, self.ctx.running, self.ctx.packs, self.ctx.lost = {}, {}, {}, {}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from aiida.engine import CalcJob
 from aiida.orm import BaseType, Dict, List, Node, QueryBuilder, StructureData, WorkChainNode, load_node
 
 from aiida_ufpnmr.calculations.md import MdCalculation
@@ -80,12 +81,25 @@ def _content(uuid: str) -> str | None:
     return load_node(uuid).base.caching.compute_hash()
 
 
-def ended_well(identities: Sequence[str]) -> dict[str, int]:
-    """The newest run of each identity that ended well, in whatever batch: its pk."""
+def ended_well(identities: Sequence[str], job: type[CalcJob] | None = None) -> dict[str, int]:
+    """The newest run of each identity that ended well, in whatever batch: its pk.
+
+    Args:
+        identities: of the runs, which are the labels of their workflows.
+        job: a calculation that makes all of a run, where its first attempt succeeds; one whose workflow was killed
+            before it could take that note stands for the run.
+    """
     found: dict[str, int] = {}
     for first in range(0, len(identities), AT_ONCE):
-        wanted = {'label': {'in': list(identities[first : first + AT_ONCE])}, 'attributes.exit_status': 0}
-        query = QueryBuilder().append(WorkChainNode, filters=wanted, tag='run', project=['label', 'id'])
+        wanted: dict[str, Any] = {'label': {'in': list(identities[first : first + AT_ONCE])}}
+        well = {'attributes.exit_status': 0}
+        if job is not None:
+            query = QueryBuilder().append(WorkChainNode, filters=wanted, tag='run', project='label')
+            query.append(
+                job, with_incoming='run', edge_filters={'label': 'iteration_01'}, filters=well, project='id', tag='job'
+            )
+            found.update(dict(query.order_by({'job': 'id'}).all()))
+        query = QueryBuilder().append(WorkChainNode, filters=wanted | well, tag='run', project=['label', 'id'])
         found.update(dict(query.order_by({'run': 'id'}).all()))
     return found
 

@@ -40,6 +40,7 @@ class MdBatchWorkChain(BatchWorkChain):
     """Molecular dynamics of several structures, at several temperatures, with replicas, as one batch."""
 
     RUN = MdWorkChain
+    JOB = MdCalculation
     ANSWER = 'results'
     MORE_OUTPUT = {'trajectories': 'trajectory'}
 

@@ -9,6 +9,7 @@ import shlex
 import pytest
 import yaml
 from aiida import orm
+from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
@@ -152,7 +153,7 @@ def test_a_batch_with_more_replicas_makes_the_new_runs_alone(code, stored, start
 
 @pytest.mark.slow
 def test_a_pack_that_is_killed_costs_no_run_and_changes_nothing(code, stored, start, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch_plan, 'ended_well', lambda identities: {})  # or there would be nothing to do
+    monkeypatch.setattr(batch_plan, 'ended_well', lambda *_: {})  # or there would be nothing to do
     fragile = wrapped(code, tmp_path, KILLED_ONCE)
     _, node = run_get_node(batch(fragile, stored, {'beta': start}))
     assert node.is_finished_ok, node.exit_message
@@ -169,7 +170,7 @@ def test_a_pack_that_is_killed_costs_no_run_and_changes_nothing(code, stored, st
 def test_so_many_are_submitted_at_a_time_and_the_next_follows_as_soon_as_one_has_ended(
     code, stored, start, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(batch_plan, 'ended_well', lambda identities: {})
+    monkeypatch.setattr(batch_plan, 'ended_well', lambda *_: {})
     large = orm.StructureData(ase=start.get_ase().repeat((2, 1, 1)))
     slow = wrapped(code, tmp_path, SLOW, atoms=len(start.sites))
     changes = {'most_at_once': 2, 'pack_to_s': 0.0, 'temperatures_K': [100.0], 'replicas': 1}
@@ -265,6 +266,20 @@ def test_runs_are_the_same_by_content_and_not_by_the_way_they_are_made(code, sto
     assert MdBatchWorkChain.identities(batch(elsewhere, stored, {'copy': copy}, options=options)) == known
     warmer = MdBatchWorkChain.identities(batch(code, stored, {'beta': start}, temperatures_K=[100.0, 201.0]))
     assert [warmer[label] == known[label] for label in known] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(('attempt', 'stands'), [('iteration_01', True), ('iteration_02', False)])
+def test_a_job_that_ended_well_stands_for_a_run_whose_workflow_was_killed(code, attempt, stands):
+    run = orm.WorkChainNode(label=f'run of {attempt}', process_type='aiida.workflows:ufpnmr.md').store()
+    job = orm.CalcJobNode(computer=code.computer, process_type='aiida.calculations:ufpnmr.md')
+    job.base.links.add_incoming(run, link_type=LinkType.CALL_CALC, link_label=attempt)
+    job.store().set_exit_status(0)
+    # what a later attempt gives is the end of a run alone
+    expected = {run.label: job.pk} if stands else {}
+    assert batch_plan.ended_well([run.label], MdCalculation) == expected
+    assert batch_plan.ended_well([run.label]) == {}
+    run.set_exit_status(0)
+    assert batch_plan.ended_well([run.label], MdCalculation) == {run.label: run.pk}
 
 
 @pytest.mark.parametrize(
