@@ -9,25 +9,25 @@ from pathlib import PurePosixPath
 
 import yaml
 from aiida.common import CalcInfo, CodeInfo
-from aiida.common.folders import Folder
+from aiida.common.folders import Folder, SandboxFolder
 from aiida.common.lang import classproperty
-from aiida.engine import CalcJobProcessSpec, ProcessSpec
-from aiida.orm import AbstractCode, Computer, Data, Dict, SinglefileData, StructureData, to_aiida_type
+from aiida.engine import CalcJobProcessSpec, ExitCode, ProcessSpec
+from aiida.engine.processes.calcjobs.tasks import RETRIEVE_COMMAND
+from aiida.orm import AbstractCode, Computer, Data, Dict, Node, SinglefileData, StructureData, to_aiida_type
 from plumpy import run_until_complete
+from plumpy.process_states import Wait
 
 from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.calculations.model_cache import link_models
 from aiida_ufpnmr.calculations.resources import processes_on_one_machine, with_cores
 from aiida_ufpnmr.calculations.take_over import TakesOver
+from aiida_ufpnmr.engine.commands.batch import STATUS_FILE, STDERR_FILE, STDOUT_FILE
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_mapping
 
 RESULTS_FILE = 'results.json'
 SETTINGS_FILE = 'settings.yaml'
 FIGURE_FILE = 'figure.png'
-STDOUT_FILE = 'ufpnmr.out'
-STDERR_FILE = 'ufpnmr.err'
-STATUS_FILE = 'exit-status'
 
 #: Where trajectories stay on a computer that asks for it, as the working directories of jobs see it.
 KEPT_FOLDER = '../../../kept-trajectories'
@@ -100,8 +100,8 @@ class UfpnmrCalculation(TakesOver):
     RESULTS_OPTION: t.ClassVar[str] = '--json'
     #: The file that the sub-command writes with ``-o``, or beside its results; empty if there is none.
     OUTPUT_FILE: t.ClassVar[str] = ''
-    #: The output that it becomes: name, type and help.
-    OUTPUT: t.ClassVar[tuple[str, type[SinglefileData], str]]
+    #: The output that it becomes: name, type and help; ``None`` where there is none.
+    OUTPUT: t.ClassVar[tuple[str, type[SinglefileData], str] | None] = None
     #: Other files that become nodes, where they are.
     MORE_OUTPUT: t.ClassVar[tuple[str | tuple[str, str, int], ...]] = ()
     #: Whether the sub-command draws a figure.
@@ -128,7 +128,7 @@ class UfpnmrCalculation(TakesOver):
         job_defaults(spec, withmpi=False, parser_name=cls.ENTRY_POINT)
         optional(
             spec.output,
-            *((cls.OUTPUT,) if cls.OUTPUT_FILE else ()),
+            *([cls.OUTPUT] if cls.OUTPUT else []),
             ('results', Dict, 'What the command reports; keys carry their units.'),
             ('timing', Dict, 'Wall and CPU time and speeds; no content hash covers them.'),
         )
@@ -245,6 +245,18 @@ class UfpnmrCalculation(TakesOver):
         # the transport that is open for this very upload
         async with self.runner.transport.request_transport(self.node.get_authinfo()) as request:
             await link_models(self.node, calcinfo, await request)
+
+    async def _perform_import(self) -> t.Any:
+        """Take up what a job has left in `remote_folder`, as if it were of this calculation; AiiDA's own way reads
+        local folders only, and does not try again."""
+        with SandboxFolder() as folder:
+            super().presubmit(folder)  # which says what to retrieve; nothing is uploaded
+        self.node.set_remote_workdir(self.inputs.remote_folder.get_remote_path())
+        return Wait(msg='Waiting to retrieve', data=RETRIEVE_COMMAND)
+
+    def parse_scheduler_output(self, retrieved: Node) -> ExitCode | None:
+        """Ask no scheduler about what another job has left."""
+        return None if 'remote_folder' in self.inputs else super().parse_scheduler_output(retrieved)
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         arguments = [*self.file_arguments(), *command_line.options(self.command, self.inputs.parameters.get_dict())]

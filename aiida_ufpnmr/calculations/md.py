@@ -17,6 +17,12 @@ from aiida_ufpnmr.engine.trajectories.pieces import pieces_folder
 TIME_LEFT, LONGEST_TIME_LEFT = 0.1, 600.0
 
 
+def time_to_end(limit_s: float) -> str:
+    """The `--max-wall-time` of a job with a time limit: its own end, which leaves checkpoints, should come before the
+    scheduler's, which does not."""
+    return f'{limit_s - min(TIME_LEFT * limit_s, LONGEST_TIME_LEFT):g}'
+
+
 class MdCalculation(UfpnmrCalculation):
     """Molecular dynamics with an ultra-fast potential, with EFG tensors on the fly (`ufpnmr md`)."""
 
@@ -73,6 +79,6 @@ class MdCalculation(UfpnmrCalculation):
         if self.threads > 1 and self.threads_given is None:
             arguments += ['--threads', str(self.threads)]
         limit = self.options.get('max_wallclock_seconds')
-        if limit is not None:  # the end that leaves a checkpoint should come before the scheduler's, which does not
-            arguments += ['--max-wall-time', f'{limit - min(TIME_LEFT * limit, LONGEST_TIME_LEFT):g}']
+        if limit is not None:
+            arguments += ['--max-wall-time', time_to_end(limit)]
         return arguments

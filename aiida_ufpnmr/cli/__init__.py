@@ -16,6 +16,7 @@ COMMANDS = {
     'setup': ('setup', 'Make a profile, this computer and the code ready; does nothing where they are.'),
     'import': ('files', 'Store files as nodes, each content once.'),
     'launch': ('launch', 'Run or submit a workflow.'),
+    'status': ('status', 'Say how far a batch of runs is.'),
     'query': ('query', 'Ask for the origin of a result, or for what rests on a label.'),
     'report': ('report', 'Write a result as one HTML page.'),
     'trajectory': ('trajectory', 'Fetch and check trajectories that stay on the computer where they were made.'),

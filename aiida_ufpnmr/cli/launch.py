@@ -37,6 +37,10 @@ COMMANDS = {
     'dynamic-nmr': ('launch', 'A structure and two models to a trajectory and a decay time.'),
     'arrhenius': ('launch_arrhenius', 'Dynamic NMR at several temperatures, with replicas, to activation energies.'),
     'md': ('launch_md', 'A structure and a potential to a trajectory of any length, in as many jobs as it takes.'),
+    'batch': (
+        'launch_batch',
+        'Structures, temperatures and replicas to many trajectories, or decay times, as one batch.',
+    ),
     'barriers': ('launch_barriers', 'A trajectory and a potential to the barriers of single hops.'),
     'softness': ('launch_softness', 'Trajectories to the softness of ions, what goes with it, and barriers by it.'),
     'active-learning': ('launch_learning', 'Labels to better models, by labelling what they know least.'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, index_option, keep_option, stop_if_failed
+from aiida_ufpnmr.cli.launch_batch import most_at_once_option, pack_option
 from aiida_ufpnmr.cli.shared import NODE_OR_FILE, load_code, load_or_store
 from aiida_ufpnmr.engine.analyses.arrhenius import ArrheniusSettings
 from aiida_ufpnmr.engine.commands.options import Parsed, options_of, with_options
@@ -29,6 +30,8 @@ from aiida_ufpnmr.engine.settings import Declaration, numbers
 )
 @click.option('--replicas', type=COUNT, default=1, show_default=True, metavar='N', help='Runs at each temperature.')
 @with_options(*options_of(ArrheniusSettings, 'extrapolate_K'))
+@most_at_once_option
+@pack_option
 @index_option
 @code_option
 @common_options
@@ -40,6 +43,8 @@ def arrhenius(
     temperatures_K: tuple[float, ...],
     replicas: int,
     extrapolate_K: tuple[float, ...],
+    most_at_once: int | None,
+    pack_to: float | None,
     index: int | None,
     code_label: str,
     launch: Launch,
@@ -47,12 +52,12 @@ def arrhenius(
     """Simulate STRUCTURE (a file that ASE reads, or the pk of a structure) at several temperatures, and find activation
     energies of diffusion, hops and the decay that NMR sees.
 
-    Replicas differ in their seeds. A run that fails is left out.
+    Replicas differ in their seeds. A run that fails is left out. One that ended well before, in any batch, is taken up.
     """
     from aiida_ufpnmr.tools.arrhenius_page import laws_of
     from aiida_ufpnmr.workflows.arrhenius import ArrheniusWorkChain
 
-    node = launch.run(
+    node = launch.with_values((), most_at_once=most_at_once, pack_to_s=pack_to).run(
         ArrheniusWorkChain,
         code=load_code(code_label),
         structure=load_or_store(structure, 'structure', index),

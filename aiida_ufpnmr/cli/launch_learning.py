@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import click
 
 from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, code_option, common_options, stop_if_failed
-from aiida_ufpnmr.cli.shared import load_code, load_or_store
+from aiida_ufpnmr.cli.shared import load_code, load_or_store, load_structure
 from aiida_ufpnmr.engine.commands.shared import Command, print_table
 from aiida_ufpnmr.engine.errors import InputError
 
@@ -67,18 +65,8 @@ def _named(given: tuple[str, ...]) -> dict:
             raise InputError(
                 f'{item!r}: give each structure as NAME=FILE, each with a name of its own, like beta=beta.cif'
             )
-        structures[name] = _structure(name, where)
+        structures[name] = load_structure(where, f'{name}={where}')
     return structures
-
-
-def _structure(name: str, given: str) -> Any:
-    """The node of a structure, of which ``FILE@I`` is one in a file."""
-    path, at, index = given.rpartition('@')
-    is_one_of_several = at and re.fullmatch(r'-?\d+', index) and not Path(given).exists()
-    try:
-        return load_or_store(path, 'structure', int(index)) if is_one_of_several else load_or_store(given, 'structure')
-    except InputError as error:
-        raise InputError(str(error).replace('with --index', f'with {name}={given}@I')) from error
 
 
 def print_history(node: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,16 @@ def load_or_store(given: str, kind: str, index: int | None = None) -> Any:
     node = node_of(Path(given), kind, Given(index=index))
     say_notes(node)
     return stored_once(node)[0]
+
+
+def load_structure(given: str, shown: str) -> Any:
+    """The node of a structure, of which ``FILE@I`` is one in a file; errors name it as ``shown``."""
+    path, at, index = given.rpartition('@')
+    is_one_of_several = at and re.fullmatch(r'-?\d+', index) and not Path(given).exists()
+    try:
+        return load_or_store(path, 'structure', int(index)) if is_one_of_several else load_or_store(given, 'structure')
+    except InputError as error:
+        raise InputError(str(error).replace('with --index', f'with {shown}@I')) from error
 
 
 def say_notes(node: Any) -> None:

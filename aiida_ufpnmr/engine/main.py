@@ -21,6 +21,7 @@ COMMANDS = {
     'evaluate-potential': ('potential', 'Errors of a potential on labelled structures.'),
     'convert-potential': ('potential', 'Convert a potential between .h5, .uf3 (LAMMPS) and .json (UF3).'),
     'md': ('md', 'Molecular dynamics with an ultra-fast potential.'),
+    'batch': ('batch', 'Run several of these commands, each in a folder of its own.'),
     'convert-trajectory': (
         'convert_trajectory',
         'Convert a trajectory of another program (LAMMPS, VASP, GROMACS, ...).',

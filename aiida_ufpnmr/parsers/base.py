@@ -69,7 +69,7 @@ class UfpnmrParser(Parser):
 
     def nodes(self, folder: Path) -> Mapping[str, Data]:
         """The output nodes made of the files in ``folder``; :class:`ValueError` where one is missing or unusable."""
-        if not self.calculation.OUTPUT_FILE:
+        if self.calculation.OUTPUT is None:
             return {}
         name, kind, _ = self.calculation.OUTPUT
         if kind is TrajectoryData:

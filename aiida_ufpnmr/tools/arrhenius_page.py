@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aiida.common.links import LinkType
 from aiida.orm import WorkChainNode
 
 from aiida_ufpnmr.engine.analyses.arrhenius import QUANTITIES, ArrheniusResult
@@ -12,7 +13,6 @@ from aiida_ufpnmr.engine.tables import with_interval
 from aiida_ufpnmr.tools.answer import QUANTITIES as ANSWERS
 from aiida_ufpnmr.tools.answer import answer_rows
 from aiida_ufpnmr.tools.page import VIEW, as_text, cell_view, of_dynamics, render_page
-from aiida_ufpnmr.tools.queries import step_name
 from aiida_ufpnmr.workflows.subprocesses import reason
 
 #: Rows of the answer of a run that the table of runs shows: quantities that laws are fitted to.
@@ -54,8 +54,13 @@ def laws_of(node: WorkChainNode) -> list[ArrheniusResult]:
 
 
 def runs_of(node: WorkChainNode) -> list[WorkChainNode]:
-    """The dynamic NMR workflows of ``node``, by label."""
-    return sorted((one for one in node.called if isinstance(one, WorkChainNode)), key=step_name)
+    """The dynamic NMR workflows of ``node``, by label: those that it called, and those that it took up."""
+    called: Any = node.base.links.get_outgoing(node_class=WorkChainNode, link_type=LinkType.CALL_WORK).all()
+    runs = {link.link_label: link.node for link in called}
+    answers = node.outputs['runs'] if 'runs' in node.outputs else {}
+    for label in set(answers) - set(runs):
+        runs[label] = answers[label].creator.caller
+    return [runs[label] for label in sorted(runs)]
 
 
 def run_rows(runs: Sequence[WorkChainNode]) -> list[tuple[str, ...]]:

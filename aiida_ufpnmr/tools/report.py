@@ -79,7 +79,7 @@ def dynamic_nmr_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
 #: The page of a workflow by an output that it alone has.
 PAGES: dict[str, Callable[[WorkChainNode], tuple[str, dict[str, bytes]]]] = {
     'tau': dynamic_nmr_page,
-    'runs': arrhenius_page,
+    'arrhenius': arrhenius_page,
     'softness': softness_page,
     'paths': barriers_page,
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain
+from aiida.engine import ExitCode, ProcessBuilder
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
-from aiida.orm import AbstractCode, Dict, Int, List, ProcessNode, SinglefileData, StructureData
+from aiida.orm import AbstractCode, Dict, List, SinglefileData, StructureData
 
 from aiida_ufpnmr.calculations.arrhenius import fit_rates
 from aiida_ufpnmr.calculations.base import optional, plain_input
@@ -16,19 +16,19 @@ from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.engine.analyses.arrhenius import QUANTITIES, ArrheniusSettings
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.workflows import batch
+from aiida_ufpnmr.workflows.batch import BatchWorkChain
+from aiida_ufpnmr.workflows.batch_plan import Run
+from aiida_ufpnmr.workflows.batches import inputs_of_nmr
 from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
-from aiida_ufpnmr.workflows.protocols import ProtocolMixin
-from aiida_ufpnmr.workflows.subprocesses import reason
 
 
 def validate_temperatures(value: List, _) -> str | None:
     """Refuse fewer than two temperatures, equal ones, and what is none."""
-    temperatures = value.get_list()
-    if not all(type(one) in (int, float) and 0 < one < float('inf') for one in temperatures):
-        return f'temperatures must be numbers above zero, in K, not {temperatures}'
-    if len(set(temperatures)) < max(2, len(temperatures)):
-        return f'the law of Arrhenius needs two temperatures or more, each given once, not {temperatures}'
-    return None
+    refusal = batch.validate_temperatures(value, _)
+    if refusal is None and len(value.get_list()) < 2:
+        return f'the law of Arrhenius needs two temperatures or more, each given once, not {value.get_list()}'
+    return refusal
 
 
 def validate_extrapolation(value: List, _) -> str | None:
@@ -40,42 +40,48 @@ def validate_extrapolation(value: List, _) -> str | None:
     return None
 
 
-class ArrheniusWorkChain(ProtocolMixin, WorkChain):
+class ArrheniusWorkChain(BatchWorkChain):
     """Activation energies of diffusion, hops and the decay that NMR sees, of a structure and two models.
 
-    Runs dynamic NMR at each temperature with some replicas, all at once, and fits the law of Arrhenius to the answers.
+    Runs dynamic NMR at each temperature with some replicas as one batch, and fits the law of Arrhenius to the answers.
     A run that fails is left out.
     """
 
+    RUN = DynamicNmrWorkChain
+    ANSWER = 'tau'
+
     PROTOCOL = DynamicNmrWorkChain.PROTOCOL
     PROTOCOL_ENTRIES = DynamicNmrWorkChain.PROTOCOL_ENTRIES
-    PROTOCOL_ARGUMENTS = (*DynamicNmrWorkChain.PROTOCOL_ARGUMENTS, 'temperatures_K', 'replicas', 'extrapolate_K')
+    PROTOCOL_ARGUMENTS = (*DynamicNmrWorkChain.PROTOCOL_ARGUMENTS, *BatchWorkChain.BATCH_ARGUMENTS, 'extrapolate_K')
 
     @classmethod
     def define(cls: Any, spec: WorkChainSpec) -> None:
         super().define(spec)
         spec.expose_inputs(DynamicNmrWorkChain)
-        text = 'Temperatures of the runs, K; they take the place of `md.parameters`.'
-        plain_input(spec, 'temperatures_K', List, text, validator=validate_temperatures)
-        text = (
-            'Runs at each temperature. The seed of `md.parameters` is that of the first run; each other has the next.'
-        )
-        plain_input(spec, 'replicas', Int, text, default=1, validator=_validate_replicas)
+        inputs: Any = spec.inputs
+        inputs['temperatures_K'].validator = validate_temperatures
         text = 'Temperatures at which the laws are wanted, K.'
         plain_input(spec, 'extrapolate_K', List, text, default=[300.0], validator=validate_extrapolation)
-
-        spec.outline(cls.simulate, cls.inspect_runs, cls.fit, cls.inspect_fits)
 
         text = 'The laws by quantity, with intervals and test for a kink, and why there is none of others.'
         spec.output('arrhenius', valid_type=Dict, help=text)
         optional(spec.output, ('figure', SinglefileData, 'All laws with the runs behind them, as PNG.'))
         text = 'Each law with all its runs, by quantity, as HDF5.'
         spec.output_namespace('laws', dynamic=True, required=False, valid_type=SinglefileData, help=text)
-        text = 'The answer of each run, by its label.'
-        spec.output_namespace('runs', dynamic=True, valid_type=Dict, help=text)
-        spec.exit_code(401, 'ERROR_SUB_PROCESSES_FAILED', message='No run has an answer: {message}')
         text = 'The answers of the runs are there, but no law goes through them: {message}'
         spec.exit_code(501, 'ERROR_TOO_FEW_RUNS', message=text)
+
+    @classmethod
+    def after_runs(cls: Any) -> tuple[Any, ...]:
+        return cls.fit, cls.inspect_fits
+
+    @classmethod
+    def structures_of(cls, inputs: Mapping[str, Any]) -> dict[str, StructureData]:
+        return {'': inputs['structure']}
+
+    @classmethod
+    def inputs_of(cls, inputs: Mapping[str, Any], run: Run) -> dict[str, Any]:
+        return inputs_of_nmr(inputs, inputs['structure'], cls.parameters_of(inputs, run))
 
     @classmethod
     def get_builder_from_protocol(
@@ -92,7 +98,7 @@ class ArrheniusWorkChain(ProtocolMixin, WorkChain):
         options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol of dynamic NMR; other arguments and errors as in
-        :class:`ProtocolMixin`.
+        :class:`~aiida_ufpnmr.workflows.protocols.ProtocolMixin`.
 
         Args:
             code: the command ``ufpnmr``.
@@ -108,40 +114,10 @@ class ArrheniusWorkChain(ProtocolMixin, WorkChain):
         runs = {'temperatures_K': list(temperatures_K), 'replicas': replicas, 'extrapolate_K': list(extrapolate_K)}
         return cls.filled_builder({**inputs, **models, **runs})
 
-    def simulate(self) -> ToContext:
-        """Dynamic NMR at all temperatures, with a seed for each run."""
-        self.ctx.temperatures_K = {}
-        running: dict[str, ProcessNode] = {}
-        for temperature in sorted(self.inputs.temperatures_K.get_list()):
-            for _ in range(self.inputs.replicas.value):
-                label = f'run_{len(running) + 1:03d}'
-                inputs = self.exposed_inputs(DynamicNmrWorkChain)
-                given = inputs.md.parameters.get_dict()
-                seed = given.get('seed', 0) + len(running)
-                inputs.md.parameters = Dict({**given, 'temperature': float(temperature), 'seed': seed})
-                inputs.metadata = {'call_link_label': label}
-                running[label] = self.submit(DynamicNmrWorkChain, **inputs)
-                self.ctx.temperatures_K[label] = float(temperature)
-                self.report(f'{label} <{running[label].pk}>: {temperature:g} K, seed {seed}')
-        return ToContext(**running)
-
-    def inspect_runs(self) -> ExitCode | None:
-        """Attach the answers; runs without one are left out."""
-        failures = []
-        for label, temperature in self.ctx.temperatures_K.items():
-            node = self.ctx[label]
-            if 'tau' in node.outputs:
-                self.out(f'runs.{label}', node.outputs.tau)
-            else:
-                failures.append(reason(node))
-                self.report(f'{label} ({temperature:g} K) is left out: {failures[-1]}')
-        if len(failures) == len(self.ctx.temperatures_K):
-            return self.exit_codes.ERROR_SUB_PROCESSES_FAILED.format(message=failures[0])
-        return None
-
     def fit(self) -> None:
         """Fit the law of Arrhenius to each quantity."""
-        parameters = {'temperatures_K': self.ctx.temperatures_K, 'extrapolate_K': self.inputs.extrapolate_K.get_list()}
+        temperatures = {label: run.temperature_K for label, run in self.plan(self.inputs).items()}
+        parameters = {'temperatures_K': temperatures, 'extrapolate_K': self.inputs.extrapolate_K.get_list()}
         found = fit_rates(parameters=Dict(parameters), **self.outputs['runs'])
         self.out_many({f'laws.{name}' if name in QUANTITIES else name: node for name, node in found.items()})
 
@@ -151,7 +127,3 @@ class ArrheniusWorkChain(ProtocolMixin, WorkChain):
             return None
         refused = self.outputs['arrhenius'].get_dict()['refused']
         return self.exit_codes.ERROR_TOO_FEW_RUNS.format(message='; '.join(refused.values()))
-
-
-def _validate_replicas(value: Int, _) -> str | None:
-    return None if value.value > 0 else f'replicas must be at least 1, not {value.value}'

@@ -170,10 +170,14 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     def inputs_for_structure(cls, structure, code, protocol, overrides, options) -> dict[str, Any]:
         """The inputs of a protocol for a structure: all but the structure and the models."""
         inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), structure.get_ase().cell.array)
+        return with_wall_time(cls.with_options(inputs, code, options), len(structure.sites), code)
+
+    @classmethod
+    def with_options(cls, inputs, code, options) -> dict[str, Any]:
+        """Inputs of a protocol with code and options of all calculations, and chosen analyses as nodes."""
         skip = {name: value for name, value in inputs['acf']['parameters'].items() if name == 'skip_ps'}
         inputs['analyses'] = chosen_analyses(inputs.get('analyses', {}), skip)
-        inputs = merged(of_all(('md', *ANALYSES), code, options), inputs)
-        return with_wall_time(inputs, len(structure.sites), code)
+        return merged(of_all(('md', *ANALYSES), code, options), inputs)
 
     def simulate(self) -> ToContext:
         """Molecular dynamics with EFG tensors on the fly."""

@@ -149,6 +149,7 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
 
     def go_on_from(self, node: CalcJobNode) -> str:
         """Take the checkpoint of an attempt, if it is newer than the one that it began from, and its frames."""
+        self.ctx.inputs.pop('remote_folder', None)  # what was taken up from there is in the nodes now
         step = node.outputs.checkpoint.base.attributes.get('step') if 'checkpoint' in node.outputs else None
         # nothing goes on from the last step: a job that was killed after it is run again
         is_on_its_way = step is not None and step < self.ctx.inputs.parameters['steps']

@@ -115,17 +115,17 @@ def test_a_run_without_diffusion_is_left_out_of_that_law_by_its_label():
 def forged(builder, answers: dict[str, orm.Dict | None]):
     """A workflow whose runs have ended with these answers, or none."""
     process = instantiate_process(get_manager().create_runner(communicator=None), builder)
-    process.ctx.temperatures_K = dict(zip(answers, 2 * TEMPERATURES_K))
+    process.ctx.runs = {}
     for label, given in answers.items():
         run = orm.WorkChainNode(process_type='aiida.workflows:ufpnmr.dynamic_nmr').store()
         if given is not None:
             given.store().base.links.add_incoming(run, link_type=LinkType.RETURN, link_label='tau')
-        process.ctx[label] = run
+        process.ctx.runs[label] = run.pk
     return process
 
 
 def test_too_few_temperatures_leave_the_answers_and_say_so(builder):
-    process = forged(builder, {'run_001': answer(600.0), 'run_002': None, 'run_003': None})
+    process = forged(builder, {f'run_{n:03d}': answer(600.0) if n == 1 else None for n in range(1, 7)})
     assert process.inspect_runs() is None and process.outputs['runs'].keys() == {'run_001'}
     process.fit()
     code = process.inspect_fits()
@@ -133,7 +133,7 @@ def test_too_few_temperatures_leave_the_answers_and_say_so(builder):
 
 
 def test_no_answer_at_all_ends_the_workflow(builder):
-    code = forged(builder, {'run_001': None, 'run_002': None}).inspect_runs()
+    code = forged(builder, {f'run_{n:03d}': None for n in range(1, 7)}).inspect_runs()
     assert code.status == 401 and 'No run has an answer' in code.message
 
 
@@ -141,9 +141,9 @@ def test_no_answer_at_all_ends_the_workflow(builder):
     ('values', 'words'),
     [
         ({'temperatures_K': [600]}, 'needs two temperatures or more'),
-        ({'temperatures_K': [600, 600]}, 'each given once'),
+        ({'temperatures_K': [600, 600]}, 'each be given once'),
         ({'temperatures_K': [0, 600]}, 'numbers above zero'),
-        ({'temperatures_K': [600, 700], 'replicas': 0}, 'replicas must be at least 1'),
+        ({'temperatures_K': [600, 700], 'replicas': 0}, 'replicas: must be at least 1'),
         ({'temperatures_K': [600, 700], 'extrapolate_K': [-3]}, 'extrapolate_K must be above zero'),
         ({'temperatures_K': [600, 700], 'overrides': {'replicas': 3}}, "'replicas'"),
         ({'temperatures_K': [600, 700], 'overrides': {'md': {'parameters': {'stepz': 3}}}}, 'stepz'),
