@@ -23,7 +23,7 @@ from aiida_ufpnmr.engine.settings import Settings, parameters_of, setting
 from aiida_ufpnmr.engine.trajectories.chain import chain
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 from aiida_ufpnmr.workflows.repeat import AnalyseWorkChain
-from aiida_ufpnmr.workflows.supercell import repetitions
+from aiida_ufpnmr.engine.building.label_cells import repetitions
 
 CALCULATIONS = [
     'ufpnmr.fit_potential',
