@@ -38,6 +38,7 @@ COMMANDS = {
     'barriers': ('launch_barriers', 'A trajectory and a potential to the barriers of single hops.'),
     'softness': ('launch_softness', 'Trajectories to the softness of ions, what goes with it, and barriers by it.'),
     'active-learning': ('launch_learning', 'Labels to better models, by labelling what they know least.'),
+    'new-material': ('launch_material', 'The crystal of a material to labels, models, and how fast its ions move.'),
     'label': ('launch_label', 'Structures to labelled structures, with CASTEP or GPAW.'),
 }
 
@@ -146,6 +147,9 @@ def keep_option(function: Callable) -> Callable:
 temperature_option = click.option(
     '--temperature', type=POSITIVE, metavar='K', help="Temperature of the dynamics; the protocol's if not given."
 )
+ion_option = click.option(
+    '--ion', metavar='NAME', help='Element or isotope whose EFG is learnt, such as Na or 6Li; Li if not given.'
+)
 index_option = click.option(
     '--index', type=int, metavar='I', help='Which structure of a file with several, counted from 0.'
 )
@@ -186,6 +190,7 @@ softness_option = click.option(
     '--structure', 'structure_path', type=INPUT, metavar='FILE', help='Start the dynamics from this structure instead.'
 )
 @index_option
+@ion_option
 @code_option
 @temperature_option
 @analyses_option
@@ -198,6 +203,7 @@ def pipeline(
     structure_index: int | None,
     structure_path: Path | None,
     index: int | None,
+    ion: str | None,
     temperature: float | None,
     analyses: tuple[str, ...],
     sites_path: Path | None,
@@ -219,6 +225,7 @@ def pipeline(
         dataset=load_or_store(dataset, 'labels'),
         structure=None if structure_path is None else load_or_store(str(structure_path), 'structure', index),
         structure_index=structure_index,
+        ion=ion,
     )
     show_answer(node)
 
@@ -303,12 +310,16 @@ def submit_to_daemon(builder):
 
 
 def show_answer(node: WorkChainNode | None) -> None:
+    """Print the answer of a workflow that ended well, and leave with status 1 and the reason where one did not."""
+    if node is not None:
+        stop_if_failed(node)
+        print_answer(node)
+
+
+def print_answer(node: WorkChainNode) -> None:
     """Print the errors of the models on withheld structures, where there are some, and the answer."""
     from aiida_ufpnmr.tools.answer import answer_rows, error_rows
 
-    if node is None:
-        return
-    stop_if_failed(node)
     errors = error_rows(node)
     if errors:
         print_table([('model', 'error on withheld structures', 'value'), *errors])

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from ase.build import bulk
-from ase.calculators.morse import MorsePotential
+from ase.calculators.calculator import Calculator, all_changes
 from click.testing import CliRunner
 
 from aiida_ufpnmr.engine.building.drawing import DrawSettings, drawn_cells
@@ -82,29 +82,40 @@ def test_rattles_that_bring_atoms_together_are_refused():
         drawn_cells(SALT.repeat((2, 2, 2)), DrawSettings(number=4, rattle_angstrom=(2.0,)))
 
 
+class Springs(Calculator):
+    """Atoms on springs of 2 eV/Å² to where they are first seen."""
+
+    implemented_properties = ['energy', 'forces']
+    places = None
+
+    def calculate(self, atoms=None, properties=('energy',), system_changes=tuple(all_changes)):
+        super().calculate(atoms, properties, system_changes)
+        self.places = atoms.positions.copy() if self.places is None else self.places
+        away = atoms.positions - self.places
+        self.results = {'energy': float((away**2).sum()), 'forces': -2.0 * away}
+
+
 def test_guided_frames_have_the_temperature_of_their_run():
     """The mean square displacement of a harmonic solid goes with its temperature."""
     settings = DrawSettings(
         number=40, withheld_share=0.0, guide='chgnet', guide_temperatures_K=(50.0, 800.0), guide_ps=1.0,
         volume_percent=(0.0,), shear_percent=(0.0,),
     )  # fmt: skip
-    calculator = MorsePotential(epsilon=1.0, r0=4.0, rho0=6.0, rcut1=5.0, rcut2=5.6)
-    drawn = drawn_cells(bulk('Cu', 'fcc', a=5.65, cubic=True).repeat(2), settings, calculator)
-    spread = {}
+    drawn = drawn_cells(bulk('Cu', 'fcc', a=5.65, cubic=True).repeat(2), settings, Springs())
+    start = drawn[0].positions
     for temperature in (50.0, 800.0):
-        places = [atoms.positions for atoms in drawn if atoms.info.get('temperature_K') == temperature]
-        spread[temperature] = np.std(places, axis=0).mean()
-    # sqrt(800/50) = 4 for a harmonic solid; ten frames of 32 atoms each, which are not independent
-    assert 2.5 < spread[800.0] / spread[50.0] < 6
+        away = [atoms.positions - start for atoms in drawn if atoms.info.get('temperature_K') == temperature]
+        # k T / 2 on each axis, in energy of springs of 2 eV/Å²; ten frames of 32 atoms, of a few relaxation times
+        assert np.mean(np.square(away)) == pytest.approx(8.617e-5 * temperature / 2.0, rel=0.25)
     assert sum('guide' in atoms.info for atoms in drawn) == 20
 
 
 STAND_IN = """
-from ase.calculators.morse import MorsePotential
-class SevenNetCalculator(MorsePotential):
+from ase.calculators.lj import LennardJones
+class SevenNetCalculator(LennardJones):
     def __init__(self, model):
         assert model == '7net-0'
-        super().__init__(epsilon=0.3, r0=2.8, rho0=6.0)
+        super().__init__(sigma=2.4, epsilon=0.01, rc=4.0)
 """
 
 

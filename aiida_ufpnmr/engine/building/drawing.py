@@ -168,7 +168,7 @@ def _run(
     atoms.set_velocities(velocities - np.sum(masses * velocities, axis=0) / masses.sum())
     dynamics = Langevin(
         atoms, settings.guide_timestep_fs * units.fs, temperature_K=temperature, friction=FRICTION_PER_FS / units.fs,
-        rng=rng,
+        rng=rng, fixcm=False,
     )  # fmt: skip
     with progress(int(at[-1]), f'{temperature:g} K', 'step') as bar:
         for step in at:
