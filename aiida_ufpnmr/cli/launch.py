@@ -237,7 +237,8 @@ def pipeline(
 )
 @click.argument('structure')
 @click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
-@click.option('--efg-model', required=True, metavar=NODE_OR_FILE, help='The EFG model: pk, UUID, label or file.')
+@click.option('--efg-model', metavar=NODE_OR_FILE, help='The EFG model, without which there is no NMR, but motion.')
+@click.option('--ion', metavar='ELEMENT', help='Element that is followed; that of the EFG model, or Li without one.')
 @index_option
 @code_option
 @temperature_option
@@ -249,7 +250,8 @@ def pipeline(
 def dynamic_nmr(
     structure: str,
     potential: str,
-    efg_model: str,
+    efg_model: str | None,
+    ion: str | None,
     index: int | None,
     temperature: float | None,
     analyses: tuple[str, ...],
@@ -267,7 +269,8 @@ def dynamic_nmr(
         code=load_code(code_label),
         structure=load_or_store(structure, 'structure', index),
         potential=load_or_store(potential, 'potential'),
-        efg_model=load_or_store(efg_model, 'efg-model'),
+        efg_model=None if efg_model is None else load_or_store(efg_model, 'efg-model'),
+        ion=ion,
     )
     show_answer(node)
 

@@ -63,7 +63,9 @@ def dynamics_jobs(trajectory: TrajectoryData) -> list[CalculationNode]:
 
 
 def dynamics_cost(node: WorkChainNode) -> DynamicsCost | None:
-    """Cost of the dynamics of a workflow; ``None`` where that was not recorded."""
+    """Cost of the dynamics of a workflow; ``None`` where that was not recorded, or where it predicts no tensors."""
+    if 'acf' not in node.outputs:
+        return None
     jobs = dynamics_jobs(node.outputs.trajectory)
     found = timings([pk_of(job) for job in jobs])
     if len(found) < len(jobs):

@@ -195,6 +195,10 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         """
         cell = structure.get_ase().cell.array
         ion = ion or (USUAL_ION if efg_model is None else efg_model.base.attributes.get('species'))
+        if ion not in structure.get_symbols_set():
+            raise ValueError(
+                f'the structure holds no {ion}, only {", ".join(sorted(structure.get_symbols_set()))}; say --ion'
+            )
         inputs = cls.inputs_for_cell(cell, code, protocol, overrides, options, ion, with_efg=efg_model is not None)
         models = {'potential': potential} if efg_model is None else {'potential': potential, 'efg_model': efg_model}
         return cls.filled_builder({**inputs, 'structure': structure, **models})

@@ -162,7 +162,9 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         except ValueError as error:
             raise ValueError(f'dynamic_nmr: {error}') from error
         temperature = inputs['dynamic_nmr']['md']['parameters']['temperature']
-        stages = [[round(temperature * share, -1)] for share in inputs.pop('temperature_fractions')]
+        stages = [
+            [max(10.0, round(temperature * share, -1))] for share in _fractions(inputs.pop('temperature_fractions'))
+        ]
         asked = (overrides or {}).get('learning') or {}
         own = {'exploration': {'temperatures_K': stages}, 'goal': inputs.pop('goal')}
         inputs['learning'] = merged(merged(inputs['learning'], own), {k: asked[k] for k in own if k in asked})
@@ -313,6 +315,13 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
     def _left_of_hours(self) -> float:
         """What is left of the core hours, after all that has ended so far."""
         return self.inputs.max_core_hours.value - core_hours(self.node.called_descendants)
+
+
+def _fractions(given: Any) -> list[float]:
+    """The fractions of the temperature of the answer by generation; :class:`ValueError` where they are none."""
+    if not isinstance(given, list) or not given or not all(isinstance(one, (int, float)) and one > 0 for one in given):
+        raise ValueError(f'temperature_fractions must be a list of numbers above 0, not {given!r}')
+    return given
 
 
 def _with_short_steps(inputs: dict[str, Any], elements: list[str], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class PipelineWorkChain(ProtocolMixin, FitsModels):
         inputs = with_ion(inputs, ion, dataset.base.attributes.get('species'))
         if 'fit_efg' not in inputs:
             raise ValueError(
-                f'{ion} has spin 1/2 and no quadrupole moment, so there is no EFG to learn; choose another ion'
+                'the ion has spin 1/2 and no quadrupole moment, so there is no EFG to learn; choose another'
             )
         inputs['dynamic_nmr'] = following(inputs['dynamic_nmr'], inputs['fit_efg']['parameters']['species'])
         return cls.filled_builder({**inputs, **start, 'dataset': dataset})
