@@ -73,7 +73,7 @@ def _reports(root: ProcessNode) -> list[str]:
         pk_of(node) for node in (root, *root.called_descendants) if getattr(node.process_class, 'TELLS', False)
     ]
     query = QueryBuilder().append(Log, filters={'dbnode_id': {'in': workflows}}, project=['id', 'message'])
-    return [message.rpartition(']: ')[2] for _, message in sorted(query.iterall()) if ']: ' in message]
+    return [message.partition(']: ')[2] for _, message in sorted(query.iterall()) if ']: ' in message]
 
 
 def _clear(live: bool) -> None:

@@ -48,6 +48,11 @@ def test_a_crystal_with_shared_sites_is_ordered_in_a_cell_that_holds_whole_atoms
     assert np.prod(found.supercell) == 2 and found.ordered is not None
 
 
+def test_a_cell_that_holds_whole_atoms_already_is_not_made_larger():
+    settings = LabelCellSettings(least_height_angstrom=5.0, least_atoms=16)
+    assert label_cells(shared(1 / 8), settings).composition == {'Na': 7, 'K': 1, 'Cl': 8}
+
+
 def test_a_cell_that_would_be_too_large_is_refused_with_what_to_change():
     with pytest.raises(InputError, match='64 atoms .* more than most_atoms = 40; raise that, or lower least_height'):
         label_cells(crystal_of(SALT, 'salt'), LabelCellSettings(most_atoms=40))

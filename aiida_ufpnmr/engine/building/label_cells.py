@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from aiida_ufpnmr.engine.building.charges import read_charges
-from aiida_ufpnmr.engine.building.composition import exact_supercell, formula
+from aiida_ufpnmr.engine.building.composition import EXACT, exact_supercell, formula
 from aiida_ufpnmr.engine.building.ordered_cells import OrderedCells, OrderSettings
 from aiida_ufpnmr.engine.building.ordering import order_crystal
 from aiida_ufpnmr.engine.crystals import Crystal, is_full
@@ -139,8 +139,9 @@ def label_supercell(crystal: Crystal, settings: LabelCellSettings = LabelCellSet
             f'({" × ".join(map(str, times))} cells), more than most_atoms = {settings.most_atoms}; raise that, or '
             f'lower least_height_angstrom = {settings.least_height_angstrom:g} or least_atoms = {settings.least_atoms}'
         )
-    exact = exact_supercell(np.array(list(crystal.composition.values())), crystal.cell)
-    if exact is not None:
+    totals = np.array(list(crystal.composition.values()))
+    exact = exact_supercell(totals, crystal.cell)
+    if exact is not None and (abs(times.prod() * totals - np.rint(times.prod() * totals)) > EXACT).any():
         whole = -(-times // np.array(exact)) * np.array(exact)
         if whole.prod() * atoms <= settings.most_atoms + 0.5:
             times = whole
