@@ -103,7 +103,7 @@ def _identity(row: dict[str, Any]) -> tuple | None:
     return None if record.label_id is None else (record.label_id, row['group'], row['formula'])
 
 
-#: Calculations, and the input of each, that look at the structures of a set and not at their labels; any without a name.
+#: Calculations, and the input of each, that look at structures and not at their labels; no name for any input.
 _STRUCTURES_ONLY = {
     ('select_structure', 'dataset'),
     ('select_structures', 'dataset'),
