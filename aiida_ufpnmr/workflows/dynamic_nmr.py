@@ -195,7 +195,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         """
         cell = structure.get_ase().cell.array
         ion = ion or (USUAL_ION if efg_model is None else efg_model.base.attributes.get('species'))
-        if ion not in structure.get_symbols_set():
+        if efg_model is None and ion not in structure.get_symbols_set():
             raise ValueError(
                 f'the structure holds no {ion}, only {", ".join(sorted(structure.get_symbols_set()))}; say --ion'
             )

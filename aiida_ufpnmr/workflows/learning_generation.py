@@ -74,7 +74,7 @@ def _validate_exploration(value: Dict, _) -> str | None:
     try:
         stages = temperature_stages(content)
         wrong = not all(stages) or min(map(min, stages)) <= 0
-    except (KeyError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError):
         wrong = True
     if wrong:
         return 'temperatures_K must be a list of temperatures above 0, or a list of such lists'
