@@ -156,11 +156,11 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         answer = 'The answer: decay time or its lower bound, hop rate and diffusion coefficient, with intervals.'
         spec.output('tau', valid_type=Dict, help=answer)
         spec.expose_outputs(MdWorkChain, include=('trajectory',))
-        text = {'help': 'Of the dynamics.'}
-        spec.expose_outputs(MdWorkChain, namespace='md', include=('results', 'timing'), namespace_options=text)
+        options = {'help': 'Of the dynamics.'}
+        spec.expose_outputs(MdWorkChain, namespace='md', include=('results', 'timing'), namespace_options=options)
         for name, (chain, what) in ANALYSES.items():
-            text = {'help': f'Of the {what}.'}
-            spec.expose_outputs(chain, namespace=name, include=ANALYSIS_OUTPUTS, namespace_options=text)
+            options = {'help': f'Of the {what}.'}
+            spec.expose_outputs(chain, namespace=name, include=ANALYSIS_OUTPUTS, namespace_options=options)
         of_chosen = 'Of the chosen analyses, by name.'
         spec.output_namespace('analyses', dynamic=True, valid_type=(Dict, SinglefileData), help=of_chosen)
         spec.exit_code(401, 'ERROR_SUB_PROCESS_FAILED_MD', message='The molecular dynamics failed: {message}')
@@ -194,7 +194,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             ion: element that is followed; that of the EFG model, if not given, or Li without one.
         """
         cell = structure.get_ase().cell.array
-        ion = ion or (USUAL_ION if efg_model is None else efg_model.base.attributes.get('species'))
+        ion = ion or (USUAL_ION if efg_model is None else efg_model.base.attributes.get('ion'))
         if efg_model is None and ion not in structure.get_symbols_set():
             raise ValueError(
                 f'the structure holds no {ion}, only {", ".join(sorted(structure.get_symbols_set()))}; say --ion'

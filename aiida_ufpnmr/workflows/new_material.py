@@ -179,9 +179,10 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
             'settings': self.inputs.cell,
             'metadata': {'call_link_label': 'cells'},
         }
-        found, node = cells_for_labels.run_get_node(**inputs)
+        made, node = cells_for_labels.run_get_node(**inputs)
         if not node.is_finished_ok:
             return self.exit_codes.ERROR_NO_CELL.format(message=node.exit_message)
+        found: Any = made
         self.ctx.cells = {name: found[name] for name in sorted(found) if name.startswith('cell_')}
         self.ctx.report_on_cells = found['report']
         for line in (f'{len(self.ctx.cells)} cells of {found["report"]["atoms"]} atoms', *found['report']['remarks']):
@@ -282,8 +283,8 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         self.out_many(self.exposed_outputs(node, ActiveLearningWorkChain))
         tried = self.ctx.tried + labels_tried(node)
         counts = {'labels_first': self.ctx.tried, 'labels_tried': tried, 'max_labels': self.inputs.max_labels.value}
-        history, counts = node.outputs.history, Dict(counts)
-        self.out('material', describe_material(self.ctx.report_on_cells, self.inputs.ion, history, counts))
+        history = node.outputs.history
+        self.out('material', describe_material(self.ctx.report_on_cells, self.inputs.ion, history, Dict(counts)))
         last = history['generations'][-1]
         self.report(
             f'{history["verdict"]}: {last["labels"]} labels to fit to, {tried} of {self.inputs.max_labels.value}'

@@ -108,7 +108,7 @@ def test_a_crystal_with_shared_sites_becomes_models_and_an_answer(salt):
     found, node = salt
     assert found.exit_code == 0 and node.exit_status == 0, (found.output, node.exit_message)
     assert node.outputs.material['cells']['composition'] == {'Na': 7, 'K': 1, 'Cl': 8}
-    assert node.outputs.efg_model.base.attributes.get('species') == 'Na'
+    assert node.outputs.efg_model.base.attributes.get('ion') == 'Na'
     assert node.outputs.acf.results['isotope'] == '23Na' and node.outputs.hops.results['species'] == 'Na'
     assert {'verdict', 'hop_rate_per_s', 'temperature_mean_K'} <= set(node.outputs.tau.get_dict())
     # forces of the stand-in are of pairs, which the potential can learn; ten labels leave a part of 1 eV/Å, their size

@@ -106,7 +106,7 @@ def drawn_cells(
     """
     if not atoms.pbc.all():
         raise InputError(f'{source}: only a cell that is periodic along all directions can be drawn from')
-    drawn = []
+    drawn: list[Atoms] = []
     for part, (group, number) in enumerate((('', settings.number - settings.withheld), (WITHHELD, settings.withheld))):
         rng = np.random.default_rng([settings.seed, part])
         guided = round(settings.guided_share * number) if calculator is not None else 0
@@ -146,7 +146,7 @@ def _guided(
     steps = max(1, round(1000 * settings.guide_ps / settings.guide_timestep_fs))
     for temperature, cell in zip(runs, _strained(atoms, settings, len(runs), rng)):
         wanted = temperatures.count(temperature)
-        at = np.unique(np.linspace(SETTLING * steps, steps, wanted + 1).round().astype(int)[1:])
+        at = np.unique(np.linspace(SETTLING * steps, steps, wanted + 1).round().astype(int)[1:]).tolist()
         frames = list(_run(cell, calculator, temperature, at, settings, rng))
         if not frames:
             raise InputError(
