@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiida.engine import ExitCode, calcfunction
-from aiida.orm import Dict, Float, List, StructureData
+from aiida.orm import Dict, Float, List, Str, StructureData
 
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.potential import PotentialData
@@ -56,6 +56,13 @@ def merge_labels(before: DatasetData, new: DatasetData) -> DatasetData:
 
 
 @calcfunction
-def write_history(reports: List) -> Dict:
-    """Put the reports of all generations, in order, into one node."""
-    return Dict({'generations': reports.get_list()})
+def write_history(reports: List, verdict: Str | None = None) -> Dict:
+    """Put the reports of all generations, in order, into one node, with why it ended."""
+    ending = {} if verdict is None else {'verdict': verdict.value}
+    return Dict({'generations': reports.get_list(), **ending})
+
+
+@calcfunction
+def write_costs(generations: List) -> Dict:
+    """Put the core hours of all generations, in order, into one node, which no content hash covers."""
+    return Dict({'core_hours': sum(generations.get_list()), 'core_hours_by_generation': generations.get_list()})

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiida.engine import calcfunction
 from aiida.orm import Dict
+
+from aiida_ufpnmr.engine.efg.isotopes import spin_half
 
 DYNAMICS = ('temperature_mean_K', 'temperature_std_K', 'simulated_ps', 'atoms')
 CORRELATION = (
@@ -15,16 +19,26 @@ HOPS = ('hop_rate_per_s', 'hop_rate_per_s_ci95', 'hop_rate_corrected', 'hops')
 MSD = ('diffusion_coefficient_cm2_per_s', 'diffusion_coefficient_cm2_per_s_ci95')
 
 
+#: The verdict of an answer without any correlation function.
+NO_EFG = 'no EFG'
+
+
 @calcfunction
-def summarise(md: Dict, acf: Dict, msd: Dict, hops: Dict) -> Dict:
+def summarise(md: Dict, msd: Dict, hops: Dict, acf: Dict | None = None) -> Dict:
     """Decay time of the powder-averaged quadrupolar frequency, hop rate and diffusion coefficient of one trajectory.
 
-    Takes the ``results`` of the four calculations and keeps their keys, units included.
+    Takes the ``results`` of the four calculations and keeps their keys, units included; of three, where the ions have
+    no EFG that NMR could see, which the verdict says then.
     """
-    summary = {}
+    summary: dict[str, Any] = {}
     for source, keys in ((md, DYNAMICS), (acf, CORRELATION), (hops, HOPS), (msd, MSD)):
-        results = source.get_dict()
+        results = {} if source is None else source.get_dict()
         summary.update({key: results[key] for key in keys if key in results})
+    if acf is None:
+        element = hops.get_dict()['species']
+        isotope = spin_half(element)
+        none = f'{isotope} has spin 1/2 and no quadrupole moment' if isotope else f'no model of the EFG of {element}'
+        summary.update({'verdict': NO_EFG, 'reason': f'{none}; hops and diffusion are the answer'})
     verdicts = {'hops_verdict': hops.get_dict().get('verdict'), 'msd_verdict': msd.get_dict().get('verdict')}
     summary.update({key: verdict for key, verdict in verdicts.items() if verdict})
     return Dict(summary)

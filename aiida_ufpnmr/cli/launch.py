@@ -44,6 +44,7 @@ COMMANDS = {
     'barriers': ('launch_barriers', 'A trajectory and a potential to the barriers of single hops.'),
     'softness': ('launch_softness', 'Trajectories to the softness of ions, what goes with it, and barriers by it.'),
     'active-learning': ('launch_learning', 'Labels to better models, by labelling what they know least.'),
+    'new-material': ('launch_material', 'The crystal of a material to labels, models, and how fast its ions move.'),
     'label': ('launch_label', 'Structures to labelled structures, with CASTEP or GPAW.'),
 }
 
@@ -169,6 +170,9 @@ def keep_option(*path: str) -> Callable[[Callable], Callable]:
 temperature_option = click.option(
     '--temperature', type=POSITIVE, metavar='K', help="Temperature of the dynamics; the protocol's if not given."
 )
+ion_option = click.option(
+    '--ion', metavar='NAME', help='Element or isotope whose EFG is learnt, such as Na or 6Li; Li if not given.'
+)
 index_option = click.option(
     '--index', type=int, metavar='I', help='Which structure of a file with several, counted from 0.'
 )
@@ -209,6 +213,7 @@ softness_option = click.option(
     '--structure', 'structure_path', type=INPUT, metavar='FILE', help='Start the dynamics from this structure instead.'
 )
 @index_option
+@ion_option
 @code_option
 @temperature_option
 @analyses_option
@@ -221,6 +226,7 @@ def pipeline(
     structure_index: int | None,
     structure_path: Path | None,
     index: int | None,
+    ion: str | None,
     temperature: float | None,
     analyses: tuple[str, ...],
     sites_path: Path | None,
@@ -242,6 +248,7 @@ def pipeline(
         dataset=load_or_store(dataset, 'labels'),
         structure=None if structure_path is None else load_or_store(str(structure_path), 'structure', index),
         structure_index=structure_index,
+        ion=ion,
     )
     show_answer(node)
 
@@ -253,7 +260,8 @@ def pipeline(
 )
 @click.argument('structure')
 @click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
-@click.option('--efg-model', required=True, metavar=NODE_OR_FILE, help='The EFG model: pk, UUID, label or file.')
+@click.option('--efg-model', metavar=NODE_OR_FILE, help='The EFG model, without which there is no NMR, but motion.')
+@click.option('--ion', metavar='ELEMENT', help='Element that is followed; that of the EFG model, or Li without one.')
 @index_option
 @code_option
 @temperature_option
@@ -265,7 +273,8 @@ def pipeline(
 def dynamic_nmr(
     structure: str,
     potential: str,
-    efg_model: str,
+    efg_model: str | None,
+    ion: str | None,
     index: int | None,
     temperature: float | None,
     analyses: tuple[str, ...],
@@ -283,7 +292,8 @@ def dynamic_nmr(
         code=load_code(code_label),
         structure=load_or_store(structure, 'structure', index),
         potential=load_or_store(potential, 'potential'),
-        efg_model=load_or_store(efg_model, 'efg-model'),
+        efg_model=None if efg_model is None else load_or_store(efg_model, 'efg-model'),
+        ion=ion,
     )
     show_answer(node)
 
@@ -326,12 +336,16 @@ def submit_to_daemon(builder):
 
 
 def show_answer(node: WorkChainNode | None) -> None:
+    """Print the answer of a workflow that ended well, and leave with status 1 and the reason where one did not."""
+    if node is not None:
+        stop_if_failed(node)
+        print_answer(node)
+
+
+def print_answer(node: WorkChainNode) -> None:
     """Print the errors of the models on withheld structures, where there are some, and the answer."""
     from aiida_ufpnmr.tools.answer import answer_rows, error_rows
 
-    if node is None:
-        return
-    stop_if_failed(node)
     errors = error_rows(node)
     if errors:
         print_table([('model', 'error on withheld structures', 'value'), *errors])

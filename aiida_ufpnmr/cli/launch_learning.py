@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, code_option, common_options, stop_if_failed
+from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, code_option, common_options, ion_option, stop_if_failed
 from aiida_ufpnmr.cli.shared import load_code, load_or_store, load_structure
-from aiida_ufpnmr.engine.commands.shared import Command, print_table
+from aiida_ufpnmr.engine.commands.shared import COUNT, POSITIVE, Command, print_table
 from aiida_ufpnmr.engine.errors import InputError
 
 
@@ -24,6 +24,11 @@ from aiida_ufpnmr.engine.errors import InputError
 @click.option(
     '--label-code', metavar='CODE', help='What runs the DFT code. Default: castep@localhost or gpaw@localhost.'
 )
+@ion_option
+@click.option('--labels', type=COUNT, metavar='N', help='Give no more structures than this to DFT.')
+@click.option(
+    '--core-hours', type=POSITIVE, metavar='H', help='Begin no generation, nor more labels, than this pays for.'
+)
 @code_option
 @common_options
 def active_learning(
@@ -32,6 +37,9 @@ def active_learning(
     engine: str,
     test: str | None,
     label_code: str | None,
+    ion: str | None,
+    labels: int | None,
+    core_hours: float | None,
     code_label: str,
     launch: Launch,
 ) -> None:
@@ -43,7 +51,7 @@ def active_learning(
     """
     from aiida_ufpnmr.workflows.active_learning import ActiveLearningWorkChain
 
-    node = launch.run(
+    node = launch.with_values((), max_labels=labels, max_core_hours=core_hours).run(
         ActiveLearningWorkChain,
         code=load_code(code_label),
         label_code=load_code(label_code or f'{engine}@localhost'),
@@ -51,6 +59,7 @@ def active_learning(
         dataset=load_or_store(dataset, 'labels'),
         structures=_named(structures),
         test_dataset=None if test is None else load_or_store(test, 'labels'),
+        ion=ion,
     )
     if node is not None:
         print_history(node)
@@ -70,9 +79,10 @@ def _named(given: tuple[str, ...]) -> dict:
 
 
 def print_history(node: Any) -> None:
-    """Print labels and errors by generation, and the pks of the models."""
+    """Print labels and errors by generation, why it ended, and the pks of the models."""
     if 'history' not in node.outputs:
         return
+    history = node.outputs.history.get_dict()
     keys = {
         'labels': 'labels', 'runs_stopped_by_guard': 'stopped runs', 'fraction_above_grade_1': 'unknown',
         'energy_rmse_meV_per_atom': 'E, meV/atom', 'forces_rmse_meV_per_angstrom': 'F, meV/Å',
@@ -80,8 +90,10 @@ def print_history(node: Any) -> None:
     }  # fmt: skip
     rows = [
         (entry['generation'], *('-' if entry.get(key) is None else f'{entry[key]:.3g}' for key in keys))
-        for entry in node.outputs.history['generations']
+        for entry in history['generations']
     ]
     print_table([('generation', *keys.values()), *rows])
+    if 'verdict' in history:
+        click.echo(f'\nEnded: {history["verdict"]}.')
     found = [name for name in ('dataset', 'potential', 'efg_model') if name in node.outputs]
     click.echo('\n' + ', '.join(f'{name.replace("_", " ")} #{node.outputs[name].pk}' for name in found))

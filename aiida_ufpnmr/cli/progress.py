@@ -10,7 +10,7 @@ import time
 import click
 from aiida.engine import ProcessBuilder
 from aiida.manage import get_manager
-from aiida.orm import CalcJobNode, ProcessNode, WorkChainNode
+from aiida.orm import CalcJobNode, Log, ProcessNode, QueryBuilder, WorkChainNode
 
 from aiida_ufpnmr.tools.foreground import run_here
 from aiida_ufpnmr.tools.queries import pk_of, step_name
@@ -42,8 +42,13 @@ async def _watch(root: ProcessNode) -> None:
     started: dict[int, float] = {}
     ended: set[int] = set()
     live = sys.stderr.isatty()
+    tells, told = getattr(root.process_class, 'TELLS', False), 0
     while True:
         finished = root.is_terminated  # looked at first: what ends meanwhile is still printed
+        for line in _reports(root)[told:] if tells else []:
+            _clear(live)
+            click.echo(f'  {line}')
+            told += 1
         jobs = [node for node in root.called_descendants if isinstance(node, CalcJobNode)]
         for node in jobs:
             begin = started.setdefault(pk_of(node), time.monotonic())
@@ -62,6 +67,15 @@ async def _watch(root: ProcessNode) -> None:
             _clear(live)
             click.echo('  running: ' + (', '.join(running) or 'preparing'), nl=False, err=True)
         await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _reports(root: ProcessNode) -> list[str]:
+    """What a workflow, and those that it called, have reported so far, without who says so."""
+    workflows = [
+        pk_of(node) for node in (root, *root.called_descendants) if getattr(node.process_class, 'TELLS', False)
+    ]
+    query = QueryBuilder().append(Log, filters={'dbnode_id': {'in': workflows}}, project=['id', 'message'])
+    return [message.partition(']: ')[2] for _, message in sorted(query.iterall()) if ']: ' in message]
 
 
 def _clear(live: bool) -> None:

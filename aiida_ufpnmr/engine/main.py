@@ -15,7 +15,7 @@ except KeyboardInterrupt:  # while the program loads, when there is nothing yet 
 #: Where each sub-command lives, and what it does.
 COMMANDS = {
     'compile': ('compilation', 'Compile the kernels ahead of the first run.'),
-    'build': ('build', 'Make cells: order crystals with partial occupancies, repeat, strain, pack glasses.'),
+    'build': ('build', 'Make cells: order crystals with partial occupancies, repeat, strain, draw, pack glasses.'),
     'label': ('label', 'Label structures with DFT: energy, forces, stress, EFG tensors.'),
     'fit-potential': ('potential', 'Fit an ultra-fast potential to DFT energies, forces and stresses.'),
     'evaluate-potential': ('potential', 'Errors of a potential on labelled structures.'),

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiida.orm import ProcessNode
 
+from aiida_ufpnmr.calculations.summarise import NO_EFG
 from aiida_ufpnmr.engine.tables import ERRORS
 
 #: Key of a value, what to call it, its unit (times in ns are shown in a unit of their size). The interval lies under
@@ -133,6 +134,10 @@ def _reported(node: ProcessNode, output: str, link: str) -> Mapping[str, Any]:
 def sentence(tau: Mapping[str, Any]) -> str:
     """The answer in one sentence."""
     where = f' at {with_unit(tau.get("temperature_mean_K"), "K")}' if tau.get('temperature_mean_K') is not None else ''
+    if tau.get('verdict') == NO_EFG:
+        rates = [row for row in answer_rows(tau) if row[0] in ('hop rate of an ion', 'diffusion coefficient')]
+        found = '; '.join(f'{name} {value}' + (f' ({limits})' if limits else '') for name, value, limits in rates)
+        return f'{tau["reason"]}{where}: {found}.'
     rows = _time_row('tau_ns', 'τ', tau)
     value, bounds = rows[0][1:] if rows else ('', '')
     if tau.get('tau_ns') is not None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from aiida.common.links import LinkType
-from aiida.orm import CalculationNode, Dict, Node, QueryBuilder, WorkChainNode
+from aiida.orm import CalculationNode, Node, WorkChainNode
 
 from aiida_ufpnmr.data import TrajectoryData
 from aiida_ufpnmr.tools.answer import rounded
 from aiida_ufpnmr.tools.queries import calculations_behind, pk_of, step_name
+from aiida_ufpnmr.workflows.budget import timings
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,18 @@ def dynamics_jobs(trajectory: TrajectoryData) -> list[CalculationNode]:
 
 
 def dynamics_cost(node: WorkChainNode) -> DynamicsCost | None:
-    """Cost of the dynamics of a workflow; ``None`` where that was not recorded."""
+    """Cost of the dynamics of a workflow; ``None`` where that was not recorded, or where it predicts no tensors."""
+    if 'acf' not in node.outputs:
+        return None
     jobs = dynamics_jobs(node.outputs.trajectory)
-    timings = _timings([pk_of(job) for job in jobs])
-    if len(timings) < len(jobs):
+    found = timings([pk_of(job) for job in jobs])
+    if len(found) < len(jobs):
         return None
     results = node.outputs.md.results.get_dict()
     steps = results['steps'] + jobs[0].inputs.parameters.get_dict().get('equilibrate', 0)
     frames = sum(node.outputs.trajectory.base.attributes.get('efg_frames').values())
     return DynamicsCost(
-        cpu_s=sum(timing['cpu_s'] for timing in timings.values()),
+        cpu_s=sum(timing['cpu_s'] for timing in found.values()),
         atoms=results['atoms'],
         steps=steps,
         timestep_fs=results['timestep_fs'],
@@ -120,22 +122,15 @@ def beside_harper(cost: DynamicsCost) -> list[tuple[str, str, str]]:
 def cost_by_step(node: Node) -> list[Step]:
     """All calculations behind ``node``, in order, with the time they took."""
     calculations = {pk_of(calculation): calculation for calculation in calculations_behind(node)}
-    timings = _timings(calculations)
+    found = timings(calculations)
     return [
         Step(
             name=step_name(calculation),
             pk=pk,
             uuid=calculation.uuid,
             finished=calculation.mtime.strftime('%Y-%m-%d %H:%M'),
-            wall_s=timings.get(pk, {}).get('wall_s'),
-            cpu_s=timings.get(pk, {}).get('cpu_s', timings.get(pk, {}).get('wall_s')),
+            wall_s=found.get(pk, {}).get('wall_s'),
+            cpu_s=found.get(pk, {}).get('cpu_s', found.get(pk, {}).get('wall_s')),
         )
         for pk, calculation in calculations.items()
     ]
-
-
-def _timings(pks: Collection[int]) -> dict[int, dict]:
-    """The ``timing`` output of each calculation that has one."""
-    query = QueryBuilder().append(Node, filters={'id': {'in': list(pks)}}, tag='calculation', project='id')
-    query.append(Dict, with_incoming='calculation', edge_filters={'label': 'timing'}, project='attributes')
-    return dict(query.iterall())

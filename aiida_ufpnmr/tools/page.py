@@ -107,9 +107,10 @@ def of_dynamics(run: WorkChainNode) -> dict[str, Any]:
     return {
         'formula': formula(job.inputs.structure.get_ase()),
         'md': run.outputs.md.results.get_dict(),
-        'acf': run.outputs.acf.results.get_dict(),
+        'acf': run.outputs.acf.results.get_dict() if 'acf' in run.outputs else {},
+        'hops': run.outputs.hops.results.get_dict(),
         'potential': job.inputs.potential,
-        'efg_model': job.inputs.efg_model,
+        'efg_model': job.inputs.efg_model if 'efg_model' in job.inputs else None,
         'view': VIEW,
     }
 

@@ -103,11 +103,13 @@ def _identity(row: dict[str, Any]) -> tuple | None:
     return None if record.label_id is None else (record.label_id, row['group'], row['formula'])
 
 
-#: Calculations, and the input of each, that look at the structures of a set and not at their labels.
+#: Calculations, and the input of each, that look at structures and not at their labels; no name for any input.
 _STRUCTURES_ONLY = {
     ('select_structure', 'dataset'),
     ('select_structures', 'dataset'),
     ('collect_labels', 'source'),
+    ('gathered', ''),
+    ('rows_between', 'dataset'),
     ('LabelGpawCalculation', 'structures'),
 }
 
@@ -116,7 +118,8 @@ def _gives_labels(dataset: DatasetData, calculations: Collection[int]) -> bool:
     """True where one of these calculations took more than the structures of a set."""
     links = dataset.base.links.get_outgoing(link_type=LinkType.INPUT_CALC).all()
     return any(
-        link.node.pk in calculations and (link.node.process_label, link.link_label) not in _STRUCTURES_ONLY
+        link.node.pk in calculations
+        and not {(link.node.process_label, link.link_label), (link.node.process_label, '')} & _STRUCTURES_ONLY
         for link in links
     )
 

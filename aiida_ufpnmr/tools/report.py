@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from aiida.orm import WorkChainNode
 
@@ -14,6 +15,7 @@ from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.tools.answer import SUPERSCRIPT, answer_rows, sentence
 from aiida_ufpnmr.tools.arrhenius_page import arrhenius_page
 from aiida_ufpnmr.tools.costs import beside_harper, dynamics_cost
+from aiida_ufpnmr.tools.material_page import of_material
 from aiida_ufpnmr.tools.page import VIEW, ShownResult, as_text, cell_view, of_dynamics, render_page
 from aiida_ufpnmr.tools.softness_page import barriers_page, softness_page
 
@@ -53,31 +55,39 @@ def figures(node: WorkChainNode) -> list[tuple[str, str, bytes]]:
     ]
 
 
-def dynamic_nmr_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
+def dynamic_nmr_page(node: WorkChainNode, template: str = 'report.html', **shown: Any) -> tuple[str, dict[str, bytes]]:
     """The page of a pipeline or a dynamic NMR workflow, with its figures inside, and by name of a file these and the
-    view of the cell."""
+    view of the cell. Another ``template`` may show more."""
     analyses, drawn = chosen_analyses(node), figures(node)
     tau = node.outputs.tau.get_dict()
     dynamics = dynamics_cost(node)
+    correlated = node.outputs.acf.results if 'acf' in node.outputs else None
     page = render_page(
-        'report.html',
+        template,
         node,
         [node.outputs.tau],
         **of_dynamics(node),
         title='Dynamic NMR',
-        nucleus=node.outputs.acf.results['isotope'].translate(SUPERSCRIPT),
+        nucleus=correlated['isotope'].translate(SUPERSCRIPT) if correlated else node.outputs.hops.results['species'],
         sentence=sentence(tau),
         answers=answer_rows(tau),
         figures=[(name, caption, as_text(content)) for name, caption, content in drawn],
         analyses=analyses,
         costs=beside_harper(dynamics) if dynamics else [],
+        **shown,
     )
     contents = {name: content for name, _, content in drawn} | {one.file: one.figure for one in analyses}
     return page, contents | {VIEW: cell_view(node)}
 
 
+def new_material_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
+    """The page of a whole material: the answer, how learning went, and what it has cost."""
+    return dynamic_nmr_page(node, 'new_material.html', **of_material(node))
+
+
 #: The page of a workflow by an output that it alone has.
 PAGES: dict[str, Callable[[WorkChainNode], tuple[str, dict[str, bytes]]]] = {
+    'material': new_material_page,
     'tau': dynamic_nmr_page,
     'arrhenius': arrhenius_page,
     'softness': softness_page,
@@ -95,7 +105,7 @@ def write_report(node: WorkChainNode, folder: str | Path) -> Path:
     if folder.exists() and not folder.is_dir():
         raise InputError(f'{folder}: is a file; give a folder')
     page_of = next((page for output, page in PAGES.items() if output in node.outputs), None)
-    if page_of is None:
+    if page_of is None or (page_of is new_material_page and 'tau' not in node.outputs):
         raise InputError(
             f'{node.pk}: this {node.process_label} has no answer; give a pipeline, dynamic_nmr, arrhenius, softness or '
             'barriers that finished'

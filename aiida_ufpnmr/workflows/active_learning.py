@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
-from aiida.orm import AbstractCode, Dict, Float, Int, List, StructureData
+from aiida.orm import AbstractCode, Dict, Float, Int, List, ProcessNode, Str, StructureData
 
 from aiida_ufpnmr.calculations.base import plain_input
-from aiida_ufpnmr.calculations.learning_sets import write_history
+from aiida_ufpnmr.calculations.learning_sets import write_costs, write_history
 from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.workflows.budget import affordable, core_hours, label_core_hours, labels_tried
+from aiida_ufpnmr.workflows.ions import with_ion
 from aiida_ufpnmr.workflows.label import LabelWorkChain
 from aiida_ufpnmr.workflows.learning_generation import (
     ERRORS,
     LearningGenerationWorkChain,
     generation_report,
     learning_inputs,
+    temperature_stages,
 )
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.subprocesses import reason
@@ -28,14 +31,36 @@ from aiida_ufpnmr.workflows.subprocesses import reason
 OUTPUTS = ('dataset', 'potential', 'efg_model', 'potential_errors', 'efg_errors')
 
 
+#: Endings in which labels would help no more.
+GOAL_REACHED, NO_BETTER = 'goal reached', 'errors fall no more'
+
+
+def validate_budget(value: Int | Float, _) -> str | None:
+    """Refuse a budget below nothing."""
+    return None if value.value >= 0 else f'must not be negative, as {value.value} is'
+
+
+def _validate_goal(value: Dict, _) -> str | None:
+    """Refuse errors that no generation reports."""
+    content = value.get_dict()
+    unknown = sorted(set(content) - set(ERRORS))
+    if unknown:
+        return f'unknown error {unknown[0]!r}; known are {", ".join(ERRORS)}'
+    wrong = next((name for name, most in content.items() if not isinstance(most, (int, float)) or most <= 0), None)
+    return wrong and f'{wrong} must be a number above 0'
+
+
 class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
     """Improves a potential and an EFG model by labels of what they know least.
 
     Each generation explores with molecular dynamics, chooses structures by what their labels would tell, labels them
-    with DFT and fits both models anew. It ends where for some generations no error on withheld structures has fallen
-    and hardly a frame lies outside of what is known. What there is by then is given, converged or not.
+    with DFT and fits both models anew. It ends where for some generations no error on withheld structures has fallen,
+    or all are as small as the goal, and hardly a frame lies outside of what is known, at the highest temperatures; or
+    where a budget of labels or core hours is spent. What there is by then is given, converged or not.
     """
 
+    #: The command line prints its reports.
+    TELLS: ClassVar[bool] = True
     PROTOCOL = 'active_learning'
     PROTOCOL_ARGUMENTS = ('dataset', 'test_dataset', 'structures')
 
@@ -51,15 +76,25 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
             ('retune_every', Int, 0, 'Search the settings of both models anew every so many generations; 0 for never.'),
         ):
             plain_input(spec, name, kind, text, default=default)
+        text = f'Errors on withheld structures that are small enough, by name: {", ".join(ERRORS)}.'
+        plain_input(spec, 'goal', Dict, text, required=False, validator=_validate_goal)
+        text = 'No more structures than this are given to DFT, those labelled before by the same settings among them.'
+        plain_input(spec, 'max_labels', Int, text, required=False, validator=validate_budget)
+        text = 'No generation begins, and no more labels are asked for, than these core hours of all jobs pay for.'
+        plain_input(spec, 'max_core_hours', Float, text, required=False, validator=validate_budget)
+        text = 'What a label costs, where none of this workflow says so yet.'
+        plain_input(spec, 'label_core_hours', Float, text, required=False, validator=validate_budget)
 
         spec.outline(cls.begin, while_(cls.should_go_on)(cls.run_generation, cls.inspect_generation), cls.finish)
 
         spec.expose_outputs(LearningGenerationWorkChain, include=OUTPUTS)
         for name in OUTPUTS:
             spec.outputs[name].required = False
-        spec.output('history', valid_type=Dict, required=False, help='Errors, labels and runs by generation.')
+        text = 'Errors, labels and runs by generation, and why it ended.'
+        spec.output('history', valid_type=Dict, required=False, help=text)
+        spec.output('timing', valid_type=Dict, required=False, help='Core hours by generation.')
         spec.exit_code(401, 'ERROR_GENERATION_FAILED', message='A generation failed, after what is given: {message}')
-        text = 'Errors still fell, or much was unknown, in the last generation.'
+        text = '{message}: errors still fell, or much was unknown, in the last generation.'
         spec.exit_code(501, 'ERROR_NOT_CONVERGED', message=text)
 
     @classmethod
@@ -74,6 +109,7 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         options: Asked = None,
+        ion: str | None = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
@@ -84,8 +120,20 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
             dataset: labels to begin with.
             structures: where exploration starts, by names that become groups of structures.
             test_dataset: labelled structures for the errors.
+            ion: element or isotope whose EFG is learnt, Li if not given; none is of an ion without a quadrupole moment.
         """
         elements = {*dataset.base.attributes.get('species')}.union(*(s.get_symbols_set() for s in structures.values()))
+        inputs = cls.inputs_for_elements(elements, code, label_code, engine, protocol, overrides, options, ion)
+        inputs |= {'dataset': dataset, 'structures': dict(structures)}
+        if test_dataset is not None:
+            inputs['test_dataset'] = test_dataset
+        return cls.filled_builder(inputs)
+
+    @classmethod
+    def inputs_for_elements(
+        cls, elements, code, label_code, engine, protocol, overrides, options, ion=None
+    ) -> dict[str, Any]:
+        """The inputs of a protocol for structures of these elements: all but the structures and labels."""
         inputs = cls.get_protocol_inputs(
             protocol,
             overrides,
@@ -94,10 +142,7 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
             ),
         )
         inputs = merged(of_all(('fit_potential', 'fit_efg', 'md', 'select'), code, options), inputs)
-        inputs |= {'dataset': dataset, 'structures': dict(structures)}
-        if test_dataset is not None:
-            inputs['test_dataset'] = test_dataset
-        return cls.filled_builder(inputs)
+        return with_ion(inputs, ion, elements)
 
     def begin(self) -> None:
         """Begin with no generation."""
@@ -105,16 +150,51 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         self.ctx.last = None
         self.ctx.best = {}
         self.ctx.idle = 0
+        self.ctx.labels = 0
+        self.ctx.core_hours = []
+        self.ctx.price = self.inputs.label_core_hours.value if 'label_core_hours' in self.inputs else None
+        self.ctx.before_labels = 0.0
 
     @property
-    def is_converged(self) -> bool:
-        """True where labels have helped no more for long enough."""
-        return self.ctx.idle >= self.inputs.patience.value
+    def reached_goal(self) -> bool:
+        """True where errors and uncertainty of the last generation are as small as asked for."""
+        goal = self.inputs.goal.get_dict() if 'goal' in self.inputs else {}
+        last = self.ctx.reports[-1] if self.ctx.reports else {}
+        errors = all(last.get(key) is not None and last[key] <= most for key, most in goal.items())
+        return bool(goal) and errors and self._is_known(last)
+
+    def _is_known(self, report: Mapping[str, Any]) -> bool:
+        """Whether hardly a frame of a generation lies outside of what the models know."""
+        return report.get('fraction_above_grade_1', 1.0) <= self.inputs.fraction_above_grade.value
+
+    @property
+    def ending(self) -> str | None:
+        """Why no other generation begins, in words; ``None`` where one does."""
+        if not self.ctx.reports:  # the first fits, whatever is left
+            return None
+        stages = len(temperature_stages(self.inputs.exploration.get_dict()))
+        if len(self.ctx.reports) > stages:
+            if self.reached_goal:
+                return GOAL_REACHED
+            if self.ctx.idle >= self.inputs.patience.value:
+                return NO_BETTER
+        if len(self.ctx.reports) > self.inputs.max_generations.value:
+            return 'generations spent'
+        return next((why for why, left in self._room().items() if left is not None and left < 1), None)
+
+    def _room(self) -> dict[str, int | None]:
+        """How many labels each budget leaves, ``None`` for any number, by what to say where it is spent."""
+        room: dict[str, int | None] = {}
+        if 'max_labels' in self.inputs:
+            room['labels spent'] = self.inputs.max_labels.value - self.ctx.labels
+        if 'max_core_hours' in self.inputs:
+            left = self.inputs.max_core_hours.value - sum(self.ctx.core_hours)
+            room['core hours spent'] = affordable(left, self.ctx.before_labels, self.ctx.price)
+        return room
 
     def should_go_on(self) -> bool:
-        """Tell if another generation may help."""
-        # the first fits only
-        return not self.is_converged and len(self.ctx.reports) <= self.inputs.max_generations.value
+        """Tell if another generation may help, and is paid for."""
+        return self.ending is None
 
     def run_generation(self) -> ToContext:
         """Submit the next generation, with the labels and the models of the one before."""
@@ -122,6 +202,9 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         shared = LearningGenerationWorkChain.spec().inputs
         inputs = AttributeDict({name: given for name, given in self.inputs.items() if name in shared})
         inputs.number = number
+        room = [left for left in self._room().values() if left is not None] if number else []
+        if room:
+            inputs.max_labels = min(room)
         if self.ctx.last is not None:
             inputs.dataset = self.ctx.last.outputs.dataset
             for name in ('potential', 'efg_model'):
@@ -135,14 +218,16 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
                     inputs[name] = {**inputs[name], 'parameters': Dict({**given, 'tune': True})}
         inputs.metadata = {'call_link_label': f'generation_{number:02d}'}
         running = self.submit(LearningGenerationWorkChain, **inputs)
-        self.report(f'generation {number} <{running.pk}> with {len(inputs.dataset.rows)} labels')
+        most = f', {min(room)} more at most' if room else ''
+        self.report(f'generation {number} <{running.pk}> with {len(inputs.dataset.rows)} labels{most}')
         return ToContext(generation=running)
 
     def inspect_generation(self) -> ExitCode | None:
         """Note what came out, and whether it was any better."""
         node = self.ctx.generation
+        self._count(node)
         if not node.is_finished_ok:
-            self._give()
+            self._give('a generation failed')
             return self.exit_codes.ERROR_GENERATION_FAILED.format(message=reason(node))
         self.ctx.last = node
         report = generation_report(node)
@@ -152,20 +237,33 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
             best = self.ctx.best.get(key, float('inf'))
             better |= error < best * (1 - self.inputs.improvement.value)
             self.ctx.best[key] = min(error, best)
-        unknown = report.get('fraction_above_grade_1', 1.0) > self.inputs.fraction_above_grade.value
-        self.ctx.idle = 0 if better or unknown else self.ctx.idle + 1
+        self.ctx.idle = 0 if better or not self._is_known(report) else self.ctx.idle + 1
         self.ctx.reports.append(report)
         errors = ', '.join(f'{key} {error:.3g}' for key, error in found.items())
-        self.report(f'generation {report["generation"]}: {report["labels"]} labels, {errors}')
+        so_far = f'{self.ctx.labels} structures for DFT and {sum(self.ctx.core_hours):.3g} core hours so far'
+        self.report(f'generation {report["generation"]}: {report["labels"]} labels, {errors}; {so_far}')
         return None
+
+    def _count(self, node: ProcessNode) -> None:
+        """Count what a generation has cost, and note what the next one may cost."""
+        self.ctx.labels += labels_tried(node)
+        spent = core_hours(node.called_descendants)
+        self.ctx.core_hours.append(spent)
+        labelling = [called for called in node.called if called.process_class is LabelWorkChain]
+        self.ctx.before_labels = spent - sum(core_hours(called.called_descendants) for called in labelling)
+        if labelling and 'dataset' in labelling[0].outputs:
+            self.ctx.price = label_core_hours(labelling[0].outputs.dataset) or self.ctx.price
 
     def finish(self) -> ExitCode | None:
         """Give the models, the labels and the history."""
-        self._give()
-        return None if self.is_converged else self.exit_codes.ERROR_NOT_CONVERGED
+        ending = self.ending or 'generations spent'
+        self._give(ending)
+        converged = ending in (GOAL_REACHED, NO_BETTER)
+        return None if converged else self.exit_codes.ERROR_NOT_CONVERGED.format(message=ending)
 
-    def _give(self) -> None:
+    def _give(self, ending: str) -> None:
         if self.ctx.last is None:
             return
         self.out_many({name: self.ctx.last.outputs[name] for name in OUTPUTS if name in self.ctx.last.outputs})
-        self.out('history', write_history(List(self.ctx.reports)))
+        self.out('history', write_history(List(self.ctx.reports), Str(ending)))
+        self.out('timing', write_costs(List(self.ctx.core_hours)))

@@ -109,7 +109,8 @@ class ArrheniusWorkChain(BatchWorkChain):
             replicas: runs at each temperature.
             extrapolate_K: temperatures at which the laws are wanted.
         """
-        inputs = DynamicNmrWorkChain.inputs_for_structure(structure, code, protocol, overrides, options)
+        ion = efg_model.base.attributes.get('ion')
+        inputs = DynamicNmrWorkChain.inputs_for_structure(structure, code, protocol, overrides, options, ion)
         models = {'structure': structure, 'potential': potential, 'efg_model': efg_model}
         runs = {'temperatures_K': list(temperatures_K), 'replicas': replicas, 'extrapolate_K': list(extrapolate_K)}
         return cls.filled_builder({**inputs, **models, **runs})

@@ -11,6 +11,7 @@ from aiida.orm import AbstractCode, Dict, Float, StructureData
 
 from aiida_ufpnmr.calculations.base import optional, plain_input, validate_ordered
 from aiida_ufpnmr.calculations.md import MdCalculation
+from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
@@ -76,7 +77,7 @@ class MdBatchWorkChain(BatchWorkChain):
         replicas: int = 1,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol of molecular dynamics; other arguments and errors as in
         :class:`~aiida_ufpnmr.workflows.protocols.ProtocolMixin`.
@@ -126,7 +127,7 @@ class DynamicNmrBatchWorkChain(BatchWorkChain):
         replicas: int = 1,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Asked = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol of dynamic NMR; other arguments and errors as in
         :class:`~aiida_ufpnmr.workflows.protocols.ProtocolMixin`.
@@ -140,7 +141,7 @@ class DynamicNmrBatchWorkChain(BatchWorkChain):
             replicas: runs of each structure at each temperature.
         """
         given = cls.get_protocol_inputs(protocol, overrides)
-        inputs = DynamicNmrWorkChain.with_options(given, code, options)
+        inputs = DynamicNmrWorkChain.with_options(given, code, options, efg_model.base.attributes.get('ion'))
         own = {'structures': dict(structures), 'potential': potential, 'efg_model': efg_model, 'replicas': replicas}
         return cls.filled_builder({**inputs, **own, 'temperatures_K': list(temperatures_K)})
 

@@ -16,14 +16,16 @@ from aiida_ufpnmr.calculations.analyse import (
     by_identifier,
     files_of,
     lacking,
+    options_of,
     parameter_validator,
 )
-from aiida_ufpnmr.calculations.base import validate_ordered
+from aiida_ufpnmr.calculations.base import optional, validate_ordered
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.calculations.summarise import summarise
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
+from aiida_ufpnmr.workflows.ions import USUAL_ION
 from aiida_ufpnmr.workflows.md import MdWorkChain
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.repeat import AcfWorkChain, AnalyseWorkChain, RepeatWorkChain
@@ -63,6 +65,16 @@ def validate_files(inputs: Mapping[str, Any], _) -> str | None:
     return refusal and f'analysis_files: {refusal}'
 
 
+def validate_together(inputs: Mapping[str, Any], _) -> str | None:
+    """Refuse correlation functions without EFG tensors, tensors without them, and files that do not go together."""
+    alone = 'structure' in inputs  # else a workflow around this one gives structure and models
+    if alone and 'efg_model' in inputs and not inputs.get('acf'):
+        return 'give the inputs `acf` beside `efg_model`'
+    if alone and inputs.get('acf') and 'efg_model' not in inputs:
+        return 'give `efg_model`, whose tensors `acf` correlates, or leave `acf` out'
+    return validate_files(inputs, None)
+
+
 def chosen_analyses(chosen: Any, shared: Mapping[str, Any]) -> dict[str, Dict]:
     """Parameters of the chosen analyses as nodes, by the names of their inputs, on top of those that they share.
 
@@ -78,11 +90,26 @@ def chosen_analyses(chosen: Any, shared: Mapping[str, Any]) -> dict[str, Dict]:
     return nodes
 
 
+def following(inputs: dict[str, Any], ion: str) -> dict[str, Any]:
+    """Inputs whose analyses follow the element ``ion``, unless they say otherwise, if they follow ions at all."""
+    if ion == USUAL_ION:  # which they follow by themselves
+        return inputs
+    analyses = {
+        name: Dict(
+            {**({'species': ion} if 'species' in options_of(str(by_identifier(name))) else {}), **node.get_dict()}
+        )
+        for name, node in inputs['analyses'].items()
+    }
+    shared = {name: {'parameters': {'species': ion}} for name in ('msd', 'hops')}
+    return {**merged(shared, inputs), 'analyses': analyses}
+
+
 class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     """The rate at which ions hop, as NMR would see it, of a structure and two models.
 
     Runs molecular dynamics with EFG tensors on the fly, correlates the quadrupolar frequency, counts hops and measures
-    diffusion along the same trajectory, and puts the numbers side by side; other analyses of it as chosen.
+    diffusion along the same trajectory, and puts the numbers side by side; other analyses of it as chosen. Without a
+    model of the EFG, as where the ion has no quadrupole moment, hops and diffusion are the answer.
     """
 
     PROTOCOL = 'dynamic_nmr'
@@ -95,11 +122,14 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         start = 'Where the dynamics starts.'
         spec.input('structure', valid_type=StructureData, validator=validate_ordered, help=start)
         spec.input('potential', valid_type=PotentialData, help='The potential that moves the atoms.')
-        spec.input('efg_model', valid_type=EfgModelData, help='The model that predicts EFG tensors along the way.')
+        text = 'The model that predicts EFG tensors along the way; without it there is no NMR, but motion.'
+        optional(spec.input, ('efg_model', EfgModelData, text))
         clean_input(spec)
         models = ('structure', 'potential', 'efg_model')
         expose_inputs(spec, MdCalculation, 'md', (*models, 'checkpoint'), 'Molecular dynamics.')
-        expose_inputs(spec, AcfCalculation, 'acf', ('trajectory',), 'Correlation functions and their decay.')
+        expose_inputs(
+            spec, AcfCalculation, 'acf', ('trajectory',), 'Correlation functions and their decay.', required=False
+        )
         analysis = ('trajectory', 'analysis', *FILES)
         expose_inputs(spec, AnalyseCalculation, 'msd', analysis, 'Mean square displacement and diffusion.')
         expose_inputs(spec, AnalyseCalculation, 'hops', analysis, 'Hops between sites.')
@@ -114,7 +144,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             'Files that chosen analyses read, by the name of the option, as `sites` of `jumps`, `model` of `softness`.'
         )
         spec.input_namespace('analysis_files', dynamic=True, required=False, valid_type=SinglefileData, help=files)
-        inputs.validator = validate_files
+        inputs.validator = validate_together
 
         spec.outline(
             cls.simulate,
@@ -128,11 +158,11 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         answer = 'The answer: decay time or its lower bound, hop rate and diffusion coefficient, with intervals.'
         spec.output('tau', valid_type=Dict, help=answer)
         spec.expose_outputs(MdWorkChain, include=('trajectory',))
-        text = {'help': 'Of the dynamics.'}
-        spec.expose_outputs(MdWorkChain, namespace='md', include=('results', 'timing'), namespace_options=text)
+        options = {'help': 'Of the dynamics.'}
+        spec.expose_outputs(MdWorkChain, namespace='md', include=('results', 'timing'), namespace_options=options)
         for name, (chain, what) in ANALYSES.items():
-            text = {'help': f'Of the {what}.'}
-            spec.expose_outputs(chain, namespace=name, include=ANALYSIS_OUTPUTS, namespace_options=text)
+            options = {'help': f'Of the {what}.'}
+            spec.expose_outputs(chain, namespace=name, include=ANALYSIS_OUTPUTS, namespace_options=options)
         of_chosen = 'Of the chosen analyses, by name.'
         spec.output_namespace('analyses', dynamic=True, valid_type=(Dict, SinglefileData), help=of_chosen)
         spec.exit_code(401, 'ERROR_SUB_PROCESS_FAILED_MD', message='The molecular dynamics failed: {message}')
@@ -148,10 +178,11 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         code: AbstractCode,
         structure: StructureData,
         potential: PotentialData,
-        efg_model: EfgModelData,
+        efg_model: EfgModelData | None = None,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         options: Asked = None,
+        ion: str | None = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
@@ -159,32 +190,62 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             code: the command ``ufpnmr``.
             structure: where the dynamics starts.
             potential: moves the atoms.
-            efg_model: predicts EFG tensors.
+            efg_model: predicts EFG tensors; without it the ions are followed alone.
             overrides: nested as the inputs are, on top of the protocol; ``min_cell_height_angstrom`` sets the
                 supercell. Analyses that are named leave out as much of the start as those of the protocol.
+            ion: element that is followed; that of the EFG model, if not given, or Li without one.
         """
-        inputs = cls.inputs_for_structure(structure, code, protocol, overrides, options)
-        return cls.filled_builder({**inputs, 'structure': structure, 'potential': potential, 'efg_model': efg_model})
+        ion = ion or (USUAL_ION if efg_model is None else efg_model.base.attributes.get('ion'))
+        if efg_model is None and ion not in structure.get_symbols_set():
+            raise ValueError(
+                f'the structure holds no {ion}, only {", ".join(sorted(structure.get_symbols_set()))}; say --ion'
+            )
+        with_efg = efg_model is not None
+        inputs = cls.inputs_for_structure(structure, code, protocol, overrides, options, ion, with_efg)
+        models = {'potential': potential, 'efg_model': efg_model} if with_efg else {'potential': potential}
+        return cls.filled_builder({**inputs, 'structure': structure, **models})
 
     @classmethod
-    def inputs_for_structure(cls, structure, code, protocol, overrides, options) -> dict[str, Any]:
-        """The inputs of a protocol for a structure: all but the structure and the models."""
-        inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), structure.get_ase().cell.array)
-        return with_wall_time(cls.with_options(inputs, code, options), len(structure.sites), code)
+    def inputs_for_structure(
+        cls, structure, code, protocol, overrides, options, ion=USUAL_ION, with_efg=True
+    ) -> dict[str, Any]:
+        """The inputs of a protocol for a structure, all but this and the models; see :meth:`inputs_for_cell`."""
+        cell, n_atoms = structure.get_ase().cell.array, len(structure.sites)
+        return cls.inputs_for_cell(cell, n_atoms, code, protocol, overrides, options, ion, with_efg)
 
     @classmethod
-    def with_options(cls, inputs, code, options) -> dict[str, Any]:
-        """Inputs of a protocol with code and options of all calculations, and chosen analyses as nodes."""
+    def inputs_for_cell(
+        cls, cell, n_atoms, code, protocol, overrides, options, ion=USUAL_ION, with_efg=True
+    ) -> dict[str, Any]:
+        """The inputs of a protocol for ``n_atoms`` in this (3, 3) cell (Å); see :meth:`with_options`."""
+        inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), cell)
+        return with_wall_time(cls.with_options(inputs, code, options, ion, with_efg), n_atoms, code)
+
+    @classmethod
+    def with_options(cls, inputs, code, options, ion=USUAL_ION, with_efg=True) -> dict[str, Any]:
+        """Inputs of a protocol with code and options of all calculations, and chosen analyses as nodes.
+
+        Analyses follow the element ``ion``, unless they say otherwise; without EFG tensors nothing is correlated.
+        """
         skip = {name: value for name, value in inputs['acf']['parameters'].items() if name == 'skip_ps'}
         inputs['analyses'] = chosen_analyses(inputs.get('analyses', {}), skip)
-        return merged(of_all(('md', *ANALYSES), code, options), inputs)
+        names = tuple(name for name in ('md', *ANALYSES) if with_efg or name != 'acf')
+        if not with_efg:
+            del inputs['acf']
+        return following(merged(of_all(names, code, options), inputs), ion)
+
+    @property
+    def analyses(self) -> dict[str, tuple[type[RepeatWorkChain], str]]:
+        """Those of :data:`ANALYSES` that this run has: all, or without correlation functions where there is no EFG."""
+        return {name: known for name, known in ANALYSES.items() if self.inputs.get(name)}
 
     def simulate(self) -> ToContext:
-        """Molecular dynamics with EFG tensors on the fly."""
+        """Molecular dynamics, with EFG tensors on the fly where there is a model of them."""
         inputs = self.exposed_inputs(MdCalculation, 'md')
         inputs.structure = self.inputs.structure
         inputs.potential = self.inputs.potential
-        inputs.efg_model = self.inputs.efg_model
+        if 'efg_model' in self.inputs:
+            inputs.efg_model = self.inputs.efg_model
         running = self.submit(
             MdWorkChain, md=inputs, clean_workdir=self.inputs.clean_workdir, metadata={'call_link_label': 'md'}
         )
@@ -202,7 +263,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     def correlate_and_count(self) -> ToContext:
         """Correlation functions, mean square displacement, hops, and what was chosen, all at once."""
         running = {}
-        for name, (chain, _) in ANALYSES.items():
+        for name, (chain, _) in self.analyses.items():
             inputs = self.exposed_inputs(chain._process_class, name)
             if chain is AnalyseWorkChain:
                 inputs.analysis = name
@@ -228,7 +289,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     def inspect_analyses(self) -> ExitCode | None:
         """Attach what the analyses gave; the first that failed names the exit code."""
         failure = None
-        for name, (chain, _) in ANALYSES.items():
+        for name, (chain, _) in self.analyses.items():
             node = self.ctx[name]
             if node.is_finished_ok:
                 self.out_many(self.exposed_outputs(node, chain, namespace=name, agglomerate=False))
@@ -239,7 +300,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
 
     def summarise(self) -> None:
         """Put the numbers side by side."""
-        results = {name: self.ctx[name].outputs.results for name in ('md', *ANALYSES)}
+        results = {name: self.ctx[name].outputs.results for name in ('md', *self.analyses)}
         self.out('tau', summarise(**results))
 
     def inspect_chosen_analyses(self) -> ExitCode | None:

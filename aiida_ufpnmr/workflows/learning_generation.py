@@ -22,7 +22,7 @@ from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.engine.building.glass import GlassSettings
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_keywords
-from aiida_ufpnmr.workflows.label import LabelWorkChain, validate_dft_code
+from aiida_ufpnmr.workflows.label import LabelWorkChain, validate_count, validate_dft_code
 from aiida_ufpnmr.workflows.md import MdWorkChain
 from aiida_ufpnmr.workflows.repeat import FitsModels, SelectWorkChain
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
@@ -45,7 +45,10 @@ def learning_inputs(spec: ProcessSpec) -> None:
     text = 'Structures from which exploration starts: crystals, glasses, melts.'
     spec.input_namespace('structures', valid_type=StructureData, dynamic=True, help=text)
     spec.inputs['structures'].validator = validate_ordered
-    text = '`temperatures_K`: of the runs from each structure; `volume_strains`: taken by turns, 0 if not given.'
+    text = (
+        '`temperatures_K`: of the runs from each structure, or a list of them for each generation, the last for '
+        'all that follow; `volume_strains`: taken by turns, 0 if not given.'
+    )
     plain_input(spec, 'exploration', Dict, text, validator=_validate_exploration)
     text = (
         'Glasses to explore beside the structures, by name: `units`, `ions`, `density_g_per_cm3` and others as of '
@@ -68,11 +71,22 @@ def _validate_exploration(value: Dict, _) -> str | None:
     unknown = sorted(set(content) - {'temperatures_K', 'volume_strains'})
     if unknown:
         return f'unknown entry {unknown[0]!r}; known are temperatures_K and volume_strains'
-    if not content.get('temperatures_K') or min(content['temperatures_K']) <= 0:
-        return 'temperatures_K must be a list of temperatures above 0'
+    try:
+        stages = temperature_stages(content)
+        wrong = not all(stages) or min(map(min, stages)) <= 0
+    except (LookupError, TypeError, ValueError):
+        wrong = True
+    if wrong:
+        return 'temperatures_K must be a list of temperatures above 0, or a list of such lists'
     if any(abs(strain) > 0.3 for strain in content.get('volume_strains', ())):
         return 'volume_strains must lie between -0.3 and 0.3'
     return None
+
+
+def temperature_stages(exploration: Mapping[str, Any]) -> list[list[float]]:
+    """Temperatures (K) of the runs by generation, the last for all that follow; one list where they do not rise."""
+    given = exploration['temperatures_K']
+    return given if isinstance(given[0], list) else [given]
 
 
 def _validate_glasses(value: Dict, _) -> str | None:
@@ -107,6 +121,8 @@ class LearningGenerationWorkChain(FitsModels):
         super().define(spec)
         learning_inputs(spec)
         plain_input(spec, 'number', Int, 'Of the generation, for the seeds of its runs.')
+        text = 'Label no more than this, glasses whose units broke among them.'
+        plain_input(spec, 'max_labels', Int, text, required=False, validator=validate_count)
         optional(
             spec.input,
             ('potential', PotentialData, 'That of the generation before.'),
@@ -138,6 +154,7 @@ class LearningGenerationWorkChain(FitsModels):
         """Begin with the labels so far."""
         self.ctx.dataset = self.inputs.dataset
         self.ctx.glasses, self.ctx.broken = {}, {}
+        self.ctx.most = self.inputs.max_labels.value if 'max_labels' in self.inputs else None
 
     def can_explore(self) -> bool:
         """Tell if there is a potential."""
@@ -161,19 +178,25 @@ class LearningGenerationWorkChain(FitsModels):
                     self.report(f'without glass {label}: {reason(node)}')
                     continue
                 self.ctx.glasses[label] = node.outputs.structure
-                if not node.outputs.units['is_whole']:
+                if not node.outputs.units['is_whole'] and self._may_be_labelled():
                     self.ctx.broken[label] = node.outputs.structure
                     self.report(f'units of glass {label} broke when it was relaxed; it is labelled')
+
+    def _may_be_labelled(self) -> bool:
+        """Whether another glass may be, beside one structure of the runs at least."""
+        return self.ctx.most is None or len(self.ctx.broken) + 1 < self.ctx.most
 
     def explore(self) -> ToContext:
         """Submit a run from each structure, packed ones too, at each temperature."""
         exploration = self.inputs.exploration.get_dict()
         strains = exploration.get('volume_strains') or [0.0]
         generation = self.inputs.number.value
+        stages = temperature_stages(exploration)
+        temperatures = stages[min(max(generation, 1), len(stages)) - 1]
         self.ctx.runs, running = [], {}
         structures = {**self.inputs.structures, **self.ctx.glasses}
         for name in sorted(structures):
-            for temperature in exploration['temperatures_K']:
+            for temperature in temperatures:
                 place = len(self.ctx.runs)
                 strain = strains[(place + generation) % len(strains)]
                 structure = structures[name]
@@ -213,6 +236,10 @@ class LearningGenerationWorkChain(FitsModels):
         if 'efg_model' in self.inputs:
             inputs.efg_model = self.inputs.efg_model
         inputs.trajectories = self.ctx.trajectories
+        if self.ctx.most is not None:
+            given = inputs.parameters.get_dict()
+            number = min(given.get('number', self.ctx.most), self.ctx.most - len(self.ctx.broken))
+            inputs.parameters = Dict({**given, 'number': number})
         running = self.submit(SelectWorkChain, calculation=inputs, metadata={'call_link_label': 'select'})
         return ToContext(select=running)
 

@@ -15,7 +15,8 @@ from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.calculations.select_structure import select_structure
 from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
+from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain, following
+from aiida_ufpnmr.workflows.ions import with_ion
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.repeat import FitEfgWorkChain, FitPotentialWorkChain, FitsModels
 from aiida_ufpnmr.workflows.subprocesses import clean_input, expose_inputs, reason
@@ -94,6 +95,7 @@ class PipelineWorkChain(ProtocolMixin, FitsModels):
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         options: Asked = None,
+        ion: str | None = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
@@ -102,9 +104,10 @@ class PipelineWorkChain(ProtocolMixin, FitsModels):
             dataset: labelled structures.
             structure: where the dynamics starts, or
             structure_index: the row of ``dataset`` to start from.
+            ion: element or isotope whose EFG is learnt and followed, Li if not given.
 
         Raises:
-            ValueError: not exactly one start.
+            ValueError: not exactly one start, or an ion without a quadrupole moment.
         """
         start = {'structure': structure, 'structure_index': None if structure_index is None else Int(structure_index)}
         start = {name: value for name, value in start.items() if value is not None}
@@ -122,6 +125,12 @@ class PipelineWorkChain(ProtocolMixin, FitsModels):
             ),
         )
         inputs = merged(of_all(('fit_potential', 'fit_efg'), code, options), inputs)
+        inputs = with_ion(inputs, ion, dataset.base.attributes.get('species'))
+        if 'fit_efg' not in inputs:
+            raise ValueError(
+                'the ion has spin 1/2 and no quadrupole moment, so there is no EFG to learn; choose another'
+            )
+        inputs['dynamic_nmr'] = following(inputs['dynamic_nmr'], inputs['fit_efg']['parameters']['species'])
         return cls.filled_builder({**inputs, **start, 'dataset': dataset})
 
     def select_structure(self) -> None:

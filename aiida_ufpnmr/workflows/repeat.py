@@ -10,6 +10,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import CalcJobNode
 
 from aiida_ufpnmr.calculations.analyse import AcfCalculation, AnalyseCalculation
+from aiida_ufpnmr.calculations.draw import DrawCalculation
 from aiida_ufpnmr.calculations.fit_efg import FitEfgCalculation
 from aiida_ufpnmr.calculations.fit_potential import FitPotentialCalculation
 from aiida_ufpnmr.calculations.fit_softness import FitSoftnessCalculation
@@ -70,6 +71,12 @@ class FitEfgWorkChain(RepeatWorkChain):
     """Fits a model of the EFG, again where a fit was cut off."""
 
     _process_class = FitEfgCalculation
+
+
+class DrawWorkChain(RepeatWorkChain):
+    """Draws the first structures of a material to label, again where that was cut off."""
+
+    _process_class = DrawCalculation
 
 
 class SelectWorkChain(RepeatWorkChain):

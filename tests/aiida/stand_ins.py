@@ -70,17 +70,18 @@ class GpawCode:
         return path.read_text().splitlines() if path.exists() else []
 
 
-def install_gpaw(computer: orm.Computer, folder: Path) -> GpawCode:
-    """Make the stand-in for GPAW known as ``gpaw@localhost``."""
+def install_gpaw(
+    computer: orm.Computer, folder: Path, label: str = 'gpaw', script: str = 'gpaw_stand_in.py'
+) -> GpawCode:
+    """Make a stand-in for GPAW known as ``LABEL@localhost``."""
     executable = folder / 'ufpnmr'
-    script = (TESTS / 'gpaw_stand_in.py').read_text()
-    executable.write_text(f'#!{sys.executable}\n{script}')
+    executable.write_text(f'#!{sys.executable}\n{(TESTS / script).read_text()}')
     executable.chmod(0o755)
     code = orm.InstalledCode(
-        label='gpaw',
+        label=label,
         computer=computer,
         filepath_executable=str(executable),
         with_mpi=False,
-        prepend_text=f'export STAND_IN_FOLDER={folder}',
+        prepend_text=f'export STAND_IN_FOLDER={folder} PYTHONPATH={TESTS}:$PYTHONPATH',
     )
     return GpawCode(code.store(), folder)

@@ -216,6 +216,9 @@ def test_where_no_label_can_be_had_the_models_so_far_are_given(learned, code, ca
     ('changes', 'message'),
     [
         ({'exploration': {'temperatures_K': []}}, 'temperatures_K'),
+        ({'exploration': {'temperatures_K': [[300.0], []]}}, 'a list of temperatures above 0, or a list of such lists'),
+        ({'goal': {'forces': 100.0}}, "unknown error 'forces'"),
+        ({'max_labels': -1}, 'max_labels: must not be negative'),
         ({'exploration': {'temperature': [1.0]}}, "unknown entry 'temperature'"),
         ({'label': {'castep': {'nonsense': 1}}}, 'nonsense'),
     ],

@@ -11,6 +11,7 @@ from aiida_ufpnmr.calculations.learning_sets import packed_glass, with_structure
 from aiida_ufpnmr.data import DatasetData
 from aiida_ufpnmr.engine.structure.units import find_units
 from aiida_ufpnmr.workflows.active_learning import ActiveLearningWorkChain
+from aiida_ufpnmr.workflows.budget import labels_tried
 from aiida_ufpnmr.workflows.learning_generation import SEEDS, LearningGenerationWorkChain
 from aiida_ufpnmr.workflows.md import MdWorkChain
 
@@ -20,6 +21,7 @@ PAIRED = {'units': {'P2S6': 2}, 'ions': 'Li', 'density_g_per_cm3': 1.75}
 OVERRIDES = {
     'max_generations': 1,
     'patience': 9,
+    'max_labels': 6,
     'exploration': {'temperatures_K': [4000.0], 'volume_strains': [0.0]},
     'glasses': {'glass': {**GLASS, 'number': 2}, 'paired': PAIRED},
     'fit_potential': {'settings': POTENTIAL_SETTINGS},
@@ -84,6 +86,12 @@ def test_a_glass_whose_units_break_when_it_is_relaxed_is_labelled_itself(generat
     whole = [node.outputs.units['is_whole'] for node in packed]
     groups = {row['group'] for row in generation.outputs.dataset.rows}
     assert whole == [True, True, False] and groups & {'glass_0', 'glass_1', 'paired_0'} == {'paired_0'}
+
+
+@pytest.mark.slow
+def test_broken_glasses_are_among_the_labels_that_a_budget_allows(generation):
+    chosen = generation.outputs.chosen.creator.outputs.results['chosen']
+    assert generation.inputs.max_labels == 6 == labels_tried(generation) == len(chosen) + 1
 
 
 def test_a_packed_glass_has_its_units_and_one_that_does_not_fit_is_refused(potential):

@@ -17,13 +17,13 @@ from aiida_ufpnmr.calculations import command_line
 from aiida_ufpnmr.calculations.analyse import ANALYSES, options_of
 from aiida_ufpnmr.cli.shared import load_or_store
 from aiida_ufpnmr.data import TrajectoryData
+from aiida_ufpnmr.engine.building.label_cells import repetitions
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
 from aiida_ufpnmr.engine.settings import Settings, parameters_of, setting
 from aiida_ufpnmr.engine.trajectories.chain import chain
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
 from aiida_ufpnmr.workflows.repeat import AnalyseWorkChain
-from aiida_ufpnmr.workflows.supercell import repetitions
 
 CALCULATIONS = [
     'ufpnmr.fit_potential',

@@ -1,1 +1,1 @@
-"""Cells to compute on: ordered ones of disordered crystals, supercells, strained cells, packed glasses."""
+"""Cells to compute on: ordered ones of disordered crystals, supercells, strained and drawn cells, packed glasses."""

@@ -45,19 +45,25 @@ def strained_cells(atoms: Atoms, settings: StrainSettings, source: str = 'struct
         raise InputError(f'{source}: only a cell that is periodic along all directions can be strained')
     cells = []
     for percent in settings.volume_percent or ():
-        cells.append(_deformed(atoms, np.cbrt(1 + percent / 100) * np.eye(3), {'volume_percent': percent}))
+        cells.append(strained_cell(atoms, volume_percent=percent))
+        cells[-1].info = {'volume_percent': percent}
     for percent in settings.shear_percent or ():
-        for plane, (a, b) in PLANES.items():
-            sheared = np.eye(3)
-            sheared[a, b] = sheared[b, a] = percent / 200
-            sheared /= np.cbrt(np.linalg.det(sheared))
-            cells.append(_deformed(atoms, sheared, {'shear_percent': percent, 'shear_plane': plane}))
+        for plane in PLANES:
+            cells.append(strained_cell(atoms, shear_percent=percent, plane=plane))
+            cells[-1].info = {'shear_percent': percent, 'shear_plane': plane}
     return cells
 
 
-def _deformed(atoms: Atoms, deformation: np.ndarray, info: dict[str, float | str]) -> Atoms:
-    """The structure after a deformation (3, 3) of space."""
+def strained_cell(atoms: Atoms, volume_percent: float = 0.0, shear_percent: float = 0.0, plane: str = 'yz') -> Atoms:
+    """A cell that is sheared in one of the :data:`PLANES` at constant volume, and whose volume is then changed.
+
+    Atoms keep their places in units of the cell vectors.
+    """
+    a, b = PLANES[plane]
+    deformation = np.eye(3)
+    deformation[a, b] = deformation[b, a] = shear_percent / 200
+    deformation /= np.cbrt(np.linalg.det(deformation))
+    deformation *= np.cbrt(1 + volume_percent / 100)
     deformed = bare(atoms)
     deformed.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
-    deformed.info = info
     return deformed

@@ -15,8 +15,11 @@ from ase.io import write
 from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.building.charges import read_charges
 from aiida_ufpnmr.engine.building.composition import formula
+from aiida_ufpnmr.engine.building.drawing import DrawSettings, drawn_cells
 from aiida_ufpnmr.engine.building.glass import Glass, GlassSettings
 from aiida_ufpnmr.engine.building.glass_packing import pack_glass
+from aiida_ufpnmr.engine.building.guides import guide_calculator
+from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, crystal_of, label_cells
 from aiida_ufpnmr.engine.building.ordered_cells import OrderSettings
 from aiida_ufpnmr.engine.building.ordering import order_crystal
 from aiida_ufpnmr.engine.building.rigid_units import RIGID_UNITS, parse_unit, read_unit
@@ -83,6 +86,62 @@ def order(crystal, output, supercell, charges, json_path, **options):
     print_table(found.table())
     for line in found.remarks:
         click.echo(line)
+
+
+@build.command(
+    'label-cell',
+    cls=Command,
+    example='ufpnmr build label-cell crystal.cif --least-height-angstrom 9 --number 2 -o cells.extxyz',
+)
+@click.argument('crystal', type=INPUT)
+@output_option
+@with_options(*options_of(LabelCellSettings))
+@json_option
+def label_cell(crystal, output, json_path, **options):
+    """Make cells of a crystal (CIF, or another file with one structure) that DFT can label and a potential learn from.
+
+    The cell is repeated until no height is below one number and the atoms are not below another; a crystal whose sites
+    are filled in part is ordered in it, as "ufpnmr build order" does.
+    """
+    settings = settings_from_options(LabelCellSettings, options)
+    _check_outputs(output, json_path)
+    is_cif = crystal.suffix.lower() == '.cif'
+    given = read_crystal(crystal) if is_cif else crystal_of(read_structure(crystal), str(crystal))
+    compiled.aloud = True
+    found = label_cells(given, settings)
+    _write(output, found.cells)
+    report({**found.to_dict(), 'versions': versions()}, json_path)
+    click.echo(found.headline)
+    print_table(found.table())
+    for line in found.remarks:
+        click.echo(line)
+
+
+@build.command(
+    'draw',
+    cls=Command,
+    example='ufpnmr build draw cells.extxyz --index 0 --number 40 --rattle-angstrom 0.05,0.2 -o drawn.extxyz\n'
+    'ufpnmr build draw cells.extxyz --index 0 --guide sevennet-0 --guide-temperatures 300,900 -o drawn.extxyz',
+)
+@click.argument('structure', type=INPUT)
+@output_option
+@with_options(*options_of(DrawSettings))
+@index_option
+@json_option
+def draw(structure, output, index, json_path, **options):
+    """Draw the first structures of a material to label: rattled, strained, and along runs of a universal potential.
+
+    Structures of groups "withheld..." are for the errors of what is fitted to the others. With --guide, which needs
+    the extra "guide" of this package, a share of both comes from molecular dynamics with that potential.
+    """
+    settings = settings_from_options(DrawSettings, options)
+    _check_outputs(output, json_path)
+    atoms = read_structure(structure, index)
+    calculator, guide = (None, {}) if settings.guide is None else guide_calculator(settings.guide)
+    begin, begin_cpu = time.perf_counter(), time.process_time()
+    cells = drawn_cells(atoms, settings, calculator, str(structure))
+    timing = {'wall_s': time.perf_counter() - begin, 'cpu_s': time.process_time() - begin_cpu}
+    _write_and_report(output, cells, json_path, versions={**versions(), **guide}, timing=timing)
 
 
 @build.command('supercell', cls=Command, example='ufpnmr build supercell cells.extxyz 2 2 1 --index 0 -o large.extxyz')
@@ -210,14 +269,14 @@ def _write(output: Path, cells: Sequence[Atoms]) -> None:
         write(partial, cells, format='extxyz')
 
 
-def _write_and_report(output: Path, cells: Sequence[Atoms], json_path: Path | None) -> None:
+def _write_and_report(output: Path, cells: Sequence[Atoms], json_path: Path | None, **record: Any) -> None:
     """Write structures; print and report their composition, volume and what ``info`` says of them."""
     _write(output, cells)
     rows: list[dict[str, Any]] = [
         {'composition': formula(cell.symbols.formula.count()), 'volume_angstrom3': cell.get_volume(), **cell.info}
         for cell in cells
     ]
-    report({'structures': rows, 'versions': versions()}, json_path)
+    report({'structures': rows, 'versions': versions(), **record}, json_path)
     names = list(dict.fromkeys(name for row in rows for name in row))
     print_table(
         [['structure', *names], *([str(i), *(_shown(row.get(n, '')) for n in names)] for i, row in enumerate(rows))]

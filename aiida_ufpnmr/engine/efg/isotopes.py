@@ -1,6 +1,7 @@
-"""Quadrupolar isotopes: spin and nuclear quadrupole moment.
+"""Quadrupolar isotopes: spin and nuclear quadrupole moment; and elements whose NMR knows no quadrupole moment.
 
-Moments in millibarn after P. Pyykkö, Mol. Phys. 116, 1328 (2018), "Year-2017 nuclear quadrupole moments".
+Moments in millibarn after P. Pyykkö, Mol. Phys. 116, 1328 (2018), "Year-2017 nuclear quadrupole moments"; spins after
+R. K. Harris et al., Pure Appl. Chem. 73, 1795 (2001).
 """
 
 from __future__ import annotations
@@ -71,6 +72,23 @@ _TABLE = (
 
 ISOTOPES = {name: Isotope(name, float(spin), float(moment)) for name, spin, moment in _TABLE}
 
+#: Isotopes of spin 1/2, which has no quadrupole moment: the one that NMR looks at of each element.
+SPIN_HALF = (
+    '1H', '3He', '13C', '15N', '19F', '29Si', '31P', '57Fe', '77Se', '89Y', '103Rh', '109Ag', '113Cd', '119Sn', '125Te',
+    '129Xe', '169Tm', '171Yb', '183W', '187Os', '195Pt', '199Hg', '205Tl', '207Pb',
+)  # fmt: skip
+
+
+def spin_half(name: str) -> str | None:
+    """The isotope of spin 1/2 that an isotope (``1H``) or an element without a quadrupolar one (``Ag``) means.
+
+    ``None`` for all others: those of :data:`ISOTOPES`, and what is known to neither table.
+    """
+    if name in SPIN_HALF:
+        return name
+    quadrupolar = {isotope.element for isotope in ISOTOPES.values()}
+    return next((one for one in SPIN_HALF if one.lstrip('0123456789') == name and name not in quadrupolar), None)
+
 
 def get_isotope(name: str) -> Isotope:
     """The isotope called ``name`` (``7Li``), or the one that stands for an element (``Li``).
@@ -87,9 +105,11 @@ def get_isotope(name: str) -> Isotope:
     if not own and known is not unknown:
         return known
     if not own or len(own) > 2 or (known is unknown and (len(own) < 2 or not re.fullmatch(r'\d+[A-Z][a-z]?', label))):
+        half = spin_half(label)
+        none = f'{half} has spin 1/2 and none; ' if half else ''
         raise InputError(
-            f'no isotope with a quadrupole moment known for {name!r} (known are {", ".join(ISOTOPES)}); choose another '
-            'species or isotope, or give a moment of your own as NAME:MILLIBARN:SPIN, such as 8Li:31.4:2'
+            f'no isotope with a quadrupole moment known for {name!r} ({none}known are {", ".join(ISOTOPES)}); choose '
+            'another species or isotope, or give a moment of your own as NAME:MILLIBARN:SPIN, such as 8Li:31.4:2'
         )
     try:
         moment, spin = float(own[0]), float(own[1]) if len(own) == 2 else known.spin

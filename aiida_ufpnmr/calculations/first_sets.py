@@ -1,0 +1,83 @@
+"""The first cells and labels of a material, on record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida.engine import ExitCode, calcfunction
+from aiida.orm import Data, Dict, Int, SinglefileData, StructureData
+
+from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.engine.building.drawing import WITHHELD
+from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, crystal_of, label_cells
+from aiida_ufpnmr.engine.crystals import Crystal, read_crystal
+from aiida_ufpnmr.engine.dataset import bare
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.settings import settings_from_keywords
+
+
+def crystal_in(node: Data) -> Crystal:
+    """The crystal of a CIF file, or of a structure all sites of which are full.
+
+    Raises:
+        InputError: as :func:`read_crystal` and :func:`crystal_of`.
+    """
+    if isinstance(node, StructureData):
+        return crystal_of(node.get_ase(), 'structure')
+    assert isinstance(node, SinglefileData)
+    with node.as_path() as path:
+        found = read_crystal(path)
+    return Crystal(found.cell, found.positions, found.occupancies, node.filename)
+
+
+@calcfunction
+def cells_for_labels(crystal: Data, settings: Dict) -> dict[str, Any] | ExitCode:
+    """Cells to label of a crystal, ``cell_0`` and so on, and a report on their size and order.
+
+    Exit code 410 says why there is none.
+    """
+    try:
+        chosen = settings_from_keywords(LabelCellSettings, settings.get_dict(), 'cell')
+        found = label_cells(crystal_in(crystal), chosen)
+    except InputError as error:
+        return ExitCode(410, str(error))
+    cells = {f'cell_{number}': StructureData(ase=atoms) for number, atoms in enumerate(found.cells)}
+    return {**cells, 'report': Dict(found.to_dict())}
+
+
+@calcfunction
+def gathered(**drawn: DatasetData) -> DatasetData:
+    """Structures of several sets in an order of which each beginning holds all of their groups, by their shares."""
+    placed = []
+    for number, name in enumerate(sorted(drawn)):
+        rows = list(drawn[name].get_dataset())
+        groups = [str(atoms.info['config_type']) for atoms in rows]
+        for i, (atoms, group) in enumerate(zip(rows, groups)):
+            plain = bare(atoms)
+            plain.info = {'config_type': group}
+            placed.append(((groups[:i].count(group) + 0.5) / groups.count(group), number, i, plain))
+    placed.sort(key=lambda place: place[:3])
+    return DatasetData.of(place[3] for place in placed)
+
+
+@calcfunction
+def rows_between(dataset: DatasetData, begin: Int, end: Int) -> DatasetData:
+    """The rows of a set from ``begin`` up to ``end``, without that one."""
+    return DatasetData.of(list(dataset.get_dataset())[begin.value : end.value])
+
+
+@calcfunction
+def part_withheld(**labels: DatasetData) -> dict[str, DatasetData]:
+    """Labels of all sets to fit to (``dataset``), and those that no fit shall see (``test_dataset``), by group."""
+    parts: dict[str, list] = {'dataset': [], 'test_dataset': []}
+    for name in sorted(labels):
+        for atoms in labels[name].get_dataset():
+            withheld = str(atoms.info.get('config_type', '')).startswith(WITHHELD)
+            parts['test_dataset' if withheld else 'dataset'].append(atoms)
+    return {name: DatasetData.of(part) for name, part in parts.items() if part}
+
+
+@calcfunction
+def describe_material(cells: Dict, ion: Dict, history: Dict, counts: Dict) -> Dict:
+    """What was done for a material, and how far it came: cells, ion, first labels, and the verdict of learning."""
+    return Dict({**ion.get_dict(), **counts.get_dict(), 'verdict': history['verdict'], 'cells': cells.get_dict()})

@@ -1,0 +1,211 @@
+"""First structures of a material to label: rattled and strained, and along runs that a universal potential guides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+from ase.md.langevin import Langevin
+
+from aiida_ufpnmr.engine.building.guides import GUIDES
+from aiida_ufpnmr.engine.building.strain import PLANES, strained_cell
+from aiida_ufpnmr.engine.dataset import bare, check_bonds, check_geometry
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.settings import Settings, setting, time_step_fs
+
+V = TypeVar('V')
+
+#: Groups of structures that no fit shall see begin with this.
+WITHHELD = 'withheld'
+#: A rattled structure in which atoms come too close is drawn again so many times.
+ATTEMPTS = 100
+#: Share of a guided run that goes by before its first frame is taken.
+SETTLING = 0.25
+#: Friction of the Langevin thermostat of guided runs, 1/fs.
+FRICTION_PER_FS = 0.02
+
+
+@dataclass(frozen=True)
+class DrawSettings(Settings):
+    """What first structures of a material are drawn."""
+
+    number: int = setting(30, 'How many structures, with those that are withheld.', least=2, most=10_000)
+    withheld_share: float = setting(
+        0.2, f'Share of them in groups "{WITHHELD}...", for the errors: drawn by themselves, two at least.', least=0,
+        most=0.8,
+    )  # fmt: skip
+    rattle_angstrom: tuple[float, ...] = setting(
+        (0.03, 0.1, 0.2, 0.3), 'Standard deviations of the displacements along each axis, Å.', above=0, most=2
+    )
+    volume_percent: tuple[float, ...] = setting(
+        (-5.0, 0.0, 5.0), 'Changes of the volume in percent, evenly among the structures.', least=-60, most=200
+    )
+    shear_percent: tuple[float, ...] = setting(
+        (0.0, 4.0), 'Shears in percent, evenly among the structures, each in one of three planes.', least=-50, most=50
+    )
+    seed: int = setting(0, 'Seed of all that is random.', least=0)
+    guide: str | None = setting(None, 'Draw also along runs with this universal potential.', choices=tuple(GUIDES))
+    guided_share: float = setting(
+        0.5, 'Share of the structures that are drawn along runs, with --guide.', above=0, most=1
+    )
+    guide_temperatures_K: tuple[float, ...] = setting(
+        (300.0, 600.0, 1000.0),
+        'Temperatures of the guided runs, K.',
+        above=0,
+        most=20_000,
+        metavar='K,...',
+        option='guide-temperatures',
+    )
+    guide_ps: float = setting(2.0, 'Length of each guided run, ps.', above=0, most=1000)
+    guide_timestep_fs: float = setting(
+        1.0,
+        'Time step of guided runs, fs.',
+        above=0,
+        most=20,
+        parse=time_step_fs,
+        metavar='FS',
+        option='guide-timestep',
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ('rattle_angstrom', 'volume_percent', 'shear_percent', 'guide_temperatures_K'):
+            if not getattr(self, name):
+                raise InputError(f'{name} is empty; give one number at least')
+        if self.withheld and self.number - self.withheld < 1:
+            raise InputError(f'number = {self.number} leaves none to fit to beside {self.withheld} withheld; raise it')
+
+    @property
+    def withheld(self) -> int:
+        """The number of structures that no fit shall see."""
+        return max(2, round(self.withheld_share * self.number)) if self.withheld_share else 0
+
+
+def drawn_cells(
+    atoms: Atoms, settings: DrawSettings, calculator: Calculator | None = None, source: str = 'structure'
+) -> list[Atoms]:
+    """Structures to label, without labels: those to fit to first, then those that are withheld.
+
+    Each structure has an amplitude, a change of volume and a shear from the lists, every entry of which is used as
+    often as the others, in an order by chance; the first to fit to is the cell as it is. Frames of guided runs are
+    evenly spaced; withheld frames are of runs of their own. What was done is in ``info``, groups in ``config_type``.
+
+    Args:
+        atoms: the cell.
+        settings: how many of which.
+        calculator: that of the guide, where the settings name one.
+        source: what to call the cell in messages.
+
+    Raises:
+        InputError: not periodic along all directions, atoms that always come too close, or a guide that leads nowhere.
+    """
+    if not atoms.pbc.all():
+        raise InputError(f'{source}: only a cell that is periodic along all directions can be drawn from')
+    drawn: list[Atoms] = []
+    for part, (group, number) in enumerate((('', settings.number - settings.withheld), (WITHHELD, settings.withheld))):
+        rng = np.random.default_rng([settings.seed, part])
+        guided = round(settings.guided_share * number) if calculator is not None else 0
+        drawn += _rattled(atoms, settings, rng, number - guided, group, source)
+        if guided and calculator is not None:
+            drawn += _guided(atoms, settings, rng, guided, group, calculator, source)
+    return drawn
+
+
+def _rattled(
+    atoms: Atoms, settings: DrawSettings, rng: np.random.Generator, number: int, group: str, source: str
+) -> Iterator[Atoms]:
+    amplitudes = _evenly(settings.rattle_angstrom, number, rng)
+    for i, (amplitude, cell) in enumerate(zip(amplitudes, _strained(atoms, settings, number, rng))):
+        if i == 0 and not group:
+            yield _named(bare(atoms), '', 'as_it_is', rattle_angstrom=0.0)
+            continue
+        for _ in range(ATTEMPTS):
+            found = cell.copy()
+            found.positions += rng.normal(scale=amplitude, size=found.positions.shape)
+            if not _problem(found):
+                break
+        else:
+            raise InputError(
+                f'{source}: atoms that are rattled by {amplitude:g} Å come too close, {ATTEMPTS} times in a row; give '
+                'smaller rattle_angstrom'
+            )
+        yield _named(found, group, f'rattled_{amplitude:g}', rattle_angstrom=amplitude)
+
+
+def _guided(
+    atoms: Atoms, settings: DrawSettings, rng: np.random.Generator, number: int, group: str, calculator: Calculator,
+    source: str,
+) -> Iterator[Atoms]:  # fmt: skip
+    temperatures = sorted(_evenly(settings.guide_temperatures_K, number, rng))
+    runs = sorted(set(temperatures))
+    steps = max(1, round(1000 * settings.guide_ps / settings.guide_timestep_fs))
+    for temperature, cell in zip(runs, _strained(atoms, settings, len(runs), rng)):
+        wanted = temperatures.count(temperature)
+        at = np.unique(np.linspace(SETTLING * steps, steps, wanted + 1).round().astype(int)[1:]).tolist()
+        frames = list(_run(cell, calculator, temperature, at, settings, rng))
+        if not frames:
+            raise InputError(
+                f'{source}: the guide {settings.guide} leads atoms into each other at {temperature:g} K; give lower '
+                'guide_temperatures_K, or leave the guide out'
+            )
+        for frame in frames:
+            yield _named(frame, group, f'guided_{temperature:g}', guide=str(settings.guide), temperature_K=temperature)
+
+
+def _run(
+    atoms: Atoms, calculator: Calculator, temperature: float, at: Sequence[int], settings: DrawSettings,
+    rng: np.random.Generator,
+) -> Iterator[Atoms]:  # fmt: skip
+    """Frames at some steps of a run at constant volume, as long as no atoms come closer than any bond."""
+    atoms.calc = calculator
+    masses = atoms.get_masses()[:, None]
+    velocities = rng.normal(size=(len(atoms), 3)) * np.sqrt(units.kB * temperature / masses)
+    atoms.set_velocities(velocities - np.sum(masses * velocities, axis=0) / masses.sum())
+    dynamics = Langevin(
+        atoms, settings.guide_timestep_fs * units.fs, temperature_K=temperature, friction=FRICTION_PER_FS / units.fs,
+        rng=rng, fixcm=False,
+    )  # fmt: skip
+    with progress(int(at[-1]), f'{temperature:g} K', 'step') as bar:
+        for step in at:
+            more = int(step) - dynamics.nsteps
+            dynamics.run(more)
+            bar.update(more)
+            frame = bare(atoms)
+            if _problem(frame):
+                return
+            frame.info = dict(atoms.info)
+            yield frame
+
+
+def _evenly(values: Sequence[V], number: int, rng: np.random.Generator) -> list[V]:
+    """``number`` values in an order by chance, each as often as the others."""
+    return [values[i] for i in rng.permutation(np.arange(number) % len(values))]
+
+
+def _strained(atoms: Atoms, settings: DrawSettings, number: int, rng: np.random.Generator) -> Iterator[Atoms]:
+    """So many strained cells."""
+    volumes, shears = (_evenly(values, number, rng) for values in (settings.volume_percent, settings.shear_percent))
+    for volume, shear, plane in zip(volumes, shears, _evenly(tuple(PLANES), number, rng)):
+        cell = strained_cell(atoms, volume, shear, plane)
+        cell.info = {'volume_percent': volume, 'shear_percent': shear, 'shear_plane': plane}
+        yield cell
+
+
+def _problem(atoms: Atoms) -> bool:
+    try:
+        check_geometry(atoms, '')
+        check_bonds(atoms, '')
+    except InputError:
+        return True
+    return False
+
+
+def _named(atoms: Atoms, group: str, kind: str, **info: float | str) -> Atoms:
+    name = '_'.join(filter(None, (group, kind))).replace('.', '_')
+    atoms.info = {**atoms.info, **info, 'config_type': name}
+    return atoms

@@ -1,0 +1,166 @@
+"""Cells of a crystal that DFT is to label: ordered where sites are filled in part, and of a size that a fit can use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from aiida_ufpnmr.engine.building.charges import read_charges
+from aiida_ufpnmr.engine.building.composition import EXACT, exact_supercell, formula
+from aiida_ufpnmr.engine.building.ordered_cells import OrderedCells, OrderSettings
+from aiida_ufpnmr.engine.building.ordering import order_crystal
+from aiida_ufpnmr.engine.crystals import Crystal, is_full
+from aiida_ufpnmr.engine.dataset import check_geometry
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.settings import Settings, setting, with_default
+from aiida_ufpnmr.engine.tables import Tabular
+
+
+def _charges(value: str | Mapping[str, float]) -> dict[str, float]:
+    """Formal charges, from a mapping or from text such as ``Li=1,S=-2``."""
+    text = value if isinstance(value, str) else ','.join(f'{name}={charge:g}' for name, charge in value.items())
+    return read_charges(text)
+
+
+@dataclass(frozen=True)
+class LabelCellSettings(Settings):
+    """How large cells for labels are, and how their sites are ordered."""
+
+    least_height_angstrom: float = setting(8.0, 'No two opposite faces are closer than this, Å.', least=0, most=100)
+    least_atoms: int = setting(48, 'A cell has so many atoms at least, on average over its sites.', least=1)
+    most_atoms: int = setting(200, 'And so many at most.', least=1)
+    number: int = with_default(OrderSettings, 'number', 1)
+    charges: dict[str, float] | None = setting(
+        None, 'Formal charges of elements, where not the common ones.', parse=_charges, metavar='Li=1,S=-2'
+    )
+    closest_angstrom: float = with_default(OrderSettings, 'closest_angstrom', OrderSettings.closest_angstrom)
+    seed: int = with_default(OrderSettings, 'seed', 0)
+
+
+@dataclass(frozen=True)
+class LabelCells(Tabular):
+    """Cells for labels of one crystal.
+
+    Attributes:
+        cells: of one composition, the lowest Coulomb energy first where sites had to be ordered.
+        supercell: how many of the crystal's own cell along each of its vectors.
+        ordered: what the ordering has come to; ``None`` where every site is full.
+        settings: how they were made.
+        source: the crystal.
+    """
+
+    cells: tuple[Atoms, ...]
+    supercell: tuple[int, int, int]
+    ordered: OrderedCells | None
+    settings: LabelCellSettings
+    source: str
+
+    @property
+    def composition(self) -> dict[str, int]:
+        """Number of atoms of each element in a cell."""
+        return self.cells[0].symbols.formula.count()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the structures."""
+        return {
+            'composition': self.composition,
+            'atoms': len(self.cells[0]),
+            'cells': len(self.cells),
+            'supercell': list(self.supercell),
+            'heights_angstrom': [float(height) for height in heights(self.cells[0].cell.array)],
+            'ordered': self.ordered is not None,
+            'remarks': self.remarks,
+            **asdict(self.settings),
+        }
+
+    @property
+    def headline(self) -> str:
+        a, b, c = self.supercell
+        return f'{self.source}: {len(self.cells)} of {formula(self.composition)}, {a} × {b} × {c} of its cell'
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Atoms, volume and least height of each cell."""
+        rows = [
+            (str(row), formula(self.composition), f'{cell.get_volume():.1f}', f'{min(heights(cell.cell.array)):.2f}')
+            for row, cell in enumerate(self.cells)
+        ]
+        return [('cell', 'composition', 'volume, Å³', 'least height, Å'), *rows]
+
+    @property
+    def remarks(self) -> list[str]:
+        return [] if self.ordered is None else self.ordered.remarks
+
+
+def heights(cell: np.ndarray) -> np.ndarray:
+    """Heights (3,) of a cell (3, 3) between opposite faces, in its unit."""
+    return 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+
+
+def repetitions(cell: np.ndarray, min_height: float) -> list[int]:
+    """Repetitions along each cell vector that make every height of the cell at least ``min_height``.
+
+    Args:
+        cell: (3, 3) cell vectors in Å, as rows.
+        min_height: Å, between opposite faces.
+    """
+    return [max(1, math.ceil(min_height / height - 1e-9)) for height in heights(cell)]
+
+
+def crystal_of(atoms: Atoms, source: str) -> Crystal:
+    """A structure as a crystal all sites of which are full; :class:`InputError` where it is not periodic."""
+    check_geometry(atoms, source)
+    if not atoms.pbc.all():
+        raise InputError(f'{source}: only a structure that is periodic along all directions is a crystal')
+    return Crystal(atoms.cell.array, atoms.positions, tuple({symbol: 1.0} for symbol in atoms.symbols), source)
+
+
+def label_supercell(crystal: Crystal, settings: LabelCellSettings = LabelCellSettings()) -> tuple[int, int, int]:
+    """The supercell of a crystal that is labelled.
+
+    As many cells along each vector as the least height asks for, then one more along that of the smallest height until
+    there are enough atoms. Where that does not hold the composition in whole atoms, and the next multiple of a
+    supercell that does is small enough, that one is taken.
+
+    Raises:
+        InputError: it has more atoms than allowed.
+    """
+    own, atoms = heights(crystal.cell), sum(crystal.composition.values())
+    times = np.array(repetitions(crystal.cell, settings.least_height_angstrom))
+    while times.prod() * atoms < settings.least_atoms - 0.5:
+        times[np.argmin(times * own)] += 1
+    if times.prod() * atoms > settings.most_atoms + 0.5:
+        raise InputError(
+            f'{crystal.source}: a cell for labels has {times.prod() * atoms:.0f} atoms '
+            f'({" × ".join(map(str, times))} cells), more than most_atoms = {settings.most_atoms}; raise that, or '
+            f'lower least_height_angstrom = {settings.least_height_angstrom:g} or least_atoms = {settings.least_atoms}'
+        )
+    totals = np.array(list(crystal.composition.values()))
+    exact = exact_supercell(totals, crystal.cell)
+    if exact is not None and (abs(times.prod() * totals - np.rint(times.prod() * totals)) > EXACT).any():
+        whole = -(-times // np.array(exact)) * np.array(exact)
+        if whole.prod() * atoms <= settings.most_atoms + 0.5:
+            times = whole
+    return (int(times[0]), int(times[1]), int(times[2]))
+
+
+def label_cells(crystal: Crystal, settings: LabelCellSettings = LabelCellSettings()) -> LabelCells:
+    """Cells for labels: ordered ones of the lowest Coulomb energies where sites are filled in part, one otherwise.
+
+    Raises:
+        InputError: too many atoms, or as :func:`order_crystal` does.
+    """
+    supercell = label_supercell(crystal, settings)
+    if all(map(is_full, crystal.occupancies)):
+        sites = crystal.repeated(supercell)
+        symbols = [element for site in sites.occupancies for element in site]
+        atoms = Atoms(symbols, sites.positions, cell=sites.cell, pbc=True)
+        check_geometry(atoms, crystal.source)
+        return LabelCells((atoms,), supercell, None, settings, crystal.source)
+    chosen = OrderSettings(number=settings.number, closest_angstrom=settings.closest_angstrom, seed=settings.seed)
+    found = order_crystal(crystal, supercell, settings.charges, chosen)
+    return LabelCells(found.cells, supercell, found, settings, crystal.source)

@@ -1,0 +1,255 @@
+"""Claims about a new material: from its CIF to models and an answer, within a budget; a stand-in labels."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import yaml
+from aiida import orm
+from conftest import TINY
+from stand_ins import install_gpaw
+
+from aiida_ufpnmr.engine.dft.identity import structure_sha256
+from aiida_ufpnmr.tools.queries import labels_behind
+from aiida_ufpnmr.workflows.budget import affordable, core_hours
+from aiida_ufpnmr.workflows.ions import ion_of, with_ion
+from aiida_ufpnmr.workflows.label import LabelWorkChain
+from aiida_ufpnmr.workflows.learning_generation import LearningGenerationWorkChain
+from aiida_ufpnmr.workflows.md import MdWorkChain
+from aiida_ufpnmr.workflows.new_material import NewMaterialWorkChain
+
+CIF = """data_salt
+_cell_length_a {a}
+_cell_length_b {a}
+_cell_length_c {a}
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'F m -3 m'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+"""
+#: Rock salt with potassium on an eighth of the places of sodium, and silver iodide in the same lattice.
+MIXED = CIF.format(a=5.64) + 'Na1 Na 0 0 0 0.875\nK1 K 0 0 0 0.125\nCl1 Cl 0.5 0.5 0.5 1\n'
+SILVER = CIF.format(a=6.0) + 'Ag1 Ag 0 0 0 1\nI1 I 0.5 0.5 0.5 1\n'
+
+FIT = {
+    'pair_cutoff': 5.2,
+    'triplet_cutoff': 3.5,
+    'bond_intervals': 4,
+    'third_intervals': 5,
+    'pair_intervals': 14,
+    'folds': 3,
+}
+OVERRIDES = {
+    'cell': {'least_height_angstrom': 5.0, 'least_atoms': 16},
+    'draw': {'parameters': {'number': 10, 'rattle_angstrom': [0.05, 0.2]}},
+    'learning': {
+        'fit_potential': {'settings': FIT},
+        'fit_efg': {'settings': {'n_max': 3, 'l_max': 2, 'mixed_channels': 4, 'folds': 3, 'penalty': 0.1}},
+        'md': {'parameters': {'steps': 200, 'every': 10, 'timestep': 1.0, 'grade_limit': 1000.0}},
+        'select': {'parameters': {'number': 3}},
+        'fraction_above_grade': 1.0,
+        'max_generations': 5,
+        'patience': 9,
+        'goal': {'forces_rmse_meV_per_angstrom': 5000.0},
+    },
+    'dynamic_nmr': TINY['dynamic_nmr'],
+}  # fmt: skip
+#: What an ion without EFG does not take.
+WITHOUT_EFG = {
+    **OVERRIDES,
+    'learning': {name: given for name, given in OVERRIDES['learning'].items() if name != 'fit_efg'},
+    'dynamic_nmr': {name: given for name, given in OVERRIDES['dynamic_nmr'].items() if name != 'acf'},
+}
+
+
+@pytest.fixture(scope='module')
+def ionic(code, tmp_path_factory):
+    return install_gpaw(code.computer, tmp_path_factory.mktemp('ionic'), 'ionic', 'ionic_stand_in.py')
+
+
+@pytest.fixture(scope='module')
+def launch(ionic, command, tmp_path_factory):
+    """Launches a material; gives what was printed, and the workflow."""
+    folder = tmp_path_factory.mktemp('crystals')
+
+    def run(text, *given, overrides=OVERRIDES):
+        (folder / 'salt.cif').write_text(text)
+        (folder / 'overrides.yaml').write_text(yaml.safe_dump(overrides))
+        shared = ('--engine', 'gpaw', '--label-code', 'ionic@localhost', '--protocol', 'fast')
+        files = (folder / 'salt.cif', '--overrides', folder / 'overrides.yaml')
+        found = command('launch', 'new-material', *files, *shared, *given)
+        pk = re.search(r'NewMaterialWorkChain #(\d+)', found.output)
+        return found, pk and orm.load_node(int(pk[1]))
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def salt(launch):
+    """The whole way of a crystal with shared sites, at a temperature of its own."""
+    return launch(MIXED, '--ion', 'Na', '--labels', 22, '--temperature', 300)
+
+
+def generations(node):
+    return [one for one in node.called_descendants if one.process_class is LearningGenerationWorkChain]
+
+
+@pytest.mark.slow
+def test_a_crystal_with_shared_sites_becomes_models_and_an_answer(salt):
+    found, node = salt
+    assert found.exit_code == 0 and node.exit_status == 0, (found.output, node.exit_message)
+    assert node.outputs.material['cells']['composition'] == {'Na': 7, 'K': 1, 'Cl': 8}
+    assert node.outputs.efg_model.base.attributes.get('ion') == 'Na'
+    assert node.outputs.acf.results['isotope'] == '23Na' and node.outputs.hops.results['species'] == 'Na'
+    assert {'verdict', 'hop_rate_per_s', 'temperature_mean_K'} <= set(node.outputs.tau.get_dict())
+    # forces of the stand-in are of pairs, which the potential can learn; ten labels leave a part of 1 eV/Å, their size
+    assert node.outputs.potential_errors['forces_rmse_meV_per_angstrom'] < 300
+
+
+@pytest.mark.slow
+def test_temperatures_rise_to_that_of_the_answer_and_the_goal_ends_it_then(salt):
+    _, node = salt
+    asked = [
+        sorted({run.inputs.md.parameters['temperature'] for run in one.called if run.process_class is MdWorkChain})
+        for one in generations(node)
+    ]
+    assert asked == [[], [200.0], [300.0]] and node.outputs.history['verdict'] == 'goal reached'
+
+
+@pytest.mark.slow
+def test_no_fit_sees_what_is_withheld_and_all_labels_know_their_calculation(salt):
+    _, node = salt
+    withheld = {structure_sha256(atoms) for atoms in node.outputs.test_dataset.get_dataset()}
+    assert len(withheld) == 2
+    assert not withheld & {structure_sha256(atoms) for atoms in node.outputs.dataset.get_dataset()}
+    assert all(orm.load_node(label.row['calculation_uuid']).is_finished_ok for label in labels_behind(node.outputs.tau))
+
+
+@pytest.mark.slow
+def test_it_tells_labels_errors_and_costs_while_it_runs_and_in_the_end(salt, command, tmp_path):
+    found, node = salt
+    for said in (
+        'cells of 16 atoms',
+        'a label costs',
+        'more may be asked for',
+        'core hours so far',
+        'Ended: goal reached',
+    ):
+        assert said in found.output
+    assert command('report', node.pk, '-o', tmp_path).exit_code == 0
+    page = (tmp_path / 'index.html').read_text()
+    for said in ('goal reached', 'Na₇KCl₈', 'Errors by generation', 'CPU hours of labels', '²³Na'):
+        assert said in page, said
+
+
+@pytest.mark.slow
+def test_launched_again_it_labels_nothing_twice(salt, launch, ionic):
+    _, before = salt
+    computed = ionic.computed
+    _, node = launch(MIXED, '--ion', 'Na', '--labels', 22, '--temperature', 300)
+    assert ionic.computed == computed > 0
+    assert node.outputs.dataset.sha256 == before.outputs.dataset.sha256
+    assert node.outputs.potential.sha256 == before.outputs.potential.sha256
+    assert node.outputs.material['labels_tried'] == before.outputs.material['labels_tried']
+
+
+@pytest.mark.slow
+def test_silver_has_no_efg_so_hops_and_diffusion_are_the_answer_and_labels_are_kept_to(
+    launch, ionic, command, tmp_path
+):
+    computed = ionic.computed
+    found, node = launch(SILVER, '--ion', 'Ag', '--labels', 9, overrides=WITHOUT_EFG)
+    assert node.exit_status == 501 and 'labels spent' in node.exit_message and found.exit_code == 1
+    assert ionic.computed - computed <= 9 and node.outputs.material['labels_tried'] == 9
+    assert 'efg_model' not in node.outputs and 'acf' not in node.outputs
+    answer = node.outputs.tau.get_dict()
+    assert answer['verdict'] == 'no EFG' and '109Ag has spin 1/2' in answer['reason']
+    assert 'hop_rate_per_s' in answer and node.outputs.msd.results['species'] == 'Ag'
+    assert 'no quadrupole moment' in found.output and 'no EFG' in found.output
+    assert command('report', node.pk, '-o', tmp_path).exit_code == 0
+    page = (tmp_path / 'index.html').read_text()
+    assert 'labels spent' in page and '109Ag has spin 1/2' in page and 'EFG model' not in page
+
+
+@pytest.mark.slow
+def test_core_hours_are_kept_to(launch, ionic):
+    """Of a second of CPU time, labels are a part, the runs and fits of one generation are more."""
+    computed = ionic.computed
+    text = SILVER.replace('6.0', '6.1')
+    found, node = launch(text, '--ion', 'Ag', '--core-hours', 1 / 3600, overrides=WITHOUT_EFG)
+    assert node.exit_status == 501 and 'core hours spent' in node.exit_message
+    assert 4 <= ionic.computed - computed <= 10 and 'tau' in node.outputs
+    spent = [one for one in node.called if one.process_class is LabelWorkChain]
+    assert len(spent) in (1, 2) and core_hours(node.called_descendants) > 0
+
+
+@pytest.mark.slow
+def test_a_guide_that_is_missing_is_one_line_before_anything_is_labelled(launch, ionic):
+    computed = ionic.computed
+    found, node = launch(SILVER, '--ion', 'Ag', '--guide', 'chgnet', overrides=WITHOUT_EFG)
+    assert node.exit_status == 401 and "pip install 'aiida-ufpnmr[guide]'" in found.output
+    assert ionic.computed == computed
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        (('--ion', 'Li'), "the structures hold no 'Li', only Cl, K, Na; say whose NMR is meant"),
+        (('--ion', 'Na', '--labels', 3), 'max_labels: must be at least 8, not 3'),
+        (('--ion', 'Na', '--charges', 'Xx=1'), 'is not the charge of one more element'),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_runs(launch, given, message):
+    found, node = launch(MIXED, *given)
+    assert message in str(found.exception) and node is None and len(str(found.exception).splitlines()) == 1
+
+
+def test_a_cell_that_is_too_large_is_refused_with_the_name_of_the_crystal(launch):
+    found, node = launch(MIXED, '--ion', 'Na', overrides={**OVERRIDES, 'cell': {'least_height_angstrom': 40.0}})
+    assert 'salt.cif' in str(found.exception) and 'more than most_atoms' in str(found.exception) and node is None
+
+
+def test_core_hours_pay_for_whole_labels_after_what_comes_before_them():
+    assert affordable(1.0, 0.25, 0.1) == 7 and affordable(1.0, 1.0, 0.1) == 0
+    assert affordable(1.0, 0.25, None) is None and affordable(0.3, 0.25, 0.1) == 0
+
+
+def test_ions_are_elements_or_isotopes_of_the_structures():
+    assert ion_of('6Li', ['Li', 'Cl']) == ('Li', '6Li', None) and ion_of('Ag', ['Ag', 'I']) == ('Ag', None, '109Ag')
+    assert ion_of('H', ['H', 'O']) == ('H', None, None) and ion_of('1H', ['H', 'O']).spin_half == '1H'
+    with pytest.raises(ValueError, match="no isotope with a quadrupole moment known for 'Th'"):
+        ion_of('Th', ['Th', 'O'])
+
+
+def test_a_fit_of_the_efg_is_of_the_ion_and_gone_where_that_has_no_quadrupole_moment():
+    assert with_ion({'fit_efg': {}}, '37Cl', ['Na', 'Cl'])['fit_efg'] == {
+        'parameters': {'species': 'Cl'}, 'settings': {'isotope': '37Cl'},
+    }  # fmt: skip
+    assert (
+        with_ion({'fit_efg': {'parameters': {'species': 'Na'}}}, None, ['Na'])['fit_efg']['parameters']['species']
+        == 'Na'
+    )
+    assert with_ion({'fit_efg': {}}, 'Ag', ['Ag', 'I']) == {}
+    with pytest.raises(ValueError, match="hold no 'Li', only Na; say whose NMR"):
+        with_ion({'fit_efg': {}}, None, ['Na'])
+
+
+def test_protocols_raise_temperatures_up_to_above_that_of_the_answer(code, ionic):
+    salt = orm.StructureData(cell=np.diag([5.64] * 3))
+    for place, symbol in (((0, 0, 0), 'Na'), ((2.82, 0, 0), 'Cl')):
+        salt.append_atom(position=place, symbols=symbol)
+    for protocol in ('fast', 'balanced', 'stringent'):
+        below = {'dynamic_nmr': {'md': {'parameters': {'temperature': 600.0}}}}
+        builder = NewMaterialWorkChain.get_builder_from_protocol(code, ionic.code, 'gpaw', salt, 'Na', protocol, below)
+        stages = builder.learning.exploration['temperatures_K']
+        assert stages == sorted(stages) and stages[-1][0] >= 600.0 and len(stages) > 1
+        assert len(stages) <= builder.learning.max_generations.value

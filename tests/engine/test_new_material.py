@@ -1,0 +1,166 @@
+"""Claims about the first cells and structures of a material: their size, their order, their rattles and strains."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
+from click.testing import CliRunner
+
+from aiida_ufpnmr.engine.building.drawing import DrawSettings, drawn_cells
+from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, crystal_of, heights, label_cells
+from aiida_ufpnmr.engine.crystals import Crystal
+from aiida_ufpnmr.engine.dataset import read_dataset
+from aiida_ufpnmr.engine.efg.isotopes import get_isotope, spin_half
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.main import ufpnmr
+
+SALT = bulk('NaCl', 'rocksalt', a=5.64, cubic=True)
+
+
+def shared(share: float) -> Crystal:
+    """Rock salt with a share of potassium on the places of sodium."""
+    salt = crystal_of(SALT, 'salt')
+    sites = tuple({'Na': 1 - share, 'K': share} if 'Na' in site else dict(site) for site in salt.occupancies)
+    return Crystal(salt.cell, salt.positions, sites, 'salt')
+
+
+def test_a_cell_for_labels_is_high_enough_and_has_enough_atoms():
+    found = label_cells(crystal_of(SALT, 'salt'), LabelCellSettings(least_height_angstrom=6.0, least_atoms=100))
+    (cell,) = found.cells
+    assert found.supercell == (3, 3, 2) and len(cell) == 144 and min(heights(cell.cell.array)) >= 6.0
+    assert cell.get_volume() / len(cell) == pytest.approx(SALT.get_volume() / len(SALT))
+
+
+def test_a_cell_for_labels_grows_along_its_smallest_height():
+    flat = SALT.repeat((2, 2, 1))  # 11.28, 11.28 and 5.64 Å
+    found = label_cells(crystal_of(flat, 'flat'), LabelCellSettings(least_height_angstrom=0.0, least_atoms=60))
+    assert found.supercell == (1, 1, 2)
+
+
+def test_a_crystal_with_shared_sites_is_ordered_in_a_cell_that_holds_whole_atoms():
+    settings = LabelCellSettings(least_height_angstrom=5.0, least_atoms=8, number=2)
+    found = label_cells(shared(1 / 8), settings)
+    assert found.composition == {'Na': 7, 'K': 1, 'Cl': 8}  # a single cell would hold half an atom of potassium
+    assert np.prod(found.supercell) == 2 and found.ordered is not None
+
+
+def test_a_cell_that_holds_whole_atoms_already_is_not_made_larger():
+    settings = LabelCellSettings(least_height_angstrom=5.0, least_atoms=16)
+    assert label_cells(shared(1 / 8), settings).composition == {'Na': 7, 'K': 1, 'Cl': 8}
+
+
+def test_a_cell_that_would_be_too_large_is_refused_with_what_to_change():
+    with pytest.raises(InputError, match='64 atoms .* more than most_atoms = 40; raise that, or lower least_height'):
+        label_cells(crystal_of(SALT, 'salt'), LabelCellSettings(most_atoms=40))
+
+
+def test_drawn_structures_use_each_amplitude_and_strain_as_often():
+    settings = DrawSettings(number=50, withheld_share=0.2, rattle_angstrom=(0.05, 0.2), volume_percent=(-4, 0, 4))
+    drawn = drawn_cells(SALT, settings)
+    withheld = [atoms for atoms in drawn if atoms.info['config_type'].startswith('withheld')]
+    assert len(drawn) == 50 and len(withheld) == 10 and drawn[-10:] == withheld
+    np.testing.assert_array_equal(drawn[0].positions, SALT.positions)
+    volumes = [round(100 * (atoms.get_volume() / SALT.get_volume() - 1)) for atoms in drawn[1:40]]
+    assert {volume: volumes.count(volume) >= 12 for volume in (-4, 0, 4)} == {-4: True, 0: True, 4: True}
+    for amplitude in (0.05, 0.2):
+        shifts = [
+            atoms.positions - atoms.cell.array.T.dot(SALT.get_scaled_positions().T).T
+            for atoms in drawn[1:40]
+            if atoms.info['rattle_angstrom'] == amplitude
+        ]
+        # 19 structures of 24 displacements: known to 1/sqrt(2 · 456), three of which are 10 %
+        assert len(shifts) >= 19 and np.std(shifts) == pytest.approx(amplitude, rel=0.1)
+
+
+def test_the_same_seed_draws_the_same_and_another_one_others():
+    once, twice, other = (drawn_cells(SALT, DrawSettings(number=6, seed=seed)) for seed in (3, 3, 4))
+    assert all(np.array_equal(a.positions, b.positions) for a, b in zip(once, twice))
+    assert not np.array_equal(once[1].positions, other[1].positions)
+
+
+def test_rattles_that_bring_atoms_together_are_refused():
+    with pytest.raises(InputError, match='rattled by 2 Å come too close, 100 times in a row; give smaller'):
+        drawn_cells(SALT.repeat((2, 2, 2)), DrawSettings(number=4, rattle_angstrom=(2.0,)))
+
+
+class Springs(Calculator):
+    """Atoms on springs of 2 eV/Å² to where they are first seen."""
+
+    implemented_properties = ['energy', 'forces']
+    places = None
+
+    def calculate(self, atoms=None, properties=('energy',), system_changes=tuple(all_changes)):
+        super().calculate(atoms, properties, system_changes)
+        self.places = atoms.positions.copy() if self.places is None else self.places
+        away = atoms.positions - self.places
+        self.results = {'energy': float((away**2).sum()), 'forces': -2.0 * away}
+
+
+def test_guided_frames_have_the_temperature_of_their_run():
+    """The mean square displacement of a harmonic solid goes with its temperature."""
+    settings = DrawSettings(
+        number=40, withheld_share=0.0, guide='chgnet', guide_temperatures_K=(50.0, 800.0), guide_ps=1.0,
+        volume_percent=(0.0,), shear_percent=(0.0,),
+    )  # fmt: skip
+    drawn = drawn_cells(bulk('Cu', 'fcc', a=5.65, cubic=True).repeat(2), settings, Springs())
+    start = drawn[0].positions
+    for temperature in (50.0, 800.0):
+        away = [atoms.positions - start for atoms in drawn if atoms.info.get('temperature_K') == temperature]
+        # k T / 2 on each axis, in energy of springs of 2 eV/Å²; ten frames of 32 atoms, of a few relaxation times
+        assert np.mean(np.square(away)) == pytest.approx(8.617e-5 * temperature / 2.0, rel=0.25)
+    assert sum('guide' in atoms.info for atoms in drawn) == 20
+
+
+STAND_IN = """
+from ase.calculators.lj import LennardJones
+class SevenNetCalculator(LennardJones):
+    def __init__(self, model):
+        assert model == '7net-0'
+        super().__init__(sigma=2.4, epsilon=0.01, rc=4.0)
+"""
+
+
+def test_the_command_draws_along_runs_of_the_guide_that_is_named(tmp_path, monkeypatch):
+    SALT.write(tmp_path / 'salt.extxyz')
+    folder = tmp_path / 'packages'
+    (folder / 'sevenn').mkdir(parents=True)
+    (folder / 'sevenn' / '__init__.py').write_text('')
+    (folder / 'sevenn' / 'calculator.py').write_text(STAND_IN)
+    (folder / 'sevenn-0.1.dist-info').mkdir()
+    (folder / 'sevenn-0.1.dist-info' / 'METADATA').write_text('Metadata-Version: 2.1\nName: sevenn\nVersion: 0.1\n')
+    monkeypatch.syspath_prepend(folder)
+    given = ['build', 'draw', str(tmp_path / 'salt.extxyz'), '-o', str(tmp_path / 'drawn.extxyz'), '--number', '10']
+    found = CliRunner().invoke(ufpnmr, [*given, '--guide', 'sevennet-0', '--guide-ps', '0.02'])
+    for name in [name for name in sys.modules if name.startswith('sevenn')]:
+        monkeypatch.delitem(sys.modules, name)
+    assert found.exit_code == 0, (found.output, found.exception)
+    groups = read_dataset(tmp_path / 'drawn.extxyz', require=()).groups
+    assert sum(group.startswith('guided_') for group in groups) == 4 and 'withheld_guided_' in ' '.join(groups)
+
+
+def test_a_guide_that_is_not_installed_is_one_line_with_what_to_install(tmp_path, monkeypatch):
+    SALT.write(tmp_path / 'salt.extxyz')
+    monkeypatch.setitem(sys.modules, 'chgnet', None)
+    given = ['build', 'draw', str(tmp_path / 'salt.extxyz'), '-o', str(tmp_path / 'drawn.extxyz'), '--guide', 'chgnet']
+    found = CliRunner().invoke(ufpnmr, given)
+    assert isinstance(found.exception, InputError) and "pip install 'aiida-ufpnmr[guide]'" in str(found.exception)
+    assert len(str(found.exception).splitlines()) == 1 and not (tmp_path / 'drawn.extxyz').exists()
+
+
+@pytest.mark.parametrize(
+    ('element', 'isotope', 'moment_mb'),
+    [('Li', '7Li', -40.1), ('Na', '23Na', 104.0), ('Cl', '35Cl', -81.7), ('I', '127I', -688.22)],
+)
+def test_ions_have_the_moments_of_pyykko_2018(element, isotope, moment_mb):
+    found = get_isotope(element)
+    assert (found.name, found.moment_mb) == (isotope, moment_mb) and spin_half(element) is None
+
+
+def test_silver_has_spin_one_half_and_says_so():
+    assert spin_half('Ag') == spin_half('109Ag') == '109Ag' and spin_half('H') is None and spin_half('1H') == '1H'
+    with pytest.raises(InputError, match='109Ag has spin 1/2 and none'):
+        get_isotope('Ag')
