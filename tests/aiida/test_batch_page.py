@@ -35,7 +35,7 @@ def shown(program: str, words: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_launch_of_the_page_makes_eight_runs_and_its_status_says_so(folder, command):
+def test_the_launch_of_the_page_makes_eight_runs_and_its_status_says_so(folder, command, code):
     launched = command(*shown('aiida-ufpnmr', 'launch batch'))
     assert launched.exit_code == 0, (launched.output, launched.exception)
     pk = re.search(r'MdBatchWorkChain #(\d+)', launched.output)[1]
