@@ -16,6 +16,8 @@ SECONDS_PER_HOUR = 3600.0
 
 def timings(pks: Collection[int]) -> dict[int, dict]:
     """The ``timing`` output of each calculation that has one, by pk."""
+    if not pks:  # which a query refuses
+        return {}
     query = QueryBuilder().append(Node, filters={'id': {'in': list(pks)}}, tag='calculation', project='id')
     query.append(Dict, with_incoming='calculation', edge_filters={'label': 'timing'}, project='attributes')
     return dict(query.iterall())
@@ -41,6 +43,8 @@ def label_core_hours(dataset: DatasetData) -> float | None:
     ``None`` where none does, or where the jobs report no times.
     """
     made_by = {row['calculation_uuid'] for row in dataset.rows if row.get('calculation_uuid')}
+    if not made_by:
+        return None
     jobs = QueryBuilder().append(CalcJobNode, filters={'uuid': {'in': sorted(made_by)}}).all(flat=True)
     labels = sum(len(job.outputs.dataset.rows) for job in jobs if 'dataset' in job.outputs)
     spent = core_hours(jobs)

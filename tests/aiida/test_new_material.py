@@ -13,7 +13,7 @@ from stand_ins import install_gpaw
 
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
 from aiida_ufpnmr.tools.queries import labels_behind
-from aiida_ufpnmr.workflows.budget import affordable, core_hours
+from aiida_ufpnmr.workflows.budget import affordable, core_hours, label_core_hours
 from aiida_ufpnmr.workflows.ions import ion_of, with_ion
 from aiida_ufpnmr.workflows.label import LabelWorkChain
 from aiida_ufpnmr.workflows.learning_generation import LearningGenerationWorkChain
@@ -147,7 +147,7 @@ def test_it_tells_labels_errors_and_costs_while_it_runs_and_in_the_end(salt, com
         assert said in found.output
     assert command('report', node.pk, '-o', tmp_path).exit_code == 0
     page = (tmp_path / 'index.html').read_text()
-    for said in ('goal reached', 'Na₇KCl₈', 'Errors by generation', 'CPU hours of labels', '²³Na'):
+    for said in ('goal reached', 'KNa₇Cl₈', 'Errors by generation', 'runs that explore', '²³Na'):
         assert said in page, said
 
 
@@ -221,6 +221,10 @@ def test_a_cell_that_is_too_large_is_refused_with_the_name_of_the_crystal(launch
 def test_core_hours_pay_for_whole_labels_after_what_comes_before_them():
     assert affordable(1.0, 0.25, 0.1) == 7 and affordable(1.0, 1.0, 0.1) == 0
     assert affordable(1.0, 0.25, None) is None and affordable(0.3, 0.25, 0.1) == 0
+
+
+def test_no_jobs_have_cost_nothing_and_labels_of_no_job_have_no_price(dataset):
+    assert core_hours([]) == 0.0 and label_core_hours(dataset) is None
 
 
 def test_ions_are_elements_or_isotopes_of_the_structures():
