@@ -179,6 +179,8 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
     def _submit_run(self, run: Run, folder: str | None = None) -> None:
         """Submit a run; where a pack has left its files in ``folder``, these are taken up."""
         identity, inputs = self.identity_of(self.inputs, run), self.inputs_of(self.inputs, run)
+        if self.inputs.pack_to_s.value:  # as in a pack, so that a run has the same bits in one and alone
+            inputs['md']['parameters'] = Dict({'threads': 1, **inputs['md']['parameters'].get_dict()})
         if folder is not None:
             inputs['md']['remote_folder'] = RemoteData(remote_path=folder, computer=inputs['md']['code'].computer)
         self._submit_once(self.RUN, run.label, inputs, identity, str(run))
