@@ -47,7 +47,8 @@ def _database_fault() -> dict[str, str]:
 
 
 def _broker_fault() -> dict[str, str]:
-    logging.getLogger('aiormq').setLevel(logging.CRITICAL)  # says on stderr what is said here
+    for name in ('aiormq', 'asyncio'):  # which say on stderr what is said here
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     broker = get_manager().get_broker() if task_queue.is_rabbitmq() else None
     if broker is None or broker.check_service_reachable():
         return {}

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -67,19 +68,17 @@ def server_programs() -> Path | None:
 
 
 @pytest.fixture(scope='module')
-def server(tmp_path_factory):
+def server():
     """A PostgreSQL server of its own, with a user who may make databases and one who may not."""
     programs = server_programs()
     if programs is None:
         pytest.skip('no PostgreSQL server is installed')
-    folder = tmp_path_factory.mktemp('postgresql')
+    folder = Path(tempfile.mkdtemp(prefix='ufpnmr-postgresql-'))  # not below a folder of root alone
     as_server = []
     if os.geteuid() == 0:  # as whom a server does not run
         if shutil.which('runuser') is None or subprocess.run(['id', 'postgres'], capture_output=True).returncode:
             pytest.skip('a PostgreSQL server does not run as root, and there is no user postgres')
         as_server = ['runuser', '-u', 'postgres', '--']
-        for parent in (folder, *folder.parents)[:3]:
-            parent.chmod(0o755)
         shutil.chown(folder, 'postgres')
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
@@ -103,6 +102,7 @@ def server(tmp_path_factory):
         yield f'127.0.0.1:{port}'
     finally:
         call('pg_ctl', '-D', data, '-m', 'immediate', 'stop')
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_database_is_made_once_and_by_those_who_may(server):
