@@ -5,12 +5,11 @@ from __future__ import annotations
 import click
 
 from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, index_option, keep_option, stop_if_failed
-from aiida_ufpnmr.cli.launch_batch import most_at_once_option, pack_option
+from aiida_ufpnmr.cli.launch_batch import most_at_once_option, pack_option, replicas_option, temperatures_option
 from aiida_ufpnmr.cli.shared import NODE_OR_FILE, load_code, load_or_store
 from aiida_ufpnmr.engine.analyses.arrhenius import ArrheniusSettings
-from aiida_ufpnmr.engine.commands.options import Parsed, options_of, with_options
-from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_result
-from aiida_ufpnmr.engine.settings import Declaration, numbers
+from aiida_ufpnmr.engine.commands.options import options_of, with_options
+from aiida_ufpnmr.engine.commands.shared import Command, print_result
 
 
 @click.command(
@@ -21,14 +20,8 @@ from aiida_ufpnmr.engine.settings import Declaration, numbers
 @click.argument('structure')
 @click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
 @click.option('--efg-model', required=True, metavar=NODE_OR_FILE, help='The EFG model: pk, UUID, label or file.')
-@click.option(
-    '--temperatures',
-    'temperatures_K',
-    type=Parsed(Declaration('', above=0), numbers, 'K,...'),
-    required=True,
-    help='Temperatures of the runs in K.',
-)
-@click.option('--replicas', type=COUNT, default=1, show_default=True, metavar='N', help='Runs at each temperature.')
+@temperatures_option
+@replicas_option
 @with_options(*options_of(ArrheniusSettings, 'extrapolate_K'))
 @most_at_once_option
 @pack_option

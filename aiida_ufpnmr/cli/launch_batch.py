@@ -16,6 +16,16 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, Command, Duration, Number
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import Declaration, numbers
 
+temperatures_option = click.option(
+    '--temperatures',
+    'temperatures_K',
+    type=Parsed(Declaration('', above=0), numbers, 'K,...'),
+    required=True,
+    help='Temperatures of the runs in K.',
+)
+replicas_option = click.option(
+    '--replicas', type=COUNT, default=1, show_default=True, metavar='N', help='Runs at each temperature.'
+)
 most_at_once_option = click.option(
     '--most-at-once',
     type=COUNT,
@@ -43,14 +53,8 @@ pack_option = click.option(
     '--efg-model', metavar=NODE_OR_FILE, help='Predict EFG tensors on the way: pk, UUID, label or file of a model.'
 )
 @click.option('--nmr', is_flag=True, help='Dynamic NMR of each run, as "launch dynamic-nmr"; needs --efg-model.')
-@click.option(
-    '--temperatures',
-    'temperatures_K',
-    type=Parsed(Declaration('', above=0), numbers, 'K,...'),
-    required=True,
-    help='Temperatures of the runs in K.',
-)
-@click.option('--replicas', type=COUNT, default=1, show_default=True, metavar='N', help='Runs at each temperature.')
+@temperatures_option
+@replicas_option
 @click.option('--steps', type=COUNT, metavar='N', help="Length of each run; the protocol's if not given.")
 @most_at_once_option
 @pack_option
