@@ -59,7 +59,8 @@ def job_defaults(spec: CalcJobProcessSpec, **defaults: t.Any) -> None:
     """Set defaults of ``metadata.options``, beside one process on one machine."""
     metadata: t.Any = spec.inputs['metadata']
     for name, value in {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, **defaults}.items():
-        metadata['options'][name].default = value
+        port = metadata['options'][name]
+        port.default, port.required = value, False  # a default alone does not serve options that are given in part
 
 
 def failures(spec: CalcJobProcessSpec, *codes: tuple[int, str, str]) -> None:
