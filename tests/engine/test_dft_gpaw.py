@@ -137,14 +137,30 @@ def test_a_density_that_does_not_converge_is_a_failure_with_its_reason(gpaw_inst
     assert 'did not converge in 3 attempts' in results['failed'][0]['reason']
 
 
-def test_a_second_attempt_helps_and_is_told(compute, labels):
-    """Too few cycles for the first attempt; the second has three times as many and gives the numbers of one."""
+def test_a_later_attempt_helps_and_is_told(compute, labels):
+    """Too few cycles for the first attempts; the third has three times as many and gives the numbers of one."""
     rough = {'cutoff_ev': 150.0, 'kpoints': (1, 1, 1), 'density_tolerance': 1e-4, 'eigenstates_tolerance': 1e-5}
     late = compute(lithium_chloride(), GpawSettings(max_cycles=5, **rough))
     at_once = compute(lithium_chloride(), GpawSettings(**rough))
-    assert (late.attempt, at_once.attempt) == (2, 1) and late.smearing_ev == at_once.smearing_ev
+    assert (late.attempt, at_once.attempt) == (3, 1) and late.smearing_ev == at_once.smearing_ev
     assert late.energy == pytest.approx(at_once.energy, abs=1e-3)
     assert khz(late.efg[0]) == pytest.approx(khz(at_once.efg[0]), abs=1)
+
+
+def test_a_solver_that_loses_the_wave_functions_is_given_up_early(gpaw_installation, monkeypatch, tmp_path):
+    """RMM-DIIS does that with sodium; left to itself, the engine does not begin with it."""
+    sodium_chloride = lithium_chloride()
+    sodium_chloride.numbers[0] = 11
+    found = {}
+    for name, suited in (('as-is', gpaw_engine.SUIT_RMM_DIIS), ('forced', {'Na', 'Cl'})):
+        folder = tmp_path / name
+        folder.mkdir()
+        monkeypatch.setattr(gpaw_engine, 'SUIT_RMM_DIIS', frozenset(suited))
+        with Programs() as programs:
+            found[name] = GpawEngine(TINY, gpaw_installation.python).label(sodium_chloride, folder, folder, programs)
+    assert (found['as-is'].attempt, found['forced'].attempt) == (1, 2)
+    assert len([line for line in (tmp_path / 'forced' / 'gpaw.txt').read_text().splitlines() if '|iter: ' in line]) < 15
+    assert found['forced'].energy == found['as-is'].energy
 
 
 def test_more_processes_than_kpoints_do_no_harm(gpaw_installation, labels, tmp_path, monkeypatch):

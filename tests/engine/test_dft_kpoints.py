@@ -116,12 +116,16 @@ def test_settings_without_sense_are_refused(name, value):
 
 
 def test_attempts_get_more_careful_and_only_the_last_changes_the_numbers():
-    first, *careful, last = GpawSettings(smearing_ev=0.05, max_cycles=10).attempts
+    settings = GpawSettings(smearing_ev=0.05, max_cycles=10)
+    first, *others = settings.attempts(['Li', 'S'])
     assert first == {'smearing_ev': 0.05, 'cycles': 10, 'eigensolver': 'rmm-diis', 'mixer': None}
+    plain, careful, last = others
+    assert plain == first | {'eigensolver': None}
     assert all(
-        attempt['cycles'] > 10 and attempt['mixer'] and attempt['eigensolver'] is None for attempt in [*careful, last]
+        attempt['cycles'] > 10 and attempt['mixer'] and attempt['eigensolver'] is None for attempt in (careful, last)
     )
-    assert all(attempt['smearing_ev'] == 0.05 for attempt in careful) and last['smearing_ev'] == 0.1
+    assert careful['smearing_ev'] == 0.05 and last['smearing_ev'] == 0.1
+    assert settings.attempts(['Na', 'S']) == others
 
 
 def test_the_hash_of_settings_sees_each_of_them():

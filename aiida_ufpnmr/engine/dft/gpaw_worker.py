@@ -18,6 +18,10 @@ import weakref
 
 import numpy as np
 
+#: RMM-DIIS has lost the wave functions where, after so many cycles, their residuals are more than this, in eV² per
+#: valence electron: those of free atoms begin with 0.1 to 3, and are 1e-5 by then where all goes well.
+LOST_AFTER_CYCLES, LOST_RESIDUAL = 10, 0.1
+
 
 def probe():
     """Versions of GPAW and of what it needs here, and ``mpi``: several processes can share a calculation."""
@@ -82,6 +86,8 @@ def label(job, communicator):
             job, attempt, common
         )
         checkpoint_regularly(calculator, checkpoint, job['checkpoint_every_s'], communicator)
+        if attempt['eigensolver'] == 'rmm-diis':
+            give_up_early(calculator)
         atoms.calc = calculator
         try:
             energy = atoms.get_potential_energy()
@@ -153,6 +159,24 @@ def checkpoint_regularly(calculator, checkpoint, seconds, communicator):
         calculator.hooks['scf_step'] = keep
     else:  # the calculator of older versions
         calculator.attach(keep, 1)
+
+
+def give_up_early(calculator):
+    """End an attempt whose wave functions run away, instead of at its last cycle; older versions of GPAW cannot."""
+    from ase.units import Ha
+    from gpaw import KohnShamConvergenceError
+
+    if not hasattr(calculator, 'hooks'):
+        return
+    after = calculator.hooks['scf_step']
+
+    def look(cycle):
+        residual = cycle.wfs.eigensolver.error * Ha**2 / cycle.wfs.nvalence  # of all processes
+        if cycle.niter > LOST_AFTER_CYCLES and residual > LOST_RESIDUAL:
+            raise KohnShamConvergenceError('the wave functions run away')
+        after(cycle)
+
+    calculator.hooks['scf_step'] = look
 
 
 def forget(checkpoint, communicator):
