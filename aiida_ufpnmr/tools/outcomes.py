@@ -147,10 +147,12 @@ def _summarised(pks: Collection[int]) -> set[int]:
         return set()
     query = QueryBuilder().append(Node, filters={'id': {'in': pks}}, tag='correlation', project='id')
     query.append(
-        CalculationNode, with_incoming='correlation', edge_filters={'label': 'acf'},
+        CalculationNode,
+        with_incoming='correlation',
         filters={'attributes.process_label': 'summarise'},
-    )  # fmt: skip
-    return set(query.all(flat=True))
+        edge_project='label',  # a filter of it would have SQLite look at all links of this name in the profile
+    )
+    return {pk for pk, name in query.iterall() if name == 'acf'}
 
 
 def _datasets_with(name: str) -> list[int]:
