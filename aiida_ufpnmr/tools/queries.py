@@ -58,8 +58,8 @@ def pk_of(node: Node) -> int:
 def reached(pks: Collection[int], join: Literal['with_incoming', 'with_outgoing']) -> list[int]:
     """The pks of all nodes that links of data lead to from some nodes, themselves left out, a query for each step.
 
-    Joins with all ancestors count every way to a node, of which there are ten times as many after each generation of
-    active learning.
+    Joins with all ancestors follow every way to a node, of which there are several times as many after each generation
+    of active learning.
 
     Args:
         pks: where to begin.
