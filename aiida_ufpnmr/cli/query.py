@@ -52,16 +52,17 @@ def labels(node: str, json_path: Path | None) -> None:
 @with_profile
 def settings(node: str, json_path: Path | None) -> None:
     """List every parameter and setting that went into NODE (pk, UUID or label)."""
-    from aiida_ufpnmr.tools.queries import settings_behind, step_name
+    from aiida_ufpnmr.tools.queries import pk_of, settings_behind, step_names
 
     check_outputs(json_path)
     found = []
-    for setting in settings_behind(load_node(node)):
+    given = settings_behind(load_node(node))
+    names = step_names([setting.process for setting in given])
+    for setting in given:
         values = setting.value if isinstance(setting.value, dict) else {setting.name: setting.value}
         for name, value in sorted(values.items()):
-            found.append(
-                {'step': step_name(setting.process), 'pk': setting.process.pk, 'setting': name, 'value': value}
-            )
+            pk = pk_of(setting.process)
+            found.append({'step': names[pk], 'pk': pk, 'setting': name, 'value': value})
     rows = [(f'{row["step"]} #{row["pk"]}', row['setting'], json.dumps(row['value'])) for row in found]
     print_table([('step', 'setting', 'value'), *rows])
     report({'settings': found}, json_path)

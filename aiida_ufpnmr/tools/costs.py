@@ -9,7 +9,7 @@ from aiida.orm import CalculationNode, Node, WorkChainNode
 
 from aiida_ufpnmr.data import TrajectoryData
 from aiida_ufpnmr.tools.answer import rounded
-from aiida_ufpnmr.tools.queries import calculations_behind, pk_of, step_name
+from aiida_ufpnmr.tools.queries import calculations_behind, pk_of, step_names
 from aiida_ufpnmr.workflows.budget import timings
 
 
@@ -122,10 +122,10 @@ def beside_harper(cost: DynamicsCost) -> list[tuple[str, str, str]]:
 def cost_by_step(node: Node) -> list[Step]:
     """All calculations behind ``node``, in order, with the time they took."""
     calculations = {pk_of(calculation): calculation for calculation in calculations_behind(node)}
-    found = timings(calculations)
+    found, names = timings(calculations), step_names(calculations.values())
     return [
         Step(
-            name=step_name(calculation),
+            name=names[pk],
             pk=pk,
             uuid=calculation.uuid,
             finished=calculation.mtime.strftime('%Y-%m-%d %H:%M'),

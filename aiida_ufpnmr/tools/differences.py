@@ -10,7 +10,7 @@ from typing import Any
 from aiida.common.links import LinkType
 from aiida.orm import AbstractCode, BaseType, CalculationNode, Dict, Node
 
-from aiida_ufpnmr.tools.queries import calculations_behind, step_name
+from aiida_ufpnmr.tools.queries import calculations_behind, pk_of, step_names
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,10 @@ def differences(first: Node, second: Node) -> list[Difference]:
 
 def _by_step(node: Node) -> dict[str, list[CalculationNode]]:
     steps = defaultdict(list)
-    for calculation in calculations_behind(node):
-        steps[step_name(calculation)].append(calculation)
+    calculations = calculations_behind(node)
+    names = step_names(calculations)
+    for calculation in calculations:
+        steps[names[pk_of(calculation)]].append(calculation)
     return steps
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from xml.sax.saxutils import escape
 
-from aiida.common.links import LinkType
 from aiida.orm import Node, StructureData
 
 from aiida_ufpnmr.data import DatasetData, EfgModelData, PotentialData, SoftnessModelData, TrajectoryData
-from aiida_ufpnmr.tools.queries import calculations_behind, pk_of, step_name
+from aiida_ufpnmr.tools.queries import calculations_behind, creators_of, inputs_of, pk_of, step_names
 
 #: Data that the picture shows, with what it calls them; other data become plain arrows.
 SHOWN = {
@@ -37,25 +36,18 @@ class Box:
 def provenance(*results: Node) -> tuple[dict[int, Box], list[tuple[int, int]]]:
     """Boxes by pk, and arrows between them, for everything behind ``results``."""
     boxes = {pk_of(result): Box('answer', f'#{result.pk}', 'answer') for result in results}
-    arrows = set()
-
-    def arrow(start: Node | None, end: Node) -> None:
-        if start is not None:
-            arrows.add((pk_of(start), pk_of(end)))
-
-    for calculation in chain.from_iterable(map(calculations_behind, results)):
-        name = step_name(calculation).replace('_', ' ')
-        boxes[pk_of(calculation)] = Box(name, f'#{calculation.pk}', 'calculation')
-        incoming = calculation.base.links.get_incoming(link_type=LinkType.INPUT_CALC)
-        for link in incoming:
-            if isinstance(link.node, tuple(SHOWN)):
-                boxes[pk_of(link.node)] = Box(_name(link.node), _note(link.node), 'data')
-                arrow(link.node, calculation)
-                arrow(link.node.creator, link.node)
-            else:
-                arrow(link.node.creator, calculation)
-    for result in results:
-        arrow(result.creator, result)
+    calculations = {pk_of(one): one for one in chain.from_iterable(map(calculations_behind, results))}
+    names, given = step_names(calculations.values()), inputs_of(calculations.values())
+    made_by = creators_of([*boxes, *(pk_of(one) for named in given.values() for one in named.values())])
+    arrows = {(made_by[result], result) for result in boxes if result in made_by}
+    for pk in calculations:
+        boxes[pk] = Box(names[pk].replace('_', ' '), f'#{pk}', 'calculation')
+        for one in given[pk].values():
+            if isinstance(one, tuple(SHOWN)):
+                boxes[pk_of(one)] = Box(_name(one), _note(one), 'data')
+                arrows.add((pk_of(one), pk))
+            if one.pk in made_by:
+                arrows.add((made_by[pk_of(one)], pk_of(one) if isinstance(one, tuple(SHOWN)) else pk))
     return boxes, sorted(arrow for arrow in arrows if arrow[0] in boxes and arrow[1] in boxes)
 
 

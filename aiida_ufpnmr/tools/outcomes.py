@@ -13,6 +13,7 @@ from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.engine.dft.record import LabelRecord
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.tools.queries import pk_of, reached
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,18 @@ def outcomes_of(node: Node) -> list[Outcome]:
 
     Where a workflow put decay time, hops and diffusion side by side, that summary stands for them.
     """
-    query = QueryBuilder().append(Node, filters={'id': node.pk}, tag='start')
-    query.append(
+    resting = reached([pk_of(node)], 'with_incoming')
+    if not resting:  # which a query refuses
+        return []
+    query = QueryBuilder().append(
         Dict,
-        with_ancestors='start',
-        filters={'and': [{'attributes': {'has_key': key}} for key in ('verdict', 'tau_ns')]},
+        filters={'id': {'in': resting}, 'and': [{'attributes': {'has_key': key}} for key in ('verdict', 'tau_ns')]},
         tag='answer',
         project=['id', 'uuid', *(f'attributes.{key}' for key in _KEYS)],
-    ).order_by({'answer': 'id'})
-    summarised = _summarised()
-    return [_outcome(row) for row in query.distinct().iterall() if row[0] not in summarised]
+    )
+    rows = query.order_by({'answer': 'id'}).all()
+    summarised = _summarised([row[0] for row in rows])
+    return [_outcome(row) for row in rows if row[0] not in summarised]
 
 
 def _outcome(row: Sequence[Any]) -> Outcome:
@@ -95,8 +98,12 @@ _ASIDE = ('remote_folder', 'retrieved', 'timing', 'figure')
 
 def made_of(nodes: Collection[Node]) -> list[Made]:
     """All that calculations made of some nodes: models, trajectories, diffusion, hops, spectra, decay times."""
-    query = QueryBuilder().append(Node, filters={'id': {'in': [node.pk for node in nodes]}}, tag='start')
-    query.append(CalculationNode, with_ancestors='start', tag='made_by', project=['id', 'attributes.process_label'])
+    resting = reached([pk_of(node) for node in nodes], 'with_incoming')
+    if not resting:  # which a query refuses
+        return []
+    query = QueryBuilder().append(
+        CalculationNode, filters={'id': {'in': resting}}, tag='made_by', project=['id', 'attributes.process_label']
+    )
     query.append(
         Data,
         with_incoming='made_by',
@@ -106,7 +113,7 @@ def made_of(nodes: Collection[Node]) -> list[Made]:
         edge_filters={'type': LinkType.CREATE.value, 'label': {'!in': list(_ASIDE)}},
     )
     names = ('calculation_pk', 'calculation', 'pk', 'uuid', 'output')
-    found = [Made(**dict(zip(names, row))) for row in query.distinct().all()]
+    found = [Made(**dict(zip(names, row))) for row in query.all()]
     return sorted(found, key=lambda made: made.pk)
 
 
@@ -134,14 +141,18 @@ def decay_times(potential: PotentialData) -> list[Outcome]:
     return sorted(outcomes_of(potential), key=lambda found: (found.temperature_K or 0.0, found.pk))
 
 
-def _summarised() -> set[int]:
-    """Results of correlations that a summary has taken up."""
-    query = QueryBuilder().append(Dict, tag='correlation', project='id')
+def _summarised(pks: Collection[int]) -> set[int]:
+    """Those of some results that are of correlations which a summary has taken up."""
+    if not pks:  # which a query refuses
+        return set()
+    query = QueryBuilder().append(Node, filters={'id': {'in': pks}}, tag='correlation', project='id')
     query.append(
-        CalculationNode, with_incoming='correlation', edge_filters={'label': 'acf'},
+        CalculationNode,
+        with_incoming='correlation',
         filters={'attributes.process_label': 'summarise'},
-    )  # fmt: skip
-    return set(query.all(flat=True))
+        edge_project='label',  # a filter of it would have SQLite look at all links of this name in the profile
+    )
+    return {pk for pk, name in query.iterall() if name == 'acf'}
 
 
 def _datasets_with(name: str) -> list[int]:

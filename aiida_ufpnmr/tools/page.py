@@ -6,13 +6,13 @@ import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from aiida.orm import CalcJobNode, Data, Node, WorkChainNode, load_node
+from aiida.orm import CalcJobNode, Data, Dict, Node, QueryBuilder, WorkChainNode, load_node
 from ase import Atoms
 from markupsafe import Markup, escape
 
@@ -21,14 +21,14 @@ from aiida_ufpnmr.engine.pictures import view_page
 from aiida_ufpnmr.engine.tables import Tabular
 from aiida_ufpnmr.tools.answer import error_rows, rounded
 from aiida_ufpnmr.tools.costs import cost_by_step, dynamics_jobs
-from aiida_ufpnmr.tools.graph import folded, provenance, svg
+from aiida_ufpnmr.tools.graph import Box, folded, provenance, svg
 from aiida_ufpnmr.tools.queries import (
     calculations_behind,
     codes_behind,
     labels_behind,
     pk_of,
     settings_behind,
-    step_name,
+    step_names,
 )
 
 #: Name of the view of the cell beside a page, which itself holds no script.
@@ -75,6 +75,9 @@ def render_page(template: str, node: WorkChainNode, pictured: Sequence[Node], **
     """
     steps = cost_by_step(node)
     answer = pictured[0] if len(pictured) == 1 else node
+    boxes, arrows = provenance(*pictured)
+    settings = settings_behind(answer)
+    names = step_names([setting.process for setting in settings])
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
         autoescape=True,
@@ -86,12 +89,10 @@ def render_page(template: str, node: WorkChainNode, pictured: Sequence[Node], **
     return environment.get_template(template).render(
         node=node,
         made=node.mtime.strftime('%Y-%m-%d'),
-        graph=Markup(svg(*folded(*provenance(*pictured)))),
+        graph=Markup(svg(*folded(boxes, arrows))),
         steps=steps,
-        data=_data(*pictured),
-        settings=[
-            (setting, step_name(setting.process), _readable(setting.value)) for setting in settings_behind(answer)
-        ],
+        data=_data(boxes),
+        settings=[(setting, names[pk_of(setting.process)], _readable(setting.value)) for setting in settings],
         datasets=_datasets(answer),
         versions=versions(node),
         codes=codes_behind(answer),
@@ -130,10 +131,12 @@ def as_text(image: bytes) -> str:
 def versions(node: WorkChainNode) -> dict[str, str]:
     """Versions of everything that can change a number, as the calculations reported them."""
     found: dict[str, set[str]] = {}
-    for calculation in calculations_behind(node):
-        if isinstance(calculation, CalcJobNode) and 'results' in calculation.outputs:
-            for name, version in calculation.outputs.results.get_dict().get('versions', {}).items():
-                found.setdefault(name, set()).add(str(version))
+    jobs = [pk_of(one) for one in calculations_behind(node) if isinstance(one, CalcJobNode)]
+    if jobs:  # else a query refuses
+        query = QueryBuilder().append(CalcJobNode, filters={'id': {'in': jobs}}, tag='job')
+        query.append(Dict, with_incoming='job', edge_filters={'label': 'results'}, project='attributes.versions')
+        for name, version in (pair for reported in query.all(flat=True) for pair in (reported or {}).items()):
+            found.setdefault(name, set()).add(str(version))
     return {name: ', '.join(sorted(values)) for name, values in sorted(found.items())}
 
 
@@ -146,9 +149,8 @@ def _datasets(answer: Node) -> list[tuple[Data, Counter]]:
     ]
 
 
-def _data(*answers: Node) -> list[tuple[str, Data, str]]:
+def _data(boxes: Mapping[int, Box]) -> list[tuple[str, Data, str]]:
     """Data of the picture, the oldest first: the name there, the node, and the hash of its content."""
-    boxes, _ = provenance(*answers)
     nodes: list[tuple[str, Any]] = [(box.text, load_node(pk)) for pk, box in boxes.items() if box.kind != 'calculation']
     nodes.sort(key=lambda named: (named[1].ctime, pk_of(named[1])))
     return [(name, data, getattr(data, 'sha256', '')) for name, data in nodes]

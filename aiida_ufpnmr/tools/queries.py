@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from aiida.common.links import LinkType
-from aiida.orm import AbstractCode, BaseType, CalculationNode, Dict, Node, ProcessNode, QueryBuilder
+from aiida.orm import AbstractCode, BaseType, CalculationNode, Data, Dict, Node, ProcessNode, QueryBuilder
 
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft.record import LabelRecord
 
 N = TypeVar('N', bound=Node)
+#: Links from data to a calculation, and from that to what it made.
+_OF_DATA = [LinkType.CREATE.value, LinkType.INPUT_CALC.value]
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,33 @@ def pk_of(node: Node) -> int:
     return node.pk
 
 
+def reached(pks: Collection[int], join: Literal['with_incoming', 'with_outgoing']) -> list[int]:
+    """The pks of all nodes that links of data lead to from some nodes, themselves left out, a query for each step.
+
+    Joins with all ancestors follow every way to a node, of which there are several times as many after each generation
+    of active learning.
+
+    Args:
+        pks: where to begin.
+        join: ``with_incoming`` goes forward, to all that rests on the nodes; ``with_outgoing`` to what they rest on.
+    """
+    found: set[int] = set()
+    step = set(pks)
+    while step:
+        query = QueryBuilder().append(Node, filters={'id': {'in': list(step)}}, tag='here')
+        query.append(
+            Node, joining_keyword=join, joining_value='here', project='id', edge_filters={'type': {'in': _OF_DATA}}
+        )
+        step = set(query.distinct().all(flat=True)) - found
+        found |= step
+    return sorted(found)
+
+
 def calculations_behind(node: Node) -> list[CalculationNode]:
     """All calculations that led to ``node``, in the order in which they were made; to its outputs for a workflow."""
-    found: dict[int, CalculationNode] = {}
-    for start in _starts(node):
-        itself = [start] if isinstance(start, CalculationNode) else []
-        found |= {pk_of(calculation): calculation for calculation in (*itself, *_ancestors(start, CalculationNode))}
+    found = _among(CalculationNode, _behind(node))
     # not by pk alone: those of nodes that were imported are in no order
-    return sorted(found.values(), key=lambda calculation: (calculation.ctime, pk_of(calculation)))
+    return sorted(found, key=lambda calculation: (calculation.ctime, pk_of(calculation)))
 
 
 def step_name(node: ProcessNode) -> str:
@@ -68,11 +89,57 @@ def step_name(node: ProcessNode) -> str:
 
     An attempt of a restart chain has the name of the chain, if its workflow gave it one.
     """
-    links = node.base.links.get_incoming(link_type=(LinkType.CALL_CALC, LinkType.CALL_WORK)).all()
-    called_as = links[0].link_label if links else ''
-    if called_as.startswith('iteration_') and node.caller is not None:
-        called_as = step_name(node.caller).removeprefix(node.caller.process_label or '')
-    return str(node.process_label) if called_as in ('', 'CALL') else called_as
+    return step_names([node])[pk_of(node)]
+
+
+def step_names(nodes: Collection[ProcessNode]) -> dict[int, str]:
+    """The name of each process, as of :func:`step_name`, by pk."""
+    own = {pk_of(node): str(node.process_label) for node in nodes}
+    called: dict[int, tuple[str, int]] = {}
+    step = set(own)
+    while step:  # from processes to those that called them, as far as names come from there
+        query = QueryBuilder().append(ProcessNode, filters={'id': {'in': list(step)}}, tag='called', project='id')
+        query.append(
+            ProcessNode,
+            with_outgoing='called',
+            project=['id', 'attributes.process_label'],
+            edge_project='label',
+            edge_filters={'type': {'in': [LinkType.CALL_CALC.value, LinkType.CALL_WORK.value]}},
+        )
+        step = set()
+        for pk, caller, label, name in query.iterall():
+            called[pk] = (name, caller)
+            own[caller] = own.get(caller, str(label))
+            if name.startswith('iteration_'):
+                step.add(caller)
+
+    def name_of(pk: int) -> str:
+        name, caller = called.get(pk, ('', pk))
+        if name.startswith('iteration_'):
+            name = name_of(caller).removeprefix(own[caller])
+        return own[pk] if name in ('', 'CALL') else name
+
+    return {pk_of(node): name_of(pk_of(node)) for node in nodes}
+
+
+def inputs_of(calculations: Collection[CalculationNode]) -> dict[int, dict[str, Node]]:
+    """All inputs of each calculation by name, by its pk."""
+    found: dict[int, dict[str, Node]] = {pk_of(calculation): {} for calculation in calculations}
+    if found:  # else a query refuses
+        query = QueryBuilder().append(CalculationNode, filters={'id': {'in': list(found)}}, tag='to', project='id')
+        query.append(Data, with_outgoing='to', project='*', edge_project=['label', 'id'])
+        for pk, given, name, _ in sorted(query.iterall(), key=lambda row: row[3]):
+            found[pk][name] = given
+    return found
+
+
+def creators_of(pks: Collection[int]) -> dict[int, int]:
+    """The pk of the calculation that made a node, by the pk of that, for each that one made."""
+    if not pks:  # which a query refuses
+        return {}
+    query = QueryBuilder().append(CalculationNode, tag='maker', project='id')
+    query.append(Data, filters={'id': {'in': list(pks)}}, with_incoming='maker', project='id')
+    return {made: maker for maker, made in query.iterall()}
 
 
 def labels_behind(node: Node) -> list[Label]:
@@ -80,14 +147,13 @@ def labels_behind(node: Node) -> list[Label]:
 
     A label that went from set to set is listed once, where it came last.
     """
-    datasets = {pk_of(dataset): dataset for start in _starts(node) for dataset in _ancestors(start, DatasetData)}
-    if isinstance(node, DatasetData):
-        datasets[pk_of(node)] = node
+    behind = _behind(node)
+    datasets = {pk_of(dataset): dataset for dataset in _among(DatasetData, behind)}
     found: list[Label] = []
     seen: set[tuple | None] = set()
-    behind = {pk_of(calculation) for calculation in calculations_behind(node)}
+    giving = _giving_labels(datasets, behind)
     for pk in sorted(datasets, reverse=True):
-        if pk != node.pk and not _gives_labels(datasets[pk], behind):
+        if pk != node.pk and pk not in giving:
             continue
         rows = [Label(datasets[pk], i, row) for i, row in enumerate(datasets[pk].rows) if _identity(row) not in seen]
         seen.update(identity for identity in (_identity(label.row) for label in rows) if identity is not None)
@@ -114,43 +180,51 @@ _STRUCTURES_ONLY = {
 }
 
 
-def _gives_labels(dataset: DatasetData, calculations: Collection[int]) -> bool:
-    """True where one of these calculations took more than the structures of a set."""
-    links = dataset.base.links.get_outgoing(link_type=LinkType.INPUT_CALC).all()
-    return any(
-        link.node.pk in calculations
-        and not {(link.node.process_label, link.link_label), (link.node.process_label, '')} & _STRUCTURES_ONLY
-        for link in links
+def _giving_labels(datasets: Collection[int], calculations: Collection[int]) -> set[int]:
+    """Those of some sets of which one of these calculations took more than the structures."""
+    if not datasets:  # which a query refuses
+        return set()
+    query = QueryBuilder().append(DatasetData, filters={'id': {'in': list(datasets)}}, tag='set', project='id')
+    query.append(
+        CalculationNode,
+        filters={'id': {'in': list(calculations)}},
+        with_incoming='set',
+        project='attributes.process_label',
+        edge_project='label',
     )
+    return {pk for pk, process, name in query.iterall() if not {(process, name), (process, '')} & _STRUCTURES_ONLY}
 
 
 def settings_behind(node: Node) -> list[Setting]:
     """Every parameter and setting that went into the calculations behind ``node``."""
-    settings = []
-    for process in calculations_behind(node):
-        for link in process.base.links.get_incoming(link_type=LinkType.INPUT_CALC):
-            given = link.node
-            if not isinstance(given, (Dict, BaseType)) or given.creator is not None:
-                continue
-            value = given.get_dict() if isinstance(given, Dict) else given.value
-            settings.append(Setting(process, link.link_label, given, value))
-    return settings
+    calculations = calculations_behind(node)
+    given = inputs_of(calculations)
+    made = creators_of({pk_of(one) for named in given.values() for one in named.values()})
+    return [
+        Setting(process, name, one, one.get_dict() if isinstance(one, Dict) else one.value)
+        for process in calculations
+        for name, one in given[pk_of(process)].items()
+        if isinstance(one, (Dict, BaseType)) and one.pk not in made
+    ]
 
 
 def codes_behind(node: Node) -> list[AbstractCode]:
     """The codes that the calculations behind ``node`` ran."""
-    inputs = [process.inputs for process in calculations_behind(node)]
-    codes = {given.code.pk: given.code for given in inputs if 'code' in given}
+    given = [named['code'] for named in inputs_of(calculations_behind(node)).values() if 'code' in named]
+    codes = {pk_of(code): code for code in given if isinstance(code, AbstractCode)}
     return [codes[pk] for pk in sorted(codes)]
 
 
-def _starts(node: Node) -> list[Node]:
-    """The nodes from which the data provenance of ``node`` is walked back."""
+def _behind(node: Node) -> list[int]:
+    """The pks of a node, or of the outputs of a workflow, and of all that it rests on."""
+    starts = [pk_of(node)]
     if isinstance(node, ProcessNode) and not isinstance(node, CalculationNode):
-        return [link.node for link in node.base.links.get_outgoing(link_type=LinkType.RETURN)]
-    return [node]
+        query = QueryBuilder().append(Node, filters={'id': node.pk}, tag='workflow')
+        query.append(Data, with_incoming='workflow', project='id', edge_filters={'type': LinkType.RETURN.value})
+        starts = query.distinct().all(flat=True)
+    return [*starts, *reached(starts, 'with_outgoing')]
 
 
-def _ancestors(node: Node, kind: type[N]) -> list[N]:
-    query = QueryBuilder().append(Node, filters={'id': node.pk}, tag='result').append(kind, with_descendants='result')
-    return query.distinct().all(flat=True)
+def _among(kind: type[N], pks: Collection[int]) -> list[N]:
+    """The nodes of a kind among some."""
+    return QueryBuilder().append(kind, filters={'id': {'in': list(pks)}}).all(flat=True) if pks else []

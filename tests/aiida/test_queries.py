@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from aiida import orm
+from aiida.common.links import LinkType
 from aiida.engine import calcfunction
 
 from aiida_ufpnmr.engine.transport.hops import HOPS, RATTLING
 from aiida_ufpnmr.tools.costs import cost_by_step
 from aiida_ufpnmr.tools.differences import differences
 from aiida_ufpnmr.tools.outcomes import decay_times, made_of, outcomes_of, outcomes_of_label
+from aiida_ufpnmr.tools.queries import calculations_behind, creators_of, inputs_of, pk_of, step_name, step_names
 
 
 @calcfunction
@@ -153,3 +156,39 @@ def test_every_query_is_a_command_with_a_table_and_json(graph, command, tmp_path
 
 def test_a_label_that_is_nowhere_is_named(graph, command):
     assert 'no-such-label: no data set' in str(command('query', 'results', 'no-such-label').exception)
+
+
+@calcfunction
+def gather(first, second, third):
+    return orm.Dict({'verdict': 'decay', 'tau_ns': first['tau_ns'] + second['tau_ns'] + third['tau_ns']})
+
+
+def test_ways_that_multiply_from_generation_to_generation_are_not_counted(graph):
+    answer = graph.answers[0, 300]
+    answers = []
+    for _ in range(14):
+        answer = gather(answer, answer, answer)
+        answers.append(answer)
+    begin = time.process_time()
+    assert len(calculations_behind(answer)) == 14 + 3  # with fit, run and summarise
+    assert {one.pk for one in outcomes_of(graph.answers[0, 300])} == {one.pk for one in answers}
+    assert len(made_of([graph.answers[0, 300]])) == 14
+    assert time.process_time() - begin < 5  # about 0.6; a join that follows each of the 3¹⁴ = 5 million ways takes 12
+
+
+def test_names_inputs_and_origins_of_many_are_those_of_each(graph):
+    calculations = [calculation for answer in graph.answers.values() for calculation in calculations_behind(answer)]
+    given, names = inputs_of(calculations), step_names(calculations)
+    for calculation in calculations:
+        links = calculation.base.links.get_incoming(link_type=LinkType.INPUT_CALC).all()
+        pk = pk_of(calculation)
+        assert {name: one.pk for name, one in given[pk].items()} == {link.link_label: link.node.pk for link in links}
+        origins = {pk_of(link.node): link.node.creator for link in links}
+        assert creators_of(origins) == {made: by.pk for made, by in origins.items() if by is not None}
+        assert names[pk] == step_name(calculation) == calculation.process_label
+    assert not inputs_of([]) and not step_names([]) and not creators_of([])
+
+
+def test_nothing_rests_on_a_result_that_no_calculation_took(graph):
+    answer = graph.answers[0, 300]
+    assert not outcomes_of(answer) and not made_of([answer])
