@@ -16,7 +16,7 @@ from aiida.orm import ProcessNode, QueryBuilder, WorkChainNode, load_node
 from aiida_ufpnmr.calculations.base import RESULTS_FILE
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.trajectories.h5md import POSITION
+from aiida_ufpnmr.engine.trajectories.series import POSITION
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.tools.queries import pk_of
 from aiida_ufpnmr.workflows.batch import PACK, BatchWorkChain

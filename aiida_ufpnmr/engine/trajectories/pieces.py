@@ -19,7 +19,8 @@ import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
-from aiida_ufpnmr.engine.trajectories.h5md import Storage, join_series
+from aiida_ufpnmr.engine.trajectories.h5md import join_series
+from aiida_ufpnmr.engine.trajectories.storage import Storage
 
 #: So many pieces of like size are joined into one.
 FANOUT = 16
