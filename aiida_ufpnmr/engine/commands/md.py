@@ -26,7 +26,6 @@ from aiida_ufpnmr.engine.cores import available_cores
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md.conditions import MdSettings
 from aiida_ufpnmr.engine.md.output import Output
-from aiida_ufpnmr.engine.md.replicas import in_processes, replica_path, summary
 from aiida_ufpnmr.engine.md.watches import GradeWatch, UnitWatch
 from aiida_ufpnmr.engine.settings import Declaration, numbers
 from aiida_ufpnmr.engine.trajectories.storage import Storage
@@ -120,6 +119,7 @@ def md(output, json_path, replicas, replica_temperatures, device, from_checkpoin
     cleanly; --restart goes on from there.
     """
     from aiida_ufpnmr.engine.commands.md_runs import one_run, runs_on_gpu  # takes a while to import
+    from aiida_ufpnmr.engine.md.replicas import in_processes, replica_path, summary
     from aiida_ufpnmr.engine.trajectories.keeping import keep
 
     check_outputs(output, json_path)
