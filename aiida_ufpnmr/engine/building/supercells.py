@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 def heights(cell: ArrayLike) -> np.ndarray:
     """Heights (3,) of a cell (3, 3) between opposite faces, in its unit."""
-    return 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    return 1 / np.linalg.norm(np.linalg.inv(np.asarray(cell, float)), axis=0)
 
 
 def repetitions(cell: ArrayLike, min_height: float) -> list[int]:
