@@ -85,7 +85,10 @@ class AnalyseCalculation(TrajectoryAnalysis):
     ENTRY_POINT = 'ufpnmr.analyse'
     COMMAND = 'analyse'
     INPUT_FILES = {**TrajectoryAnalysis.INPUT_FILES, **FILES}
-    OPTIONS = tuple(dict.fromkeys(name for analysis in ANALYSES for name in options_of(analysis)))
+
+    @classmethod
+    def parameters_help(cls) -> str:
+        return 'Options of `ufpnmr analyse NAME`, with underscores for hyphens; its `--help` lists them.'
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:

@@ -114,12 +114,16 @@ class UfpnmrCalculation(TakesOver):
         return tuple(name for name in command_line.parameters_of(cls.COMMAND) if name not in cls.NO_PARAMETERS)
 
     @classmethod
+    def parameters_help(cls) -> str:
+        """The help of the input `parameters`."""
+        return f'Options of `ufpnmr {cls.COMMAND}`, with underscores for hyphens: {", ".join(cls.OPTIONS) or "none"}.'
+
+    @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
         super().define(spec)
         spec.input('code', valid_type=AbstractCode, help='The command `ufpnmr` on the computer that shall run it.')
-        text = f'Options of `ufpnmr {cls.COMMAND}`, with underscores for hyphens: {", ".join(cls.OPTIONS) or "none"}.'
         default: dict | None = None if cls.PARAMETERS_REQUIRED else {}
-        plain_input(spec, 'parameters', Dict, text, default=default, validator=cls.validate_parameters)
+        plain_input(spec, 'parameters', Dict, cls.parameters_help(), default=default, validator=cls.validate_parameters)
         if cls.SETTINGS:
             text = 'Settings of the fit, by name; what is not given keeps its default.'
             plain_input(spec, 'settings', Dict, text, required=False, validator=cls.validate_settings)

@@ -11,7 +11,7 @@ from aiida_ufpnmr.calculations.base import KEPT_FOLDER, UfpnmrCalculation, failu
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
-from aiida_ufpnmr.engine.trajectories.pieces import pieces_folder
+from aiida_ufpnmr.engine.piece_folder import pieces_folder
 
 #: Share of the time limit of a job, or seconds of a long one, that are left for its beginning and its end.
 TIME_LEFT, LONGEST_TIME_LEFT = 0.1, 600.0

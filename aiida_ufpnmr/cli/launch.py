@@ -304,14 +304,18 @@ def _with_analyses(
     """A launch with analyses without parameters of their own, and the files that they read, below ``path``."""
     from aiida.orm import SinglefileData
 
-    from aiida_ufpnmr.engine.crystals import read_crystal
-    from aiida_ufpnmr.engine.softness.model import SoftnessModel
+    nodes = {}
+    if sites is not None:
+        from aiida_ufpnmr.engine.crystals import read_crystal  # takes a while to import
 
-    for name, file, read in (('sites', sites, read_crystal), ('model', softness, SoftnessModel.load)):
-        if file is not None:
-            read(file)
-            node = SinglefileData(file.resolve())
-            launch = launch.with_values((*path, 'analysis_files'), **{name: node})
+        read_crystal(sites)
+        nodes['sites'] = SinglefileData(sites.resolve())
+    if softness is not None:
+        from aiida_ufpnmr.engine.softness.model import SoftnessModel
+
+        SoftnessModel.load(softness)
+        nodes['model'] = SinglefileData(softness.resolve())
+    launch = launch.with_values((*path, 'analysis_files'), **nodes)
     return launch.with_values((*path, 'analyses'), **{name.replace('-', '_'): {} for name in names})
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from aiida_ufpnmr.data.checked_file import attribute
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
-from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.settings import stated_values
 
 if t.TYPE_CHECKING:
@@ -23,6 +22,7 @@ class EfgModelData(Hdf5Data):
     def describe(cls, path: Path) -> dict[str, t.Any]:
         from aiida_ufpnmr.engine.efg.hdf5_file import CONVENTION, IRREPS, UNIT  # takes a while to import
         from aiida_ufpnmr.engine.efg.model import EfgModel
+        from aiida_ufpnmr.engine.hdf5 import content_hash
 
         model = EfgModel.load(path)
         return {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import h5py
+from typing import TYPE_CHECKING
 
 from aiida_ufpnmr.data.checked_file import CheckedFileData
-from aiida_ufpnmr.engine.hdf5 import open_hdf5
+
+if TYPE_CHECKING:
+    import h5py
 
 
 class Hdf5Data(CheckedFileData):
@@ -17,5 +18,7 @@ class Hdf5Data(CheckedFileData):
     @contextmanager
     def open_hdf5(self) -> Iterator[h5py.File]:
         """Open the file for reading without copying it; arrays are read when they are indexed."""
+        from aiida_ufpnmr.engine.hdf5 import open_hdf5  # takes a while to import, as all that reads files
+
         with self.open(mode='rb') as handle, open_hdf5(handle) as file:
             yield file

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from aiida_ufpnmr.data.checked_file import attribute
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
-from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.settings import stated_values
 
 if t.TYPE_CHECKING:
@@ -21,6 +20,7 @@ class PotentialData(Hdf5Data):
 
     @classmethod
     def describe(cls, path: Path) -> dict[str, t.Any]:
+        from aiida_ufpnmr.engine.hdf5 import content_hash
         from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential  # takes a while to import
 
         potential = UltraFastPotential.load(path)

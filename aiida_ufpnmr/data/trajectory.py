@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import h5py
 from aiida.common.exceptions import ValidationError
 from aiida.orm import Computer, Data
 
 from aiida_ufpnmr.data.checked_file import attribute
 from aiida_ufpnmr.data.hdf5 import Hdf5Data
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.hdf5 import open_hdf5
-from aiida_ufpnmr.engine.trajectories.chain import files_of
-from aiida_ufpnmr.engine.trajectories.keeping import describe
-from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
+
+if t.TYPE_CHECKING:
+    import h5py
+
+    from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 #: What a node says of a file that stays on a computer.
 KEPT = ('path', 'pieces', 'size_bytes')
@@ -69,6 +69,8 @@ class TrajectoryData(Hdf5Data):
         super()._must_be_there()
 
     def _set_path(self, path: Path, filename: str | Path | None) -> None:
+        from aiida_ufpnmr.engine.trajectories.chain import files_of  # takes a while to import
+
         super()._set_path(path, filename)
         for piece in files_of(path):
             if piece != path:
@@ -109,16 +111,22 @@ class TrajectoryData(Hdf5Data):
     @contextmanager
     def open_hdf5(self) -> Iterator[h5py.File]:
         """Open the file for reading; where it is in pieces, a copy of them."""
+        from aiida_ufpnmr.engine.hdf5 import open_hdf5
+
         with self._readable() as source, open_hdf5(source) as file:
             yield file
 
     @classmethod
     def describe(cls, path: Path) -> dict[str, t.Any]:
+        from aiida_ufpnmr.engine.trajectories.keeping import describe
+
         return describe(path)
 
     @contextmanager
     def open_trajectory(self) -> Iterator[Trajectory]:
         """The trajectory as the engine reads it, lazily, and without a copy of the file unless it is in pieces."""
+        from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
+
         with self._readable() as source, Trajectory(source) as trajectory:
             yield trajectory
 

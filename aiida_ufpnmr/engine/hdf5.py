@@ -14,7 +14,6 @@ from typing import BinaryIO
 
 import h5py
 import numpy as np
-import scipy
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import NO_LOCKS, check_input, is_without_locks, whole_file
@@ -31,6 +30,7 @@ _CHUNK = 2**24
 def versions() -> dict[str, str]:
     """Versions of everything that can change a number."""
     import numba  # takes a while to import
+    import scipy
 
     return {
         'aiida_ufpnmr': __version__,

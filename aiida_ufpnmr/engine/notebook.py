@@ -15,9 +15,10 @@ from aiida_ufpnmr.engine.efg import EfgModel, EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md import Simulation
-from aiida_ufpnmr.engine.md.recording import EfgOutput, Output, frame_cadence
-from aiida_ufpnmr.engine.md.run import GradeWatch
+from aiida_ufpnmr.engine.md.output import Output, frame_cadence
+from aiida_ufpnmr.engine.md.recording import EfgOutput
 from aiida_ufpnmr.engine.md.run import run_md as run
+from aiida_ufpnmr.engine.md.watches import GradeWatch
 from aiida_ufpnmr.engine.settings import Declaration, checked, settings_from_mapping
 from aiida_ufpnmr.engine.tables import ERRORS, Tabular, with_weighted
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential

@@ -10,12 +10,17 @@ from pathlib import Path
 from aiida_ufpnmr.engine.errors import InputError
 
 
+def pieces_folder(trajectory: Path) -> Path:
+    """Folder of the pieces of a trajectory until they are joined."""
+    return trajectory.with_name(trajectory.name + '.pieces')
+
+
 class PieceFolder:
     """The folder ``OUTPUT.pieces``; one run at a time may use it. Left empty, it goes."""
 
     def __init__(self, output: Path):
         self.output = output
-        self.folder = output.with_name(output.name + '.pieces')
+        self.folder = pieces_folder(output)
 
     def __enter__(self):
         self.folder.mkdir(exist_ok=True)

@@ -8,7 +8,6 @@ from aiida.engine import ExitCode
 from aiida.orm import SinglefileData
 
 from aiida_ufpnmr.calculations.md import MdCalculation
-from aiida_ufpnmr.engine.md.checkpoint import checkpoint_step
 from aiida_ufpnmr.parsers.base import UfpnmrParser, existing
 
 
@@ -58,6 +57,8 @@ class MdParser(UfpnmrParser):
 
     def _cut_off(self, folder: Path) -> bool:
         """Attach the part of a run that was cut off, and its checkpoint, if both are there."""
+        from aiida_ufpnmr.engine.md.checkpoint import checkpoint_step  # takes a while to import
+
         try:
             file = existing(folder / MdCalculation.CHECKPOINT_FILE)
             checkpoint = SinglefileData(file)

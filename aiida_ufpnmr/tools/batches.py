@@ -16,8 +16,7 @@ from aiida.orm import ProcessNode, QueryBuilder, WorkChainNode, load_node
 from aiida_ufpnmr.calculations.base import RESULTS_FILE
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.trajectories.h5md import POSITION
-from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
+from aiida_ufpnmr.engine.trajectories.series import POSITION
 from aiida_ufpnmr.tools.queries import pk_of
 from aiida_ufpnmr.workflows.batch import PACK, BatchWorkChain
 from aiida_ufpnmr.workflows.batch_plan import Run, ended_well
@@ -176,6 +175,8 @@ def _fraction_of(pk: int) -> float | None:
 
 def _written(workdir: str, parameters: Mapping[str, Any]) -> float | None:
     """Share of its steps that a trajectory holds; ``None`` where it does not lie on this machine, or not yet."""
+    from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory  # takes a while to import
+
     path = Path(workdir) / MdCalculation.OUTPUT_FILE
     try:
         with Trajectory(path) as trajectory:

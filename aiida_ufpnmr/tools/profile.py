@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.tools import service_urls
@@ -55,7 +58,10 @@ def is_daemon_running(client) -> bool:
 
     if not client.is_daemon_running:
         return False
-    try:
+    with suppress(psutil.Error):
+        if {'start-circus', client.profile.name} <= set(psutil.Process(client.get_daemon_pid()).cmdline()):
+            return True
+    try:  # a question, for which AiiDA imports far more than for all else
         client.get_status()
     except DaemonStalePidException:
         return False

@@ -113,7 +113,7 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
         given = inputs['md']['parameters'].get_dict()
         height = inputs.get('min_cell_height_angstrom')
         if height is not None and 'supercell' not in given:
-            cell = cls.structures_of(inputs)[run.structure].get_ase().cell.array
+            cell = cls.structures_of(inputs)[run.structure].cell
             given['supercell'] = repetitions(cell, height.value)
         return {**given, 'temperature': run.temperature_K, 'seed': run.seed}
 

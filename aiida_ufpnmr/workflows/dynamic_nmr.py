@@ -210,7 +210,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
         cls, structure, code, protocol, overrides, options, ion=USUAL_ION, with_efg=True
     ) -> dict[str, Any]:
         """The inputs of a protocol for a structure, all but this and the models; see :meth:`inputs_for_cell`."""
-        cell, n_atoms = structure.get_ase().cell.array, len(structure.sites)
+        cell, n_atoms = structure.cell, len(structure.sites)
         return cls.inputs_for_cell(cell, n_atoms, code, protocol, overrides, options, ion, with_efg)
 
     @classmethod

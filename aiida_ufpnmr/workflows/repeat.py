@@ -21,7 +21,7 @@ from aiida_ufpnmr.workflows.restart import RestartWorkChain
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
 
 #: Exit codes that all of these calculations share.
-CODES = SelectCalculation.exit_codes
+CODES = AnalyseCalculation.exit_codes
 #: Attempts that are cut off before the calculation is given up.
 MOST_ATTEMPTS = 3
 

@@ -33,8 +33,8 @@ from aiida_ufpnmr.engine.analyses import get_analysis
 from aiida_ufpnmr.engine.softness.fitting import fit_softness
 from aiida_ufpnmr.engine.softness.model import SoftnessSettings
 from aiida_ufpnmr.engine.structure.tetrahedra import IDEAL
-from aiida_ufpnmr.engine.trajectories.h5md import Storage
 from aiida_ufpnmr.engine.trajectories.paths import ion_paths
+from aiida_ufpnmr.engine.trajectories.storage import Storage
 from aiida_ufpnmr.engine.trajectories.trajectory import EDGES, POSITION, Trajectory, TrajectoryWriter
 
 #: Analyses, with what is not their default.

@@ -34,9 +34,10 @@ from aiida_ufpnmr.engine.gpu.device import on_gpu
 from aiida_ufpnmr.engine.gpu.simulation import GpuReplicas, GpuSimulation
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md import Simulation
-from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
+from aiida_ufpnmr.engine.md.output import Output
+from aiida_ufpnmr.engine.md.recording import EfgOutput
 from aiida_ufpnmr.engine.md.run import md_requests
-from aiida_ufpnmr.engine.trajectories.h5md import Storage
+from aiida_ufpnmr.engine.trajectories.storage import Storage
 from aiida_ufpnmr.engine.ufp import PotentialSettings, UltraFastPotential, fit_potential
 
 DATA = Path(__file__).parents[1] / 'data' / 'li3ps4-pbe-gpaw.extxyz'

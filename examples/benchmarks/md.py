@@ -38,7 +38,8 @@ import sys, time, resource
 from ase.io import read
 from aiida_ufpnmr.engine.efg import EfgModel
 from aiida_ufpnmr.engine.md import Simulation, TrajectoryWriter
-from aiida_ufpnmr.engine.md.recording import EfgOutput, Output, Recorder
+from aiida_ufpnmr.engine.md.output import Output
+from aiida_ufpnmr.engine.md.recording import EfgOutput, Recorder, series_of
 from aiida_ufpnmr.engine.ufp import UltraFastPotential
 potential, structure, timestep, frame_steps, threads, what, model, trajectory = sys.argv[1:]
 atoms = read(structure)
@@ -52,7 +53,7 @@ if what == 'efg':
     efg = EfgOutput.of(model, atoms)
     efg.predict(simulation)
 writer = TrajectoryWriter(trajectory, atoms, efg={efg.species: efg.index} if efg else None)
-recorder = Recorder(simulation, writer, Output(int(frame_steps)).series('nvt', efg))
+recorder = Recorder(simulation, writer, series_of(Output(int(frame_steps)), 'nvt', efg))
 simulation.run(20)
 clock = time.process_time if threads == '1' else time.perf_counter
 for line in sys.stdin:

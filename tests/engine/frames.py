@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from aiida_ufpnmr.engine.trajectories.h5md import Storage
+from aiida_ufpnmr.engine.trajectories.storage import Storage
 from aiida_ufpnmr.engine.trajectories.trajectory import EDGES, POSITION, TrajectoryWriter
 
 

@@ -30,7 +30,7 @@ from aiida_ufpnmr.engine.gpu.tables import gpu_tables
 from aiida_ufpnmr.engine.main import ufpnmr
 from aiida_ufpnmr.engine.md import Simulation
 from aiida_ufpnmr.engine.md.checkpoint import checkpoint_path
-from aiida_ufpnmr.engine.trajectories.h5md import efg_group
+from aiida_ufpnmr.engine.trajectories.series import efg_group
 from aiida_ufpnmr.engine.ufp import PotentialSettings, fit_potential
 
 LANGEVIN = {'thermostat': 'langevin', 'timestep_fs': 2.0, 'temperature_K': 300.0}

@@ -21,7 +21,7 @@ from aiida_ufpnmr.engine.gpu import ensemble, prediction
 from aiida_ufpnmr.engine.gpu.efg_kernels import Seen, gpu_efg_kernels
 from aiida_ufpnmr.engine.gpu.simulation import GpuReplicas, GpuSimulation
 from aiida_ufpnmr.engine.md.recording import EfgOutput
-from aiida_ufpnmr.engine.trajectories.h5md import efg_group
+from aiida_ufpnmr.engine.trajectories.series import efg_group
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.ufp import UltraFastPotential
 

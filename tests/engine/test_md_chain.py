@@ -14,7 +14,7 @@ from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.main import ufpnmr
 from aiida_ufpnmr.engine.md.checkpoint import checkpoint_path
 from aiida_ufpnmr.engine.md.guards import Stop
-from aiida_ufpnmr.engine.md.recording import Output
+from aiida_ufpnmr.engine.md.output import Output
 from aiida_ufpnmr.engine.md.run import _Loop, run_md
 from aiida_ufpnmr.engine.trajectories.chain import chain, files_of
 from aiida_ufpnmr.engine.trajectories.keeping import keep

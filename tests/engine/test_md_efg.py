@@ -9,10 +9,11 @@ from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.efg import EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md import Simulation
-from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
+from aiida_ufpnmr.engine.md.output import Output
+from aiida_ufpnmr.engine.md.recording import EfgOutput
 from aiida_ufpnmr.engine.md.run import run_md
 from aiida_ufpnmr.engine.neighbours import surroundings
-from aiida_ufpnmr.engine.trajectories.h5md import error_series, grade_series
+from aiida_ufpnmr.engine.trajectories.series import error_series, grade_series
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 SETTINGS = EfgSettings(cutoff=5.0, n_max=3, l_max=3, mixed_channels=4, folds=3, penalty=1e-3)

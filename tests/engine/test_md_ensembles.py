@@ -7,9 +7,10 @@ from ase import units
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md import Simulation
+from aiida_ufpnmr.engine.md.conditions import THERMOSTATS
 from aiida_ufpnmr.engine.md.integrators import thermal_energy
 from aiida_ufpnmr.engine.md.system import ACCELERATION, kinetic_tensor
-from aiida_ufpnmr.engine.md.thermostats import CHAIN_LENGTH, THERMOSTATS, chain_factor, friction_and_noise
+from aiida_ufpnmr.engine.md.thermostats import CHAIN_LENGTH, chain_factor, friction_and_noise
 
 TEMPERATURE_K = 200.0
 THERMAL = units.kB * TEMPERATURE_K

@@ -17,10 +17,12 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash, seal
 from aiida_ufpnmr.engine.md import Simulation, Trajectory, TrajectoryWriter, run_md
 from aiida_ufpnmr.engine.md.checkpoint import checkpoint_path
-from aiida_ufpnmr.engine.md.recording import GRADE, EfgOutput, Output
-from aiida_ufpnmr.engine.md.run import GradeWatch
+from aiida_ufpnmr.engine.md.output import Output
+from aiida_ufpnmr.engine.md.recording import GRADE, EfgOutput
+from aiida_ufpnmr.engine.md.watches import GradeWatch
 from aiida_ufpnmr.engine.trajectories import pieces
-from aiida_ufpnmr.engine.trajectories.h5md import ENERGY, FAST_VELOCITY, FORCE, Storage
+from aiida_ufpnmr.engine.trajectories.series import ENERGY, FAST_VELOCITY, FORCE
+from aiida_ufpnmr.engine.trajectories.storage import Storage
 from aiida_ufpnmr.engine.trajectories.trajectory import EDGES, POSITION, VELOCITY, regular_frames
 
 

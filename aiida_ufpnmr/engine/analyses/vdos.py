@@ -12,8 +12,8 @@ from scipy.signal import find_peaks
 from aiida_ufpnmr.engine.analyses.base import PathSource, Result, Table, analysis
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import setting, with_default
-from aiida_ufpnmr.engine.trajectories.h5md import POSITION
 from aiida_ufpnmr.engine.trajectories.paths import PathSettings, Reference
+from aiida_ufpnmr.engine.trajectories.series import POSITION
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.transport.vibrations import power_spectra, smoothed
 

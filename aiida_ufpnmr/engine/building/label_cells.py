@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from aiida_ufpnmr.engine.building.charges import read_charges
 from aiida_ufpnmr.engine.building.composition import EXACT, exact_supercell, formula
 from aiida_ufpnmr.engine.building.ordered_cells import OrderedCells, OrderSettings
 from aiida_ufpnmr.engine.building.ordering import order_crystal
+from aiida_ufpnmr.engine.building.supercells import heights, repetitions
 from aiida_ufpnmr.engine.crystals import Crystal, is_full
 from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
@@ -94,21 +94,6 @@ class LabelCells(Tabular):
     @property
     def remarks(self) -> list[str]:
         return [] if self.ordered is None else self.ordered.remarks
-
-
-def heights(cell: np.ndarray) -> np.ndarray:
-    """Heights (3,) of a cell (3, 3) between opposite faces, in its unit."""
-    return 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-
-
-def repetitions(cell: np.ndarray, min_height: float) -> list[int]:
-    """Repetitions along each cell vector that make every height of the cell at least ``min_height``.
-
-    Args:
-        cell: (3, 3) cell vectors in Å, as rows.
-        min_height: Å, between opposite faces.
-    """
-    return [max(1, math.ceil(min_height / height - 1e-9)) for height in heights(cell)]
 
 
 def crystal_of(atoms: Atoms, source: str) -> Crystal:

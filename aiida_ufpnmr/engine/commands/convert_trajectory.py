@@ -11,7 +11,7 @@ from aiida_ufpnmr.engine.commands.options import options_of, settings_from_optio
 from aiida_ufpnmr.engine.commands.shared import INPUT, OUTPUT, Command, check_outputs
 from aiida_ufpnmr.engine.trajectories.convert import convert_trajectory as convert
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
-from aiida_ufpnmr.engine.trajectories.h5md import Storage
+from aiida_ufpnmr.engine.trajectories.storage import Storage
 
 #: Options about files of other programs.
 reading_options = with_options(*options_of(ReadingSettings))

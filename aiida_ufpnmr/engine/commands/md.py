@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
-from ase import Atoms
 
-from aiida_ufpnmr.engine import compiled
 from aiida_ufpnmr.engine.commands.options import Parsed, options_of, with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,
@@ -28,20 +23,12 @@ from aiida_ufpnmr.engine.commands.shared import (
     supercell_option,
 )
 from aiida_ufpnmr.engine.cores import available_cores
-from aiida_ufpnmr.engine.dataset import read_structure
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md.conditions import MdSettings
-from aiida_ufpnmr.engine.md.recording import EfgOutput, Output, frame_cadence
-from aiida_ufpnmr.engine.md.replicas import in_processes, replica_path, summary
-from aiida_ufpnmr.engine.md.run import GradeWatch, md_requests, run_md
-from aiida_ufpnmr.engine.md.signals import on_request_to_end
-from aiida_ufpnmr.engine.md.simulation import Simulation
-from aiida_ufpnmr.engine.md.unit_watch import UnitWatch
-from aiida_ufpnmr.engine.settings import Declaration, numbers, values_of
-from aiida_ufpnmr.engine.trajectories.h5md import Storage
-from aiida_ufpnmr.engine.trajectories.keeping import keep
-from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
+from aiida_ufpnmr.engine.md.output import Output
+from aiida_ufpnmr.engine.md.watches import GradeWatch, UnitWatch
+from aiida_ufpnmr.engine.settings import Declaration, numbers
+from aiida_ufpnmr.engine.trajectories.storage import Storage
 
 #: Exit status of a run that a guard stopped, and of one that ran out of wall time.
 GUARD, WALL_TIME = 3, 4
@@ -131,6 +118,10 @@ def md(output, json_path, replicas, replica_temperatures, device, from_checkpoin
     temperature runs away, or, with --guard-units, a unit such as PS4 breaks. Ctrl-C, SIGTERM and --max-wall-time end it
     cleanly; --restart goes on from there.
     """
+    from aiida_ufpnmr.engine.commands.md_runs import one_run, runs_on_gpu  # takes a while to import
+    from aiida_ufpnmr.engine.md.replicas import in_processes, replica_path, summary
+    from aiida_ufpnmr.engine.trajectories.keeping import keep
+
     check_outputs(output, json_path)
     if keep_in is not None and options['restart']:
         raise InputError('--keep-in takes away what --restart goes on from; give --from-checkpoint, or keep it later')
@@ -138,7 +129,7 @@ def md(output, json_path, replicas, replica_temperatures, device, from_checkpoin
         if replica_temperatures:
             raise InputError('--replica-temperatures are for --replicas; give their number, or --temperature')
         run = {**options, 'output': output, 'seed': seed}
-        results = _run(run, from_checkpoint) if device == 'cpu' else _run_on_gpu([run], from_checkpoint)[0]
+        results = one_run(run, from_checkpoint) if device == 'cpu' else runs_on_gpu([run], from_checkpoint)[0]
         if keep_in is not None:
             results['kept'] = keep(output, keep_in)
         _print(results)
@@ -153,10 +144,10 @@ def md(output, json_path, replicas, replica_temperatures, device, from_checkpoin
             for number, path in enumerate(paths)
         ]
         if device == 'gpu':
-            found: list[dict | None] = [*_run_on_gpu(runs)]
+            found: list[dict | None] = [*runs_on_gpu(runs)]
         else:
             at_once = jobs or max(1, available_cores() // options['threads'])
-            found = in_processes(_run, [(run,) for run in runs], at_once)
+            found = in_processes(one_run, [(run,) for run in runs], at_once)
         for path, result in zip(paths, found):
             if keep_in is not None and result is not None:
                 result['kept'] = keep(path, keep_in)
@@ -169,132 +160,6 @@ def md(output, json_path, replicas, replica_temperatures, device, from_checkpoin
         _print_replicas(results)
     report(results, json_path)
     end(output, results)
-
-
-def _run(options: dict, origin: Path | None = None) -> dict:
-    """One run; the options are those of the command line."""
-    potential, atoms = _inputs(options)
-    efg = efg_output(options, atoms)
-    compiled.aloud = True
-    simulation = Simulation(atoms, potential, **_conditions(options))
-    return run_with_options(simulation, options['output'], options['steps'], options, efg, origin)
-
-
-def _run_on_gpu(runs: Sequence[dict], origin: Path | None = None) -> list[dict]:
-    """Runs that differ in output, seed and temperature alone, at the same time."""
-    try:
-        from aiida_ufpnmr.engine.gpu.device import check_gpu, on_gpu
-        from aiida_ufpnmr.engine.gpu.simulation import GpuSimulation
-    except ImportError as error:
-        raise InputError(f'--device gpu needs more software ({error}): pip install "aiida-ufpnmr[gpu]"') from None
-    check_gpu()
-    potential, atoms = _inputs(runs[0])
-    efg = efg_output(runs[0], atoms)
-    compiled.aloud = True
-    simulations = [GpuSimulation(atoms, potential, **_conditions(options)) for options in runs]
-    efg_every = runs[0]['efg_every'] or runs[0]['every'] or frame_cadence(simulations[0].timestep_fs)
-    replicas = on_gpu(simulations, efg, efg_every)
-    if efg is not None and replicas.efg is efg:
-        click.echo(
-            f'{runs[0]["efg_model"]}: the processor predicts its tensors, since a GPU knows linear models (zeta 1) of '
-            'moderate size without charges',
-            err=True,
-        )
-    end_requests: list[bool] = []
-    requests = partial(md_requests, end_requests=end_requests)
-    with on_request_to_end(lambda: end_requests.append(True)):
-        results = replicas.write(
-            [
-                partial(
-                    run_with_options, path=run['output'], steps=run['steps'], options=run, efg=replicas.efg,
-                    origin=origin,
-                    run=requests,
-                )
-                for run in runs
-            ],
-            end_requests,
-        )  # fmt: skip
-    for result in results:
-        result['timing']['cpu_s'] /= len(runs)  # of a process that they share
-    return results
-
-
-def _inputs(options: dict) -> tuple[UltraFastPotential, Atoms]:
-    """The potential and the structure."""
-    potential = UltraFastPotential.load(options['potential'])
-    atoms = read_structure(options['structure'], options['index'])
-    return potential, atoms if options['supercell'] == (1, 1, 1) else atoms.repeat(options['supercell'])
-
-
-def _conditions(options: dict) -> dict:
-    """Arguments of a simulation."""
-    return {
-        'first_step': -options['equilibrate'],
-        'ramp_steps': 0 if options['final_temperature'] is None else options['steps'],
-        'source': str(options['structure']),
-        **values_of(MdSettings, options),
-    }
-
-
-def run_with_options(
-    simulation: Simulation,
-    path: Path,
-    steps: int,
-    options: dict,
-    efg: EfgOutput | None,
-    origin: Path | None = None,
-    run: Callable[..., Any] = run_md,
-) -> Any:
-    """:func:`run_md`, or what runs in its place, as the options of :data:`RUN_OPTIONS` ask for it."""
-    every = options['every'] or frame_cadence(simulation.timestep_fs)
-    output = Output(**{**values_of(Output, options), 'every': every}, storage=Storage(**values_of(Storage, options)))
-    return run(
-        simulation,
-        path,
-        steps,
-        output,
-        efg=efg,
-        grade_watch=_grade_watch(simulation.potential, values_of(GradeWatch, options)),
-        unit_watch=UnitWatch(**values_of(UnitWatch, options)),
-        checkpoint_every=options['checkpoint_every'],
-        max_wall_time_s=options['max_wall_time'],
-        origin=origin,
-        restart=options['restart'],
-        overwrite=options['overwrite'],
-    )
-
-
-def efg_output(options: dict, atoms: Atoms) -> EfgOutput | None:
-    """The EFG tensors that options ask for; a model that has nothing to do with the atoms is refused."""
-    path = options['efg_model']
-    if path is None:
-        return None
-    from aiida_ufpnmr.engine.efg.model import EfgModel  # takes a while to import
-
-    model = EfgModel.load(path)
-    if not len(model.ions(atoms.numbers)):
-        raise InputError(f'{path}: predicts EFG tensors of {model.species}, of which the structure has none')
-    if options['efg_uncertainty_every'] and model.posterior is None:
-        raise InputError(
-            f'{path}: holds no posterior, so expected errors are not known; leave out '
-            '--efg-uncertainty-every, or fit it '
-            'again without --no-posterior'
-        )
-    return EfgOutput.of(model, atoms, content_hash(path))
-
-
-def _grade_watch(potential: UltraFastPotential, values: dict) -> GradeWatch | None:
-    """The watch that was asked for; by default one where the potential has a posterior."""
-    asked = {name: value for name, value in values.items() if value is not None}
-    if potential.posterior is None:
-        if any(asked.values()):
-            raise InputError(
-                f'{potential.source}: holds no posterior, so no extrapolation grade is known; leave out --grade-every '
-                'and --grade-limit, or fit it again without --no-posterior'
-            )
-        return None
-    watch = GradeWatch(**asked)
-    return watch if watch.every else None
 
 
 def _print(results: dict) -> None:

@@ -8,7 +8,8 @@ import click
 from ase.io import write
 
 from aiida_ufpnmr.engine import compiled
-from aiida_ufpnmr.engine.commands.md import RUN_OPTIONS, efg_output, end, run_with_options
+from aiida_ufpnmr.engine.commands.md import RUN_OPTIONS, end
+from aiida_ufpnmr.engine.commands.md_runs import efg_output, run_with_options
 from aiida_ufpnmr.engine.commands.options import options_of, with_options
 from aiida_ufpnmr.engine.commands.shared import (
     COUNT,

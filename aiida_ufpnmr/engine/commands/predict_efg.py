@@ -44,8 +44,8 @@ from aiida_ufpnmr.engine.hdf5 import content_hash, versions
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.trajectories.convert import own_files
 from aiida_ufpnmr.engine.trajectories.frames import ReadingSettings
-from aiida_ufpnmr.engine.trajectories.h5md import POSITION
 from aiida_ufpnmr.engine.trajectories.readers import reader_of
+from aiida_ufpnmr.engine.trajectories.series import POSITION
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 #: Suffixes of trajectories.

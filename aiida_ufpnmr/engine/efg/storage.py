@@ -19,20 +19,18 @@ from aiida_ufpnmr.engine.efg.prediction import Part
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import open_hdf5
+from aiida_ufpnmr.engine.piece_folder import pieces_folder
 from aiida_ufpnmr.engine.trajectories.h5md import (
-    POSITION,
-    Storage,
     create_series,
-    efg_group,
-    error_series,
-    grade_series,
     image,
     in_memory,
     series_names,
     write_efg_header,
     write_header,
 )
-from aiida_ufpnmr.engine.trajectories.pieces import PieceFolder, pieces_folder, pieces_in
+from aiida_ufpnmr.engine.trajectories.pieces import PieceFolder, pieces_in
+from aiida_ufpnmr.engine.trajectories.series import POSITION, efg_group, error_series, grade_series
+from aiida_ufpnmr.engine.trajectories.storage import Storage
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 #: A piece is written after so many seconds or bytes.

@@ -16,10 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from ase import units
 
+from aiida_ufpnmr.engine.md.conditions import BAROSTATS, Conditions
 from aiida_ufpnmr.engine.md.system import System, kinetic_energy, kinetic_tensor
 
-ISOTROPIC, FLEXIBLE = BAROSTATS = 'isotropic', 'flexible'
+ISOTROPIC, FLEXIBLE = BAROSTATS
 #: Time steps between two proposals, each of which costs one more computation of the forces.
 INTERVAL = 10
 #: No cell is accepted that is strained more than this along one direction, relative to another: a liquid would shear
@@ -43,6 +45,16 @@ class Barostat:
     pressure: float
     mobility: float
     first_cell: np.ndarray
+
+    @classmethod
+    def of(cls, conditions: Conditions, cell: np.ndarray) -> Barostat | None:
+        """What drives a cell that begins as ``cell``; ``None`` where it does not change."""
+        if conditions.barostat is None:
+            return None
+        stiffness = conditions.bulk_modulus_GPa * units.GPa * abs(np.linalg.det(cell))
+        interval_fs = INTERVAL * conditions.timestep_fs
+        mobility = 2 * interval_fs / (3 * stiffness * conditions.pressure_relaxation_fs)
+        return cls(conditions.barostat, conditions.pressure_GPa * units.GPa, mobility, cell.copy())
 
     def change_cell(
         self, system: System, thermal: float, compute: Callable[[], bool], rng: np.random.Generator

@@ -11,7 +11,8 @@ from pathlib import Path
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import read_hdf5, write_hdf5
 from aiida_ufpnmr.engine.md.conditions import Conditions
-from aiida_ufpnmr.engine.md.recording import EfgOutput, Output
+from aiida_ufpnmr.engine.md.output import Output
+from aiida_ufpnmr.engine.md.recording import EfgOutput
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.settings import declarations
 from aiida_ufpnmr.version import __version__

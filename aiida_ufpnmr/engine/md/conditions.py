@@ -1,4 +1,7 @@
-"""Settings of molecular dynamics, each declared once: the ensemble, and how a run is begun, watched and computed."""
+"""Settings of molecular dynamics, each declared once: the ensemble, and how a run is begun, watched and computed.
+
+No kernel is imported here, so that settings are checked at once, also where nothing is computed.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from ase import units
-
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md import thermostats
-from aiida_ufpnmr.engine.md.barostats import BAROSTATS, INTERVAL, Barostat
-from aiida_ufpnmr.engine.md.integrators import Bath
-from aiida_ufpnmr.engine.md.thermostats import THERMOSTATS
 from aiida_ufpnmr.engine.settings import SHORTEST_TIMESTEP_FS, Settings, setting, time_step_fs
 
 #: No motion of atoms is followed with longer steps.
 LONGEST_TIMESTEP_FS = 20.0
 #: GPa; beyond it a number can only be a mistake.
 LARGEST_PRESSURE_GPA = 1e4
+#: What keeps the temperature, and what changes the cell; the first of each where none is named.
+THERMOSTATS = 'rescaling', 'langevin', 'nose-hoover'
+BAROSTATS = 'isotropic', 'flexible'
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Conditions(Settings):
     )
     ramp_steps: int = setting(0, 'Step at which the final temperature is reached.', option='')
     thermostat: str | None = setting(
-        None, 'What keeps the temperature; rescaling where not given.', choices=tuple(THERMOSTATS)
+        None, 'What keeps the temperature; rescaling where not given.', choices=THERMOSTATS
     )
     relaxation_fs: float = setting(
         100.0,
@@ -97,7 +96,7 @@ class Conditions(Settings):
             raise InputError(f'temperature must be positive in the ensemble {self.ensemble}, not 0 K')
         for name, needed, known in (('thermostat', thermal, THERMOSTATS), ('barostat', pressed, BAROSTATS)):
             if needed and getattr(self, name) is None:
-                object.__setattr__(self, name, next(iter(known)))
+                object.__setattr__(self, name, known[0])
             elif not needed and getattr(self, name) is not None:
                 raise InputError(f'the ensemble {self.ensemble} has no {name}; leave it out or choose another ensemble')
         if self.final_temperature_K is not None:
@@ -112,28 +111,6 @@ class Conditions(Settings):
     def highest_temperature_K(self) -> float:
         """The higher end of a ramp."""
         return max(self.temperature_K, self.final_temperature_K or 0.0)
-
-    def bath(self, degrees: int) -> Bath:
-        """What the compiled steps need to know, for a system of so many degrees of freedom."""
-        last = self.temperature_K if self.final_temperature_K is None else self.final_temperature_K
-        return Bath(
-            timestep=self.timestep_fs,
-            thermostat=THERMOSTATS[self.thermostat] if self.thermostat else thermostats.NONE,
-            relaxation=self.relaxation_fs,
-            degrees=degrees,
-            first=units.kB * self.temperature_K,
-            last=units.kB * last,
-            ramp=max(1.0, float(self.ramp_steps)),
-        )
-
-    def cell_driver(self, cell: np.ndarray) -> Barostat | None:
-        """What drives a cell that begins as ``cell``; ``None`` where it does not change."""
-        if self.barostat is None:
-            return None
-        stiffness = self.bulk_modulus_GPa * units.GPa * abs(np.linalg.det(cell))
-        interval_fs = INTERVAL * self.timestep_fs
-        mobility = 2 * interval_fs / (3 * stiffness * self.pressure_relaxation_fs)
-        return Barostat(self.barostat, self.pressure_GPa * units.GPa, mobility, cell.copy())
 
 
 def read_masses(value: str | Mapping[str, float]) -> dict[str, float]:

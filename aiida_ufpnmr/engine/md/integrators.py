@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from ase import units
 
 from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.md import thermostats
+from aiida_ufpnmr.engine.md.conditions import Conditions
 from aiida_ufpnmr.engine.md.guards import FINISHED, broken_limit
 from aiida_ufpnmr.engine.md.skin import Allowance, make_lists, used_up
 from aiida_ufpnmr.engine.md.system import ACCELERATION, kinetic_energy, remove_drift
@@ -30,6 +32,20 @@ class Bath(NamedTuple):
     first: float  # k_B T, eV
     last: float  # k_B T, eV
     ramp: float  # steps
+
+    @classmethod
+    def of(cls, conditions: Conditions, degrees: int) -> Bath:
+        """The bath of a system of so many degrees of freedom."""
+        first, last = conditions.temperature_K, conditions.final_temperature_K
+        return cls(
+            timestep=conditions.timestep_fs,
+            thermostat=thermostats.NUMBERS[conditions.thermostat],
+            relaxation=conditions.relaxation_fs,
+            degrees=degrees,
+            first=units.kB * first,
+            last=units.kB * (first if last is None else last),
+            ramp=max(1.0, float(conditions.ramp_steps)),
+        )
 
 
 @njit()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +11,9 @@ from ase import Atoms
 
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.posterior import EfgPrediction
+from aiida_ufpnmr.engine.md.output import JUDGED, Output
 from aiida_ufpnmr.engine.md.simulation import Simulation
-from aiida_ufpnmr.engine.settings import Settings, setting
-from aiida_ufpnmr.engine.trajectories.h5md import (
+from aiida_ufpnmr.engine.trajectories.series import (
     EDGES,
     ENERGY,
     FAST_VELOCITY,
@@ -21,7 +21,6 @@ from aiida_ufpnmr.engine.trajectories.h5md import (
     LOG,
     POSITION,
     VELOCITY,
-    Storage,
     efg_group,
     error_series,
     grade_series,
@@ -43,10 +42,6 @@ _LOG: dict[str, Take] = {
 _LOG_NPT = {**_LOG, 'volume_angstrom3': lambda simulation: simulation.volume}
 GRADE = f'{LOG}/extrapolation_grade'
 BROKEN_UNITS = f'{LOG}/broken_units'
-#: Expected errors cost ten times what tensors cost, so they are known at one in so many frames.
-JUDGED = 100
-#: Time between frames where no cadence is given, fs.
-FRAME_SPACING_FS = 100.0
 
 
 class Series(NamedTuple):
@@ -106,78 +101,35 @@ class EfgOutput:
         return replace(self, device=device, predict=predict, along=along)
 
 
-@dataclass(frozen=True)
-class Output(Settings):
-    """What is written, and how many steps lie between: a cadence that is ``None`` stands for not at all where nothing
-    else is said.
-
-    Raises:
-        InputError: a cadence below one step.
-    """
-
-    every: int = setting(
-        MISSING, f'Steps between frames; by default {FRAME_SPACING_FS:g} fs worth of them.', least=1, metavar='N'
-    )
-    log_every: int | None = setting(
-        None,
-        'Steps between rows of the log (temperature, energies, pressure); by default as frames.',
-        least=1,
-        metavar='N',
-    )
-    efg_every: int | None = setting(
-        None, 'Steps between EFG tensors, with a model of them; by default as frames.', least=1, metavar='N'
-    )
-    efg_uncertainty_every: int | None = setting(
-        None,
-        'Steps between expected errors and extrapolation grades of the tensors; by default at each '
-        f'{JUDGED}th frame with tensors where the model has a posterior, 0 for none.',
-        least=0,
-        metavar='N',
-    )
-    velocities: bool = setting(False, 'Write velocities beside the positions, too.')
-    velocities_every: int | None = setting(
-        None, 'Write velocities, too, with this cadence of their own.', least=1, metavar='N'
-    )
-    forces_every: int | None = setting(None, 'Write forces, too, with this cadence.', least=1, metavar='N')
-    energies_every: int | None = setting(
-        None, 'Write the energy of each atom, too, with this cadence.', least=1, metavar='N'
-    )
-    storage: Storage = Storage()
-
-    def series(self, ensemble: str, efg: EfgOutput | None) -> dict[str, Series]:
-        """The series to write, by their names in the file."""
-        frames, log = self.every, self.log_every or self.every
-        wanted: dict[str, tuple[int | None, Take]] = {
-            POSITION: (frames, lambda s: s.positions),
-            EDGES: (frames, lambda s: s.cell),
-            VELOCITY: (frames if self.velocities else None, lambda s: s.velocities),
-            FAST_VELOCITY: (self.velocities_every, lambda s: s.velocities),
-            FORCE: (self.forces_every, lambda s: s.forces),
-            ENERGY: (self.energies_every, lambda s: s.energies),
-            **{f'{LOG}/{name}': (log, take) for name, take in (_LOG_NPT if ensemble == 'npt' else _LOG).items()},
-        }
-        if efg:
-            tensors = self.efg_every or frames
-            wanted[f'{efg_group(efg.species)}/efg'] = tensors, efg.predict
-            if efg.judge is not None:
-                judged = _once_a_step(efg.judge)
-                every = JUDGED * tensors if self.efg_uncertainty_every is None else self.efg_uncertainty_every
-                wanted[error_series(efg.species)] = every, lambda s: judged(s).error
-                wanted[grade_series(efg.species)] = every, lambda s: judged(s).grade
-        along = {f'{efg_group(efg.species)}/efg': efg.along} if efg else {}
-        return {name: Series(every, take, along.get(name)) for name, (every, take) in wanted.items() if every}
-
-
-def frame_cadence(timestep_fs: float) -> int:
-    """Steps between frames where no cadence is given: :data:`FRAME_SPACING_FS` worth of them."""
-    return max(1, round(FRAME_SPACING_FS / timestep_fs))
+def series_of(output: Output, ensemble: str, efg: EfgOutput | None) -> dict[str, Series]:
+    """The series that a run writes, by their names in the file."""
+    frames, log = output.every, output.log_every or output.every
+    wanted: dict[str, tuple[int | None, Take]] = {
+        POSITION: (frames, lambda s: s.positions),
+        EDGES: (frames, lambda s: s.cell),
+        VELOCITY: (frames if output.velocities else None, lambda s: s.velocities),
+        FAST_VELOCITY: (output.velocities_every, lambda s: s.velocities),
+        FORCE: (output.forces_every, lambda s: s.forces),
+        ENERGY: (output.energies_every, lambda s: s.energies),
+        **{f'{LOG}/{name}': (log, take) for name, take in (_LOG_NPT if ensemble == 'npt' else _LOG).items()},
+    }
+    if efg:
+        tensors = output.efg_every or frames
+        wanted[f'{efg_group(efg.species)}/efg'] = tensors, efg.predict
+        if efg.judge is not None:
+            judged = _once_a_step(efg.judge)
+            every = JUDGED * tensors if output.efg_uncertainty_every is None else output.efg_uncertainty_every
+            wanted[error_series(efg.species)] = every, lambda s: judged(s).error
+            wanted[grade_series(efg.species)] = every, lambda s: judged(s).grade
+    along = {f'{efg_group(efg.species)}/efg': efg.along} if efg else {}
+    return {name: Series(every, take, along.get(name)) for name, (every, take) in wanted.items() if every}
 
 
 class Recorder:
     """Takes rows from a simulation when they are due.
 
     Args:
-        series: see :meth:`Output.series`.
+        series: see :func:`series_of`.
     """
 
     def __init__(self, simulation: Simulation, writer: TrajectoryWriter, series: dict[str, Series]):

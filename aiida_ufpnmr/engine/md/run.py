@@ -23,14 +23,15 @@ from aiida_ufpnmr.engine.md.checkpoint import (
     write_checkpoint,
 )
 from aiida_ufpnmr.engine.md.guards import Stop
-from aiida_ufpnmr.engine.md.recording import BROKEN_UNITS, GRADE, EfgOutput, Output, Recorder
+from aiida_ufpnmr.engine.md.looks import look
+from aiida_ufpnmr.engine.md.output import Output
+from aiida_ufpnmr.engine.md.recording import BROKEN_UNITS, GRADE, EfgOutput, Recorder, series_of
 from aiida_ufpnmr.engine.md.signals import on_request_to_end
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.statistics import log_statistics
-from aiida_ufpnmr.engine.md.unit_watch import UnitWatch
+from aiida_ufpnmr.engine.md.watches import GradeWatch, UnitWatch
 from aiida_ufpnmr.engine.progress import progress
-from aiida_ufpnmr.engine.settings import Settings, setting
-from aiida_ufpnmr.engine.trajectories.h5md import POSITION
+from aiida_ufpnmr.engine.trajectories.series import POSITION
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter, follows_step, in_pieces
 
@@ -41,35 +42,6 @@ REPORTED = (
     'ensemble', 'thermostat', 'barostat', 'timestep_fs', 'temperature_K', 'final_temperature_K', 'seed', 'precision',
     'threads', 'guard_fraction',
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class GradeWatch(Settings):
-    """A look at the extrapolation grades now and then, at a cost of about one part in a hundred."""
-
-    every: int = setting(
-        1000,
-        'Steps between two looks at the extrapolation grade, which a potential with a posterior knows; 0 for none.',
-        least=0,
-        metavar='N',
-        option='grade-every',
-    )
-    limit: float = setting(
-        3.0, 'Stop where an atom has an extrapolation grade above this.', above=0, metavar='G', option='grade-limit'
-    )
-
-    def look(self, simulation: Simulation) -> tuple[float, Stop | None]:
-        """The largest grade, and a :class:`Stop` where it is too large."""
-        grades = simulation.extrapolation_grades()
-        atom = int(np.argmax(grades))
-        if grades[atom] <= self.limit:
-            return grades[atom], None
-        name = f'{simulation.atoms.symbols[atom]} {atom}'
-        return grades[atom], Stop(
-            'extrapolation',
-            f'at step {simulation.step}: the surroundings of atom {name} have an extrapolation grade of '
-            f'{grades[atom]:.1f}, above {self.limit:g}',
-        )
 
 
 class Request(NamedTuple):
@@ -158,7 +130,7 @@ def md_requests(
             f'{path}: holds a run that stands at step {checkpoint_step(checkpoint)}; go on with --restart, write over '
             'it with --overwrite, or choose another name'
         )
-    series = output.series(simulation.ensemble, efg)
+    series = series_of(output, simulation.ensemble, efg)
     continued = restart and there
     if continued:
         simulation.restore(read_checkpoint(checkpoint, simulation, run))
@@ -312,7 +284,7 @@ class _Loop:
         step = self.simulation.step
         for series, watch in self.watches.items():
             if stop is None and watch and watch.every and step % watch.every == 0:
-                seen, stop = watch.look(self.simulation)
+                seen, stop = look(watch, self.simulation)
                 if step >= 0 or stop:
                     self.recorder.writer.append(series, step, self.simulation.time_fs, seen)
         if stop:

@@ -16,10 +16,10 @@ from aiida_ufpnmr.engine.cores import use_threads
 from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.md import guards
-from aiida_ufpnmr.engine.md.barostats import INTERVAL
+from aiida_ufpnmr.engine.md.barostats import INTERVAL, Barostat
 from aiida_ufpnmr.engine.md.conditions import MdSettings
 from aiida_ufpnmr.engine.md.guards import Limits, Stop
-from aiida_ufpnmr.engine.md.integrators import advance, thermal_energy
+from aiida_ufpnmr.engine.md.integrators import Bath, advance, thermal_energy
 from aiida_ufpnmr.engine.md.skin import Allowance, allowance, follow_cell, make_lists
 from aiida_ufpnmr.engine.md.system import ACCELERATION, STATE_ARRAYS, System, kinetic_energy, remove_drift
 from aiida_ufpnmr.engine.md.thermostats import CHAIN_LENGTH
@@ -106,8 +106,8 @@ class Simulation:
         self._tables = build_tables(potential, self.settings.precision, self.settings.threads)
         self.threads = use_threads(self.settings.threads)
         self._degrees = 3 * n - 3 if n > 1 else 3
-        self._bath = self.settings.bath(self._degrees)
-        self._barostat = self.settings.cell_driver(cell)
+        self._bath = Bath.of(self.settings, self._degrees)
+        self._barostat = Barostat.of(self.settings, cell)
         self._rng = np.random.Generator(np.random.PCG64(self.settings.seed))
         self._system.velocities[:] = self._draw_velocities() if velocities is None else velocities[self._order]
         closest = np.maximum(self.settings.guard_fraction * potential.closest_distance, potential.pair_start)

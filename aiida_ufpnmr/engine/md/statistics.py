@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from aiida_ufpnmr.engine.md.recording import GRADE
-from aiida_ufpnmr.engine.trajectories.h5md import LOG, grade_series
+from aiida_ufpnmr.engine.trajectories.series import LOG, grade_series
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 _ROWS = 1 << 18

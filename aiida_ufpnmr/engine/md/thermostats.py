@@ -12,8 +12,8 @@ from aiida_ufpnmr.engine.md.system import ACCELERATION, remove_drift
 from aiida_ufpnmr.engine.simd import MATH
 
 NONE, RESCALING, LANGEVIN, NOSE_HOOVER = range(4)
-#: By the names that users give.
-THERMOSTATS = {'rescaling': RESCALING, 'langevin': LANGEVIN, 'nose-hoover': NOSE_HOOVER}
+#: By the names that users give, :data:`aiida_ufpnmr.engine.md.conditions.THERMOSTATS`, and none.
+NUMBERS = {None: NONE, 'rescaling': RESCALING, 'langevin': LANGEVIN, 'nose-hoover': NOSE_HOOVER}
 #: Thermostats in a Nosé–Hoover chain.
 CHAIN_LENGTH = 3
 #: Suzuki–Yoshida weights of fourth order.

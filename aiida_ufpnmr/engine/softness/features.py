@@ -12,7 +12,7 @@ from aiida_ufpnmr.engine.efg.tensors import asymmetry, quadrupolar_coupling
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.softness.averages import averaged_parts, frames_in, trailing_mean
 from aiida_ufpnmr.engine.softness.structure_functions import EFG, StructureFunctions, StructureSettings
-from aiida_ufpnmr.engine.trajectories.h5md import efg_group
+from aiida_ufpnmr.engine.trajectories.series import efg_group
 from aiida_ufpnmr.engine.trajectories.snapshots import Snapshots
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.integrate import trapezoid
-from scipy.signal import fftconvolve
 from scipy.special import gamma as gamma_function
 
 from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins
@@ -64,6 +62,8 @@ class FastPart:
 @lru_cache(maxsize=64)
 def _overlap(gamma: float) -> tuple[np.ndarray, np.ndarray]:
     """Overlap of exp(−|v|^γ) with itself, shifted by h: (h, integral over v)."""
+    from scipy.integrate import trapezoid  # takes a while to import
+
     h = np.concatenate([[0.0], np.geomspace(1e-3, 60.0 ** (1 / max(gamma, 0.3)), 160)])
     reach = h[-1]
     v = np.concatenate([-np.geomspace(reach, 1e-5, 600), [0.0], np.geomspace(1e-5, reach, 600)])
@@ -144,6 +144,8 @@ def noise_scale(c: np.ndarray, n_frames: int, decay: Law, fast: FastPart, first:
     if last - first < spacing:
         return 1.0, 0
     deviation = c[first:last] - decay(np.arange(first, last))
+    from scipy.signal import fftconvolve  # takes a while to import
+
     smooth = fftconvolve(deviation, window, mode='valid') if width > 1 else deviation
     points = smooth[::spacing]
     lag = first + (width - 1) / 2 + spacing * np.arange(len(points))

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.stats import t as student
 
 from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve, BinnedFit
 from aiida_ufpnmr.engine.timeseries.decay_interval import DRAWS, Judgement, widened
+from aiida_ufpnmr.engine.timeseries.distributions import student_factor
 from aiida_ufpnmr.engine.timeseries.first_lag import first_bin
 from aiida_ufpnmr.engine.timeseries.form_free import form_free_times
 from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins, bin_nodes
@@ -200,12 +200,12 @@ def _with_form_free_times(found: DecayFit, curve: BinnedCurve, step: float, seed
         return found
     fit = curve.fit(first)
     (per_signal, freedom), others, ions = curve.noise(fit), curve.samples_in(fit), curve.ions
-    factor = student.ppf(0.975, max(freedom, 1)) / 1.96
+    factor = student_factor(max(freedom, 1)) / 1.96
     if others is None:
         others = fit.curve + Judgement.of(fit, per_signal, seed).drawn(fit.decay) - fit.decay(fit.bins.centre)
     elif ions is not None and ions > 1:
         # the spread of resamples of n ions is short by (n − 1)/n; Student's factor for their small number
-        factor = student.ppf(0.975, ions - 1) / 1.96 * np.sqrt(ions / (ions - 1))
+        factor = student_factor(ions - 1) / 1.96 * np.sqrt(ions / (ions - 1))
     times = step * form_free_times(fit.bins.centre, fit.bins.weight, np.vstack([fit.curve, others]))
     intervals = []
     for own, drawn in zip(times[0], times[1:].T):
@@ -301,7 +301,7 @@ def _fit(curve: BinnedCurve, step: float, first_lag: float | None, tau_fraction:
     per_signal, freedom = curve.noise(fit)
     undecided = _without_tau(fit, per_signal, step)
     # the number of signals is itself measured, on few points: Student's factor for that
-    judgement = Judgement.of(fit, per_signal * (student.ppf(0.975, max(freedom, 1)) / 1.96) ** 2, seed)
+    judgement = Judgement.of(fit, per_signal * (student_factor(max(freedom, 1)) / 1.96) ** 2, seed)
 
     def refuse(reason: str, bound: float, misfit: float = np.nan) -> DecayFit:
         return replace(undecided, reason=reason, tau_lower_bound=bound * step if bound > 0 else np.nan, misfit=misfit)

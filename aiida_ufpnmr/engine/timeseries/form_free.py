@@ -8,7 +8,6 @@ Methods in Statistical Mechanics, 1989); the level is the mean beyond.
 from __future__ import annotations
 
 import numpy as np
-from scipy.integrate import cumulative_trapezoid
 
 #: The integral goes on for this many times its own value.
 REACH = 6.0
@@ -39,6 +38,8 @@ def form_free_times(t: np.ndarray, weight: np.ndarray, curves: np.ndarray) -> np
 
 def _integral(t: np.ndarray, weight: np.ndarray, curves: np.ndarray, end: int) -> tuple[np.ndarray, np.ndarray]:
     """Integral up to a bin of what lies above the level beyond it, and that excess, one at the first lag."""
+    from scipy.integrate import cumulative_trapezoid  # takes a while to import
+
     level = np.average(curves[:, end:], weights=weight[end:], axis=1)[:, None]
     excess = (curves - level) / (curves[:, :1] - level)
     return cumulative_trapezoid(excess[:, : end + 1], t[: end + 1], axis=1)[:, -1], excess

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
-from scipy.stats import t as student
 
 from aiida_ufpnmr.engine.timeseries.correlation import lagged_products
+from aiida_ufpnmr.engine.timeseries.distributions import chi_squared_quantile, student_factor
 from aiida_ufpnmr.engine.timeseries.lag_bins import hat_sums
 
 #: Upper limit on the padded series of a transform.
@@ -61,8 +60,8 @@ def resampled_averages(sums: np.ndarray, counts: np.ndarray, bootstrap: int, see
 
 def poisson_limits(events: float) -> tuple[float, float]:
     """Exact 95 % interval of the mean of a Poisson count (Garwood, Biometrika 28, 437 (1936))."""
-    low = float(chi2.ppf(0.025, 2 * events)) / 2 if events else 0.0
-    return low, float(chi2.ppf(0.975, 2 * events + 2)) / 2
+    low = float(chi_squared_quantile(0.025, 2 * events)) / 2 if events else 0.0
+    return low, float(chi_squared_quantile(0.975, 2 * events + 2)) / 2
 
 
 def influence(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -83,7 +82,7 @@ def error_of(pulls: np.ndarray, units: float) -> float:
     """Half width of a 95 % interval, by Student's factor for so many units; NaN where these are too few."""
     if units < FEWEST_UNITS:
         return np.nan
-    return float(student.ppf(0.975, units - 1) * np.sqrt((pulls**2).sum() * units / (units - 1)))
+    return float(student_factor(units - 1) * np.sqrt((pulls**2).sum() * units / (units - 1)))
 
 
 def mean_with_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, tuple[float, float]]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.stats import t as student
 
 from aiida_ufpnmr.engine.timeseries.binned_fit import BinnedCurve, BinnedFit, lasting_vibration
 from aiida_ufpnmr.engine.timeseries.curve_noise import FastPart, binned_covariance, drawn_curves
+from aiida_ufpnmr.engine.timeseries.distributions import student_factor
 from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins
 from aiida_ufpnmr.engine.timeseries.stretched import Decay, Law, TwoDecays
 
@@ -181,7 +181,7 @@ def components(
     grid = log_taus(fit)
     search = PairSearch.around(fit.bins.centre, errors(curve, fit, per_signal), grid, fit.curve)
     squares, parts = search(fit.curve[None])[0], search.parts(fit.curve)
-    allowed = squares - squares.min() <= student.ppf(0.975, max(freedom, 1)) ** 2
+    allowed = squares - squares.min() <= student_factor(max(freedom, 1)) ** 2
     half_step = 0.5 * (grid[1] - grid[0])
     total = parts[:, :2].sum(axis=1)
     shares = parts[:, :2] / np.where(total > 0, total, np.inf)[:, None]

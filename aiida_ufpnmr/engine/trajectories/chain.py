@@ -12,8 +12,10 @@ import numpy as np
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.engine.hdf5 import open_hdf5
-from aiida_ufpnmr.engine.trajectories.h5md import Storage, image, in_memory, join_series, series_names
-from aiida_ufpnmr.engine.trajectories.pieces import Piece, link, piece_name, pieces_folder, write_index
+from aiida_ufpnmr.engine.piece_folder import pieces_folder
+from aiida_ufpnmr.engine.trajectories.h5md import image, in_memory, join_series, series_names
+from aiida_ufpnmr.engine.trajectories.pieces import Piece, link, piece_name, write_index
+from aiida_ufpnmr.engine.trajectories.storage import Storage
 from aiida_ufpnmr.engine.trajectories.writer import FOLLOWS, PIECES, follows_step
 
 

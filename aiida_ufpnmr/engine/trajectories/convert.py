@@ -17,13 +17,15 @@ from ase.data import chemical_symbols
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_input, check_output, whole_file
+from aiida_ufpnmr.engine.piece_folder import pieces_folder
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.trajectories.elements import numbers_of
 from aiida_ufpnmr.engine.trajectories.frame_places import FramePlaces
 from aiida_ufpnmr.engine.trajectories.frames import Frame, ReadingSettings
-from aiida_ufpnmr.engine.trajectories.h5md import EDGES, POSITION, Storage, efg_group, series_names
-from aiida_ufpnmr.engine.trajectories.pieces import pieces_folder
+from aiida_ufpnmr.engine.trajectories.h5md import series_names
 from aiida_ufpnmr.engine.trajectories.readers import read_frames, reader_of
+from aiida_ufpnmr.engine.trajectories.series import EDGES, POSITION, efg_group
+from aiida_ufpnmr.engine.trajectories.storage import Storage
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from ase.geometry import cellpar_to_cell
 
 from aiida_ufpnmr.engine.files import OPENERS
 from aiida_ufpnmr.engine.settings import Settings, numbers, setting
@@ -59,7 +58,11 @@ def cell_of(cell: Any) -> np.ndarray:
     found = np.asarray(cell, float).ravel()
     if len(found) not in (3, 6, 9) or not np.isfinite(found).all():
         raise ValueError('a cell is 3, 6 or 9 finite numbers with commas between')
-    return found.reshape(3, 3) if len(found) == 9 else cellpar_to_cell(found)
+    if len(found) == 9:
+        return found.reshape(3, 3)
+    from ase.geometry import cellpar_to_cell  # takes a while to import
+
+    return cellpar_to_cell(found)
 
 
 def _cell(value: Any) -> tuple[float, ...]:

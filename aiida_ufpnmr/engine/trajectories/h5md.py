@@ -27,7 +27,6 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import h5py
@@ -37,90 +36,13 @@ from ase.data import atomic_numbers
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import RECORD, versions
-from aiida_ufpnmr.engine.settings import Settings, setting
+from aiida_ufpnmr.engine.trajectories.series import UNITS, efg_group
+from aiida_ufpnmr.engine.trajectories.storage import Storage
 from aiida_ufpnmr.version import __version__
 
 #: Version of the layout; it stands in the record, which no content hash covers.
 FORMAT_VERSION = 1
-
-POSITION = 'particles/all/position'
-VELOCITY = 'particles/all/velocity'
-EDGES = 'particles/all/box/edges'
-#: The same as ``VELOCITY``, with a cadence of its own.
-FAST_VELOCITY = 'per_atom/velocity'
-FORCE = 'per_atom/force'
-ENERGY = 'per_atom/energy'
-LOG = 'log'
-_UNITS = {
-    POSITION: 'Angstrom',
-    VELOCITY: 'Angstrom fs-1',
-    EDGES: 'Angstrom',
-    FAST_VELOCITY: 'Angstrom fs-1',
-    FORCE: 'eV Angstrom-1',
-    ENERGY: 'eV',
-}
-#: Bytes of a chunk, which is what is compressed, and read, at once.
-_CHUNK_BYTES = 1 << 18
 _COPY_BYTES = 1 << 24
-
-
-def efg_group(species: str) -> str:
-    """Name of the group that holds the EFG tensors of one species."""
-    return f'particles/efg_{species}'
-
-
-def error_series(species: str) -> str:
-    """Name of the series with the expected errors of a component of the tensor, a.u."""
-    return f'{efg_group(species)}/efg_error'
-
-
-def grade_series(species: str) -> str:
-    """Name of the series with the extrapolation grades."""
-    return f'per_ion/efg_grade_{species}'
-
-
-def _is_double(value: str | bool) -> bool:
-    """Whether numbers of 64 bits are meant, by a word or by yes and no."""
-    if value not in ('single', 'double', True, False):
-        raise ValueError(f'{value!r} is neither single nor double')
-    return value in ('double', True)
-
-
-@dataclass(frozen=True)
-class Storage(Settings):
-    """Precision and compression of stored numbers; rounding is to multiples of the power of two next below."""
-
-    double: bool = setting(
-        'single',
-        'Precision of the numbers in the trajectory.',
-        parse=_is_double,
-        metavar='[single|double]',
-        option='stored-precision',
-    )
-    rounding_angstrom: float = setting(
-        0.0,
-        'Round stored positions to about this, so that they compress well.',
-        least=0,
-        most=0.1,
-        metavar='Å',
-        option='position-rounding',
-    )
-    compression: int = setting(1, 'Lossless compression of the trajectory, 0 for none.', least=0, most=9)
-
-    def stored(self, name: str, value) -> np.ndarray:
-        """``value`` of the series ``name`` as it goes into the file."""
-        if name == POSITION and self.rounding_angstrom > 0:
-            grid = 2.0 ** np.floor(np.log2(self.rounding_angstrom))
-            value = np.round(value / grid) * grid
-        return np.array(value, np.float64 if self.double or name == EDGES or name.startswith(f'{LOG}/') else np.float32)
-
-    def filters(self, shape: tuple[int, ...], dtype) -> dict:
-        """Arguments for a data set of this shape."""
-        if not self.compression or 0 in shape:
-            return {}
-        row = np.dtype(dtype).itemsize * int(np.prod(shape[1:]))
-        chunk = (min(shape[0], max(1, _CHUNK_BYTES // row)), *shape[1:])
-        return {'chunks': chunk, 'shuffle': True, 'compression': 'gzip', 'compression_opts': self.compression}
 
 
 @contextmanager
@@ -184,7 +106,7 @@ def create_series(file: h5py.File, name: str, step, time_fs, shape, dtype, stora
         group.create_dataset(part, data=numbers, **storage.filters(numbers.shape, numbers.dtype))
     group['time'].attrs['unit'] = 'fs'
     value = group.create_dataset('value', shape, dtype, **storage.filters(shape, dtype))
-    unit = 'a.u.' if name.startswith('particles/efg_') else _UNITS.get(name)
+    unit = 'a.u.' if name.startswith('particles/efg_') else UNITS.get(name)
     if unit:
         value.attrs['unit'] = unit
     return value

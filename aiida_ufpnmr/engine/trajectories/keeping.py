@@ -10,9 +10,10 @@ from typing import Any
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
+from aiida_ufpnmr.engine.piece_folder import pieces_folder
 from aiida_ufpnmr.engine.trajectories.chain import files_of
-from aiida_ufpnmr.engine.trajectories.pieces import pieces_folder
-from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, efg_group
+from aiida_ufpnmr.engine.trajectories.series import efg_group
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 
 
 def describe(path: Path) -> dict[str, Any]:

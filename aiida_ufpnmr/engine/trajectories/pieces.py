@@ -19,7 +19,9 @@ import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import whole_file
-from aiida_ufpnmr.engine.trajectories.h5md import Storage, join_series
+from aiida_ufpnmr.engine.piece_folder import pieces_folder
+from aiida_ufpnmr.engine.trajectories.h5md import join_series
+from aiida_ufpnmr.engine.trajectories.storage import Storage
 
 #: So many pieces of like size are joined into one.
 FANOUT = 16
@@ -47,11 +49,6 @@ class Piece:
         while count >= FANOUT:
             count, level = count // FANOUT, level + 1
         return level
-
-
-def pieces_folder(trajectory: Path) -> Path:
-    """Folder of the pieces of a trajectory until they are joined."""
-    return trajectory.with_name(trajectory.name + '.pieces')
 
 
 def piece_name(first: int, last: int) -> str:

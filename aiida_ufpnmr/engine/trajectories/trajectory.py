@@ -14,8 +14,9 @@ from ase.data import chemical_symbols
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import open_hdf5
-from aiida_ufpnmr.engine.trajectories.h5md import EDGES, POSITION, VELOCITY, check_version, efg_group
+from aiida_ufpnmr.engine.trajectories.h5md import check_version
 from aiida_ufpnmr.engine.trajectories.h5md_of_others import check_own
+from aiida_ufpnmr.engine.trajectories.series import EDGES, POSITION, VELOCITY, efg_group
 from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter, write_efg_in_parts
 
 __all__ = [

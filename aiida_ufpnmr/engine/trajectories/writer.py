@@ -22,9 +22,7 @@ from ase import Atoms
 from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.engine.hdf5 import open_hdf5
 from aiida_ufpnmr.engine.trajectories.h5md import (
-    Storage,
     create_series,
-    efg_group,
     image,
     in_memory,
     series_names,
@@ -33,6 +31,8 @@ from aiida_ufpnmr.engine.trajectories.h5md import (
     write_particles,
 )
 from aiida_ufpnmr.engine.trajectories.pieces import PieceFolder, pieces_in, write_index
+from aiida_ufpnmr.engine.trajectories.series import efg_group
+from aiida_ufpnmr.engine.trajectories.storage import Storage
 
 #: No more than this much wall time (s) lies between two pieces.
 LONGEST_INTERVAL = 600.0

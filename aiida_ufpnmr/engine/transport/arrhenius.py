@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.constants import elementary_charge, k
-from scipy.stats import chi2
-from scipy.stats import t as student
+from scipy.special import chdtrc
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.records import Record, quantity
+from aiida_ufpnmr.engine.timeseries.distributions import student_factor
 
 EV_PER_K = k / elementary_charge
 #: Chance of so clear a kink in a straight line.
@@ -128,7 +128,7 @@ def _widened(misfit: float, freedom: int) -> tuple[float, float]:
     """Factor of all errors, and how many of them half a 95 % interval has."""
     if freedom < 1 or misfit <= freedom:
         return 1.0, 1.96
-    return float(np.sqrt(misfit / freedom)), float(student.ppf(0.975, freedom))
+    return float(np.sqrt(misfit / freedom)), float(student_factor(freedom))
 
 
 def _kink(
@@ -151,7 +151,7 @@ def _kink(
     left, place, fitted = min(found, key=lambda one: one[0])
     freedom = len(inverse) - 3
     scale = max(1.0, left / freedom)
-    chance = float(min(1.0, len(places) * chi2.sf((misfit - left) / scale, 1)))
+    chance = float(min(1.0, len(places) * chdtrc(1, max(misfit - left, 0.0) / scale)))
     energies = float(fitted[1] + fitted[2]), float(fitted[1])
     return (KINKED if chance < KINK else STRAIGHT), chance, float(1 / (EV_PER_K * place)), energies
 

@@ -7,8 +7,8 @@ from scipy.constants import elementary_charge, k
 
 from aiida_ufpnmr.engine.building.charges import charges_of
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.trajectories.h5md import LOG
 from aiida_ufpnmr.engine.trajectories.paths import position_blocks
+from aiida_ufpnmr.engine.trajectories.series import LOG
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, regular_frames
 
 #: (e²/Å³)(Å²/ps)/(k_B · 1 K) in S/cm.

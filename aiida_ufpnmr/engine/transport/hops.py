@@ -11,14 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import chi2
-from scipy.stats import t as student
+from scipy.special import chdtrc
 
 from aiida_ufpnmr.engine.compiled import njit
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.settings import Settings, setting
+from aiida_ufpnmr.engine.timeseries.distributions import chi_squared_quantile, student_factor
 from aiida_ufpnmr.engine.timeseries.sums import poisson_limits
 
 #: A window or residence of fewer frames averages nothing.
@@ -238,7 +237,7 @@ class HopFinder:
         places = np.concatenate([part for _, anchors in self._found for part in anchors])
         squares, count = self._rattling.T
         width = np.maximum(squares / np.maximum(count, 1) / 3, 1e-12)  # variance along each axis
-        beyond = chi2.sf(self.settings.threshold_angstrom**2 / width, 3)
+        beyond = chdtrc(3, self.settings.threshold_angstrom**2 / width)
         return Hops(
             ion=np.concatenate(ions),
             frame=np.concatenate([part for frames, _ in self._found for part in frames]),
@@ -306,8 +305,8 @@ def dispersion(hops: Events) -> float:
     for count in counts:
         ratio = count.var(ddof=1) / count.mean()
         # the ratio of a Poisson process varies, too; only what it would exceed in one case out of forty is a burst
-        if ratio > chi2.ppf(0.975, len(count) - 1) / (len(count) - 1):
-            widest = max(widest, np.sqrt(ratio) * student.ppf(0.975, len(count) - 1) / 1.96)
+        if ratio > chi_squared_quantile(0.975, len(count) - 1) / (len(count) - 1):
+            widest = max(widest, np.sqrt(ratio) * student_factor(len(count) - 1) / 1.96)
     return float(widest)
 
 
@@ -368,5 +367,7 @@ def _true_rate(counted: float, dead: float, back: float) -> float:
 
     if counted == 0:
         return 0.0
+    from scipy.optimize import brentq  # takes a while to import
+
     most = 0.5 / dead  # counts rise with the rate up to here
     return brentq(excess, counted, most) if excess(most) > 0 and most > counted else np.nan

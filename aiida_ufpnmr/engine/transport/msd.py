@@ -11,12 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
-from scipy.stats import ttest_1samp
 
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.records import Record, quantity
 from aiida_ufpnmr.engine.timeseries.correlation import lagged_products
+from aiida_ufpnmr.engine.timeseries.distributions import student_factor
 from aiida_ufpnmr.engine.timeseries.lag_bins import LagBins, bin_nodes, hat_sums
 from aiida_ufpnmr.engine.timeseries.sums import resampled_averages
 from aiida_ufpnmr.engine.transport.walk import chance_of_return, cosine_modes, fit_walk
@@ -167,7 +166,7 @@ def diffusion(
     units = len(sums)
     resampled = resampled_averages(sums, counts, bootstrap, seed)
     # the spread of resamples of n units is short by (n − 1)/n; Student's factor for their small number
-    width = np.sqrt(units / max(units - 1, 1)) * student.ppf(0.975, max(units - 1, 1))
+    width = np.sqrt(units / max(units - 1, 1)) * student_factor(max(units - 1, 1))
     interval = walk.interval(CM2_PER_S)
     exponent = float(_exponent(t, mean[chosen]))
     exponent_error = float(np.nanstd(_exponent(t, resampled[:, chosen])) * width)
@@ -263,6 +262,8 @@ def change_of_mobility(positions: np.ndarray, lag: int) -> float:
     Returns:
         1 for a single ion.
     """
+    from scipy.stats import ttest_1samp  # takes a while to import
+
     time = np.linspace(-1, 1, len(positions) - lag)
     squares = (((path[lag:] - path[:-lag]) ** 2).sum(axis=1) for path in positions.swapaxes(0, 1))
     centres = [time @ one / one.sum() for one in squares if one.any()]

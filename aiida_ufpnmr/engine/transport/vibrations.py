@@ -14,7 +14,7 @@ from scipy.signal.windows import hann
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.timeseries.low_pass import PER_CM
-from aiida_ufpnmr.engine.trajectories.h5md import FAST_VELOCITY, POSITION, VELOCITY
+from aiida_ufpnmr.engine.trajectories.series import FAST_VELOCITY, POSITION, VELOCITY
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory, regular_frames
 
 #: Order of the polynomial of the filter of Savitzky and Golay.

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.fft import dct
-from scipy.stats import chi2, norm
-from scipy.stats import f as fisher
-from scipy.stats import t as student
+from scipy.special import chdtr, fdtri, log_ndtr
+
+from aiida_ufpnmr.engine.timeseries.distributions import student_factor
 
 #: Modes that are fitted at least; a mode has this many frames or more, since faster ones show vibrations.
 FEWEST_MODES, FRAMES_PER_MODE = 4, 12
@@ -105,12 +105,12 @@ def fit_walk(positions: np.ndarray, step: float, shortest: float) -> Walk:
 
     over_time = scatter * (evidence @ variances)
     over_ions = float((modes @ (evidence @ weights)).var(ddof=1)) / n_ions if n_ions > 1 else 0.0
-    together = n_ions < FEWEST_IONS or collective > fisher.ppf(0.975, parts - 1, (parts - 1) * (n_ions - 1))
+    together = n_ions < FEWEST_IONS or collective > fdtri(parts - 1, (parts - 1) * (n_ions - 1), 0.975)
     if together and over_time > over_ions:
         variance, freedom = over_time, parts - 1
     else:
         variance, freedom = over_ions, (parts if n_ions < FEWEST_IONS else n_ions) - 1
-    return Walk(best, float(student.ppf(0.975, freedom) * np.sqrt(variance + between_models)), collective)
+    return Walk(best, float(student_factor(freedom) * np.sqrt(variance + between_models)), collective)
 
 
 def chance_of_return(positions: np.ndarray, walk: Walk, step: float) -> float:
@@ -134,7 +134,7 @@ def chance_of_return(positions: np.ndarray, walk: Walk, step: float) -> float:
     mobility = cosine_modes(positions, min(MOBILITY_MODES, n_frames // 8)).mean(axis=1)
     freedom = n_axes * mobility.sum() ** 2 / (mobility**2).sum() / max(1.0, walk.collective_ratio)
     ratio = (way**2).sum(axis=1).mean() / (2 * n_axes * walk.diffusion * step * expected)
-    return float(chi2.cdf(ratio * freedom, freedom))
+    return float(chdtr(freedom, ratio * freedom))
 
 
 def _scatter(positions: np.ndarray, lag: int) -> tuple[float, float]:
@@ -183,4 +183,4 @@ def _descriptions(
     quotient = np.maximum(mean, 1e-9 * mean.mean()) / fitted
     criterion = 2 * (quotient - 1 - np.log(quotient)).sum(axis=1) / scatter  # deviance of squares of Gaussian numbers
     criterion[1:] += CAGE_PARAMETERS * np.log(count) + 2 * np.log(CAGES)
-    return diffusion, weights, variances, norm.logcdf(diffusion / np.sqrt(scatter * variances)) - criterion / 2
+    return diffusion, weights, variances, log_ndtr(diffusion / np.sqrt(scatter * variances)) - criterion / 2
