@@ -21,6 +21,7 @@ from aiida_ufpnmr.workflows.batch import BatchWorkChain
 from aiida_ufpnmr.workflows.batch_plan import Run
 from aiida_ufpnmr.workflows.batches import inputs_of_nmr
 from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
+from aiida_ufpnmr.workflows.supercell import with_supercell
 
 
 def validate_temperatures(value: List, _) -> str | None:
@@ -109,8 +110,9 @@ class ArrheniusWorkChain(BatchWorkChain):
             replicas: runs at each temperature.
             extrapolate_K: temperatures at which the laws are wanted.
         """
-        ion = efg_model.base.attributes.get('ion')
-        inputs = DynamicNmrWorkChain.inputs_for_structure(structure, code, protocol, overrides, options, ion)
+        given = DynamicNmrWorkChain.get_protocol_inputs(protocol, overrides)
+        given = with_supercell(given, structure.get_ase().cell.array)
+        inputs = DynamicNmrWorkChain.with_options(given, code, options, efg_model.base.attributes.get('ion'))
         models = {'structure': structure, 'potential': potential, 'efg_model': efg_model}
         runs = {'temperatures_K': list(temperatures_K), 'replicas': replicas, 'extrapolate_K': list(extrapolate_K)}
         return cls.filled_builder({**inputs, **models, **runs})

@@ -14,7 +14,7 @@ from plumpy import ProcessState
 from aiida_ufpnmr.calculations.base import plain_input
 from aiida_ufpnmr.calculations.md_pack import MdPackCalculation
 from aiida_ufpnmr.calculations.resources import processes_on_one_machine
-from aiida_ufpnmr.workflows import batch_plan
+from aiida_ufpnmr.workflows import batch_plan, wall_time
 from aiida_ufpnmr.workflows.batch_plan import Run
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
 from aiida_ufpnmr.workflows.subprocesses import clean_working_directories, reason
@@ -76,7 +76,8 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
         plain_input(spec, 'most_at_once', Int, text, default=20, validator=at_least(1))
         text = (
             'Runs are packed into a job until their estimated time on its cores reaches this, in s; 0 for one run a '
-            'job. It is kept below half of the time limit of a job. Runs on a GPU are not packed.'
+            'job. It is kept below half of the time limit of a job; without one, a scheduler is asked for what the '
+            'runs should need. Runs on a GPU are not packed.'
         )
         plain_input(spec, 'pack_to_s', Float, text, default=1800.0, validator=at_least(0))
         text = 'Share of the runs that must end well; with 0 one does.'
@@ -169,18 +170,34 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
         """Time on one core that the runs of a pack may take together."""
         options = self.inputs.md.metadata.options
         goal = self.inputs.pack_to_s.value * (self.inputs.md.parameters.get_dict().get('device', 'cpu') == 'cpu')
-        limit = options.get('max_wallclock_seconds')
-        return min(goal, goal if limit is None else limit / 2) * processes_on_one_machine(options.resources)
+        most = wall_time.MOST if wall_time.is_limited_by_size(options, self.inputs.md.code) else float('inf')
+        return min(goal, options.get('max_wallclock_seconds', most) / 2) * processes_on_one_machine(options.resources)
 
-    def _seconds(self, run: Run) -> float:
+    def _seconds(self, run: Run, speed: float | None = None) -> float:
         structure = self.structures_of(self.inputs)[run.structure]
-        return batch_plan.seconds_of(structure, self.parameters_of(self.inputs, run), self.ctx.speed)
+        return batch_plan.seconds_of(structure, self.parameters_of(self.inputs, run), speed or self.ctx.speed)
+
+    def _options(self, runs: list[Run], threads: int = 1) -> dict[str, Any]:
+        """Options of a job of runs with so many threads each: a scheduler is asked for time, where none is given.
+
+        That goes by the usual speed, or by that of the potential where it is known to be slower.
+        """
+        options = dict(self.inputs.md.metadata.options)
+        if wall_time.is_limited_by_size(options, self.inputs.md.code):
+            seconds = [self._seconds(run, min(self.ctx.speed, wall_time.SPEED)) / threads for run in runs]
+            longest = wall_time.makespan_s(seconds, processes_on_one_machine(options['resources']))
+            options['max_wallclock_seconds'] = wall_time.limit_s(longest)
+        return options
 
     def _submit_run(self, run: Run, folder: str | None = None) -> None:
         """Submit a run; where a pack has left its files in ``folder``, these are taken up."""
         identity, inputs = self.identity_of(self.inputs, run), self.inputs_of(self.inputs, run)
+        parameters = inputs['md']['parameters'].get_dict()
         if self.inputs.pack_to_s.value:  # as in a pack, so that a run has the same bits in one and alone
-            inputs['md']['parameters'] = Dict({'threads': 1, **inputs['md']['parameters'].get_dict()})
+            parameters = {'threads': 1, **parameters}
+            inputs['md']['parameters'] = Dict(parameters)
+        threads = parameters.get('threads') or processes_on_one_machine(self.inputs.md.metadata.options.resources)
+        inputs['md']['metadata'] = {**inputs['md']['metadata'], 'options': self._options([run], threads)}
         if folder is not None:
             inputs['md']['remote_folder'] = RemoteData(remote_path=folder, computer=inputs['md']['code'].computer)
         self._submit_once(self.RUN, run.label, inputs, identity, str(run))
@@ -193,7 +210,7 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
         for entry in entries.values():
             for name in [name for name, value in entry.items() if name in shared and value == shared[name]]:
                 del entry[name]
-        options = {**self.inputs.md.metadata.options, 'parser_name': MdPackCalculation.ENTRY_POINT}
+        options = {**self._options(runs), 'parser_name': MdPackCalculation.ENTRY_POINT}
         inputs = {
             'code': self.inputs.md.code,
             'metadata': {'options': options},

@@ -15,9 +15,8 @@ from aiida.orm import BaseType, Dict, List, Node, QueryBuilder, StructureData, W
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
+from aiida_ufpnmr.workflows import wall_time
 
-#: Speed of a potential that has not run yet, in atom-steps per second on one core: that of slow ones.
-USUAL_SPEED = 1e5
 #: Time in which a program starts and reads its kernels, s.
 START_S = 3.0
 #: Runs in one job at most, since their files are made in one folder first.
@@ -106,7 +105,7 @@ def ended_well(identities: Sequence[str], job: type[CalcJob] | None = None) -> d
 
 def speed_of(potential: PotentialData, efg_model: EfgModelData | None) -> float:
     """Atom-steps per second on one core of the newest run of a potential, with EFG tensors on the way where there is a
-    model; :data:`USUAL_SPEED` where there is none."""
+    model; :data:`~aiida_ufpnmr.workflows.wall_time.SPEED` where there is none."""
     query = QueryBuilder().append(Node, filters={'id': potential.pk}, tag='potential')
     query.append(MdCalculation, with_incoming='potential', filters={'attributes.exit_status': 0}, tag='run')
     if efg_model is not None:
@@ -114,14 +113,12 @@ def speed_of(potential: PotentialData, efg_model: EfgModelData | None) -> float:
     query.append(
         Dict, with_incoming='run', edge_filters={'label': 'timing'}, project='attributes.atom_steps_per_second'
     )
-    return query.order_by({'run': {'id': 'desc'}}).limit(1).first(flat=True) or USUAL_SPEED
+    return query.order_by({'run': {'id': 'desc'}}).limit(1).first(flat=True) or wall_time.SPEED
 
 
 def seconds_of(structure: StructureData, parameters: Mapping[str, Any], speed: float) -> float:
     """Estimated time of a run on one core."""
-    a, b, c = parameters.get('supercell') or (1, 1, 1)
-    steps = parameters['steps'] + (parameters.get('equilibrate') or 0)
-    return START_S + len(structure.sites) * a * b * c * steps / speed
+    return START_S + wall_time.atom_steps(len(structure.sites), parameters) / speed
 
 
 def pack(waiting: Sequence[str], seconds: Callable[[str], float], goal_s: float) -> list[str]:

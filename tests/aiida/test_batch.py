@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import json
+import random
 import re
 import shlex
 
@@ -19,9 +21,11 @@ from click.testing import Result
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.md_pack import MdPackCalculation
 from aiida_ufpnmr.workflows import batch_plan
-from aiida_ufpnmr.workflows.batch_plan import START_S, USUAL_SPEED, pack, planned
+from aiida_ufpnmr.workflows.arrhenius import ArrheniusWorkChain
+from aiida_ufpnmr.workflows.batch_plan import START_S, pack, planned
 from aiida_ufpnmr.workflows.batches import MdBatchWorkChain
 from aiida_ufpnmr.workflows.md import MdWorkChain
+from aiida_ufpnmr.workflows.wall_time import MARGIN, MOST, SPEED, START, makespan_s
 
 PARAMETERS = {'steps': 100, 'timestep': 1.0, 'every': 10}
 OVERRIDES = {'min_cell_height_angstrom': 1.0, 'md': {'parameters': {**PARAMETERS, 'guard_fraction': 0.3}}}
@@ -223,7 +227,7 @@ def process(builder):
 
 
 def test_runs_are_packed_until_their_time_on_the_cores_of_a_job_reaches_the_goal(code, stored, start):
-    steps = round(USUAL_SPEED / len(start.sites) * (100 - START_S))  # 100 s each
+    steps = round(SPEED / len(start.sites) * (100 - START_S))  # 100 s each
     builder = batch(code, stored, {'beta': start}, replicas=10, pack_to_s=350.0)
     builder.md.parameters = orm.Dict({**builder.md.parameters.get_dict(), 'steps': steps})
     for options, expected in (
@@ -233,7 +237,7 @@ def test_runs_are_packed_until_their_time_on_the_cores_of_a_job_reaches_the_goal
     ):
         builder.md.metadata.options.update(options)
         running = process(builder)
-        running.ctx.speed = USUAL_SPEED
+        running.ctx.speed = SPEED
         plan = running.plan(running.inputs)
         chosen = pack(
             list(plan), lambda label, running=running, plan=plan: running._seconds(plan[label]), running._goal_s()
@@ -242,6 +246,78 @@ def test_runs_are_packed_until_their_time_on_the_cores_of_a_job_reaches_the_goal
         builder.md.metadata.options.clear()
     builder.md.parameters = orm.Dict({**builder.md.parameters.get_dict(), 'device': 'gpu', 'thermostat': 'langevin'})
     assert process(builder)._goal_s() == 0
+
+
+@pytest.fixture(scope='module')
+def queued_code(code):
+    """The command on a computer with Slurm, where nothing is run."""
+    where = orm.Computer('queue', 'localhost', transport_type='core.local', scheduler_type='core.slurm').store()
+    return orm.InstalledCode(label='queued', computer=where, filepath_executable=str(code.filepath_executable))
+
+
+def asked(builder, speed: float, number: int) -> dict[str, int | None]:
+    """The time limits of the first run and of the pack of the first ``number`` runs that a batch would submit."""
+    running, found = process(builder), {}
+    running.ctx.speed, running.ctx.packs = speed, {}
+
+    def note(process_class, link, inputs, *_):
+        options = inputs.get('md', inputs)['metadata']['options']
+        found[process_class.__name__] = options.get('max_wallclock_seconds')
+
+    running._submit_once = note
+    runs = list(running.plan(running.inputs).values())[:number]
+    running._submit_run(runs[0])
+    running._submit_pack(runs)
+    return found
+
+
+def test_jobs_ask_a_queue_for_the_time_of_their_runs_on_their_cores(code, queued_code, stored, start):
+    def limits(code, speed=SPEED, options=None, **more):
+        builder = batch(code, stored, {'beta': start}, replicas=10, options=options)
+        builder.md.parameters = orm.Dict({**builder.md.parameters.get_dict(), 'steps': steps, **more})
+        return asked(builder, speed, 6)
+
+    def of(seconds):
+        return {'MdWorkChain': pytest.approx(START + MARGIN * seconds[0], abs=60)} | {
+            'MdPackCalculation': pytest.approx(START + MARGIN * seconds[1], abs=60)  # which whole minutes add
+        }
+
+    steps = round(SPEED / len(start.sites) * (1000 - START_S))  # 1000 s each
+    assert limits(queued_code) == of((1000, 6000))
+    two = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1, 'num_cores_per_mpiproc': 2}}
+    assert limits(queued_code, options=two) == of((1000, 3500))  # where the last one begins when all others have ended
+    assert limits(queued_code, options=two, threads=2)['MdWorkChain'] == pytest.approx(START + MARGIN * 500, abs=60)
+    assert limits(queued_code, equilibrate=steps) == of((2000, 12000))
+    assert limits(queued_code, SPEED / 2) == of((2000, 12000))  # a potential that is known to be slow
+    assert limits(queued_code, 10 * SPEED) == of((1000, 6000))  # one that is fast may be so with other cells alone
+    assert set(limits(queued_code, SPEED / 100).values()) == {MOST}
+    assert set(limits(queued_code, options={'max_wallclock_seconds': 4000}).values()) == {4000}
+    assert set(limits(code).values()) == {None}  # where jobs begin at once, and end when they end
+
+
+def test_a_law_of_arrhenius_leaves_time_limits_to_its_packs(queued_code, stored, start, efg_model_file):
+    from aiida_ufpnmr.data import EfgModelData
+
+    builder = ArrheniusWorkChain.get_builder_from_protocol(
+        queued_code, start, stored, EfgModelData(efg_model_file), [300.0, 400.0]
+    )
+    assert 'max_wallclock_seconds' not in builder.md.metadata.options
+    assert process(builder)._goal_s() == 1800.0
+
+
+def test_no_order_of_runs_takes_longer_than_the_bound_and_one_reaches_it():
+    def ended(seconds, cores):
+        free = [0.0] * cores
+        for one in seconds:
+            heapq.heapreplace(free, free[0] + one)
+        return max(free)
+
+    rng = random.Random(0)
+    for _ in range(200):
+        seconds, cores = [rng.expovariate(1.0) for _ in range(rng.randint(1, 12))], rng.randint(1, 5)
+        assert ended(seconds, cores) <= makespan_s(seconds, cores) * (1 + 1e-12)  # rounding of sums
+    assert ended([1.0] * 6 + [3.0], 3) == makespan_s([1.0] * 6 + [3.0], 3) == 5.0
+    assert makespan_s([1.0, 2.0, 4.0], 1) == 7.0
 
 
 def test_a_long_run_is_a_pack_of_its_own():
