@@ -39,7 +39,8 @@ def cut_code(code, tmp_path) -> orm.InstalledCode:
 def run_md(code, structure, potential, seed: int) -> orm.WorkChainNode:
     """A run that is like no other of this session, so that nothing else can be taken over."""
     inputs = {'structure': structure, 'potential': potential, 'parameters': orm.Dict({**PARAMETERS, 'seed': seed})}
-    inputs['metadata'] = {'options': {'max_wallclock_seconds': 3600}}  # in part, as on a cluster
+    # given in part, as the protocol does on a cluster
+    inputs['metadata'] = {'options': {'max_wallclock_seconds': 3600}}
     return run_get_node(MdWorkChain, md={'code': code, **inputs})[1]
 
 

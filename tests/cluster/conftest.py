@@ -11,24 +11,15 @@ from pathlib import Path
 
 import pytest
 from laboratory import Laboratory
-from services import PostgreSQL, RabbitMQ, Service, Slurm, missing
+from services import PostgreSQL, RabbitMQ, Slurm, missing
 
-#: Runs of a test with one kind of fault; UFPNMR_CLUSTER_RUNS sets another number.
-NUMBER_OF_RUNS = int(os.environ.get('UFPNMR_CLUSTER_RUNS', '8'))
+#: Runs of a test, of each kind one at least; UFPNMR_CLUSTER_RUNS sets another number.
+NUMBER_OF_RUNS = int(os.environ.get('UFPNMR_CLUSTER_RUNS', '4'))
 
 
 @pytest.fixture(scope='session')
 def number() -> int:
     return NUMBER_OF_RUNS
-
-
-@contextlib.contextmanager
-def running(service: Service) -> Iterator[Service]:
-    try:
-        service.start()
-        yield service
-    finally:
-        service.stop()
 
 
 @pytest.fixture(scope='session')
@@ -43,11 +34,14 @@ def services() -> Iterator[tuple[PostgreSQL, RabbitMQ, Slurm]]:
         places = {name: folder / name for name in ('database', 'broker', 'slurm')}
         for place in places.values():
             place.mkdir()
-        with (
-            running(PostgreSQL(places['database'])) as database,
-            running(RabbitMQ(places['broker'], consumer_timeout='undefined')) as broker,
-            running(Slurm(places['slurm'])) as cluster,
-        ):
+        database, cluster = PostgreSQL(places['database']), Slurm(places['slurm'])
+        broker = RabbitMQ(places['broker'], consumer_timeout='undefined')
+        with contextlib.ExitStack() as stack:
+            for service in (broker, database, cluster):
+                stack.callback(service.stop)
+                service.begin()
+            for service in (broker, database, cluster):
+                service.wait()
             yield database, broker, cluster
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -58,11 +52,14 @@ def laboratory(services, tmp_path_factory) -> Laboratory:
     return Laboratory.make(tmp_path_factory.mktemp('laboratory'), *services)
 
 
+@pytest.fixture(scope='module')
+def stopped_in_the_end(laboratory) -> Iterator[None]:
+    yield
+    laboratory.stop_daemon()
+
+
 @pytest.fixture
-def daemon(laboratory) -> Iterator[Laboratory]:
-    """The laboratory with a daemon that lives as long as the test."""
+def daemon(laboratory, stopped_in_the_end) -> Laboratory:
+    """The laboratory with a daemon, which the tests of a file share."""
     laboratory.start_daemon()
-    try:
-        yield laboratory
-    finally:
-        laboratory.stop_daemon()
+    return laboratory

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from own_profile import OwnProfile
+from own_profile import PATIENCE, OwnProfile
 from services import PostgreSQL, RabbitMQ, Slurm, wait_for
 
 WORKERS = 2
 #: Seconds in which a worker writes down the number of a job: one that is killed before hands over the job again.
 RECORDED_s = 2.0
+#: Seconds of a run with several jobs, one after the other, even where the machine is busy with other things.
+RUN_s = 30.0
 RUNS = Path(__file__).with_name('runs.py')
 
 
@@ -68,9 +70,9 @@ class Laboratory:
     def ufpnmr(self, *words) -> str:
         return self.profile.tool('aiida-ufpnmr', *words)
 
-    def program(self, *words):
+    def program(self, *words, patience: float = PATIENCE):
         """What the program of the runs prints."""
-        return json.loads(self.profile.run(sys.executable, RUNS, *words).splitlines()[-1])
+        return json.loads(self.profile.run(sys.executable, RUNS, *words, patience=patience).splitlines()[-1])
 
     def submit(self, number: int, *how: str) -> list[int]:
         self.before = len(self.cluster.ended())
@@ -80,7 +82,8 @@ class Laboratory:
 
     def outcomes(self, pks: Sequence[int]) -> list[dict]:
         """What became of runs, when all have ended."""
-        return self.program('outcomes', *pks)
+        patience = PATIENCE + RUN_s * len(pks)
+        return self.program('outcomes', patience, *pks, patience=patience + PATIENCE)
 
     def doctor(self, *words) -> dict:
         """What the doctor repairs and finds; its exit status says whether anything is left."""
@@ -112,14 +115,16 @@ class Laboratory:
         time.sleep(RECORDED_s)
 
     def start_daemon(self) -> None:
-        self.verdi('daemon', 'start', WORKERS)
+        """Start the daemon, unless it runs."""
+        if not self.parts('worker'):
+            self.verdi('daemon', 'start', WORKERS)
 
-    def workers(self) -> list[psutil.Process]:
-        """The processes of the daemon that run processes of AiiDA."""
+    def parts(self, kind: str) -> list[psutil.Process]:
+        """The processes of the daemon of one kind: ``worker``, or ``broker`` where the broker is a part of it."""
         found = []
         for process in psutil.process_iter(['cmdline']):
             words = process.info['cmdline'] or []
-            if words[-2:] == ['daemon', 'worker']:
+            if kind in words and words[words.index(kind) - 1] == 'daemon':
                 try:
                     if process.environ().get('AIIDA_PATH', '').startswith(str(self.profile.folder)):
                         found.append(process)
@@ -132,8 +137,9 @@ class Laboratory:
         try:
             self.verdi('daemon', 'stop', '--timeout', 60)
         finally:
-            for worker in self.workers():
+            for worker in self.parts('worker'):
                 worker.kill()
 
-    def kill_worker(self) -> None:
-        os.kill(self.workers()[0].pid, signal.SIGKILL)
+    def kill(self, kind: str) -> None:
+        """Kill one process of the daemon of this kind."""
+        os.kill(self.parts(kind)[0].pid, signal.SIGKILL)

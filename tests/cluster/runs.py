@@ -1,8 +1,8 @@
 """Short runs of dynamics and analyses on a cluster, in the default profile under AIIDA_PATH, as a program.
 
 ``runs.py prepare FOLDER`` makes the computer, the codes and the inputs; ``runs.py submit NUMBER [cut]`` prints pks,
-and with ``cut`` the time of the first two jobs of each dynamics is cut short; ``runs.py outcomes PK ...`` waits for the
-end, and prints what became of each run.
+and with ``cut`` the time of the first two jobs of each dynamics is cut short; ``runs.py outcomes SECONDS PK ...`` waits
+for the end, as long as that, and prints what became of each run.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from aiida.common.links import LinkType
 from aiida.engine import ProcessBuilder, submit
 from aiida.engine.processes.control import get_active_processes
 
-#: Seconds in which all runs end, even where the machine is busy with other things.
-PATIENCE = 900
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'data' / 'li3ps4-pbe-gpaw.extxyz'
 #: Three frames each of three groups: enough to withhold a group; and settings with which a fit takes a second.
 ROWS = (0, 1, 2, 7, 8, 9, 65, 66, 67)
@@ -128,14 +126,14 @@ def builder(number: int, is_cut: bool) -> ProcessBuilder:
     return chain
 
 
-def wait(pks: list[int]) -> None:
+def wait(pks: list[int], patience: float) -> None:
     """Wait until no process is active and all runs have ended."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         if all(orm.load_node(pk).is_terminated for pk in pks) and not get_active_processes(project='id'):
             return
         time.sleep(1.0)
-    raise RuntimeError(f'still active after {PATIENCE} s: {get_active_processes(project="id")}')
+    raise RuntimeError(f'still active after {patience:g} s: {get_active_processes(project="id")}')
 
 
 def outcome(pk: int) -> dict[str, Any]:
@@ -167,8 +165,8 @@ def main(task: str, *arguments: str) -> None:
     elif task == 'submit':
         print(json.dumps([submit(builder(i, 'cut' in arguments)).pk for i in range(int(arguments[0]))]))
     else:
-        pks = [int(pk) for pk in arguments]
-        wait(pks)
+        pks = [int(pk) for pk in arguments[1:]]
+        wait(pks, float(arguments[0]))
         print(json.dumps([outcome(pk) for pk in pks]))
 
 

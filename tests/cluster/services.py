@@ -73,6 +73,20 @@ class Service:
                 )
             )
 
+    def begin(self) -> None:
+        """Start the programs, in the main thread: they end with the thread that started them."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        self.begin()
+        self.wait()
+
+    def wait(self) -> None:
+        wait_for(type(self).__name__, self.answers)
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Stop all programs, the last one first, and whatever they started; kill what does not end."""
         for started in reversed(self.running):
@@ -109,11 +123,10 @@ class PostgreSQL(Service):
         words = ['initdb', '-D', data, '-A', 'trust', '-U', 'aiida', '-E', 'UTF8', '--locale=C', '--no-sync']
         subprocess.run([program('initdb'), *words[1:]], check=True, capture_output=True, **self.as_user)
 
-    def start(self) -> None:
+    def begin(self) -> None:
         options = {'port': self.port, 'listen_addresses': '127.0.0.1', 'unix_socket_directories': '', 'fsync': 'off'}
         settings = [word for name, value in options.items() for word in ('-c', f'{name}={value}')]
         self.launch(['postgres', '-D', str(self.folder / 'data'), *settings], **self.as_user)
-        wait_for('PostgreSQL', self.answers)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop as ``restart`` does: connections are cut."""
@@ -172,10 +185,9 @@ class RabbitMQ(Service):
             'ERL_EPMD_ADDRESS': '127.0.0.1',
         }
 
-    def start(self) -> None:
+    def begin(self) -> None:
         self.launch(['epmd', '-port', str(self.mapper_port), '-address', '127.0.0.1'])
         self.launch(['rabbitmq-server'], self.environment)
-        wait_for('RabbitMQ', self.answers)
 
     def answers(self) -> bool:
         with socket.socket() as probe:
@@ -237,7 +249,7 @@ class Slurm(Service):
         #: What all commands of Slurm need.
         self.environment = {'SLURM_CONF': str(folder / 'slurm.conf')}
 
-    def start(self) -> None:
+    def begin(self) -> None:
         munge = self.folder / 'munge'
         words = ('--key-file', str(self.folder / 'munge.key'), '--socket', str(munge / 'socket'))
         more = ('--pid-file', str(munge / 'pid'), '--log-file', str(munge / 'log'), '--seed-file', str(munge / 'seed'))
@@ -245,7 +257,9 @@ class Slurm(Service):
         wait_for('munged', (munge / 'socket').exists)
         self.launch(['slurmctld', '-D'], self.environment)
         self.launch(['slurmd', '-D', '-N', self.host], self.environment)
-        wait_for('Slurm', lambda: 'idle' in self.command('sinfo', '-h', '-o', '%T', check=False))
+
+    def answers(self) -> bool:
+        return 'idle' in self.command('sinfo', '-h', '-o', '%T', check=False)
 
     def command(self, *words: str, check: bool = True) -> str:
         environment = {**os.environ, **self.environment}

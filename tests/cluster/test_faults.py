@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from laboratory import Laboratory
 from services import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -21,13 +23,20 @@ SHOWN = [
 
 
 @pytest.fixture(scope='module')
-def undisturbed(laboratory, number) -> list[dict]:
+def undisturbed(laboratory, stopped_in_the_end, number) -> list[dict]:
     """What became of runs that nothing disturbed."""
     laboratory.start_daemon()
-    try:
-        return laboratory.outcomes(laboratory.submit(number))
-    finally:
-        laboratory.stop_daemon()
+    return laboratory.outcomes(laboratory.submit(number))
+
+
+@pytest.fixture(scope='module')
+def with_own_broker(services, tmp_path_factory) -> Iterator[Laboratory]:
+    """A laboratory with a daemon whose broker is that of AiiDA itself."""
+    database, _, cluster = services
+    laboratory = Laboratory.make(tmp_path_factory.mktemp('own_broker'), database, None, cluster)
+    laboratory.start_daemon()
+    yield laboratory
+    laboratory.stop_daemon()
 
 
 def check_end(laboratory, found: list[dict], undisturbed: list[dict]) -> None:
@@ -56,7 +65,7 @@ def test_runs_that_nothing_disturbs_end_well_with_each_job_once(undisturbed, lab
 def test_a_killed_worker_costs_nothing_and_runs_nothing_twice(daemon, number, undisturbed):
     pks = daemon.submit(number)
     daemon.wait_for_jobs(number)
-    daemon.kill_worker()
+    daemon.kill('worker')
     found = daemon.outcomes(pks)
     check_end(daemon, found, undisturbed)
     assert statuses(found) == statuses(undisturbed)
@@ -97,12 +106,12 @@ def test_services_may_be_restarted_between_pause_and_resume(daemon, number, undi
     daemon.wait_for_jobs(1)
     pause, restart, resume = SHOWN[:3]
     daemon.ufpnmr(*pause)
-    assert daemon.workers() == []
+    assert daemon.parts('worker') == []
     assert {finding['kind'] for finding in daemon.doctor()['found']} == {'daemon-down'}
     assert restart == ['restart', 'postgresql', 'rabbitmq-server']
     daemon.restart_services()
     daemon.ufpnmr(*resume)
-    wait_for('workers', lambda: len(daemon.workers()) == 2)
+    wait_for('workers', lambda: len(daemon.parts('worker')) == 2)
     found = daemon.outcomes(pks)
     check_end(daemon, found, undisturbed)
     assert statuses(found) == statuses(undisturbed)
@@ -132,11 +141,24 @@ def test_the_doctor_finds_and_mends_what_a_restart_under_the_live_daemon_damages
     check_end(daemon, daemon.outcomes([now.get(pk, pk) for pk in pks]), undisturbed)
 
 
-def test_all_faults_together(daemon, number, undisturbed):
+def test_the_doctor_finds_and_mends_what_a_kill_of_the_broker_of_aiida_damages(with_own_broker, number, undisturbed):
+    pks = with_own_broker.submit(number)
+    with_own_broker.wait_for_jobs(number // 2)
+    with_own_broker.kill('broker')
+    time.sleep(SETTLED_s)
+    assert with_own_broker.doctor('--repair')['found'] == []
+    found = with_own_broker.outcomes(pks)
+    check_end(with_own_broker, found, undisturbed)
+    assert jobs_of(found) == sorted(job['JobId'] for job in with_own_broker.cluster.ended()[with_own_broker.before :])
+
+
+@pytest.mark.parametrize('place', ['daemon', 'with_own_broker'])
+def test_all_faults_together(request, place, number, undisturbed):
+    daemon = request.getfixturevalue(place)
     pks = daemon.submit(number, 'cut')
     daemon.cluster.drain()
     daemon.wait_for_jobs(number)
-    daemon.kill_worker()
+    daemon.kill('worker')
     daemon.cluster.command('scancel', *daemon.cluster.jobs()[: number // 4])
     daemon.cluster.resume()
     time.sleep(5.0)
