@@ -130,6 +130,18 @@ def test_what_nobody_waits_for_is_ended_and_nothing_else(aiida_profile):
         node.set_process_state(ProcessState.KILLED)
 
 
+def test_what_has_ended_but_is_called_running_gets_the_state_of_its_end(code, structure, potential):
+    run = run_md(code, structure, potential, 107)
+    (job,) = calculations(run)
+    job.backend_entity.set_attribute('process_state', ProcessState.RUNNING.value)  # as a second worker leaves it
+    assert [node.pk for node in processes.misnamed()] == [job.pk] and processes.active() == []
+    assert {(finding.kind, finding.pks) for finding in processes.stranded_processes()} == {
+        ('misnamed-process', (job.pk,))
+    }
+    processes.correct_states()
+    assert orm.load_node(job.pk).is_finished_ok and processes.misnamed() == []
+
+
 def test_what_a_living_command_runs_is_none_of_the_daemons_business(aiida_profile):
     root = active_process()
     below = active_process(root)

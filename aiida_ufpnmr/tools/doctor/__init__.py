@@ -28,8 +28,8 @@ def repair(findings: list[Finding]) -> None:
     """Do what can be done about findings without loss.
 
     Where the daemon has to be down for it, it is stopped and seen to have stopped; then processes that nothing waits
-    for are ended, the queue is mended, and the daemon starts with as many workers as it had, unless it was paused. Jobs
-    that no process waits for are cancelled.
+    for are ended, states are corrected, the queue is mended, and the daemon starts with as many workers as it had,
+    unless it was paused. Jobs that no process waits for are cancelled.
 
     Raises:
         InputError: a service does not answer, or something else still works on the profile.
@@ -39,6 +39,7 @@ def repair(findings: list[Finding]) -> None:
         was_paused = daemon.paused_workers() is not None
         daemon.pause()
         processes.end_abandoned()
+        processes.correct_states()
         _cancel_orphans()
         if not was_paused:
             daemon.resume()

@@ -1,4 +1,4 @@
-"""Findings about processes that are not at their end: lost, abandoned, waiting for what has ended."""
+"""Findings about processes that are not at their end, or not said to be: lost, abandoned, waiting in vain."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ GIVEN_UP = (ProcessState.EXCEPTED, ProcessState.KILLED)
 
 def active() -> list[ProcessNode]:
     """All processes that have not ended and that the daemon shall run, as the database has them now."""
-    return [process(pk) for pk in sorted(active_of_daemon())]
+    return [node for node in map(process, sorted(active_of_daemon())) if not node.is_sealed]
+
+
+def misnamed() -> list[ProcessNode]:
+    """Processes that are sealed, and so at their end, with the state that a second worker wrote over it."""
+    return [node for node in map(process, sorted(active_of_daemon())) if node.is_sealed]
 
 
 def process(pk: int) -> ProcessNode:
@@ -53,6 +58,7 @@ MESSAGES = {
     'abandoned-process': 'what called it has broken off, and nothing waits for it',
     'lost-process': 'no worker has it, and it has no task in the queue of the broker',
     'deaf-process': 'it waits for processes that have ended',
+    'misnamed-process': 'it has ended, and its state says that it has not',
 }
 
 
@@ -92,6 +98,7 @@ def paused_processes() -> list[Finding]:
 def _look() -> dict[str, set[int]]:
     found: dict[str, set[int]] = {kind: set() for kind in MESSAGES}
     found['abandoned-process'] = {pk_of(node) for node in abandoned()}
+    found['misnamed-process'] = {pk_of(node) for node in misnamed()}
     if is_daemon_running(get_daemon_client()) and daemon.workers():
         lost = task_queue.without_worker([pk_of(node) for node in active()])
         found['lost-process'] = lost & active_of_daemon()  # what ended meanwhile
@@ -116,3 +123,13 @@ def end_abandoned() -> list[ProcessNode]:
         node.delete_checkpoint()
         node.seal()
     return ended
+
+
+def correct_states() -> list[ProcessNode]:
+    """Give all processes that are at their end the state that belongs to it; no worker may live."""
+    corrected = misnamed()
+    for node in corrected:
+        broken = ProcessState.KILLED if node.exception is None else ProcessState.EXCEPTED
+        state = broken if node.exit_status is None else ProcessState.FINISHED
+        node.backend_entity.set_attribute('process_state', state.value)  # the node itself is sealed
+    return corrected
