@@ -160,7 +160,7 @@ def test_a_solver_that_loses_the_wave_functions_is_given_up_early(gpaw_installat
             found[name] = GpawEngine(TINY, gpaw_installation.python).label(sodium_chloride, folder, folder, programs)
     assert (found['as-is'].attempt, found['forced'].attempt) == (1, 2)
     assert len([line for line in (tmp_path / 'forced' / 'gpaw.txt').read_text().splitlines() if '|iter: ' in line]) < 15
-    assert found['forced'].energy == found['as-is'].energy
+    assert found['forced'].energy == pytest.approx(found['as-is'].energy, abs=1e-9)  # both to the tolerance of TINY
 
 
 def test_more_processes_than_kpoints_do_no_harm(gpaw_installation, labels, tmp_path, monkeypatch):
