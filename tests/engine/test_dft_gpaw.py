@@ -134,7 +134,7 @@ def test_a_density_that_does_not_converge_is_a_failure_with_its_reason(gpaw_inst
         gpaw_installation.python,
     )
     results = label_structures(read_sources(tmp_path / 'frames.extxyz'), engine, tmp_path / 'out.extxyz')
-    assert 'did not converge in 3 attempts' in results['failed'][0]['reason']
+    assert 'did not converge in 4 attempts' in results['failed'][0]['reason']
 
 
 def test_a_later_attempt_helps_and_is_told(compute, labels):
