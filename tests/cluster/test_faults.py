@@ -141,17 +141,6 @@ def test_the_doctor_finds_and_mends_what_a_restart_under_the_live_daemon_damages
     check_end(daemon, daemon.outcomes([now.get(pk, pk) for pk in pks]), undisturbed)
 
 
-def test_the_doctor_finds_and_mends_what_a_kill_of_the_broker_of_aiida_damages(with_own_broker, number, undisturbed):
-    pks = with_own_broker.submit(number)
-    with_own_broker.wait_for_jobs(number // 2)
-    with_own_broker.kill('broker')
-    time.sleep(SETTLED_s)
-    assert with_own_broker.doctor('--repair')['found'] == []
-    found = with_own_broker.outcomes(pks)
-    check_end(with_own_broker, found, undisturbed)
-    assert jobs_of(found) == sorted(job['JobId'] for job in with_own_broker.cluster.ended()[with_own_broker.before :])
-
-
 @pytest.mark.parametrize('place', ['daemon', 'with_own_broker'])
 def test_all_faults_together(request, place, number, undisturbed):
     daemon = request.getfixturevalue(place)
