@@ -43,11 +43,12 @@ def provenance(*results: Node) -> tuple[dict[int, Box], list[tuple[int, int]]]:
     for pk in calculations:
         boxes[pk] = Box(names[pk].replace('_', ' '), f'#{pk}', 'calculation')
         for one in given[pk].values():
-            if isinstance(one, tuple(SHOWN)):
+            shown = isinstance(one, tuple(SHOWN))
+            if shown:
                 boxes[pk_of(one)] = Box(_name(one), _note(one), 'data')
                 arrows.add((pk_of(one), pk))
             if one.pk in made_by:
-                arrows.add((made_by[pk_of(one)], pk_of(one) if isinstance(one, tuple(SHOWN)) else pk))
+                arrows.add((made_by[pk_of(one)], pk_of(one) if shown else pk))
     return boxes, sorted(arrow for arrow in arrows if arrow[0] in boxes and arrow[1] in boxes)
 
 

@@ -25,12 +25,16 @@ GIVEN_UP = (ProcessState.EXCEPTED, ProcessState.KILLED)
 
 def active() -> list[ProcessNode]:
     """All processes that have not ended and that the daemon shall run, as the database has them now."""
-    return [node for node in map(process, sorted(active_of_daemon())) if not node.is_sealed]
+    return [node for node in _said_to_be_active() if not node.is_sealed]
 
 
 def misnamed() -> list[ProcessNode]:
     """Processes that are sealed, and so at their end, with the state that a second worker wrote over it."""
-    return [node for node in map(process, sorted(active_of_daemon())) if node.is_sealed]
+    return [node for node in _said_to_be_active() if node.is_sealed]
+
+
+def _said_to_be_active() -> list[ProcessNode]:
+    return [process(pk) for pk in sorted(active_of_daemon())]
 
 
 def process(pk: int) -> ProcessNode:
@@ -125,11 +129,9 @@ def end_abandoned() -> list[ProcessNode]:
     return ended
 
 
-def correct_states() -> list[ProcessNode]:
+def correct_states() -> None:
     """Give all processes that are at their end the state that belongs to it; no worker may live."""
-    corrected = misnamed()
-    for node in corrected:
+    for node in misnamed():
         broken = ProcessState.KILLED if node.exception is None else ProcessState.EXCEPTED
         state = broken if node.exit_status is None else ProcessState.FINISHED
         node.backend_entity.set_attribute('process_state', state.value)  # the node itself is sealed
-    return corrected
