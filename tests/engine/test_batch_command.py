@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -57,11 +58,10 @@ def test_a_run_that_is_killed_has_the_status_of_a_shell_and_the_next_goes_on(tmp
     path = write(tmp_path, {'first': HELP, 'second': HELP})
     command = [sys.executable, '-m', 'aiida_ufpnmr.engine.main', 'batch', path, '--json', tmp_path / 'out.json']
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (tmp_path / 'first' / 'ufpnmr.out').exists():
+    batch_process = psutil.Process(process.pid)
+    while not (children := batch_process.children()):
         time.sleep(0.01)
-    psutil = pytest.importorskip('psutil')
-    for child in psutil.Process(process.pid).children():
-        child.kill()
+    children[0].kill()
     assert process.wait(timeout=120) == 1
     found = json.loads((tmp_path / 'out.json').read_text())['runs']
     assert (found['first']['exit_status'], found['second']['exit_status']) == (128 + 9, 0)

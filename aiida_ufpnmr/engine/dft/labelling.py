@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,9 @@ from aiida_ufpnmr.engine.dft.screening import unsuitable
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.progress import progress
+
+#: A request to end that comes just before Python falls asleep is noticed when it wakes.
+SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def label_structures(
@@ -225,16 +228,18 @@ def _run(
         ThreadPoolExecutor(side_by_side) as pool,
         Programs() as programs,  # leaves first, so that what still runs is stopped before its thread is waited for
     ):
-        futures = {pool.submit(label, key): key for key in waiting}
         try:
-            for future in as_completed(futures):
-                reason = future.result()
-                if reason is not None:
-                    failures[futures[future]] = reason
-                bar.update()
+            futures = {pool.submit(label, key): key for key in waiting}
+            running = set(futures)
+            while running:
+                ended, running = wait(running, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
+                for future in ended:
+                    reason = future.result()
+                    if reason is not None:
+                        failures[futures[future]] = reason
+                    bar.update()
         except BaseException:
-            for future in futures:
-                future.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
     return failures
 
