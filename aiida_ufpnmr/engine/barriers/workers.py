@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from aiida_ufpnmr.engine.md.signals import deaf_to_ctrl_c, on_request_to_end
+from aiida_ufpnmr.engine.signals import SECONDS_BETWEEN_LOOKS, deaf_to_ctrl_c, on_request_to_end
 
 #: What becomes of a task whose process was killed.
 KILLED = 'its process was killed'
@@ -60,7 +60,7 @@ class _Team:
                 for _ in range(jobs):
                     self._begin()
                 while self.at_work:
-                    ready: list[Any] = wait(list(self.at_work))
+                    ready: list[Any] = wait(list(self.at_work), SECONDS_BETWEEN_LOOKS)
                     for connection in ready:
                         number, process = self.at_work.pop(connection)
                         try:

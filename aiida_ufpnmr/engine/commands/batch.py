@@ -23,15 +23,14 @@ from aiida_ufpnmr.engine.commands.shared import (
     report,
 )
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.md.signals import deaf_to_ctrl_c, on_request_to_end
 from aiida_ufpnmr.engine.progress import progress
 from aiida_ufpnmr.engine.settings import read_mapping
+from aiida_ufpnmr.engine.signals import SECONDS_BETWEEN_LOOKS, deaf_to_ctrl_c, on_request_to_end
 
 #: What a run leaves in its folder beside its own files.
 STDOUT_FILE, STDERR_FILE, STATUS_FILE = 'ufpnmr.out', 'ufpnmr.err', 'exit-status'
 #: Exit status where time did not suffice, as that of a run of molecular dynamics.
 OUT_OF_TIME = 4
-SECONDS_BETWEEN_LOOKS = 0.1
 
 
 @click.command('batch', cls=Command, example='ufpnmr batch runs.yaml --jobs 4 --max-wall-time 23.5h --json runs.json')

@@ -18,10 +18,10 @@ from aiida_ufpnmr.engine.md.conditions import MdSettings
 from aiida_ufpnmr.engine.md.output import Output, frame_cadence
 from aiida_ufpnmr.engine.md.recording import EfgOutput
 from aiida_ufpnmr.engine.md.run import md_requests, run_md
-from aiida_ufpnmr.engine.md.signals import on_request_to_end
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.watches import GradeWatch, UnitWatch
 from aiida_ufpnmr.engine.settings import values_of
+from aiida_ufpnmr.engine.signals import on_request_to_end
 from aiida_ufpnmr.engine.trajectories.storage import Storage
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 

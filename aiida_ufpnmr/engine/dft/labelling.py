@@ -33,9 +33,7 @@ from aiida_ufpnmr.engine.dft.screening import unsuitable
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.progress import progress
-
-#: A request to end that comes just before Python falls asleep is noticed when it wakes.
-SECONDS_BETWEEN_LOOKS = 0.5
+from aiida_ufpnmr.engine.signals import SECONDS_BETWEEN_LOOKS
 
 
 def label_structures(

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from aiida_ufpnmr.engine.md.signals import deaf_to_ctrl_c, on_request_to_end
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.signals import SECONDS_BETWEEN_LOOKS, deaf_to_ctrl_c, on_request_to_end
 
 #: Results that replicas are averaged over.
 _AVERAGED = ('temperature_mean_K', 'pressure_mean_GPa', 'volume_mean_angstrom3', 'energy_drift_meV_per_atom_per_ps')
@@ -56,7 +56,7 @@ def in_processes(task: Callable[..., dict], arguments: Sequence[tuple], at_once:
                     process.start()
                 theirs.close()
                 running[mine] = number, process
-            ready: list[Any] = wait(list(running))
+            ready: list[Any] = wait(list(running), SECONDS_BETWEEN_LOOKS)
             for connection in ready:
                 number, process = running.pop(connection)
                 try:

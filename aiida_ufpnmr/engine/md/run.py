@@ -26,11 +26,11 @@ from aiida_ufpnmr.engine.md.guards import Stop
 from aiida_ufpnmr.engine.md.looks import look
 from aiida_ufpnmr.engine.md.output import Output
 from aiida_ufpnmr.engine.md.recording import BROKEN_UNITS, GRADE, EfgOutput, Recorder, series_of
-from aiida_ufpnmr.engine.md.signals import on_request_to_end
 from aiida_ufpnmr.engine.md.simulation import Simulation
 from aiida_ufpnmr.engine.md.statistics import log_statistics
 from aiida_ufpnmr.engine.md.watches import GradeWatch, UnitWatch
 from aiida_ufpnmr.engine.progress import progress
+from aiida_ufpnmr.engine.signals import on_request_to_end
 from aiida_ufpnmr.engine.trajectories.series import POSITION
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.engine.trajectories.writer import TrajectoryWriter, follows_step, in_pieces

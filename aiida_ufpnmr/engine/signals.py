@@ -1,4 +1,4 @@
-"""Requests to end, by Ctrl-C or by SIGTERM, which schedulers send, taken between steps and handed on to replicas."""
+"""Requests to end, by Ctrl-C or by SIGTERM, which schedulers send: noticed, and handed on to those that work for us."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+#: A request that comes just before Python falls asleep is noticed when it wakes: nobody who waits sleeps longer.
+SECONDS_BETWEEN_LOOKS = 0.1
 
 
 @contextmanager
