@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from aiida_ufpnmr.engine.cores import available_cores
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import Settings, setting
 
@@ -33,6 +34,8 @@ REFUSALS: dict[str, dict[str, str]] = {
 #: Cores of a job of DFT where a scheduler hands out nodes that have them: one for each structure that a job of GPAW
 #: labels by default, and what CASTEP keeps busy on a cell of some ten atoms.
 DFT_CORES = 8
+#: Jobs that a workflow submits at a time where a scheduler shares out the cores.
+IN_QUEUE = 20
 #: Units of memory, in kB as schedulers mean them.
 _KILOBYTES = {'KB': 1, 'MB': 1024, 'GB': 1024**2, 'TB': 1024**3}
 
@@ -200,6 +203,21 @@ def processes_on_one_machine(resources: Mapping[str, Any]) -> int:
     if not processes:
         processes = resources.get('tot_num_mpiprocs', 1) // resources.get('num_machines', 1)
     return max(1, processes) * (resources.get('num_cores_per_mpiproc') or 1)
+
+
+def jobs_at_a_time(calculation: Mapping[str, Any]) -> int:
+    """Jobs with these inputs that a workflow submits at a time: :data:`IN_QUEUE`, or where jobs start at once as many
+    as the machine has cores for, if it is known how many it has."""
+    computer: Computer | None = calculation['code'].computer
+    if computer is None or computer.scheduler_type != 'core.direct':
+        return IN_QUEUE
+    here = available_cores() if computer.transport_type == 'core.local' else 0
+    cores = node_of(computer).get('cores') or here
+    return (
+        max(1, cores // processes_on_one_machine(calculation['metadata']['options']['resources']))
+        if cores
+        else IN_QUEUE
+    )
 
 
 def with_cores(resources: Mapping[str, Any], cores: int) -> dict[str, Any]:

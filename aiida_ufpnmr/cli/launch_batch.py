@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from aiida_ufpnmr.calculations.resources import IN_QUEUE
 from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, stop_if_failed
 from aiida_ufpnmr.cli.shared import NODE_OR_FILE, is_node, load_code, load_or_store, load_structure
 from aiida_ufpnmr.cli.status import print_progress
@@ -30,7 +31,8 @@ most_at_once_option = click.option(
     '--most-at-once',
     type=COUNT,
     metavar='N',
-    help='Runs, or packs of them, that are submitted at a time.  [default: 20]',
+    help='Runs, or packs of them, that are submitted at a time.  '
+    f'[default: {IN_QUEUE}, on this machine as many as it has cores for]',
 )
 pack_option = click.option(
     '--pack-to',

@@ -13,7 +13,7 @@ from plumpy import ProcessState
 
 from aiida_ufpnmr.calculations.base import plain_input
 from aiida_ufpnmr.calculations.md_pack import MdPackCalculation
-from aiida_ufpnmr.calculations.resources import processes_on_one_machine
+from aiida_ufpnmr.calculations.resources import IN_QUEUE, jobs_at_a_time, processes_on_one_machine
 from aiida_ufpnmr.workflows import batch_plan, wall_time
 from aiida_ufpnmr.workflows.batch_plan import Run
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
@@ -72,8 +72,11 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
             'Runs at each temperature. The seed of `md.parameters` is that of the first run; each other has the next.'
         )
         plain_input(spec, 'replicas', Int, text, default=1, validator=at_least(1))
-        text = 'Runs, or packs of them, that are submitted at a time.'
-        plain_input(spec, 'most_at_once', Int, text, default=20, validator=at_least(1))
+        text = (
+            f'Runs, or packs of them, that are submitted at a time. By default {IN_QUEUE}, or where jobs start at once '
+            'as many as the machine has cores for.'
+        )
+        plain_input(spec, 'most_at_once', Int, text, required=False, validator=at_least(1))
         text = (
             'Runs are packed into a job until their estimated time on its cores reaches this, in s; 0 for one run a '
             'job. It is kept below half of the time limit of a job; without one, a scheduler is asked for what the '
@@ -150,7 +153,8 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
     def submit_next(self) -> None:
         """Submit runs or packs of runs up to the limit, those first that a pack has brought to their end."""
         plan = self.plan(self.inputs)
-        while len(self.ctx.running) < self.inputs.most_at_once.value and (self.ctx.folders or self.ctx.waiting):
+        at_a_time = self.inputs.get('most_at_once', 0) or jobs_at_a_time(self.inputs.md)
+        while len(self.ctx.running) < at_a_time and (self.ctx.folders or self.ctx.waiting):
             if self.ctx.folders:
                 label = next(iter(self.ctx.folders))
                 self._submit_run(plan[label], self.ctx.folders.pop(label))

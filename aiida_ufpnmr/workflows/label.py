@@ -12,7 +12,7 @@ from aiida.orm import AbstractCode, Bool, Dict, Float, Int, List, Str, Structure
 
 from aiida_ufpnmr.calculations.base import plain_input
 from aiida_ufpnmr.calculations.label_sets import collect_labels, gather_structures, select_structures
-from aiida_ufpnmr.calculations.resources import Asked
+from aiida_ufpnmr.calculations.resources import IN_QUEUE, Asked, jobs_at_a_time
 from aiida_ufpnmr.calculations.select_structure import select_structure
 from aiida_ufpnmr.data.dataset import DatasetData, find_labels
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
@@ -76,8 +76,11 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         plain_input(spec, 'reuse', Bool, text, default=True)
         text = 'Share of the structures that must get labels for the workflow to count as successful.'
         plain_input(spec, 'min_success_fraction', Float, text, default=0.8, validator=validate_fraction)
-        text = 'The number of jobs that run at a time.'
-        plain_input(spec, 'max_concurrent', Int, text, default=20, validator=validate_count)
+        text = (
+            f'The number of jobs that run at a time. By default {IN_QUEUE}, or where jobs start at once as many as the '
+            'machine has cores for.'
+        )
+        plain_input(spec, 'max_concurrent', Int, text, required=False, validator=validate_count)
         text = 'The number of structures that one job labels, where the DFT code takes many.'
         plain_input(spec, 'batch_size', Int, text, default=8, validator=validate_count)
         for name, dft_code in DFT_CODES.items():
@@ -183,10 +186,12 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
     def label(self) -> ToContext:
         """Submit as many jobs as may run at a time."""
         dft_code = self.dft_code
+        calculation = self.inputs[dft_code.DFT_CODE][dft_code.NAMESPACE]
+        at_a_time = self.inputs.get('max_concurrent', 0) or jobs_at_a_time(calculation)
         size = self.inputs.batch_size.value if dft_code.MANY else 1
         self.ctx.running = []
         jobs: dict[str, Any] = {}
-        while self.ctx.waiting and len(jobs) < self.inputs.max_concurrent.value:
+        while self.ctx.waiting and len(jobs) < at_a_time:
             batch = self._next_batch(size)
             self.ctx.waiting = self.ctx.waiting[len(batch) :]
             inputs = AttributeDict(self.exposed_inputs(dft_code, dft_code.DFT_CODE))

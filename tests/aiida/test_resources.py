@@ -12,7 +12,16 @@ from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory
 from aiida.schedulers.datastructures import JobTemplate
 
-from aiida_ufpnmr.calculations.resources import PROPERTY, Resources, in_words, memory_kb, with_cores
+from aiida_ufpnmr.calculations.resources import (
+    IN_QUEUE,
+    PROPERTY,
+    Resources,
+    in_words,
+    jobs_at_a_time,
+    memory_kb,
+    with_cores,
+)
+from aiida_ufpnmr.engine.cores import available_cores
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.workflows.label import LabelWorkChain
 from aiida_ufpnmr.workflows.md import MdWorkChain
@@ -229,3 +238,16 @@ def test_labels_take_the_cores_of_a_node_of_known_size(slurm_code, code, dataset
     assert resources(slurm_code, options={'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 3}}) == {
         'num_machines': 1, 'num_mpiprocs_per_machine': 3,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(('scheduler', 'node', 'asked', 'jobs'), [
+    ('core.direct', {}, 1, available_cores()),
+    ('core.direct', {'cores': 16}, 4, 4),
+    ('core.direct', {'cores': 2}, 4, 1),
+    ('core.slurm', {'cores': 16}, 4, IN_QUEUE),
+])  # fmt: skip
+def test_jobs_that_start_at_once_are_as_many_as_there_are_cores_for(aiida_profile, scheduler, node, asked, jobs):
+    """A scheduler shares out the cores itself."""
+    code = orm.InstalledCode(computer=computer(scheduler, **node), filepath_executable='/bin/true')
+    resources = {'num_machines': 1, 'num_mpiprocs_per_machine': 1, 'num_cores_per_mpiproc': asked}
+    assert jobs_at_a_time({'code': code, 'metadata': {'options': {'resources': resources}}}) == jobs
