@@ -22,6 +22,8 @@ from aiida_ufpnmr.workflows.supercell import repetitions
 
 #: What the call links of packs begin with.
 PACK = 'pack_'
+#: Packs that share out a batch among the cores of a machine take no less time than this, s: each costs some seconds.
+LEAST_SHARE_S = 60.0
 #: Jobs of packs that give nothing before the runs in them are submitted one by one.
 MOST_LOST = 2
 
@@ -144,6 +146,7 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
         self.ctx.waiting = [label for label in identities if label not in self.ctx.runs]
         self.ctx.folders, self.ctx.running, self.ctx.packs, self.ctx.lost = {}, {}, {}, {}
         self.ctx.speed = batch_plan.speed_of(self.inputs.potential, self.inputs.get('efg_model'))
+        self.ctx.share_s = self._share_s()
         self.report(f'{len(self.ctx.runs)} of {len(identities)} runs have ended well before')
 
     def is_left(self) -> bool:
@@ -159,7 +162,8 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
                 label = next(iter(self.ctx.folders))
                 self._submit_run(plan[label], self.ctx.folders.pop(label))
                 continue
-            labels = batch_plan.pack(self.ctx.waiting, lambda label: self._seconds(plan[label]), self._goal_s())
+            goal_s = min(self._goal_s(), self.ctx.share_s)
+            labels = batch_plan.pack(self.ctx.waiting, lambda label: self._seconds(plan[label]), goal_s)
             if self.ctx.lost.get(labels[0], 0) >= MOST_LOST:
                 labels = labels[:1]
             self.ctx.waiting = self.ctx.waiting[len(labels) :]
@@ -176,6 +180,14 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
         goal = self.inputs.pack_to_s.value * (self.inputs.md.parameters.get_dict().get('device', 'cpu') == 'cpu')
         most = wall_time.MOST if wall_time.is_limited_by_size(options, self.inputs.md.code) else float('inf')
         return min(goal, options.get('max_wallclock_seconds', most) / 2) * processes_on_one_machine(options.resources)
+
+    def _share_s(self) -> float:
+        """Time on one core that a pack may take where jobs start at once: all cores of the machine shall have some."""
+        at_a_time = jobs_at_a_time(self.inputs.md)
+        if self.inputs.md.code.computer.scheduler_type != 'core.direct':
+            return float('inf')
+        plan = self.plan(self.inputs)
+        return max(LEAST_SHARE_S, sum(self._seconds(plan[label]) for label in self.ctx.waiting) / at_a_time)
 
     def _seconds(self, run: Run, speed: float | None = None) -> float:
         structure = self.structures_of(self.inputs)[run.structure]

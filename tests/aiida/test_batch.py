@@ -20,8 +20,10 @@ from click.testing import Result
 
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.md_pack import MdPackCalculation
+from aiida_ufpnmr.engine.cores import available_cores
 from aiida_ufpnmr.workflows import batch_plan
 from aiida_ufpnmr.workflows.arrhenius import ArrheniusWorkChain
+from aiida_ufpnmr.workflows.batch import LEAST_SHARE_S
 from aiida_ufpnmr.workflows.batch_plan import START_S, pack, planned
 from aiida_ufpnmr.workflows.batches import MdBatchWorkChain
 from aiida_ufpnmr.workflows.md import MdWorkChain
@@ -246,6 +248,22 @@ def test_runs_are_packed_until_their_time_on_the_cores_of_a_job_reaches_the_goal
         builder.md.metadata.options.clear()
     builder.md.parameters = orm.Dict({**builder.md.parameters.get_dict(), 'device': 'gpu', 'thermostat': 'langevin'})
     assert process(builder)._goal_s() == 0
+
+
+def test_where_jobs_start_at_once_packs_are_shared_out_among_the_cores(code, queued_code, stored, start):
+    def share(code, replicas, cores=1):
+        """The share of a pack, in runs."""
+        options = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1, 'num_cores_per_mpiproc': cores}}
+        running = process(batch(code, stored, {'beta': start}, replicas=replicas, options=options))
+        running.take_up()
+        return running.ctx.share_s / running._seconds(running.plan(running.inputs)['run_001'])
+
+    at_each_temperature = 20
+    number, cores = 2 * at_each_temperature, available_cores()
+    assert share(code, at_each_temperature * cores) == pytest.approx(number)
+    assert share(code, at_each_temperature, cores) == pytest.approx(number)  # the job itself shares them out
+    assert 1 < share(code, 1) <= LEAST_SHARE_S / START_S
+    assert share(queued_code, at_each_temperature) == float('inf')
 
 
 @pytest.fixture(scope='module')
