@@ -151,6 +151,7 @@ make_services() {
     command -v rabbitmqctl || missing+=(rabbitmq-server)
     command -v slurmctld && command -v slurmd && command -v squeue || missing+=(slurm-wlm)
     command -v munged || missing+=(munge)
+    [[ -x /usr/sbin/sshd ]] || missing+=(openssh-server)
     [[ ${#missing[@]} != 0 ]] || return 0
     [[ $(id -u) == 0 ]] && command -v apt-get || return 1
     apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"

@@ -17,15 +17,15 @@ if [[ -z ${UFPNMR_WITHOUT_CHROMIUM:-} ]] && ! make_chromium; then
     echo 'No chromium or poppler-utils, which root could install: the tests of the report in a browser are skipped.'
 fi
 if [[ -z ${UFPNMR_WITHOUT_SERVICES:-} ]] && ! make_services; then
-    [[ $(id -u) != 0 ]] || stop 'no PostgreSQL, RabbitMQ or Slurm, which some tests need; set UFPNMR_WITHOUT_SERVICES=1 to skip those'
-    echo 'No PostgreSQL, RabbitMQ or Slurm, which root could install: the tests on a cluster are skipped.'
+    [[ $(id -u) != 0 ]] || stop 'no PostgreSQL, RabbitMQ, Slurm or SSH server, which some tests need; set UFPNMR_WITHOUT_SERVICES=1 to skip those'
+    echo 'No PostgreSQL, RabbitMQ, Slurm or SSH server, which root could install: the tests on a cluster are skipped.'
 fi
 
 # One process more than there are cores, since tests of daemons wait. The files are begun in their order, these first.
 side_by_side=(-n "$(($(nproc) + 1))" --dist loadfile --no-loadscope-reorder)
 case ${1:-} in
     '') arguments=("${side_by_side[@]}" -m 'not slow') ;;
-    --all) arguments=("${side_by_side[@]}" "${@:2}") ;;
+    --all) arguments=("${side_by_side[@]}" --durations=60 "${@:2}") ;;
     *) arguments=("$@") ;;
 esac
 

@@ -23,6 +23,7 @@ from aiida_ufpnmr.calculations.resources import processes_on_one_machine, with_c
 from aiida_ufpnmr.calculations.take_over import TakesOver
 from aiida_ufpnmr.engine.commands.batch import STATUS_FILE, STDERR_FILE, STDOUT_FILE
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.piece_folder import pieces_folder
 from aiida_ufpnmr.engine.settings import settings_from_mapping
 
 RESULTS_FILE = 'results.json'
@@ -235,8 +236,8 @@ class UfpnmrCalculation(TakesOver):
         kept, computer = node.base.attributes.get('kept'), t.cast(Computer, node.computer).uuid
         found = [(computer, kept['path'], name)]
         if kept['pieces']:
-            pieces = f'{kept["path"]}.pieces'
-            found.append((computer, pieces, str(PurePosixPath(name).with_name(PurePosixPath(pieces).name))))
+            pieces = pieces_folder(PurePosixPath(kept['path']))
+            found.append((computer, str(pieces), str(PurePosixPath(name).with_name(pieces.name))))
         return found
 
     def presubmit(self, folder: Folder) -> CalcInfo:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import fcntl
 import shutil
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from aiida_ufpnmr.engine.errors import InputError
 
+AnyPath = TypeVar('AnyPath', bound=PurePath)
 
-def pieces_folder(trajectory: Path) -> Path:
-    """Folder of the pieces of a trajectory until they are joined."""
+
+def pieces_folder(trajectory: AnyPath) -> AnyPath:
+    """Folder of the pieces of a trajectory until they are joined, here or on another computer."""
     return trajectory.with_name(trajectory.name + '.pieces')
 
 

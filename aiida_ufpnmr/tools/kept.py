@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import posixpath
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from aiida.engine import calcfunction, run_get_node
@@ -13,6 +12,7 @@ from aiida.orm import AbstractCode, QueryBuilder
 from aiida_ufpnmr.calculations.trajectories import DescribeTrajectoryCalculation
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.piece_folder import pieces_folder
 
 
 def kept_trajectories() -> list[TrajectoryData]:
@@ -49,14 +49,14 @@ def difference(trajectory: TrajectoryData, code: AbstractCode) -> str:
 
 def _get(trajectory: TrajectoryData, folder: Path) -> Path:
     """Copy the files of a trajectory from the computer where it stays."""
-    source = trajectory.kept['path']
-    path = folder / posixpath.basename(source)
+    source = PurePosixPath(trajectory.kept['path'])
+    path = folder / source.name
     transport: Any = trajectory.keeper.get_transport()
     try:
         with transport:
-            transport.getfile(source, str(path))
+            transport.getfile(str(source), str(path))
             if trajectory.kept['pieces']:
-                transport.gettree(f'{source}.pieces', str(path.with_name(f'{path.name}.pieces')))
+                transport.gettree(str(pieces_folder(source)), str(pieces_folder(path)))
     except OSError as error:
         raise InputError(f'{source}: cannot be fetched from {trajectory.keeper.label} ({error})') from error
     return path

@@ -1,4 +1,4 @@
-"""Private services in a folder, on free ports: PostgreSQL, RabbitMQ and Slurm, started and stopped by hand."""
+"""Private services in a folder, on free ports: PostgreSQL, RabbitMQ, Slurm and SSH, started and stopped by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ PATIENCE = 120
 RABBITMQ = os.environ.get('UFPNMR_RABBITMQ', '/usr/lib/rabbitmq/bin')
 PLACES = ('/usr/sbin', RABBITMQ, *map(str, sorted(Path('/usr/lib/postgresql').glob('*/bin'), reverse=True)))
 #: The programs that are needed.
-NEEDED = ('postgres', 'initdb', 'rabbitmqctl', 'epmd', 'slurmctld', 'slurmd', 'squeue', 'munged', 'setpriv')
+NEEDED = (
+    *('postgres', 'initdb', 'rabbitmqctl', 'epmd', 'slurmctld', 'slurmd', 'squeue', 'munged', 'sshd', 'ssh-keygen'),
+    'setpriv',
+)
 
 
 def program(name: str) -> str | None:
@@ -285,3 +288,51 @@ class Slurm(Service):
         """All jobs that have ended, as Slurm keeps them: ``JobId``, ``Name``, ``JobState``, ``WorkDir`` and more."""
         lines = self.finished.read_text().splitlines()
         return [dict(word.split('=', 1) for word in line.split() if '=' in word) for line in lines]
+
+
+class SshServer(Service):
+    """A server on this machine that lets one key in, and a home folder that knows it as ``cluster``.
+
+    Args:
+        environment: of all that is run through it.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        super().__init__(folder)
+        self.port, self.home = free_port(), folder / 'home'
+        known = self.home / '.ssh'
+        known.mkdir(mode=0o700, parents=True)
+        for key in (folder / 'host_key', known / 'key'):
+            words = ['-q', '-t', 'ed25519', '-N', '', '-f', str(key)]
+            subprocess.run([program('ssh-keygen') or '', *words], check=True)
+        settings = {
+            'Port': self.port,
+            'ListenAddress': '127.0.0.1',
+            'HostKey': folder / 'host_key',
+            'AuthorizedKeysFile': known / 'key.pub',
+            'PidFile': folder / 'pid',
+            'StrictModes': 'no',
+            'PasswordAuthentication': 'no',
+            'Subsystem': 'sftp internal-sftp',
+            'SetEnv': ' '.join(f'{name}={value}' for name, value in environment.items()),
+        }
+        (folder / 'sshd_config').write_text(''.join(f'{name} {value}\n' for name, value in settings.items()))
+        client = {'HostName': '127.0.0.1', 'Port': self.port, 'User': pwd.getpwuid(os.geteuid()).pw_name,
+                  'IdentityFile': known / 'key', 'UserKnownHostsFile': known / 'known_hosts'}  # fmt: skip
+        (known / 'config').write_text(
+            'Host cluster\n' + ''.join(f'  {name} {value}\n' for name, value in client.items())
+        )
+
+    def trust(self) -> None:
+        """Write down the key of the server, as the first ``ssh cluster`` would."""
+        key = (self.folder / 'host_key.pub').read_text()
+        (self.home / '.ssh' / 'known_hosts').write_text(f'[127.0.0.1]:{self.port} {key}')
+
+    def begin(self) -> None:
+        Path('/run/sshd').mkdir(mode=0o755, exist_ok=True)
+        self.launch(['sshd', '-D', '-e', '-f', str(self.folder / 'sshd_config')])
+
+    def answers(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            return probe.connect_ex(('127.0.0.1', self.port)) == 0 and probe.recv(4) == b'SSH-'
