@@ -13,6 +13,7 @@ from aiida_ufpnmr.engine.tables import with_interval
 from aiida_ufpnmr.tools.answer import QUANTITIES as ANSWERS
 from aiida_ufpnmr.tools.answer import answer_rows
 from aiida_ufpnmr.tools.page import VIEW, as_text, cell_view, of_dynamics, render_page
+from aiida_ufpnmr.tools.queries import outputs_of
 from aiida_ufpnmr.workflows.subprocesses import reason
 
 #: Rows of the answer of a run that the table of runs shows: quantities that laws are fitted to.
@@ -25,7 +26,7 @@ def arrhenius_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
     figures = {'arrhenius.png': node.outputs.figure.get_content(mode='rb')} if 'figure' in node.outputs else {}
     refused = node.outputs.arrhenius.get_dict()['refused']
     runs = runs_of(node)
-    first = next(run for run in runs if 'tau' in run.outputs)
+    first = next(outputs for outputs in map(outputs_of, runs) if 'tau' in outputs)
     page = render_page(
         'arrhenius.html',
         node,

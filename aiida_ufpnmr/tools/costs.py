@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aiida.common import AttributeDict
 from aiida.common.links import LinkType
-from aiida.orm import CalculationNode, Node, WorkChainNode
+from aiida.orm import CalculationNode, Node
 
 from aiida_ufpnmr.data import TrajectoryData
 from aiida_ufpnmr.tools.answer import rounded
@@ -62,23 +63,24 @@ def dynamics_jobs(trajectory: TrajectoryData) -> list[CalculationNode]:
     return [part.creator for part in sorted(parts, key=pk_of)] or [creator]
 
 
-def dynamics_cost(node: WorkChainNode) -> DynamicsCost | None:
-    """Cost of the dynamics of a workflow; ``None`` where that was not recorded, or where it predicts no tensors."""
-    if 'acf' not in node.outputs:
+def dynamics_cost(outputs: AttributeDict) -> DynamicsCost | None:
+    """Cost of the dynamics of a workflow with these outputs; ``None`` where that was not recorded, or where it predicts
+    no tensors."""
+    if 'acf' not in outputs:
         return None
-    jobs = dynamics_jobs(node.outputs.trajectory)
+    jobs = dynamics_jobs(outputs.trajectory)
     found = timings([pk_of(job) for job in jobs])
     if len(found) < len(jobs):
         return None
-    results = node.outputs.md.results.get_dict()
+    results = outputs.md.results.get_dict()
     steps = results['steps'] + jobs[0].inputs.parameters.get_dict().get('equilibrate', 0)
-    frames = sum(node.outputs.trajectory.base.attributes.get('efg_frames').values())
+    frames = sum(outputs.trajectory.base.attributes.get('efg_frames').values())
     return DynamicsCost(
         cpu_s=sum(timing['cpu_s'] for timing in found.values()),
         atoms=results['atoms'],
         steps=steps,
         timestep_fs=results['timestep_fs'],
-        tensors=node.outputs.acf.results['ions'] * frames,
+        tensors=outputs.acf.results['ions'] * frames,
     )
 
 

@@ -11,6 +11,7 @@ from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.engine.building.composition import formula
 from aiida_ufpnmr.engine.tables import ERRORS
 from aiida_ufpnmr.tools.answer import rounded
+from aiida_ufpnmr.tools.dynamic_nmr_page import dynamic_nmr_page
 from aiida_ufpnmr.workflows.active_learning import ActiveLearningWorkChain
 from aiida_ufpnmr.workflows.budget import core_hours
 from aiida_ufpnmr.workflows.label import LabelWorkChain
@@ -37,6 +38,11 @@ def of_material(node: WorkChainNode) -> dict[str, Any]:
         'hours': cost_rows(node),
         'withheld': len(node.outputs.test_dataset.rows) if 'test_dataset' in node.outputs else 0,
     }
+
+
+def new_material_page(node: WorkChainNode) -> tuple[str, dict[str, bytes]]:
+    """The page of a whole material: the answer, how learning went, and what it has cost."""
+    return dynamic_nmr_page(node, 'new_material.html', **of_material(node))
 
 
 def generation_rows(generations: list[dict[str, Any]]) -> list[tuple[str, ...]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from aiida.common import AttributeDict
 from aiida.orm import CalcJobNode, Data, Dict, Node, QueryBuilder, WorkChainNode, load_node
 from ase import Atoms
 from markupsafe import Markup, escape
@@ -102,23 +103,23 @@ def render_page(template: str, node: WorkChainNode, pictured: Sequence[Node], **
     )
 
 
-def of_dynamics(run: WorkChainNode) -> dict[str, Any]:
-    """What pages that extend ``dynamics.html`` show of the method of a dynamic NMR workflow."""
-    job = dynamics_jobs(run.outputs.trajectory)[0]
+def of_dynamics(outputs: AttributeDict) -> dict[str, Any]:
+    """What pages that extend ``dynamics.html`` show of the method of a dynamic NMR workflow with these outputs."""
+    job = dynamics_jobs(outputs.trajectory)[0]
     return {
         'formula': formula(job.inputs.structure.get_ase()),
-        'md': run.outputs.md.results.get_dict(),
-        'acf': run.outputs.acf.results.get_dict() if 'acf' in run.outputs else {},
-        'hops': run.outputs.hops.results.get_dict(),
+        'md': outputs.md.results.get_dict(),
+        'acf': outputs.acf.results.get_dict() if 'acf' in outputs else {},
+        'hops': outputs.hops.results.get_dict(),
         'potential': job.inputs.potential,
         'efg_model': job.inputs.efg_model if 'efg_model' in job.inputs else None,
         'view': VIEW,
     }
 
 
-def cell_view(run: WorkChainNode) -> bytes:
-    """The cell that a dynamic NMR workflow began with, in three dimensions: the file :data:`VIEW` beside a page."""
-    structure = dynamics_jobs(run.outputs.trajectory)[0].inputs.structure
+def cell_view(outputs: AttributeDict) -> bytes:
+    """The cell that a dynamic NMR workflow with these outputs began with, in three dimensions: :data:`VIEW`."""
+    structure = dynamics_jobs(outputs.trajectory)[0].inputs.structure
     title = f'{formula(structure.get_ase())}, structure #{structure.pk}'
     return view_page(structure.get_ase(), title=title).encode()
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from aiida.common import AttributeDict
 from aiida.common.links import LinkType
 from aiida.orm import AbstractCode, BaseType, CalculationNode, Data, Dict, Node, ProcessNode, QueryBuilder
 
@@ -206,6 +207,12 @@ def settings_behind(node: Node) -> list[Setting]:
         for name, one in given[pk_of(process)].items()
         if isinstance(one, (Dict, BaseType)) and one.pk not in made
     ]
+
+
+def outputs_of(node: ProcessNode) -> AttributeDict:
+    """All outputs of a process, nested as its namespaces are, in one query: ``node.outputs`` makes one a look."""
+    links = node.base.links.get_outgoing(link_type=(LinkType.CREATE, LinkType.RETURN))
+    return AttributeDict(links.nested())
 
 
 def codes_behind(node: Node) -> list[AbstractCode]:

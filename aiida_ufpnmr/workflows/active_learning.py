@@ -14,9 +14,9 @@ from aiida_ufpnmr.calculations.base import plain_input
 from aiida_ufpnmr.calculations.learning_sets import write_costs, write_history
 from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.workflows.budget import affordable, core_hours, label_core_hours, labels_tried
+from aiida_ufpnmr.workflows.budget import affordable, core_hours, label_core_hours
 from aiida_ufpnmr.workflows.ions import with_ion
-from aiida_ufpnmr.workflows.label import LabelWorkChain
+from aiida_ufpnmr.workflows.label import LabelWorkChain, labels_tried
 from aiida_ufpnmr.workflows.learning_generation import (
     ERRORS,
     LearningGenerationWorkChain,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
 from aiida.orm import CalcJobNode, Dict, Node, ProcessNode, QueryBuilder
 
-from aiida_ufpnmr.calculations.base import processes_on_one_machine
-from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.workflows.label import LabelWorkChain
+from aiida_ufpnmr.calculations.resources import processes_on_one_machine
+
+if TYPE_CHECKING:
+    from aiida_ufpnmr.data.dataset import DatasetData
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -49,13 +51,6 @@ def label_core_hours(dataset: DatasetData) -> float | None:
     labels = sum(len(job.outputs.dataset.rows) for job in jobs if 'dataset' in job.outputs)
     spent = core_hours(jobs)
     return spent / labels if labels and spent else None
-
-
-def labels_tried(node: ProcessNode) -> int:
-    """How many structures were given to DFT under a process, or by it, or had labels of the same settings already."""
-    counted = [called for called in (node, *node.called_descendants) if called.process_class is LabelWorkChain]
-    results = [called.outputs.results.get_dict() for called in counted if 'results' in called.outputs]
-    return sum(found['structures'] - len(found['refused']) for found in results)
 
 
 def affordable(hours_left: float, hours_before: float, hours_each: float | None) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
-from aiida.orm import AbstractCode, Bool, Dict, Float, Int, List, Str, StructureData, load_node
+from aiida.orm import AbstractCode, Bool, Dict, Float, Int, List, ProcessNode, Str, StructureData, load_node
 
 from aiida_ufpnmr.calculations.base import plain_input
 from aiida_ufpnmr.calculations.label_sets import collect_labels, gather_structures, select_structures
@@ -297,3 +297,10 @@ def _named(structures: Sequence[StructureData]) -> dict[str, StructureData]:
     """Structures by names whose order is theirs."""
     width = len(str(len(structures)))
     return {f'structure_{i:0{width}d}': structure for i, structure in enumerate(structures)}
+
+
+def labels_tried(node: ProcessNode) -> int:
+    """How many structures were given to DFT under a process, or by it, or had labels of the same settings already."""
+    counted = [called for called in (node, *node.called_descendants) if called.process_class is LabelWorkChain]
+    results = [called.outputs.results.get_dict() for called in counted if 'results' in called.outputs]
+    return sum(found['structures'] - len(found['refused']) for found in results)

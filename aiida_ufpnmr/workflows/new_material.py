@@ -26,10 +26,10 @@ from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, label_su
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_keywords
 from aiida_ufpnmr.workflows.active_learning import GOAL_REACHED, OUTPUTS, ActiveLearningWorkChain, validate_budget
-from aiida_ufpnmr.workflows.budget import affordable, core_hours, label_core_hours, labels_tried
+from aiida_ufpnmr.workflows.budget import affordable, core_hours, label_core_hours
 from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
 from aiida_ufpnmr.workflows.ions import ion_of
-from aiida_ufpnmr.workflows.label import LabelWorkChain
+from aiida_ufpnmr.workflows.label import LabelWorkChain, labels_tried
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.repeat import DrawWorkChain
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason

@@ -212,7 +212,33 @@ def measure(n_runs: int, folder: Path) -> dict:
         results['seconds'][name], results['cpu_s'][name] = time.perf_counter() - begin, time.process_time() - cpu
         times = f'{results["seconds"][name]:8.2f} s, {results["cpu_s"][name]:8.2f} s of CPU'
         print(f'{name:34s} {results["found"][name]:8d} found {times}', flush=True)
+    commands = {
+        'query labels': first.pk,
+        'query settings': first.pk,
+        'query cost': first.pk,
+        'query differences': f'{first.pk} {second.pk}',
+        'query decay-times': potential.pk,
+        'query results --all': potential.pk,
+        'query results': 'made-up-7',
+        'status': batch.pk,
+        'report': f'{nmr.pk} -o {folder / "report-of-command"}',
+    }
+    results['commands_s'] = {name: seconds_of(f'{name} {given}') for name, given in commands.items()}
     return results
+
+
+def seconds_of(words: str) -> float:
+    """Wall time of a whole command: the second call, since whoever asks has asked before."""
+    from aiida.manage import get_manager
+
+    command = [Path(sys.executable).with_name('aiida-ufpnmr'), *words.split()]
+    profile = get_manager().get_profile().name
+    for _ in range(2):
+        begin = time.perf_counter()
+        subprocess.run([*command, '--profile', profile], check=True, capture_output=True)
+        seconds = time.perf_counter() - begin
+    print(f'aiida-ufpnmr {words:60s} {seconds:8.2f} s', flush=True)
+    return seconds
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from aiida_ufpnmr.calculations.learning_sets import packed_glass, with_structure
 from aiida_ufpnmr.data import DatasetData
 from aiida_ufpnmr.engine.structure.units import find_units
 from aiida_ufpnmr.workflows.active_learning import ActiveLearningWorkChain
-from aiida_ufpnmr.workflows.budget import labels_tried
+from aiida_ufpnmr.workflows.label import labels_tried
 from aiida_ufpnmr.workflows.learning_generation import SEEDS, LearningGenerationWorkChain
 from aiida_ufpnmr.workflows.md import MdWorkChain
 

@@ -20,7 +20,7 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.tools.answer import error_rows
 from aiida_ufpnmr.tools.costs import cost_by_step, dynamics_cost
 from aiida_ufpnmr.tools.graph import layers, provenance
-from aiida_ufpnmr.tools.queries import calculations_behind, labels_behind, settings_behind, step_name
+from aiida_ufpnmr.tools.queries import calculations_behind, labels_behind, outputs_of, settings_behind, step_name
 
 STEPS = ['acf', 'fit_efg', 'fit_potential', 'hops', 'md', 'msd', 'select_structure', 'summarise']
 
@@ -158,7 +158,7 @@ def test_a_workflow_that_was_given_its_models_reports_their_errors_too(pipeline,
 
 
 def test_the_cost_of_the_dynamics_is_that_of_its_job(pipeline):
-    cost = dynamics_cost(pipeline)
+    cost = dynamics_cost(outputs_of(pipeline))
     assert (cost.atoms, cost.steps, cost.timestep_fs, cost.tensors) == (32, 400, 1.0, 12 * 41)
     (md,) = [step for step in cost_by_step(pipeline) if step.name == 'md']
     assert cost.cpu_s == md.cpu_s > 0
