@@ -9,9 +9,9 @@ import time
 
 import click
 from aiida.engine import ProcessBuilder
-from aiida.manage import get_manager
 from aiida.orm import CalcJobNode, Log, ProcessNode, QueryBuilder, WorkChainNode
 
+from aiida_ufpnmr.tools.connections import runner_without_broker
 from aiida_ufpnmr.tools.foreground import run_here
 from aiida_ufpnmr.tools.queries import pk_of, step_name
 
@@ -21,13 +21,13 @@ SECONDS_BETWEEN_LOOKS = 1.0
 def run_with_progress(builder: ProcessBuilder) -> WorkChainNode:
     """Run to the end, and print a line for each calculation that ended, on a terminal another for those that run."""
     _quieten_console()
-    runner = get_manager().create_runner(communicator=None)  # works whether or not the daemon runs
-    process = runner.instantiate_process(builder)
-    click.echo(f'{process.node.process_label} #{process.node.pk}')
-    watching = runner.loop.create_task(_watch(process.node))
-    with run_here(process.node):
-        runner.run(process)
-    runner.loop.run_until_complete(watching)
+    with runner_without_broker() as runner:
+        process = runner.instantiate_process(builder)
+        click.echo(f'{process.node.process_label} #{process.node.pk}')
+        watching = runner.loop.create_task(_watch(process.node))
+        with run_here(process.node):
+            runner.run(process)
+        runner.loop.run_until_complete(watching)
     return process.node
 
 

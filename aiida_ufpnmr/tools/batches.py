@@ -17,6 +17,7 @@ from aiida_ufpnmr.calculations.base import RESULTS_FILE
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.trajectories.series import POSITION
+from aiida_ufpnmr.tools.connections import connected
 from aiida_ufpnmr.tools.queries import pk_of
 from aiida_ufpnmr.workflows.batch import PACK, BatchWorkChain
 from aiida_ufpnmr.workflows.batch_plan import Run, ended_well
@@ -151,7 +152,7 @@ def _states_in_pack(pk: int) -> dict[str, dict[str, Any]]:
     if workdir is None:
         return states
     # a machine that cannot be asked, for whatever reason, leaves all that is not known as it is
-    with suppress(Exception), tempfile.TemporaryDirectory() as folder, job.get_transport() as transport:
+    with suppress(Exception), tempfile.TemporaryDirectory() as folder, connected(job.get_transport()) as transport:
         local = Path(folder) / RESULTS_FILE
         transport.getfile(f'{workdir}/{RESULTS_FILE}', str(local))
         states.update(json.loads(local.read_text())['runs'])

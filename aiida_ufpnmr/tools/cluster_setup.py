@@ -9,6 +9,7 @@ from aiida_ufpnmr.calculations.resources import PROPERTY, node_of
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.tools.cluster import Cluster
 from aiida_ufpnmr.tools.cluster_trial import try_cluster
+from aiida_ufpnmr.tools.connections import connected
 
 if TYPE_CHECKING:
     from aiida.orm import Computer, InstalledCode
@@ -107,7 +108,8 @@ def _work_directory(computer: Computer, cluster: Cluster) -> str:
     directory = cluster.settings.work_directory
     if '{username}' not in directory:
         return directory
-    with computer.get_transport_class()(machine=cluster.settings.host, **cluster.settings.connection) as transport:
+    transport = computer.get_transport_class()(machine=cluster.settings.host, **cluster.settings.connection)
+    with connected(transport):
         return directory.format(username=transport.whoami())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -13,6 +13,7 @@ from uuid import uuid4
 from aiida_ufpnmr.calculations.resources import Resources
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.tools.cluster import PROGRAMS, Cluster
+from aiida_ufpnmr.tools.connections import connected
 
 if TYPE_CHECKING:
     from aiida.orm import Computer
@@ -40,15 +41,15 @@ def try_cluster(cluster: Cluster, computer: Computer, codes: list[str]) -> Itera
     settings = cluster.settings
     label = settings.label
     transport = computer.get_transport_class()(machine=settings.host, **settings.connection)
-    try:
-        transport.open()
-        user = transport.whoami()
-    except Exception as error:
-        raise InputError(
-            f'{label}: no connection to {settings.host} ({_line(error)}); "ssh {settings.host}" has to work without a '
-            'password, with its key in ~/.ssh/known_hosts'
-        ) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(connected(transport))
+            user = transport.whoami()
+        except Exception as error:
+            raise InputError(
+                f'{label}: no connection to {settings.host} ({_line(error)}); "ssh {settings.host}" has to work '
+                'without a password, with its key in ~/.ssh/known_hosts'
+            ) from error
         yield 'connection', f'{user} on {settings.host}'
         folder = PurePosixPath(settings.work_directory.format(username=user)) / f'ufpnmr-trial-{uuid4().hex[:8]}'
         try:
@@ -60,8 +61,6 @@ def try_cluster(cluster: Cluster, computer: Computer, codes: list[str]) -> Itera
         finally:
             with suppress(OSError):
                 transport.rmtree(folder)
-    finally:
-        transport.close()
 
 
 def _write(transport: Transport, folder: PurePosixPath) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from aiida.engine import calcfunction, run_get_node
 from aiida.orm import AbstractCode, QueryBuilder
@@ -13,6 +12,7 @@ from aiida_ufpnmr.calculations.trajectories import DescribeTrajectoryCalculation
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.piece_folder import pieces_folder
+from aiida_ufpnmr.tools.connections import connected
 
 
 def kept_trajectories() -> list[TrajectoryData]:
@@ -51,9 +51,8 @@ def _get(trajectory: TrajectoryData, folder: Path) -> Path:
     """Copy the files of a trajectory from the computer where it stays."""
     source = PurePosixPath(trajectory.kept['path'])
     path = folder / source.name
-    transport: Any = trajectory.keeper.get_transport()
     try:
-        with transport:
+        with connected(trajectory.keeper.get_transport()) as transport:
             transport.getfile(str(source), str(path))
             if trajectory.kept['pieces']:
                 transport.gettree(str(pieces_folder(source)), str(pieces_folder(path)))

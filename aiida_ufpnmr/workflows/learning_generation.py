@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from aiida.common import AttributeDict
@@ -47,7 +48,8 @@ def learning_inputs(spec: ProcessSpec) -> None:
     spec.inputs['structures'].validator = validate_ordered
     text = (
         '`temperatures_K`: of the runs from each structure, or a list of them for each generation, the last for '
-        'all that follow; `volume_strains`: taken by turns, 0 if not given.'
+        'all that follow; `replicas`: runs at each of these, 1 if not given; `volume_strains`: taken by turns, 0 if '
+        'not given.'
     )
     plain_input(spec, 'exploration', Dict, text, validator=_validate_exploration)
     text = (
@@ -68,9 +70,9 @@ def learning_inputs(spec: ProcessSpec) -> None:
 
 def _validate_exploration(value: Dict, _) -> str | None:
     content = value.get_dict()
-    unknown = sorted(set(content) - {'temperatures_K', 'volume_strains'})
+    unknown = sorted(set(content) - {'temperatures_K', 'replicas', 'volume_strains'})
     if unknown:
-        return f'unknown entry {unknown[0]!r}; known are temperatures_K and volume_strains'
+        return f'unknown entry {unknown[0]!r}; known are temperatures_K, replicas and volume_strains'
     try:
         stages = temperature_stages(content)
         wrong = not all(stages) or min(map(min, stages)) <= 0
@@ -78,6 +80,9 @@ def _validate_exploration(value: Dict, _) -> str | None:
         wrong = True
     if wrong:
         return 'temperatures_K must be a list of temperatures above 0, or a list of such lists'
+    replicas = content.get('replicas', 1)
+    if type(replicas) is not int or not 0 < replicas < SEEDS:
+        return f'replicas must be a number of runs, not {replicas!r}'
     if any(abs(strain) > 0.3 for strain in content.get('volume_strains', ())):
         return 'volume_strains must lie between -0.3 and 0.3'
     return None
@@ -187,7 +192,7 @@ class LearningGenerationWorkChain(FitsModels):
         return self.ctx.most is None or len(self.ctx.broken) + 1 < self.ctx.most
 
     def explore(self) -> ToContext:
-        """Submit a run from each structure, packed ones too, at each temperature."""
+        """Submit runs from each structure, packed ones too, at each temperature."""
         exploration = self.inputs.exploration.get_dict()
         strains = exploration.get('volume_strains') or [0.0]
         generation = self.inputs.number.value
@@ -195,20 +200,20 @@ class LearningGenerationWorkChain(FitsModels):
         temperatures = stages[min(max(generation, 1), len(stages)) - 1]
         self.ctx.runs, running = [], {}
         structures = {**self.inputs.structures, **self.ctx.glasses}
-        for name in sorted(structures):
-            for temperature in temperatures:
-                place = len(self.ctx.runs)
-                strain = strains[(place + generation) % len(strains)]
-                structure = structures[name]
-                inputs = AttributeDict(self.exposed_inputs(MdCalculation, 'md'))
-                inputs.structure = structure if strain == 0.0 else strained(structure, Float(strain))
-                inputs.potential = self.inputs.potential
-                chosen = {'temperature': float(temperature), 'seed': SEEDS * generation + place}
-                guard = {'guard_units': GUARD_UNITS} if name in self.ctx.glasses else {}
-                inputs.parameters = Dict({**guard, **inputs.parameters.get_dict(), **chosen})
-                label = f'{name}_{temperature:g}K_generation{generation}'.replace('.', '_').replace('-', 'm')
-                self.ctx.runs.append(label)
-                running[label] = self.submit(MdWorkChain, md=inputs, metadata={'call_link_label': label})
+        replicas = range(exploration.get('replicas', 1))
+        for place, (name, temperature, replica) in enumerate(product(sorted(structures), temperatures, replicas)):
+            strain = strains[(place + generation) % len(strains)]
+            structure = structures[name]
+            inputs = AttributeDict(self.exposed_inputs(MdCalculation, 'md'))
+            inputs.structure = structure if strain == 0.0 else strained(structure, Float(strain))
+            inputs.potential = self.inputs.potential
+            chosen = {'temperature': float(temperature), 'seed': SEEDS * generation + place}
+            guard = {'guard_units': GUARD_UNITS} if name in self.ctx.glasses else {}
+            inputs.parameters = Dict({**guard, **inputs.parameters.get_dict(), **chosen})
+            label = f'{name}_{temperature:g}K_generation{generation}'.replace('.', '_').replace('-', 'm')
+            label += f'_run{replica + 1}' * (len(replicas) > 1)
+            self.ctx.runs.append(label)
+            running[label] = self.submit(MdWorkChain, md=inputs, metadata={'call_link_label': label})
         self.report(f'{len(running)} runs')
         return ToContext(**running)
 

@@ -42,6 +42,8 @@ FIRST_SHARE = 0.5
 PROBE = 4
 #: Structures that a cell is drawn from at least, where there are several cells.
 FEWEST_OF_A_CELL = 10
+#: Runs of a generation from each cell: there are few cells, and each shall be seen at all volumes.
+REPLICAS = 3
 #: Time step in fs of materials with an element too light for that of the protocols.
 SHORT_STEPS_FS = {'H': 0.5}
 
@@ -168,7 +170,7 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
             [max(10.0, round(temperature * share, -1))] for share in _fractions(inputs.pop('temperature_fractions'))
         ]
         asked = (overrides or {}).get('learning') or {}
-        own = {'exploration': {'temperatures_K': stages}, 'goal': inputs.pop('goal')}
+        own = {'exploration': {'temperatures_K': stages, 'replicas': REPLICAS}, 'goal': inputs.pop('goal')}
         inputs['learning'] = merged(merged(inputs['learning'], own), {k: asked[k] for k in own if k in asked})
         inputs = merged(of_all(('draw',), code, options), inputs)
         inputs = _with_short_steps(inputs, elements, overrides or {})

@@ -220,6 +220,9 @@ def test_where_no_label_can_be_had_the_models_so_far_are_given(learned, code, ca
         ({'goal': {'forces': 100.0}}, "unknown error 'forces'"),
         ({'max_labels': -1}, 'max_labels: must not be negative'),
         ({'exploration': {'temperature': [1.0]}}, "unknown entry 'temperature'"),
+        ({'exploration': {'replicas': 0}}, 'replicas must be a number of runs'),
+        ({'exploration': {'volume_strains': [0.4]}}, 'volume_strains must lie between'),
+        ({'exploration': {'temperatures_K': [[]]}}, 'temperatures_K must be a list'),
         ({'label': {'castep': {'nonsense': 1}}}, 'nonsense'),
     ],
 )

@@ -118,11 +118,12 @@ def test_a_crystal_with_shared_sites_becomes_models_and_an_answer(salt):
 @pytest.mark.slow
 def test_temperatures_rise_to_that_of_the_answer_and_the_goal_ends_it_then(salt):
     _, node = salt
-    asked = [
-        sorted({run.inputs.md.parameters['temperature'] for run in one.called if run.process_class is MdWorkChain})
-        for one in generations(node)
-    ]
-    assert asked == [[], [200.0], [300.0]] and node.outputs.history['verdict'] == 'goal reached'
+    runs = [[run.inputs.md for run in one.called if run.process_class is MdWorkChain] for one in generations(node)]
+    asked = [[md.parameters['temperature'] for md in of_generation] for of_generation in runs]
+    assert asked == [[], 3 * [200.0], 3 * [300.0]] and node.outputs.history['verdict'] == 'goal reached'
+    for of_generation in runs[1:]:
+        assert len({round(md.structure.get_cell_volume(), 3) for md in of_generation}) == 3
+        assert len({md.parameters['seed'] for md in of_generation}) == 3
 
 
 @pytest.mark.slow

@@ -302,6 +302,7 @@ class SshServer(Service):
         self.port, self.home = free_port(), folder / 'home'
         known = self.home / '.ssh'
         known.mkdir(mode=0o700, parents=True)
+        (known / 'known_hosts').touch()
         for key in (folder / 'host_key', known / 'key'):
             words = ['-q', '-t', 'ed25519', '-N', '', '-f', str(key)]
             subprocess.run([program('ssh-keygen') or '', *words], check=True)

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 RUN = """
 import json, sys
 from aiida import load_profile, orm
-from aiida.engine import run_get_node
+from aiida_ufpnmr.cli.progress import run_with_progress
 from aiida_ufpnmr.data import PotentialData
 from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.workflows.md import MdWorkChain
@@ -34,7 +34,7 @@ builder = MdWorkChain.get_builder_from_protocol(
     protocol='fast',
     overrides={'md': {'parameters': {'steps': 50, 'every': 10, 'supercell': [1, 1, 1]}}},
 )
-node = run_get_node(builder)[1]
+node = run_with_progress(builder)
 given = node.base.links.get_outgoing(link_label_filter='trajectory').all_nodes()
 print(json.dumps([node.exit_status, [one.base.caching.compute_hash() for one in given]]))
 """
@@ -67,11 +67,15 @@ def profile(server, tmp_path_factory) -> OwnProfile:
     return made
 
 
+def ufpnmr(profile: OwnProfile, *words) -> subprocess.CompletedProcess:
+    command = [Path(sys.executable).with_name('aiida-ufpnmr'), *words]
+    return subprocess.run(command, env=profile.environment, capture_output=True, text=True)
+
+
 def test_a_server_with_an_unknown_key_is_refused_and_nothing_stored(profile):
-    command = [Path(sys.executable).with_name('aiida-ufpnmr'), 'setup', '--computer', profile.folder / 'cluster.yaml']
-    ended = subprocess.run(command, env=profile.environment, capture_output=True, text=True)
+    ended = ufpnmr(profile, 'setup', '--computer', profile.folder / 'cluster.yaml')
     assert ended.returncode == 2
-    assert 'no connection to cluster (' in ended.stderr and 'known_hosts' in ended.stderr
+    assert 'no connection to cluster (Host key is not trusted' in ended.stderr and 'known_hosts' in ended.stderr
     assert 'cluster' not in profile.tool('verdi', 'computer', 'list', '-a')
 
 
@@ -86,3 +90,10 @@ def test_dynamics_on_a_cluster_that_ssh_leads_to_is_that_of_this_machine(profile
     assert here == there and here[0] == 0 and len(here[1]) == 1
     (job,) = ended()[before:]
     assert job['WorkDir'].startswith(str(profile.folder / 'work')) and job['JobState'] == 'COMPLETED'
+
+
+def test_the_doctor_asks_a_cluster_that_ssh_leads_to(profile, server):
+    assert 'cluster' not in ufpnmr(profile, 'doctor').stdout
+    server.stop()
+    assert 'cluster: no answer from it: Error while opening the transport' in ufpnmr(profile, 'doctor').stdout
+    server.start()

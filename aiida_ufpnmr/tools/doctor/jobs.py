@@ -8,6 +8,7 @@ from uuid import UUID
 from aiida.orm import CalcJobNode, Computer, QueryBuilder, User
 
 from aiida_ufpnmr.tools import daemon
+from aiida_ufpnmr.tools.connections import connected
 from aiida_ufpnmr.tools.doctor.finding import REPAIR, Finding
 
 #: For each scheduler a command that prints numbers and working directories of the user's jobs that wait or run.
@@ -32,7 +33,7 @@ def _orphans_of(computer: Computer) -> list[Finding]:
     if command is None:
         return []
     try:
-        with computer.get_transport() as transport:
+        with connected(computer.get_transport()) as transport:
             status, said, errors = transport.exec_command_wait(command)
     except Exception as error:  # transports raise whatever their libraries do
         return [_unreachable(computer, error)]
@@ -81,6 +82,6 @@ def cancel(finding: Finding) -> None:
     pk, number = finding.job
     computer = Computer.collection.get(id=pk)
     scheduler = computer.get_scheduler()
-    with computer.get_transport() as transport:
+    with connected(computer.get_transport()) as transport:
         scheduler.set_transport(transport)
         scheduler.kill_job(number)

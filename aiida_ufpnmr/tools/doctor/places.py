@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from aiida.manage import get_config
 from aiida.orm import Computer, InstalledCode, QueryBuilder
 
+from aiida_ufpnmr.tools.connections import connected
 from aiida_ufpnmr.tools.doctor.finding import Finding
 from aiida_ufpnmr.tools.doctor.jobs import used_computers
 from aiida_ufpnmr.tools.profile import loaded_profile
@@ -28,7 +29,7 @@ def broken_codes() -> list[Finding]:
         query = QueryBuilder().append(Computer, filters={'id': computer.pk}, tag='computer')
         codes = query.append(InstalledCode, with_computer='computer').all(flat=True)
         try:
-            with computer.get_transport() as transport:
+            with connected(computer.get_transport()) as transport:
                 for code in codes:
                     if not code.is_hidden and type(code) is InstalledCode:
                         found += _faults_of(code, transport)
@@ -63,7 +64,7 @@ def full_disks(least_free_gb: float) -> list[Finding]:
     for computer in used_computers():
         workdir = computer.get_workdir().replace('{username}', '$(id -un)')
         try:
-            with computer.get_transport() as transport:
+            with connected(computer.get_transport()) as transport:
                 status, said, _ = transport.exec_command_wait(f'mkdir -p "{workdir}" && df -Pk "{workdir}"')
         except Exception:  # named where its jobs are looked at
             continue
