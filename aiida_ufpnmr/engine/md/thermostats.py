@@ -8,12 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from aiida_ufpnmr.engine.compiled import njit
+from aiida_ufpnmr.engine.md.conditions import THERMOSTATS
 from aiida_ufpnmr.engine.md.system import ACCELERATION, remove_drift
 from aiida_ufpnmr.engine.simd import MATH
 
 NONE, RESCALING, LANGEVIN, NOSE_HOOVER = range(4)
-#: By the names that users give, :data:`aiida_ufpnmr.engine.md.conditions.THERMOSTATS`, and none.
-NUMBERS = {None: NONE, 'rescaling': RESCALING, 'langevin': LANGEVIN, 'nose-hoover': NOSE_HOOVER}
+#: By the names that users give, and none.
+NUMBERS = dict(zip((None, *THERMOSTATS), (NONE, RESCALING, LANGEVIN, NOSE_HOOVER), strict=True))
 #: Thermostats in a Nosé–Hoover chain.
 CHAIN_LENGTH = 3
 #: Suzuki–Yoshida weights of fourth order.
