@@ -205,19 +205,21 @@ def processes_on_one_machine(resources: Mapping[str, Any]) -> int:
     return max(1, processes) * (resources.get('num_cores_per_mpiproc') or 1)
 
 
+def starts_at_once(code: AbstractCode) -> bool:
+    """Whether jobs of ``code`` start at once, on a machine whose cores nothing counts."""
+    return code.computer is not None and code.computer.scheduler_type == 'core.direct'
+
+
 def jobs_at_a_time(calculation: Mapping[str, Any]) -> int:
     """Jobs with these inputs that a workflow submits at a time: :data:`IN_QUEUE`, or where jobs start at once as many
     as the machine has cores for, if it is known how many it has."""
-    computer: Computer | None = calculation['code'].computer
-    if computer is None or computer.scheduler_type != 'core.direct':
+    code, computer = calculation['code'], calculation['code'].computer
+    if not starts_at_once(code):
         return IN_QUEUE
     here = available_cores() if computer.transport_type == 'core.local' else 0
     cores = node_of(computer).get('cores') or here
-    return (
-        max(1, cores // processes_on_one_machine(calculation['metadata']['options']['resources']))
-        if cores
-        else IN_QUEUE
-    )
+    of_job = processes_on_one_machine(calculation['metadata']['options']['resources'])
+    return max(1, cores // of_job) if cores else IN_QUEUE
 
 
 def with_cores(resources: Mapping[str, Any], cores: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from plumpy import ProcessState
 
 from aiida_ufpnmr.calculations.base import plain_input
 from aiida_ufpnmr.calculations.md_pack import MdPackCalculation
-from aiida_ufpnmr.calculations.resources import IN_QUEUE, jobs_at_a_time, processes_on_one_machine
+from aiida_ufpnmr.calculations.resources import IN_QUEUE, jobs_at_a_time, processes_on_one_machine, starts_at_once
 from aiida_ufpnmr.workflows import batch_plan, wall_time
 from aiida_ufpnmr.workflows.batch_plan import Run
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
@@ -183,11 +183,11 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
 
     def _share_s(self) -> float:
         """Time on one core that a pack may take where jobs start at once: all cores of the machine shall have some."""
-        at_a_time = jobs_at_a_time(self.inputs.md)
-        if self.inputs.md.code.computer.scheduler_type != 'core.direct':
+        if not starts_at_once(self.inputs.md.code):
             return float('inf')
         plan = self.plan(self.inputs)
-        return max(LEAST_SHARE_S, sum(self._seconds(plan[label]) for label in self.ctx.waiting) / at_a_time)
+        seconds = sum(self._seconds(plan[label]) for label in self.ctx.waiting)
+        return max(LEAST_SHARE_S, seconds / jobs_at_a_time(self.inputs.md))
 
     def _seconds(self, run: Run, speed: float | None = None) -> float:
         structure = self.structures_of(self.inputs)[run.structure]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from aiida.orm import AbstractCode, Bool, Dict, Float, Int, List, ProcessNode, S
 
 from aiida_ufpnmr.calculations.base import plain_input
 from aiida_ufpnmr.calculations.label_sets import collect_labels, gather_structures, select_structures
-from aiida_ufpnmr.calculations.resources import IN_QUEUE, Asked, jobs_at_a_time
+from aiida_ufpnmr.calculations.resources import IN_QUEUE, Asked, jobs_at_a_time, starts_at_once
 from aiida_ufpnmr.calculations.select_structure import select_structure
 from aiida_ufpnmr.data.dataset import DatasetData, find_labels
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
@@ -81,7 +82,10 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
             'machine has cores for.'
         )
         plain_input(spec, 'max_concurrent', Int, text, required=False, validator=validate_count)
-        text = 'The number of structures that one job labels, where the DFT code takes many.'
+        text = (
+            'The number of structures that one job labels at most, where the DFT code takes many; fewer where jobs '
+            'start at once and cores would be idle.'
+        )
         plain_input(spec, 'batch_size', Int, text, default=8, validator=validate_count)
         for name, dft_code in DFT_CODES.items():
             described = f'Labelling with {name}.'
@@ -189,6 +193,8 @@ class LabelWorkChain(ProtocolMixin, WorkChain):
         calculation = self.inputs[dft_code.DFT_CODE][dft_code.NAMESPACE]
         at_a_time = self.inputs.get('max_concurrent', 0) or jobs_at_a_time(calculation)
         size = self.inputs.batch_size.value if dft_code.MANY else 1
+        if starts_at_once(calculation.code):  # all cores shall have some
+            size = min(size, math.ceil(len(self.ctx.waiting) / at_a_time))
         self.ctx.running = []
         jobs: dict[str, Any] = {}
         while self.ctx.waiting and len(jobs) < at_a_time:

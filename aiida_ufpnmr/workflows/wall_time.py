@@ -8,7 +8,7 @@ from typing import Any
 
 from aiida.orm import AbstractCode
 
-from aiida_ufpnmr.calculations.resources import processes_on_one_machine
+from aiida_ufpnmr.calculations.resources import processes_on_one_machine, starts_at_once
 from aiida_ufpnmr.workflows.protocols import merged
 
 #: Atom-steps a second of one core, a third of what a present one does with tensors on the way (docs, topics/dynamics).
@@ -21,8 +21,7 @@ START, MOST = 600.0, 24 * 3600.0
 
 def is_limited_by_size(options: Mapping[str, Any], code: AbstractCode) -> bool:
     """Whether a job with these ``metadata.options`` has no time limit, on a computer that does not just start it."""
-    scheduler = code.computer and code.computer.scheduler_type
-    return 'max_wallclock_seconds' not in options and scheduler not in (None, 'core.direct')
+    return 'max_wallclock_seconds' not in options and code.computer is not None and not starts_at_once(code)
 
 
 def limit_s(seconds: float) -> int:

@@ -179,7 +179,7 @@ def test_gpaw_labels_many_structures_a_job_and_names_those_that_fail(gpaw):
     gpaw.plan()
     frames = [crystal(x, 'SiLiP' if x == 0.43 else 'SLiP') for x in (0.41, 0.42, 0.43, 0.44, 0.45)]
     structures = DatasetData.of(frames).store()
-    overrides = {'batch_size': 3, 'min_success_fraction': 0.5}
+    overrides = {'batch_size': 3, 'max_concurrent': 1, 'min_success_fraction': 0.5}
     arguments = {'code': gpaw.code, 'engine': 'gpaw', 'dataset': structures, 'protocol': 'fast'}
     outputs, node = run_get_node(WORKFLOW.get_builder_from_protocol(**arguments, overrides=overrides))
     assert node.exit_status == 0, node.exit_message
@@ -195,11 +195,18 @@ def test_gpaw_labels_many_structures_a_job_and_names_those_that_fail(gpaw):
     assert again.screen() is None and again.ctx.waiting == [2]
 
 
+def test_where_jobs_start_at_once_all_cores_get_structures(gpaw):
+    structures = DatasetData.of([crystal(0.48), crystal(0.49), crystal(0.50)]).store()
+    arguments = {'code': gpaw.code, 'engine': 'gpaw', 'dataset': structures, 'protocol': 'fast'}
+    _, node = run_get_node(WORKFLOW.get_builder_from_protocol(**arguments, overrides={'max_concurrent': 2}))
+    assert sorted(len(job.inputs.structures.rows) for job in jobs(node)) == [1, 2]
+
+
 def test_labels_that_a_job_mixed_up_are_made_anew(gpaw):
     gpaw.plan('mixed up')
     structures = DatasetData.of([crystal(0.46), crystal(0.47)]).store()
     arguments = {'code': gpaw.code, 'engine': 'gpaw', 'dataset': structures, 'protocol': 'fast'}
-    outputs, node = run_get_node(WORKFLOW.get_builder_from_protocol(**arguments))
+    outputs, node = run_get_node(WORKFLOW.get_builder_from_protocol(**arguments, overrides={'max_concurrent': 1}))
     assert node.exit_status == 0 and sorted(job.exit_status for job in jobs(node)) == [0, 330], node.exit_message
     for atoms, source in zip(outputs['dataset'].get_dataset(), structures.get_dataset()):
         assert energy(atoms) == pytest.approx(source.positions.sum(), abs=1e-6)
