@@ -20,6 +20,8 @@ from aiida_ufpnmr.workflows.protocols import ProtocolMixin
 from aiida_ufpnmr.workflows.subprocesses import clean_working_directories, reason
 from aiida_ufpnmr.workflows.supercell import repetitions
 
+#: Replicas of a run that a batch takes; more can only be a mistake.
+MOST_REPLICAS = 10_000
 #: What the call links of packs begin with.
 PACK = 'pack_'
 #: Packs that share out a batch among the cores of a machine take no less time than this, s: each costs some seconds.
@@ -73,7 +75,7 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
         text = (
             'Runs at each temperature. The seed of `md.parameters` is that of the first run; each other has the next.'
         )
-        plain_input(spec, 'replicas', Int, text, default=1, validator=at_least(1))
+        plain_input(spec, 'replicas', Int, text, default=1, validator=at_least(1, MOST_REPLICAS))
         text = (
             f'Runs, or packs of them, that are submitted at a time. By default {IN_QUEUE}, or where jobs start at once '
             'as many as the machine has cores for.'

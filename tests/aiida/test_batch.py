@@ -383,6 +383,7 @@ def test_a_job_that_ended_well_stands_for_a_run_whose_workflow_was_killed(code, 
         ({'temperatures_K': [300.0, 300.0]}, 'each be given once'),
         ({'replicas': 0}, 'replicas: must be at least 1'),
         ({'most_at_once': 0}, 'most_at_once: must be at least 1'),
+        ({'replicas': 100_000_000}, 'replicas: must be at least 1 and at most 10000'),
         ({'pack_to_s': -1.0}, 'pack_to_s: must be at least 0'),
     ],
 )
