@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.tools.profile import load_profile
+from aiida_ufpnmr.tools.profile import COMPUTER, GPAW_CODE, load_profile
 
 #: What an option that takes a node takes.
 NODE_OR_FILE = 'NODE|FILE'
@@ -64,7 +64,9 @@ def load_code(label: str):
     try:
         return orm.load_code(label)
     except (NotExistent, MultipleObjectsError, ValueError) as error:
-        raise InputError(f'{label}: no such code in this profile; make it with "aiida-ufpnmr setup"') from error
+        where = label.partition('@')[2]
+        option = ' --gpaw' * label.startswith(GPAW_CODE) if where in ('', COMPUTER) else ' --computer CLUSTER.yaml'
+        raise InputError(f'{label}: no such code in this profile; make it with "aiida-ufpnmr setup{option}"') from error
 
 
 def is_node(given: str) -> bool:

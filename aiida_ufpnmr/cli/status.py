@@ -39,14 +39,18 @@ def counts(found: Progress) -> dict[str, int]:
 
 def print_progress(found: Progress) -> None:
     """Print how far a batch is."""
-    from aiida_ufpnmr.tools.batches import FAILED, RUNNING
+    from aiida_ufpnmr.tools.batches import FAILED, RUNNING, WAITING
 
     known = counts(found)
     before = sum(run.taken_up for run in found.runs)
     click.echo(f'Batch #{found.pk}, {found.process_state}: {len(found.runs)} runs')
     rows = [(state, str(number), f'{before} of them before' * bool(before and state == 'done'))
             for state, number in known.items()]  # fmt: skip
-    print_table([('state', 'runs', ''), *rows, ('time left', duration(found.seconds_left), '')])
+    if found.has_ended:
+        rows = [('not begun' if state == WAITING else state, number, note) for state, number, note in rows]
+    else:
+        rows.append(('time left', duration(found.seconds_left), ''))
+    print_table([('state', 'runs', ''), *rows])
     running = [run for run in found.runs if run.state == RUNNING and run.fraction is not None]
     if running:
         click.echo()

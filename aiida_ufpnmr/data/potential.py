@@ -10,6 +10,8 @@ from aiida_ufpnmr.data.hdf5 import Hdf5Data
 from aiida_ufpnmr.engine.settings import stated_values
 
 if t.TYPE_CHECKING:
+    from aiida.orm import StructureData
+
     from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 
 
@@ -31,6 +33,13 @@ class PotentialData(Hdf5Data):
             'training_sha256': potential.training_sha256,
             'sha256': content_hash(path),
         }
+
+    def check_elements(self, *structures: StructureData) -> None:
+        """:class:`ValueError` where a structure holds an element that the potential was not fitted to."""
+        known = self.base.attributes.get('species')
+        unknown = sorted(set().union(*(structure.get_symbols_set() for structure in structures)) - set(known))
+        if unknown:
+            raise ValueError(f'the potential does not know {", ".join(unknown)}; it was fitted to {", ".join(known)}')
 
     def load(self) -> UltraFastPotential:
         """The potential as the engine computes with it."""

@@ -61,6 +61,11 @@ class Progress:
     runs: tuple[RunState, ...]
     seconds_left: float | None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will be made."""
+        return self.process_state in ENDED
+
     def count(self, state: str) -> int:
         """Number of the runs in a state."""
         return sum(run.state == state for run in self.runs)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shlex
-from collections.abc import Mapping
+import string
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal, TypeVar
 
-from aiida_ufpnmr.calculations.resources import memory_kb
+from aiida_ufpnmr.calculations.resources import REFUSALS, memory_kb
 from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import Settings, read_mapping, setting, settings_from_mapping
@@ -19,12 +21,28 @@ S = TypeVar('S', bound=Settings)
 
 #: The place of the work directory, and of the image, in the command of a container engine.
 WORK_DIRECTORY, IMAGE = '{work_directory}', '{image_name}'
+#: What may stand in braces in the command that starts MPI.
+MPI_PLACES = (
+    *('tot_num_mpiprocs', 'num_machines', 'num_mpiprocs_per_machine', 'num_cores_per_machine', 'num_cores_per_mpiproc'),
+    'parallel_env',
+)
 #: Programs that jobs run, with the words that make each say its version.
 PROGRAMS = {
     'ufpnmr': ('--version',),
     'gpaw': ('-c', 'import gpaw; print("GPAW", gpaw.__version__)'),
     'castep': ('--version',),
 }
+
+
+def _check_places(name: str, text: str, known: Sequence[str]) -> None:
+    """:class:`ValueError` where a text has braces around something else than what AiiDA fills in there."""
+    try:
+        found = [place for _, place, *_ in string.Formatter().parse(text) if place is not None]
+    except ValueError as error:
+        raise ValueError(f'{name} {text}: {error}') from error
+    for place in found:
+        if place not in known:
+            raise ValueError(f'{name} {text}: unknown {{{place}}}; known are {", ".join(known)}')
 
 
 @dataclass(frozen=True)
@@ -92,8 +110,18 @@ class ClusterSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not re.fullmatch(r'\w[\w.-]*', self.label):
+            raise ValueError(f'label {self.label!r} must be letters, digits, - and _ alone')
         if not PurePosixPath(self.work_directory).is_absolute():
             raise ValueError(f'work_directory {self.work_directory} must be an absolute path')
+        _check_places('work_directory', self.work_directory, ('username',))
+        _check_places('mpirun', self.mpirun, MPI_PLACES)
+        if not self.shebang.startswith('#!'):
+            raise ValueError(f'shebang {self.shebang!r} must begin with #!, as in "#!/bin/bash"')
+        refused = REFUSALS.get(self.scheduler, {})
+        for name in ('queue', 'account'):
+            if getattr(self, name) is not None and name in refused:
+                raise ValueError(f'{name}: {refused[name]}')
         if self.transport == 'core.local' and self.host != 'localhost':
             raise ValueError(f'transport core.local reaches localhost only, not {self.host}; give core.ssh_async')
         if self.memory is not None:

@@ -126,10 +126,10 @@ def _run(cluster: Cluster, computer: Computer, name: str, transport: Transport, 
             )
         time.sleep(pause)
         pause = min(2 * pause, 10.0)
-    return _outcome(transport, place, f'{label}: codes: {name}')
+    return _outcome(transport, place, f'{label}: codes: {name}', name)
 
 
-def _outcome(transport: Transport, place: PurePosixPath, where: str) -> str:
+def _outcome(transport: Transport, place: PurePosixPath, where: str, name: str) -> str:
     """The version that a program said; :class:`InputError` with its last words if it failed."""
     limit = time.monotonic() + FILE_DELAY_S
     while not transport.isfile(place / STATUS) and time.monotonic() < limit:
@@ -138,6 +138,8 @@ def _outcome(transport: Transport, place: PurePosixPath, where: str) -> str:
     words = [_get(transport, place / file) for file in (OUT, ERR) if transport.isfile(place / file)]
     lines = [line.strip() for text in words for line in text.splitlines() if line.strip()]
     if status == '0' and lines:
+        if not any(name in line.lower() for line in lines):
+            raise InputError(f'{where}: what runs there calls itself {lines[0]}, not {name}; correct path or image')
         return lines[0]
     said = lines[-1] if lines else 'it said nothing'
     ended = f'ended with status {status}' if status else 'was cut off before its end'

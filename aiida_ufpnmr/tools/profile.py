@@ -6,6 +6,7 @@ AiiDA is imported where it is needed only, since its mere import makes a folder 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from contextlib import suppress
@@ -86,6 +87,8 @@ def get_or_create_profile(name: str | None, storage: str | None = None, broker: 
     config = get_config(create=True)
     name = name or config.default_profile_name or PROFILE
     new = name not in config.profile_names
+    if new and not re.fullmatch(r'\w[\w.-]*', name):
+        raise InputError(f'profile {name!r}: its name becomes that of files; give letters, digits, - and _ alone')
     if new:
         _create_profile(config, name, storage, broker)
     else:

@@ -90,6 +90,7 @@ class MdBatchWorkChain(BatchWorkChain):
             efg_model: predicts EFG tensors along the way, where given.
             replicas: runs of each structure at each temperature.
         """
+        potential.check_elements(*structures.values())
         inputs = merged(of_all(('md',), code, options), cls.get_protocol_inputs(protocol, overrides))
         own: dict[str, Any] = {'structures': dict(structures), 'potential': potential, 'replicas': replicas}
         if efg_model is not None:
@@ -140,6 +141,7 @@ class DynamicNmrBatchWorkChain(BatchWorkChain):
             temperatures_K: of the runs.
             replicas: runs of each structure at each temperature.
         """
+        potential.check_elements(*structures.values())
         given = cls.get_protocol_inputs(protocol, overrides)
         inputs = DynamicNmrWorkChain.with_options(given, code, options, efg_model.base.attributes.get('ion'))
         own = {'structures': dict(structures), 'potential': potential, 'efg_model': efg_model, 'replicas': replicas}

@@ -200,6 +200,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
             raise ValueError(
                 f'the structure holds no {ion}, only {", ".join(sorted(structure.get_symbols_set()))}; say --ion'
             )
+        potential.check_elements(structure)
         with_efg = efg_model is not None
         inputs = cls.inputs_for_structure(structure, code, protocol, overrides, options, ion, with_efg)
         models = {'potential': potential, 'efg_model': efg_model} if with_efg else {'potential': potential}

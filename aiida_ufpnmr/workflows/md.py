@@ -83,6 +83,7 @@ class MdWorkChain(ProtocolMixin, RestartWorkChain):
                 supercell.
             options: what each job asks for; without a time limit, a scheduler is asked for what the steps should need.
         """
+        potential.check_elements(structure)
         inputs = with_supercell(cls.get_protocol_inputs(protocol, overrides), structure.cell)
         nodes: dict[str, Data] = {'structure': structure, 'potential': potential}
         if efg_model is not None:

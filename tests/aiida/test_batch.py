@@ -15,12 +15,15 @@ from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
+from ase.build import bulk
 from ase.io import write
 from click.testing import Result
 
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.calculations.md_pack import MdPackCalculation
+from aiida_ufpnmr.cli.status import print_progress
 from aiida_ufpnmr.engine.cores import available_cores
+from aiida_ufpnmr.tools.batches import Progress, RunState
 from aiida_ufpnmr.workflows import batch_plan
 from aiida_ufpnmr.workflows.arrhenius import ArrheniusWorkChain
 from aiida_ufpnmr.workflows.batch import LEAST_SHARE_S
@@ -390,6 +393,21 @@ def test_a_job_that_ended_well_stands_for_a_run_whose_workflow_was_killed(code, 
 def test_what_cannot_run_is_refused_before_anything_runs(code, stored, start, changes, words):
     with pytest.raises(ValueError, match=words):
         batch(code, stored, {'beta': start}, **changes)
+
+
+def test_elements_that_the_potential_does_not_know_are_refused_before_anything_runs(code, stored, start):
+    salt = orm.StructureData(ase=bulk('NaCl', 'rocksalt', 5.64))
+    words = 'the potential does not know Cl, Na; it was fitted to Li, P, S'
+    with pytest.raises(ValueError, match=words):
+        batch(code, stored, {'beta': start, 'salt': salt})
+    with pytest.raises(ValueError, match=words):
+        MdWorkChain.get_builder_from_protocol(code, salt, stored)
+
+
+def test_a_batch_that_has_ended_leaves_nothing_to_wait_for(capsys):
+    print_progress(Progress(1, 'killed', (RunState('run_001', 'beta', 300.0, 0),), 0.0))
+    text = capsys.readouterr().out
+    assert re.search('not begun +1', text) and 'waiting' not in text and 'time left' not in text
 
 
 def test_a_command_refuses_what_is_no_batch_and_structures_that_are_given_twice(command, stored, start, tmp_path):

@@ -10,11 +10,13 @@ import pytest
 import yaml
 from aiida import orm
 from aiida.engine import run_get_node
+from aiida.manage import get_config
 from aiida.plugins import CalculationFactory
 from slurm_stand_in import install
 
 from aiida_ufpnmr.calculations.base import OUT_OF_MEMORY
 from aiida_ufpnmr.calculations.resources import Resources, node_of
+from aiida_ufpnmr.cli.shared import load_code
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.tools.cluster import ClusterSettings, cluster_of, read_cluster
 from aiida_ufpnmr.tools.profile import ufpnmr_executable
@@ -108,6 +110,7 @@ def program(path, line):
         ({'codes': {'ufpnmr': {'path': '/no/such/ufpnmr'}}}, 'ufpnmr: /no/such/ufpnmr: no such file on .*; "which'),
         ({'codes': {'ufpnmr': {'path': '/etc/passwd'}}}, 'may not be executed; "chmod'),
         ({'codes': {'ufpnmr': {'path': '/bin/false'}}}, 'ended with status 1: .*; correct path, modules or prepend'),
+        ({'codes': {'ufpnmr': {'path': '/bin/true'}}}, 'what runs there calls itself true .*, not ufpnmr; correct'),
         ({'work_directory': '/proc/nowhere'}, 'work_directory /proc/nowhere: cannot be written to .*; give one'),
         ({'prepend': 'exit 3'}, 'was cut off before its end'),
     ],
@@ -167,6 +170,12 @@ def test_a_second_run_repairs_a_computer_without_its_connection_and_code(code, c
         ({'hots': 'x'}, "unknown setting 'hots'; known are account, append"),
         ({'scheduler': 'core.torque9'}, 'scheduler must be one of core.slurm'),
         ({'work_directory': 'work'}, 'work_directory work must be an absolute path'),
+        ({'work_directory': '/w/{user}'}, 'work_directory /w/{user}: unknown {user}; known are username'),
+        ({'work_directory': '/w/{user'}, 'work_directory /w/{user: '),
+        ({'mpirun': 'mpirun {cores}'}, 'mpirun mpirun {cores}: unknown {cores}; known are tot_num_mpiprocs'),
+        ({'shebang': ''}, 'must begin with #!'),
+        ({'label': 'a b@c'}, 'must be letters, digits, - and _ alone'),
+        ({'scheduler': 'core.direct', 'queue': 'main'}, 'queue: core.direct starts jobs at once'),
         ({'host': 'elsewhere'}, 'core.local reaches localhost only'),
         ({'memory': 'much'}, "'much' is no memory such as 4GB"),
         ({'cores': 0}, 'cores must be at least 1'),
@@ -270,3 +279,16 @@ def test_a_run_that_ran_out_of_memory_goes_on_with_twice_as_much(
     asked = sorted(slurm.glob('*.job'), key=lambda job: int(job.stem))
     assert '"mem": "1024"' in asked[-2].read_text() and '"mem": "2048"' in asked[-1].read_text()
     assert node.outputs.trajectory.time_ps == 2
+
+
+def test_a_profile_whose_name_could_be_no_file_is_refused_and_not_made(command, aiida_profile):
+    result = command('setup', '--profile', 'a/b')
+    assert "profile 'a/b': its name becomes that of files" in str(result.exception)
+    assert 'a/b' not in get_config().profile_names
+
+
+def test_a_code_that_is_missing_is_made_by_the_command_that_is_named(aiida_profile):
+    for label, words in (('gpaw', 'setup --gpaw"'), ('gpaw@localhost', 'setup --gpaw"'), ('none', 'setup"'),
+                         ('ufpnmr@far', 'setup --computer CLUSTER.yaml"')):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            load_code(label)

@@ -74,7 +74,7 @@ def test_a_run_that_is_killed_has_the_status_of_a_shell_and_the_next_goes_on(tmp
         ({'../elsewhere': HELP}, 'must lie beside'),
         ({'/elsewhere': HELP}, 'must lie beside'),
         ({'first': 'md --help'}, 'must be a list of words'),
-        ({'first': ['batch', 'runs.yaml']}, 'must be a list of words'),
+        ({'first': ['batch', 'runs.yaml']}, 'a batch holds no other'),
     ],
 )
 def test_what_is_no_list_of_commands_is_refused_before_anything_runs(tmp_path, runs, words):

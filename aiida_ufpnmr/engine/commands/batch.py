@@ -80,8 +80,10 @@ def read_commands(path: Path) -> dict[str, list[str]]:
         name = Path(str(folder))
         if name.is_absolute() or '..' in name.parts:
             raise InputError(f'{path}: {folder}: a folder must lie beside the file')
-        if not isinstance(words, list) or not words or words[0] == 'batch':
+        if not isinstance(words, list) or not words:
             raise InputError(f'{path}: {folder}: must be a list of words, as in "[md, potential.h5, start.cif]"')
+        if words[0] == 'batch':
+            raise InputError(f'{path}: {folder}: a batch holds no other; write its commands here')
         commands[str(folder)] = [str(word) for word in words]
     if not commands:
         raise InputError(f'{path}: holds no runs')
