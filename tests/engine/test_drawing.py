@@ -82,6 +82,14 @@ def test_the_same_seed_draws_the_same_and_another_one_others():
     assert not np.array_equal(once[1].positions, other[1].positions)
 
 
+def test_no_bond_is_rattled_to_less_than_four_fifths():
+    """Of tetrahedra in which one bond of four would be, at this amplitude, in nearly each."""
+    tetrahedron = 2.3 / np.sqrt(3) * np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    atoms = Atoms('SbS4', tetrahedron + 3.5, cell=[7.0] * 3, pbc=True)
+    for found in drawn_cells(atoms, DrawSettings(number=20, rattle_angstrom=(0.3,), volume_percent=(0.0,))):
+        assert found.get_distances(0, [1, 2, 3, 4], mic=True).min() > 0.8 * 2.3
+
+
 def test_rattles_that_bring_atoms_together_are_refused():
     with pytest.raises(InputError, match='rattled by 2 Å come too close, 100 times in a row; give smaller'):
         drawn_cells(SALT.repeat((2, 2, 2)), DrawSettings(number=4, rattle_angstrom=(2.0,)))

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.md.langevin import Langevin
+from ase.neighborlist import neighbor_list
 
 from aiida_ufpnmr.engine.building.guides import GUIDES
 from aiida_ufpnmr.engine.building.strain import PLANES, strained_cell
@@ -22,8 +23,12 @@ V = TypeVar('V')
 
 #: Groups of structures that no fit shall see begin with this.
 WITHHELD = 'withheld'
-#: A rattled structure in which atoms come too close is drawn again so many times.
+#: Atoms of a rattled structure that come too close are displaced anew so many times.
 ATTEMPTS = 100
+#: How close atoms of two elements may come, as a share of their shortest distance in the cell.
+LEAST_SHARE = 0.8
+#: Distances that are looked at for this, Å.
+REACH = 6.0
 #: Share of a guided run that goes by before its first frame is taken.
 SETTLING = 0.25
 #: Friction of the Langevin thermostat of guided runs, 1/fs.
@@ -120,15 +125,20 @@ def _rattled(
     atoms: Atoms, settings: DrawSettings, rng: np.random.Generator, number: int, group: str, source: str
 ) -> Iterator[Atoms]:
     amplitudes = _evenly(settings.rattle_angstrom, number, rng)
+    elements, least = _least_distances(atoms)
     for i, (amplitude, cell) in enumerate(zip(amplitudes, _strained(atoms, settings, number, rng))):
         if i == 0 and not group:
             yield _named(bare(atoms), '', 'as_it_is', rattle_angstrom=0.0)
             continue
+        found, close = cell.copy(), np.ones(len(cell), bool)
         for _ in range(ATTEMPTS):
-            found = cell.copy()
-            found.positions += rng.normal(scale=amplitude, size=found.positions.shape)
-            if not _problem(found):
-                break
+            displacements = rng.normal(scale=amplitude, size=(np.count_nonzero(close), 3))
+            found.positions[close] = cell.positions[close] + displacements
+            close = _too_close(found, elements, least)
+            if not close.any():
+                if not _problem(found):
+                    break
+                close[:] = True
         else:
             raise InputError(
                 f'{source}: atoms that are rattled by {amplitude:g} Å come too close, {ATTEMPTS} times in a row; give '
@@ -180,6 +190,23 @@ def _run(
                 return
             frame.info = dict(atoms.info)
             yield frame
+
+
+def _least_distances(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Number of the element of each atom, and by two of them how close they may come (Å); 0 beyond :data:`REACH`."""
+    _, elements = np.unique(atoms.numbers, return_inverse=True)
+    first, second, distances = neighbor_list('ijd', atoms, REACH)
+    shortest = np.full((elements.max() + 1,) * 2, np.inf)
+    np.minimum.at(shortest, (elements[first], elements[second]), distances)
+    return elements, np.where(np.isfinite(shortest), LEAST_SHARE * shortest, 0.0)
+
+
+def _too_close(atoms: Atoms, elements: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Which atoms have another closer than the elements of both may come."""
+    first, second, distances = neighbor_list('ijd', atoms, max(least.max(), 1e-3))
+    close = np.zeros(len(atoms), bool)
+    close[first[distances < least[elements[first], elements[second]]]] = True
+    return close
 
 
 def _evenly(values: Sequence[V], number: int, rng: np.random.Generator) -> list[V]:
