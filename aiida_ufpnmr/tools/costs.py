@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiida.common import AttributeDict
@@ -123,8 +124,13 @@ def beside_harper(cost: DynamicsCost) -> list[tuple[str, str, str]]:
 
 def cost_by_step(node: Node) -> list[Step]:
     """All calculations behind ``node``, in order, with the time they took."""
-    calculations = {pk_of(calculation): calculation for calculation in calculations_behind(node)}
-    found, names = timings(calculations), step_names(calculations.values())
+    return steps_of(calculations_behind(node))
+
+
+def steps_of(given: Sequence[CalculationNode]) -> list[Step]:
+    """Calculations with the time they took."""
+    calculations = {pk_of(calculation): calculation for calculation in given}
+    found, names = timings(calculations), step_names(given)
     return [
         Step(
             name=names[pk],

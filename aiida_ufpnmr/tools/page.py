@@ -13,7 +13,7 @@ from typing import Any
 
 import jinja2
 from aiida.common import AttributeDict
-from aiida.orm import CalcJobNode, Data, Dict, Node, QueryBuilder, WorkChainNode, load_node
+from aiida.orm import CalcJobNode, CalculationNode, Data, Dict, Node, QueryBuilder, WorkChainNode, load_node
 from ase import Atoms
 from markupsafe import Markup, escape
 
@@ -21,16 +21,9 @@ from aiida_ufpnmr.engine.analyses.base import Result
 from aiida_ufpnmr.engine.pictures import view_page
 from aiida_ufpnmr.engine.tables import Tabular
 from aiida_ufpnmr.tools.answer import error_rows, rounded
-from aiida_ufpnmr.tools.costs import cost_by_step, dynamics_jobs
+from aiida_ufpnmr.tools.costs import dynamics_jobs, steps_of
 from aiida_ufpnmr.tools.graph import Box, folded, provenance, svg
-from aiida_ufpnmr.tools.queries import (
-    calculations_behind,
-    codes_behind,
-    labels_behind,
-    pk_of,
-    settings_behind,
-    step_names,
-)
+from aiida_ufpnmr.tools.queries import calculations_behind, codes_of, labels_behind, pk_of, settings_of, step_names
 
 #: Name of the view of the cell beside a page, which itself holds no script.
 VIEW = 'view.html'
@@ -74,10 +67,11 @@ def render_page(template: str, node: WorkChainNode, pictured: Sequence[Node], **
         pictured: its outputs whose provenance is shown.
         shown: what the template shows beside what all pages do, the ``formula`` and the ``potential`` in any case.
     """
-    steps = cost_by_step(node)
     answer = pictured[0] if len(pictured) == 1 else node
+    calculations = calculations_behind(node)
+    of_answer = calculations if answer is node else calculations_behind(answer)
+    steps, settings = steps_of(calculations), settings_of(of_answer)
     boxes, arrows = provenance(*pictured)
-    settings = settings_behind(answer)
     names = step_names([setting.process for setting in settings])
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
@@ -95,10 +89,10 @@ def render_page(template: str, node: WorkChainNode, pictured: Sequence[Node], **
         data=_data(boxes),
         settings=[(setting, names[pk_of(setting.process)], _readable(setting.value)) for setting in settings],
         datasets=_datasets(answer),
-        versions=versions(node),
-        codes=codes_behind(answer),
+        versions=versions(calculations),
+        codes=codes_of(of_answer),
         cpu_s=sum(step.cpu_s or 0 for step in steps),
-        labelled=any('Label' in str(calculation.process_label) for calculation in calculations_behind(node)),
+        labelled=any('Label' in str(calculation.process_label) for calculation in calculations),
         **{'errors': error_rows(node), **shown},
     )
 
@@ -129,10 +123,10 @@ def as_text(image: bytes) -> str:
     return base64.b64encode(image).decode()
 
 
-def versions(node: WorkChainNode) -> dict[str, str]:
+def versions(calculations: Sequence[CalculationNode]) -> dict[str, str]:
     """Versions of everything that can change a number, as the calculations reported them."""
     found: dict[str, set[str]] = {}
-    jobs = [pk_of(one) for one in calculations_behind(node) if isinstance(one, CalcJobNode)]
+    jobs = [pk_of(one) for one in calculations if isinstance(one, CalcJobNode)]
     if jobs:  # else a query refuses
         query = QueryBuilder().append(CalcJobNode, filters={'id': {'in': jobs}}, tag='job')
         query.append(Dict, with_incoming='job', edge_filters={'label': 'results'}, project='attributes.versions')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -198,7 +198,11 @@ def _giving_labels(datasets: Collection[int], calculations: Collection[int]) -> 
 
 def settings_behind(node: Node) -> list[Setting]:
     """Every parameter and setting that went into the calculations behind ``node``."""
-    calculations = calculations_behind(node)
+    return settings_of(calculations_behind(node))
+
+
+def settings_of(calculations: Sequence[CalculationNode]) -> list[Setting]:
+    """Every parameter and setting that calculations were given."""
     given = inputs_of(calculations)
     made = creators_of({pk_of(one) for named in given.values() for one in named.values()})
     return [
@@ -215,9 +219,9 @@ def outputs_of(node: ProcessNode) -> AttributeDict:
     return AttributeDict(links.nested())
 
 
-def codes_behind(node: Node) -> list[AbstractCode]:
-    """The codes that the calculations behind ``node`` ran."""
-    given = [named['code'] for named in inputs_of(calculations_behind(node)).values() if 'code' in named]
+def codes_of(calculations: Sequence[CalculationNode]) -> list[AbstractCode]:
+    """The codes that calculations ran."""
+    given = [named['code'] for named in inputs_of(calculations).values() if 'code' in named]
     codes = {pk_of(code): code for code in given if isinstance(code, AbstractCode)}
     return [codes[pk] for pk in sorted(codes)]
 

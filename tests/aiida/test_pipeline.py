@@ -200,10 +200,10 @@ def test_dynamics_that_fail_stop_the_workflow_with_the_reason(code, pipeline):
     from aiida.engine import run_get_node
     from aiida.plugins import WorkflowFactory
 
-    water = orm.StructureData(cell=[[9.0, 0, 0], [0, 9.0, 0], [0, 0, 9.0]])
-    water.append_atom(symbols='O', position=(0, 0, 0))
+    gas = orm.StructureData(cell=[[9.0, 0, 0], [0, 9.0, 0], [0, 0, 9.0]])
+    gas.append_atom(symbols='P', position=(0, 0, 0))
     builder = WorkflowFactory('ufpnmr.dynamic_nmr').get_builder_from_protocol(
-        code, water, pipeline.outputs.potential, pipeline.outputs.efg_model, 'fast'
+        code, gas, pipeline.outputs.potential, pipeline.outputs.efg_model, 'fast'
     )
     outputs, node = run_get_node(builder)
     assert node.exit_status == 401
