@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import time
+from contextlib import suppress
 
 import click
 from aiida.engine import ProcessBuilder
@@ -16,6 +17,8 @@ from aiida_ufpnmr.tools.foreground import run_here
 from aiida_ufpnmr.tools.queries import pk_of, step_name
 
 SECONDS_BETWEEN_LOOKS = 1.0
+#: Looks at long workflows take a while; they take this share of the time at most.
+MOST_SHARE = 0.05
 
 
 def run_with_progress(builder: ProcessBuilder) -> WorkChainNode:
@@ -24,9 +27,11 @@ def run_with_progress(builder: ProcessBuilder) -> WorkChainNode:
     with runner_without_broker() as runner:
         process = runner.instantiate_process(builder)
         click.echo(f'{process.node.process_label} #{process.node.pk}')
-        watching = runner.loop.create_task(_watch(process.node))
+        has_ended = asyncio.Event()
+        watching = runner.loop.create_task(_watch(process.node, has_ended))
         with run_here(process.node):
             runner.run(process)
+        has_ended.set()
         runner.loop.run_until_complete(watching)
     return process.node
 
@@ -38,12 +43,13 @@ def _quieten_console() -> None:
             handler.setLevel(logging.ERROR)
 
 
-async def _watch(root: ProcessNode) -> None:
+async def _watch(root: ProcessNode, has_ended: asyncio.Event) -> None:
     started: dict[int, float] = {}
     ended: set[int] = set()
     live = sys.stderr.isatty()
     tells, told = getattr(root.process_class, 'TELLS', False), 0
     while True:
+        look_began = time.process_time()
         finished = root.is_terminated  # looked at first: what ends meanwhile is still printed
         for line in _reports(root)[told:] if tells else []:
             _clear(live)
@@ -66,7 +72,9 @@ async def _watch(root: ProcessNode) -> None:
             ]
             _clear(live)
             click.echo('  running: ' + (', '.join(running) or 'preparing'), nl=False, err=True)
-        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        pause = max(SECONDS_BETWEEN_LOOKS, (time.process_time() - look_began) / MOST_SHARE)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(has_ended.wait(), pause)
 
 
 def _reports(root: ProcessNode) -> list[str]:
