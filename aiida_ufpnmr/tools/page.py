@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from aiida.common import AttributeDict
@@ -17,7 +17,6 @@ from aiida.orm import CalcJobNode, CalculationNode, Data, Dict, Node, QueryBuild
 from ase import Atoms
 from markupsafe import Markup, escape
 
-from aiida_ufpnmr.engine.analyses.base import Result
 from aiida_ufpnmr.engine.pictures import view_page
 from aiida_ufpnmr.engine.tables import Tabular
 from aiida_ufpnmr.tools.answer import error_rows, rounded
@@ -27,6 +26,9 @@ from aiida_ufpnmr.tools.queries import calculations_behind, codes_of, labels_beh
 
 #: Name of the view of the cell beside a page, which itself holds no script.
 VIEW = 'view.html'
+
+if TYPE_CHECKING:
+    from aiida_ufpnmr.engine.analyses.base import Result
 
 SUBSCRIPT = str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉')
 

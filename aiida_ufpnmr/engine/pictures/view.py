@@ -28,9 +28,6 @@ def view_page(atoms: Atoms, values: AtomValues | None = None, title: str = '') -
         values: colours them, with a scale beside; atoms without a number are grey.
         title: above the picture; the formula where there is none.
     """
-    from matplotlib import colormaps  # takes a while to import
-    from matplotlib.colors import to_hex
-
     shown = atoms.copy()
     shown.wrap()
     kinds, kind = np.unique(atoms.numbers, return_inverse=True)
@@ -38,16 +35,18 @@ def view_page(atoms: Atoms, values: AtomValues | None = None, title: str = '') -
         'places': shown.positions.round(3).tolist(),
         'kind': kind.tolist(),
         'kinds': [
-            {'symbol': chemical_symbols[z], 'colour': to_hex(jmol_colors[z]), 'radius': float(DISC * covalent_radii[z])}
+            {'symbol': chemical_symbols[z], 'colour': _hex(jmol_colors[z]), 'radius': float(DISC * covalent_radii[z])}
             for z in kinds
         ],
         'cell': atoms.cell.array.round(3).tolist(),
     }
     if values is not None:
+        from matplotlib import colormaps  # takes a while to import
+
         scene['values'] = [float(f'{value:.6g}') if np.isfinite(value) else None for value in values.values]
         scene['span'] = values.span
         scene['label'] = values.label
-        scene['shades'] = [to_hex(colour) for colour in colormaps[values.colours](np.linspace(0, 1, SHADES))]
+        scene['shades'] = [_hex(colour) for colour in colormaps[values.colours](np.linspace(0, 1, SHADES))]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -57,3 +56,8 @@ def view_page(atoms: Atoms, values: AtomValues | None = None, title: str = '') -
         # within a script no tag may begin
         scene=Markup(json.dumps(scene, ensure_ascii=True).replace('<', '\\u003c')),
     )
+
+
+def _hex(colour: np.ndarray) -> str:
+    """Red, green and blue from 0 to 1 as a browser reads them."""
+    return '#' + ''.join(f'{round(255 * part):02x}' for part in colour[:3])
