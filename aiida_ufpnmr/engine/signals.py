@@ -20,6 +20,17 @@ def on_request_to_end(act: Callable[[], Any]) -> Iterator[None]:
 
 
 @contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """Take SIGTERM as Ctrl-C, which ends programs and files in good order."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with _handlers(interrupt, signal.SIGTERM):
+        yield
+
+
+@contextmanager
 def deaf_to_ctrl_c() -> Iterator[None]:
     """Begin children that do not see Ctrl-C, which a terminal sends to all."""
     with _handlers(signal.SIG_IGN, signal.SIGINT):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import shlex
 import string
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from aiida_ufpnmr.calculations.resources import REFUSALS, memory_kb
 from aiida_ufpnmr.engine.dft.gpaw_engine import PYTHON_VARIABLE
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import Settings, read_mapping, setting, settings_from_mapping
+from aiida_ufpnmr.tools.profile import NAME
 
 S = TypeVar('S', bound=Settings)
 
@@ -110,7 +110,7 @@ class ClusterSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not re.fullmatch(r'\w[\w.-]*', self.label):
+        if not NAME.fullmatch(self.label):
             raise ValueError(f'label {self.label!r} must be letters, digits, - and _ alone')
         if not PurePosixPath(self.work_directory).is_absolute():
             raise ValueError(f'work_directory {self.work_directory} must be an absolute path')

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from aiida.manage import Profile
     from aiida.manage.configuration.config import Config
 
+#: Names of profiles and computers, which become those of files.
+NAME = re.compile(r'\w[\w.-]*')
 PROFILE, COMPUTER, CODE = 'ufpnmr', 'localhost', 'ufpnmr'
 #: The same command, told which Python has GPAW.
 GPAW_CODE = 'gpaw'
@@ -87,7 +89,7 @@ def get_or_create_profile(name: str | None, storage: str | None = None, broker: 
     config = get_config(create=True)
     name = name or config.default_profile_name or PROFILE
     new = name not in config.profile_names
-    if new and not re.fullmatch(r'\w[\w.-]*', name):
+    if new and not NAME.fullmatch(name):
         raise InputError(f'profile {name!r}: its name becomes that of files; give letters, digits, - and _ alone')
     if new:
         _create_profile(config, name, storage, broker)

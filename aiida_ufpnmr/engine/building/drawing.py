@@ -10,9 +10,9 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.md.langevin import Langevin
-from ase.neighborlist import neighbor_list
 
 from aiida_ufpnmr.engine.building.guides import GUIDES
+from aiida_ufpnmr.engine.building.packing import contacts
 from aiida_ufpnmr.engine.building.strain import PLANES, strained_cell
 from aiida_ufpnmr.engine.dataset import bare, check_bonds, check_geometry
 from aiida_ufpnmr.engine.errors import InputError
@@ -195,17 +195,17 @@ def _run(
 def _least_distances(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
     """Number of the element of each atom, and by two of them how close they may come (Å); 0 beyond :data:`REACH`."""
     _, elements = np.unique(atoms.numbers, return_inverse=True)
-    first, second, distances = neighbor_list('ijd', atoms, REACH)
+    found = contacts(atoms.positions, atoms.cell.array, np.arange(len(atoms)), REACH)
     shortest = np.full((elements.max() + 1,) * 2, np.inf)
-    np.minimum.at(shortest, (elements[first], elements[second]), distances)
+    np.minimum.at(shortest, (elements[found.i], elements[found.j]), found.distance)
     return elements, np.where(np.isfinite(shortest), LEAST_SHARE * shortest, 0.0)
 
 
 def _too_close(atoms: Atoms, elements: np.ndarray, least: np.ndarray) -> np.ndarray:
     """Which atoms have another closer than the elements of both may come."""
-    first, second, distances = neighbor_list('ijd', atoms, max(least.max(), 1e-3))
+    found = contacts(atoms.positions, atoms.cell.array, np.arange(len(atoms)), max(least.max(), 1e-3))
     close = np.zeros(len(atoms), bool)
-    close[first[distances < least[elements[first], elements[second]]]] = True
+    close[found.i[found.distance < least[elements[found.i], elements[found.j]]]] = True
     return close
 
 

@@ -11,12 +11,9 @@ import dataclasses
 import os
 import resource
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +30,7 @@ from aiida_ufpnmr.engine.dft.screening import unsuitable
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.progress import progress
-from aiida_ufpnmr.engine.signals import SECONDS_BETWEEN_LOOKS
+from aiida_ufpnmr.engine.signals import SECONDS_BETWEEN_LOOKS, termination_as_interrupt
 
 
 def label_structures(
@@ -221,7 +218,7 @@ def _run(
         return None
 
     with (
-        _termination_as_interrupt(),
+        termination_as_interrupt(),
         progress(done + len(waiting), 'label', 'structure', initial=done) as bar,
         ThreadPoolExecutor(side_by_side) as pool,
         Programs() as programs,  # leaves first, so that what still runs is stopped before its thread is waited for
@@ -240,20 +237,3 @@ def _run(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return failures
-
-
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Take a request to terminate as Ctrl-C, which ends programs and files in good order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
