@@ -45,7 +45,11 @@ class DrawSettings(Settings):
         most=0.8,
     )  # fmt: skip
     rattle_angstrom: tuple[float, ...] = setting(
-        (0.03, 0.1, 0.2, 0.3), 'Standard deviations of the displacements along each axis, Å.', above=0, most=2
+        (0.03, 0.1, 0.2, 0.3),
+        'Standard deviations of the displacements along each axis, Å. Atoms that come closer than four fifths of the '
+        'shortest distance of their elements are displaced anew.',
+        above=0,
+        most=2,
     )
     volume_percent: tuple[float, ...] = setting(
         (-5.0, 0.0, 5.0), 'Changes of the volume in percent, evenly among the structures.', least=-60, most=200
