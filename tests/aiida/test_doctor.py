@@ -21,6 +21,13 @@ from aiida_ufpnmr.workflows.md import MdWorkChain
 PARAMETERS = {'steps': 400, 'timestep': 1.0, 'every': 10, 'temperature': 100.0}
 
 
+@pytest.fixture(autouse=True, scope='module')
+def nothing_active(aiida_profile):
+    """What other files began in this profile and never ran is none of these claims."""
+    for node in processes.active():
+        node.set_process_state(ProcessState.KILLED)
+
+
 @pytest.fixture
 def cut_code(code, tmp_path) -> orm.InstalledCode:
     """The command, whose first two jobs are cut off at their first checkpoint."""
