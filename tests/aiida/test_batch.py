@@ -257,7 +257,9 @@ def test_where_jobs_start_at_once_packs_are_shared_out_among_the_cores(code, que
     def share(code, replicas, cores=1):
         """The share of a pack, in runs."""
         options = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1, 'num_cores_per_mpiproc': cores}}
-        running = process(batch(code, stored, {'beta': start}, replicas=replicas, options=options))
+        builder = batch(code, stored, {'beta': start}, replicas=replicas, options=options)
+        builder.md.parameters = orm.Dict({**builder.md.parameters.get_dict(), 'seed': 987_654})  # none is there yet
+        running = process(builder)
         running.take_up()
         return running.ctx.share_s / running._seconds(running.plan(running.inputs)['run_001'])
 

@@ -63,10 +63,13 @@ OVERRIDES = {
     },
     'dynamic_nmr': TINY['dynamic_nmr'],
 }  # fmt: skip
-#: What an ion without EFG does not take.
+#: What an ion without EFG does not take, and errors that only budgets end.
 WITHOUT_EFG = {
     **OVERRIDES,
-    'learning': {name: given for name, given in OVERRIDES['learning'].items() if name != 'fit_efg'},
+    'learning': {
+        **{name: given for name, given in OVERRIDES['learning'].items() if name != 'fit_efg'},
+        'goal': {'energy_rmse_meV_per_atom': 1e-9},
+    },
     'dynamic_nmr': {name: given for name, given in OVERRIDES['dynamic_nmr'].items() if name != 'acf'},
 }
 
