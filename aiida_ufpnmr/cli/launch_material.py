@@ -16,6 +16,7 @@ from aiida_ufpnmr.cli.launch import (
     stop_if_failed,
     temperature_option,
 )
+from aiida_ufpnmr.cli.launch_check import print_check
 from aiida_ufpnmr.cli.launch_learning import print_history
 from aiida_ufpnmr.cli.shared import load_code, load_or_store
 from aiida_ufpnmr.engine.building.charges import read_charges
@@ -85,6 +86,9 @@ def new_material(
     )
     if node is not None:
         print_history(node)
+        if 'check' in node.outputs:
+            click.echo()
+            print_check(node.outputs.check)
         if 'tau' in node.outputs:
             click.echo()
             print_answer(node)

@@ -131,6 +131,33 @@ def _reported(node: ProcessNode, output: str, link: str) -> Mapping[str, Any]:
     return fit.outputs.results.get_dict() if fit is not None and 'results' in fit.outputs else {}
 
 
+def check_rows(outputs: Any) -> list[tuple[str, ...]]:
+    """Errors of models on frames of a run beside those that they expect, heading first.
+
+    Args:
+        outputs: of a :class:`~aiida_ufpnmr.workflows.model_check.ModelCheckWorkChain`.
+    """
+    potential = outputs.potential_errors.get_dict()
+    efg = outputs.efg_errors.get_dict() if 'efg_errors' in outputs else {}
+    rows: list[tuple[str, ...]] = [('on frames of a run', 'real', 'expected', 'within 1 / 2 expected errors')]
+    calibration = potential['calibration'] or {}
+    by_species, judged = potential['forces_rmse_meV_per_angstrom_by_species'], calibration.get('forces_by_species', {})
+    unit = ERRORS['forces_rmse_meV_per_angstrom'][1]
+
+    def row(name: str, real: float, unit: str, found: Mapping[str, Any], expected: float | None = None) -> None:
+        within = ' / '.join(f'{100 * found[f"fraction_within_{n}_sigma"]:.0f}' for n in (1, 2)) + ' %' if found else ''
+        rows.append((name, with_unit(real, unit), '' if expected is None else with_unit(expected, unit), within))
+
+    for key in ('energy_rmse_meV_per_atom', 'forces_rmse_meV_per_angstrom'):
+        row(ERRORS[key][0], potential[key], ERRORS[key][1], calibration.get(key.split('_')[0], {}))
+    for symbol, real in by_species.items():
+        found = judged.get(symbol, {})
+        row(f'forces on {symbol}, RMSE', real, unit, found, found.get('expected_rmse_meV_per_angstrom'))
+    for key in (key for key in ERRORS if key in efg):
+        row(ERRORS[key][0], efg[key], ERRORS[key][1], efg['calibration'] or {} if key == 'omega_q_mae_khz' else {})
+    return rows
+
+
 def sentence(tau: Mapping[str, Any]) -> str:
     """The answer in one sentence."""
     where = f' at {with_unit(tau.get("temperature_mean_K"), "K")}' if tau.get('temperature_mean_K') is not None else ''

@@ -10,7 +10,7 @@ from aiida_ufpnmr.calculations.draw import DrawCalculation
 from aiida_ufpnmr.calculations.md import MdCalculation
 from aiida_ufpnmr.engine.building.composition import formula
 from aiida_ufpnmr.engine.tables import ERRORS
-from aiida_ufpnmr.tools.answer import rounded
+from aiida_ufpnmr.tools.answer import check_rows, rounded
 from aiida_ufpnmr.tools.dynamic_nmr_page import dynamic_nmr_page
 from aiida_ufpnmr.workflows.active_learning import ActiveLearningWorkChain
 from aiida_ufpnmr.workflows.budget import core_hours
@@ -36,6 +36,8 @@ def of_material(node: WorkChainNode) -> dict[str, Any]:
         'composition': formula(material['cells']['composition']),
         'generations': generation_rows(history['generations']),
         'hours': cost_rows(node),
+        'check': check_rows(node.outputs.check) if 'check' in node.outputs else (),
+        'checked': len(node.outputs.check.dataset.rows) if 'check' in node.outputs else 0,
         'withheld': len(node.outputs.test_dataset.rows) if 'test_dataset' in node.outputs else 0,
     }
 
@@ -56,7 +58,7 @@ def generation_rows(generations: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def cost_rows(node: WorkChainNode) -> list[tuple[str, str]]:
-    """CPU hours of labels, of runs and fits that led to the models, of the dynamics for the answer, and of all."""
+    """CPU hours of labels, of runs and fits that led to the models, of the dynamics with them, and of all."""
     labels: dict[int, CalcJobNode] = {}
     learnt: dict[int, CalcJobNode] = {}
     for called in node.called_descendants:
@@ -75,7 +77,7 @@ def cost_rows(node: WorkChainNode) -> list[tuple[str, str]]:
         'first structures': drawn,
         'runs that explore': runs,
         'fits and choices': fits,
-        'dynamics for the answer': answer,
+        'dynamics for check and answer': answer,
         'all': list(everything.values()),
     }
     return [(name, rounded(core_hours(jobs))) for name, jobs in parts.items()]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
+from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, Dict, Float, Int, SinglefileData, StructureData
 
@@ -30,6 +30,9 @@ from aiida_ufpnmr.workflows.budget import affordable, core_hours, label_core_hou
 from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
 from aiida_ufpnmr.workflows.ions import ion_of
 from aiida_ufpnmr.workflows.label import LabelWorkChain, labels_tried
+from aiida_ufpnmr.workflows.learning_generation import ERRORS
+from aiida_ufpnmr.workflows.model_check import OUTPUTS as CHECKED
+from aiida_ufpnmr.workflows.model_check import ModelCheckWorkChain
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.repeat import DrawWorkChain
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
@@ -38,6 +41,8 @@ from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
 FEWEST_LABELS = 8
 #: Of a budget, the first labels take this share at most: the models ask for the others.
 FIRST_SHARE = 0.5
+#: And those of frames of a run that check the models in the end, this share.
+CHECK_SHARE = 0.125
 #: Where core hours are limited, so many structures are labelled first, to learn what a label costs.
 PROBE = 4
 #: Structures that a cell is drawn from at least, where there are several cells.
@@ -64,8 +69,9 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
     """From a crystal to a potential, an EFG model, and the rate at which ions hop, as NMR would see it.
 
     Orders the crystal where it must, draws first structures, labels them, and learns from labels of what the models
-    know least, at rising temperatures, until errors and uncertainty are small enough or the budget is spent; then runs
-    dynamic NMR with what there is. An ion without a quadrupole moment is followed without EFG.
+    know least, at rising temperatures, until errors and uncertainty are small enough or the budget is spent. Frames of
+    a run at the temperature of the answer are labelled to say how wrong the models are there; then dynamic NMR is run
+    with what there is. An ion without a quadrupole moment is followed without EFG.
     """
 
     #: The command line prints its reports.
@@ -86,6 +92,8 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         plain_input(spec, 'max_labels', Int, text, validator=_validate_max_labels)
         text = 'Core hours that labels, runs and fits of learning may cost; the dynamics for the answer comes on top.'
         plain_input(spec, 'max_core_hours', Float, text, required=False, validator=validate_budget)
+        text = 'Frames of a run at the temperature of the answer that are labelled to check the models; 0 for none.'
+        plain_input(spec, 'check_frames', Int, text, default=10, validator=validate_budget)
         expose_inputs(
             spec, DrawCalculation, 'draw', ('structure',), 'First structures; the number is that of all cells.'
         )
@@ -101,6 +109,7 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
             while_(cls.should_label)(cls.label, cls.inspect_labels),
             cls.learn,
             cls.inspect_learning,
+            if_(cls.should_check)(cls.check, cls.inspect_check),
             cls.run_dynamic_nmr,
             cls.finish,
         )
@@ -108,6 +117,9 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         spec.expose_outputs(ActiveLearningWorkChain, include=(*OUTPUTS, 'history', 'timing'))
         spec.output('test_dataset', valid_type=DatasetData, required=False, help='Labels that no fit has seen.')
         spec.output('material', valid_type=Dict, required=False, help='Cells, ion, numbers of labels and the verdict.')
+        spec.expose_outputs(
+            ModelCheckWorkChain, namespace='check', include=CHECKED, namespace_options={'required': False}
+        )
         spec.expose_outputs(DynamicNmrWorkChain)
         tau: Any = spec.outputs['tau']
         tau.required = False
@@ -269,9 +281,9 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         inputs.update(parts)
         self.out_many({name: node for name, node in parts.items() if name == 'test_dataset'})
         inputs.structures = self.ctx.cells
-        inputs.max_labels = self._left_of_labels(self.ctx.tried)
+        inputs.max_labels = self._left_of_labels(self.ctx.tried + self._frames_to_check)
         if 'max_core_hours' in self.inputs:
-            inputs.max_core_hours = max(0.0, self._left_of_hours())
+            inputs.max_core_hours = max(0.0, self._left_of_hours() - self._frames_to_check * (self.ctx.price or 0.0))
         if self.ctx.price:
             inputs.label_core_hours = self.ctx.price
         inputs.setdefault('metadata', {})['call_link_label'] = 'learning'
@@ -285,23 +297,56 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         if 'history' not in node.outputs:
             return self.exit_codes.ERROR_NO_MODELS.format(message=reason(node))
         self.out_many(self.exposed_outputs(node, ActiveLearningWorkChain))
-        tried = self.ctx.tried + labels_tried(node)
-        counts = {'labels_first': self.ctx.tried, 'labels_tried': tried, 'max_labels': self.inputs.max_labels.value}
+        self.ctx.first, self.ctx.tried = self.ctx.tried, self.ctx.tried + labels_tried(node)
         history = node.outputs.history
-        self.out('material', describe_material(self.ctx.report_on_cells, self.inputs.ion, history, Dict(counts)))
         last = history['generations'][-1]
         self.report(
-            f'{history["verdict"]}: {last["labels"]} labels to fit to, {tried} of {self.inputs.max_labels.value}'
+            f'{history["verdict"]}: {last["labels"]} labels to fit to, {self.ctx.tried} of '
+            f'{self.inputs.max_labels.value}'
         )
         return None
+
+    def should_check(self) -> bool:
+        """Tell if frames of a run are to be labelled."""
+        return self._frames_to_check > 0
+
+    def check(self) -> ToContext:
+        """Submit a run of the first cell at the temperature of the answer, and labels of frames of it."""
+        inputs: dict[str, Any] = {name: self.inputs.learning[name] for name in ('md', 'label')}
+        temperature = self.inputs.dynamic_nmr.md.parameters['temperature']
+        parameters = Dict({**inputs['md']['parameters'].get_dict(), 'temperature': temperature})
+        inputs['md'] = {**inputs['md'], 'parameters': parameters}
+        inputs |= {'structure': self.ctx.cells['cell_0'], 'frames': Int(self._frames_to_check), **self._models}
+        return ToContext(checking=self.submit(ModelCheckWorkChain, **inputs, metadata={'call_link_label': 'check'}))
+
+    def inspect_check(self) -> None:
+        """Attach how wrong the models are along the run."""
+        node = self.ctx.checking
+        self.ctx.tried += labels_tried(node)
+        if not node.is_finished_ok:
+            self.report(f'models are not checked: {reason(node)}')
+            return
+        self.out_many(self.exposed_outputs(node, ModelCheckWorkChain, 'check', agglomerate=False))
+        errors = self._errors_of_check()
+        self.report('on frames of a run: ' + ', '.join(f'{key} {error:.3g}' for key, error in errors.items()))
+
+    def _errors_of_check(self) -> dict[str, float]:
+        """The errors of the check of the names that goals have."""
+        found = [self.outputs['check'][name].get_dict() for name in CHECKED[1:] if name in self.outputs['check']]
+        return {key: errors[key] for key in ERRORS for errors in found if errors.get(key) is not None}
 
     def run_dynamic_nmr(self) -> ToContext:
         """Submit the dynamics with the final models, and its analyses."""
         inputs = self.exposed_inputs(DynamicNmrWorkChain, 'dynamic_nmr')
+        counts = {
+            'labels_first': self.ctx.first,
+            'labels_tried': self.ctx.tried,
+            'max_labels': self.inputs.max_labels.value,
+        }
+        history = self.ctx.learning.outputs.history
+        self.out('material', describe_material(self.ctx.report_on_cells, self.inputs.ion, history, Dict(counts)))
         inputs.structure = self.ctx.cells['cell_0']
-        for name in ('potential', 'efg_model'):
-            if name in self.ctx.learning.outputs:
-                inputs[name] = self.ctx.learning.outputs[name]
+        inputs.update(self._models)
         inputs.setdefault('metadata', {})['call_link_label'] = 'dynamic_nmr'
         return ToContext(dynamic_nmr=self.submit(DynamicNmrWorkChain, **inputs))
 
@@ -312,7 +357,26 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         if not node.is_finished_ok:
             return self.exit_codes.ERROR_SUB_PROCESS_FAILED_DYNAMIC_NMR.format(message=reason(node))
         verdict = self.ctx.learning.outputs.history['verdict']
-        return None if verdict == GOAL_REACHED else self.exit_codes.ERROR_GOAL_NOT_REACHED.format(message=verdict)
+        if verdict == GOAL_REACHED:
+            goal = self.inputs.learning.goal.get_dict()
+            found = self._errors_of_check() if 'check' in self.outputs else {}
+            verdict = ', '.join(
+                f'{key} {error:.3g} on frames of a run' for key, error in found.items() if error > goal.get(key, error)
+            )
+            if not verdict:
+                return None
+        return self.exit_codes.ERROR_GOAL_NOT_REACHED.format(message=verdict)
+
+    @property
+    def _models(self) -> dict[str, Any]:
+        """The models that learning gave, by name."""
+        found = self.ctx.learning.outputs
+        return {name: found[name] for name in ('potential', 'efg_model') if name in found}
+
+    @property
+    def _frames_to_check(self) -> int:
+        """How many frames of a run are labelled in the end, as the budget of labels allows."""
+        return min(self.inputs.check_frames.value, int(CHECK_SHARE * self.inputs.max_labels.value))
 
     def _left_of_labels(self, tried: int) -> int:
         return max(0, self.inputs.max_labels.value - tried)

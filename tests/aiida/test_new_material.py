@@ -12,6 +12,7 @@ from conftest import TINY
 from stand_ins import install_gpaw
 
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
+from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.tools.queries import labels_behind
 from aiida_ufpnmr.workflows.budget import affordable, core_hours, label_core_hours
 from aiida_ufpnmr.workflows.ions import ion_of, with_ion
@@ -68,6 +69,7 @@ WITHOUT_EFG = {
     **OVERRIDES,
     'learning': {
         **{name: given for name, given in OVERRIDES['learning'].items() if name != 'fit_efg'},
+        'exploration': {'replicas': 1},
         'goal': {'energy_rmse_meV_per_atom': 1e-9},
     },
     'dynamic_nmr': {name: given for name, given in OVERRIDES['dynamic_nmr'].items() if name != 'acf'},
@@ -127,6 +129,45 @@ def test_temperatures_rise_to_that_of_the_answer_and_the_goal_ends_it_then(salt)
     for of_generation in runs[1:]:
         assert len({round(md.structure.get_cell_volume(), 3) for md in of_generation}) == 3
         assert len({md.parameters['seed'] for md in of_generation}) == 3
+
+
+@pytest.mark.slow
+def test_models_are_checked_on_frames_of_a_run_that_no_fit_saw(salt):
+    found, node = salt
+    check = node.outputs.check
+    (run,) = (one for one in check.dataset.creator.caller.caller.called if one.process_class is MdWorkChain)
+    assert (
+        run.inputs.md.parameters['temperature'] == 300.0 and run.inputs.md.potential.uuid == node.outputs.potential.uuid
+    )
+    fitted = {structure_sha256(atoms) for atoms in node.outputs.dataset.get_dataset()}
+    labels = check.dataset.get_dataset()
+    assert len(labels) == 2 and not fitted & {structure_sha256(atoms) for atoms in labels}
+    with run.outputs.trajectory.as_path() as path, Trajectory(path) as trajectory:
+        for atoms, frame in zip(labels, (10, 20), strict=True):  # of 20 after the first
+            apart = atoms.positions - trajectory.atoms(frame).positions
+            assert np.abs(apart - np.round(apart @ np.linalg.inv(atoms.cell)) @ atoms.cell.array).max() < 1e-6
+    potential = node.outputs.potential.load()
+    wrong = np.concatenate([potential.compute(atoms).forces - atoms.get_forces() for atoms in labels])
+    errors = check.potential_errors
+    assert errors['forces_rmse_meV_per_angstrom'] == pytest.approx(1000 * np.sqrt(np.mean(wrong**2)), rel=1e-6)
+    of_sodium = np.concatenate([atoms.symbols == 'Na' for atoms in labels])
+    expected = 1000 * np.sqrt(np.mean(wrong[of_sodium] ** 2))
+    judged = errors['calibration']['forces_by_species']['Na']
+    assert judged['real_rmse_meV_per_angstrom'] == pytest.approx(expected, rel=1e-6)
+    assert check.efg_errors['ions'] == 14 and 'forces on Na, RMSE' in found.output
+
+
+@pytest.mark.slow
+def test_models_of_ones_own_are_checked_up_to_where_a_guard_stops_them(salt, ionic, command, tmp_path):
+    _, node = salt
+    (tmp_path / 'hot.yaml').write_text(yaml.safe_dump({'md': {'parameters': {'timestep': 0.5, 'every': 1}}}))
+    cell = node.outputs.check.dataset.get_structure(0).store()
+    given = ('--potential', node.outputs.potential.pk, '--engine', 'gpaw', '--label-code', 'ionic@localhost')
+    hot = ('--temperature', 20000, '--overrides', tmp_path / 'hot.yaml', '--frames', 3)
+    found = command('launch', 'check-models', cell.pk, *given, *hot)
+    assert found.exit_code == 0, found.output
+    assert 'Two atoms came closer' in found.output and 'forces on Cl, RMSE' in found.output
+    assert 'ω_Q' not in found.output
 
 
 @pytest.mark.slow

@@ -25,11 +25,11 @@ from aiida_ufpnmr.engine.commands.shared import (
     warn,
 )
 from aiida_ufpnmr.engine.duplicates import Copies
+from aiida_ufpnmr.engine.efg.evaluation import evaluation
 from aiida_ufpnmr.engine.efg.fitting import fit_efg_model
 from aiida_ufpnmr.engine.efg.isotopes import isotope_of
 from aiida_ufpnmr.engine.efg.labels import check_same_unit, check_sign, labelled_tensors
 from aiida_ufpnmr.engine.efg.learning import learning_curve
-from aiida_ufpnmr.engine.efg.metrics import dataset_errors
 from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.prediction import predict_labelled
 from aiida_ufpnmr.engine.efg.settings import EfgSettings
@@ -38,7 +38,6 @@ from aiida_ufpnmr.engine.files import whole_file
 from aiida_ufpnmr.engine.hdf5 import versions
 from aiida_ufpnmr.engine.settings import read_settings, stated_values
 from aiida_ufpnmr.engine.tables import with_weighted
-from aiida_ufpnmr.engine.weights import structure_weights
 
 #: Rows of the table of errors: key, name, format.
 _ERRORS = (
@@ -200,14 +199,8 @@ def evaluate_efg(model_path, data, plot, isotope, keys, structure_path, json_pat
     reference = labelled_tensors(dataset, model.species)[1]
     check_same_unit(reference, found.tensors, dataset.source, 'the model predicts')
     check_sign(reference, found.tensors, dataset.source)
-    weights = structure_weights(dataset, model.settings.weights)
     results = {
-        **dataset_errors(found.tensors, dataset, model.species, model.isotope, found.grade, weights),
-        'calibration': found.calibration(dataset, model.species, model.isotope),
-        **found.extrapolation(),
-        'species': model.species,
-        'isotope': model.isotope,
-        'structures': len(dataset),
+        **evaluation(model, dataset, found),
         'settings': stated_values(model.settings),
         'training_sha256': model.training_sha256,
         'data_sha256': dataset.content_hash,

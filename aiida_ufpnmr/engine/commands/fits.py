@@ -60,8 +60,10 @@ def print_learning_curve(curve: Mapping[str, Any], columns: Iterable[tuple[str, 
 def calibration_line(coverage: Mapping[str, Any], quantity: str) -> str:
     """Fractions of the real errors of a quantity that lie within the expected error and within twice that."""
     within, within_twice = (100 * coverage[f'fraction_within_{n}_sigma'] for n in (1, 2))
+    expected = coverage.get('expected_rmse_meV_per_angstrom')
+    size = '' if expected is None else f', {expected:.0f} meV/Å'
     return (
-        f'real errors of {quantity}: {within:.0f} % within the expected error, '
+        f'real errors of {quantity}: {within:.0f} % within the expected error{size}, '
         f'{within_twice:.0f} % within twice that (a Gaussian has 68 and 95)'
     )
 

@@ -31,8 +31,8 @@ from aiida_ufpnmr.engine.hdf5 import recorded_versions, versions
 from aiida_ufpnmr.engine.md.speed import atom_steps_per_second, cell_for_speed
 from aiida_ufpnmr.engine.settings import read_settings, stated_values
 from aiida_ufpnmr.engine.tables import with_weighted
-from aiida_ufpnmr.engine.ufp.calibration import expected_and_real
 from aiida_ufpnmr.engine.ufp.continuation import SavedEquations
+from aiida_ufpnmr.engine.ufp.evaluation import evaluation
 from aiida_ufpnmr.engine.ufp.fitting import run_fit
 from aiida_ufpnmr.engine.ufp.front import CHOSEN, DEFAULT_PROTOCOL, PROTOCOLS, front_table, search_front
 from aiida_ufpnmr.engine.ufp.label_checks import evaluation_warnings
@@ -40,7 +40,6 @@ from aiida_ufpnmr.engine.ufp.learning import learning_curve
 from aiida_ufpnmr.engine.ufp.metrics import predict
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.problem import Problem
-from aiida_ufpnmr.engine.ufp.proximity import close_contacts
 from aiida_ufpnmr.engine.ufp.settings import PotentialSettings
 from aiida_ufpnmr.engine.ufp.tuning import GRID, tune
 
@@ -73,7 +72,13 @@ def _print_errors(results: dict, columns: dict[str, dict]) -> None:
     print_table([*rows, stress])
     _print_groups(columns)
     if results['calibration'] is not None:
-        click.echo(fits.calibration_line(results['calibration']['forces'], 'forces'))
+        for name, found in (('forces', results['calibration']['forces']), *_by_species(results['calibration'])):
+            click.echo(fits.calibration_line(found, name))
+
+
+def _by_species(calibration: dict) -> list[tuple[str, dict]]:
+    """How well expected errors of the forces on each species hold, by name."""
+    return [(f'forces on {symbol}', found) for symbol, found in calibration.get('forces_by_species', {}).items()]
 
 
 def _print_groups(columns: dict[str, dict]) -> None:
@@ -257,13 +262,8 @@ def evaluate_potential(potential, data, plot, keys, json_path):
     begin, begin_cpu = time.perf_counter(), time.process_time()
     predictions = predict([(loaded, dataset)])
     wall_s, cpu_s = time.perf_counter() - begin, time.process_time() - begin_cpu
-    atoms = sum(map(len, dataset))
     results = {
-        **predictions.errors_with_weighted(),
-        'calibration': None if loaded.posterior is None else expected_and_real(loaded, dataset),
-        'closer_than_training': close_contacts(loaded, dataset),
-        'structures': len(dataset),
-        'atoms': atoms,
+        **evaluation(loaded, dataset, predictions),
         'data_sha256': dataset.content_hash,
         'training_sha256': loaded.training_sha256 or None,
         'settings': None if loaded.settings is None else stated_values(loaded.settings),
@@ -273,7 +273,7 @@ def evaluate_potential(potential, data, plot, keys, json_path):
             'wall_s': wall_s,
             'cpu_s': cpu_s,
             'structures_per_second': len(dataset) / wall_s,
-            'atoms_per_second': atoms / wall_s,
+            'atoms_per_second': sum(map(len, dataset)) / wall_s,
         },
     }
     if plot is not None:

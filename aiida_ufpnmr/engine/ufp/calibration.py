@@ -70,6 +70,8 @@ def calibrate(sample: Sequence[Comparison], n_species: int) -> tuple[tuple[Noise
 def expected_and_real(potential: UltraFastPotential, dataset: Dataset) -> dict:
     """Expected errors of a potential beside the real ones on labelled structures; see :func:`coverage`.
 
+    Under ``forces_by_species`` the root mean squares of both stand beside the fractions, for each species.
+
     Raises:
         InputError: the potential has no posterior.
     """
@@ -81,7 +83,21 @@ def expected_and_real(potential: UltraFastPotential, dataset: Dataset) -> dict:
     forces_error, energy_error, forces_expected, energy_expected = zip(*map(compared, dataset))
     groups = np.array(dataset.groups)
     forces_groups = np.repeat(groups, [len(errors) for errors in forces_error])
+    real, predicted = 1000 * np.concatenate(forces_error), 1000 * np.concatenate(forces_expected)
+    symbols = np.repeat(np.concatenate([atoms.symbols for atoms in dataset]), 3)
     return {
-        'forces': coverage(1000 * np.concatenate(forces_error), 1000 * np.concatenate(forces_expected), forces_groups),
+        'forces': coverage(real, predicted, forces_groups),
+        'forces_by_species': {str(s): _beside(real[symbols == s], predicted[symbols == s]) for s in np.unique(symbols)},
         'energy': coverage(1000 * np.array(energy_error), 1000 * np.array(energy_expected), groups),
+    }
+
+
+def _beside(real: np.ndarray, expected: np.ndarray) -> dict[str, float]:
+    """Root mean squares of real and expected errors (meV/Å), and the fractions within one and two of the latter."""
+    found = coverage(real, expected)
+    return {
+        'real_rmse_meV_per_angstrom': float(np.sqrt(np.mean(real**2))),
+        'expected_rmse_meV_per_angstrom': float(np.sqrt(np.mean(expected**2))),
+        'fraction_within_1_sigma': found['fraction_within_1_sigma'],
+        'fraction_within_2_sigma': found['fraction_within_2_sigma'],
     }
