@@ -42,6 +42,17 @@ def test_a_cell_for_labels_grows_along_its_smallest_height():
     assert found.supercell == (1, 1, 2)
 
 
+def test_a_primitive_cell_holds_the_same_crystal_in_fewer_atoms():
+    settings = LabelCellSettings(least_height_angstrom=5.0, least_atoms=8, primitive=True)
+    (cell,) = label_cells(crystal_of(SALT, 'salt'), settings).cells
+    assert len(cell) == 16 and min(heights(cell.cell.array)) == pytest.approx(2 * 5.64 / np.sqrt(3))
+    assert np.sort(cell.get_all_distances(mic=True)[0])[1:7] == pytest.approx(
+        5.64 / 2
+    )  # six neighbours of the other kind
+    mixed = label_cells(shared(1 / 8), settings)
+    assert mixed.composition == {'Na': 7, 'K': 1, 'Cl': 8} and '2 × 2 × 2 of its primitive cell' in mixed.headline
+
+
 def test_a_crystal_with_shared_sites_is_ordered_in_a_cell_that_holds_whole_atoms():
     settings = LabelCellSettings(least_height_angstrom=5.0, least_atoms=8, number=2)
     found = label_cells(shared(1 / 8), settings)

@@ -14,6 +14,7 @@ from aiida_ufpnmr.engine.building.composition import EXACT, exact_supercell, for
 from aiida_ufpnmr.engine.building.ordered_cells import OrderedCells, OrderSettings
 from aiida_ufpnmr.engine.building.ordering import order_crystal
 from aiida_ufpnmr.engine.building.supercells import heights, repetitions
+from aiida_ufpnmr.engine.building.symmetry import primitive
 from aiida_ufpnmr.engine.crystals import Crystal, is_full
 from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
@@ -34,6 +35,7 @@ class LabelCellSettings(Settings):
     least_height_angstrom: float = setting(8.0, 'No two opposite faces are closer than this, Å.', least=0, most=100)
     least_atoms: int = setting(48, 'A cell has so many atoms at least, on average over its sites.', least=1)
     most_atoms: int = setting(200, 'And so many at most.', least=1)
+    primitive: bool = setting(False, 'Repeat a primitive cell, where that of the crystal is centred: fewer atoms.')
     number: int = with_default(OrderSettings, 'number', 1)
     charges: dict[str, float] | None = setting(
         None, 'Formal charges of elements, where not the common ones.', parse=_charges, metavar='Li=1,S=-2'
@@ -48,7 +50,7 @@ class LabelCells(Tabular):
 
     Attributes:
         cells: of one composition, the lowest Coulomb energy first where sites had to be ordered.
-        supercell: how many of the crystal's own cell along each of its vectors.
+        supercell: how many of the crystal's own cell, or of its primitive one, along each of the vectors.
         ordered: what the ordering has come to; ``None`` where every site is full.
         settings: how they were made.
         source: the crystal.
@@ -80,8 +82,8 @@ class LabelCells(Tabular):
 
     @property
     def headline(self) -> str:
-        a, b, c = self.supercell
-        return f'{self.source}: {len(self.cells)} of {formula(self.composition)}, {a} × {b} × {c} of its cell'
+        times, kind = ' × '.join(map(str, self.supercell)), 'primitive ' if self.settings.primitive else ''
+        return f'{self.source}: {len(self.cells)} of {formula(self.composition)}, {times} of its {kind}cell'
 
     def table(self) -> list[tuple[str, ...]]:
         """Atoms, volume and least height of each cell."""
@@ -104,8 +106,13 @@ def crystal_of(atoms: Atoms, source: str) -> Crystal:
     return Crystal(atoms.cell.array, atoms.positions, tuple({symbol: 1.0} for symbol in atoms.symbols), source)
 
 
+def cell_to_repeat(crystal: Crystal, settings: LabelCellSettings = LabelCellSettings()) -> Crystal:
+    """The crystal in the cell that is repeated: its own, or a primitive one."""
+    return primitive(crystal) if settings.primitive else crystal
+
+
 def label_supercell(crystal: Crystal, settings: LabelCellSettings = LabelCellSettings()) -> tuple[int, int, int]:
-    """The supercell of a crystal that is labelled.
+    """The supercell of a crystal, in the cell to repeat, that is labelled.
 
     As many cells along each vector as the least height asks for, then one more along that of the smallest height until
     there are enough atoms. Where that does not hold the composition in whole atoms, and the next multiple of a
@@ -139,6 +146,7 @@ def label_cells(crystal: Crystal, settings: LabelCellSettings = LabelCellSetting
     Raises:
         InputError: too many atoms, or as :func:`order_crystal` does.
     """
+    crystal = cell_to_repeat(crystal, settings)
     supercell = label_supercell(crystal, settings)
     if all(map(is_full, crystal.occupancies)):
         sites = crystal.repeated(supercell)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import spglib
@@ -23,17 +25,30 @@ def kinds_of(crystal: Crystal) -> np.ndarray:
     return np.array([numbers[content] for content in contents])
 
 
-def _symmetry(crystal: Crystal) -> tuple[np.ndarray, spglib.SpglibDataset]:
-    """Places of the sites (n, 3) in units of the cell vectors, and what spglib says of them."""
-    places = crystal.positions @ np.linalg.inv(crystal.cell)
+def _found(of: Callable, crystal: Crystal, places: np.ndarray, **options: bool) -> Any:
+    """What a function of spglib says of sites at ``places`` (n, 3) in units of the cell vectors."""
     cell = (crystal.cell.tolist(), places.tolist(), kinds_of(crystal).tolist())
     try:
-        found = spglib.get_symmetry_dataset(cell, symprec=SYMMETRY_TOLERANCE)
+        found = of(cell, symprec=SYMMETRY_TOLERANCE, **options)
     except spglib.SpglibError:
         found = None  # what versions before 2.8 return instead
     if found is None:
         raise InputError(f'{crystal.source}: its sites have no symmetry that spglib knows; correct them')
-    return places, found
+    return found
+
+
+def _symmetry(crystal: Crystal) -> tuple[np.ndarray, spglib.SpglibDataset]:
+    """Places of the sites (n, 3) in units of the cell vectors, and what spglib says of them."""
+    places = crystal.positions @ np.linalg.inv(crystal.cell)
+    return places, _found(spglib.get_symmetry_dataset, crystal, places)
+
+
+def primitive(crystal: Crystal) -> Crystal:
+    """The same crystal in a primitive cell, not turned."""
+    places = crystal.positions @ np.linalg.inv(crystal.cell)
+    cell, sites, kinds = _found(spglib.standardize_cell, crystal, places, to_primitive=True, no_idealize=True)
+    contents = dict(zip(kinds_of(crystal).tolist(), crystal.occupancies))
+    return Crystal(cell, sites @ cell, tuple(contents[kind] for kind in kinds), crystal.source)
 
 
 def orbits_of(crystal: Crystal) -> np.ndarray:
