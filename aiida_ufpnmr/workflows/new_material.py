@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
@@ -23,6 +24,7 @@ from aiida_ufpnmr.calculations.first_sets import (
 from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, cell_to_repeat, label_supercell
+from aiida_ufpnmr.engine.crystals import Crystal
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_keywords
 from aiida_ufpnmr.workflows.active_learning import GOAL_REACHED, OUTPUTS, ActiveLearningWorkChain, validate_budget
@@ -49,6 +51,10 @@ PROBE = 4
 FEWEST_OF_A_CELL = 10
 #: Runs of a generation from each cell: there are few cells, and each shall be seen at all volumes.
 REPLICAS = 3
+#: Triplets reach as far as an atom has so many neighbours on average, with splines of so many intervals: a crystal has a
+#: structure beyond the first shell, and few labels of small cells tell it already.
+TRIPLET_NEIGHBOURS = 22.0
+TRIPLETS = {'bond_intervals': 8, 'third_intervals': 12}
 #: Time step in fs of materials with an element too light for that of the protocols.
 SHORT_STEPS_FS = {'H': 0.5}
 
@@ -183,7 +189,11 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
             [max(10.0, round(temperature * share, -1))] for share in _fractions(inputs.pop('temperature_fractions'))
         ]
         asked = (overrides or {}).get('learning') or {}
-        own = {'exploration': {'temperatures_K': stages, 'replicas': REPLICAS}, 'goal': inputs.pop('goal')}
+        own = {
+            'exploration': {'temperatures_K': stages, 'replicas': REPLICAS},
+            'goal': inputs.pop('goal'),
+            'fit_potential': {'settings': {'triplet_cutoff': triplet_cutoff(repeated), **TRIPLETS}},
+        }
         inputs['learning'] = merged(merged(inputs['learning'], own), {k: asked[k] for k in own if k in asked})
         inputs = merged(of_all(('draw',), code, options), inputs)
         inputs = _with_short_steps(inputs, elements, overrides or {})
@@ -385,6 +395,12 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
     def _left_of_hours(self) -> float:
         """What is left of the core hours, after all that has ended so far."""
         return self.inputs.max_core_hours.value - core_hours(self.node.called_descendants)
+
+
+def triplet_cutoff(crystal: Crystal) -> float:
+    """The distance (Å) within which an atom has :data:`TRIPLET_NEIGHBOURS` at the density of a crystal."""
+    volume_each = abs(np.linalg.det(crystal.cell)) / sum(crystal.composition.values())
+    return round(float(np.cbrt(TRIPLET_NEIGHBOURS * volume_each * 3 / (4 * np.pi))), 1)
 
 
 def _fractions(given: Any) -> list[float]:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import yaml
 from aiida import orm
+from ase.build import bulk
 from conftest import TINY
 from stand_ins import install_gpaw
 
+from aiida_ufpnmr.engine.building.label_cells import crystal_of
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.tools.queries import labels_behind
@@ -19,7 +21,7 @@ from aiida_ufpnmr.workflows.ions import ion_of, with_ion
 from aiida_ufpnmr.workflows.label import LabelWorkChain
 from aiida_ufpnmr.workflows.learning_generation import LearningGenerationWorkChain
 from aiida_ufpnmr.workflows.md import MdWorkChain
-from aiida_ufpnmr.workflows.new_material import NewMaterialWorkChain
+from aiida_ufpnmr.workflows.new_material import NewMaterialWorkChain, triplet_cutoff
 
 CIF = """data_salt
 _cell_length_a {a}
@@ -129,6 +131,12 @@ def test_temperatures_rise_to_that_of_the_answer_and_the_goal_ends_it_then(salt)
     for of_generation in runs[1:]:
         assert len({round(md.structure.get_cell_volume(), 3) for md in of_generation}) == 3
         assert len({md.parameters['seed'] for md in of_generation}) == 3
+
+
+@pytest.mark.parametrize('edge_angstrom', [5.64, 8.0])
+def test_triplets_reach_as_far_as_an_atom_has_22_neighbours(edge_angstrom):
+    reach = triplet_cutoff(crystal_of(bulk('NaCl', 'rocksalt', a=edge_angstrom), 'salt'))
+    assert 8 / edge_angstrom**3 * 4 / 3 * np.pi * reach**3 == pytest.approx(22, rel=0.05)  # to a tenth of an Å
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ class DrawSettings(Settings):
         most=0.8,
     )  # fmt: skip
     rattle_angstrom: tuple[float, ...] = setting(
-        (0.03, 0.1, 0.2, 0.3),
+        (0.03, 0.06, 0.1, 0.15),
         'Standard deviations of the displacements along each axis, Å. Atoms that come closer than four fifths of the '
         'shortest distance of their elements are displaced anew.',
         above=0,
