@@ -51,8 +51,8 @@ PROBE = 4
 FEWEST_OF_A_CELL = 10
 #: Runs of a generation from each cell: there are few cells, and each shall be seen at all volumes.
 REPLICAS = 3
-#: Triplets reach as far as an atom has so many neighbours on average, with splines of so many intervals: a crystal has a
-#: structure beyond the first shell, and few labels of small cells tell it already.
+#: Triplets reach as far as an atom has so many neighbours on average, with splines of so many intervals: a crystal has
+#: a structure beyond the first shell, and few labels of small cells tell it already.
 TRIPLET_NEIGHBOURS = 22.0
 TRIPLETS = {'bond_intervals': 8, 'third_intervals': 12}
 #: Time step in fs of materials with an element too light for that of the protocols.
