@@ -9,24 +9,18 @@ from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
-from aiida_ufpnmr.engine.dataset import bare
 from aiida_ufpnmr.engine.efg.evaluation import evaluation as of_efg_model
-from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
+from aiida_ufpnmr.engine.trajectories.spaced import spaced_frames
 from aiida_ufpnmr.engine.ufp.evaluation import evaluation as of_potential
 
 
 @calcfunction
 def evenly_spaced(trajectory: TrajectoryData, number: Int, group: Str) -> DatasetData:
-    """``number`` frames at equal times, the last among them, or all of fewer; the first of the run is left out."""
-    found = []
-    with trajectory.as_path() as path, Trajectory(path) as opened:
-        frames = range(1, opened.n_frames)
-        n = min(number.value, len(frames))
-        for frame in [frames[(k + 1) * len(frames) // n - 1] for k in range(n)] or [0]:
-            atoms = bare(opened.atoms(frame))
-            atoms.wrap()
-            atoms.info = {'config_type': group.value}
-            found.append(atoms)
+    """Frames at equal times from each other; see :func:`~aiida_ufpnmr.engine.trajectories.spaced.spaced_frames`."""
+    with trajectory.as_path() as path:
+        found = spaced_frames(path, number.value)
+    for atoms in found:
+        atoms.info = {'config_type': group.value}
     return DatasetData.of(found)
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
     'fit-efg': ('efg', 'Fit a symmetry-adapted model of the electric field gradient.'),
     'evaluate-efg': ('efg', 'Errors of an EFG model on labelled structures.'),
     'predict-efg': ('predict_efg', 'Predict EFG tensors for structures or along a trajectory.'),
+    'sample-models': ('sample_models', 'Draw models from what the labels leave open, for what it does to a rate.'),
     'fit-softness': ('softness', 'Fit what tells mobile from immobile ions by their surroundings.'),
     'acf': ('analyse', 'Correlation functions of the quadrupolar frequency, and their decay time.'),
     'analyse': ('analyse', 'Analyses of a trajectory: motion, sites, orientations, grains, relaxation, spectra.'),

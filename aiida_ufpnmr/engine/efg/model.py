@@ -118,7 +118,7 @@ class EfgModel(EfgContent):
         Raises:
             InputError: the model has no posterior, or an element that it does not know.
         """
-        posterior, environments = self._known_errors(), self._environments(numbers, pbc)
+        posterior, environments = self.known_errors(), self._environments(numbers, pbc)
 
         def predict(positions: np.ndarray, cell: np.ndarray, around: Surroundings | None = None) -> EfgPrediction:
             found = environments(positions, cell, around)
@@ -135,9 +135,10 @@ class EfgModel(EfgContent):
             InputError: the model has no posterior, or the structure holds an element that the model does not know.
         """
         environments = self._environments(atoms.numbers, atoms.pbc)(atoms.positions, atoms.cell.array)
-        return self._known_errors().whitened_rows(environments)
+        return self.known_errors().whitened_rows(environments)
 
-    def _known_errors(self) -> EfgPosterior:
+    def known_errors(self) -> EfgPosterior:
+        """The posterior; :class:`InputError` where the model holds none."""
         if self.posterior is None:
             raise InputError(
                 'the EFG model holds no posterior, so its errors are not known; fit it again without --no-posterior'

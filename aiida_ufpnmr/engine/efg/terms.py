@@ -31,6 +31,10 @@ class LinearTerms:
         if [x.shape for x in self.arrays] != [(mixed,), (len(coupled_pairs(l_max)), mixed, mixed), (messages,)]:
             raise ValueError('shapes of the weights do not fit the settings')
 
+    def plus(self, change: LinearTerms) -> LinearTerms:
+        """The sum of two models, of which one is a change of the other."""
+        return LinearTerms(*(mine + others for mine, others in zip(self.arrays, change.arrays)))
+
     def components(self, environments: Environments) -> np.ndarray:
         """λ = 2 components, (n_ions, 5)."""
         told = environments.messages @ self.message_weights
@@ -63,6 +67,10 @@ class KernelTerms:
         wanted = feature_count(l_max, mixed) + messages, invariant_features(empty).shape[1]
         if (self.directions.shape[1], self.points.shape[1]) != wanted or len(self.points) != len(self.directions):
             raise ValueError('shapes of the sparse points do not fit the settings')
+
+    def plus(self, change: KernelTerms) -> KernelTerms:
+        """The sum of two models with the same points, of which one is a change of the other."""
+        return KernelTerms(self.zeta, self.directions + change.directions, self.points)
 
     def components(self, environments: Environments) -> np.ndarray:
         """λ = 2 components, (n_ions, 5)."""
