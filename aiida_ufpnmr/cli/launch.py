@@ -44,6 +44,7 @@ COMMANDS = {
     'barriers': ('launch_barriers', 'A trajectory and a potential to the barriers of single hops.'),
     'softness': ('launch_softness', 'Trajectories to the softness of ions, what goes with it, and barriers by it.'),
     'active-learning': ('launch_learning', 'Labels to better models, by labelling what they know least.'),
+    'model-error': ('launch_model_error', 'Dynamic NMR with drawn models, for what the error of models does to it.'),
     'check-models': ('launch_check', 'Models to their errors on frames of a run of their own, which DFT labels.'),
     'new-material': ('launch_material', 'The crystal of a material to labels, models, and how fast its ions move.'),
     'label': ('launch_label', 'Structures to labelled structures, with CASTEP or GPAW.'),

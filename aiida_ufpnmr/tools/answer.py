@@ -158,6 +158,23 @@ def check_rows(outputs: Any) -> list[tuple[str, ...]]:
     return rows
 
 
+def model_error_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Quantities over drawn models, heading first: median, interval, and the factors by which they spread."""
+    rows: list[tuple[str, ...]] = [
+        ('with drawn models', 'median', '95 % interval', 'runs', 'spread by sampling', 'by the models')
+    ]
+    for key, name, unit in QUANTITIES:
+        one = found.get(key)
+        if one is not None:
+            drawn = len(one['drawn'])
+            runs = f'{drawn - one["without_answer"]} of {drawn}'
+            factors = (
+                '' if one[by] is None else f'× {one[by]:.2f}' for by in ('factor_by_sampling', 'factor_by_models')
+            )
+            rows.append((name, with_unit(one['median'], unit), interval(one['ci95']), runs, *factors))
+    return rows
+
+
 def sentence(tau: Mapping[str, Any]) -> str:
     """The answer in one sentence."""
     where = f' at {with_unit(tau.get("temperature_mean_K"), "K")}' if tau.get('temperature_mean_K') is not None else ''

@@ -104,6 +104,20 @@ def following(inputs: dict[str, Any], ion: str) -> dict[str, Any]:
     return {**merged(shared, inputs), 'analyses': analyses}
 
 
+def ion_followed(structure: StructureData, efg_model: EfgModelData | None, ion: str | None) -> str:
+    """The element that is followed: that which is named, that of the EFG model, or Li without one.
+
+    Raises:
+        ValueError: no EFG model, and the structure holds no such element.
+    """
+    ion = ion or (USUAL_ION if efg_model is None else efg_model.base.attributes.get('ion'))
+    if efg_model is None and ion not in structure.get_symbols_set():
+        raise ValueError(
+            f'the structure holds no {ion}, only {", ".join(sorted(structure.get_symbols_set()))}; say --ion'
+        )
+    return ion
+
+
 class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
     """The rate at which ions hop, as NMR would see it, of a structure and two models.
 
@@ -195,11 +209,7 @@ class DynamicNmrWorkChain(ProtocolMixin, WorkChain):
                 supercell. Analyses that are named leave out as much of the start as those of the protocol.
             ion: element that is followed; that of the EFG model, if not given, or Li without one.
         """
-        ion = ion or (USUAL_ION if efg_model is None else efg_model.base.attributes.get('ion'))
-        if efg_model is None and ion not in structure.get_symbols_set():
-            raise ValueError(
-                f'the structure holds no {ion}, only {", ".join(sorted(structure.get_symbols_set()))}; say --ion'
-            )
+        ion = ion_followed(structure, efg_model, ion)
         potential.check_elements(structure)
         with_efg = efg_model is not None
         inputs = cls.inputs_for_structure(structure, code, protocol, overrides, options, ion, with_efg)

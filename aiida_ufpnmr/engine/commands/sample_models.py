@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from ase import Atoms
@@ -49,7 +50,7 @@ def sample_models(potential, structures, efg_model, number, seed, output, json_p
     seeds = range(seed, seed + number)
     loaded = UltraFastPotential.load(potential)
     given = _read(structures)
-    drawn = {'potential': sampled_potentials(loaded, given, seeds)}
+    drawn: dict[str, Any] = {'potential': sampled_potentials(loaded, given, seeds)}
     if efg_model is not None:
         drawn['efg-model'] = sampled_efg_models(EfgModel.load(efg_model), given, seeds)
     output.mkdir(parents=True, exist_ok=True)

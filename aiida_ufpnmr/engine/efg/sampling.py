@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -26,5 +27,5 @@ def sampled_efg_models(model: EfgModel, structures: Sequence[Atoms], seeds: Sequ
     variances = [squared_lengths(model.whitened_rows(atoms)) for atoms in structures]
     factor = widening(np.concatenate(expected), np.concatenate(variances))
     for seed in seeds:
-        change = posterior.design.terms(draw(posterior.whitening, factor, seed))
+        change: Any = posterior.design.terms(draw(posterior.whitening, factor, seed))
         yield dataclasses.replace(model, terms=model.terms.plus(change), posterior=None)
