@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
+from ase.data import chemical_symbols
 from ase.md.langevin import Langevin
 
 from aiida_ufpnmr.engine.building.guides import GUIDES
@@ -27,8 +28,12 @@ WITHHELD = 'withheld'
 ATTEMPTS = 100
 #: How close atoms of two elements may come, as a share of their shortest distance in the cell.
 LEAST_SHARE = 0.8
-#: Distances that are looked at for this, Å.
-REACH = 6.0
+#: Distances that are looked at for this, Å, and those of neighbours, which are squeezed.
+REACH, NEIGHBOURS = 6.0, 4.5
+#: Pairs whose distance is no more than this above the shortest may be squeezed, Å.
+CLOSE_TO_SHORTEST = 0.1
+#: The other atoms of a squeezed structure are rattled by this, Å.
+BESIDE_SQUEEZED = 0.03
 #: Share of a guided run that goes by before its first frame is taken.
 SETTLING = 0.25
 #: Friction of the Langevin thermostat of guided runs, 1/fs.
@@ -56,6 +61,13 @@ class DrawSettings(Settings):
     )
     shear_percent: tuple[float, ...] = setting(
         (0.0, 4.0), 'Shears in percent, evenly among the structures, each in one of three planes.', least=-50, most=50
+    )
+    squeeze_share: tuple[float, ...] = setting(
+        (0.72, 0.82),
+        'Beside these, for every two elements with neighbours, a pair of atoms is brought to each of these shares of '
+        'their shortest distance, which tells how they repel.',
+        above=0.5,
+        most=1,
     )
     seed: int = setting(0, 'Seed of all that is random.', least=0)
     guide: str | None = setting(None, 'Draw also along runs with this universal potential.', choices=tuple(GUIDES))
@@ -98,7 +110,7 @@ class DrawSettings(Settings):
 def drawn_cells(
     atoms: Atoms, settings: DrawSettings, calculator: Calculator | None = None, source: str = 'structure'
 ) -> list[Atoms]:
-    """Structures to label, without labels: those to fit to first, then those that are withheld.
+    """Structures to label, without labels: those to fit to first, then those that are withheld, then squeezed ones.
 
     Each structure has an amplitude, a change of volume and a shear from the lists, every entry of which is used as
     often as the others, in an order by chance; the first to fit to is the cell as it is. Frames of guided runs are
@@ -122,7 +134,30 @@ def drawn_cells(
         drawn += _rattled(atoms, settings, rng, number - guided, group, source)
         if guided and calculator is not None:
             drawn += _guided(atoms, settings, rng, guided, group, calculator, source)
-    return drawn
+    return [*drawn, *_squeezed(atoms, settings)]
+
+
+def _squeezed(atoms: Atoms, settings: DrawSettings) -> Iterator[Atoms]:
+    """Structures in which one pair of two elements is closer than any in the cell, for all that are neighbours."""
+    rng = np.random.default_rng([settings.seed, 2])
+    found = contacts(atoms.positions, atoms.cell.array, np.arange(len(atoms)), NEIGHBOURS)
+    kinds = np.sort(np.stack([atoms.numbers[found.i], atoms.numbers[found.j]], axis=1), axis=1)
+    for kind in np.unique(kinds[found.i != found.j], axis=0):  # of an atom and its image none comes closer
+        own = np.flatnonzero((kinds == kind).all(axis=1) & (found.i != found.j))
+        shortest = found.distance[own].min()
+        for share in settings.squeeze_share:
+            pair = rng.choice(own[found.distance[own] < shortest + CLOSE_TO_SHORTEST])
+            cell = bare(atoms)
+            cell.rattle(BESIDE_SQUEEZED, rng=rng)
+            i, j, along = found.i[pair], found.j[pair], found.vector[pair] / found.distance[pair]
+            middle = atoms.positions[i] + found.vector[pair] / 2
+            cell.positions[i] = middle - share * shortest / 2 * along
+            cell.positions[j] = (
+                middle + share * shortest / 2 * along - (atoms.positions[i] + found.vector[pair] - atoms.positions[j])
+            )
+            if not _problem(cell):
+                names = '-'.join(chemical_symbols[number] for number in kind)
+                yield _named(cell, '', f'squeezed_{names}', squeeze_share=share)
 
 
 def _rattled(
