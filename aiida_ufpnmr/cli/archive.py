@@ -16,7 +16,7 @@ def archive():
 
 
 @archive.command('create', cls=Command, example='aiida-ufpnmr archive create 123 --slim -o result.aiida')
-@click.argument('node')
+@click.argument('nodes', nargs=-1, required=True, metavar='NODE...')
 @click.option('-o', '--output', 'path', type=OUTPUT, required=True, metavar='FILE.aiida', help='The archive to write.')
 @click.option(
     '--slim', is_flag=True, help='Leave out the files of trajectories, and of models that are no output of NODE; their '
@@ -27,11 +27,11 @@ def archive():
     'are outputs of NODE, the largest first.',
 )  # fmt: skip
 @with_profile
-def create(node: str, path: Path, slim: bool, most_mb: float | None) -> None:
-    """Write NODE (pk, UUID or label) and everything behind it into an archive, for others to import and check."""
+def create(nodes: tuple[str, ...], path: Path, slim: bool, most_mb: float | None) -> None:
+    """Write each NODE (pk, UUID or label) and everything behind it into one archive, for others to import and check."""
     from aiida_ufpnmr.tools.archives import archive_result
 
-    archive_result(load_node(node), path, slim, most_mb)
+    archive_result(*map(load_node, nodes), path=path, slim=slim, most_mb=most_mb)
     click.echo(f'{path}: {path.stat().st_size / 1e6:.1f} MB; read it with "verdi archive import {path}"')
 
 

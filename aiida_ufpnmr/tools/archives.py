@@ -7,6 +7,7 @@ import logging
 import shutil
 import sqlite3
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from aiida.common.log import override_log_level
@@ -19,16 +20,16 @@ from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.tools.manifest import DATABASE, MANIFEST, REPOSITORY, content_of, database_of, manifest_of
 
 
-def archive_result(node: Node, path: str | Path, slim: bool = False, most_mb: float | None = None) -> Path:
-    """Write ``node`` and everything behind it, and for a workflow everything it called and returned, to an archive.
+def archive_result(*nodes: Node, path: str | Path, slim: bool = False, most_mb: float | None = None) -> Path:
+    """Write ``nodes`` and everything behind them, and for a workflow everything it called and returned, to an archive.
 
     The file appears whole or not at all; one that is there already is replaced. It holds a list of what is in it, by
     which a reader can tell whether it is still whole.
 
     Args:
         slim: leave out what calculations of the archive make again: the files of trajectories, and of models that are
-            no output of ``node``. Their nodes stay, with the hash and size of what was left out.
-        most_mb: where that leaves more than so many megabytes, leave out models that are outputs of ``node``, too, the
+            no output of a node of ``nodes``. Their nodes stay, with the hash and size of what was left out.
+        most_mb: where that leaves more than so many megabytes, leave out models that are outputs of ``nodes``, too, the
             largest first.
 
     Raises:
@@ -39,16 +40,16 @@ def archive_result(node: Node, path: str | Path, slim: bool = False, most_mb: fl
         everything = finished.with_name(f'{finished.name}.all')
         try:
             create_archive(
-                [node], filename=everything, call_calc_backward=True, call_work_backward=True, return_backward=True
+                list(nodes), filename=everything, call_calc_backward=True, call_work_backward=True, return_backward=True
             )
-            _with_manifest(everything, finished, node.uuid if slim or most_mb else None, most_mb)
+            _with_manifest(everything, finished, [node.uuid for node in nodes] if slim or most_mb else [], most_mb)
         finally:
             everything.unlink(missing_ok=True)
     return path
 
 
-def _with_manifest(source: Path, target: Path, slim_for: str | None, most_mb: float | None) -> None:
-    """Copy an archive with the list of what is in it, and without what lies behind ``slim_for`` if that is given."""
+def _with_manifest(source: Path, target: Path, slim_for: Sequence[str], most_mb: float | None) -> None:
+    """Copy an archive with the list of what is in it, and without what lies behind ``slim_for`` if there is any."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, 'w', zipfile.ZIP_DEFLATED) as new:
         with database_of(old) as database:
             dropped = _leave_out(database, old, slim_for, most_mb) if slim_for else set()
@@ -69,30 +70,30 @@ def _copy(old: zipfile.ZipFile, entry: zipfile.ZipInfo, new: zipfile.ZipFile) ->
         shutil.copyfileobj(source, target, 1 << 20)
 
 
-def _remade(database: sqlite3.Connection, uuid: str) -> tuple[set[int], set[int]]:
+def _remade(database: sqlite3.Connection, uuids: Sequence[str]) -> tuple[set[int], set[int]]:
     """Ids of data that calculations of an archive make again: those to leave out, and those to keep if there is room.
 
-    To keep are models that are the node that it is about, or its outputs. Trajectories, most of it, are left out.
+    To keep are models that are the nodes that it is about, or their outputs. Trajectories, most of it, are left out.
     """
     made = {pk for (pk,) in database.execute("SELECT output_id FROM db_dblink WHERE type = 'create'")}
     kinds = dict(database.execute('SELECT id, node_type FROM db_dbnode'))
-    (about,) = database.execute('SELECT id FROM db_dbnode WHERE uuid = ?', [uuid]).fetchone()
-    outputs = database.execute(
-        "SELECT output_id FROM db_dblink WHERE input_id = ? AND type IN ('create', 'return')", [about]
-    )
-    shown = {about, *(pk for (pk,) in outputs)}
+    about = {pk for pk, uuid in database.execute('SELECT id, uuid FROM db_dbnode') if uuid in set(uuids)}
+    links = database.execute("SELECT input_id, output_id FROM db_dblink WHERE type IN ('create', 'return')")
+    shown = about | {output for source, output in links if source in about}
     of_models = {kind.class_node_type for kind in (PotentialData, EfgModelData)}
     models = {pk for pk in made if kinds[pk] in of_models}
     trajectories = {pk for pk in made if kinds[pk] == TrajectoryData.class_node_type}
     return trajectories | models - shown, models & shown
 
 
-def _leave_out(database: sqlite3.Connection, archive: zipfile.ZipFile, uuid: str, most_mb: float | None) -> set[str]:
+def _leave_out(
+    database: sqlite3.Connection, archive: zipfile.ZipFile, uuids: Sequence[str], most_mb: float | None
+) -> set[str]:
     """Take files that can be made again out of the database; the keys of those that nothing else needs."""
     sizes = {entry.filename.removeprefix(REPOSITORY): entry.file_size for entry in archive.infolist()}
     rows = database.execute('SELECT id, extras, repository_metadata FROM db_dbnode').fetchall()
     files = {pk: _keys(json.loads(repository or '{}')) for pk, _, repository in rows}
-    left_out, if_room = _remade(database, uuid)
+    left_out, if_room = _remade(database, uuids)
     size = {pk: sum(sizes.get(key, 0) for key in keys) for pk, keys in files.items()}
     packed = {entry.filename.removeprefix(REPOSITORY): entry.compress_size for entry in archive.infolist()}
     for pk in sorted(if_room, key=lambda made: size[made], reverse=True):

@@ -145,7 +145,7 @@ def test_a_code_elsewhere_is_told_to_fetch_it(kept, code, tmp_path):
 
 
 def test_an_archive_holds_its_hash_and_how_to_make_it_again(kept, tmp_path):
-    path = archive_result(kept, tmp_path / 'kept.aiida')
+    path = archive_result(kept, path=tmp_path / 'kept.aiida')
     checks, faults = verify_archive(path)
     (check,) = (check for check in checks if check.kind == 'TrajectoryData')
     assert faults == [] and check.left_out_bytes == kept.kept['size_bytes']

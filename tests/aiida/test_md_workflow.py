@@ -119,7 +119,7 @@ def test_a_run_in_three_jobs_is_the_run_in_one(fragile, inputs, whole, tmp_path,
     assert content_hash(tmp_path / 'run.h5') == joined.sha256
     with Trajectory(tmp_path / 'run.h5') as trajectory:
         assert trajectory.n_frames == 41
-    checks, faults = verify_archive(archive_result(node, tmp_path / 'run.aiida'))
+    checks, faults = verify_archive(archive_result(node, path=tmp_path / 'run.aiida'))
     assert (
         faults == [] and [check.fault for check in checks if check.kind == 'TrajectoryData'] == [''] * 4
     )  # the parts, and the whole

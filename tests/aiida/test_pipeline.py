@@ -364,6 +364,18 @@ def test_a_slim_archive_is_verified_by_running_it_again(pipeline, command, tmp_p
     }  # fmt: skip
 
 
+def test_several_results_go_into_one_archive(pipeline, command, tmp_path):
+    other, archive = orm.Dict({'of': 'another result'}).store(), tmp_path / 'both.aiida'
+    assert command('archive', 'create', pipeline.pk, other.pk, '--slim', '-o', archive).exit_code == 0
+    with (
+        zipfile.ZipFile(archive) as file,
+        contextlib.closing(sqlite3.connect(file.extract('db.sqlite3', tmp_path))) as database,
+    ):
+        uuids = {uuid for (uuid,) in database.execute('SELECT uuid FROM db_dbnode')}
+    assert {pipeline.uuid, other.uuid, pipeline.outputs.tau.uuid} <= uuids
+    assert command('archive', 'verify', archive).exit_code == 0
+
+
 def test_what_cannot_be_run_again_is_named(pipeline, command, tmp_path):
     archive = tmp_path / 'result.aiida'
     command('archive', 'create', pipeline.pk, '--slim', '-o', archive)
