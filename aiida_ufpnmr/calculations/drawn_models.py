@@ -13,7 +13,7 @@ from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine.efg.sampling import sampled_efg_models
-from aiida_ufpnmr.engine.regression.spread import spread
+from aiida_ufpnmr.engine.timeseries.spread import spread
 from aiida_ufpnmr.engine.trajectories.spaced import spaced_frames
 from aiida_ufpnmr.engine.ufp.sampling import sampled_potentials
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aiida_ufpnmr.engine.regression.spread import FEWEST, spread
+from aiida_ufpnmr.engine.timeseries.spread import FEWEST, spread
 
 
 @pytest.mark.parametrize('number', [5, 8, 16])
