@@ -30,6 +30,8 @@ ATTEMPTS = 100
 LEAST_SHARE = 0.8
 #: Distances that are looked at for this, Å, and those of neighbours, which are squeezed.
 REACH, NEIGHBOURS = 6.0, 4.5
+#: Two elements are apart where their shortest distance is this many times that of either from another.
+APART = 1.15
 #: Pairs whose distance is no more than this above the shortest may be squeezed, Å.
 CLOSE_TO_SHORTEST = 0.1
 #: The other atoms of a squeezed structure are rattled by this, Å.
@@ -66,6 +68,13 @@ class DrawSettings(Settings):
         (0.72, 0.82),
         'Beside these, for every two elements with neighbours, a pair of atoms is brought to each of these shares of '
         'their shortest distance, which tells how they repel.',
+        above=0.5,
+        most=1,
+    )
+    squeeze_share_apart: tuple[float, ...] = setting(
+        (0.6, 0.74),
+        'The same for two elements that are farther apart than either is from its nearest neighbours: they are soft, '
+        'and heat brings them closer.',
         above=0.5,
         most=1,
     )
@@ -145,7 +154,9 @@ def _squeezed(atoms: Atoms, settings: DrawSettings) -> Iterator[Atoms]:
     for kind in np.unique(kinds[found.i != found.j], axis=0):  # of an atom and its image none comes closer
         own = np.flatnonzero((kinds == kind).all(axis=1) & (found.i != found.j))
         shortest = found.distance[own].min()
-        for share in settings.squeeze_share:
+        nearest = min(found.distance[atoms.numbers[found.i] == number].min() for number in kind)
+        apart = shortest > APART * nearest
+        for share in settings.squeeze_share_apart if apart else settings.squeeze_share:
             pair = rng.choice(own[found.distance[own] < shortest + CLOSE_TO_SHORTEST])
             cell = bare(atoms)
             cell.rattle(BESIDE_SQUEEZED, rng=rng)
