@@ -170,6 +170,7 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
             protocol,
             overrides,
             learning=lambda below: learning(elements, code, label_code, engine, protocol, below, options, ion),
+            dynamic_nmr=lambda below: {},  # made below, of the cell
         )
         isotope = inputs['learning'].get('fit_efg', {}).get('settings', {}).get('isotope')
         who = ion_of(ion, elements, isotope)
