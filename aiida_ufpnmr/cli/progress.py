@@ -11,9 +11,10 @@ from contextlib import suppress
 import click
 from aiida.engine import ProcessBuilder
 from aiida.orm import CalcJobNode, Log, ProcessNode, QueryBuilder, WorkChainNode
+from plumpy.exceptions import KilledError
 
 from aiida_ufpnmr.tools.connections import runner_without_broker
-from aiida_ufpnmr.tools.foreground import run_here
+from aiida_ufpnmr.tools.foreground import end_interrupted, run_here
 from aiida_ufpnmr.tools.queries import pk_of, step_name
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -30,7 +31,15 @@ def run_with_progress(builder: ProcessBuilder) -> WorkChainNode:
         has_ended = asyncio.Event()
         watching = runner.loop.create_task(_watch(process.node, has_ended))
         with run_here(process.node):
-            runner.run(process)
+            try:
+                runner.run(process)
+            except KilledError as error:
+                number = end_interrupted(process.node)
+                jobs = f'; {number} of its jobs cancelled' if number else ''
+                raise click.ClickException(
+                    f'{process.node.process_label}<{process.node.pk}> was interrupted{jobs}; what had ended is kept, '
+                    'and the same command takes up whole labels and runs of batches'
+                ) from error
         has_ended.set()
         runner.loop.run_until_complete(watching)
     return process.node

@@ -11,6 +11,7 @@ from aiida.transports import AsyncTransport, Transport
 
 if TYPE_CHECKING:
     from aiida.engine.runners import Runner
+    from aiida.orm import Computer
 
 
 @contextmanager
@@ -34,3 +35,11 @@ def connected(transport: Transport) -> Iterator[Any]:
     """The transport while it is open, whether or not a broker runs."""
     with runner_without_broker() if isinstance(transport, AsyncTransport) else nullcontext(), transport:
         yield transport
+
+
+def cancel_job(computer: Computer, number: str) -> None:
+    """Take a job out of the scheduler of a computer."""
+    scheduler = computer.get_scheduler()
+    with connected(computer.get_transport()) as transport:
+        scheduler.set_transport(transport)
+        scheduler.kill_job(number)

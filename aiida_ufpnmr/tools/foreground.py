@@ -9,7 +9,10 @@ from collections.abc import Iterator
 
 import psutil
 from aiida.engine.processes.control import get_active_processes
-from aiida.orm import ProcessNode, load_node
+from aiida.orm import CalcJobNode, ProcessNode, load_node
+from plumpy.process_states import ProcessState
+
+from aiida_ufpnmr.tools.connections import cancel_job
 
 #: Extra of a run that a command runs, as long as it does: where that is, and since when.
 RUN_BY = 'ufpnmr_run_by'
@@ -26,6 +29,31 @@ def run_here(node: ProcessNode) -> Iterator[None]:
         yield
     finally:
         node.base.extras.delete(RUN_BY)
+
+
+def end_interrupted(root: ProcessNode) -> int:
+    """Cancel the jobs of what ``root`` called, and end it as killed, after an interruption; the number of jobs.
+
+    AiiDA ends the process that a command runs, and leaves those below it, which nobody runs any more.
+    """
+    cancelled = 0
+    for node in root.called_descendants:
+        if not isinstance(node, ProcessNode) or node.is_terminated:
+            continue
+        number = node.get_job_id() if isinstance(node, CalcJobNode) else None
+        if number is not None and node.computer is not None:
+            cancel_job(node.computer, number)
+            cancelled += 1
+        end_as_killed(node, 'Ended with the command that ran it.')
+    return cancelled
+
+
+def end_as_killed(node: ProcessNode, why: str) -> None:
+    """End a process that nothing runs any more."""
+    node.set_process_state(ProcessState.KILLED)
+    node.set_process_status(why)
+    node.delete_checkpoint()
+    node.seal()
 
 
 def active_of_daemon() -> set[int]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from aiida.orm import CalcJobNode, Computer, QueryBuilder, User
 
 from aiida_ufpnmr.tools import daemon
-from aiida_ufpnmr.tools.connections import connected
+from aiida_ufpnmr.tools.connections import cancel_job, connected
 from aiida_ufpnmr.tools.doctor.finding import REPAIR, Finding
 
 #: For each scheduler a command that prints numbers and working directories of the user's jobs that wait or run.
@@ -80,8 +80,4 @@ def cancel(finding: Finding) -> None:
     if finding.job is None:
         return
     pk, number = finding.job
-    computer = Computer.collection.get(id=pk)
-    scheduler = computer.get_scheduler()
-    with connected(computer.get_transport()) as transport:
-        scheduler.set_transport(transport)
-        scheduler.kill_job(number)
+    cancel_job(Computer.collection.get(id=pk), number)

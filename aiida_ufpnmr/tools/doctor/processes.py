@@ -11,7 +11,7 @@ from plumpy import ProcessState
 
 from aiida_ufpnmr.tools import daemon, task_queue
 from aiida_ufpnmr.tools.doctor.finding import REPAIR, Finding
-from aiida_ufpnmr.tools.foreground import active_of_daemon
+from aiida_ufpnmr.tools.foreground import active_of_daemon, end_as_killed
 from aiida_ufpnmr.tools.profile import is_daemon_running
 from aiida_ufpnmr.tools.queries import pk_of
 
@@ -122,10 +122,7 @@ def end_abandoned() -> list[ProcessNode]:
     """End all processes that nobody waits for, as killed; no worker may live."""
     ended = abandoned()
     for node in ended:
-        node.set_process_state(ProcessState.KILLED)
-        node.set_process_status('Ended by "aiida-ufpnmr doctor": nothing waited for it any more.')
-        node.delete_checkpoint()
-        node.seal()
+        end_as_killed(node, 'Ended by "aiida-ufpnmr doctor": nothing waited for it any more.')
     return ended
 
 
