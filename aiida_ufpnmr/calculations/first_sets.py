@@ -8,7 +8,7 @@ from aiida.engine import ExitCode, calcfunction
 from aiida.orm import Data, Dict, Int, SinglefileData, StructureData
 
 from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.engine.building.drawing import WITHHELD
+from aiida_ufpnmr.engine.building.drawing import SQUEEZED, WITHHELD
 from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, crystal_of, label_cells
 from aiida_ufpnmr.engine.crystals import Crystal, read_crystal
 from aiida_ufpnmr.engine.dataset import bare
@@ -46,8 +46,11 @@ def cells_for_labels(crystal: Data, settings: Dict) -> dict[str, Any] | ExitCode
 
 
 @calcfunction
-def gathered(**drawn: DatasetData) -> DatasetData:
-    """Structures of several sets in an order of which each beginning holds all of their groups, by their shares."""
+def gathered(most: Int, **drawn: DatasetData) -> DatasetData:
+    """Structures of several sets in an order of which each beginning holds all of their groups, by their shares.
+
+    Of more than ``most`` those squeezed are left out first, the last of them at first.
+    """
     placed = []
     for number, name in enumerate(sorted(drawn)):
         rows = list(drawn[name].get_dataset())
@@ -57,7 +60,11 @@ def gathered(**drawn: DatasetData) -> DatasetData:
             plain.info = {'config_type': group}
             placed.append(((groups[:i].count(group) + 0.5) / groups.count(group), number, i, plain))
     placed.sort(key=lambda place: place[:3])
-    return DatasetData.of(place[3] for place in placed)
+    structures = [place[3] for place in placed]
+    squeezed = [n for n, atoms in enumerate(structures) if atoms.info['config_type'].startswith(SQUEEZED)]
+    for n in reversed(squeezed[max(0, len(squeezed) - max(0, len(structures) - most.value)) :]):
+        del structures[n]
+    return DatasetData.of(structures[: most.value])
 
 
 @calcfunction

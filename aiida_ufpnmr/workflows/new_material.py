@@ -245,9 +245,9 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         for node in nodes:
             if not node.is_finished_ok:
                 return self.exit_codes.ERROR_NOTHING_DRAWN.format(message=reason(node))
-        self.ctx.drawn = gathered(**{name: node.outputs.dataset for name, node in zip(self.ctx.drawing, nodes)})
-        most = int(FIRST_SHARE * self.inputs.max_labels.value)  # of what is drawn beside `number`, too
-        self.ctx.at, self.ctx.number, self.ctx.labels, self.ctx.tried = 0, min(len(self.ctx.drawn.rows), most), {}, 0
+        drawn = {name: node.outputs.dataset for name, node in zip(self.ctx.drawing, nodes)}
+        self.ctx.drawn = gathered(Int(int(FIRST_SHARE * self.inputs.max_labels.value)), **drawn)
+        self.ctx.at, self.ctx.number, self.ctx.labels, self.ctx.tried = 0, len(self.ctx.drawn.rows), {}, 0
         if 'max_core_hours' in self.inputs:
             self.ctx.number = min(PROBE, self.ctx.number)
         return None
@@ -277,7 +277,7 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         probed, self.ctx.at = self.ctx.at == 0, self.ctx.number
         if 'max_core_hours' in self.inputs and probed:
             more = affordable(FIRST_SHARE * self._left_of_hours(), 0.0, self.ctx.price)
-            rest = min(len(self.ctx.drawn.rows), int(FIRST_SHARE * self.inputs.max_labels.value)) - self.ctx.at
+            rest = len(self.ctx.drawn.rows) - self.ctx.at
             self.ctx.number += rest if more is None else min(more, rest)
         if self.ctx.price:
             left = self._left_of_labels(self.ctx.tried)

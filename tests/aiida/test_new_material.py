@@ -12,6 +12,9 @@ from ase.build import bulk
 from conftest import TINY
 from stand_ins import install_gpaw
 
+from aiida_ufpnmr.calculations.first_sets import gathered
+from aiida_ufpnmr.data import DatasetData
+from aiida_ufpnmr.engine.building.drawing import DrawSettings, drawn_cells
 from aiida_ufpnmr.engine.building.label_cells import crystal_of
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
@@ -310,3 +313,14 @@ def test_protocols_raise_temperatures_up_to_above_that_of_the_answer(code, ionic
         stages = builder.learning.exploration['temperatures_K']
         assert stages == sorted(stages) and stages[-1][0] >= 600.0 and len(stages) > 1
         assert len(stages) <= builder.learning.max_generations.value
+
+
+def test_of_more_structures_than_are_paid_for_squeezed_ones_are_left_out_first(aiida_profile):
+    settings = DrawSettings(number=6, squeeze_share=(0.8,), squeeze_share_apart=(0.7,))
+    drawn = DatasetData.of(drawn_cells(bulk('NaCl', 'rocksalt', a=5.64, cubic=True), settings)).store()
+    groups = [row['group'] for row in drawn.rows]
+    for most in (20, 7, 6, 4):
+        kept = [row['group'] for row in gathered(orm.Int(most), cell_0=drawn).rows]
+        assert len(kept) == min(most, len(groups))
+        ordinary = sum(not group.startswith('squeezed') for group in kept)
+        assert ordinary == min(most, 6)

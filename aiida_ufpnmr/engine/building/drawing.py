@@ -24,6 +24,8 @@ V = TypeVar('V')
 
 #: Groups of structures that no fit shall see begin with this.
 WITHHELD = 'withheld'
+#: And those with a pair of atoms closer than any in the cell with this.
+SQUEEZED = 'squeezed'
 #: Atoms of a rattled structure that come too close are displaced anew so many times.
 ATTEMPTS = 100
 #: How close atoms of two elements may come, as a share of their shortest distance in the cell.
@@ -168,7 +170,7 @@ def _squeezed(atoms: Atoms, settings: DrawSettings) -> Iterator[Atoms]:
             )
             if not _problem(cell):
                 names = '-'.join(chemical_symbols[number] for number in kind)
-                yield _named(cell, '', f'squeezed_{names}', squeeze_share=share)
+                yield _named(cell, '', f'{SQUEEZED}_{names}', squeeze_share=share)
 
 
 def _rattled(
