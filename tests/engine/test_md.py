@@ -1,6 +1,5 @@
 """Claims about molecular dynamics in memory: integration, first velocities, guards; and about bad input."""
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.hdf5 import content_hash
 from aiida_ufpnmr.engine.md import Simulation
-from aiida_ufpnmr.engine.md.simulation import FARTHEST_CONTACT
 from aiida_ufpnmr.engine.md.speed import LEAST_ATOMS, atom_steps_per_second, cell_for_speed
 from aiida_ufpnmr.engine.ufp import UltraFastCalculator, UltraFastPotential
 
@@ -205,23 +203,7 @@ def test_each_limit_stops_the_run_with_all_its_numbers_in_place(potential, cryst
 
 def test_nothing_goes_below_the_first_knot_even_without_a_guard_on_the_training_data(potential, crystal):
     simulation = Simulation(crystal, potential, guard_fraction=0.0)
-    touch = potential.closest_distance <= FARTHEST_CONTACT
-    assert touch.any() and (simulation._limits.closest == potential.pair_start)[touch].all()
-
-
-def test_what_never_touched_in_the_data_may_come_nearer_until_it_touches(potential, crystal):
-    """As of cations in the middle of anions, which in small cells are never closer than 6 Å."""
-    at = potential.species.index('P')
-    closest = potential.closest_distance.copy()
-    closest[at, at] = 6.0
-    never_touched = dataclasses.replace(potential, closest_distance=closest)
-    found = Simulation(crystal, never_touched)._limits.closest
-    assert found[at, at] == pytest.approx(0.9 * FARTHEST_CONTACT)
-    others = ~np.eye(len(potential.species), dtype=bool)
-    assert (found[others] >= 0.9 * np.minimum(closest, FARTHEST_CONTACT)[others]).all()
-    pair = Atoms('P2', positions=[[0, 0, 0], [4.0, 0, 0]])
-    with pytest.raises(InputError, match='closer than 4.05 Å .0.9 of 4.5 Å, where contacts begin'):
-        Simulation(pair, never_touched)
+    assert (simulation._limits.closest == potential.pair_start).all()
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,6 @@ from aiida_ufpnmr.engine.ufp.uncertainty import extrapolation_grade
 
 #: Steps between two looks at the world (interruption, output): short enough that nobody waits.
 _CHUNK_ATOM_STEPS = 100_000
-#: Atoms of two species that no datum has closer than this (Å) do not touch: nearer ones are strange, and no collision.
-FARTHEST_CONTACT = 4.5
 #: Far above what structures show that a potential was trained on, eV/Å.
 LARGEST_FORCE = 200.0
 #: No atom moves so far in one step that is short enough for the fastest vibrations, Å.
@@ -112,9 +110,7 @@ class Simulation:
         self._barostat = Barostat.of(self.settings, cell)
         self._rng = np.random.Generator(np.random.PCG64(self.settings.seed))
         self._system.velocities[:] = self._draw_velocities() if velocities is None else velocities[self._order]
-        known = self.settings.guard_fraction * np.minimum(potential.closest_distance, FARTHEST_CONTACT)
-        touch = potential.closest_distance <= FARTHEST_CONTACT
-        closest = np.where(touch, np.maximum(known, potential.pair_start), known)
+        closest = np.maximum(self.settings.guard_fraction * potential.closest_distance, potential.pair_start)
         # far outside what a canonical ensemble shows, however small the cell
         hottest = 1.5 * units.kB * (3 * self.settings.highest_temperature_K + 1000.0) * n
         self._limits = Limits(closest, LARGEST_FORCE, LARGEST_MOVE / self.timestep_fs, hottest)
@@ -143,13 +139,10 @@ class Simulation:
         a, b = self._system.types[i], self._system.types[j]
         names = f'{self.potential.species[a]} {self._order[i]} and {self.potential.species[b]} {self._order[j]}'
         limit = self._limits.closest[a, b]
-        seen, fraction = self.potential.closest_distance[a, b], self.settings.guard_fraction
+        known = self.settings.guard_fraction * self.potential.closest_distance[a, b]
         what = 'the first knot of the potential'
-        if limit == fraction * min(seen, FARTHEST_CONTACT):
-            touched = seen <= FARTHEST_CONTACT
-            contact = f'{FARTHEST_CONTACT:g} Å, where contacts begin'
-            known = 'the shortest distance in the training data' if touched else contact
-            what = f'{fraction:g} of {known}'
+        if limit == known:
+            what = f'{self.settings.guard_fraction:g} of the shortest distance in the training data'
         return f'atoms {names} came closer than {limit:.2f} Å ({what})'
 
     @property
