@@ -13,9 +13,11 @@ from pathlib import Path
 from aiida.common.log import override_log_level
 from aiida.orm import Node
 from aiida.tools.archive import create_archive
+from aiida.tools.archive.exceptions import ExportValidationError
 
 from aiida_ufpnmr.data import EfgModelData, PotentialData, TrajectoryData
 from aiida_ufpnmr.data.checked_file import LEFT_OUT
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.files import check_output, whole_file
 from aiida_ufpnmr.tools.manifest import DATABASE, MANIFEST, REPOSITORY, content_of, database_of, manifest_of
 
@@ -33,7 +35,7 @@ def archive_result(*nodes: Node, path: str | Path, slim: bool = False, most_mb: 
             largest first.
 
     Raises:
-        InputError: the file cannot be written there.
+        InputError: the file cannot be written there, or something behind a node has not ended.
     """
     path = check_output(path)
     with whole_file(path) as finished, override_log_level(logging.WARNING):
@@ -43,6 +45,9 @@ def archive_result(*nodes: Node, path: str | Path, slim: bool = False, most_mb: 
                 list(nodes), filename=everything, call_calc_backward=True, call_work_backward=True, return_backward=True
             )
             _with_manifest(everything, finished, [node.uuid for node in nodes] if slim or most_mb else [], most_mb)
+        except ExportValidationError as error:
+            reason = ' '.join(str(error).split())
+            raise InputError(f'{path}: not written. {reason} Wait for them, or run "aiida-ufpnmr doctor"') from error
         finally:
             everything.unlink(missing_ok=True)
     return path

@@ -376,6 +376,14 @@ def test_several_results_go_into_one_archive(pipeline, command, tmp_path):
     assert command('archive', 'verify', archive).exit_code == 0
 
 
+def test_what_has_not_ended_is_refused_in_a_line(command, tmp_path):
+    running, archive = orm.WorkflowNode().store(), tmp_path / 'open.aiida'
+    found = command('archive', 'create', running.pk, '-o', archive)
+    assert found.exit_code == 2 or isinstance(found.exception, InputError)
+    assert 'must be sealed' in str(found.exception) + found.output and not archive.exists()
+    running.seal()
+
+
 def test_what_cannot_be_run_again_is_named(pipeline, command, tmp_path):
     archive = tmp_path / 'result.aiida'
     command('archive', 'create', pipeline.pk, '--slim', '-o', archive)
