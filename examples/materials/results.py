@@ -30,6 +30,8 @@ def main(archive: str, folder: str | None = None) -> None:
     """Print and draw what an archive holds."""
     load_profile(SqliteZipBackend.create_profile(archive))
     for node in all_of('NewMaterialWorkChain'):
+        if 'material' not in node.outputs:  # one that was interrupted, whose labels another took over
+            continue
         material = node.outputs.material.get_dict()
         print(f'\n{node.uuid}: {material["labels_tried"]} labels, {material["verdict"]}')
         print_table(generation_rows(node.outputs.history['generations']))

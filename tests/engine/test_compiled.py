@@ -178,9 +178,12 @@ def test_every_kernel_is_kept_in_the_cache_of_the_package():
     assert here == {'compiled.py'}
 
 
-def test_compiling_ahead_leaves_nothing_to_compile(tmp_path):
-    """In the folder that all tests share, where most is compiled already."""
+@pytest.mark.slow
+def test_compiling_ahead_leaves_a_run_nothing_to_compile(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.delenv('NUMBA_CACHE_DIR', raising=False)
     command = [sys.executable, '-m', 'aiida_ufpnmr.engine.main', 'compile', '--json']
     for name in ('first.json', 'second.json'):
         subprocess.run([*command, str(tmp_path / name)], check=True, capture_output=True)
     assert '"compiled": 0' in (tmp_path / 'second.json').read_text()
+    assert '"compiled": 0' not in (tmp_path / 'first.json').read_text()
