@@ -102,7 +102,8 @@ def _leave_out(
     size = {pk: sum(sizes.get(key, 0) for key in keys) for pk, keys in files.items()}
     packed = {entry.filename.removeprefix(REPOSITORY): entry.compress_size for entry in archive.infolist()}
     for pk in sorted(if_room, key=lambda made: size[made], reverse=True):
-        gone = set().union(*(files[other] for other in left_out))
+        kept = set().union(*(keys for other, keys in files.items() if other not in left_out))
+        gone = set().union(*(files[other] for other in left_out)) - kept  # equal models share a file
         if most_mb is not None and sum(packed[key] for key in packed if key not in gone) > 1e6 * most_mb:
             left_out.add(pk)
     dropped, needed = set(), set()
