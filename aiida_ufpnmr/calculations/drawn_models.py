@@ -6,46 +6,49 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from aiida.engine import calcfunction
+from aiida.engine import ExitCode, calcfunction
 from aiida.orm import Dict, Int
 
+from aiida_ufpnmr.calculations.summarise import speaks_against
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
 from aiida_ufpnmr.data.trajectory import TrajectoryData
 from aiida_ufpnmr.engine.efg.sampling import sampled_efg_models
+from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.regression.sampling import FRAMES
 from aiida_ufpnmr.engine.timeseries.spread import spread
 from aiida_ufpnmr.engine.trajectories.spaced import spaced_frames
 from aiida_ufpnmr.engine.ufp.sampling import sampled_potentials
 
-#: Quantities of an answer that are compared, with the key of a verdict and what it must say for the quantity to hold.
-COMPARED = {
-    'tau_ns': ('tau_ns', None),
-    'hop_rate_per_s': ('hops_verdict', 'hops'),
-    'diffusion_coefficient_cm2_per_s': ('msd_verdict', 'diffusion'),
-}
+#: Quantities of an answer that are compared.
+COMPARED = ('tau_ns', 'hop_rate_per_s', 'diffusion_coefficient_cm2_per_s')
 
 
 @calcfunction
 def drawn_models(
-    trajectory: TrajectoryData, frames: Int, seed: Int, potential: PotentialData, **models: EfgModelData
-) -> dict[str, Any]:
-    """A potential, and an ``efg_model`` where there is one, as far from the fitted ones as these are expected to err.
+    trajectory: TrajectoryData, number: Int, seed: Int, potential: PotentialData, **models: EfgModelData
+) -> dict[str, Any] | ExitCode:
+    """Models as far from the fitted ones as these are expected to err along a run of theirs.
 
-    How far that is, ``frames`` of a run of the fitted models say.
+    They are ``potential_000`` and so on, and ``efg_model_000`` where there is one. Exit code 410 says why none can be
+    drawn.
     """
     with trajectory.as_path() as path:
-        structures = spaced_frames(path, frames.value)
-    drawn: dict[str, Any] = {
-        'potential': (PotentialData, sampled_potentials(potential.load(), structures, [seed.value]))
-    }
+        structures = spaced_frames(path, FRAMES)
+    seeds = range(seed.value, seed.value + number.value)
+    drawn: dict[str, Any] = {'potential': (PotentialData, sampled_potentials(potential.load(), structures, seeds))}
     if models:
-        drawn['efg_model'] = (EfgModelData, sampled_efg_models(models['efg_model'].load(), structures, [seed.value]))
+        drawn['efg_model'] = (EfgModelData, sampled_efg_models(models['efg_model'].load(), structures, seeds))
     nodes = {}
-    with TemporaryDirectory() as folder:
-        for name, (kind, (model,)) in drawn.items():
-            path = Path(folder, kind.DEFAULT_FILENAME)
-            model.save(path)
-            nodes[name] = kind(path)
+    try:
+        with TemporaryDirectory() as folder:
+            for name, (kind, found) in drawn.items():
+                for place, model in enumerate(found):
+                    path = Path(folder, kind.DEFAULT_FILENAME)
+                    model.save(path)
+                    nodes[f'{name}_{place:03d}'] = kind(path)
+    except InputError as error:
+        return ExitCode(410, str(error))
     return nodes
 
 
@@ -68,5 +71,4 @@ def compare_answers(fitted: Dict, number: Int, **drawn: Dict) -> Dict:
 
 def _held(key: str, answer: dict[str, Any]) -> float | None:
     """A quantity of an answer; ``None`` where its verdict takes it back."""
-    verdict, claim = COMPARED[key]
-    return answer.get(key) if claim is None or answer.get(verdict, claim) == claim else None
+    return None if speaks_against(key, answer) else answer.get(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiida.engine import calcfunction
@@ -19,8 +20,17 @@ HOPS = ('hop_rate_per_s', 'hop_rate_per_s_ci95', 'hop_rate_corrected', 'hops')
 MSD = ('diffusion_coefficient_cm2_per_s', 'diffusion_coefficient_cm2_per_s_ci95')
 
 
+#: Quantities that are only as good as a verdict: the verdict's key, and its value where they hold.
+CLAIMS = {'hop_rate_per_s': ('hops_verdict', 'hops'), 'diffusion_coefficient_cm2_per_s': ('msd_verdict', 'diffusion')}
 #: The verdict of an answer without any correlation function.
 NO_EFG = 'no EFG'
+
+
+def speaks_against(key: str, values: Mapping[str, Any]) -> str:
+    """The verdict among ``values`` that takes a quantity back; empty where there is none."""
+    verdict_key, claim = CLAIMS.get(key, ('', ''))
+    verdict = values.get(verdict_key) or claim
+    return '' if verdict == claim else verdict
 
 
 @calcfunction

@@ -155,7 +155,8 @@ def _show_outcomes(found: list[Outcome], json_path: Path | None) -> None:
 
 
 def _hop_rate(one: Outcome) -> str:
-    from aiida_ufpnmr.tools.answer import only_a_limit, speaks_against
+    from aiida_ufpnmr.calculations.summarise import speaks_against
+    from aiida_ufpnmr.tools.answer import only_a_limit
 
     if one.hop_rate_per_s is None:
         return '-'

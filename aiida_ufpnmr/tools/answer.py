@@ -7,7 +7,7 @@ from typing import Any
 
 from aiida.orm import ProcessNode
 
-from aiida_ufpnmr.calculations.summarise import NO_EFG
+from aiida_ufpnmr.calculations.summarise import NO_EFG, speaks_against
 from aiida_ufpnmr.engine.tables import ERRORS
 
 #: Key of a value, what to call it, its unit (times in ns are shown in a unit of their size). The interval lies under
@@ -25,8 +25,6 @@ QUANTITIES = (
     ('simulated_ps', 'simulated time', 'ps'),
 )
 
-#: Quantities that are only as good as a verdict: the verdict's key, and its value where they hold.
-CLAIMS = {'hop_rate_per_s': ('hops_verdict', 'hops'), 'diffusion_coefficient_cm2_per_s': ('msd_verdict', 'diffusion')}
 #: Quantities that are only lower limits where another key says ``False``.
 CORRECTED = {'hop_rate_per_s': 'hop_rate_corrected'}
 #: Output of the pipeline, the model that it belongs to, and what to call that.
@@ -60,13 +58,6 @@ def interval(bounds: Sequence[float | None] | None) -> str:
 def in_readable_time(ns: float) -> tuple[float, str]:
     """Factor and unit that make a time in ns easy to read."""
     return (1.0, 'ns') if ns >= 0.1 else (1000.0, 'ps')
-
-
-def speaks_against(key: str, values: Mapping[str, Any]) -> str:
-    """The verdict among ``values`` that takes a quantity back; empty where there is none."""
-    verdict_key, claim = CLAIMS.get(key, ('', ''))
-    verdict = values.get(verdict_key) or claim
-    return '' if verdict == claim else verdict
 
 
 def only_a_limit(key: str, values: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from aiida_ufpnmr.engine.files import check_output, whole_file
 #: asked for, as their analyses take a while.
 PAGES = {
     'material': ('material_page', 'new_material_page'),
+    'model_error': ('model_error_page', 'model_error_page'),
     'tau': ('dynamic_nmr_page', 'dynamic_nmr_page'),
     'arrhenius': ('arrhenius_page', 'arrhenius_page'),
     'softness': ('softness_page', 'softness_page'),
@@ -34,7 +35,7 @@ def write_report(node: WorkChainNode, folder: str | Path) -> Path:
     if kind is None or (kind == 'material' and 'tau' not in node.outputs):
         raise InputError(
             f'{node.pk}: this {node.process_label} has no answer; give a new_material, pipeline, dynamic_nmr, '
-            'arrhenius, softness or barriers that finished'
+            'model_error, arrhenius, softness or barriers that finished'
         )
     module, function = PAGES[kind]
     page, contents = getattr(importlib.import_module(f'aiida_ufpnmr.tools.{module}'), function)(node)

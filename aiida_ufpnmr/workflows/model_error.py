@@ -15,14 +15,10 @@ from aiida_ufpnmr.calculations.drawn_models import compare_answers, drawn_models
 from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.data.efg_model import EfgModelData
 from aiida_ufpnmr.data.potential import PotentialData
-from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain, ion_followed
 from aiida_ufpnmr.workflows.label import validate_count
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
-
-#: Frames of the run of the fitted models that say how wide draws are.
-FRAMES = 20
 
 
 class ModelErrorWorkChain(ProtocolMixin, WorkChain):
@@ -51,7 +47,7 @@ class ModelErrorWorkChain(ProtocolMixin, WorkChain):
 
         spec.outline(cls.run_fitted, cls.run_drawn, cls.compare)
 
-        spec.expose_outputs(DynamicNmrWorkChain, include=('tau', 'trajectory'))
+        spec.expose_outputs(DynamicNmrWorkChain)
         spec.output('model_error', valid_type=Dict, help='Each quantity over the drawn models, with an interval.')
         spec.exit_code(401, 'ERROR_FITTED_FAILED', message='The run of the fitted models failed: {message}')
         spec.exit_code(402, 'ERROR_NOTHING_DRAWN', message='No model can be drawn: {message}')
@@ -92,14 +88,15 @@ class ModelErrorWorkChain(ProtocolMixin, WorkChain):
         if not node.is_finished_ok:
             return self.exit_codes.ERROR_FITTED_FAILED.format(message=reason(node))
         self.out_many(self.exposed_outputs(node, DynamicNmrWorkChain))
+        fitted, number = self._models(), self.inputs.number
+        drawn, drawing = drawn_models.run_get_node(node.outputs.trajectory, number, self.inputs.seed, **fitted)
+        if not drawing.is_finished_ok:
+            return self.exit_codes.ERROR_NOTHING_DRAWN.format(message=drawing.exit_message)
+        found: Any = drawn
         running = {}
-        for place in range(self.inputs.number.value):
-            seed = Int(self.inputs.seed.value + place)
-            try:
-                drawn: Any = drawn_models(node.outputs.trajectory, Int(FRAMES), seed, **self._models())
-            except InputError as error:
-                return self.exit_codes.ERROR_NOTHING_DRAWN.format(message=str(error))
-            running[f'drawn_{place:03d}'] = self._submit(drawn, f'drawn_{place:03d}', place + 1)
+        for place in range(number.value):
+            label, models = f'drawn_{place:03d}', {name: found[f'{name}_{place:03d}'] for name in fitted}
+            running[label] = self._submit(models, label, place + 1)
         self.report(f'runs of {len(running)} drawn models')
         self.ctx.runs = list(running)
         return ToContext(**running)

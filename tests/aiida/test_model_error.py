@@ -44,6 +44,14 @@ def test_each_drawn_model_has_a_run_of_its_own_and_they_are_told_apart(launched)
     assert 'with drawn models' in found.output
 
 
+def test_the_page_that_is_offered_shows_the_answer_and_what_the_models_do_to_it(launched, command, tmp_path):
+    found, node = launched
+    assert f'aiida-ufpnmr report {node.pk} -o report' in found.output
+    assert command('report', node.pk, '-o', tmp_path).exit_code == 0
+    page = (tmp_path / 'index.html').read_text()
+    assert 'With models drawn' in page and 'spread by sampling' in page and 'mean temperature' in page
+
+
 def test_a_verdict_takes_a_quantity_back_and_failed_runs_have_none():
     fitted = orm.Dict({'diffusion_coefficient_cm2_per_s': 2.0, 'msd_verdict': 'diffusion'})
     moves, rests = {**fitted.get_dict()}, {**fitted.get_dict(), 'msd_verdict': 'no diffusion'}

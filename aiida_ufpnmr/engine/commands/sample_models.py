@@ -14,12 +14,10 @@ from aiida_ufpnmr.engine.efg.model import EfgModel
 from aiida_ufpnmr.engine.efg.sampling import sampled_efg_models
 from aiida_ufpnmr.engine.files import check_output
 from aiida_ufpnmr.engine.hdf5 import versions
+from aiida_ufpnmr.engine.regression.sampling import FRAMES
 from aiida_ufpnmr.engine.trajectories.spaced import spaced_frames
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.sampling import sampled_potentials
-
-#: Structures that say how wide draws are; of a file with more, so many are taken evenly.
-MOST_STRUCTURES = 20
 
 
 @click.command(
@@ -67,6 +65,6 @@ def sample_models(potential, structures, efg_model, number, seed, output, json_p
 def _read(path: Path) -> list[Atoms]:
     """Some structures of a file, or frames of a trajectory."""
     if path.suffix in ('.h5', '.h5md', '.hdf5'):
-        return spaced_frames(path, MOST_STRUCTURES)
+        return spaced_frames(path, FRAMES)
     found = read_structures(path)
-    return [bare(atoms) for atoms in found[:: -(-len(found) // MOST_STRUCTURES)]]
+    return [bare(atoms) for atoms in found[:: -(-len(found) // FRAMES)]]

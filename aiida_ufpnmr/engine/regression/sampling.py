@@ -12,6 +12,9 @@ import numpy as np
 
 from aiida_ufpnmr.engine.errors import InputError
 
+#: Structures along a run that say how wide draws are; of more, so many are taken at equal times.
+FRAMES = 20
+
 
 def widening(expected: np.ndarray, variances: np.ndarray) -> float:
     """The factor f, from expected errors and posterior variances of the same numbers.

@@ -9,7 +9,6 @@ import numpy as np
 from ase import Atoms
 
 from aiida_ufpnmr.engine.regression.sampling import draw, widening
-from aiida_ufpnmr.engine.ufp.features import N_LEADING, features
 from aiida_ufpnmr.engine.ufp.potential import UltraFastPotential
 from aiida_ufpnmr.engine.ufp.repulsion import extend_wall
 from aiida_ufpnmr.engine.ufp.uncertainty import posterior_of, uncertainty
@@ -26,10 +25,9 @@ def sampled_potentials(
         InputError: the potential has no posterior, or does not know an element.
     """
     posterior = posterior_of(potential)
-    expected = [uncertainty(potential, atoms).forces.ravel() for atoms in structures]
-    rows = [features(atoms, potential.types(atoms), potential.basis) for atoms in structures]
-    variances = [posterior.variances(one)[N_LEADING:] for one in rows]
-    factor = widening(np.concatenate(expected), np.concatenate(variances))
+    along = [uncertainty(potential, atoms) for atoms in structures]
+    expected, variances = (np.concatenate(part) for part in zip(*((one.forces, one.forces_variance) for one in along)))
+    factor = widening(expected, variances)
     for seed in seeds:
         yield _moved(potential, draw(posterior.whitening, factor, seed))
 

@@ -21,11 +21,13 @@ class Uncertainty:
         energy: eV.
         forces: (n, 3) eV/Å.
         forces_posterior: (n, 3) eV/Å, the part of it that more data would take away.
+        forces_variance: (n, 3) of the posterior alone, eV²/Å².
     """
 
     energy: float
     forces: np.ndarray
     forces_posterior: np.ndarray
+    forces_variance: np.ndarray
 
 
 def posterior_of(potential: UltraFastPotential) -> Posterior:
@@ -53,7 +55,9 @@ def uncertainty(potential: UltraFastPotential, atoms: Atoms) -> Uncertainty:
         expected[types == t] = noise.error(by_component[types == t])
         by_posterior[types == t] = noise.by_posterior(by_component[types == t])
     per_atom = float(posterior.energy_noise.error(variances[0] / len(atoms) ** 2))
-    return Uncertainty(energy=per_atom * len(atoms), forces=expected, forces_posterior=by_posterior)
+    return Uncertainty(
+        energy=per_atom * len(atoms), forces=expected, forces_posterior=by_posterior, forces_variance=by_component
+    )
 
 
 def force_uncertainty(potential: UltraFastPotential, atoms: Atoms) -> np.ndarray:
