@@ -60,11 +60,11 @@ def gathered(most: Int, **drawn: DatasetData) -> DatasetData:
             plain.info = {'config_type': group}
             placed.append(((groups[:i].count(group) + 0.5) / groups.count(group), number, i, plain))
     placed.sort(key=lambda place: place[:3])
-    structures = [place[3] for place in placed]
-    squeezed = [n for n, atoms in enumerate(structures) if atoms.info['config_type'].startswith(SQUEEZED)]
-    for n in reversed(squeezed[max(0, len(squeezed) - max(0, len(structures) - most.value)) :]):
-        del structures[n]
-    return DatasetData.of(structures[: most.value])
+    surplus = max(0, len(placed) - most.value)
+    squeezed = [n for n, place in enumerate(placed) if place[3].info['config_type'].startswith(SQUEEZED)]
+    left_out = set(squeezed[max(0, len(squeezed) - surplus) :])
+    kept = [place[3] for n, place in enumerate(placed) if n not in left_out]
+    return DatasetData.of(kept[: most.value])
 
 
 @calcfunction

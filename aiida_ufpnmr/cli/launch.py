@@ -178,6 +178,21 @@ ion_option = click.option(
 index_option = click.option(
     '--index', type=int, metavar='I', help='Which structure of a file with several, counted from 0.'
 )
+potential_option = click.option(
+    '--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.'
+)
+efg_model_option = click.option(
+    '--efg-model', metavar=NODE_OR_FILE, help='The EFG model, without which there is no NMR, but motion.'
+)
+followed_option = click.option(
+    '--ion', metavar='ELEMENT', help='Element that is followed; that of the EFG model, or Li without one.'
+)
+engine_option = click.option(
+    '--engine', type=click.Choice(DFT_CODES), required=True, help='The DFT code for the labels.'
+)
+label_code_option = click.option(
+    '--label-code', metavar='CODE', help='What runs the DFT code. Default: castep@localhost or gpaw@localhost.'
+)
 code_option = click.option(
     '--code', 'code_label', default='ufpnmr@localhost', show_default=True, help='The command `ufpnmr` as a code.'
 )
@@ -261,9 +276,9 @@ def pipeline(
     example='aiida-ufpnmr launch dynamic-nmr beta.cif --potential 123 --efg-model 130 --protocol fast',
 )
 @click.argument('structure')
-@click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
-@click.option('--efg-model', metavar=NODE_OR_FILE, help='The EFG model, without which there is no NMR, but motion.')
-@click.option('--ion', metavar='ELEMENT', help='Element that is followed; that of the EFG model, or Li without one.')
+@potential_option
+@efg_model_option
+@followed_option
 @index_option
 @code_option
 @temperature_option

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, index_option, keep_option, stop_if_failed
+from aiida_ufpnmr.cli.launch import (
+    Launch,
+    code_option,
+    common_options,
+    index_option,
+    keep_option,
+    potential_option,
+    stop_if_failed,
+)
 from aiida_ufpnmr.cli.launch_batch import most_at_once_option, pack_option, replicas_option, temperatures_option
 from aiida_ufpnmr.cli.shared import NODE_OR_FILE, load_code, load_or_store
 from aiida_ufpnmr.engine.analyses.arrhenius import ArrheniusSettings
@@ -18,7 +26,7 @@ from aiida_ufpnmr.engine.commands.shared import Command, print_result
     example='aiida-ufpnmr launch arrhenius beta.cif --potential 123 --efg-model 130 --temperatures 600,700,800,900',
 )
 @click.argument('structure')
-@click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
+@potential_option
 @click.option('--efg-model', required=True, metavar=NODE_OR_FILE, help='The EFG model: pk, UUID, label or file.')
 @temperatures_option
 @replicas_option

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, stop_if_failed
+from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, potential_option, stop_if_failed
 from aiida_ufpnmr.cli.shared import NODE_OR_FILE, is_node, load_code, load_node, load_or_store
 from aiida_ufpnmr.engine.barriers.result import Barriers
 from aiida_ufpnmr.engine.barriers.settings import BarrierSettings
@@ -25,7 +25,7 @@ SHOWN = ('min_length_angstrom', 'max_length_angstrom', 'max_hops', 'seed')
     'aiida-ufpnmr launch barriers run.h5 --potential potential.h5 --softness softness.h5 --protocol fast',
 )
 @click.argument('trajectory')
-@click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
+@potential_option
 @click.option(
     '--softness',
     metavar=NODE_OR_FILE,

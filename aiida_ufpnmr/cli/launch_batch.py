@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from aiida_ufpnmr.calculations.resources import IN_QUEUE
-from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, stop_if_failed
+from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, potential_option, stop_if_failed
 from aiida_ufpnmr.cli.shared import NODE_OR_FILE, is_node, load_code, load_or_store, load_structure
 from aiida_ufpnmr.cli.status import print_progress
 from aiida_ufpnmr.engine.commands.options import Parsed
@@ -50,7 +50,7 @@ pack_option = click.option(
     '--steps 100000 --daemon',
 )
 @click.argument('structures', nargs=-1, required=True, metavar='STRUCTURE...')
-@click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
+@potential_option
 @click.option(
     '--efg-model', metavar=NODE_OR_FILE, help='Predict EFG tensors on the way: pk, UUID, label or file of a model.'
 )

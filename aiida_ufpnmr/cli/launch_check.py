@@ -7,11 +7,13 @@ from typing import Any
 import click
 
 from aiida_ufpnmr.cli.launch import (
-    DFT_CODES,
     Launch,
     code_option,
     common_options,
+    engine_option,
     index_option,
+    label_code_option,
+    potential_option,
     stop_if_failed,
     temperature_option,
 )
@@ -26,12 +28,10 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
     '--temperature 600 --daemon',
 )
 @click.argument('structure')
-@click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
+@potential_option
 @click.option('--efg-model', metavar=NODE_OR_FILE, help='The EFG model, where it shall be checked, too.')
-@click.option('--engine', type=click.Choice(DFT_CODES), required=True, help='The DFT code for the labels.')
-@click.option(
-    '--label-code', metavar='CODE', help='What runs the DFT code. Default: castep@localhost or gpaw@localhost.'
-)
+@engine_option
+@label_code_option
 @click.option('--frames', type=COUNT, metavar='N', help="Frames that are labelled; the protocol's if not given.")
 @index_option
 @temperature_option

@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from aiida_ufpnmr.cli.launch import DFT_CODES, Launch, code_option, common_options, ion_option, stop_if_failed
+from aiida_ufpnmr.cli.launch import (
+    Launch,
+    code_option,
+    common_options,
+    engine_option,
+    ion_option,
+    label_code_option,
+    stop_if_failed,
+)
 from aiida_ufpnmr.cli.shared import load_code, load_or_store, load_structure
 from aiida_ufpnmr.engine.commands.shared import COUNT, POSITIVE, Command, print_table
 from aiida_ufpnmr.engine.errors import InputError
@@ -19,11 +27,9 @@ from aiida_ufpnmr.engine.errors import InputError
 )
 @click.argument('dataset')
 @click.argument('structures', nargs=-1, required=True, metavar='NAME=STRUCTURE...')
-@click.option('--engine', type=click.Choice(DFT_CODES), required=True, help='The DFT code for new labels.')
+@engine_option
 @click.option('--test', 'test', metavar='TEST', help='Labelled structures for the errors (file or node).')
-@click.option(
-    '--label-code', metavar='CODE', help='What runs the DFT code. Default: castep@localhost or gpaw@localhost.'
-)
+@label_code_option
 @ion_option
 @click.option('--labels', type=COUNT, metavar='N', help='Give no more structures than this to DFT.')
 @click.option(

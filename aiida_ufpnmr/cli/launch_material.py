@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from aiida_ufpnmr.cli.launch import (
-    DFT_CODES,
     Launch,
     code_option,
     common_options,
+    engine_option,
+    label_code_option,
     print_answer,
     stop_if_failed,
     temperature_option,
@@ -31,10 +32,8 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, POSITIVE, Command
 )
 @click.argument('crystal', metavar='FILE.cif')
 @click.option('--ion', required=True, metavar='NAME', help='Element or isotope that is followed, such as Na or 6Li.')
-@click.option('--engine', type=click.Choice(DFT_CODES), required=True, help='The DFT code for the labels.')
-@click.option(
-    '--label-code', metavar='CODE', help='What runs the DFT code. Default: castep@localhost or gpaw@localhost.'
-)
+@engine_option
+@label_code_option
 @click.option('--labels', type=COUNT, metavar='N', help="No more labels than this; the protocol's if not given.")
 @click.option(
     '--core-hours',

@@ -12,6 +12,7 @@ from aiida_ufpnmr.cli.launch import (
     common_options,
     index_option,
     keep_option,
+    potential_option,
     stop_if_failed,
     temperature_option,
 )
@@ -25,7 +26,7 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, Command, print_table
     example='aiida-ufpnmr launch md beta.cif --potential 123 --steps 500000000 --max-wall-time 24h --daemon',
 )
 @click.argument('structure')
-@click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
+@potential_option
 @click.option(
     '--efg-model', metavar=NODE_OR_FILE, help='Predict EFG tensors on the way: pk, UUID, label or file of a model.'
 )

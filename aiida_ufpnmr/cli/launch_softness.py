@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, stop_if_failed
+from aiida_ufpnmr.cli.launch import Launch, code_option, common_options, potential_option, stop_if_failed
 from aiida_ufpnmr.cli.shared import NODE_OR_FILE, load_code, load_or_store
 from aiida_ufpnmr.engine.commands.shared import Command, Count, print_result
 from aiida_ufpnmr.engine.errors import InputError
@@ -17,7 +17,7 @@ from aiida_ufpnmr.engine.errors import InputError
     'aiida-ufpnmr launch softness glass.h5 --potential potential.h5 --model softness-model.h5 --max-hops 0',
 )
 @click.argument('trajectories', nargs=-1, required=True, metavar='TRAJ...')
-@click.option('--potential', required=True, metavar=NODE_OR_FILE, help='The potential: pk, UUID, label or file.')
+@potential_option
 @click.option(
     '--model', metavar=NODE_OR_FILE, help='A softness model: pk, UUID, label or file; nothing is fitted then.'
 )

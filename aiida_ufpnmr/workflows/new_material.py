@@ -225,7 +225,7 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
     def draw(self) -> ToContext:
         """Draw the first structures, from some cells side by side."""
         given = self.inputs.draw.parameters.get_dict()
-        most = self._left_of_labels(0) * FIRST_SHARE
+        most = self._most_first
         wanted = int(min(given.get('number', most), most))
         cells = list(self.ctx.cells)[: max(1, wanted // FEWEST_OF_A_CELL)]
         running = {}
@@ -246,7 +246,7 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
             if not node.is_finished_ok:
                 return self.exit_codes.ERROR_NOTHING_DRAWN.format(message=reason(node))
         drawn = {name: node.outputs.dataset for name, node in zip(self.ctx.drawing, nodes)}
-        self.ctx.drawn = gathered(Int(int(FIRST_SHARE * self.inputs.max_labels.value)), **drawn)
+        self.ctx.drawn = gathered(Int(self._most_first), **drawn)
         self.ctx.at, self.ctx.number, self.ctx.labels, self.ctx.tried = 0, len(self.ctx.drawn.rows), {}, 0
         if 'max_core_hours' in self.inputs:
             self.ctx.number = min(PROBE, self.ctx.number)
@@ -344,8 +344,9 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         self.report('on frames of a run: ' + ', '.join(f'{key} {error:.3g}' for key, error in errors.items()))
 
     def _errors_of_check(self) -> dict[str, float]:
-        """The errors of the check of the names that goals have."""
-        found = [self.outputs['check'][name].get_dict() for name in CHECKED[1:] if name in self.outputs['check']]
+        """The errors of the check, where there was one, of the names that goals have."""
+        check = self.outputs.get('check', {})
+        found = [check[name].get_dict() for name in CHECKED[1:] if name in check]
         return {key: errors[key] for key in ERRORS for errors in found if errors.get(key) is not None}
 
     def run_dynamic_nmr(self) -> ToContext:
@@ -372,13 +373,18 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         verdict = self.ctx.learning.outputs.history['verdict']
         if verdict == GOAL_REACHED:
             goal = self.inputs.learning.goal.get_dict()
-            found = self._errors_of_check() if 'check' in self.outputs else {}
+            found = self._errors_of_check()
             verdict = ', '.join(
                 f'{key} {error:.3g} on frames of a run' for key, error in found.items() if error > goal.get(key, error)
             )
             if not verdict:
                 return None
         return self.exit_codes.ERROR_GOAL_NOT_REACHED.format(message=verdict)
+
+    @property
+    def _most_first(self) -> int:
+        """How many labels drawn structures may have."""
+        return int(FIRST_SHARE * self.inputs.max_labels.value)
 
     @property
     def _models(self) -> dict[str, Any]:

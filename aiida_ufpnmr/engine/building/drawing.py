@@ -162,12 +162,9 @@ def _squeezed(atoms: Atoms, settings: DrawSettings) -> Iterator[Atoms]:
             pair = rng.choice(own[found.distance[own] < shortest + CLOSE_TO_SHORTEST])
             cell = bare(atoms)
             cell.rattle(BESIDE_SQUEEZED, rng=rng)
-            i, j, along = found.i[pair], found.j[pair], found.vector[pair] / found.distance[pair]
-            middle = atoms.positions[i] + found.vector[pair] / 2
-            cell.positions[i] = middle - share * shortest / 2 * along
-            cell.positions[j] = (
-                middle + share * shortest / 2 * along - (atoms.positions[i] + found.vector[pair] - atoms.positions[j])
-            )
+            move = 0.5 * (1 - share * shortest / found.distance[pair]) * found.vector[pair]
+            for atom, by in ((found.i[pair], move), (found.j[pair], -move)):
+                cell.positions[atom] = atoms.positions[atom] + by
             if not _problem(cell):
                 names = '-'.join(chemical_symbols[number] for number in kind)
                 yield _named(cell, '', f'{SQUEEZED}_{names}', squeeze_share=share)

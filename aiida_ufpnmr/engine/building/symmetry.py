@@ -25,8 +25,9 @@ def kinds_of(crystal: Crystal) -> np.ndarray:
     return np.array([numbers[content] for content in contents])
 
 
-def _found(of: Callable, crystal: Crystal, places: np.ndarray, **options: bool) -> Any:
-    """What a function of spglib says of sites at ``places`` (n, 3) in units of the cell vectors."""
+def _asked(of: Callable, crystal: Crystal, **options: bool) -> tuple[np.ndarray, Any]:
+    """Places of the sites (n, 3) in units of the cell vectors, and what a function of spglib says of them."""
+    places = crystal.positions @ np.linalg.inv(crystal.cell)
     cell = (crystal.cell.tolist(), places.tolist(), kinds_of(crystal).tolist())
     try:
         found = of(cell, symprec=SYMMETRY_TOLERANCE, **options)
@@ -34,26 +35,19 @@ def _found(of: Callable, crystal: Crystal, places: np.ndarray, **options: bool) 
         found = None  # what versions before 2.8 return instead
     if found is None:
         raise InputError(f'{crystal.source}: its sites have no symmetry that spglib knows; correct them')
-    return found
-
-
-def _symmetry(crystal: Crystal) -> tuple[np.ndarray, spglib.SpglibDataset]:
-    """Places of the sites (n, 3) in units of the cell vectors, and what spglib says of them."""
-    places = crystal.positions @ np.linalg.inv(crystal.cell)
-    return places, _found(spglib.get_symmetry_dataset, crystal, places)
+    return places, found
 
 
 def primitive(crystal: Crystal) -> Crystal:
     """The same crystal in a primitive cell, not turned."""
-    places = crystal.positions @ np.linalg.inv(crystal.cell)
-    cell, sites, kinds = _found(spglib.standardize_cell, crystal, places, to_primitive=True, no_idealize=True)
+    _, (cell, sites, kinds) = _asked(spglib.standardize_cell, crystal, to_primitive=True, no_idealize=True)
     contents = dict(zip(kinds_of(crystal).tolist(), crystal.occupancies))
     return Crystal(cell, sites @ cell, tuple(contents[kind] for kind in kinds), crystal.source)
 
 
 def orbits_of(crystal: Crystal) -> np.ndarray:
     """The orbit (n,) of each site, counted from 0: sites that a symmetry of the average crystal brings together."""
-    return np.unique(_symmetry(crystal)[1].equivalent_atoms, return_inverse=True)[1]
+    return np.unique(_asked(spglib.get_symmetry_dataset, crystal)[1].equivalent_atoms, return_inverse=True)[1]
 
 
 def permutations_of(crystal: Crystal) -> np.ndarray:
@@ -61,7 +55,7 @@ def permutations_of(crystal: Crystal) -> np.ndarray:
 
     Site ``i`` comes to lie on site ``permutation[i]``.
     """
-    places, found = _symmetry(crystal)
+    places, found = _asked(spglib.get_symmetry_dataset, crystal)
     # twice, since the first makes one of the smallest negative numbers
     sites = KDTree(places % 1 % 1, boxsize=np.ones(3))
     moved = np.einsum('oab,ib->oia', found.rotations, places) + found.translations[:, None, :]
