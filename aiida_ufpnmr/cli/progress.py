@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import time
 from contextlib import suppress
 
 import click
-from aiida.engine import ProcessBuilder
+from aiida.engine import Process, ProcessBuilder
+from aiida.engine.runners import Runner
 from aiida.orm import CalcJobNode, Log, ProcessNode, QueryBuilder, WorkChainNode
 from plumpy.exceptions import KilledError
 
@@ -32,7 +34,7 @@ def run_with_progress(builder: ProcessBuilder) -> WorkChainNode:
         watching = runner.loop.create_task(_watch(process.node, has_ended))
         with run_here(process.node):
             try:
-                runner.run(process)
+                _execute(process, runner)
             except KilledError as error:
                 number = end_interrupted(process.node)
                 jobs = f'; {number} of its jobs cancelled' if number else ''
@@ -43,6 +45,20 @@ def run_with_progress(builder: ProcessBuilder) -> WorkChainNode:
         has_ended.set()
         runner.loop.run_until_complete(watching)
     return process.node
+
+
+def _execute(process: Process, runner: Runner) -> None:
+    """Run to the end. An interruption kills the process between two of its steps.
+
+    AiiDA's own handlers kill it wherever a signal arrives, which fails within a transaction of the database.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        runner.loop.add_signal_handler(number, process.kill, 'Killed, since the command that ran it was interrupted.')
+    try:
+        process.execute()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            runner.loop.remove_signal_handler(number)
 
 
 def _quieten_console() -> None:
