@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 from aiida_ufpnmr.engine.building.drawing import DrawSettings, drawn_cells
 from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, crystal_of, heights, label_cells
+from aiida_ufpnmr.engine.building.supercells import compact_supercell
 from aiida_ufpnmr.engine.crystals import Crystal
 from aiida_ufpnmr.engine.dataset import read_dataset
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope, spin_half
@@ -42,15 +44,32 @@ def test_a_cell_for_labels_grows_along_its_smallest_height():
     assert found.supercell == (1, 1, 2)
 
 
-def test_a_primitive_cell_holds_the_same_crystal_in_fewer_atoms():
+def test_a_compact_cell_holds_the_same_crystal_in_fewer_atoms():
     settings = LabelCellSettings(least_height_angstrom=5.0, least_atoms=8, primitive=True)
     (cell,) = label_cells(crystal_of(SALT, 'salt'), settings).cells
-    assert len(cell) == 16 and min(heights(cell.cell.array)) == pytest.approx(2 * 5.64 / np.sqrt(3))
-    assert np.sort(cell.get_all_distances(mic=True)[0])[1:7] == pytest.approx(
-        5.64 / 2
-    )  # six neighbours of the other kind
+    assert len(cell) == 8 and min(heights(cell.cell.array)) == pytest.approx(5.64)  # of four primitive cells, the cube
+    twice = cell.repeat(2)
+    assert np.sort(twice.get_all_distances(mic=True), axis=1)[:, 1:7] == pytest.approx(5.64 / 2)
     mixed = label_cells(shared(1 / 8), settings)
-    assert mixed.composition == {'Na': 7, 'K': 1, 'Cl': 8} and '2 × 2 × 2 of its primitive cell' in mixed.headline
+    assert mixed.composition == {'Na': 7, 'K': 1, 'Cl': 8} and '8 of its primitive cell' in mixed.headline
+
+
+@pytest.mark.parametrize('number', [1, 2, 3, 4, 6, 8])
+def test_no_shape_of_so_many_cells_has_a_greater_least_height(number):
+    """Against all matrices of small whole numbers with that determinant."""
+    cell = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0.2]]) * 3.0
+    times, found = compact_supercell(cell, number)
+    assert np.prod(times) == number and abs(np.linalg.det(found)) == pytest.approx(number * abs(np.linalg.det(cell)))
+    rows = np.array(list(product((-2, -1, 0, 1, 2), repeat=3)))
+    some = np.random.default_rng(number).integers(len(rows), size=(40_000, 3))
+    matrices = rows[some][np.rint(np.abs(np.linalg.det(rows[some]))) == number]
+    assert len(matrices) > 500
+    assert min(heights(found)) >= max(min(heights(matrix @ cell)) for matrix in matrices) - 1e-9
+    whole = found @ np.linalg.inv(cell)
+    assert whole == pytest.approx(np.rint(whole))
+    places = np.stack(np.meshgrid(*map(np.arange, times), indexing='ij'), -1).reshape(-1, 3) @ np.linalg.inv(whole)
+    apart = places[:, None] - places
+    assert (np.abs(apart - np.rint(apart)).max(axis=-1) > 1e-6).sum() == number * (number - 1)  # each site once
 
 
 def test_a_crystal_with_shared_sites_is_ordered_in_a_cell_that_holds_whole_atoms():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from aiida_ufpnmr.engine.building.charges import read_charges
 from aiida_ufpnmr.engine.building.composition import EXACT, exact_supercell, formula
 from aiida_ufpnmr.engine.building.ordered_cells import OrderedCells, OrderSettings
 from aiida_ufpnmr.engine.building.ordering import order_crystal
-from aiida_ufpnmr.engine.building.supercells import heights, repetitions
+from aiida_ufpnmr.engine.building.supercells import compact_supercell, heights, repetitions
 from aiida_ufpnmr.engine.building.symmetry import primitive
 from aiida_ufpnmr.engine.crystals import Crystal, is_full
 from aiida_ufpnmr.engine.dataset import check_geometry
@@ -35,7 +36,10 @@ class LabelCellSettings(Settings):
     least_height_angstrom: float = setting(8.0, 'No two opposite faces are closer than this, Å.', least=0, most=100)
     least_atoms: int = setting(48, 'A cell has so many atoms at least, on average over its sites.', least=1)
     most_atoms: int = setting(200, 'And so many at most.', least=1)
-    primitive: bool = setting(False, 'Repeat a primitive cell, where that of the crystal is centred: fewer atoms.')
+    primitive: bool = setting(
+        False,
+        "Not the crystal's own cell repeated, but the most compact of primitive cells, in any shape: fewer atoms.",
+    )
     number: int = with_default(OrderSettings, 'number', 1)
     charges: dict[str, float] | None = setting(
         None, 'Formal charges of elements, where not the common ones.', parse=_charges, metavar='Li=1,S=-2'
@@ -50,7 +54,8 @@ class LabelCells(Tabular):
 
     Attributes:
         cells: of one composition, the lowest Coulomb energy first where sites had to be ordered.
-        supercell: how many of the crystal's own cell, or of its primitive one, along each of the vectors.
+        supercell: how many of the cell that is repeated, along each of the vectors.
+        primitive_cells: how many of the primitive cell are in that one; ``None`` where it is the crystal's own.
         ordered: what the ordering has come to; ``None`` where every site is full.
         settings: how they were made.
         source: the crystal.
@@ -58,6 +63,7 @@ class LabelCells(Tabular):
 
     cells: tuple[Atoms, ...]
     supercell: tuple[int, int, int]
+    primitive_cells: int | None
     ordered: OrderedCells | None
     settings: LabelCellSettings
     source: str
@@ -74,6 +80,7 @@ class LabelCells(Tabular):
             'atoms': len(self.cells[0]),
             'cells': len(self.cells),
             'supercell': list(self.supercell),
+            'primitive_cells': self.primitive_cells,
             'heights_angstrom': [float(height) for height in heights(self.cells[0].cell.array)],
             'ordered': self.ordered is not None,
             'remarks': self.remarks,
@@ -82,8 +89,10 @@ class LabelCells(Tabular):
 
     @property
     def headline(self) -> str:
-        times, kind = ' × '.join(map(str, self.supercell)), 'primitive ' if self.settings.primitive else ''
-        return f'{self.source}: {len(self.cells)} of {formula(self.composition)}, {times} of its {kind}cell'
+        times = f'{" × ".join(map(str, self.supercell))} of its cell'
+        if self.primitive_cells is not None:
+            times = f'{self.primitive_cells * int(np.prod(self.supercell))} of its primitive cell'
+        return f'{self.source}: {len(self.cells)} of {formula(self.composition)}, {times}'
 
     def table(self) -> list[tuple[str, ...]]:
         """Atoms, volume and least height of each cell."""
@@ -107,8 +116,24 @@ def crystal_of(atoms: Atoms, source: str) -> Crystal:
 
 
 def cell_to_repeat(crystal: Crystal, settings: LabelCellSettings = LabelCellSettings()) -> Crystal:
-    """The crystal in the cell that is repeated: its own, or a primitive one."""
-    return primitive(crystal) if settings.primitive else crystal
+    """The crystal in the cell that is repeated: its own, or a compact supercell of its primitive one.
+
+    That is of as few primitive cells as the least height and the number of atoms ask for, in the shape of the greatest
+    least height.
+    """
+    if not settings.primitive:
+        return crystal
+    single = primitive(crystal)
+    atoms, volume = sum(single.composition.values()), abs(np.linalg.det(single.cell))
+    least = settings.least_height_angstrom
+    # a cell has at least the volume of the cube whose edges are its least height
+    number = max(1, math.ceil((settings.least_atoms - 0.5) / atoms), math.ceil(least**3 / volume - 1e-9))
+    while True:
+        times, cell = compact_supercell(single.cell, number)
+        if min(heights(cell)) > least - 1e-9 or (number + 1) * atoms > settings.most_atoms + 0.5:
+            sites = single.repeated(times)
+            return Crystal(cell, sites.positions, sites.occupancies, crystal.source)
+        number += 1
 
 
 def label_supercell(crystal: Crystal, settings: LabelCellSettings = LabelCellSettings()) -> tuple[int, int, int]:
@@ -146,14 +171,15 @@ def label_cells(crystal: Crystal, settings: LabelCellSettings = LabelCellSetting
     Raises:
         InputError: too many atoms, or as :func:`order_crystal` does.
     """
-    crystal = cell_to_repeat(crystal, settings)
+    own, crystal = crystal, cell_to_repeat(crystal, settings)
+    n_primitive = len(crystal.positions) // len(primitive(own).positions) if settings.primitive else None
     supercell = label_supercell(crystal, settings)
     if all(map(is_full, crystal.occupancies)):
         sites = crystal.repeated(supercell)
         symbols = [element for site in sites.occupancies for element in site]
         atoms = Atoms(symbols, sites.positions, cell=sites.cell, pbc=True)
         check_geometry(atoms, crystal.source)
-        return LabelCells((atoms,), supercell, None, settings, crystal.source)
+        return LabelCells((atoms,), supercell, n_primitive, None, settings, crystal.source)
     chosen = OrderSettings(number=settings.number, closest_angstrom=settings.closest_angstrom, seed=settings.seed)
     found = order_crystal(crystal, supercell, settings.charges, chosen)
-    return LabelCells(found.cells, supercell, found, settings, crystal.source)
+    return LabelCells(found.cells, supercell, n_primitive, found, settings, crystal.source)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
+from ase.geometry.minkowski_reduction import minkowski_reduce
 from numpy.typing import ArrayLike
 
 
@@ -21,3 +23,27 @@ def repetitions(cell: ArrayLike, min_height: float) -> list[int]:
         min_height: Å, between opposite faces.
     """
     return [max(1, math.ceil(min_height / height - 1e-9)) for height in heights(cell)]
+
+
+def compact_supercell(cell: ArrayLike, number: int) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Of all supercells of so many cells, whatever their shape, one whose least height is the greatest.
+
+    Every sublattice has one basis of the lower triangular Hermite normal form (Hart & Forcade, Phys. Rev. B 77, 224115
+    (2008)).
+
+    Args:
+        cell: (3, 3) cell vectors in Å, as rows.
+        number: of cells in it.
+
+    Returns:
+        times: repetitions along the cell vectors that hold each site of the supercell once, in another shape.
+        cell: (3, 3) its vectors in Å, Minkowski-reduced.
+    """
+    found = [
+        ((a, b, c), minkowski_reduce(np.array([[a, 0, 0], [d, b, 0], [e, f, c]]) @ np.asarray(cell, float))[0])
+        for a, b, c in product(range(1, number + 1), repeat=3)
+        if a * b * c == number
+        for d, e, f in product(range(a), range(a), range(b))
+    ]
+    least = [min(heights(reduced)) for _, reduced in found]
+    return found[int(np.argmax(np.array(least) > max(least) - 1e-6))]  # the first of those that are equal
