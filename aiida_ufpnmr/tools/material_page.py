@@ -19,6 +19,7 @@ from aiida_ufpnmr.workflows.learning_generation import ERRORS as REPORTED
 
 #: Columns of the table of generations: entry of the history and heading.
 COLUMNS = {
+    'stage': 'stage',
     'labels': 'labels',
     'labels_new': 'new',
     'runs': 'runs',

@@ -22,7 +22,7 @@ from aiida_ufpnmr.workflows.learning_generation import (
     LearningGenerationWorkChain,
     generation_report,
     learning_inputs,
-    temperature_stages,
+    n_stages,
 )
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.subprocesses import reason
@@ -40,6 +40,17 @@ def validate_budget(value: Int | Float, _) -> str | None:
     return None if value.value >= 0 else f'must not be negative, as {value.value} is'
 
 
+def is_known(report: Mapping[str, Any], most_above_grade: float) -> bool:
+    """Whether no run of a generation was stopped by a guard, and hardly a frame lies outside of what models know.
+
+    Args:
+        report: of :func:`~aiida_ufpnmr.workflows.learning_generation.generation_report`.
+        most_above_grade: share of frames that may lie outside.
+    """
+    share = report.get('fraction_above_grade_1', 1.0)
+    return share <= most_above_grade and not report.get('runs_stopped_by_guard')
+
+
 def _validate_goal(value: Dict, _) -> str | None:
     """Refuse errors that no generation reports."""
     content = value.get_dict()
@@ -54,8 +65,9 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
     """Improves a potential and an EFG model by labels of what they know least.
 
     Each generation explores with molecular dynamics, chooses structures by what their labels would tell, labels them
-    with DFT and fits both models anew. It ends where for some generations no error on withheld structures has fallen,
-    or all are as small as the goal, and hardly a frame lies outside of what is known, at the highest temperatures; or
+    with DFT and fits both models anew. Where no guard stopped a run of it, the next one explores at the next stage:
+    hotter, or for longer. It ends where for some generations no error on withheld structures has fallen, or all are as
+    small as the goal, and no run was stopped and hardly a frame lies outside of what is known, at the last stage; or
     where a budget of labels or core hours is spent. What there is by then is given, converged or not.
     """
 
@@ -147,6 +159,7 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
     def begin(self) -> None:
         """Begin with no generation."""
         self.ctx.reports = []
+        self.ctx.stage = 1
         self.ctx.last = None
         self.ctx.best = {}
         self.ctx.idle = 0
@@ -161,19 +174,14 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         goal = self.inputs.goal.get_dict() if 'goal' in self.inputs else {}
         last = self.ctx.reports[-1] if self.ctx.reports else {}
         errors = all(last.get(key) is not None and last[key] <= most for key, most in goal.items())
-        return bool(goal) and errors and self._is_known(last)
-
-    def _is_known(self, report: Mapping[str, Any]) -> bool:
-        """Whether hardly a frame of a generation lies outside of what the models know."""
-        return report.get('fraction_above_grade_1', 1.0) <= self.inputs.fraction_above_grade.value
+        return bool(goal) and errors and is_known(last, self.inputs.fraction_above_grade.value)
 
     @property
     def ending(self) -> str | None:
         """Why no other generation begins, in words; ``None`` where one does."""
         if not self.ctx.reports:  # the first fits, whatever is left
             return None
-        stages = len(temperature_stages(self.inputs.exploration.get_dict()))
-        if len(self.ctx.reports) > stages:
+        if self.ctx.stage > n_stages(self.inputs.exploration.get_dict()):
             if self.reached_goal:
                 return GOAL_REACHED
             if self.ctx.idle >= self.inputs.patience.value:
@@ -201,10 +209,13 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         number = len(self.ctx.reports)
         shared = LearningGenerationWorkChain.spec().inputs
         inputs = AttributeDict({name: given for name, given in self.inputs.items() if name in shared})
+        last_stage = n_stages(self.inputs.exploration.get_dict())
         inputs.number = number
+        if number:
+            inputs.stage = min(self.ctx.stage, last_stage)
         room = [left for left in self._room().values() if left is not None] if number else []
-        if room:
-            inputs.max_labels = min(room)
+        if room:  # shared with the generations to come whose runs are hotter or longer
+            inputs.max_labels = -(-min(room) // (last_stage - inputs.stage + 1))
         if self.ctx.last is not None:
             inputs.dataset = self.ctx.last.outputs.dataset
             for name in ('potential', 'efg_model'):
@@ -218,7 +229,7 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
                     inputs[name] = {**inputs[name], 'parameters': Dict({**given, 'tune': True})}
         inputs.metadata = {'call_link_label': f'generation_{number:02d}'}
         running = self.submit(LearningGenerationWorkChain, **inputs)
-        most = f', {min(room)} more at most' if room else ''
+        most = f', {inputs.max_labels} more at most' if room else ''
         self.report(f'generation {number} <{running.pk}> with {len(inputs.dataset.rows)} labels{most}')
         return ToContext(generation=running)
 
@@ -237,11 +248,15 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
             best = self.ctx.best.get(key, float('inf'))
             better |= error < best * (1 - self.inputs.improvement.value)
             self.ctx.best[key] = min(error, best)
-        self.ctx.idle = 0 if better or not self._is_known(report) else self.ctx.idle + 1
+        known = is_known(report, self.inputs.fraction_above_grade.value)
+        self.ctx.idle = 0 if better or not known else self.ctx.idle + 1
         self.ctx.reports.append(report)
+        if report['generation'] and not report.get('runs_stopped_by_guard'):
+            self.ctx.stage += 1
         errors = ', '.join(f'{key} {error:.3g}' for key, error in found.items())
+        stopped = f', {report["runs_stopped_by_guard"]} runs stopped' if report.get('runs_stopped_by_guard') else ''
         so_far = f'{self.ctx.labels} structures for DFT and {sum(self.ctx.core_hours):.3g} core hours so far'
-        self.report(f'generation {report["generation"]}: {report["labels"]} labels, {errors}; {so_far}')
+        self.report(f'generation {report["generation"]}: {report["labels"]} labels, {errors}{stopped}; {so_far}')
         return None
 
     def _count(self, node: ProcessNode) -> None:

@@ -32,6 +32,8 @@ from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
 ERRORS = ('energy_rmse_meV_per_atom', 'forces_rmse_meV_per_angstrom', 'omega_q_mae_khz')
 #: Seeds of the runs of a generation begin at this times its number.
 SEEDS = 1000
+#: Frames that a run of a given number of steps writes at most.
+MOST_FRAMES = 2000
 #: Exit status of a run whose units broke.
 _UNITS_BROKEN = MdCalculation.exit_codes.ERROR_UNITS_BROKEN.status
 #: Steps between two looks at the units of a glass, where the parameters of the runs do not say.
@@ -47,9 +49,10 @@ def learning_inputs(spec: ProcessSpec) -> None:
     spec.input_namespace('structures', valid_type=StructureData, dynamic=True, help=text)
     spec.inputs['structures'].validator = validate_ordered
     text = (
-        '`temperatures_K`: of the runs from each structure, or a list of them for each generation, the last for '
-        'all that follow; `replicas`: runs at each of these, 1 if not given; `volume_strains`: taken by turns, 0 if '
-        'not given.'
+        '`temperatures_K`: of the runs from each structure, or a list of them for each stage; `steps`: of the runs by '
+        'stage, those of `md` if not given; `replicas`: runs at each temperature, 1 if not given; `volume_strains`: '
+        'taken by turns, 0 if not given. A generation goes on to the next stage, or stays at the last, where no guard '
+        'stopped a run of the one before.'
     )
     plain_input(spec, 'exploration', Dict, text, validator=_validate_exploration)
     text = (
@@ -70,9 +73,9 @@ def learning_inputs(spec: ProcessSpec) -> None:
 
 def _validate_exploration(value: Dict, _) -> str | None:
     content = value.get_dict()
-    unknown = sorted(set(content) - {'temperatures_K', 'replicas', 'volume_strains'})
+    unknown = sorted(set(content) - {'temperatures_K', 'steps', 'replicas', 'volume_strains'})
     if unknown:
-        return f'unknown entry {unknown[0]!r}; known are temperatures_K, replicas and volume_strains'
+        return f'unknown entry {unknown[0]!r}; known are temperatures_K, steps, replicas and volume_strains'
     try:
         stages = temperature_stages(content)
         wrong = not all(stages) or min(map(min, stages)) <= 0
@@ -80,6 +83,9 @@ def _validate_exploration(value: Dict, _) -> str | None:
         wrong = True
     if wrong:
         return 'temperatures_K must be a list of temperatures above 0, or a list of such lists'
+    steps = content.get('steps', [1])
+    if not isinstance(steps, list) or not steps or not all(type(one) is int and one > 0 for one in steps):
+        return f'steps must be a list of numbers of steps by stage, not {steps!r}'
     replicas = content.get('replicas', 1)
     if type(replicas) is not int or not 0 < replicas < SEEDS:
         return f'replicas must be a number of runs, not {replicas!r}'
@@ -89,9 +95,19 @@ def _validate_exploration(value: Dict, _) -> str | None:
 
 
 def temperature_stages(exploration: Mapping[str, Any]) -> list[list[float]]:
-    """Temperatures (K) of the runs by generation, the last for all that follow; one list where they do not rise."""
+    """Temperatures (K) of the runs by stage, the last for all that follow; one list where they do not rise."""
     given = exploration['temperatures_K']
     return given if isinstance(given[0], list) else [given]
+
+
+def n_stages(exploration: Mapping[str, Any]) -> int:
+    """The stage from which on runs are as hot and as long as they will be."""
+    return max(len(temperature_stages(exploration)), len(exploration.get('steps', ())))
+
+
+def at_stage(stages: list, stage: int) -> Any:
+    """What holds at a stage, counted from 1, of what is given by stage, the last for all that follow."""
+    return stages[min(max(stage, 1), len(stages)) - 1]
 
 
 def _validate_glasses(value: Dict, _) -> str | None:
@@ -126,6 +142,8 @@ class LearningGenerationWorkChain(FitsModels):
         super().define(spec)
         learning_inputs(spec)
         plain_input(spec, 'number', Int, 'Of the generation, for the seeds of its runs.')
+        text = 'Whose temperatures and steps its runs have, counted from 1; that of its number if not given.'
+        plain_input(spec, 'stage', Int, text, required=False)
         text = 'Label no more than this, glasses whose units broke among them.'
         plain_input(spec, 'max_labels', Int, text, required=False, validator=validate_count)
         optional(
@@ -196,8 +214,12 @@ class LearningGenerationWorkChain(FitsModels):
         exploration = self.inputs.exploration.get_dict()
         strains = exploration.get('volume_strains') or [0.0]
         generation = self.inputs.number.value
-        stages = temperature_stages(exploration)
-        temperatures = stages[min(max(generation, 1), len(stages)) - 1]
+        stage = self.inputs.stage.value if 'stage' in self.inputs else generation
+        temperatures = at_stage(temperature_stages(exploration), stage)
+        given = self.inputs.md.parameters.get_dict()
+        if 'steps' in exploration:
+            given['steps'] = at_stage(exploration['steps'], stage)
+            given['every'] = max(given.get('every', 1), given['steps'] // MOST_FRAMES)
         self.ctx.runs, running = [], {}
         structures = {**self.inputs.structures, **self.ctx.glasses}
         replicas = range(exploration.get('replicas', 1))
@@ -209,7 +231,7 @@ class LearningGenerationWorkChain(FitsModels):
             inputs.potential = self.inputs.potential
             chosen = {'temperature': float(temperature), 'seed': SEEDS * generation + place}
             guard = {'guard_units': GUARD_UNITS} if name in self.ctx.glasses else {}
-            inputs.parameters = Dict({**guard, **inputs.parameters.get_dict(), **chosen})
+            inputs.parameters = Dict({**guard, **given, **chosen})
             label = f'{name}_{temperature:g}K_generation{generation}'.replace('.', '_').replace('-', 'm')
             label += f'_run{replica + 1}' * (len(replicas) > 1)
             self.ctx.runs.append(label)
@@ -289,6 +311,7 @@ def generation_report(node) -> dict[str, Any]:
     """Summary of a generation that ended well, as plain numbers."""
     report: dict[str, Any] = {
         'generation': node.inputs.number.value,
+        **({'stage': node.inputs.stage.value} if 'stage' in node.inputs else {}),
         'uuid': node.uuid,
         'labels': len(node.outputs.dataset.rows),
         'labels_new': len(node.outputs.dataset.rows) - len(node.inputs.dataset.rows),

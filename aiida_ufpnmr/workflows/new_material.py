@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
@@ -24,7 +23,6 @@ from aiida_ufpnmr.calculations.first_sets import (
 from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, cell_to_repeat, label_supercell
-from aiida_ufpnmr.engine.crystals import Crystal
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_keywords
 from aiida_ufpnmr.workflows.active_learning import GOAL_REACHED, OUTPUTS, ActiveLearningWorkChain, validate_budget
@@ -35,6 +33,7 @@ from aiida_ufpnmr.workflows.label import LabelWorkChain, labels_tried
 from aiida_ufpnmr.workflows.learning_generation import ERRORS
 from aiida_ufpnmr.workflows.model_check import OUTPUTS as CHECKED
 from aiida_ufpnmr.workflows.model_check import ModelCheckWorkChain
+from aiida_ufpnmr.workflows.new_material_inputs import TRIPLETS, exploration, triplet_cutoff, with_short_steps
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.repeat import DrawWorkChain
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
@@ -49,14 +48,6 @@ CHECK_SHARE = 0.125
 PROBE = 4
 #: Structures that a cell is drawn from at least, where there are several cells.
 FEWEST_OF_A_CELL = 10
-#: Runs of a generation from each cell: there are few cells, and each shall be seen at all volumes.
-REPLICAS = 3
-#: Triplets reach as far as an atom has so many neighbours on average, with splines of so many intervals: a crystal has
-#: a structure beyond the first shell, and few labels of small cells tell it already.
-TRIPLET_NEIGHBOURS = 22.0
-TRIPLETS = {'bond_intervals': 8, 'third_intervals': 12}
-#: Time step in fs of materials with an element too light for that of the protocols.
-SHORT_STEPS_FS = {'H': 0.5}
 
 
 def _validate_cell(value: Dict, _) -> str | None:
@@ -83,7 +74,7 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
     #: The command line prints its reports.
     TELLS: ClassVar[bool] = True
     PROTOCOL = 'new_material'
-    PROTOCOL_ENTRIES = ('temperature_fractions', 'goal')
+    PROTOCOL_ENTRIES = ('temperature_fractions', 'exploration_steps', 'max_generations', 'goal')
     PROTOCOL_ARGUMENTS = ('crystal', 'ion')
 
     @classmethod
@@ -186,18 +177,17 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         except ValueError as error:
             raise ValueError(f'dynamic_nmr: {error}') from error
         temperature = inputs['dynamic_nmr']['md']['parameters']['temperature']
-        stages = [
-            [max(10.0, round(temperature * share, -1))] for share in _fractions(inputs.pop('temperature_fractions'))
-        ]
         asked = (overrides or {}).get('learning') or {}
+        staged = {name: inputs.pop(name) for name in ('temperature_fractions', 'exploration_steps')}
         own = {
-            'exploration': {'temperatures_K': stages, 'replicas': REPLICAS},
+            'exploration': exploration(temperature, **staged, asked=asked),
             'goal': inputs.pop('goal'),
+            'max_generations': inputs.pop('max_generations'),
             'fit_potential': {'settings': {'triplet_cutoff': triplet_cutoff(repeated), **TRIPLETS}},
         }
         inputs['learning'] = merged(merged(inputs['learning'], own), {k: asked[k] for k in own if k in asked})
         inputs = merged(of_all(('draw',), code, options), inputs)
-        inputs = _with_short_steps(inputs, elements, overrides or {})
+        inputs = with_short_steps(inputs, elements, overrides or {})
         return cls.filled_builder({**inputs, 'crystal': crystal, 'ion': who._asdict()})
 
     def make_cells(self) -> ExitCode | None:
@@ -403,29 +393,3 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
     def _left_of_hours(self) -> float:
         """What is left of the core hours, after all that has ended so far."""
         return self.inputs.max_core_hours.value - core_hours(self.node.called_descendants)
-
-
-def triplet_cutoff(crystal: Crystal) -> float:
-    """The distance (Å) within which an atom has :data:`TRIPLET_NEIGHBOURS` at the density of a crystal."""
-    volume_each = abs(np.linalg.det(crystal.cell)) / sum(crystal.composition.values())
-    return round(float(np.cbrt(TRIPLET_NEIGHBOURS * volume_each * 3 / (4 * np.pi))), 1)
-
-
-def _fractions(given: Any) -> list[float]:
-    """The fractions of the temperature of the answer by generation; :class:`ValueError` where they are none."""
-    if not isinstance(given, list) or not given or not all(isinstance(one, (int, float)) and one > 0 for one in given):
-        raise ValueError(f'temperature_fractions must be a list of numbers above 0, not {given!r}')
-    return given
-
-
-def _with_short_steps(inputs: dict[str, Any], elements: list[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs with shorter time steps where an element is very light, unless overrides name some."""
-    step = min((fs for element, fs in SHORT_STEPS_FS.items() if element in elements), default=None)
-    if step is None:
-        return inputs
-    short = {
-        name: {'md': {'parameters': {'timestep': step}}}
-        for name in ('learning', 'dynamic_nmr')
-        if 'timestep' not in ((overrides.get(name) or {}).get('md') or {}).get('parameters', {})
-    }
-    return merged(inputs, short)

@@ -16,8 +16,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from aiida_ufpnmr.data import DatasetData
 from aiida_ufpnmr.tools.queries import labels_behind
-from aiida_ufpnmr.workflows.active_learning import ActiveLearningWorkChain
+from aiida_ufpnmr.workflows.active_learning import ActiveLearningWorkChain, is_known
 from aiida_ufpnmr.workflows.learning_generation import LearningGenerationWorkChain
+from aiida_ufpnmr.workflows.md import MdWorkChain
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +84,10 @@ def builder(code, castep, begin, test_set, *behaviours, **changes):
 @pytest.fixture(scope='module')
 def learned(code, castep, begin, test_set):
     """Two generations, in the first of which the labels of one structure fail."""
-    return run_get_node(builder(code, castep, begin, test_set, 'ok', 'crash', max_generations=2))
+    exploration = {'steps': [300, 400]}
+    return run_get_node(
+        builder(code, castep, begin, test_set, 'ok', 'crash', max_generations=2, exploration=exploration)
+    )
 
 
 def test_labels_grow_and_errors_fall(learned, begin):
@@ -113,6 +117,19 @@ def test_a_generation_lies_under_one_node_with_all_that_was_done(learned):
         'crystal_200K_generation1',
         'crystal_1500K_generation1',
     } <= calls
+
+
+def test_runs_are_as_long_as_those_of_their_stage_to_which_they_go_on_where_none_was_stopped(learned):
+    _, node = learned
+    generations = [called for called in node.called if called.process_class is LearningGenerationWorkChain]
+    stage, seen = 1, []
+    for generation in generations[1:]:
+        runs = [run for run in generation.called if run.process_class is MdWorkChain]
+        assert {run.inputs.md.parameters['steps'] for run in runs} == {{1: 300, 2: 400}[stage]}
+        seen.append(any('stopped_trajectory' in run.outputs for run in runs))
+        stage += not seen[-1]
+    reports = node.outputs.history['generations'][1:]
+    assert [bool(report['runs_stopped_by_guard']) for report in reports] == seen
 
 
 def test_behind_the_models_are_all_labels_and_each_knows_its_calculation(learned, begin, test_set):
@@ -212,6 +229,13 @@ def test_where_no_label_can_be_had_the_models_so_far_are_given(learned, code, ca
     assert 'potential' in outputs and [e['generation'] for e in outputs['history']['generations']] == [0]
 
 
+def test_what_a_run_was_stopped_in_is_not_known():
+    assert is_known({'fraction_above_grade_1': 0.04, 'runs_stopped_by_guard': 0}, 0.05)
+    assert not is_known({'fraction_above_grade_1': 0.06, 'runs_stopped_by_guard': 0}, 0.05)
+    assert not is_known({'fraction_above_grade_1': 0.0, 'runs_stopped_by_guard': 1}, 0.05)
+    assert not is_known({}, 0.05)  # nothing was explored
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
@@ -221,6 +245,7 @@ def test_where_no_label_can_be_had_the_models_so_far_are_given(learned, code, ca
         ({'max_labels': -1}, 'max_labels: must not be negative'),
         ({'exploration': {'temperature': [1.0]}}, "unknown entry 'temperature'"),
         ({'exploration': {'replicas': 0}}, 'replicas must be a number of runs'),
+        ({'exploration': {'steps': [100, 0]}}, 'steps must be a list of numbers of steps by stage'),
         ({'exploration': {'volume_strains': [0.4]}}, 'volume_strains must lie between'),
         ({'exploration': {'temperatures_K': [[]]}}, 'temperatures_K must be a list'),
         ({'label': {'castep': {'nonsense': 1}}}, 'nonsense'),

@@ -24,7 +24,8 @@ from aiida_ufpnmr.workflows.ions import ion_of, with_ion
 from aiida_ufpnmr.workflows.label import LabelWorkChain
 from aiida_ufpnmr.workflows.learning_generation import LearningGenerationWorkChain
 from aiida_ufpnmr.workflows.md import MdWorkChain
-from aiida_ufpnmr.workflows.new_material import NewMaterialWorkChain, triplet_cutoff
+from aiida_ufpnmr.workflows.new_material import NewMaterialWorkChain
+from aiida_ufpnmr.workflows.new_material_inputs import triplet_cutoff
 
 CIF = """data_salt
 _cell_length_a {a}
@@ -313,6 +314,11 @@ def test_protocols_raise_temperatures_up_to_above_that_of_the_answer(code, ionic
         stages = builder.learning.exploration['temperatures_K']
         assert stages == sorted(stages) and stages[-1][0] >= 600.0 and len(stages) > 1
         assert len(stages) <= builder.learning.max_generations.value
+        steps = builder.learning.exploration['steps']
+        assert steps == sorted(steps) and len(steps) == len(stages)
+    given = {'learning': {'md': {'parameters': {'steps': 10}}}}
+    builder = NewMaterialWorkChain.get_builder_from_protocol(code, ionic.code, 'gpaw', salt, 'Na', 'fast', given)
+    assert 'steps' not in builder.learning.exploration and builder.learning.md.parameters['steps'] == 10
 
 
 def test_of_more_structures_than_are_paid_for_squeezed_ones_are_left_out_first(aiida_profile):

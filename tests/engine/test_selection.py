@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from analytic import solid_potential
 from ase import Atoms
+from ase.io import write as ase_write
 from click.testing import CliRunner
 
 from aiida_ufpnmr.engine.active import Candidate, disagreement, select_structures
 from aiida_ufpnmr.engine.active.selection import METHODS
+from aiida_ufpnmr.engine.commands.select import _candidates
 from aiida_ufpnmr.engine.dataset import Dataset, read_dataset, write_dataset
 from aiida_ufpnmr.engine.efg import EfgSettings, fit_efg_model
 from aiida_ufpnmr.engine.errors import InputError
@@ -191,6 +193,15 @@ def test_the_command_writes_what_it_chose_and_says_why(crystal_potential, shippe
         original = read_dataset(tmp_path / one['source']).structures[one['row']]
         np.testing.assert_allclose(atoms.positions, original.positions, atol=1e-7)
         assert one['extrapolation_grade'] > 1
+
+
+def test_of_a_long_run_frames_at_equal_times_are_looked_at_and_more_near_its_end(tmp_path):
+    atoms = Atoms('H', cell=[5.0] * 3, pbc=True)
+    ase_write(tmp_path / 'run.extxyz', [atoms] * 100)
+    looked_at = [one.row for one in _candidates((tmp_path / 'run.extxyz',), looked_at=5)]
+    assert looked_at == [19, 35, 39, 59, 67, 79, 83, 91, 95, 97, 98, 99]
+    ase_write(tmp_path / 'one.extxyz', atoms)
+    assert [one.row for one in _candidates((tmp_path / 'one.extxyz',), looked_at=5)] == [0]
 
 
 def test_the_command_says_how_far_a_committee_disagrees(crystal_potential, committee, tmp_path):

@@ -54,7 +54,7 @@ MOST_OF_A_SOURCE = 60
     show_default=True,
     metavar='N',
     help='Frames of each file that are looked at, evenly spaced; the last one, where a guard '
-    'may have stopped, always is.',
+    'may have stopped, and the 1st, 2nd, 4th … before it always are.',
 )
 @click.option(
     '--method',
@@ -142,10 +142,11 @@ def _candidates(sources: tuple[Path, ...], looked_at: int) -> list[Candidate]:
     for path in sources:
         frames = read_sources(path)
         step = max(1, -(-len(frames) // looked_at))
-        around = _frames_around_break(path)
+        around, last = _frames_around_break(path), len(frames) - 1
+        near = {last - 2**power for power in range(max(1, last).bit_length()) if 2**power <= last}
         candidates += [
             Candidate(frames[i].atoms, path.name, frames[i].row, i in around)
-            for i in sorted({*range(len(frames) - 1, -1, -step), *around})
+            for i in sorted({*range(last, -1, -step), *near, *around})
         ]
     return candidates
 
