@@ -24,7 +24,7 @@ def archive():
 )  # fmt: skip
 @click.option(
     '--most-mb', type=Number(min=0.1), metavar='MB', help='Slim, and where that is still larger, without models that '
-    'are outputs of NODE, the largest first.',
+    'are outputs of NODE, the largest first, and without workflows that are no part of NODE.',
 )  # fmt: skip
 @with_profile
 def create(nodes: tuple[str, ...], path: Path, slim: bool, most_mb: float | None) -> None:

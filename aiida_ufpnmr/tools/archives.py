@@ -32,7 +32,8 @@ def archive_result(*nodes: Node, path: str | Path, slim: bool = False, most_mb: 
         slim: leave out what calculations of the archive make again: the files of trajectories, and of models that are
             no output of a node of ``nodes``. Their nodes stay, with the hash and size of what was left out.
         most_mb: where that leaves more than so many megabytes, leave out models that are outputs of ``nodes``, too, the
-            largest first.
+            largest first; and where that is not enough, workflows that called what is behind ``nodes`` but are no part
+            of these, such as earlier ones whose labels were taken up.
 
     Raises:
         InputError: the file cannot be written there, or something behind a node has not ended.
@@ -41,10 +42,12 @@ def archive_result(*nodes: Node, path: str | Path, slim: bool = False, most_mb: 
     with whole_file(path) as finished, override_log_level(logging.WARNING):
         everything = finished.with_name(f'{finished.name}.all')
         try:
-            create_archive(
-                list(nodes), filename=everything, call_calc_backward=True, call_work_backward=True, return_backward=True
-            )
-            _with_manifest(everything, finished, [node.uuid for node in nodes] if slim or most_mb else [], most_mb)
+            for with_callers in (True, False):
+                rules = dict.fromkeys(('call_calc_backward', 'call_work_backward', 'return_backward'), with_callers)
+                create_archive(list(nodes), filename=everything, overwrite=True, **rules)
+                _with_manifest(everything, finished, [node.uuid for node in nodes] if slim or most_mb else [], most_mb)
+                if most_mb is None or finished.stat().st_size <= 1e6 * most_mb:
+                    break
         except ExportValidationError as error:
             reason = ' '.join(str(error).split())
             raise InputError(f'{path}: not written. {reason} Wait for them, or run "aiida-ufpnmr doctor"') from error
