@@ -9,6 +9,7 @@ import sqlite3
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from aiida.common.log import override_log_level
 from aiida.orm import Node
@@ -43,7 +44,9 @@ def archive_result(*nodes: Node, path: str | Path, slim: bool = False, most_mb: 
         everything = finished.with_name(f'{finished.name}.all')
         try:
             for with_callers in (True, False):
-                rules = dict.fromkeys(('call_calc_backward', 'call_work_backward', 'return_backward'), with_callers)
+                rules: dict[str, Any] = dict.fromkeys(
+                    ('call_calc_backward', 'call_work_backward', 'return_backward'), with_callers
+                )
                 create_archive(list(nodes), filename=everything, overwrite=True, **rules)
                 _with_manifest(everything, finished, [node.uuid for node in nodes] if slim or most_mb else [], most_mb)
                 if most_mb is None or finished.stat().st_size <= 1e6 * most_mb:

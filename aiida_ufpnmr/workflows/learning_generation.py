@@ -110,6 +110,14 @@ def at_stage(stages: list, stage: int) -> Any:
     return stages[min(max(stage, 1), len(stages)) - 1]
 
 
+def with_length(parameters: Mapping[str, Any], exploration: Mapping[str, Any], stage: int) -> dict[str, Any]:
+    """Parameters of runs with the number of steps of a stage, where there is one, and no more than so many frames."""
+    if 'steps' not in exploration:
+        return dict(parameters)
+    steps = at_stage(exploration['steps'], stage)
+    return {**parameters, 'steps': steps, 'every': max(parameters.get('every', 1), steps // MOST_FRAMES)}
+
+
 def _validate_glasses(value: Dict, _) -> str | None:
     for name, glass in value.get_dict().items():
         if not name.isidentifier() or not isinstance(glass, Mapping):
@@ -216,10 +224,7 @@ class LearningGenerationWorkChain(FitsModels):
         generation = self.inputs.number.value
         stage = self.inputs.stage.value if 'stage' in self.inputs else generation
         temperatures = at_stage(temperature_stages(exploration), stage)
-        given = self.inputs.md.parameters.get_dict()
-        if 'steps' in exploration:
-            given['steps'] = at_stage(exploration['steps'], stage)
-            given['every'] = max(given.get('every', 1), given['steps'] // MOST_FRAMES)
+        given = with_length(self.inputs.md.parameters.get_dict(), exploration, stage)
         self.ctx.runs, running = [], {}
         structures = {**self.inputs.structures, **self.ctx.glasses}
         replicas = range(exploration.get('replicas', 1))

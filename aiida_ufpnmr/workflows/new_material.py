@@ -30,7 +30,7 @@ from aiida_ufpnmr.workflows.budget import affordable, core_hours, label_core_hou
 from aiida_ufpnmr.workflows.dynamic_nmr import DynamicNmrWorkChain
 from aiida_ufpnmr.workflows.ions import ion_of
 from aiida_ufpnmr.workflows.label import LabelWorkChain, labels_tried
-from aiida_ufpnmr.workflows.learning_generation import ERRORS
+from aiida_ufpnmr.workflows.learning_generation import ERRORS, n_stages, with_length
 from aiida_ufpnmr.workflows.model_check import OUTPUTS as CHECKED
 from aiida_ufpnmr.workflows.model_check import ModelCheckWorkChain
 from aiida_ufpnmr.workflows.new_material_inputs import TRIPLETS, exploration, triplet_cutoff, with_short_steps
@@ -314,11 +314,12 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         return self._frames_to_check > 0
 
     def check(self) -> ToContext:
-        """Submit a run of the first cell at the temperature of the answer, and labels of frames of it."""
+        """Submit a run at the temperature of the answer, as long as those of the last stage, and labels of frames."""
         inputs: dict[str, Any] = {name: self.inputs.learning[name] for name in ('md', 'label')}
         temperature = self.inputs.dynamic_nmr.md.parameters['temperature']
-        parameters = Dict({**inputs['md']['parameters'].get_dict(), 'temperature': temperature})
-        inputs['md'] = {**inputs['md'], 'parameters': parameters}
+        exploration = self.inputs.learning.exploration.get_dict()
+        parameters = with_length(inputs['md']['parameters'].get_dict(), exploration, n_stages(exploration))
+        inputs['md'] = {**inputs['md'], 'parameters': Dict({**parameters, 'temperature': temperature})}
         inputs |= {'structure': self.ctx.cells['cell_0'], 'frames': Int(self._frames_to_check), **self._models}
         return ToContext(checking=self.submit(ModelCheckWorkChain, **inputs, metadata={'call_link_label': 'check'}))
 

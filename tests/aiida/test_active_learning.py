@@ -17,7 +17,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from aiida_ufpnmr.data import DatasetData
 from aiida_ufpnmr.tools.queries import labels_behind
 from aiida_ufpnmr.workflows.active_learning import ActiveLearningWorkChain, is_known
-from aiida_ufpnmr.workflows.learning_generation import LearningGenerationWorkChain
+from aiida_ufpnmr.workflows.learning_generation import LearningGenerationWorkChain, n_stages, with_length
 from aiida_ufpnmr.workflows.md import MdWorkChain
 
 pytestmark = pytest.mark.slow
@@ -227,6 +227,15 @@ def test_where_no_label_can_be_had_the_models_so_far_are_given(learned, code, ca
         outputs, node = run_get_node(builder(code, castep, begin, test_set, *plan, **again))
     assert node.exit_status == 401 and 'could be labelled' in node.exit_message
     assert 'potential' in outputs and [e['generation'] for e in outputs['history']['generations']] == [0]
+
+
+def test_long_runs_write_no_more_frames_and_runs_without_stages_are_as_they_were():
+    given = {'every': 50, 'steps': 7}
+    exploration = {'temperatures_K': [[1.0]], 'steps': [20_000, 500_000]}
+    assert n_stages(exploration) == 2
+    assert with_length(given, exploration, 1) == {'every': 50, 'steps': 20_000}
+    assert with_length(given, exploration, 2) == with_length(given, exploration, 9) == {'every': 250, 'steps': 500_000}
+    assert with_length(given, {'temperatures_K': [1.0]}, 2) == given
 
 
 def test_what_a_run_was_stopped_in_is_not_known():
