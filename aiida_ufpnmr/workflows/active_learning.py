@@ -251,12 +251,13 @@ class ActiveLearningWorkChain(ProtocolMixin, WorkChain):
         known = is_known(report, self.inputs.fraction_above_grade.value)
         self.ctx.idle = 0 if better or not known else self.ctx.idle + 1
         self.ctx.reports.append(report)
-        if report['generation'] and not report.get('runs_stopped_by_guard'):
+        stopped = report.get('runs_stopped_by_guard', 0)
+        if report['generation'] and not stopped:
             self.ctx.stage += 1
         errors = ', '.join(f'{key} {error:.3g}' for key, error in found.items())
-        stopped = f', {report["runs_stopped_by_guard"]} runs stopped' if report.get('runs_stopped_by_guard') else ''
+        errors += f', {stopped} runs stopped' * (stopped > 0)
         so_far = f'{self.ctx.labels} structures for DFT and {sum(self.ctx.core_hours):.3g} core hours so far'
-        self.report(f'generation {report["generation"]}: {report["labels"]} labels, {errors}{stopped}; {so_far}')
+        self.report(f'generation {report["generation"]}: {report["labels"]} labels, {errors}; {so_far}')
         return None
 
     def _count(self, node: ProcessNode) -> None:

@@ -33,7 +33,7 @@ from aiida_ufpnmr.workflows.label import LabelWorkChain, labels_tried
 from aiida_ufpnmr.workflows.learning_generation import ERRORS, n_stages, with_length
 from aiida_ufpnmr.workflows.model_check import OUTPUTS as CHECKED
 from aiida_ufpnmr.workflows.model_check import ModelCheckWorkChain
-from aiida_ufpnmr.workflows.new_material_inputs import TRIPLETS, exploration, triplet_cutoff, with_short_steps
+from aiida_ufpnmr.workflows.new_material_inputs import TRIPLETS, staged_exploration, triplet_cutoff, with_short_steps
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.repeat import DrawWorkChain
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
@@ -180,7 +180,7 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         asked = (overrides or {}).get('learning') or {}
         staged = {name: inputs.pop(name) for name in ('temperature_fractions', 'exploration_steps')}
         own = {
-            'exploration': exploration(temperature, **staged, asked=asked),
+            'exploration': staged_exploration(temperature, **staged, asked=asked),
             'goal': inputs.pop('goal'),
             'max_generations': inputs.pop('max_generations'),
             'fit_potential': {'settings': {'triplet_cutoff': triplet_cutoff(repeated), **TRIPLETS}},

@@ -26,15 +26,15 @@ def triplet_cutoff(crystal: Crystal) -> float:
     return round(float(np.cbrt(TRIPLET_NEIGHBOURS * volume_each * 3 / (4 * np.pi))), 1)
 
 
-def exploration(
+def staged_exploration(
     temperature_K: float, temperature_fractions: Any, exploration_steps: Any, asked: Mapping[str, Any]
 ) -> dict[str, Any]:
     """How learning explores: up to and above the temperature of the answer, in ever longer runs.
 
     Args:
         temperature_K: of the answer.
-        temperature_fractions: by generation, in units of that.
-        exploration_steps: of the runs, by generation; those of the runs that are asked for come first.
+        temperature_fractions: by stage, in units of that.
+        exploration_steps: of the runs, by stage; those of the runs that are asked for come first.
         asked: overrides of learning.
 
     Raises:

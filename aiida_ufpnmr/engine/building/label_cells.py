@@ -127,13 +127,13 @@ def cell_to_repeat(crystal: Crystal, settings: LabelCellSettings = LabelCellSett
     atoms, volume = sum(single.composition.values()), abs(np.linalg.det(single.cell))
     least = settings.least_height_angstrom
     # a cell has at least the volume of the cube whose edges are its least height
-    number = max(1, math.ceil((settings.least_atoms - 0.5) / atoms), math.ceil(least**3 / volume - 1e-9))
-    while True:
+    fewest = max(1, math.ceil((settings.least_atoms - 0.5) / atoms), math.ceil(least**3 / volume - 1e-9))
+    for number in range(fewest, int((settings.most_atoms + 0.5) // atoms) + 1):
         times, cell = compact_supercell(single.cell, number)
-        if min(heights(cell)) > least - 1e-9 or (number + 1) * atoms > settings.most_atoms + 0.5:
+        if min(heights(cell)) > least - 1e-9:
             sites = single.repeated(times)
             return Crystal(cell, sites.positions, sites.occupancies, crystal.source)
-        number += 1
+    return single  # no supercell of it has few enough atoms, which the next step says
 
 
 def label_supercell(crystal: Crystal, settings: LabelCellSettings = LabelCellSettings()) -> tuple[int, int, int]:

@@ -143,7 +143,7 @@ def _candidates(sources: tuple[Path, ...], looked_at: int) -> list[Candidate]:
         frames = read_sources(path)
         step = max(1, -(-len(frames) // looked_at))
         around, last = _frames_around_break(path), len(frames) - 1
-        near = {last - 2**power for power in range(max(1, last).bit_length()) if 2**power <= last}
+        near = {last - 2**power for power in range(last.bit_length())}
         candidates += [
             Candidate(frames[i].atoms, path.name, frames[i].row, i in around)
             for i in sorted({*range(last, -1, -step), *near, *around})
