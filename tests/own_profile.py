@@ -43,3 +43,9 @@ class OwnProfile:
 
     def tool(self, name: str, *arguments) -> str:
         return self.run(Path(sys.executable).with_name(name), *arguments)
+
+    def story(self, lines: int = 60) -> str:
+        """What a test says of a daemon that did not do what it should: all processes, and the end of its words."""
+        logs = (self.folder / '.aiida' / 'daemon' / 'log').glob('aiida-*.log')
+        words = [line for log in logs for line in log.read_text().splitlines()[-lines:]]
+        return '\n'.join([self.tool('verdi', 'process', 'list', '-a'), self.tool('verdi', 'daemon', 'status'), *words])

@@ -218,7 +218,7 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
         inputs['md']['metadata'] = {**inputs['md']['metadata'], 'options': self._options([run], threads)}
         if folder is not None:
             inputs['md']['remote_folder'] = RemoteData(remote_path=folder, computer=inputs['md']['code'].computer)
-        self._submit_once(self.RUN, run.label, inputs, identity, str(run))
+        self._submit(self.RUN, run.label, inputs, identity, str(run))
 
     def _submit_pack(self, runs: list[Run]) -> None:
         """Submit a job of several runs."""
@@ -239,14 +239,10 @@ class BatchWorkChain(ProtocolMixin, WorkChain):
         }
         label = f'{PACK}{len(self.ctx.packs) + 1:03d}'
         self.ctx.packs[label] = [run.label for run in runs]
-        self._submit_once(MdPackCalculation, label, inputs, '', f'{runs[0].label} to {runs[-1].label}')
+        self._submit(MdPackCalculation, label, inputs, '', f'{runs[0].label} to {runs[-1].label}')
 
-    def _submit_once(self, process: Any, link: str, inputs: dict[str, Any], label: str, words: str) -> None:
-        """Submit a process, unless that was done by a step that a stop of the daemon cut off."""
-        there = self.node.base.links.get_outgoing(link_label_filter=link).all_nodes()
-        if there:
-            self.ctx.running[link] = there[0].pk
-            return
+    def _submit(self, process: Any, link: str, inputs: dict[str, Any], label: str, words: str) -> None:
+        """Submit a process; it runs until the batch has seen it ended."""
         inputs['metadata'] = {**inputs.get('metadata', {}), 'call_link_label': link, 'label': label}
         node = self.submit(process, **inputs)
         self.ctx.running[link] = node.pk

@@ -17,6 +17,7 @@ from aiida_ufpnmr.calculations.fit_softness import FitSoftnessCalculation
 from aiida_ufpnmr.calculations.select import SelectCalculation
 from aiida_ufpnmr.calculations.softness import SoftnessCorrelationsCalculation, SoftnessOnsetCalculation
 from aiida_ufpnmr.data.dataset import DatasetData
+from aiida_ufpnmr.workflows.calls_once import CallsOnce
 from aiida_ufpnmr.workflows.restart import RestartWorkChain
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
 
@@ -115,7 +116,7 @@ class SoftnessCorrelationsWorkChain(RepeatWorkChain):
     _process_class = SoftnessCorrelationsCalculation
 
 
-class FitsModels(WorkChain):
+class FitsModels(CallsOnce, WorkChain):
     """The steps of WorkChains that fit models to labels, side by side."""
 
     #: Chain of each fit by its name, and the outputs for the model and its errors on withheld structures.

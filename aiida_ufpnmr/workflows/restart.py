@@ -19,6 +19,7 @@ from aiida.orm import CalcJobNode
 
 from aiida_ufpnmr.calculations.base import OUT_OF_MEMORY
 from aiida_ufpnmr.calculations.resources import in_words, node_of
+from aiida_ufpnmr.workflows.calls_once import CallsOnce
 from aiida_ufpnmr.workflows.subprocesses import clean_input, clean_working_directories
 
 #: The status with which each calculation refuses its input.
@@ -26,7 +27,7 @@ INPUT_REFUSED = ExitCode(210)
 NO_MEMORY = [ExitCode(OUT_OF_MEMORY), CalcJob.exit_codes.ERROR_SCHEDULER_OUT_OF_MEMORY]
 
 
-class RestartWorkChain(BaseRestartWorkChain):
+class RestartWorkChain(CallsOnce, BaseRestartWorkChain):
     """Runs a calculation until it ends well, or until another attempt cannot help.
 
     A failed attempt never gives results: the outputs are those of the attempt that ended well.

@@ -287,7 +287,7 @@ def asked(builder, speed: float, number: int) -> dict[str, int | None]:
         options = inputs.get('md', inputs)['metadata']['options']
         found[process_class.__name__] = options.get('max_wallclock_seconds')
 
-    running._submit_once = note
+    running._submit = note
     runs = list(running.plan(running.inputs).values())[:number]
     running._submit_run(runs[0])
     running._submit_pack(runs)

@@ -117,9 +117,9 @@ def test_a_batch_whose_daemon_was_killed_goes_on_and_makes_nothing_twice(profile
     assert state['counts']['waiting'] >= 1 or state['counts']['running'] >= 1
     kill(profile.python(DAEMON))
     profile.tool('aiida-ufpnmr', 'setup', '--daemon')
-    while (state := status(profile, pk))['process_state'] != 'finished':
-        assert time.time() < end, state
+    while status(profile, pk)['process_state'] != 'finished':
+        assert time.time() < end, profile.story()
         time.sleep(1)
-    assert state['counts'] == {'done': 4, 'running': 0, 'waiting': 0, 'failed': 0}
+    assert status(profile, pk)['counts'] == {'done': 4, 'running': 0, 'waiting': 0, 'failed': 0}
     assert len(profile.python(JOBS, 200.0)) == 4
     assert found(profile, 200.0)[3] == undisturbed(profile, 200.0, 3)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
-from aiida.engine import Process, ProcessBuilder
+from aiida.engine import ProcessBuilder
 from aiida.engine.processes.ports import PortNamespace
 from aiida.orm import AbstractCode
 
 from aiida_ufpnmr.calculations.resources import Asked, options_of_job
+from aiida_ufpnmr.workflows.calls_once import CallsOnce
 
 
-class ProtocolMixin(Process):
+class ProtocolMixin(CallsOnce):
     """The part of a WorkChain whose inputs come from a YAML file of protocols.
 
     The file holds ``default_inputs`` (for all protocols), ``default_protocol``, and ``protocols``: by name, a
