@@ -57,7 +57,7 @@ def gathered(most: Int, **drawn: DatasetData) -> DatasetData:
         groups = [str(atoms.info['config_type']) for atoms in rows]
         for i, (atoms, group) in enumerate(zip(rows, groups)):
             plain = bare(atoms)
-            plain.info = {'config_type': group}
+            plain.info = {name: atoms.info[name] for name in ('config_type', 'weight') if name in atoms.info}
             placed.append(((groups[:i].count(group) + 0.5) / groups.count(group), number, i, plain))
     placed.sort(key=lambda place: place[:3])
     surplus = max(0, len(placed) - most.value)

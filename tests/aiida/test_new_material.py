@@ -16,6 +16,7 @@ from aiida_ufpnmr.calculations.first_sets import gathered
 from aiida_ufpnmr.data import DatasetData
 from aiida_ufpnmr.engine.building.drawing import DrawSettings, drawn_cells
 from aiida_ufpnmr.engine.building.label_cells import crystal_of
+from aiida_ufpnmr.engine.dataset import own_weight
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.tools.queries import labels_behind
@@ -326,7 +327,10 @@ def test_of_more_structures_than_are_paid_for_squeezed_ones_are_left_out_first(a
     drawn = DatasetData.of(drawn_cells(bulk('NaCl', 'rocksalt', a=5.64, cubic=True), settings)).store()
     groups = [row['group'] for row in drawn.rows]
     for most in (20, 7, 6, 4):
-        kept = [row['group'] for row in gathered(orm.Int(most), cell_0=drawn).rows]
+        first = gathered(orm.Int(most), cell_0=drawn)
+        kept = [row['group'] for row in first.rows]
         assert len(kept) == min(most, len(groups))
+        weights = [own_weight(atoms) for atoms in first.get_dataset()]
+        assert weights == [0.1 if group.startswith('squeezed') else 1.0 for group in kept]
         ordinary = sum(not group.startswith('squeezed') for group in kept)
         assert ordinary == min(most, 6)

@@ -16,7 +16,7 @@ from aiida_ufpnmr.engine.building.drawing import DrawSettings, drawn_cells
 from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, crystal_of, heights, label_cells
 from aiida_ufpnmr.engine.building.supercells import compact_supercell
 from aiida_ufpnmr.engine.crystals import Crystal
-from aiida_ufpnmr.engine.dataset import read_dataset
+from aiida_ufpnmr.engine.dataset import own_weight, read_dataset
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope, spin_half
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.main import ufpnmr
@@ -138,6 +138,7 @@ def test_of_every_two_neighbours_one_pair_is_squeezed_and_no_other_comes_closer(
     assert [atoms.info['config_type'] for atoms in drawn] == [
         f'squeezed_{pair}' for pair in ('Na-Na', 'Na-Cl', 'Cl-Cl') for _ in range(2)
     ]
+    assert [own_weight(atoms) for atoms in drawn] == 6 * [0.1]
     for atoms, share in zip(drawn, [0.6, 0.74, 0.72, 0.82, 0.6, 0.74]):  # nearest are Na–Cl alone
         first, second = atoms.info['config_type'].removeprefix('squeezed_').split('-')
         own = atoms.get_all_distances(mic=True)[np.ix_(atoms.symbols == first, atoms.symbols == second)]

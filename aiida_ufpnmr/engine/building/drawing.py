@@ -80,6 +80,13 @@ class DrawSettings(Settings):
         above=0.5,
         most=1,
     )
+    squeeze_weight: float = setting(
+        0.1,
+        'What a squeezed structure counts in fits, where another counts 1: it tells how atoms repel, with forces ten '
+        'times as large as others, whose errors would be the price.',
+        above=0,
+        most=1,
+    )
     seed: int = setting(0, 'Seed of all that is random.', least=0)
     guide: str | None = setting(None, 'Draw also along runs with this universal potential.', choices=tuple(GUIDES))
     guided_share: float = setting(
@@ -167,7 +174,9 @@ def _squeezed(atoms: Atoms, settings: DrawSettings) -> Iterator[Atoms]:
                 cell.positions[atom] = atoms.positions[atom] + by
             if not _problem(cell):
                 names = '-'.join(chemical_symbols[number] for number in kind)
-                yield _named(cell, '', f'{SQUEEZED}_{names}', squeeze_share=share)
+                yield _named(
+                    cell, '', f'{SQUEEZED}_{names}', squeeze_share=share, weight=settings.squeeze_weight
+                )
 
 
 def _rattled(
