@@ -63,6 +63,7 @@ def draw_figures(app):
     import figures
 
     figures.draw(Path(app.srcdir) / 'images' / 'drawn')
+    figures.draw_materials(Path(app.srcdir) / 'images' / 'drawn')
     analyses.write(Path(app.srcdir) / 'reference')
 
 

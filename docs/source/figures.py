@@ -1,8 +1,10 @@
-"""Draws the figures of these pages as the commands do, from made-up processes and a run that is kept."""
+"""Draws the figures of these pages as the commands do, from made-up processes and from runs that are kept."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -138,3 +140,14 @@ def draw(folder: Path) -> None:
     save('grains', 2, lambda one, two: (plot_polycrystals(grains, one), plot_grain_sizes(grains, two)), 4.4)
     distribution = _analyse('relaxation', glass, non_negative=True)
     save('relaxation', 2, lambda one, two: (plot_points(distribution, one), plot_relaxation_times(distribution, two)))
+
+
+def draw_materials(folder: Path) -> None:
+    """Draw the figures of the pages of materials from their archives, by the program that these pages name."""
+    source = Path(__file__).parent
+    examples = source.parents[1] / 'examples'
+    for page in (source / 'materials').glob('*.rst'):
+        archive = examples / 'archives' / f'{page.stem}.aiida'
+        if archive.exists():
+            command = [sys.executable, examples / 'materials' / 'results.py', archive, folder / page.stem]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

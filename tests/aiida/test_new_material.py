@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import numpy as np
 import pytest
 import yaml
 from aiida import orm
+from aiida.manage.caching import enable_caching
 from ase.build import bulk
 from conftest import TINY
 from stand_ins import install_gpaw
@@ -211,9 +213,16 @@ def test_it_tells_labels_errors_and_costs_while_it_runs_and_in_the_end(salt, com
 
 @pytest.mark.slow
 def test_launched_again_it_labels_nothing_twice(salt, launch, ionic):
+    """Runs and fits with the inputs that they had before are taken from the cache: what differs would be run."""
     _, before = salt
     computed = ionic.computed
-    _, node = launch(MIXED, '--ion', 'Na', '--labels', 22, '--temperature', 300)
+    with contextlib.ExitStack() as cached:
+        for step in ('draw', 'md', 'fit_potential', 'fit_efg', 'select', 'acf', 'analyse'):
+            cached.enter_context(enable_caching(identifier=f'aiida.calculations:ufpnmr.{step}'))
+        _, node = launch(MIXED, '--ion', 'Na', '--labels', 22, '--temperature', 300)
+    jobs = [one for one in node.called_descendants if isinstance(one, orm.CalcJobNode)]
+    run = {one.process_type.rpartition('.')[2] for one in jobs if not one.base.caching.is_created_from_cache}
+    assert not run
     assert ionic.computed == computed > 0
     assert node.outputs.dataset.sha256 == before.outputs.dataset.sha256
     assert node.outputs.potential.sha256 == before.outputs.potential.sha256
