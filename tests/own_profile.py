@@ -44,6 +44,11 @@ class OwnProfile:
     def tool(self, name: str, *arguments) -> str:
         return self.run(Path(sys.executable).with_name(name), *arguments)
 
+    def heal(self) -> None:
+        """Let the doctor mend what a machine that is far too busy does to AiiDA's broker: it forgets workers."""
+        command = [str(Path(sys.executable).with_name('aiida-ufpnmr')), 'doctor', '--repair']
+        subprocess.run(command, env=self.environment, capture_output=True, timeout=PATIENCE)
+
     def story(self, lines: int = 60) -> str:
         """What a test says of a daemon that did not do what it should: all processes, and the end of its words."""
         logs = (self.folder / '.aiida' / 'daemon' / 'log').glob('aiida-*.log')

@@ -27,6 +27,11 @@ def status(batch: str, json_path: Path | None) -> None:
     check_outputs(json_path)
     found = progress_of(load_node(batch))
     print_progress(found)
+    if not found.has_ended:
+        from aiida_ufpnmr.tools.doctor.servers import daemon_state
+
+        for fault in daemon_state():
+            click.echo(f'\n{fault.line}')
     report({**dataclasses.asdict(found), 'counts': counts(found)}, json_path)
 
 

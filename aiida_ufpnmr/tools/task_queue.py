@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import Collection
 from concurrent.futures import TimeoutError as NoAnswer
@@ -24,6 +25,8 @@ from aiida_ufpnmr.tools.profile import loaded_profile
 
 #: Seconds that workers have to answer; what is too busy for that is taken to live.
 ANSWER_PATIENCE = 5.0
+#: The broker tells how it is every five seconds; it is not asked where it has not told for so long.
+OLDEST_STATUS_s = 30.0
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,30 @@ def _add_tasks(pks: Collection[int]) -> None:
 
         queue = PersistentQueue(_task_folder())
         for pk in pks:
-            body = create_continue_body(pid=pk, nowait=True)
-            queue.push(uuid.uuid4().hex, {'body': body, 'no_reply': True})
+            queue.push(uuid.uuid4().hex, {'body': create_continue_body(pid=pk), 'no_reply': True})
+
+
+def _broker_folder() -> Path:
+    return Path(get_config().filepaths(loaded_profile())['broker_service']['dir'])
 
 
 def _task_folder() -> Path:
-    return Path(get_config().filepaths(loaded_profile())['broker_service']['dir']) / 'storage' / 'tasks'
+    return _broker_folder() / 'storage' / 'tasks'
+
+
+def workers_heard() -> int | None:
+    """How many workers the broker that is a part of the daemon sends tasks to; ``None`` where that is not known.
+
+    It forgets one that it cannot reach while tasks are with it, as where the machine was too busy for some seconds;
+    and a worker tells only once, when it starts, that it takes tasks. RabbitMQ's workers tell it again.
+    """
+    if is_rabbitmq():
+        return None
+    try:
+        told = json.loads((_broker_folder() / 'broker.status').read_text())
+    except (FileNotFoundError, json.JSONDecodeError):  # none yet, or just being written
+        return None
+    return told['task_subscribers'] if time.time() - told['timestamp'] < OLDEST_STATUS_s else None
 
 
 def consumers() -> int:

@@ -20,6 +20,8 @@ from aiida_ufpnmr.engine.dataset import bare, read_dataset
 
 pytestmark = pytest.mark.slow
 
+#: Seconds after which a batch that is not done is looked after.
+LONGEST_REST = 180
 PARAMETERS = {'steps': 100, 'timestep': 1.0, 'every': 10, 'supercell': [1, 1, 1]}
 #: Seed, exit status and hash of the trajectory of each job of dynamics at a temperature.
 JOBS = """
@@ -117,9 +119,13 @@ def test_a_batch_whose_daemon_was_killed_goes_on_and_makes_nothing_twice(profile
     assert state['counts']['waiting'] >= 1 or state['counts']['running'] >= 1
     kill(profile.python(DAEMON))
     profile.tool('aiida-ufpnmr', 'setup', '--daemon')
+    healed = time.time()
     while status(profile, pk)['process_state'] != 'finished':
         assert time.time() < end, profile.story()
-        time.sleep(1)
+        if time.time() > healed + LONGEST_REST:
+            profile.heal()
+            healed = time.time()
+        time.sleep(2)
     assert status(profile, pk)['counts'] == {'done': 4, 'running': 0, 'waiting': 0, 'failed': 0}
     assert len(profile.python(JOBS, 200.0)) == 4
     assert found(profile, 200.0)[3] == undisturbed(profile, 200.0, 3)

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from own_profile import OwnProfile
+from own_profile import PATIENCE, OwnProfile
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +29,7 @@ from aiida_ufpnmr.tools import task_queue
 load_profile()
 builder = WorkflowFactory('core.arithmetic.multiply_add').get_builder()
 builder.x, builder.y, builder.z = orm.Int(1), orm.Int(2), orm.Int(3)
-builder.code = orm.load_code('bash@localhost')
+builder.code = orm.load_code(f'{sys.argv[2]}@localhost')
 process = instantiate_process(get_manager().create_runner(communicator=None), builder)
 get_manager().get_persister().save_checkpoint(process)
 process.close()
@@ -41,9 +43,11 @@ from aiida import load_profile, orm
 load_profile()
 computer = orm.load_computer('localhost')
 computer.configure(safe_interval=0, use_login_shell=False)
-code = orm.InstalledCode(label='bash', computer=computer, filepath_executable='/bin/bash')
-code.default_calc_job_plugin = 'core.arithmetic.add'
-print(code.store().pk)
+for label, before in (('bash', ''), ('slow', 'sleep 40')):
+    code = orm.InstalledCode(label=label, computer=computer, filepath_executable='/bin/bash', prepend_text=before)
+    code.default_calc_job_plugin = 'core.arithmetic.add'
+    code.store()
+print(code.pk)
 """
 #: Waits for the end of a process, and prints its exit status and how many jobs it had.
 AWAIT = """
@@ -99,10 +103,25 @@ def parts(profile: OwnProfile, word: str) -> list[psutil.Process]:
     ]
 
 
+def tasks_in_flight(profile: OwnProfile) -> int:
+    """The number of tasks that workers have, as the broker tells now and then, once it runs."""
+    told = list((profile.folder / '.aiida' / 'broker').glob('*/broker.status'))
+    return json.loads(told[0].read_text())['in_flight_tasks'] if told else 0
+
+
+def until(look: Callable):
+    """What a look finds, as soon as it finds something."""
+    end = time.monotonic() + PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    return found
+
+
 def test_a_process_that_no_worker_knows_of_is_found_and_runs_after_the_repair(profile):
     profile.tool('aiida-ufpnmr', 'setup', '--daemon')
     assert doctor(profile) == {'repaired': [], 'found': []}
-    pk = profile.python(STORE, 'lost')
+    pk = profile.python(STORE, 'lost', 'bash')
     assert doctor(profile) == {'repaired': [], 'found': ['lost-process']}
     before = parts(profile, 'worker')
     assert doctor(profile, '--repair') == {'repaired': ['lost-process'], 'found': []}
@@ -114,7 +133,7 @@ def test_what_waits_while_the_daemon_is_paused_is_run_once_after_it(profile):
     profile.tool('verdi', 'daemon', 'incr', 1)
     assert profile.tool('aiida-ufpnmr', 'pause').startswith('stopped 2 workers; 0 processes wait')
     assert parts(profile, 'worker') == parts(profile, 'broker') == []
-    lost, twice = profile.python(STORE, 'lost'), profile.python(STORE, 'twice')
+    lost, twice = profile.python(STORE, 'lost', 'bash'), profile.python(STORE, 'twice', 'bash')
     assert doctor(profile) == {'repaired': [], 'found': ['daemon-down']}
     assert profile.tool('aiida-ufpnmr', 'resume') == 'daemon started\n'
     assert [profile.python(AWAIT, pk) for pk in (lost, twice)] == [[0, 1], [0, 1]]
@@ -122,6 +141,24 @@ def test_what_waits_while_the_daemon_is_paused_is_run_once_after_it(profile):
     assert doctor(profile) == {'repaired': [], 'found': []}
     profile.tool('aiida-ufpnmr', 'pause')
     assert profile.python(TASKS) == []
+
+
+def test_a_worker_that_the_broker_has_forgotten_is_found_and_its_process_is_run_once(profile):
+    """The broker forgets one that was held up for longer than a heartbeat takes, which it never learns."""
+    pk = profile.python(STORE, 'lost', 'slow')
+    profile.tool('aiida-ufpnmr', 'resume')
+    until(lambda: tasks_in_flight(profile) == 2)  # a workflow and its job
+    workers = parts(profile, 'worker')
+    for worker in workers:
+        worker.suspend()
+    time.sleep(12)
+    for worker in workers:
+        worker.resume()
+    until(lambda: 'daemon-deaf' in doctor(profile)['found'])
+    assert 'daemon-deaf' in doctor(profile, '--repair')['repaired']
+    assert profile.python(AWAIT, pk) == [0, 1]
+    assert doctor(profile) == {'repaired': [], 'found': []}
+    profile.tool('aiida-ufpnmr', 'pause')
 
 
 def test_a_daemon_whose_head_was_killed_is_found_and_started_again(profile):

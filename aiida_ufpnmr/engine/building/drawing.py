@@ -174,9 +174,7 @@ def _squeezed(atoms: Atoms, settings: DrawSettings) -> Iterator[Atoms]:
                 cell.positions[atom] = atoms.positions[atom] + by
             if not _problem(cell):
                 names = '-'.join(chemical_symbols[number] for number in kind)
-                yield _named(
-                    cell, '', f'{SQUEEZED}_{names}', squeeze_share=share, weight=settings.squeeze_weight
-                )
+                yield _named(cell, '', f'{SQUEEZED}_{names}', squeeze_share=share, weight=settings.squeeze_weight)
 
 
 def _rattled(

@@ -15,6 +15,8 @@ from aiida_ufpnmr.tools.profile import is_daemon_running
 
 #: Erlang for no time limit.
 NO_TIMEOUT = ('{ok,undefined}', '{ok,infinity}')
+#: Seconds in which a worker that starts has told the broker that it takes tasks, and that has told of it.
+SETTLING_s = 30.0
 #: Seconds by which the clocks of a server and of this machine may differ.
 CLOCKS_s = 2.0
 
@@ -72,6 +74,11 @@ def daemon_state() -> list[Finding]:
     if len(workers) < wanted:
         message = f'{len(workers)} of {wanted} workers live'
         found.append(Finding('daemon-workers', 'the daemon', message, REPAIR, needs_stop=True))
+    settled = sum(time.time() - worker.create_time() > SETTLING_s for worker in workers)
+    heard = task_queue.workers_heard()
+    if heard is not None and heard < settled:
+        message = f'its broker has lost {settled - heard} of {settled} workers: what is submitted may wait for ever'
+        found.append(Finding('daemon-deaf', 'the daemon', message, REPAIR, needs_stop=True))
     return found + _outlived(min((worker.create_time() for worker in workers), default=time.time()))
 
 
