@@ -8,10 +8,10 @@ from aiida.engine import ExitCode, calcfunction
 from aiida.orm import Data, Dict, Int, SinglefileData, StructureData
 
 from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.engine.building.drawing import SQUEEZED, WITHHELD
+from aiida_ufpnmr.engine.building.drawing import AS_IT_IS, SQUEEZED, WITHHELD
 from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, crystal_of, label_cells
 from aiida_ufpnmr.engine.crystals import Crystal, read_crystal
-from aiida_ufpnmr.engine.dataset import bare
+from aiida_ufpnmr.engine.dataset import bare, energy
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_keywords
 
@@ -82,6 +82,13 @@ def part_withheld(**labels: DatasetData) -> dict[str, DatasetData]:
             withheld = str(atoms.info.get('config_type', '')).startswith(WITHHELD)
             parts['test_dataset' if withheld else 'dataset'].append(atoms)
     return {name: DatasetData.of(part) for name, part in parts.items() if part}
+
+
+def depth_below_crystal(labels: DatasetData) -> float:
+    """How far the lowest energy of a set is below that of the cells as they are, eV/atom; 0 where it has none."""
+    energies = [(atoms.info.get('config_type'), (energy(atoms) or 0.0) / len(atoms)) for atoms in labels.get_dataset()]
+    of_crystal = [value for group, value in energies if group == AS_IT_IS]
+    return min(of_crystal) - min(value for _, value in energies) if of_crystal else 0.0
 
 
 @calcfunction

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,12 +65,16 @@ class Launch:
         overrides: inputs that differ from the protocol, nested as the inputs are.
         resources: what every job asks of its scheduler.
         daemon: submit to the daemon instead of running here.
+        overrides_path: the file that overrides came from.
+        options: those of the overrides that options of the command gave.
     """
 
     protocol: str
     overrides: dict[str, Any]
     resources: Resources
     daemon: bool
+    overrides_path: Path | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
     def with_values(self, path: tuple[str, ...], **values: Any) -> Launch:
         """A copy whose overrides hold those ``values`` that are not ``None``, at the place that ``path`` leads to."""
@@ -79,7 +83,7 @@ class Launch:
         nested = {name: value for name, value in values.items() if value is not None}
         for name in reversed(path if nested else ()):
             nested = {name: nested}
-        return replace(self, overrides=merged(self.overrides, nested))
+        return replace(self, overrides=merged(self.overrides, nested), options=merged(self.options, nested))
 
     def run(self, workflow: Any, **inputs: Any) -> WorkChainNode | None:
         """Build the inputs, then submit and print the pk, or run and return the workflow, whether or not it ended well.
@@ -94,13 +98,25 @@ class Launch:
                 **inputs, protocol=self.protocol, overrides=self.overrides, options=self.resources
             )
         except ValueError as error:
-            raise InputError(str(error)) from error
+            raise InputError(self._with_file(str(error), workflow, inputs)) from error
         if self.daemon:
             click.echo(submit_to_daemon(builder).pk)
             return None
         from aiida_ufpnmr.cli.progress import run_with_progress
 
         return run_with_progress(builder)
+
+    def _with_file(self, message: str, workflow: Any, inputs: dict[str, Any]) -> str:
+        """A message with the name of the file of overrides, where nothing would be wrong without that."""
+        if self.overrides_path is None:
+            return message
+        try:
+            workflow.get_builder_from_protocol(
+                **inputs, protocol=self.protocol, overrides=self.options, options=self.resources
+            )
+        except ValueError:
+            return message
+        return f'{self.overrides_path}: {message}'
 
 
 def common_options(function: Callable) -> Callable:
@@ -115,7 +131,8 @@ def common_options(function: Callable) -> Callable:
                 raise InputError('--max-wall-time and --max-wallclock-hours are the same; give one of them')
             asked['max_wallclock_hours'] = max_wall_time / 3600
         resources = Resources(**asked, scheduler_line=scheduler_line)
-        return function(*args, launch=Launch(protocol, overrides, resources, daemon), **kwargs)
+        launch = Launch(protocol, overrides, resources, daemon, overrides_path)
+        return function(*args, launch=launch, **kwargs)
 
     for option in (
         click.option(

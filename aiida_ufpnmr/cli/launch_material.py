@@ -71,6 +71,8 @@ def new_material(
     """
     from aiida_ufpnmr.workflows.new_material import NewMaterialWorkChain
 
+    if not ion:
+        raise click.BadParameter('give the element or isotope that is followed, such as Na or 6Li', param_hint='--ion')
     launch = launch.with_values((), max_labels=labels, max_core_hours=core_hours)
     launch = launch.with_values(('draw', 'parameters'), guide=guide)
     launch = launch.with_values(('cell',), charges=None if charges is None else read_charges(charges))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def labels(node: str, json_path: Path | None) -> None:
         )
         for label in found
     ]
-    print_table([('label', 'group', 'formula', 'data set', 'row'), *rows])
+    _show(('label', 'group', 'formula', 'data set', 'row'), rows, 'no labelled structure lies behind it')
     report({'labels': [{'dataset_uuid': label.dataset.uuid, **label.row} for label in found]}, json_path)
 
 
@@ -64,7 +65,7 @@ def settings(node: str, json_path: Path | None) -> None:
             pk = pk_of(setting.process)
             found.append({'step': names[pk], 'pk': pk, 'setting': name, 'value': value})
     rows = [(f'{row["step"]} #{row["pk"]}', row['setting'], json.dumps(row['value'])) for row in found]
-    print_table([('step', 'setting', 'value'), *rows])
+    _show(('step', 'setting', 'value'), rows, 'no calculation lies behind it')
     report({'settings': found}, json_path)
 
 
@@ -87,7 +88,7 @@ def results(name: str, everything: bool, json_path: Path | None) -> None:
         return
     found = made_of_label(name) if node is None else made_of([node])
     rows = [(f'#{one.pk}', one.output, one.calculation, f'#{one.calculation_pk}') for one in found]
-    print_table([('made', 'what', 'by', 'calculation'), *rows])
+    _show(('made', 'what', 'by', 'calculation'), rows, 'nothing was made of it')
     report({'results': [dataclasses.asdict(one) for one in found]}, json_path)
 
 
@@ -116,7 +117,8 @@ def cost(node: str, json_path: Path | None) -> None:
     found = cost_by_step(load_node(node))
     rows = [(step.name, f'#{step.pk}', step.finished, _seconds(step.wall_s), _seconds(step.cpu_s)) for step in found]
     total = sum(step.cpu_s or 0.0 for step in found)
-    print_table([('step', 'node', 'finished', 'wall, s', 'CPU, s'), *rows, ('all', '', '', '', _seconds(total))])
+    heading = ('step', 'node', 'finished', 'wall, s', 'CPU, s')
+    _show(heading, [*rows, ('all', '', '', '', _seconds(total))] if rows else [], 'no calculation lies behind it')
     report({'steps': [dataclasses.asdict(step) for step in found], 'cpu_s': total}, json_path)
 
 
@@ -138,6 +140,14 @@ def differences(first: str, second: str, json_path: Path | None) -> None:
     report({'differences': [dataclasses.asdict(one) for one in found]}, json_path)
 
 
+def _show(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]], otherwise: str) -> None:
+    """Print a table, or that there is nothing for one."""
+    if rows:
+        print_table([heading, *rows])
+    else:
+        click.echo(otherwise)
+
+
 def _show_outcomes(found: list[Outcome], json_path: Path | None) -> None:
     rows = [
         (
@@ -150,7 +160,8 @@ def _show_outcomes(found: list[Outcome], json_path: Path | None) -> None:
         )
         for one in found
     ]
-    print_table([('answer', 'T, K', 'decay time, ns', '95 % interval, ns', 'verdict', 'hops, 1/s'), *rows])
+    heading = ('answer', 'T, K', 'decay time, ns', '95 % interval, ns', 'verdict', 'hops, 1/s')
+    _show(heading, rows, 'no answer rests on it')
     report({'results': [dataclasses.asdict(one) for one in found]}, json_path)
 
 

@@ -87,6 +87,7 @@ def load_or_store(given: str, kind: str, index: int | None = None) -> Any:
     """
     from aiida_ufpnmr.calculations.base import validate_ordered
     from aiida_ufpnmr.data import NAMED
+    from aiida_ufpnmr.data.checked_file import CheckedFileData
 
     if is_node(given):
         if index is not None:
@@ -95,6 +96,8 @@ def load_or_store(given: str, kind: str, index: int | None = None) -> Any:
         refusal = validate_ordered(node, None) if kind == 'structure' else None
         if refusal:
             raise InputError(f'{given}: {refusal}')
+        if isinstance(node, CheckedFileData):
+            node.check_is_there()
         return node
     from aiida_ufpnmr.tools.files import Given, node_of, stored_once  # takes a while to import
 

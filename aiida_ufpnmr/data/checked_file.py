@@ -73,24 +73,25 @@ class CheckedFileData(SinglefileData):
         """The size of the file, where it was left out of the archive that the node came with."""
         return self.base.extras.get(LEFT_OUT, {}).get('size_bytes')
 
-    def _must_be_there(self) -> None:
+    def check_is_there(self) -> None:
+        """Raise :class:`InputError` where the file was left out of an archive."""
         if not self.base.repository.list_object_names():
             raise InputError(
-                f'{type(self).__name__} {self.uuid}: its file was left out of the archive that it came with; run the '
-                'calculation that made it again, or ask for a whole archive'
+                f'{type(self).__name__} {self.uuid}: its file was left out of the archive that it came with; make it '
+                f'again with "aiida-ufpnmr archive remake {self.pk}"'
             )
 
     @contextmanager
     def open(self, path: t.Any = None, mode: t.Any = 'r') -> t.Iterator[t.Any]:
         """Open the file; :class:`InputError` where it was left out of an archive."""
-        self._must_be_there()
+        self.check_is_there()
         with super().open(path, mode=mode) as handle:
             yield handle
 
     @contextmanager
     def as_path(self) -> t.Iterator[Path]:
         """A copy of the file as long as the context lasts."""
-        self._must_be_there()
+        self.check_is_there()
         with super().as_path() as path:
             yield path
 

@@ -60,13 +60,13 @@ class TrajectoryData(Hdf5Data):
     def left_out_bytes(self) -> int | None:
         return self.kept['size_bytes'] if self.kept else super().left_out_bytes
 
-    def _must_be_there(self) -> None:
+    def check_is_there(self) -> None:
         if self.kept and not self.base.repository.list_object_names():
             raise InputError(
                 f'{type(self).__name__} {self.uuid}: its file stays on {self.keeper.label}, at {self.kept["path"]}; '
                 f'fetch it with "aiida-ufpnmr trajectory fetch {self.uuid}"'
             )
-        super()._must_be_there()
+        super().check_is_there()
 
     def _set_path(self, path: Path, filename: str | Path | None) -> None:
         from aiida_ufpnmr.engine.trajectories.chain import files_of  # takes a while to import
@@ -94,7 +94,7 @@ class TrajectoryData(Hdf5Data):
     @contextmanager
     def as_path(self) -> Iterator[Path]:
         """A copy of the file, with its pieces beside it, as long as the context lasts."""
-        self._must_be_there()
+        self.check_is_there()
         with self.base.repository.as_path() as folder:
             yield Path(folder) / self.filename
 

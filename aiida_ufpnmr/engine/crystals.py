@@ -5,6 +5,8 @@ A diffraction experiment sees an average over all cells. Nothing can be computed
 
 from __future__ import annotations
 
+import codecs
+import io
 import math
 import os
 import re
@@ -23,6 +25,7 @@ from aiida_ufpnmr.engine.neighbours import neighbour_list
 
 if TYPE_CHECKING:
     from ase.io.cif import CIFBlock
+    from ase.spacegroup import Spacegroup
 
 #: Rows of a CIF file closer than this (Å) give one site, which their elements share: files round to a few digits.
 SAME_SITE = 0.05
@@ -30,6 +33,8 @@ SAME_SITE = 0.05
 FULL = 1e-6
 #: A cell with a smaller ratio of squared volume and product of squared edges is flat; a longer edge (Å) is a mistake.
 FLATTEST, LONGEST = 1e-6, 1e4
+#: An operation of symmetry changes no product of two cell vectors by more than this share of that of their lengths.
+SAME_LENGTHS = 0.01
 #: How far the atoms of a file may be from its formula: in an ordered crystal, and where occupancies were refined.
 FORMULA_TOLERANCE, REFINED_TOLERANCE = 0.01, 0.1
 
@@ -37,11 +42,10 @@ _CELL = tuple(
     f'_cell_{name}' for name in ('length_a', 'length_b', 'length_c', 'angle_alpha', 'angle_beta', 'angle_gamma')
 )
 _COORDINATES = tuple(f'_atom_site_fract_{axis}' for axis in 'xyz')
-_SYMMETRY = (
-    *('_space_group_symop_operation_xyz', '_space_group_symop.operation_xyz', '_symmetry_equiv_pos_as_xyz'),
-    *('_space_group_it_number', '_space_group.it_number', '_symmetry_int_tables_number'),
-    *('_space_group_name_h-m_alt', '_symmetry_space_group_name_h-m'),
-)
+_OPERATIONS = ('_space_group_symop_operation_xyz', '_space_group_symop.operation_xyz', '_symmetry_equiv_pos_as_xyz')
+_NUMBERS = ('_space_group_it_number', '_space_group.it_number', '_symmetry_int_tables_number')
+_NAMES = ('_space_group_name_h-m_alt', '_symmetry_space_group_name_h-m')
+_SYMMETRY = (*_OPERATIONS, *_NUMBERS, *_NAMES)
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,14 @@ def read_crystals(path: Path) -> list[Crystal]:
     from ase.io.cif import parse_cif  # takes a while to import
 
     try:
-        with open(path, 'rb') as handle, warnings.catch_warnings(record=True) as said:
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)  # which editors of Windows put there
+        with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always')
-            blocks = [block for block in parse_cif(handle) if '_atom_site_label' in block or _COORDINATES[0] in block]
+            blocks = [
+                block
+                for block in parse_cif(io.BytesIO(content))
+                if '_atom_site_label' in block or _COORDINATES[0] in block
+            ]
     except Exception as error:  # ASE raises many kinds for a malformed file
         raise InputError(f'{path}: cannot be read as CIF, or is damaged ({one_line(error)}); restore it') from error
     if not blocks:
@@ -136,6 +145,8 @@ def _crystal(block: CIFBlock, where: str) -> Crystal:
             "_symmetry_space_group_name_H-M 'P 1' where all atoms of the cell are listed"
         )
     rows = _rows(block, where)
+    if not rows:
+        raise InputError(f'{where}: holds no crystal (no row of sites, _atom_site_...); restore the file')
     cosines = np.cos(np.radians(lengths_and_angles[3:]))
     if 1 - sum(cosines**2) + 2 * np.prod(cosines) < FLATTEST or max(lengths_and_angles) > LONGEST:
         raise InputError(f'{where}: no cell has such lengths and angles; correct _cell_length_a to _cell_angle_gamma')
@@ -145,7 +156,9 @@ def _crystal(block: CIFBlock, where: str) -> Crystal:
         orbits = [spacegroup.equivalent_sites([row.place], onduplicates='keep')[0] for row in rows]
     except Exception as error:  # ASE raises many kinds where a symmetry is none
         raise InputError(f'{where}: its symmetry cannot be used ({one_line(error)}); correct the file') from error
+    _check_symmetry(block, spacegroup, cell, where)
     positions = np.concatenate(orbits) @ cell
+    _check_listed(rows, cell, where)
     occupancies = _shared([row for row, orbit in zip(rows, orbits) for _ in orbit], positions, cell)
     crystal = Crystal(cell, positions[list(occupancies)], tuple(occupancies.values()), where)
     for site in crystal.occupancies:
@@ -155,6 +168,39 @@ def _crystal(block: CIFBlock, where: str) -> Crystal:
             )
     _check_formula(block, crystal)
     return crystal
+
+
+def _check_symmetry(block: CIFBlock, spacegroup: Spacegroup, cell: np.ndarray, where: str) -> None:
+    """Refuse a space group whose operations change the cell, or that has the number of another."""
+    from ase.spacegroup import Spacegroup
+
+    metric = cell @ cell.T
+    edges = np.sqrt(np.diag(metric))
+    for rotation in spacegroup.get_rotations():
+        if (abs(rotation.T @ metric @ rotation - metric) > SAME_LENGTHS * np.outer(edges, edges)).any():
+            raise InputError(
+                f'{where}: an operation of its symmetry ({spacegroup.symbol}) changes the cell; correct the space '
+                'group, or _cell_length_a to _cell_angle_gamma'
+            )
+    name, number = (next((block[tag] for tag in tags if block.get(tag)), None) for tags in (_NAMES, _NUMBERS))
+    if any(block.get(tag) for tag in _OPERATIONS) or None in (name, number):
+        return
+    try:
+        named = Spacegroup(str(name)).no
+    except Exception:  # ASE raises many kinds for settings that it does not know by name
+        return
+    if named != number:
+        raise InputError(
+            f'{where}: its space group is named {name}, which is number {named}, and numbered {number}; correct one'
+        )
+
+
+def _check_listed(rows: list[_Row], cell: np.ndarray, where: str) -> None:
+    """Refuse atoms that are listed twice; one that is listed beside what symmetry makes of it counts once."""
+    near = neighbour_list(np.array([row.place for row in rows]) @ cell, cell, True, SAME_SITE)
+    for i, j in zip(near.centre, near.index):
+        if i < j and rows[i].occupancy == rows[j].occupancy == 1:
+            raise InputError(f'{where}: sites {rows[i].label} and {rows[j].label} are at one place; remove one of them')
 
 
 def _shared(rows: list[_Row], positions: np.ndarray, cell: np.ndarray) -> dict[int, dict[str, float]]:
@@ -178,6 +224,7 @@ def _shared(rows: list[_Row], positions: np.ndarray, cell: np.ndarray) -> dict[i
 
 @dataclass(frozen=True)
 class _Row:
+    label: str
     element: str
     place: np.ndarray  # (3,) in units of the cell vectors
     occupancy: float
@@ -188,7 +235,7 @@ def _rows(block: CIFBlock, where: str) -> list[_Row]:
     columns = [block.get(tag) for tag in (*_COORDINATES, '_atom_site_type_symbol', '_atom_site_label')]
     if not all(isinstance(column, list) for column in columns[:3]) or columns[3] is columns[4] is None:
         raise InputError(f'{where}: its sites lack _atom_site_fract_x, y, z, or elements; restore the file')
-    labels = columns[4] or columns[3]
+    labels = columns[3] if columns[4] is None else columns[4]
     shares = block.get('_atom_site_occupancy') or ['.'] * len(labels)
     rows = []
     for label, symbol, share, *place in zip(labels, columns[3] or labels, shares, *columns[:3]):
@@ -200,7 +247,7 @@ def _rows(block: CIFBlock, where: str) -> list[_Row]:
             raise InputError(f'{where}, site {label}: a coordinate is no number; correct or remove the site')
         if not 0 <= _share(share) <= 1:
             raise InputError(f'{where}, site {label}: occupancy {share} is no number from 0 to 1; correct it')
-        rows.append(_Row(element, np.array(place, float), _share(share)))
+        rows.append(_Row(str(label), element, np.array(place, float), _share(share)))
     return rows
 
 

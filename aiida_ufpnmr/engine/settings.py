@@ -250,11 +250,17 @@ def settings_from_mapping(cls: type[S], values: Mapping[str, Any] | None, source
 
 def settings_from_keywords(cls: type[S], values: Mapping[str, Any], source: str) -> S:
     """The settings ``cls`` of keywords that a user gave; :class:`InputError` for a name or value that it refuses."""
-    return cls(**_known(cls, values, source))
+    values = _known(cls, values, source)
+    try:
+        return cls(**values)
+    except InputError as error:
+        raise InputError(f'{source}: {error}') from error
 
 
 def _known(cls: Any, values: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The values by the present names of the settings; an unknown name raises :class:`InputError`."""
+    if not isinstance(values, Mapping):
+        raise InputError(f'{source} must be "name: value" lines, not {values!r}')
     try:
         values = _with_new_names(cls, dict(values))
     except ValueError as error:

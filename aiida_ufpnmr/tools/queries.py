@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from aiida.common import AttributeDict
 from aiida.common.links import LinkType
-from aiida.orm import AbstractCode, BaseType, CalculationNode, Data, Dict, Node, ProcessNode, QueryBuilder
+from aiida.orm import AbstractCode, BaseType, CalculationNode, Data, Dict, Node, ProcessNode, QueryBuilder, WorkflowNode
 
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft.record import LabelRecord
@@ -79,8 +79,13 @@ def reached(pks: Collection[int], join: Literal['with_incoming', 'with_outgoing'
 
 
 def calculations_behind(node: Node) -> list[CalculationNode]:
-    """All calculations that led to ``node``, in the order in which they were made; to its outputs for a workflow."""
+    """All calculations that led to ``node``, in the order in which they were made; to its outputs for a workflow.
+
+    A workflow without outputs has those that it called.
+    """
     found = _among(CalculationNode, _behind(node))
+    if not found and isinstance(node, WorkflowNode):
+        found = [called for called in node.called_descendants if isinstance(called, CalculationNode)]
     # not by pk alone: those of nodes that were imported are in no order
     return sorted(found, key=lambda calculation: (calculation.ctime, pk_of(calculation)))
 

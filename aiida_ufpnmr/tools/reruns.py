@@ -113,6 +113,19 @@ def _calculations(step: str) -> list[CalcJobNode]:
     return [node for node in jobs if 'checkpoint' not in node.inputs and _outputs(node)]
 
 
+def made_again(data: CheckedFileData, code: AbstractCode, tolerance: float) -> tuple[Data, list[Comparison]]:
+    """Run what made the file of a node again, where it was left out of an archive, in the loaded profile.
+
+    Returns:
+        The new node, and how all that was run compares with what it was.
+
+    Raises:
+        RuntimeError: it does not come out again.
+    """
+    reruns = _Reruns(code, tolerance)
+    return reruns.there(data), reruns.found
+
+
 class _Reruns:
     """Runs calculations again, each once, and first what made those of their inputs that were left out."""
 
@@ -148,12 +161,13 @@ class _Reruns:
             place = inputs
             for space in spaces:
                 place = place.setdefault(space, {})
-            place[name] = self._there(link.node)
+            place[name] = self.there(link.node)
         if node.process_type == f'{_PROCESS_TYPE}fit_efg':
             inputs.update(_settings_of_then(node))
         return {**inputs, 'code': self.code}
 
-    def _there(self, data: Any) -> Data:
+    def there(self, data: Any) -> Data:
+        """Data that were there all along, or that are made again first."""
         if not isinstance(data, CheckedFileData) or data.left_out_bytes is None:
             return data
         if data.uuid not in self._remade:

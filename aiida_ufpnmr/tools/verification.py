@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +16,13 @@ from aiida.storage.sqlite_zip.utils import read_version
 
 from aiida_ufpnmr.data import KINDS, DatasetData, SoftnessModelData, TrajectoryData
 from aiida_ufpnmr.data.checked_file import CheckedFileData
-from aiida_ufpnmr.engine.errors import InputError
+from aiida_ufpnmr.engine.errors import InputError, one_line
 from aiida_ufpnmr.engine.files import check_input
 from aiida_ufpnmr.engine.softness.model import hash_of_runs
 from aiida_ufpnmr.tools.manifest import faults_of
+
+#: What reading a file of an archive with a changed byte raises.
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError)
 
 
 @dataclass(frozen=True)
@@ -46,21 +51,29 @@ def verify_archive(path: str | Path) -> tuple[list[Check], list[str]]:
     Raises:
         InputError: no such file, or not an archive.
     """
-    path = check_input(path, 'archive')
-    try:
-        storage = SqliteZipBackend(SqliteZipBackend.create_profile(path))  # beside the loaded profile, if there is one
-    except IncompatibleStorageSchema as error:
-        found = read_version(path)
-        remedy = f'run "verdi archive migrate {path}"' if found in list_versions() else 'update AiiDA'
-        raise InputError(f'{path}: its archive format {found} is not the one of this AiiDA; {remedy}') from error
-    except (CorruptStorage, UnreachableStorage) as error:
-        raise InputError(f'{path}: not a readable AiiDA archive ({" ".join(str(error).split())})') from error
-    with contextlib.closing(storage):
+    with contextlib.closing(open_archive(path)) as storage:
         nodes = QueryBuilder(backend=storage).append(KINDS, tag='node').order_by({'node': 'id'}).all(flat=True)
         training_sets = {node.sha256 for node in nodes if isinstance(node, DatasetData)}
         training_sets |= {_runs_behind(node) for node in nodes if isinstance(node, SoftnessModelData)}
         checks = [_check(node, training_sets) for node in nodes]
-    return checks, faults_of(path)
+    return checks, faults_of(Path(path))
+
+
+def open_archive(path: str | Path) -> SqliteZipBackend:
+    """The nodes of an archive, beside the loaded profile, if there is one; to be closed.
+
+    Raises:
+        InputError: no such file, or not an archive.
+    """
+    path = check_input(path, 'archive')
+    try:
+        return SqliteZipBackend(SqliteZipBackend.create_profile(path))
+    except IncompatibleStorageSchema as error:
+        found = read_version(path)
+        remedy = f'run "verdi archive migrate {path}"' if found in list_versions() else 'update AiiDA'
+        raise InputError(f'{path}: its archive format {found} is not the one of this AiiDA; {remedy}') from error
+    except (CorruptStorage, UnreachableStorage, *DAMAGED) as error:
+        raise InputError(f'{path}: not a readable AiiDA archive ({one_line(error)})') from error
 
 
 def _runs_behind(model: SoftnessModelData) -> str:
@@ -83,6 +96,8 @@ def _fault(node: CheckedFileData, training_sets: set[str]) -> str:
             found = node.describe(file)
     except InputError as error:
         return str(error)
+    except DAMAGED as error:
+        return f'its file is damaged ({one_line(error)})'
     if found['sha256'] != node.sha256:
         return f'the content has changed: its hash is {found["sha256"]}'
     made_here = node.creator is not None  # what came from a file has its training set elsewhere

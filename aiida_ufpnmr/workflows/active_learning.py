@@ -57,8 +57,8 @@ def _validate_goal(value: Dict, _) -> str | None:
     unknown = sorted(set(content) - set(ERRORS))
     if unknown:
         return f'unknown error {unknown[0]!r}; known are {", ".join(ERRORS)}'
-    wrong = next((name for name, most in content.items() if not isinstance(most, (int, float)) or most <= 0), None)
-    return wrong and f'{wrong} must be a number above 0'
+    wrong = next((name for name, most in content.items() if type(most) not in (int, float) or not most > 0), None)
+    return wrong and f'{wrong} must be a number above 0, not {content[wrong]}'
 
 
 class ActiveLearningWorkChain(ProtocolMixin, WorkChain):

@@ -15,6 +15,7 @@ from aiida_ufpnmr.calculations.draw import DrawCalculation
 from aiida_ufpnmr.calculations.first_sets import (
     cells_for_labels,
     crystal_in,
+    depth_below_crystal,
     describe_material,
     gathered,
     part_withheld,
@@ -46,6 +47,8 @@ FIRST_SHARE = 0.5
 CHECK_SHARE = 0.125
 #: Where core hours are limited, so many structures are labelled first, to learn what a label costs.
 PROBE = 4
+#: What is rattled, strained or hot is not so far below the crystal, eV/atom, where that is one of the material.
+FAR_BELOW_eV = 0.03
 #: Structures that a cell is drawn from at least, where there are several cells.
 FEWEST_OF_A_CELL = 10
 
@@ -262,6 +265,7 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         if 'dataset' in node.outputs:
             self.ctx.labels[f'labels_{self.ctx.at:03d}'] = node.outputs.dataset
             self.ctx.price = label_core_hours(node.outputs.dataset)
+            self._say_if_far_below(node.outputs.dataset)
         elif not self.ctx.labels:
             return self.exit_codes.ERROR_NO_LABELS.format(message=reason(node))
         probed, self.ctx.at = self.ctx.at == 0, self.ctx.number
@@ -307,7 +311,16 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
             f'{history["verdict"]}: {last["labels"]} labels to fit to, {self.ctx.tried} of '
             f'{self.inputs.max_labels.value}'
         )
+        self._say_if_far_below(self.outputs['dataset'])
         return None
+
+    def _say_if_far_below(self, labels: DatasetData) -> None:
+        below = depth_below_crystal(labels)
+        if below > FAR_BELOW_eV:
+            self.report(
+                f'a labelled structure lies {1000 * below:.0f} meV/atom below the crystal as its file has it: look '
+                'whether its places, distances and lattice parameters are right'
+            )
 
     def should_check(self) -> bool:
         """Tell if frames of a run are to be labelled."""

@@ -7,17 +7,19 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from aiida import load_profile, orm
 from aiida.storage.sqlite_zip.backend import SqliteZipBackend
 
 from aiida_ufpnmr.engine.commands.shared import print_table
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.tools.answer import answer_rows, check_rows
 from aiida_ufpnmr.tools.dynamic_nmr_page import chosen_analyses, figures
 from aiida_ufpnmr.tools.material_page import cost_rows, generation_rows
 from aiida_ufpnmr.tools.queries import outputs_of
+from aiida_ufpnmr.tools.verification import open_archive
 
 
 def all_of(label: str) -> list[orm.WorkChainNode]:
@@ -27,9 +29,17 @@ def all_of(label: str) -> list[orm.WorkChainNode]:
 
 
 def main(archive: str, folder: str | None = None) -> None:
-    """Print and draw what an archive holds."""
+    """Print and draw what an archive holds.
+
+    Raises:
+        InputError: no archive, or not one of a material.
+    """
+    open_archive(archive).close()
     load_profile(SqliteZipBackend.create_profile(archive))
-    for node in all_of('NewMaterialWorkChain'):
+    launched = all_of('NewMaterialWorkChain')
+    if not launched:
+        raise InputError(f'{archive}: holds nothing of "aiida-ufpnmr launch new-material"')
+    for node in launched:
         if 'material' not in node.outputs:  # one that was interrupted, whose labels another took over
             continue
         material = node.outputs.material.get_dict()
@@ -61,4 +71,11 @@ def main(archive: str, folder: str | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('archive', metavar='FILE.aiida')
+    parser.add_argument('folder', nargs='?', help='for the figures; none are drawn without it')
+    given = parser.parse_args()
+    try:
+        main(given.archive, given.folder)
+    except InputError as error:
+        parser.error(str(error))

@@ -14,7 +14,7 @@ from ase.build import bulk
 from conftest import TINY
 from stand_ins import install_gpaw
 
-from aiida_ufpnmr.calculations.first_sets import gathered
+from aiida_ufpnmr.calculations.first_sets import depth_below_crystal, gathered
 from aiida_ufpnmr.data import DatasetData
 from aiida_ufpnmr.engine.building.drawing import DrawSettings, drawn_cells
 from aiida_ufpnmr.engine.building.label_cells import crystal_of
@@ -288,6 +288,17 @@ def test_a_cell_that_is_too_large_is_refused_with_the_name_of_the_crystal(launch
 def test_core_hours_pay_for_whole_labels_after_what_comes_before_them():
     assert affordable(1.0, 0.25, 0.1) == 7 and affordable(1.0, 1.0, 0.1) == 0
     assert affordable(1.0, 0.25, None) is None and affordable(0.3, 0.25, 0.1) == 0
+
+
+def test_a_label_far_below_the_crystal_is_noticed(dataset):
+    """Of labelled structures, the third as the crystal that it were: the lowest is below it by their difference."""
+    labelled = [atoms for atoms in dataset.get_dataset() if len(atoms) == 32]
+    energies = [atoms.get_potential_energy() / len(atoms) for atoms in labelled]
+    for atoms in labelled:
+        atoms.info['config_type'] = 'rattled'
+    assert depth_below_crystal(DatasetData.of(labelled)) == 0.0
+    labelled[2].info['config_type'] = 'as_it_is'
+    assert depth_below_crystal(DatasetData.of(labelled)) == pytest.approx(energies[2] - min(energies))
 
 
 def test_no_jobs_have_cost_nothing_and_labels_of_no_job_have_no_price(dataset):

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from aiida import orm
 from aiida.common.links import LinkType
+from own_profile import OwnProfile
 
 from aiida_ufpnmr.data import DatasetData, TrajectoryData
 from aiida_ufpnmr.engine.errors import InputError
@@ -22,6 +23,13 @@ from aiida_ufpnmr.tools.costs import cost_by_step, dynamics_cost
 from aiida_ufpnmr.tools.graph import layers, provenance
 from aiida_ufpnmr.tools.queries import calculations_behind, labels_behind, outputs_of, settings_behind, step_name
 
+#: The hash of a node.
+HASH = """
+import json, sys
+from aiida import load_profile, orm
+load_profile()
+print(json.dumps(orm.load_node(int(sys.argv[1])).sha256))
+"""
 STEPS = ['acf', 'fit_efg', 'fit_potential', 'hops', 'md', 'msd', 'select_structure', 'summarise']
 
 
@@ -362,6 +370,38 @@ def test_a_slim_archive_is_verified_by_running_it_again(pipeline, command, tmp_p
         ('md', 'trajectory', 'identical'), ('md', 'results', 'identical'),
         ('acf', 'functions', 'identical'), ('acf', 'results', 'identical'),
     }  # fmt: skip
+
+
+def test_a_byte_that_was_changed_within_an_archive_is_found(pipeline, command, tmp_path):
+    """Not of what was compressed, as above, but of the archive as it lies on disk."""
+    archive = tmp_path / 'result.aiida'
+    command('archive', 'create', pipeline.pk, '-o', archive)
+    key = pipeline.outputs.potential.base.repository.metadata['o']['potential.h5']['k']
+    with zipfile.ZipFile(archive) as file:
+        entry = file.getinfo(f'repo/{key}')
+    content = bytearray(archive.read_bytes())
+    content[entry.header_offset + len(entry.FileHeader()) + entry.compress_size // 2] ^= 0xFF
+    archive.write_bytes(content)
+    result = command('archive', 'verify', archive)
+    assert result.exit_code == 1 and 'its file is damaged' in result.output, (result.output, result.exception)
+
+
+def test_a_model_that_was_left_out_is_made_again_where_its_archive_was_imported(pipeline, command, tmp_path):
+    small, potential = tmp_path / 'small.aiida', pipeline.outputs.potential
+    command('archive', 'create', pipeline.pk, '--most-mb', 0.1, '-o', small)
+    profile = OwnProfile(tmp_path)
+    profile.tool('aiida-ufpnmr', 'setup')
+    profile.tool('verdi', 'archive', 'import', small)
+    (structure,) = [node.outputs.result for node in pipeline.called if node.process_label == 'select_structure']
+    launch = [Path(sys.executable).with_name('aiida-ufpnmr'), 'launch', 'md', structure.uuid, '--temperature', '300']
+    refused = subprocess.run(
+        [*launch, '--potential', potential.uuid], env=profile.environment, capture_output=True, text=True
+    )
+    assert refused.returncode == 2 and 'make it again with "aiida-ufpnmr archive remake' in refused.stderr
+    told = profile.tool('aiida-ufpnmr', 'archive', 'remake', potential.uuid)
+    assert re.search(r'fit_potential +\w+ +potential +identical', told), told
+    pk = re.search(r'PotentialData #(\d+) in place of', told)[1]
+    assert profile.python(HASH, pk) == potential.sha256
 
 
 def test_several_results_go_into_one_archive(pipeline, command, tmp_path):

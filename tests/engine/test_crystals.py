@@ -58,6 +58,13 @@ DAMAGED = {
     'too large an occupancy': (TEXT.replace('0.6830 0.5', '0.6830 1.5'), 'occupancy 1.5 is no number from 0 to 1'),
     'an unknown element': (TEXT.replace('Li1 Li', 'Li1 Xx'), 'site Li1: Xx is no element'),
     'a site of too many': (TEXT.replace('0.75 0.6', '0.75 0.9'), 'a site of S and Cl holds 1.3 atoms'),
+    'an atom that is listed twice': (
+        ORDERED.replace('F m -3 m', 'P 1').replace('225', '1') + 'F2 0.5 0.5 0.499 1.0\n',
+        'sites F1 and F2 are at one place',
+    ),
+    'a heading of no rows': (ORDERED[: ORDERED.index('Li1 ')], 'no row of sites'),
+    'a symmetry of another cell': (ORDERED.replace('_c 4.03', '_c 5'), r'changes the cell; correct the space group'),
+    'a name and a number of two groups': (ORDERED.replace('225', '14'), 'is number 225, and numbered 14'),
     'no text': ('', 'is empty'),
     'another text': ('Dear colleague,\n\nhere is the structure.', 'cannot be read as CIF'),
     'two crystals': (TEXT + ORDERED, 'holds 2 crystals'),
@@ -84,6 +91,11 @@ def refusal(monkeypatch, capsys, *arguments) -> str:
     lines = [line for line in lines if 'compiling kernels' not in line]
     assert ended.value.code == 2 and len(lines) == 1
     return lines[0]
+
+
+def test_a_mark_of_byte_order_is_no_damage(put):
+    path = put('\ufeff' + ORDERED)
+    assert path.read_bytes()[:3] == b'\xef\xbb\xbf' and read_crystal(path).composition == {'Li': 4.0, 'F': 4.0}
 
 
 @pytest.mark.parametrize('name', DAMAGED)

@@ -13,7 +13,13 @@ from ase.calculators.calculator import Calculator, all_changes
 from click.testing import CliRunner
 
 from aiida_ufpnmr.engine.building.drawing import DrawSettings, drawn_cells
-from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, crystal_of, heights, label_cells
+from aiida_ufpnmr.engine.building.label_cells import (
+    LabelCellSettings,
+    crystal_of,
+    heights,
+    label_cells,
+    shortest_distances,
+)
 from aiida_ufpnmr.engine.building.supercells import compact_supercell
 from aiida_ufpnmr.engine.crystals import Crystal
 from aiida_ufpnmr.engine.dataset import own_weight, read_dataset
@@ -147,6 +153,13 @@ def test_of_every_two_neighbours_one_pair_is_squeezed_and_no_other_comes_closer(
         closest = distances[:: 1 if first != second else 2]  # those of one element are seen from both ends
         assert closest[0] == pytest.approx(share * shortest)
         assert closest[1] > 0.9 * shortest - 4 * 0.03
+
+
+def test_shortest_distances_are_those_of_rock_salt():
+    found = shortest_distances(SALT.repeat((2, 2, 2)))
+    assert found == pytest.approx({'Cl–Cl': 5.64 / np.sqrt(2), 'Cl–Na': 2.82, 'Na–Na': 5.64 / np.sqrt(2)})
+    cells = label_cells(crystal_of(SALT, 'salt'), LabelCellSettings(least_atoms=8, least_height_angstrom=5.0))
+    assert cells.remarks == ['shortest distances, Å: Cl–Cl 3.99, Cl–Na 2.82, Na–Na 3.99']
 
 
 def test_rattles_that_bring_atoms_together_are_refused():

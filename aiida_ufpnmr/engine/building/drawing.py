@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from ase.md.langevin import Langevin
 
 from aiida_ufpnmr.engine.building.guides import GUIDES
+from aiida_ufpnmr.engine.building.label_cells import NEIGHBOURS
 from aiida_ufpnmr.engine.building.packing import contacts
 from aiida_ufpnmr.engine.building.strain import PLANES, strained_cell
 from aiida_ufpnmr.engine.dataset import bare, check_bonds, check_geometry
@@ -26,12 +27,14 @@ V = TypeVar('V')
 WITHHELD = 'withheld'
 #: And those with a pair of atoms closer than any in the cell with this.
 SQUEEZED = 'squeezed'
+#: The group of the cell as it is.
+AS_IT_IS = 'as_it_is'
 #: Atoms of a rattled structure that come too close are displaced anew so many times.
 ATTEMPTS = 100
 #: How close atoms of two elements may come, as a share of their shortest distance in the cell.
 LEAST_SHARE = 0.8
-#: Distances that are looked at for this, Å, and those of neighbours, which are squeezed.
-REACH, NEIGHBOURS = 6.0, 4.5
+#: Distances that are looked at for this, Å.
+REACH = 6.0
 #: Two elements are apart where their shortest distance is this many times that of either from another.
 APART = 1.15
 #: Pairs whose distance is no more than this above the shortest may be squeezed, Å.
@@ -184,7 +187,7 @@ def _rattled(
     elements, least = _least_distances(atoms)
     for i, (amplitude, cell) in enumerate(zip(amplitudes, _strained(atoms, settings, number, rng))):
         if i == 0 and not group:
-            yield _named(bare(atoms), '', 'as_it_is', rattle_angstrom=0.0)
+            yield _named(bare(atoms), '', AS_IT_IS, rattle_angstrom=0.0)
             continue
         found, close = cell.copy(), np.ones(len(cell), bool)
         for _ in range(ATTEMPTS):

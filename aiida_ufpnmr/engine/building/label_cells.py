@@ -14,13 +14,19 @@ from aiida_ufpnmr.engine.building.charges import read_charges
 from aiida_ufpnmr.engine.building.composition import EXACT, exact_supercell, formula
 from aiida_ufpnmr.engine.building.ordered_cells import OrderedCells, OrderSettings
 from aiida_ufpnmr.engine.building.ordering import order_crystal
-from aiida_ufpnmr.engine.building.supercells import compact_supercell, heights, repetitions
+from aiida_ufpnmr.engine.building.packing import contacts
+from aiida_ufpnmr.engine.building.supercells import compact_supercell, heights, number_of_shapes, repetitions
 from aiida_ufpnmr.engine.building.symmetry import primitive
 from aiida_ufpnmr.engine.crystals import Crystal, is_full
 from aiida_ufpnmr.engine.dataset import check_geometry
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import Settings, setting, with_default
 from aiida_ufpnmr.engine.tables import Tabular
+
+#: Distances up to which elements count as neighbours, Å.
+NEIGHBOURS = 4.5
+#: Shapes of compact cells that are looked at, some thousand a second.
+MOST_SHAPES = 30_000
 
 
 def _charges(value: str | Mapping[str, float]) -> dict[str, float]:
@@ -104,7 +110,18 @@ class LabelCells(Tabular):
 
     @property
     def remarks(self) -> list[str]:
-        return [] if self.ordered is None else self.ordered.remarks
+        shortest = ', '.join(f'{pair} {distance:.2f}' for pair, distance in shortest_distances(self.cells[0]).items())
+        return [f'shortest distances, Å: {shortest}', *(self.ordered.remarks if self.ordered else [])]
+
+
+def shortest_distances(atoms: Atoms) -> dict[str, float]:
+    """The shortest distance of every two elements, in Å, such as ``Li–S``; of those that are neighbours."""
+    found = contacts(atoms.positions, atoms.cell.array, np.arange(len(atoms)), NEIGHBOURS)
+    shortest: dict[str, float] = {}
+    for i, j, distance in zip(found.i, found.j, found.distance):
+        pair = '–'.join(sorted((atoms.symbols[i], atoms.symbols[j])))
+        shortest[pair] = min(float(distance), shortest.get(pair, np.inf))
+    return dict(sorted(shortest.items()))
 
 
 def crystal_of(atoms: Atoms, source: str) -> Crystal:
@@ -120,6 +137,9 @@ def cell_to_repeat(crystal: Crystal, settings: LabelCellSettings = LabelCellSett
 
     That is of as few primitive cells as the least height and the number of atoms ask for, in the shape of the greatest
     least height.
+
+    Raises:
+        InputError: that would take a search among too many shapes.
     """
     if not settings.primitive:
         return crystal
@@ -128,7 +148,14 @@ def cell_to_repeat(crystal: Crystal, settings: LabelCellSettings = LabelCellSett
     least = settings.least_height_angstrom
     # a cell has at least the volume of the cube whose edges are its least height
     fewest = max(1, math.ceil((settings.least_atoms - 0.5) / atoms), math.ceil(least**3 / volume - 1e-9))
+    looked_at = 0
     for number in range(fewest, int((settings.most_atoms + 0.5) // atoms) + 1):
+        looked_at += number_of_shapes(number)
+        if looked_at > MOST_SHAPES:
+            raise InputError(
+                f'{crystal.source}: there are more than {MOST_SHAPES} shapes of up to {number} primitive cells to look '
+                'at; leave primitive out, since so large a cell needs no search, or ask for a smaller one'
+            )
         times, cell = compact_supercell(single.cell, number)
         if min(heights(cell)) > least - 1e-9:
             sites = single.repeated(times)

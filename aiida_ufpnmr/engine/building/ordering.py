@@ -55,7 +55,10 @@ def order_crystal(
     elements, element_charges = list(charge), np.array(list(charge.values()))
     sites = crystal.repeated(supercell)
     if len(sites.positions) > MOST_SITES:
-        raise InputError(f'{sites.source}: {len(sites.positions)} sites; take a smaller supercell, up to {MOST_SITES}')
+        raise InputError(
+            f'{sites.source}: {len(sites.positions)} sites; an order is found for up to {MOST_SITES}: the smaller an '
+            'occupancy, the larger the cell that holds whole atoms'
+        )
     shares = np.array([[site.get(element, 0.0) for element in elements] for site in sites.occupancies])
     partial = shares.sum(axis=1) < FILLED
     close = _close_pairs(sites, settings.closest_angstrom)
@@ -106,7 +109,7 @@ def _check_charge(composition: Mapping[str, int], charges: Mapping[str, float], 
         said = ', '.join(f'{element} {charge:+g}' for element, charge in charges.items())
         raise InputError(
             f'{where}: the charges of {formula(composition)} add up to {total:+g} ({said}); give others (--charges), '
-            'another supercell, or --charged for a uniform background'
+            'or correct the occupancies (ufpnmr build order has supercells to choose, and --charged for a background)'
         )
 
 

@@ -25,6 +25,12 @@ def repetitions(cell: ArrayLike, min_height: float) -> list[int]:
     return [max(1, math.ceil(min_height / height - 1e-9)) for height in heights(cell)]
 
 
+def number_of_shapes(number: int) -> int:
+    """How many supercells of so many cells there are that differ in shape: sublattices of that index."""
+    divisors = [a for a in range(1, number + 1) if number % a == 0]
+    return sum(a * a * b for a in divisors for b in divisors if number % (a * b) == 0)
+
+
 def compact_supercell(cell: ArrayLike, number: int) -> tuple[tuple[int, int, int], np.ndarray]:
     """Of all supercells of so many cells, whatever their shape, one whose least height is the greatest.
 
