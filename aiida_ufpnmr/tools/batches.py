@@ -145,6 +145,7 @@ def _children(node: ProcessNode) -> dict[str, _Child]:
     query = QueryBuilder().append(WorkChainNode, filters={'id': node.pk}, tag='batch')
     names = ('id', 'attributes.process_state', 'attributes.process_label', 'attributes.exit_message', 'mtime')
     query.append(ProcessNode, with_incoming='batch', project=list(names), edge_project='label', tag='child')
+    query.order_by({'child': 'id'})  # of two under one label the first never began
     return {label: _Child(*known) for *known, label in query.iterall()}
 
 

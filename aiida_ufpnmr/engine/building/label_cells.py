@@ -111,7 +111,8 @@ class LabelCells(Tabular):
     @property
     def remarks(self) -> list[str]:
         shortest = ', '.join(f'{pair} {distance:.2f}' for pair, distance in shortest_distances(self.cells[0]).items())
-        return [f'shortest distances, Å: {shortest}', *(self.ordered.remarks if self.ordered else [])]
+        said = [f'shortest distances, Å: {shortest}'] if shortest else []  # up to that of neighbours
+        return [*said, *(self.ordered.remarks if self.ordered else [])]
 
 
 def shortest_distances(atoms: Atoms) -> dict[str, float]:
