@@ -86,7 +86,11 @@ def part_withheld(**labels: DatasetData) -> dict[str, DatasetData]:
 
 def depth_below_crystal(labels: DatasetData) -> float:
     """How far the lowest energy of a set is below that of the cells as they are, eV/atom; 0 where it has none."""
-    energies = [(atoms.info.get('config_type'), (energy(atoms) or 0.0) / len(atoms)) for atoms in labels.get_dataset()]
+    energies = [
+        (atoms.info.get('config_type'), label / len(atoms))
+        for atoms in labels.get_dataset()
+        if (label := energy(atoms)) is not None
+    ]
     of_crystal = [value for group, value in energies if group == AS_IT_IS]
     return min(of_crystal) - min(value for _, value in energies) if of_crystal else 0.0
 

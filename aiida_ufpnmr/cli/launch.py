@@ -62,28 +62,28 @@ class Launch:
 
     Attributes:
         protocol: name of a set of inputs.
-        overrides: inputs that differ from the protocol, nested as the inputs are.
+        from_file: inputs that differ from the protocol, nested as the inputs are, of the file of overrides.
         resources: what every job asks of its scheduler.
         daemon: submit to the daemon instead of running here.
         overrides_path: the file that overrides came from.
-        options: those of the overrides that options of the command gave.
+        options: such inputs that options of the command give, on top of those.
     """
 
     protocol: str
-    overrides: dict[str, Any]
+    from_file: dict[str, Any]
     resources: Resources
     daemon: bool
     overrides_path: Path | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     def with_values(self, path: tuple[str, ...], **values: Any) -> Launch:
-        """A copy whose overrides hold those ``values`` that are not ``None``, at the place that ``path`` leads to."""
+        """A copy whose options hold those ``values`` that are not ``None``, at the place that ``path`` leads to."""
         from aiida_ufpnmr.workflows.protocols import merged
 
         nested = {name: value for name, value in values.items() if value is not None}
         for name in reversed(path if nested else ()):
             nested = {name: nested}
-        return replace(self, overrides=merged(self.overrides, nested), options=merged(self.options, nested))
+        return replace(self, options=merged(self.options, nested))
 
     def run(self, workflow: Any, **inputs: Any) -> WorkChainNode | None:
         """Build the inputs, then submit and print the pk, or run and return the workflow, whether or not it ended well.
@@ -91,12 +91,12 @@ class Launch:
         Raises:
             InputError: an override or a value that the workflow refuses, or what no scheduler of its codes has.
         """
+        from aiida_ufpnmr.workflows.protocols import merged
+
         computers = {code.computer.pk: code.computer for name, code in inputs.items() if name.endswith('code')}
         self.resources.check(computers.values(), mpi=inputs.get('engine') == 'castep')
         try:
-            builder = workflow.get_builder_from_protocol(
-                **inputs, protocol=self.protocol, overrides=self.overrides, options=self.resources
-            )
+            builder = self._builder(workflow, inputs, merged(self.from_file, self.options))
         except ValueError as error:
             raise InputError(self._with_file(str(error), workflow, inputs)) from error
         if self.daemon:
@@ -111,12 +111,15 @@ class Launch:
         if self.overrides_path is None:
             return message
         try:
-            workflow.get_builder_from_protocol(
-                **inputs, protocol=self.protocol, overrides=self.options, options=self.resources
-            )
+            self._builder(workflow, inputs, self.options)
         except ValueError:
             return message
         return f'{self.overrides_path}: {message}'
+
+    def _builder(self, workflow: Any, inputs: dict[str, Any], overrides: dict[str, Any]) -> Any:
+        return workflow.get_builder_from_protocol(
+            **inputs, protocol=self.protocol, overrides=overrides, options=self.resources
+        )
 
 
 def common_options(function: Callable) -> Callable:

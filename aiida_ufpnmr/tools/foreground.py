@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import psutil
 from aiida.engine.processes.control import get_active_processes
 from aiida.orm import CalcJobNode, ProcessNode, load_node
-from plumpy.process_states import ProcessState
 
 from aiida_ufpnmr.tools.connections import cancel_job
+from aiida_ufpnmr.workflows.subprocesses import end_as_killed
 
 #: Extra of a run that a command runs, as long as it does: where that is, and since when.
 RUN_BY = 'ufpnmr_run_by'
@@ -47,14 +47,6 @@ def end_interrupted(root: ProcessNode) -> int:
                 cancelled += 1
         end_as_killed(node, 'Ended with the command that ran it.')
     return cancelled
-
-
-def end_as_killed(node: ProcessNode, why: str) -> None:
-    """End a process that nothing runs any more."""
-    node.set_process_state(ProcessState.KILLED)
-    node.set_process_status(why)
-    node.delete_checkpoint()
-    node.seal()
 
 
 def active_of_daemon() -> set[int]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from aiida.engine import Process
 from aiida.orm import ProcessNode
-from plumpy import ProcessState
+
+from aiida_ufpnmr.workflows.subprocesses import end_as_killed
 
 
 class CallsOnce(Process):
@@ -19,17 +20,12 @@ class CallsOnce(Process):
     def submit(self, process: type[Process], inputs: dict[str, Any] | None = None, **kwargs: Any) -> ProcessNode:
         """Submit a process under its ``call_link_label``, or take up the one that was submitted under it."""
         label = {**(inputs or {}), **kwargs}.get('metadata', {}).get('call_link_label')
-        for called in self.node.base.links.get_outgoing(node_class=ProcessNode).all() if label else ():
-            if called.link_label == label:
-                node: Any = called.node
+        outgoing = self.node.base.links.get_outgoing
+        for link in outgoing(node_class=ProcessNode, link_label_filter=label).all() if label else ():
+            if link.link_label == label:  # the filter is a pattern, in which _ is any letter
+                node: Any = link.node
                 if node.is_terminated or node.checkpoint is not None:
                     return node
-                _end_unbegun(node)
+                # stored, but cut off before its first checkpoint, from which alone it could be run
+                end_as_killed(node, 'Cut off before it began; another was submitted in its place.')
         return super().submit(process, inputs, **kwargs)
-
-
-def _end_unbegun(node: ProcessNode) -> None:
-    """End a process that was stored but cut off before its first checkpoint, from which alone it could be run."""
-    node.set_process_state(ProcessState.KILLED)
-    node.set_process_status('Cut off before it began; another was submitted in its place.')
-    node.seal()

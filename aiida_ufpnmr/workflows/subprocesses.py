@@ -9,6 +9,7 @@ from typing import Any
 from aiida.engine import Process, ProcessSpec
 from aiida.engine.processes.ports import PortNamespace
 from aiida.orm import Bool, CalcJobNode, ProcessNode
+from plumpy import ProcessState
 
 from aiida_ufpnmr.calculations.base import plain_input
 
@@ -36,6 +37,14 @@ def _close(exposed: PortNamespace, original: Any) -> None:
 def reason(node: ProcessNode) -> str:
     """The reason why a process failed, for the message of its caller."""
     return f'{node.process_label}<{node.pk}> {node.exit_message or node.process_state}'
+
+
+def end_as_killed(node: ProcessNode, why: str) -> None:
+    """End a process that nothing runs any more."""
+    node.set_process_state(ProcessState.KILLED)
+    node.set_process_status(why)
+    node.delete_checkpoint()
+    node.seal()
 
 
 def clean_input(spec: ProcessSpec) -> None:

@@ -36,3 +36,15 @@ def test_the_tables_of_a_page_are_those_that_its_archive_gives(page, tmp_path):
     shown = [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
     assert len(shown) > 20 and not [line for line in shown if line not in known]
     assert list((tmp_path / 'figures').glob('*.png'))
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'), [(None, 'no such archive'), (b'no archive', 'not a readable AiiDA archive')]
+)
+def test_what_is_no_archive_is_refused_by_the_program_of_the_tables(content, said, tmp_path):
+    path = tmp_path / 'x.aiida'
+    if content is not None:
+        path.write_bytes(content)
+    program = PROJECT / 'examples' / 'materials' / 'results.py'
+    ended = subprocess.run([sys.executable, str(program), str(path)], capture_output=True, text=True)
+    assert ended.returncode == 2 and said in ended.stderr.splitlines()[-1] and 'Traceback' not in ended.stderr

@@ -280,6 +280,27 @@ def test_mistakes_are_one_line_before_anything_runs(launch, given, message):
     assert message in str(found.exception) and node is None and len(str(found.exception).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        ({'cell': 5}, 'overrides.yaml: cell must be "name: value" lines, not 5'),
+        ({'cell': {'number': 'two'}}, "overrides.yaml: cell: number must be a whole number, not 'two'"),
+        (
+            {'learning': {'goal': {'omega_q_mae_khz': float('nan')}}},
+            'omega_q_mae_khz must be a number above 0, not nan',
+        ),
+    ],
+)
+def test_mistakes_in_overrides_name_their_file_and_place(launch, given, message):
+    found, node = launch(MIXED, '--ion', 'Na', overrides=given)
+    assert message in str(found.exception) and 'overrides.yaml' in str(found.exception) and node is None
+
+
+def test_an_ion_without_a_name_is_refused(launch):
+    found, node = launch(MIXED, '--ion', '')
+    assert found.exit_code == 2 and 'give the element or isotope' in found.output and node is None
+
+
 def test_a_cell_that_is_too_large_is_refused_with_the_name_of_the_crystal(launch):
     found, node = launch(MIXED, '--ion', 'Na', overrides={**OVERRIDES, 'cell': {'least_height_angstrom': 40.0}})
     assert 'salt.cif' in str(found.exception) and 'more than most_atoms' in str(found.exception) and node is None

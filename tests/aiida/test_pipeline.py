@@ -217,6 +217,7 @@ def test_dynamics_that_fail_stop_the_workflow_with_the_reason(code, pipeline):
     assert node.exit_status == 401
     assert 'refused its input' in node.exit_message and 'of which the structure has none' in node.exit_message
     assert 'tau' not in outputs and 'trajectory' not in outputs
+    assert [calculation.process_label for calculation in calculations_behind(node)] == ['MdCalculation']
 
 
 def test_an_equal_calculation_is_taken_from_the_cache_and_a_failed_one_is_not(code, pipeline):

@@ -154,6 +154,16 @@ def test_every_query_is_a_command_with_a_table_and_json(graph, command, tmp_path
     assert 'nothing' in command('query', 'differences', answer.pk, answer.pk).output
 
 
+def test_that_there_is_nothing_is_said(code, command):
+    for query, said in (
+        ('labels', 'no labelled structure lies behind it'),
+        ('settings', 'no calculation lies behind it'),
+        ('cost', 'no calculation lies behind it'),
+        ('results', 'no answer rests on it'),
+    ):
+        assert command('query', query, orm.Int(1).store().pk).output == f'{said}\n'
+
+
 def test_a_label_that_is_nowhere_is_named(graph, command):
     assert 'no-such-label: no data set' in str(command('query', 'results', 'no-such-label').exception)
 

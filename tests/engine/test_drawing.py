@@ -20,7 +20,7 @@ from aiida_ufpnmr.engine.building.label_cells import (
     label_cells,
     shortest_distances,
 )
-from aiida_ufpnmr.engine.building.supercells import compact_supercell
+from aiida_ufpnmr.engine.building.supercells import compact_supercell, number_of_shapes
 from aiida_ufpnmr.engine.crystals import Crystal
 from aiida_ufpnmr.engine.dataset import own_weight, read_dataset
 from aiida_ufpnmr.engine.efg.isotopes import get_isotope, spin_half
@@ -160,6 +160,13 @@ def test_shortest_distances_are_those_of_rock_salt():
     assert found == pytest.approx({'Cl–Cl': 5.64 / np.sqrt(2), 'Cl–Na': 2.82, 'Na–Na': 5.64 / np.sqrt(2)})
     cells = label_cells(crystal_of(SALT, 'salt'), LabelCellSettings(least_atoms=8, least_height_angstrom=5.0))
     assert cells.remarks == ['shortest distances, Å: Cl–Cl 3.99, Cl–Na 2.82, Na–Na 3.99']
+
+
+def test_a_search_among_too_many_shapes_is_refused_before_it_begins():
+    settings = LabelCellSettings(primitive=True, least_height_angstrom=30.0, most_atoms=3000)
+    with pytest.raises(InputError, match='salt: there are more than 30000 shapes'):
+        label_cells(crystal_of(SALT, 'salt'), settings)
+    assert [number_of_shapes(number) for number in (1, 2, 3, 4, 6)] == [1, 7, 13, 35, 91]  # OEIS A001001
 
 
 def test_rattles_that_bring_atoms_together_are_refused():

@@ -255,8 +255,7 @@ def _least_distances(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
     """Number of the element of each atom, and by two of them how close they may come (Å); 0 beyond :data:`REACH`."""
     _, elements = np.unique(atoms.numbers, return_inverse=True)
     found = contacts(atoms.positions, atoms.cell.array, np.arange(len(atoms)), REACH)
-    shortest = np.full((elements.max() + 1,) * 2, np.inf)
-    np.minimum.at(shortest, (elements[found.i], elements[found.j]), found.distance)
+    shortest = found.shortest(elements, elements.max() + 1)
     return elements, np.where(np.isfinite(shortest), LEAST_SHARE * shortest, 0.0)
 
 

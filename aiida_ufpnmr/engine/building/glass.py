@@ -129,8 +129,7 @@ class Glass(Tabular):
     def closest_contact_angstrom(self) -> dict[str, float | None]:
         """Shortest distance of atoms of different units, by pair of elements; ``None`` where none is within 6 Å."""
         found = contacts(self.atoms.positions, self.atoms.cell.array, self.body, FARTHEST_CONTACT)
-        closest = np.full((len(chemical_symbols),) * 2, np.inf)
-        np.minimum.at(closest, (self.atoms.numbers[found.i], self.atoms.numbers[found.j]), found.distance)
+        closest = found.shortest(self.atoms.numbers, len(chemical_symbols))
         numbers = {pair: tuple(map(atomic_numbers.get, pair.split('-'))) for pair in self.least_contact_angstrom}
         return {
             pair: float(closest[number]) if np.isfinite(closest[number]) else None for pair, number in numbers.items()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
 
 from aiida_ufpnmr.engine.building.charges import read_charges
 from aiida_ufpnmr.engine.building.composition import EXACT, exact_supercell, formula
@@ -118,11 +120,10 @@ class LabelCells(Tabular):
 def shortest_distances(atoms: Atoms) -> dict[str, float]:
     """The shortest distance of every two elements, in Å, such as ``Li–S``; of those that are neighbours."""
     found = contacts(atoms.positions, atoms.cell.array, np.arange(len(atoms)), NEIGHBOURS)
-    shortest: dict[str, float] = {}
-    for i, j, distance in zip(found.i, found.j, found.distance):
-        pair = '–'.join(sorted((atoms.symbols[i], atoms.symbols[j])))
-        shortest[pair] = min(float(distance), shortest.get(pair, np.inf))
-    return dict(sorted(shortest.items()))
+    shortest = found.shortest(atoms.numbers, len(chemical_symbols))
+    pairs = combinations_with_replacement(sorted(set(atoms.symbols)), 2)
+    distances = {f'{a}–{b}': float(shortest[atomic_numbers[a], atomic_numbers[b]]) for a, b in pairs}
+    return {pair: distance for pair, distance in distances.items() if np.isfinite(distance)}
 
 
 def crystal_of(atoms: Atoms, source: str) -> Crystal:

@@ -30,6 +30,12 @@ class Contacts(NamedTuple):
     vector: np.ndarray  # (m, 3) Å, from the first to the second
     distance: np.ndarray  # (m,) Å
 
+    def shortest(self, kind: np.ndarray, n_kinds: int) -> np.ndarray:
+        """Shortest distance (n_kinds, n_kinds) in Å by the kinds (n,) of both atoms; infinite where there is none."""
+        found = np.full((n_kinds, n_kinds), np.inf)
+        np.minimum.at(found, (kind[self.i], kind[self.j]), self.distance)
+        return found
+
 
 def contacts(positions: np.ndarray, cell: np.ndarray, body: np.ndarray, cutoff: float) -> Contacts:
     """Contacts within ``cutoff`` (Å) in a periodic cell.

@@ -11,9 +11,10 @@ from plumpy import ProcessState
 
 from aiida_ufpnmr.tools import daemon, task_queue
 from aiida_ufpnmr.tools.doctor.finding import REPAIR, Finding
-from aiida_ufpnmr.tools.foreground import active_of_daemon, end_as_killed
+from aiida_ufpnmr.tools.foreground import active_of_daemon
 from aiida_ufpnmr.tools.profile import is_daemon_running
 from aiida_ufpnmr.tools.queries import pk_of
+from aiida_ufpnmr.workflows.subprocesses import end_as_killed
 
 #: What AiiDA says of a process that it has paused by itself.
 PAUSED_BY_FAILURE = 'Pausing after failed transport task'
