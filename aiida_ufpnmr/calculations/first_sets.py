@@ -15,6 +15,9 @@ from aiida_ufpnmr.engine.dataset import bare, energy
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_keywords
 
+#: Of first structures, those squeezed may be this share where not all are paid for: without any, first runs collapse.
+SQUEEZED_SHARE = 1 / 3
+
 
 def crystal_in(node: Data) -> Crystal:
     """The crystal of a CIF file, or of a structure all sites of which are full.
@@ -49,22 +52,32 @@ def cells_for_labels(crystal: Data, settings: Dict) -> dict[str, Any] | ExitCode
 def gathered(most: Int, **drawn: DatasetData) -> DatasetData:
     """Structures of several sets in an order of which each beginning holds all of their groups, by their shares.
 
-    Of more than ``most`` those squeezed are left out first, the last of them at first.
+    Those squeezed are the same from each cell, and taken of the first. Where there are more than ``most``, they keep
+    :data:`SQUEEZED_SHARE` of it, and the last are left out.
     """
-    placed = []
+    placed, seen = [], set()
     for number, name in enumerate(sorted(drawn)):
         rows = list(drawn[name].get_dataset())
         groups = [str(atoms.info['config_type']) for atoms in rows]
         for i, (atoms, group) in enumerate(zip(rows, groups)):
+            nth = groups[:i].count(group)
+            squeezed = group.startswith(SQUEEZED)
+            if squeezed and (group, nth) in seen:
+                continue
+            seen.add((group, nth))
             plain = bare(atoms)
             plain.info = {name: atoms.info[name] for name in ('config_type', 'weight') if name in atoms.info}
-            placed.append(((groups[:i].count(group) + 0.5) / groups.count(group), number, i, plain))
+            placed.append(((nth + 0.5) / groups.count(group), number, i, squeezed, plain))
     placed.sort(key=lambda place: place[:3])
-    surplus = max(0, len(placed) - most.value)
-    squeezed = [n for n, place in enumerate(placed) if place[3].info['config_type'].startswith(SQUEEZED)]
-    left_out = set(squeezed[max(0, len(squeezed) - surplus) :])
-    kept = [place[3] for n, place in enumerate(placed) if n not in left_out]
-    return DatasetData.of(kept[: most.value])
+    others = sum(not squeezed for *_, squeezed, _ in placed)
+    n_squeezed = min(len(placed) - others, max(int(SQUEEZED_SHARE * most.value), most.value - others))
+    room = {True: n_squeezed, False: most.value - n_squeezed}
+    kept = []
+    for *_, squeezed, atoms in placed:
+        if room[squeezed]:
+            room[squeezed] -= 1
+            kept.append(atoms)
+    return DatasetData.of(kept)
 
 
 @calcfunction

@@ -26,6 +26,16 @@ def triplet_cutoff(crystal: Crystal) -> float:
     return round(float(np.cbrt(TRIPLET_NEIGHBOURS * volume_each * 3 / (4 * np.pi))), 1)
 
 
+def many_body_centres(crystal: Crystal, ion: str) -> list[str] | None:
+    """The element whose atoms have many-body terms: that of most atoms but the ions; ``None`` where there is no other.
+
+    These are the anions that all others have for neighbours. Terms around the others, too, gain little, and let first
+    potentials collapse.
+    """
+    others = {element: number for element, number in sorted(crystal.composition.items()) if element != ion}
+    return [max(others, key=others.__getitem__)] if others else None
+
+
 def staged_exploration(
     temperature_K: float, temperature_fractions: Any, exploration_steps: Any, asked: Mapping[str, Any]
 ) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
 from aiida import orm
 from aiida.manage.caching import enable_caching
+from ase import Atoms
 from ase.build import bulk
 from conftest import TINY
 from stand_ins import install_gpaw
@@ -28,7 +30,7 @@ from aiida_ufpnmr.workflows.label import LabelWorkChain
 from aiida_ufpnmr.workflows.learning_generation import LearningGenerationWorkChain
 from aiida_ufpnmr.workflows.md import MdWorkChain
 from aiida_ufpnmr.workflows.new_material import NewMaterialWorkChain
-from aiida_ufpnmr.workflows.new_material_inputs import triplet_cutoff
+from aiida_ufpnmr.workflows.new_material_inputs import many_body_centres, triplet_cutoff
 
 CIF = """data_salt
 _cell_length_a {a}
@@ -144,6 +146,20 @@ def test_temperatures_rise_to_that_of_the_answer_and_the_goal_ends_it_then(salt)
 def test_triplets_reach_as_far_as_an_atom_has_22_neighbours(edge_angstrom):
     reach = triplet_cutoff(crystal_of(bulk('NaCl', 'rocksalt', a=edge_angstrom), 'salt'))
     assert 8 / edge_angstrom**3 * 4 / 3 * np.pi * reach**3 == pytest.approx(22, rel=0.05)  # to a tenth of an Å
+
+
+@pytest.mark.parametrize(
+    ('cell', 'ion', 'centres'),
+    [
+        (Atoms('Na6Sb2S8', cell=np.eye(3) * 30, pbc=True), 'Na', ['S']),
+        (Atoms('Li12P2S10Cl2', cell=np.eye(3) * 30, pbc=True), 'Li', ['S']),
+        (Atoms('Li3P', cell=np.eye(3) * 30, pbc=True), 'Li', ['P']),
+        (Atoms('Li2', cell=np.eye(3) * 30, pbc=True), 'Li', None),
+    ],
+)
+def test_the_most_frequent_anions_have_many_body_terms(cell, ion, centres):
+    cell.set_scaled_positions(np.random.default_rng(0).random((len(cell), 3)))
+    assert many_body_centres(crystal_of(cell, 'cell'), ion) == centres
 
 
 @pytest.mark.slow
@@ -363,15 +379,21 @@ def test_protocols_raise_temperatures_up_to_above_that_of_the_answer(code, ionic
     assert 'steps' not in builder.learning.exploration and builder.learning.md.parameters['steps'] == 10
 
 
-def test_of_more_structures_than_are_paid_for_squeezed_ones_are_left_out_first(aiida_profile):
-    settings = DrawSettings(number=6, squeeze_share=(0.8,), squeeze_share_apart=(0.7,))
-    drawn = DatasetData.of(drawn_cells(bulk('NaCl', 'rocksalt', a=5.64, cubic=True), settings)).store()
-    groups = [row['group'] for row in drawn.rows]
-    for most in (20, 7, 6, 4):
-        first = gathered(orm.Int(most), cell_0=drawn)
+def test_of_more_structures_than_are_paid_for_squeezed_ones_keep_a_third(aiida_profile):
+    settings = DrawSettings(number=9, squeeze_share=(0.72, 0.82), squeeze_share_apart=(0.6, 0.7))
+    salt = bulk('NaCl', 'rocksalt', a=5.64, cubic=True)
+    cells = {
+        f'cell_{n}': DatasetData.of(drawn_cells(salt, replace(settings, number=number, seed=n))).store()
+        for n, number in enumerate((5, 4))
+    }
+    once = [row['group'] for row in cells['cell_0'].rows if row['group'].startswith('squeezed')]
+    assert len(once) == 6
+    for most, n_squeezed in ((20, 6), (15, 6), (14, 5), (9, 3), (4, 1)):
+        first = gathered(orm.Int(most), **cells)
         kept = [row['group'] for row in first.rows]
-        assert len(kept) == min(most, len(groups))
+        assert len(kept) == min(most, 15)
+        squeezed = [group for group in kept if group.startswith('squeezed')]
+        assert len(squeezed) == n_squeezed
+        assert len(set(squeezed)) == min(3, n_squeezed), 'one of each pair before another of any'
         weights = [own_weight(atoms) for atoms in first.get_dataset()]
         assert weights == [0.1 if group.startswith('squeezed') else 1.0 for group in kept]
-        ordinary = sum(not group.startswith('squeezed') for group in kept)
-        assert ordinary == min(most, 6)

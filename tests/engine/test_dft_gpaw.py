@@ -163,6 +163,20 @@ def test_a_solver_that_loses_the_wave_functions_is_given_up_early(gpaw_installat
     assert found['forced'].energy == pytest.approx(found['as-is'].energy, abs=1e-9)  # both to the tolerance of TINY
 
 
+def test_where_the_highest_of_few_bands_is_filled_more_are_taken(gpaw_installation, monkeypatch, tmp_path):
+    """Electrons that are made hot by a wide smearing fill the only band above the gap in part, and many of all."""
+    sodium_chloride = lithium_chloride()
+    sodium_chloride.numbers[0] = 11
+    monkeypatch.setattr(gpaw_engine, 'EMPTY_BANDS', 1)
+    for smearing_ev, attempt in ((0.05, 1), (1.0, 2)):
+        settings = dataclasses.replace(TINY, smearing_ev=smearing_ev)
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        with Programs() as programs:
+            found = GpawEngine(settings, gpaw_installation.python).label(sodium_chloride, folder, folder, programs)
+        assert found.attempt == attempt
+
+
 def test_more_processes_than_kpoints_do_no_harm(gpaw_installation, labels, tmp_path, monkeypatch):
     monkeypatch.setenv('OMPI_MCA_rmaps_base_oversubscribe', '1')  # than cores, too
     engine = GpawEngine(TINY, gpaw_installation.python)

@@ -118,9 +118,12 @@ def test_settings_without_sense_are_refused(name, value):
 def test_attempts_get_more_careful_and_only_the_last_changes_the_numbers():
     settings = GpawSettings(smearing_ev=0.05, max_cycles=10)
     first, *others = settings.attempts(['Li', 'S'])
-    assert first == {'smearing_ev': 0.05, 'cycles': 10, 'eigensolver': 'rmm-diis', 'mixer': None}
+    assert first == {
+        'smearing_ev': 0.05, 'cycles': 10, 'eigensolver': 'rmm-diis', 'mixer': None, 'empty_bands': None
+    }  # fmt: skip
     plain, careful, last = others
-    assert plain == first | {'eigensolver': None}
+    assert plain == first | {'eigensolver': None, 'empty_bands': 8}
+    assert careful['empty_bands'] is last['empty_bands'] is None
     assert all(
         attempt['cycles'] > 10 and attempt['mixer'] and attempt['eigensolver'] is None for attempt in (careful, last)
     )

@@ -21,6 +21,8 @@ import numpy as np
 #: RMM-DIIS has lost the wave functions where, after so many cycles, their residuals are more than this, in eV² per
 #: valence electron: those of free atoms begin with 0.1 to 3, and are 1e-5 by then where all goes well.
 LOST_AFTER_CYCLES, LOST_RESIDUAL = 10, 0.1
+#: Where few bands were asked for, the highest may hold so many electrons.
+ALMOST_EMPTY = 1e-6
 
 
 def probe():
@@ -96,6 +98,9 @@ def label(job, communicator):
             if isinstance(error, (KohnShamConvergenceError, np.linalg.LinAlgError)):
                 continue
             raise
+        if attempt['empty_bands'] and electrons_in_highest_band(calculator) > ALMOST_EMPTY:
+            forget(checkpoint, communicator)
+            continue
         return {
             'energy_ev': float(energy),
             'free_energy_ev': float(atoms.get_potential_energy(force_consistent=True)),
@@ -110,11 +115,24 @@ def label(job, communicator):
     return {'failure': 'the density did not converge in {} attempts'.format(len(job['attempts']))}
 
 
+def electrons_in_highest_band(calculator):
+    """The largest number of electrons in the highest band of a k-point; in a metal it takes many bands to see none."""
+    kpoints = range(len(calculator.get_ibz_k_points()))
+    weights = calculator.get_k_point_weights()
+    return max(calculator.get_occupation_numbers(kpt=k)[-1] / weights[k] for k in kpoints)
+
+
 def new_calculator(job, attempt, common):
     """The calculator of one attempt, which starts from the densities of free atoms."""
     from gpaw import GPAW, PW
 
-    chosen = {'eigensolver': attempt['eigensolver'], 'mixer': attempt['mixer'], 'gpts': job['gpts']}
+    empty = attempt['empty_bands']
+    chosen = {
+        'eigensolver': attempt['eigensolver'],
+        'mixer': attempt['mixer'],
+        'gpts': job['gpts'],
+        'nbands': -empty if empty else None,  # GPAW's way to say so
+    }
     return GPAW(
         mode=PW(job['cutoff_ev']),
         xc=job['xc'],
