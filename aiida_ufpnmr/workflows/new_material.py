@@ -34,13 +34,7 @@ from aiida_ufpnmr.workflows.label import LabelWorkChain, labels_tried
 from aiida_ufpnmr.workflows.learning_generation import ERRORS, n_stages, with_length
 from aiida_ufpnmr.workflows.model_check import OUTPUTS as CHECKED
 from aiida_ufpnmr.workflows.model_check import ModelCheckWorkChain
-from aiida_ufpnmr.workflows.new_material_inputs import (
-    TRIPLETS,
-    many_body_centres,
-    staged_exploration,
-    triplet_cutoff,
-    with_short_steps,
-)
+from aiida_ufpnmr.workflows.new_material_inputs import potential_settings, staged_exploration, with_short_steps
 from aiida_ufpnmr.workflows.protocols import ProtocolMixin, merged, of_all
 from aiida_ufpnmr.workflows.repeat import DrawWorkChain
 from aiida_ufpnmr.workflows.subprocesses import expose_inputs, reason
@@ -192,13 +186,7 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
             'exploration': staged_exploration(temperature, **staged, asked=asked),
             'goal': inputs.pop('goal'),
             'max_generations': inputs.pop('max_generations'),
-            'fit_potential': {
-                'settings': {
-                    'triplet_cutoff': triplet_cutoff(repeated),
-                    **TRIPLETS,
-                    'moments': many_body_centres(found, who.species),
-                }
-            },
+            'fit_potential': {'settings': potential_settings(repeated, who.species)},
         }
         inputs['learning'] = merged(merged(inputs['learning'], own), {k: asked[k] for k in own if k in asked})
         inputs = merged(of_all(('draw',), code, options), inputs)

@@ -12,28 +12,31 @@ from aiida_ufpnmr.workflows.protocols import merged
 
 #: Runs of a generation from each cell: there are few cells, and each shall be seen at all volumes.
 REPLICAS = 3
-#: Triplets reach as far as an atom has so many neighbours on average, with splines of so many intervals: a crystal has
-#: a structure beyond the first shell, and few labels of small cells tell it already.
-TRIPLET_NEIGHBOURS = 22.0
+#: Triplets reach as far as an atom has so many neighbours on average, around ions and around others, with splines of so
+#: many intervals: a crystal has a structure beyond the first shell, and few labels of small cells tell it already.
+#: Around ions a first shell does as well, and dynamics are a third faster.
+ION_NEIGHBOURS, OTHER_NEIGHBOURS = 10.0, 22.0
 TRIPLETS = {'bond_intervals': 8, 'third_intervals': 12}
 #: Time step in fs of materials with an element too light for that of the protocols.
 SHORT_STEPS_FS = {'H': 0.5}
 
 
-def triplet_cutoff(crystal: Crystal) -> float:
-    """The distance (Å) within which an atom has :data:`TRIPLET_NEIGHBOURS` at the density of a crystal."""
-    volume_each = abs(np.linalg.det(crystal.cell)) / sum(crystal.composition.values())
-    return round(float(np.cbrt(TRIPLET_NEIGHBOURS * volume_each * 3 / (4 * np.pi))), 1)
+def potential_settings(crystal: Crystal, ion: str) -> dict[str, Any]:
+    """What a potential of a material has: how far triplets reach around each element, and many-body terms.
 
-
-def many_body_centres(crystal: Crystal, ion: str) -> list[str] | None:
-    """The element whose atoms have many-body terms: that of most atoms but the ions; ``None`` where there is no other.
-
-    These are the anions that all others have for neighbours. Terms around the others, too, gain little, and let first
-    potentials collapse.
+    These are around the element of most atoms but the ions, the anions that all others have for neighbours. Around
+    others, too, they gain little, and let first potentials collapse.
     """
-    others = {element: number for element, number in sorted(crystal.composition.items()) if element != ion}
-    return [max(others, key=others.__getitem__)] if others else None
+    numbers = dict(sorted(crystal.composition.items()))
+    volume_each = abs(np.linalg.det(crystal.cell)) / sum(numbers.values())
+    reach = {
+        element: round(float(np.cbrt(neighbours * volume_each * 3 / (4 * np.pi))), 1)
+        for element in numbers
+        for neighbours in (ION_NEIGHBOURS if element == ion else OTHER_NEIGHBOURS,)
+    }
+    others = [element for element in numbers if element != ion]
+    moments = [max(others, key=numbers.__getitem__)] if others else None
+    return {'triplet_cutoff': reach, **TRIPLETS, 'moments': moments}
 
 
 def staged_exploration(

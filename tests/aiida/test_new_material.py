@@ -30,7 +30,7 @@ from aiida_ufpnmr.workflows.label import LabelWorkChain
 from aiida_ufpnmr.workflows.learning_generation import LearningGenerationWorkChain
 from aiida_ufpnmr.workflows.md import MdWorkChain
 from aiida_ufpnmr.workflows.new_material import NewMaterialWorkChain
-from aiida_ufpnmr.workflows.new_material_inputs import many_body_centres, triplet_cutoff
+from aiida_ufpnmr.workflows.new_material_inputs import potential_settings
 
 CIF = """data_salt
 _cell_length_a {a}
@@ -143,9 +143,12 @@ def test_temperatures_rise_to_that_of_the_answer_and_the_goal_ends_it_then(salt)
 
 
 @pytest.mark.parametrize('edge_angstrom', [5.64, 8.0])
-def test_triplets_reach_as_far_as_an_atom_has_22_neighbours(edge_angstrom):
-    reach = triplet_cutoff(crystal_of(bulk('NaCl', 'rocksalt', a=edge_angstrom), 'salt'))
-    assert 8 / edge_angstrom**3 * 4 / 3 * np.pi * reach**3 == pytest.approx(22, rel=0.05)  # to a tenth of an Å
+def test_triplets_reach_as_far_as_an_ion_has_10_neighbours_and_others_have_22(edge_angstrom):
+    crystal = crystal_of(bulk('NaCl', 'rocksalt', a=edge_angstrom), 'salt')
+    reach = potential_settings(crystal, 'Na')['triplet_cutoff']
+    for element, neighbours in (('Na', 10), ('Cl', 22)):
+        volume = 4 / 3 * np.pi * reach[element] ** 3
+        assert 8 / edge_angstrom**3 * volume == pytest.approx(neighbours, rel=0.05)  # to a tenth of an Å
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_triplets_reach_as_far_as_an_atom_has_22_neighbours(edge_angstrom):
 )
 def test_the_most_frequent_anions_have_many_body_terms(cell, ion, centres):
     cell.set_scaled_positions(np.random.default_rng(0).random((len(cell), 3)))
-    assert many_body_centres(crystal_of(cell, 'cell'), ion) == centres
+    assert potential_settings(crystal_of(cell, 'cell'), ion)['moments'] == centres
 
 
 @pytest.mark.slow
@@ -197,7 +200,7 @@ def test_models_of_ones_own_are_checked_up_to_where_a_guard_stops_them(salt, ion
     hot = ('--temperature', 20000, '--overrides', tmp_path / 'hot.yaml', '--frames', 3)
     found = command('launch', 'check-models', cell.pk, *given, *hot)
     assert found.exit_code == 0, found.output
-    assert 'Two atoms came closer' in found.output and 'forces on Cl, RMSE' in found.output
+    assert 'stopped at step' in found.output and 'forces on Cl, RMSE' in found.output
     assert 'ω_Q' not in found.output
 
 
