@@ -169,6 +169,12 @@ def test_a_search_among_too_many_shapes_is_refused_before_it_begins():
     assert [number_of_shapes(number) for number in (1, 2, 3, 4, 6)] == [1, 7, 13, 35, 91]  # OEIS A001001
 
 
+def test_settings_of_guided_runs_without_a_guide_are_refused():
+    with pytest.raises(InputError, match='guide_ps is for guided runs; name a guide'):
+        DrawSettings(guide_ps=1.0)
+    assert DrawSettings(guide='chgnet', guide_ps=1.0).guide_ps == 1.0
+
+
 def test_rattles_that_bring_atoms_together_are_refused():
     with pytest.raises(InputError, match='rattled by 2 Å come too close, 100 times in a row; give smaller'):
         drawn_cells(SALT.repeat((2, 2, 2)), DrawSettings(number=4, rattle_angstrom=(2.0,)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numpy as np
@@ -119,6 +119,9 @@ class DrawSettings(Settings):
         for name in ('rattle_angstrom', 'volume_percent', 'shear_percent', 'guide_temperatures_K'):
             if not getattr(self, name):
                 raise InputError(f'{name} is empty; give one number at least')
+        for field in fields(self) if self.guide is None else ():
+            if field.name.startswith('guide') and getattr(self, field.name) != field.default:
+                raise InputError(f'{field.name} is for guided runs; name a guide, or leave it out')
         if self.withheld and self.number - self.withheld < 1:
             raise InputError(f'number = {self.number} leaves none to fit to beside {self.withheld} withheld; raise it')
 
