@@ -12,6 +12,7 @@ from aiida_ufpnmr.engine.building.drawing import AS_IT_IS, SQUEEZED, WITHHELD
 from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, crystal_of, label_cells
 from aiida_ufpnmr.engine.crystals import Crystal, read_crystal
 from aiida_ufpnmr.engine.dataset import bare, energy
+from aiida_ufpnmr.engine.dft.identity import structure_sha256
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_keywords
 
@@ -88,12 +89,19 @@ def rows_between(dataset: DatasetData, begin: Int, end: Int) -> DatasetData:
 
 @calcfunction
 def part_withheld(**labels: DatasetData) -> dict[str, DatasetData]:
-    """Labels of all sets to fit to (``dataset``), and those that no fit shall see (``test_dataset``), by group."""
+    """Labels of all sets to fit to (``dataset``), and those that no fit shall see (``test_dataset``), by group.
+
+    A structure that is in several sets is taken once.
+    """
     parts: dict[str, list] = {'dataset': [], 'test_dataset': []}
+    seen = set()
     for name in sorted(labels):
         for atoms in labels[name].get_dataset():
-            withheld = str(atoms.info.get('config_type', '')).startswith(WITHHELD)
-            parts['test_dataset' if withheld else 'dataset'].append(atoms)
+            structure = structure_sha256(atoms)
+            if structure not in seen:
+                seen.add(structure)
+                withheld = str(atoms.info.get('config_type', '')).startswith(WITHHELD)
+                parts['test_dataset' if withheld else 'dataset'].append(atoms)
     return {name: DatasetData.of(part) for name, part in parts.items() if part}
 
 

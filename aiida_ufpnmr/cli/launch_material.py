@@ -42,6 +42,11 @@ from aiida_ufpnmr.engine.commands.shared import COUNT, POSITIVE, Command
     help='Nor more core hours of labels, runs and fits, as they report them.',
 )
 @click.option(
+    '--begin-with',
+    metavar='LABELS',
+    help='Labels that there are, by the same settings of DFT: pk, UUID, label or file. They join the first ones.',
+)
+@click.option(
     '--guide', type=click.Choice(tuple(GUIDES)), help='Draw half of the first structures along runs of this potential.'
 )
 @click.option(
@@ -57,6 +62,7 @@ def new_material(
     label_code: str | None,
     labels: int | None,
     core_hours: float | None,
+    begin_with: str | None,
     guide: str | None,
     charges: str | None,
     temperature: float | None,
@@ -84,6 +90,7 @@ def new_material(
         engine=engine,
         crystal=_crystal(crystal),
         ion=ion,
+        labels=None if begin_with is None else load_or_store(begin_with, 'labels'),
     )
     if node is not None:
         print_history(node)

@@ -10,7 +10,7 @@ from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_, wh
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, Dict, Float, Int, SinglefileData, StructureData
 
-from aiida_ufpnmr.calculations.base import plain_input
+from aiida_ufpnmr.calculations.base import optional, plain_input
 from aiida_ufpnmr.calculations.draw import DrawCalculation
 from aiida_ufpnmr.calculations.first_sets import (
     cells_for_labels,
@@ -78,7 +78,7 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
     TELLS: ClassVar[bool] = True
     PROTOCOL = 'new_material'
     PROTOCOL_ENTRIES = ('temperature_fractions', 'exploration_steps', 'max_generations', 'goal')
-    PROTOCOL_ARGUMENTS = ('crystal', 'ion')
+    PROTOCOL_ARGUMENTS = ('crystal', 'ion', 'dataset')
 
     @classmethod
     def define(cls: Any, spec: WorkChainSpec) -> None:
@@ -88,6 +88,8 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         plain_input(spec, 'ion', Dict, 'The ion: `species`, `isotope` and `spin_half`, the last two may be null.')
         text = 'Size and order of the cells that are labelled: settings as of `ufpnmr build label-cell`.'
         plain_input(spec, 'cell', Dict, text, default={}, validator=_validate_cell)
+        text = 'Labels that there are, by the same settings of DFT: they join the first ones, and count in no budget.'
+        optional(spec.input, ('dataset', DatasetData, text))
         text = 'No more structures than this are given to DFT, those labelled before by the same settings among them.'
         plain_input(spec, 'max_labels', Int, text, validator=_validate_max_labels)
         text = 'Core hours that labels, runs and fits of learning may cost; the dynamics for the answer comes on top.'
@@ -147,6 +149,7 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         options: Asked = None,
+        labels: DatasetData | None = None,
     ) -> ProcessBuilder:
         """A builder with the inputs of a protocol; other arguments and errors as in :class:`ProtocolMixin`.
 
@@ -156,6 +159,7 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
             engine: the DFT code, ``castep`` or ``gpaw``.
             crystal: where all begins.
             ion: element or isotope whose ions are followed.
+            labels: those that there are already.
         """
         found = crystal_in(crystal)
         elements = sorted(found.composition)
@@ -191,6 +195,11 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         inputs['learning'] = merged(merged(inputs['learning'], own), {k: asked[k] for k in own if k in asked})
         inputs = merged(of_all(('draw',), code, options), inputs)
         inputs = with_short_steps(inputs, elements, overrides or {})
+        if labels is not None:
+            foreign = {*labels.base.attributes.get('species')} - {*elements}
+            if foreign:
+                raise ValueError(f'labels hold {", ".join(sorted(foreign))}, which the crystal does not')
+            inputs['dataset'] = labels
         return cls.filled_builder({**inputs, 'crystal': crystal, 'ion': who._asdict()})
 
     def make_cells(self) -> ExitCode | None:
@@ -283,7 +292,8 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
 
     def learn(self) -> ToContext:
         """Fit, explore and label with what is left of the budget."""
-        parts = part_withheld(**self.ctx.labels)
+        given = {'given': self.inputs.dataset} if 'dataset' in self.inputs else {}
+        parts = part_withheld(**given, **self.ctx.labels)
         inputs = AttributeDict(self.exposed_inputs(ActiveLearningWorkChain, 'learning'))
         inputs.update(parts)
         self.out_many({name: node for name, node in parts.items() if name == 'test_dataset'})

@@ -16,14 +16,16 @@ from ase.build import bulk
 from conftest import TINY
 from stand_ins import install_gpaw
 
-from aiida_ufpnmr.calculations.first_sets import depth_below_crystal, gathered
+from aiida_ufpnmr.calculations.first_sets import depth_below_crystal, gathered, part_withheld
 from aiida_ufpnmr.data import DatasetData
 from aiida_ufpnmr.engine.building.drawing import DrawSettings, drawn_cells
 from aiida_ufpnmr.engine.building.label_cells import crystal_of
 from aiida_ufpnmr.engine.dataset import own_weight
 from aiida_ufpnmr.engine.dft.identity import structure_sha256
+from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.trajectories.trajectory import Trajectory
 from aiida_ufpnmr.tools.queries import labels_behind
+from aiida_ufpnmr.workflows.active_learning import ActiveLearningWorkChain
 from aiida_ufpnmr.workflows.budget import affordable, core_hours, label_core_hours
 from aiida_ufpnmr.workflows.ions import ion_of, with_ion
 from aiida_ufpnmr.workflows.label import LabelWorkChain
@@ -163,6 +165,32 @@ def test_triplets_reach_as_far_as_an_ion_has_10_neighbours_and_others_have_22(ed
 def test_the_most_frequent_anions_have_many_body_terms(cell, ion, centres):
     cell.set_scaled_positions(np.random.default_rng(0).random((len(cell), 3)))
     assert potential_settings(crystal_of(cell, 'cell'), ion)['moments'] == centres
+
+
+@pytest.mark.slow
+def test_labels_that_there_are_join_the_first_ones_and_count_in_no_budget(salt, launch, command, tmp_path):
+    _, node = salt
+    given = node.outputs.dataset
+    few = {**OVERRIDES, 'max_generations': 1, 'check_frames': 0, 'draw': {'parameters': {'number': 4, 'seed': 5}}}
+    found, more = launch(
+        MIXED, '--ion', 'Na', '--labels', 8, '--temperature', 300, '--begin-with', given.pk, overrides=few
+    )
+    assert 'Ended: ' in found.output, found.output
+    assert more.inputs.dataset.uuid == given.uuid and more.outputs.material['labels_tried'] <= 8
+    (learning,) = (one for one in more.called if one.process_class is ActiveLearningWorkChain)
+    drawn = len(learning.inputs.dataset.rows) - len(given.rows)
+    assert 0 < drawn < 4, 'one or more of the four are withheld'
+    found, _ = launch(SILVER, '--ion', 'Ag', '--begin-with', given.pk, overrides=WITHOUT_EFG)
+    assert isinstance(found.exception, InputError)
+    assert 'labels hold Cl, K, Na, which the crystal does not' in str(found.exception)
+
+
+def test_a_structure_that_is_in_several_sets_of_labels_is_taken_once(aiida_profile):
+    drawn = drawn_cells(bulk('NaCl', 'rocksalt', a=5.64, cubic=True), DrawSettings(number=6))
+    first, second = DatasetData.of(drawn[:4]), DatasetData.of(drawn[2:])
+    parts = part_withheld(first=first.store(), second=second.store())
+    assert len(parts['dataset'].rows) + len(parts['test_dataset'].rows) == len(drawn)
+    assert all(row['group'].startswith('withheld') for row in parts['test_dataset'].rows)
 
 
 @pytest.mark.slow
