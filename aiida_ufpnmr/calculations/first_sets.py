@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from aiida.engine import ExitCode, calcfunction
 from aiida.orm import Data, Dict, Int, SinglefileData, StructureData
 
@@ -12,7 +13,7 @@ from aiida_ufpnmr.engine.building.drawing import AS_IT_IS, SQUEEZED, WITHHELD
 from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, crystal_of, label_cells
 from aiida_ufpnmr.engine.crystals import Crystal, read_crystal
 from aiida_ufpnmr.engine.dataset import bare, energy
-from aiida_ufpnmr.engine.dft.identity import structure_sha256
+from aiida_ufpnmr.engine.duplicates import find_copies
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_keywords
 
@@ -56,7 +57,8 @@ def gathered(most: Int, **drawn: DatasetData) -> DatasetData:
     Those squeezed are the same from each cell, and taken of the first. Where there are more than ``most``, they keep
     :data:`SQUEEZED_SHARE` of it, and the last are left out.
     """
-    placed, seen = [], set()
+    placed: dict[bool, list] = {True: [], False: []}  # squeezed or not
+    seen = set()
     for number, name in enumerate(sorted(drawn)):
         rows = list(drawn[name].get_dataset())
         groups = [str(atoms.info['config_type']) for atoms in rows]
@@ -68,17 +70,15 @@ def gathered(most: Int, **drawn: DatasetData) -> DatasetData:
             seen.add((group, nth))
             plain = bare(atoms)
             plain.info = {name: atoms.info[name] for name in ('config_type', 'weight') if name in atoms.info}
-            placed.append(((nth + 0.5) / groups.count(group), number, i, squeezed, plain))
-    placed.sort(key=lambda place: place[:3])
-    others = sum(not squeezed for *_, squeezed, _ in placed)
-    n_squeezed = min(len(placed) - others, max(int(SQUEEZED_SHARE * most.value), most.value - others))
-    room = {True: n_squeezed, False: most.value - n_squeezed}
-    kept = []
-    for *_, squeezed, atoms in placed:
-        if room[squeezed]:
-            room[squeezed] -= 1
-            kept.append(atoms)
-    return DatasetData.of(kept)
+            placed[squeezed].append(((nth + 0.5) / groups.count(group), number, i, plain))
+    close, others = (sorted(placed[squeezed], key=_place) for squeezed in (True, False))
+    n_close = min(len(close), max(int(SQUEEZED_SHARE * most.value), most.value - len(others)))
+    kept = sorted([*close[:n_close], *others[: most.value - n_close]], key=_place)
+    return DatasetData.of(atoms for *_, atoms in kept)
+
+
+def _place(placed: tuple) -> tuple:
+    return placed[:3]
 
 
 @calcfunction
@@ -93,15 +93,11 @@ def part_withheld(**labels: DatasetData) -> dict[str, DatasetData]:
 
     A structure that is in several sets is taken once.
     """
+    rows = [atoms for name in sorted(labels) for atoms in labels[name].get_dataset()]
     parts: dict[str, list] = {'dataset': [], 'test_dataset': []}
-    seen = set()
-    for name in sorted(labels):
-        for atoms in labels[name].get_dataset():
-            structure = structure_sha256(atoms)
-            if structure not in seen:
-                seen.add(structure)
-                withheld = str(atoms.info.get('config_type', '')).startswith(WITHHELD)
-                parts['test_dataset' if withheld else 'dataset'].append(atoms)
+    for number in np.unique(find_copies(rows)):
+        withheld = str(rows[number].info.get('config_type', '')).startswith(WITHHELD)
+        parts['test_dataset' if withheld else 'dataset'].append(rows[number])
     return {name: DatasetData.of(part) for name, part in parts.items() if part}
 
 
