@@ -177,6 +177,25 @@ def test_where_the_highest_of_few_bands_is_filled_more_are_taken(gpaw_installati
         assert found.attempt == attempt
 
 
+def test_few_empty_bands_change_no_label(gpaw_installation, monkeypatch, tmp_path):
+    """With those that GPAW itself takes it gives the same numbers, and with both no force on the whole crystal."""
+    sodium_chloride = lithium_chloride()
+    sodium_chloride.numbers[0] = 11
+    found = []
+    for empty in (gpaw_engine.EMPTY_BANDS, None):
+        monkeypatch.setattr(gpaw_engine, 'EMPTY_BANDS', empty)
+        folder = tmp_path / str(empty)
+        folder.mkdir()
+        with Programs() as programs:
+            found.append(GpawEngine(TINY, gpaw_installation.python).label(sodium_chloride, folder, folder, programs))
+    few, many = found
+    assert few.energy == pytest.approx(many.energy, abs=1e-6)
+    assert few.forces == pytest.approx(many.forces, abs=1e-3)
+    assert few.stress == pytest.approx(many.stress, abs=1e-5)
+    assert khz(few.efg, '23Na') == pytest.approx(khz(many.efg, '23Na'), abs=1)
+    assert few.forces.sum(axis=0) == pytest.approx(np.zeros(3), abs=1e-3)
+
+
 def test_more_processes_than_kpoints_do_no_harm(gpaw_installation, labels, tmp_path, monkeypatch):
     monkeypatch.setenv('OMPI_MCA_rmaps_base_oversubscribe', '1')  # than cores, too
     engine = GpawEngine(TINY, gpaw_installation.python)
