@@ -61,7 +61,9 @@ def archive_result(*nodes: Node, path: str | Path, slim: bool = False, most_mb: 
 
 def _with_manifest(source: Path, target: Path, slim_for: Sequence[str], most_mb: float | None) -> None:
     """Copy an archive with the list of what is in it, and without what lies behind ``slim_for`` if there is any."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, 'w', zipfile.ZIP_DEFLATED) as new:
+    # a quarter smaller, at 2 MB/s: for what is to be small, not for trajectories
+    compression = zipfile.ZIP_LZMA if slim_for else zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, 'w', compression) as new:
         with database_of(old) as database:
             dropped = _leave_out(database, old, slim_for, most_mb) if slim_for else set()
             manifest = manifest_of(database)
