@@ -143,10 +143,10 @@ def draw(folder: Path) -> None:
 
 
 def draw_materials(folder: Path) -> None:
-    """Draw the figures of the pages of materials from their archives, by the program that these pages name."""
+    """Draw the figures of pages that have an archive of their name from it, by the program that these pages name."""
     source = Path(__file__).parent
     examples = source.parents[1] / 'examples'
-    for page in (source / 'materials').glob('*.rst'):
+    for page in source.glob('*/*.rst'):
         archive = examples / 'archives' / f'{page.stem}.aiida'
         if archive.exists():
             command = [sys.executable, examples / 'materials' / 'results.py', archive, folder / page.stem]

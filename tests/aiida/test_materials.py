@@ -12,11 +12,17 @@ import pytest
 from aiida_ufpnmr.tools.verification import verify_archive
 
 PROJECT = Path(__file__).parents[2]
-PAGES = [path for path in sorted((PROJECT / 'docs' / 'source' / 'materials').glob('*.rst')) if path.stem != 'index']
 
 
 def archive_of(page: Path) -> Path:
     return PROJECT / 'examples' / 'archives' / f'{page.stem}.aiida'
+
+
+PAGES = [
+    page
+    for page in sorted((PROJECT / 'docs' / 'source').glob('*/*.rst'))
+    if archive_of(page).exists() or (page.parent.name == 'materials' and page.stem != 'index')
+]
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda path: path.stem)
