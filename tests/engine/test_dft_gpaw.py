@@ -39,6 +39,13 @@ def lithium_chloride(**changes):
     )
 
 
+def sodium_chloride():
+    """The same with an element that the fastest eigensolver does not suit."""
+    atoms = lithium_chloride()
+    atoms.numbers[0] = 11
+    return atoms
+
+
 @pytest.fixture(scope='session')
 def compute(gpaw_installation, tmp_path_factory):
     def run(atoms, settings=TINY):
@@ -149,15 +156,13 @@ def test_a_later_attempt_helps_and_is_told(compute, labels):
 
 def test_a_solver_that_loses_the_wave_functions_is_given_up_early(gpaw_installation, monkeypatch, tmp_path):
     """RMM-DIIS does that with sodium; left to itself, the engine does not begin with it."""
-    sodium_chloride = lithium_chloride()
-    sodium_chloride.numbers[0] = 11
     found = {}
     for name, suited in (('as-is', gpaw_engine.SUIT_RMM_DIIS), ('forced', {'Na', 'Cl'})):
         folder = tmp_path / name
         folder.mkdir()
         monkeypatch.setattr(gpaw_engine, 'SUIT_RMM_DIIS', frozenset(suited))
         with Programs() as programs:
-            found[name] = GpawEngine(TINY, gpaw_installation.python).label(sodium_chloride, folder, folder, programs)
+            found[name] = GpawEngine(TINY, gpaw_installation.python).label(sodium_chloride(), folder, folder, programs)
     assert (found['as-is'].attempt, found['forced'].attempt) == (1, 2)
     assert len([line for line in (tmp_path / 'forced' / 'gpaw.txt').read_text().splitlines() if '|iter: ' in line]) < 15
     assert found['forced'].energy == pytest.approx(found['as-is'].energy, abs=1e-9)  # both to the tolerance of TINY
@@ -165,29 +170,25 @@ def test_a_solver_that_loses_the_wave_functions_is_given_up_early(gpaw_installat
 
 def test_where_the_highest_of_few_bands_is_filled_more_are_taken(gpaw_installation, monkeypatch, tmp_path):
     """Electrons that are made hot by a wide smearing fill the only band above the gap in part, and many of all."""
-    sodium_chloride = lithium_chloride()
-    sodium_chloride.numbers[0] = 11
     monkeypatch.setattr(gpaw_engine, 'EMPTY_BANDS', 1)
     for smearing_ev, attempt in ((0.05, 1), (1.0, 2)):
         settings = dataclasses.replace(TINY, smearing_ev=smearing_ev)
         folder = tmp_path / str(attempt)
         folder.mkdir()
         with Programs() as programs:
-            found = GpawEngine(settings, gpaw_installation.python).label(sodium_chloride, folder, folder, programs)
+            found = GpawEngine(settings, gpaw_installation.python).label(sodium_chloride(), folder, folder, programs)
         assert found.attempt == attempt
 
 
 def test_few_empty_bands_change_no_label(gpaw_installation, monkeypatch, tmp_path):
     """With those that GPAW itself takes it gives the same numbers, and with both no force on the whole crystal."""
-    sodium_chloride = lithium_chloride()
-    sodium_chloride.numbers[0] = 11
     found = []
     for empty in (gpaw_engine.EMPTY_BANDS, None):
         monkeypatch.setattr(gpaw_engine, 'EMPTY_BANDS', empty)
         folder = tmp_path / str(empty)
         folder.mkdir()
         with Programs() as programs:
-            found.append(GpawEngine(TINY, gpaw_installation.python).label(sodium_chloride, folder, folder, programs))
+            found.append(GpawEngine(TINY, gpaw_installation.python).label(sodium_chloride(), folder, folder, programs))
     few, many = found
     assert few.energy == pytest.approx(many.energy, abs=1e-6)
     assert few.forces == pytest.approx(many.forces, abs=1e-3)
