@@ -29,6 +29,8 @@ extensions = ['aiida.sphinxext', 'sphinx.ext.autodoc', 'sphinx.ext.mathjax', 'sp
 html_theme = 'furo'
 html_title = f'aiida-ufpnmr {version}'
 html_show_sourcelink = False
+html_extra_path = ['images/drawn']  # the report pages of kept runs, one click from the pages that tell of them
+Path(__file__).with_name('images').joinpath('drawn').mkdir(exist_ok=True)
 html_theme_options = {
     'light_css_variables': {'color-brand-primary': '#2a6f97', 'color-brand-content': '#2a6f97'},
     'dark_css_variables': {'color-brand-primary': '#7cc0e6', 'color-brand-content': '#7cc0e6'},

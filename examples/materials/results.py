@@ -1,4 +1,4 @@
-"""Print the tables of a material from its archive, and draw its figures; nothing is run, and no profile is needed.
+"""Print the tables of a material from its archive, draw its figures, and write its pages; nothing is run.
 
 ::
 
@@ -19,6 +19,7 @@ from aiida_ufpnmr.tools.answer import answer_rows, check_rows
 from aiida_ufpnmr.tools.dynamic_nmr_page import chosen_analyses, figures
 from aiida_ufpnmr.tools.material_page import cost_rows, generation_rows
 from aiida_ufpnmr.tools.queries import outputs_of
+from aiida_ufpnmr.tools.report import write_report
 from aiida_ufpnmr.tools.verification import open_archive
 
 
@@ -46,6 +47,8 @@ def main(archive: str, folder: str | None = None) -> None:
         print(f'\n{node.uuid}: {material["labels_tried"]} labels, {material["verdict"]}')
         print_table(generation_rows(node.outputs.history['generations']))
         print_table([('CPU hours of', ''), *cost_rows(node)])
+        if folder is not None and 'tau' in node.outputs:
+            write_report(node, Path(folder, 'report'))
     for node in all_of('ModelCheckWorkChain'):
         if 'potential_errors' in node.outputs:
             print(f'\n{node.uuid}: at {node.inputs.md.parameters["temperature"]:g} K')
@@ -68,6 +71,7 @@ def main(archive: str, folder: str | None = None) -> None:
                 path = Path(folder, f'{number}-{name}')
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
+            write_report(node, Path(folder, f'{number}-report'))
 
 
 if __name__ == '__main__':

@@ -42,6 +42,8 @@ def test_the_tables_of_a_page_are_those_that_its_archive_gives(page, tmp_path):
     shown = [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
     assert len(shown) > 20 and not [line for line in shown if line not in known]
     assert list((tmp_path / 'figures').glob('*.png'))
+    linked = re.findall(rf'<\.\./{page.stem}/([^>]+/index\.html)>', page.read_text())
+    assert linked and all((tmp_path / 'figures' / name).exists() for name in linked)
 
 
 @pytest.mark.parametrize(
