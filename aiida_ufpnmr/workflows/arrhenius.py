@@ -111,7 +111,7 @@ class ArrheniusWorkChain(BatchWorkChain):
             extrapolate_K: temperatures at which the laws are wanted.
         """
         potential.check_elements(structure)
-        given = DynamicNmrWorkChain.get_protocol_inputs(protocol, overrides)
+        given = cls.get_protocol_inputs(protocol, overrides)
         given = with_supercell(given, structure.get_ase().cell.array)
         inputs = DynamicNmrWorkChain.with_options(given, code, options, efg_model.base.attributes.get('ion'))
         models = {'structure': structure, 'potential': potential, 'efg_model': efg_model}

@@ -47,7 +47,7 @@ def launched(command, pipeline, tiny, tmp_path_factory):
     runs = ('--temperatures', '500,1300,900,1e5', '--extrapolate-k', '300,400')
     return command(
         *('launch', 'arrhenius', pipeline.inputs.dataset.get_structure(1).store().pk),
-        *(*models, *runs, '--protocol', 'fast', '--overrides', overrides),
+        *(*models, *runs, '--protocol', 'fast', '--overrides', overrides, '--most-at-once', 2, '--pack-to', '1min'),
     )
 
 
@@ -62,6 +62,7 @@ def test_each_temperature_has_a_run_with_a_seed_of_its_own_and_the_failed_one_is
     given = [run.inputs.md.parameters.get_dict() for run in runs_of(measured)]
     assert [(one['temperature'], one['seed']) for one in given] == [(500.0, 0), (900.0, 1), (1300.0, 2), (1e5, 3)]
     assert sorted(measured.outputs.runs) == ['run_001', 'run_002', 'run_003']
+    assert (measured.inputs.most_at_once, measured.inputs.pack_to_s) == (2, 60.0)
     for run in runs_of(measured)[:3]:
         assert run.outputs.tau.uuid in {measured.outputs.runs[label].uuid for label in measured.outputs.runs}
     fitted = measured.outputs.arrhenius.creator

@@ -34,6 +34,7 @@ ANALYSES = {
     'environments': 'Decay time, |C_Q| and η by anion cluster, coordination and mobility.',
     'silent-hops': 'Hops that change the quadrupolar frequency, and hops that do not.',
     'rates': 'Hop rate, diffusion and decay side by side, with the factors between them.',
+    'frequency': 'ω_Q of single ions against time, with their hops.',
     'spectrum': 'Static and MAS line shapes of partially averaged tensors.',
 }
 

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# From the labels of Li3PS4 to every run behind the page "Where we agree": models, glasses, and β, γ and three glasses at four or five
+# temperatures each. A day on one core; given again after a stop, it makes what lacks.
+#
+#   bash examples/results/li3ps4.sh FOLDER
+set -euo pipefail
+
+source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
+make_environment
+[[ $# == 1 ]] || stop 'give the folder that is to hold the records and the archive'
+mkdir -p "$1/aiida/.aiida"
+folder=$(cd "$1" && pwd -P)
+export AIIDA_PATH=$folder/aiida
+data=$project_root/examples/data/li3ps4-pbe-gpaw-v6.extxyz
+settings=$project_root/examples/results/li3ps4
+
+number() { sed -n 's/^[A-Za-z]*WorkChain #//p' "$@"; }
+output() { verdi process show "$1" | awk -v name="$2" '$1 == name {print $2}'; }
+
+aiida-ufpnmr setup
+if [[ ! -e $folder/models.txt ]]; then
+    aiida-ufpnmr launch pipeline "$data" --structure-index 14 --temperature 900 --protocol fast \
+        --overrides "$project_root/examples/quickstart.yaml" | tee "$folder/launch.txt"
+    mv "$folder/launch.txt" "$folder/models.txt"
+fi
+pipeline=$(number "$folder/models.txt")
+potential=$(output "$pipeline" potential)
+efg_model=$(output "$pipeline" efg_model)
+
+for seed in 1 2 3; do
+    [[ -e $folder/potential.h5 ]] || verdi node repo cat "$potential" potential.h5 >"$folder/potential.h5"
+    [[ -e $folder/glass-$seed.extxyz ]] ||
+        ufpnmr build glass --units PS4:48 --ions Li --density 1.80 --seed "$seed" --potential "$folder/potential.h5" \
+            --anneal-ps 2 --temperature 700 -o "$folder/glass-$seed.extxyz"
+done
+
+# Runs of one material at some temperatures, and what the tensors look like in the first of them.
+runs() { # name, temperatures, structure
+    local words=("${@:3}" --potential "$potential" --efg-model "$efg_model")
+    aiida-ufpnmr launch arrhenius "${words[@]}" --temperatures "$2" --overrides "$settings.yaml" | tee "$folder/$1.txt"
+    verdi node label --force --label "$1" "$(number "$folder/$1.txt")"
+    [[ $2 != 300,* ]] || aiida-ufpnmr launch dynamic-nmr "${words[@]}" --temperature 300 --overrides "$settings-300K.yaml" |
+        tee "$folder/$1-300K.txt"
+    aiida-ufpnmr archive create "$pipeline" $(cat "$folder/$1"*.txt | number) --slim -o "$folder/li3ps4-$1.aiida"
+}
+runs beta 300,500,600,700,800 "$data" --index 14
+runs gamma 300,600,700,800,900 "$data" --index 65
+for seed in 1 2 3; do
+    temperatures=400,500,600,700
+    [[ $seed != 1 ]] || temperatures=300,$temperatures
+    runs "glass-$seed" "$temperatures" "$folder/glass-$seed.extxyz"
+done
