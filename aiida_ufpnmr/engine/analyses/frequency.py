@@ -9,6 +9,7 @@ import numpy as np
 
 from aiida_ufpnmr.engine.analyses.base import Result, Table, TensorSource, analysis
 from aiida_ufpnmr.engine.analyses.groups import find_run_hops
+from aiida_ufpnmr.engine.analyses.hops import busiest_ions
 from aiida_ufpnmr.engine.analyses.orientations import single_direction
 from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU
 from aiida_ufpnmr.engine.errors import InputError
@@ -21,9 +22,6 @@ from aiida_ufpnmr.engine.transport.hops import HopSettings
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-#: Ions that are shown.
-PANELS = 4
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def frequency(source: TensorSource, settings: FrequencySettings) -> FrequencyRes
     khz = KHZ_PER_MB_AU * source.nuclide.moment_mb
     averaged = [khz * averages(runs, run, width, direction) for run in range(len(runs.lengths))]
     hops = find_run_hops(runs, settings)[0]
-    busiest = [int(ion) for ion in np.argsort(-hops.counts, kind='stable')[:PANELS] if hops.counts[ion]] or [0]
+    busiest = busiest_ions(hops.counts)
     shown = np.isin(hops.column, busiest)
     means = np.concatenate([one.mean(axis=0) for one in averaged])
     moving = np.concatenate([(one - one.mean(axis=0)).ravel() for one in averaged])

@@ -146,7 +146,7 @@ def hops(source: PathSource, settings: HopsSettings) -> HopsResult:
             'site_changes': agreement.changes,
             'site_changes_with_hop': agreement.changes_with_hop,
         }
-    busiest = busiest_ions(found)
+    busiest = busiest_ions(np.bincount(found.ion, minlength=found.n_ions))
     time_ps, displacement = displacements(paths.positions[:, busiest], found)
     return HopsResult(
         atom=paths.index[found.ion] if len(found.ion) else np.zeros(0, int),
@@ -166,9 +166,8 @@ def hops(source: PathSource, settings: HopsSettings) -> HopsResult:
     )
 
 
-def busiest_ions(found: Hops) -> list[int]:
-    """Positions of the ions that hop most; of the first ion where none hops."""
-    counts = np.bincount(found.ion, minlength=found.n_ions)
+def busiest_ions(counts: np.ndarray) -> list[int]:
+    """Positions of the ions that hop most, of the hops of each (n_ions,); that of the first ion where none hops."""
     return [int(ion) for ion in np.argsort(-counts, kind='stable')[:PANELS] if counts[ion]] or [0]
 
 
