@@ -1,6 +1,9 @@
 """Claims about dynamic NMR at several temperatures: each run is on record, and laws go through those that end well."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from aiida_ufpnmr.engine.transport.msd import DIFFUSION, NO_DIFFUSION
 from aiida_ufpnmr.tools.arrhenius_page import laws_of, runs_of
 
 WORKFLOW = WorkflowFactory('ufpnmr.arrhenius')
+SCRIPTS = Path(__file__).parents[2] / 'examples' / 'results'
 ENERGY_EV, TEMPERATURES_K = 0.25, (600.0, 700.0, 800.0)
 
 
@@ -160,3 +164,21 @@ def test_a_list_of_temperatures_that_is_none_is_refused_by_the_command(command):
     for given in ('600,warm', '600,-3'):
         result = command(*words, given)
         assert result.exit_code == 2 and '--temperatures' in result.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('figure', ['arrhenius', 'correlation'])
+def test_the_scripts_of_results_draw_from_an_archive_alone(measured, command, figure, tmp_path):
+    measured.label = 'beta'
+    archive = tmp_path / 'runs.aiida'
+    assert command('archive', 'create', measured.pk, '-o', archive).exit_code == 0
+    drawn = tmp_path / 'figure.png'
+    subprocess.run([sys.executable, SCRIPTS / f'{figure}.py', archive, drawn], check=True)
+    assert drawn.read_bytes().startswith(b'\x89PNG')
+
+
+def test_an_archive_without_such_runs_is_refused_by_the_scripts_of_results(tmp_path):
+    archive = SCRIPTS.parent / 'archives' / 'own_conductor.aiida'
+    words = [sys.executable, SCRIPTS / 'arrhenius.py', archive, tmp_path / 'figure.png']
+    ended = subprocess.run(words, capture_output=True, text=True)
+    assert ended.returncode == 2 and 'holds none of the runs' in ended.stderr and 'Traceback' not in ended.stderr
