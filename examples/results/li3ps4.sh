@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From the labels of Li3PS4 to every run behind the page "Where we agree": models, glasses, and β, γ and three glasses at four or five
-# temperatures each. A day on one core; given again after a stop, it makes what lacks.
+# temperatures each, 1 ns of each: ten hours of a core. Given again after a stop, it makes what lacks.
 #
 #   bash examples/results/li3ps4.sh FOLDER
 set -euo pipefail
@@ -43,7 +43,7 @@ runs() { # name, temperatures, structure
         tee "$folder/$1-300K.txt"
     aiida-ufpnmr archive create "$pipeline" $(cat "$folder/$1"*.txt | number) --slim -o "$folder/li3ps4-$1.aiida"
 }
-runs beta 300,500,600,700,800 "$data" --index 14
+runs beta 300,500,600,700,800 "$data" --index 0
 runs gamma 300,600,700,800,900 "$data" --index 65
 for seed in 1 2 3; do
     temperatures=400,500,600,700
