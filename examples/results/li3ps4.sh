@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From the labels of Li3PS4 to every run behind the page "Where we agree": models, glasses, and β, γ and three glasses at four or five
+# From the labels of Li3PS4 to every run that the scripts beside this one draw: models, glasses, and β, γ and three glasses at four or five
 # temperatures each, 1 ns of each: ten hours of a core. Given again after a stop, it makes what lacks.
 #
 #   bash examples/results/li3ps4.sh FOLDER
