@@ -71,7 +71,8 @@ def main(archive: str, folder: str | None = None) -> None:
                 path = Path(folder, f'{number}-{name}')
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            write_report(node, Path(folder, f'{number}-report'))
+            if node.caller is None:  # others are in the page of the launch
+                write_report(node, Path(folder, f'{number}-report'))
 
 
 if __name__ == '__main__':

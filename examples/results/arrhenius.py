@@ -2,13 +2,13 @@
 
 ::
 
-    python examples/results/arrhenius.py examples/archives/li3ps4.aiida arrhenius.png
+    python examples/results/arrhenius.py FOLDER/li3ps4-*.aiida -o arrhenius.png
 """
 
 from __future__ import annotations
 
 import numpy as np
-from kept import COLOURS, NAMES, Runs, main, temperature
+from kept import COLOURS, NAMES, Runs, main
 from matplotlib.figure import Figure
 
 from aiida_ufpnmr.engine.analyses.arrhenius import QUANTITIES, fit_each
@@ -23,7 +23,7 @@ HARPER = {('hop_rate_per_s', 'beta'): 2.57e5, ('hop_rate_per_s', 'glass'): 7.0e7
 def draw(runs: Runs) -> Figure:
     """A panel for each quantity."""
     laws = {
-        name: fit_each([(temperature(run), str(run.pk), run.outputs.tau.get_dict()) for run in some], (300.0,))[0]
+        name: fit_each([(run.temperature_K, run.name, run.answer) for run in some], (300.0,))[0]
         for name, some in runs.items()
     }
     shown = [quantity for quantity in QUANTITIES if any(quantity in law for law in laws.values())]

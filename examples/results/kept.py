@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aiida import load_profile, orm
@@ -21,50 +22,66 @@ from aiida_ufpnmr.tools.verification import open_archive
 NAMES = {'beta': 'β-Li₃PS₄', 'gamma': 'γ-Li₃PS₄', 'glass': 'glass'}
 COLOURS = {'beta': BLUE, 'gamma': GREEN, 'glass': ORANGE}
 
-Runs = Mapping[str, list[orm.WorkChainNode]]
+
+@dataclass(frozen=True)
+class KeptRun:
+    """A run of dynamic NMR: its temperature, its answer, and what the analysis found that a figure needs."""
+
+    temperature_K: float
+    name: str
+    answer: dict[str, Any]
+    result: Any = None
 
 
-def kept_runs(archive: str) -> dict[str, list[orm.WorkChainNode]]:
-    """The runs that ended well, by material and in the order of their temperatures; of a glass those of all packings.
+Runs = Mapping[str, list[KeptRun]]
+
+
+def kept_runs(archives: Sequence[str], analysis: str) -> dict[str, list[KeptRun]]:
+    """The runs that have this analysis (any, where it is empty), by material and in the order of their temperatures.
 
     Raises:
         InputError: no archive, or none of such runs.
     """
-    open_archive(archive).close()
-    load_profile(SqliteZipBackend.create_profile(archive))
-    query = orm.QueryBuilder().append(
-        orm.WorkChainNode, filters={'attributes.process_label': 'ArrheniusWorkChain'}, tag='node'
-    )
-    runs: dict[str, list[orm.WorkChainNode]] = {}
-    for batch in query.order_by({'node': 'ctime'}).all(flat=True):
-        if 'arrhenius' in batch.outputs:
-            ended = [run for run in runs_of(batch) if 'tau' in run.outputs]
-            runs.setdefault(batch.label.partition('-')[0], []).extend(ended)
-    if not set(runs) <= set(NAMES) or not runs:
-        raise InputError(f'{archive}: holds none of the runs that examples/results/li3ps4.sh makes')
-    return {name: sorted(runs[name], key=temperature) for name in NAMES if name in runs}
+    runs: dict[str, list[KeptRun]] = {}
+    for archive in archives:
+        open_archive(archive).close()
+        load_profile(SqliteZipBackend.create_profile(archive), allow_switch=True)
+        for node in _named():
+            material = node.label.partition('-')[0]
+            for run in runs_of(node) if 'arrhenius' in node.outputs else [node]:
+                outputs = outputs_of(run)
+                there = {**outputs, **outputs.get('analyses', {})}
+                if 'tau' in outputs and (not analysis or analysis in there):
+                    found = _load(there[analysis], analysis) if analysis else None
+                    temperature_K = run.inputs.md.parameters['temperature']
+                    runs.setdefault(material, []).append(
+                        KeptRun(temperature_K, run.uuid, outputs.tau.get_dict(), found)
+                    )
+    if not runs:
+        wanted = f' with {analysis}' if analysis else ''
+        raise InputError(f'{", ".join(archives)}: holds none of the runs{wanted} that examples/results/li3ps4.sh makes')
+    return {name: sorted(runs[name], key=lambda run: run.temperature_K) for name in NAMES if name in runs}
 
 
-def temperature(run: orm.WorkChainNode) -> float:
-    """That of the thermostat, K."""
-    return run.inputs.md.parameters['temperature']
+def _named() -> list[orm.WorkChainNode]:
+    """What was launched under the name of a material."""
+    kinds = {'attributes.process_label': {'in': ['ArrheniusWorkChain', 'DynamicNmrWorkChain']}}
+    query = orm.QueryBuilder().append(orm.WorkChainNode, filters=kinds, tag='node').order_by({'node': 'ctime'})
+    return [node for node in query.all(flat=True) if node.label.partition('-')[0] in NAMES]
 
 
-def result(run: orm.WorkChainNode, analysis: str) -> Any:
-    """What an analysis of a run found."""
-    outputs = outputs_of(run)
-    found = outputs[analysis] if analysis in ('acf', 'msd', 'hops') else outputs.analyses[analysis]
-    with found.functions.as_path() as path:
+def _load(outputs: Any, analysis: str) -> Any:
+    with outputs.functions.as_path() as path:
         return get_analysis(analysis.replace('_', '-')).Result.load(path)
 
 
-def main(words: str | None, draw: Callable[[Runs], Figure]) -> None:
-    """The command of a script: an archive, and where the figure goes."""
+def main(words: str | None, draw: Callable[[Runs], Figure], analysis: str = '') -> None:
+    """The command of a script: archives, and where the figure goes."""
     parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('archive', metavar='FILE.aiida')
-    parser.add_argument('figure', metavar='FIGURE.png')
+    parser.add_argument('archives', metavar='FILE.aiida', nargs='+')
+    parser.add_argument('-o', '--output', metavar='FIGURE.png', required=True)
     given = parser.parse_args()
     try:
-        draw(kept_runs(given.archive)).savefig(given.figure, dpi=110)
+        draw(kept_runs(given.archives, analysis)).savefig(given.output, dpi=110)
     except InputError as error:
         parser.error(str(error))

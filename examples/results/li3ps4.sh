@@ -12,7 +12,6 @@ mkdir -p "$1/aiida/.aiida"
 folder=$(cd "$1" && pwd -P)
 export AIIDA_PATH=$folder/aiida
 data=$project_root/examples/data/li3ps4-pbe-gpaw-v6.extxyz
-settings=$project_root/examples/results/li3ps4
 
 number() { sed -n 's/^[A-Za-z]*WorkChain #//p' "$@"; }
 output() { verdi process show "$1" | awk -v name="$2" '$1 == name {print $2}'; }
@@ -34,19 +33,24 @@ for seed in 1 2 3; do
             --anneal-ps 2 --temperature 700 -o "$folder/glass-$seed.extxyz"
 done
 
-# Runs of one material at some temperatures, and what the tensors look like in the first of them.
-runs() { # name, temperatures, structure
-    local words=("${@:3}" --potential "$potential" --efg-model "$efg_model")
-    aiida-ufpnmr launch arrhenius "${words[@]}" --temperatures "$2" --overrides "$settings.yaml" | tee "$folder/$1.txt"
-    verdi node label --force --label "$1" "$(number "$folder/$1.txt")"
-    [[ $2 != 300,* ]] || aiida-ufpnmr launch dynamic-nmr "${words[@]}" --temperature 300 --overrides "$settings-300K.yaml" |
-        tee "$folder/$1-300K.txt"
-    aiida-ufpnmr archive create "$pipeline" $(cat "$folder/$1"*.txt | number) --slim -o "$folder/li3ps4-$1.aiida"
+# The law of a material, and in a run at 300 K what the tensors look like, too.
+models=(--potential "$potential" --efg-model "$efg_model" --overrides "$project_root/examples/results/li3ps4.yaml")
+launched() { # name, command, words
+    aiida-ufpnmr launch "${@:2}" "${models[@]}" | tee "$folder/$1-$2.txt"
+    verdi node label --force --label "$1" "$(number "$folder/$1-$2.txt")"
 }
-runs beta 300,500,600,700,800 "$data" --index 0
-runs gamma 300,600,700,800,900 "$data" --index 65
+law() { launched "$1" arrhenius "${@:3}" --temperatures "$2"; }
+cold() { launched "$1" dynamic-nmr "${@:2}" --temperature 300 --analysis sites --analysis orientations --analysis environments; }
+archive() { cat "$folder/$1"*-*.txt | number | xargs aiida-ufpnmr archive create "$pipeline" --slim -o "$folder/li3ps4-$1.aiida"; }
+
+cold beta "$data" --index 0
+law beta 500,600,700,800 "$data" --index 0
+archive beta
+cold gamma "$data" --index 65
+law gamma 600,700,800,900 "$data" --index 65
+archive gamma
+cold glass-1 "$folder/glass-1.extxyz"
 for seed in 1 2 3; do
-    temperatures=400,500,600,700
-    [[ $seed != 1 ]] || temperatures=300,$temperatures
-    runs "glass-$seed" "$temperatures" "$folder/glass-$seed.extxyz"
+    law "glass-$seed" 400,500,600,700 "$folder/glass-$seed.extxyz"
 done
+archive glass

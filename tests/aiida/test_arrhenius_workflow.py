@@ -173,12 +173,12 @@ def test_the_scripts_of_results_draw_from_an_archive_alone(measured, command, fi
     archive = tmp_path / 'runs.aiida'
     assert command('archive', 'create', measured.pk, '-o', archive).exit_code == 0
     drawn = tmp_path / 'figure.png'
-    subprocess.run([sys.executable, SCRIPTS / f'{figure}.py', archive, drawn], check=True)
+    subprocess.run([sys.executable, SCRIPTS / f'{figure}.py', archive, '-o', drawn], check=True)
     assert drawn.read_bytes().startswith(b'\x89PNG')
 
 
 def test_an_archive_without_such_runs_is_refused_by_the_scripts_of_results(tmp_path):
     archive = SCRIPTS.parent / 'archives' / 'own_conductor.aiida'
-    words = [sys.executable, SCRIPTS / 'arrhenius.py', archive, tmp_path / 'figure.png']
+    words = [sys.executable, SCRIPTS / 'arrhenius.py', archive, '-o', tmp_path / 'figure.png']
     ended = subprocess.run(words, capture_output=True, text=True)
     assert ended.returncode == 2 and 'holds none of the runs' in ended.stderr and 'Traceback' not in ended.stderr

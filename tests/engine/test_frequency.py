@@ -10,7 +10,6 @@ from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU
 from aiida_ufpnmr.engine.errors import InputError
 
 KHZ = KHZ_PER_MB_AU * get_isotope('7Li').moment_mb
-STEP_PS = 0.1
 
 
 @pytest.fixture(scope='module')

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aiida_ufpnmr.engine.analyses.base import Result, Table, TensorSource, analysis
 from aiida_ufpnmr.engine.analyses.groups import find_run_hops
-from aiida_ufpnmr.engine.analyses.hops import busiest_ions
-from aiida_ufpnmr.engine.analyses.orientations import single_direction
+from aiida_ufpnmr.engine.analyses.hops import busiest_ions, plot_with_hops
+from aiida_ufpnmr.engine.analyses.orientations import OrientationsSettings, unit_vector
 from aiida_ufpnmr.engine.efg.tensors import KHZ_PER_MB_AU
 from aiida_ufpnmr.engine.errors import InputError
-from aiida_ufpnmr.engine.nmr.observables import AcfSettings
 from aiida_ufpnmr.engine.nmr.runs import EfgRuns, TensorSettings
 from aiida_ufpnmr.engine.records import quantity
-from aiida_ufpnmr.engine.settings import setting
+from aiida_ufpnmr.engine.settings import setting, with_default
 from aiida_ufpnmr.engine.transport.hops import HopSettings
 
 if TYPE_CHECKING:
@@ -29,9 +28,7 @@ class FrequencySettings(HopSettings, TensorSettings):
     """Definition of a hop, direction of the field, and the time over which a frequency is averaged."""
 
     average_ps: float = setting(1.0, 'Average ω_Q over this time, in ps.', above=0)
-    field: str | tuple[float, float, float] = setting(
-        'z', 'Direction of the magnetic field in the cell.', parse=single_direction, metavar='x|y|z|bx,by,bz'
-    )
+    field: str | tuple[float, float, float] = with_default(OrientationsSettings, 'field', 'z')
 
 
 @dataclass(frozen=True)
@@ -83,13 +80,13 @@ def frequency(source: TensorSource, settings: FrequencySettings) -> FrequencyRes
     Shown are the ions of the first run that hop most. Spreads are over all ions and runs.
     """
     runs = source.runs
-    direction = AcfSettings(field=settings.field).direction or (0.0, 0.0, 1.0)
+    direction = unit_vector(settings.field)
     width = max(1, round(settings.average_ps / runs.step_ps))
     if min(runs.lengths) < 2 * width:
         raise InputError(f'{source.path}: is too short for two averages over {settings.average_ps:g} ps')
     khz = KHZ_PER_MB_AU * source.nuclide.moment_mb
     averaged = [khz * averages(runs, run, width, direction) for run in range(len(runs.lengths))]
-    hops = find_run_hops(runs, settings)[0]
+    (hops,) = find_run_hops(replace(runs, runs=runs.runs[:1]), settings)
     busiest = busiest_ions(hops.counts)
     shown = np.isin(hops.column, busiest)
     means = np.concatenate([one.mean(axis=0) for one in averaged])
@@ -120,16 +117,9 @@ def averages(runs: EfgRuns, run: int, width: int, direction: tuple[float, float,
 
 def plot_frequency(found: FrequencyResult, number: int, axis: Axes) -> None:
     """Draw ω_Q of one of the shown ions against time, with its hops."""
-    from aiida_ufpnmr.engine.figure_style import BLUE, GREEN, GREY, finish, time_unit
+    from aiida_ufpnmr.engine.figure_style import GREY
 
     atom = found.atom[number]
-    unit, factor = time_unit(found.time_ps[-1])
-    hops = found.hop_time_ps[found.hop_atom == atom] * factor
-    for n, time in enumerate(hops):
-        axis.axvline(time, color=GREEN, lw=1.2, alpha=0.5, zorder=1, label='hop' if n == 0 else None)
-    axis.plot(found.time_ps * factor, found.omega_q_khz[number], color=BLUE, lw=1.0)
+    ion, hops_ps = f'{found.source["species"]} atom {atom}', found.hop_time_ps[found.hop_atom == atom]
+    plot_with_hops(axis, ion, found.time_ps, found.omega_q_khz[number], hops_ps, found.time_ps[-1], 'ω_Q (kHz)')
     axis.axhline(0.0, color=GREY, lw=0.8)
-    axis.set(xlabel=f'time ({unit})', ylabel='ω_Q (kHz)')
-    axis.label_outer()
-    axis.set_title(f'{found.source["species"]} atom {atom}: {len(hops)} hops', fontsize=10, loc='left')
-    finish(axis, legend=len(hops) > 0, loc='lower right', bbox_to_anchor=(1.0, 1.0), borderpad=0.0)

@@ -194,16 +194,24 @@ def displacements(positions: np.ndarray, found: Hops) -> tuple[np.ndarray, np.nd
 
 def plot_hops(found: HopsResult, number: int, axis: Axes) -> None:
     """Draw the distance of one of the shown ions from its start against time, with its hops marked."""
+    atom, longest_ps = found.shown_atom[number], found.source.get('trajectory_ps', found.shown_time_ps[-1])
+    ion, hops_ps = f'{found.source.get("species", "")} atom {atom}', found.time_ps[found.atom == atom]
+    distance = found.shown_displacement_angstrom[number]
+    plot_with_hops(axis, ion, found.shown_time_ps, distance, hops_ps, longest_ps, 'displacement (Å)')
+    axis.set_ylim(bottom=0)
+
+
+def plot_with_hops(
+    axis: Axes, ion: str, time_ps: np.ndarray, values: np.ndarray, hops_ps: np.ndarray, longest_ps: float, label: str
+) -> None:
+    """Draw values of one ion against time, with its hops marked; times up to ``longest_ps`` choose the unit."""
     from aiida_ufpnmr.engine.figure_style import BLUE, GREEN, finish, time_unit
 
-    atom = found.shown_atom[number]
-    unit, factor = time_unit(found.source.get('trajectory_ps', found.shown_time_ps[-1]))
-    times = found.time_ps[found.atom == atom] * factor
-    for n, time in enumerate(times):
+    unit, factor = time_unit(longest_ps)
+    for n, time in enumerate(hops_ps * factor):
         axis.axvline(time, color=GREEN, lw=1.2, alpha=0.7, zorder=1, label='hop' if n == 0 else None)
-    axis.plot(found.shown_time_ps * factor, found.shown_displacement_angstrom[number], color=BLUE, lw=0.9)
-    axis.set(xlabel=f'time ({unit})', ylabel='displacement (Å)')
-    axis.set_ylim(bottom=0)
+    axis.plot(time_ps * factor, values, color=BLUE, lw=0.9)
+    axis.set(xlabel=f'time ({unit})', ylabel=label)
     axis.label_outer()
-    axis.set_title(f'{found.source.get("species", "")} atom {atom}: {len(times)} hops', fontsize=10, loc='left')
-    finish(axis, legend=len(times) > 0, loc='lower right', bbox_to_anchor=(1.0, 1.0), borderpad=0.0)
+    axis.set_title(f'{ion}: {len(hops_ps)} hops', fontsize=10, loc='left')
+    finish(axis, legend=len(hops_ps) > 0, loc='lower right', bbox_to_anchor=(1.0, 1.0), borderpad=0.0)

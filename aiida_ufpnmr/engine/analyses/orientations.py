@@ -32,6 +32,11 @@ def single_direction(value: str) -> str | tuple[float, float, float]:
     return field_direction(value)
 
 
+def unit_vector(field: str | tuple[float, float, float]) -> tuple[float, float, float]:
+    """Along such a direction."""
+    return AcfSettings(field=field).direction or (0.0, 0.0, 1.0)
+
+
 @dataclass(frozen=True)
 class OrientationsSettings(TensorSettings, AnionSettings):
     """Choices of the maps."""
@@ -105,7 +110,7 @@ def orientations(source: TensorSource, settings: OrientationsSettings) -> Orient
 
     One is of the field in the principal axes of the tensors, the other of their largest principal axis in the cell.
     """
-    direction = AcfSettings(field=settings.field).direction or (0.0, 0.0, 1.0)
+    direction = unit_vector(settings.field)
     maps = orientation_maps(
         source.runs,
         direction,
