@@ -72,4 +72,7 @@ def with_short_steps(inputs: dict[str, Any], elements: list[str], overrides: Map
         for name in ('learning', 'dynamic_nmr')
         if 'timestep' not in ((overrides.get(name) or {}).get('md') or {}).get('parameters', {})
     }
+    guided = inputs['draw']['parameters']
+    if 'guide' in guided:
+        short['draw'] = {'parameters': {'guide_timestep': guided.get('guide_timestep', step)}}
     return merged(inputs, short)

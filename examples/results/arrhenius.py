@@ -8,28 +8,22 @@
 from __future__ import annotations
 
 import numpy as np
-from kept import COLOURS, NAMES, Runs, main
+from kept import COLOURS, HARPER, NAMES, Runs, laws, main
 from matplotlib.figure import Figure
 
-from aiida_ufpnmr.engine.analyses.arrhenius import QUANTITIES, fit_each
+from aiida_ufpnmr.engine.analyses.arrhenius import QUANTITIES
 from aiida_ufpnmr.engine.figure_style import finish
 from aiida_ufpnmr.engine.tables import with_interval
 from aiida_ufpnmr.engine.transport.arrhenius import EV_PER_K
 
-#: At 300 K; Harper et al. 2024.
-HARPER = {('hop_rate_per_s', 'beta'): 2.57e5, ('hop_rate_per_s', 'glass'): 7.0e7, ('decay_rate_per_s', 'glass'): 2.17e7}
-
 
 def draw(runs: Runs) -> Figure:
     """A panel for each quantity."""
-    laws = {
-        name: fit_each([(run.temperature_K, run.name, run.answer) for run in some], (300.0,))[0]
-        for name, some in runs.items()
-    }
-    shown = [quantity for quantity in QUANTITIES if any(quantity in law for law in laws.values())]
+    found_in = {name: laws(some) for name, some in runs.items()}
+    shown = [quantity for quantity in QUANTITIES if any(quantity in found for found in found_in.values())]
     figure = Figure(figsize=(5.0 * len(shown), 4.6), layout='constrained')
     for quantity, axis in zip(shown, figure.subplots(1, len(shown), squeeze=False)[0]):
-        for name, found in laws.items():
+        for name, found in found_in.items():
             if quantity not in found:
                 continue
             law, colour = found[quantity], COLOURS[name]

@@ -12,6 +12,7 @@ from aiida.storage.sqlite_zip.backend import SqliteZipBackend
 from matplotlib.figure import Figure
 
 from aiida_ufpnmr.engine.analyses import get_analysis
+from aiida_ufpnmr.engine.analyses.arrhenius import ArrheniusResult, fit_each
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.figure_style import BLUE, GREEN, ORANGE
 from aiida_ufpnmr.tools.arrhenius_page import runs_of
@@ -21,6 +22,9 @@ from aiida_ufpnmr.tools.verification import open_archive
 #: How materials are drawn.
 NAMES = {'beta': 'β-Li₃PS₄', 'gamma': 'γ-Li₃PS₄', 'glass': 'glass'}
 COLOURS = {'beta': BLUE, 'gamma': GREEN, 'glass': ORANGE}
+
+#: At 300 K; Harper et al. 2024.
+HARPER = {('hop_rate_per_s', 'beta'): 2.57e5, ('hop_rate_per_s', 'glass'): 7.0e7, ('decay_rate_per_s', 'glass'): 2.17e7}
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,21 @@ def _load(outputs: Any, analysis: str) -> Any:
         return get_analysis(analysis.replace('_', '-')).Result.load(path)
 
 
-def main(words: str | None, draw: Callable[[Runs], Figure], analysis: str = '') -> None:
-    """The command of a script: archives, and where the figure goes."""
+def laws(runs: Sequence[KeptRun]) -> dict[str, ArrheniusResult]:
+    """The laws of Arrhenius through the runs of a material, by quantity, with their values at 300 K."""
+    return fit_each([(run.temperature_K, run.name, run.answer) for run in runs], (300.0,))[0]
+
+
+def main(words: str | None, show: Callable[[Runs], Figure | None], analysis: str = '', draws: bool = True) -> None:
+    """The command of a script: archives, and where the figure goes if it draws one."""
     parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('archives', metavar='FILE.aiida', nargs='+')
-    parser.add_argument('-o', '--output', metavar='FIGURE.png', required=True)
+    if draws:
+        parser.add_argument('-o', '--output', metavar='FIGURE.png', required=True)
     given = parser.parse_args()
     try:
-        draw(kept_runs(given.archives, analysis)).savefig(given.output, dpi=110)
+        figure = show(kept_runs(given.archives, analysis))
     except InputError as error:
         parser.error(str(error))
+    if figure is not None:
+        figure.savefig(given.output, dpi=110)

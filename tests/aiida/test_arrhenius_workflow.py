@@ -17,6 +17,7 @@ from aiida.plugins import WorkflowFactory
 from aiida_ufpnmr.calculations.arrhenius import fit_rates
 from aiida_ufpnmr.engine.transport.arrhenius import EV_PER_K
 from aiida_ufpnmr.engine.transport.msd import DIFFUSION, NO_DIFFUSION
+from aiida_ufpnmr.tools.answer import rounded
 from aiida_ufpnmr.tools.arrhenius_page import laws_of, runs_of
 
 WORKFLOW = WorkflowFactory('ufpnmr.arrhenius')
@@ -166,15 +167,32 @@ def test_a_list_of_temperatures_that_is_none_is_refused_by_the_command(command):
         assert result.exit_code == 2 and '--temperatures' in result.output
 
 
+@pytest.fixture(scope='session')
+def kept(measured, command, tmp_path_factory):
+    measured.label = 'beta'
+    archive = tmp_path_factory.mktemp('kept') / 'runs.aiida'
+    assert command('archive', 'create', measured.pk, '-o', archive).exit_code == 0
+    return archive
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('figure', ['arrhenius', 'correlation'])
-def test_the_scripts_of_results_draw_from_an_archive_alone(measured, command, figure, tmp_path):
-    measured.label = 'beta'
-    archive = tmp_path / 'runs.aiida'
-    assert command('archive', 'create', measured.pk, '-o', archive).exit_code == 0
+def test_the_scripts_of_results_draw_from_an_archive_alone(kept, figure, tmp_path):
     drawn = tmp_path / 'figure.png'
-    subprocess.run([sys.executable, SCRIPTS / f'{figure}.py', archive, '-o', drawn], check=True)
+    subprocess.run([sys.executable, SCRIPTS / f'{figure}.py', kept, '-o', drawn], check=True)
     assert drawn.read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.slow
+def test_the_numbers_of_results_are_those_of_the_laws_and_of_the_runs(kept, measured):
+    words = [sys.executable, SCRIPTS / 'numbers.py', kept]
+    printed = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    for law in laws_of(measured):
+        assert re.search(
+            rf'activation energy of {re.escape(law.symbol)} +β-Li₃PS₄ +{rounded(law.activation_energy_eV)} eV', printed
+        )
+    done = [run for run in runs_of(measured) if 'tau' in run.outputs]
+    assert len(re.findall(r'^  β-Li₃PS₄ +\d+ K', printed, re.MULTILINE)) == len(done)
 
 
 def test_an_archive_without_such_runs_is_refused_by_the_scripts_of_results(tmp_path):

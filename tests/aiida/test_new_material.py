@@ -410,6 +410,21 @@ def test_protocols_raise_temperatures_up_to_above_that_of_the_answer(code, ionic
     assert 'steps' not in builder.learning.exploration and builder.learning.md.parameters['steps'] == 10
 
 
+def test_hydrogen_takes_short_steps_in_all_dynamics_unless_others_are_asked_for(code, ionic):
+    hydride = orm.StructureData(cell=np.diag([4.08] * 3))
+    for place, symbol in (((0, 0, 0), 'Li'), ((2.04, 0, 0), 'H')):
+        hydride.append_atom(position=place, symbols=symbol)
+
+    def steps_fs(**below):
+        below = {'draw': {'parameters': {'guide': 'chgnet'}}, **below}
+        made = NewMaterialWorkChain.get_builder_from_protocol(code, ionic.code, 'gpaw', hydride, 'Li', None, below)
+        dynamics = (made.learning.md.parameters, made.dynamic_nmr.md.parameters)
+        return [one['timestep'] for one in dynamics], made.draw.parameters['guide_timestep']
+
+    assert steps_fs() == ([0.5, 0.5], 0.5)
+    assert steps_fs(draw={'parameters': {'guide': 'chgnet', 'guide_timestep': 0.25}}) == ([0.5, 0.5], 0.25)
+
+
 def test_of_more_structures_than_are_paid_for_squeezed_ones_keep_a_third(aiida_profile):
     settings = DrawSettings(number=9, squeeze_share=(0.72, 0.82), squeeze_share_apart=(0.6, 0.7))
     salt = bulk('NaCl', 'rocksalt', a=5.64, cubic=True)

@@ -103,9 +103,9 @@ class DrawSettings(Settings):
         metavar='K,...',
         option='guide-temperatures',
     )
-    guide_ps: float = setting(2.0, 'Length of each guided run, ps.', above=0, most=1000)
+    guide_ps: float = setting(1.0, 'Length of each guided run, ps.', above=0, most=1000)
     guide_timestep_fs: float = setting(
-        1.0,
+        2.0,
         'Time step of guided runs, fs.',
         above=0,
         most=20,
