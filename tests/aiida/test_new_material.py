@@ -320,6 +320,7 @@ def test_a_guide_that_is_missing_is_one_line_before_anything_is_labelled(launch,
         (('--ion', 'Li'), "the structures hold no 'Li', only Cl, K, Na; say whose NMR is meant"),
         (('--ion', 'Na', '--labels', 3), 'max_labels: must be at least 8, not 3'),
         (('--ion', 'Na', '--charges', 'Xx=1'), 'is not the charge of one more element'),
+        (('--ion', 'Na', '--charges', 'Cl=-2'), 'salt.cif: the charges of'),
     ],
 )
 def test_mistakes_are_one_line_before_anything_runs(launch, given, message):
