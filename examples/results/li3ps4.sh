@@ -35,13 +35,15 @@ for seed in 1 2 3; do
 done
 
 # The law of a material, and in a run at 300 K what the tensors look like, too.
-models=(--potential "$potential" --efg-model "$efg_model" --overrides "$project_root/examples/results/li3ps4.yaml")
+settings=$project_root/examples/results/li3ps4
+cat "$settings.yaml" "$settings-cold.yaml" >"$folder/cold.yaml"
+models=(--potential "$potential" --efg-model "$efg_model")
 launched() { # name, command, words; a law that was not found is an answer, too, and the runs are there
     aiida-ufpnmr launch "${@:2}" "${models[@]}" | tee "$folder/$1-$2.txt" || true
     verdi node label --force --label "$1" "$(number "$folder/$1-$2.txt")"
 }
-law() { launched "$1" arrhenius "${@:3}" --temperatures "$2"; }
-cold() { launched "$1" dynamic-nmr "${@:2}" --temperature 300 --analysis sites --analysis orientations --analysis environments; }
+law() { launched "$1" arrhenius "${@:3}" --temperatures "$2" --overrides "$settings.yaml"; }
+cold() { launched "$1" dynamic-nmr "${@:2}" --temperature 300 --overrides "$folder/cold.yaml"; }
 archive() { cat "$folder/$1"*-*.txt | number | xargs aiida-ufpnmr archive create "$pipeline" --slim -o "$folder/li3ps4-$1.aiida"; }
 
 cold beta "$data" --index 0
