@@ -171,8 +171,8 @@ def test_a_search_among_too_many_shapes_is_refused_before_it_begins():
 
 def test_settings_of_guided_runs_without_a_guide_are_refused():
     with pytest.raises(InputError, match='guide_ps is for guided runs; name a guide'):
-        DrawSettings(guide_ps=1.0)
-    assert DrawSettings(guide='chgnet', guide_ps=1.0).guide_ps == 1.0
+        DrawSettings(guide_ps=0.5)
+    assert DrawSettings(guide='chgnet', guide_ps=0.5).guide_ps == 0.5
 
 
 def test_rattles_that_bring_atoms_together_are_refused():
