@@ -3,7 +3,7 @@
 # temperatures each, 1 ns of each: ten hours of a core. Given again after a stop, it makes what lacks.
 #
 #   bash examples/results/li3ps4.sh FOLDER
-#   python examples/results/numbers.py FOLDER/li3ps4-*.aiida
+#   python examples/results/compared.py FOLDER/li3ps4-*.aiida
 set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"

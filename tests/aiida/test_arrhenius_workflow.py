@@ -184,8 +184,8 @@ def test_the_scripts_of_results_draw_from_an_archive_alone(kept, figure, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_numbers_of_results_are_those_of_the_laws_and_of_the_runs(kept, measured):
-    words = [sys.executable, SCRIPTS / 'numbers.py', kept]
+def test_what_results_compare_is_that_of_the_laws_and_of_the_runs(kept, measured):
+    words = [sys.executable, SCRIPTS / 'compared.py', kept]
     printed = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     for law in laws_of(measured):
         assert re.search(

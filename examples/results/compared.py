@@ -2,7 +2,7 @@
 
 ::
 
-    python examples/results/numbers.py FOLDER/li3ps4-*.aiida
+    python examples/results/compared.py FOLDER/li3ps4-*.aiida
 """
 
 from __future__ import annotations
