@@ -84,6 +84,12 @@ def answer_rows(tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
+def answer_cells(tau: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Values with their intervals by their names in :func:`answer_rows`, or the verdict where there is none."""
+    there = {name: f'{value} ({bounds})' if bounds else value for name, value, bounds in answer_rows(tau)}
+    return [there.get(name, there['verdict']) for name in names]
+
+
 def _time_row(key: str, name: str, tau: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if tau.get(key) is not None:
         factor, unit = in_readable_time(tau[key])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from aiida.common.links import LinkType
@@ -11,7 +11,7 @@ from aiida.orm import WorkChainNode
 from aiida_ufpnmr.engine.analyses.arrhenius import QUANTITIES, ArrheniusResult
 from aiida_ufpnmr.engine.tables import with_interval
 from aiida_ufpnmr.tools.answer import QUANTITIES as ANSWERS
-from aiida_ufpnmr.tools.answer import answer_rows
+from aiida_ufpnmr.tools.answer import answer_cells
 from aiida_ufpnmr.tools.page import VIEW, as_text, cell_view, of_dynamics, render_page
 from aiida_ufpnmr.tools.queries import outputs_of
 from aiida_ufpnmr.workflows.subprocesses import reason
@@ -70,16 +70,10 @@ def run_rows(runs: Sequence[WorkChainNode]) -> list[tuple[str, ...]]:
     for run in runs:
         given = run.inputs.md.parameters.get_dict()
         tau = run.outputs.tau.get_dict() if 'tau' in run.outputs else {}
-        cells = _cells(tau) if tau else ['–'] * len(SHOWN)
+        cells = answer_cells(tau, SHOWN) if tau else ['–'] * len(SHOWN)
         remark = '' if run.is_finished_ok else reason(run)
         rows.append((f'#{run.pk}', f'{given["temperature"]:g} K', str(given['seed']), *cells, remark))
     return rows
-
-
-def _cells(tau: Mapping[str, Any]) -> list[str]:
-    """Values with their intervals, or the verdicts that take them back."""
-    there = {name: f'{value} ({bounds})' if bounds else value for name, value, bounds in answer_rows(tau)}
-    return [there.get(name, str(tau.get('verdict', '–'))) for name in SHOWN]
 
 
 def sentence(laws: Sequence[ArrheniusResult]) -> str:

@@ -23,7 +23,7 @@ from aiida_ufpnmr.calculations.first_sets import (
 )
 from aiida_ufpnmr.calculations.resources import Asked
 from aiida_ufpnmr.data.dataset import DatasetData
-from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, cell_to_repeat, label_cells, label_supercell
+from aiida_ufpnmr.engine.building.label_cells import LabelCellSettings, cell_to_repeat, label_cells
 from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.engine.settings import settings_from_keywords
 from aiida_ufpnmr.workflows.active_learning import GOAL_REACHED, OUTPUTS, ActiveLearningWorkChain, validate_budget
@@ -173,9 +173,8 @@ class NewMaterialWorkChain(ProtocolMixin, WorkChain):
         isotope = inputs['learning'].get('fit_efg', {}).get('settings', {}).get('isotope')
         who = ion_of(ion, elements, isotope)
         cell = settings_from_keywords(LabelCellSettings, inputs['cell'], 'cell')
-        label_cells(found, cell)  # what cannot be ordered is refused before anything is stored
-        base = cell_to_repeat(found, cell)
-        repeated = base.repeated(label_supercell(base, cell))
+        made = label_cells(found, cell)  # what cannot be ordered is refused before anything is stored
+        repeated = cell_to_repeat(found, cell).repeated(made.supercell)
         n_atoms, with_efg = round(sum(repeated.composition.values())), who.spin_half is None
         below = (overrides or {}).get('dynamic_nmr')
         try:

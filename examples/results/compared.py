@@ -13,7 +13,7 @@ from kept import HARPER, NAMES, Runs, laws, main
 
 from aiida_ufpnmr.engine.analyses.arrhenius import QUANTITIES
 from aiida_ufpnmr.engine.commands.shared import print_table
-from aiida_ufpnmr.tools.answer import answer_rows, interval, with_unit
+from aiida_ufpnmr.tools.answer import answer_cells, interval, with_unit
 
 #: Of each run.
 COLUMNS = ('decay time τ', 'hop rate of an ion', 'diffusion coefficient', 'mean |C_Q|', 'mean asymmetry η')
@@ -41,9 +41,7 @@ def _of_laws(runs: Runs) -> Iterator[tuple[str, ...]]:
 def _of_runs(runs: Runs) -> Iterator[tuple[str, ...]]:
     for material, some in runs.items():
         for run in some:
-            said = {name: f'{value} ({bounds})' if bounds else value for name, value, bounds in answer_rows(run.answer)}
-            cells = (said.get(column, said['verdict']) for column in COLUMNS)
-            yield NAMES[material], f'{run.temperature_K:g} K', *cells
+            yield NAMES[material], f'{run.temperature_K:g} K', *answer_cells(run.answer, COLUMNS)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Draw the decay of a polycrystal against the size of its grains, from the coldest runs of β and γ.
+"""Draw the decay of a polycrystal against the size of its grains, from the coldest runs of β, γ and glass.
 
 ::
 
