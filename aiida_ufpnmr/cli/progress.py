@@ -12,12 +12,12 @@ from contextlib import suppress
 import click
 from aiida.engine import Process, ProcessBuilder
 from aiida.engine.runners import Runner
-from aiida.orm import CalcJobNode, Log, ProcessNode, QueryBuilder, WorkChainNode
+from aiida.orm import Log, ProcessNode, QueryBuilder, WorkChainNode
 from plumpy.exceptions import KilledError
 
 from aiida_ufpnmr.tools.connections import runner_without_broker
 from aiida_ufpnmr.tools.foreground import end_interrupted, run_here
-from aiida_ufpnmr.tools.queries import pk_of, step_name
+from aiida_ufpnmr.tools.queries import called_below, pk_of, process, step_name
 
 SECONDS_BETWEEN_LOOKS = 1.0
 #: Looks at long workflows take a while; they take this share of the time at most.
@@ -70,31 +70,36 @@ def _quieten_console() -> None:
 
 async def _watch(root: ProcessNode, has_ended: asyncio.Event) -> None:
     started: dict[int, float] = {}
+    names: dict[int, str] = {}
+    telling: dict[int, bool] = {}
     ended: set[int] = set()
     live = sys.stderr.isatty()
-    tells, told = getattr(root.process_class, 'TELLS', False), 0
+    tells, told = _tells(root), 0
     while True:
         look_began = time.process_time()
         finished = root.is_terminated  # looked at first: what ends meanwhile is still printed
-        for line in _reports(root)[told:] if tells else []:
-            _clear(live)
-            click.echo(f'  {line}')
-            told += 1
-        jobs = [node for node in root.called_descendants if isinstance(node, CalcJobNode)]
-        for node in jobs:
-            begin = started.setdefault(pk_of(node), time.monotonic())
-            if node.is_terminated and node.pk not in ended:
-                ended.add(pk_of(node))
+        below = called_below(root)
+        if tells:
+            telling |= {pk: _tells(process(pk)) for pk in below if pk not in telling}
+            for line in _reports([pk_of(root), *(pk for pk, does in telling.items() if does)])[told:]:
+                _clear(live)
+                click.echo(f'  {line}')
+                told += 1
+        jobs = [pk for pk, called in below.items() if called.is_job]
+        for pk in jobs:
+            if pk not in started:
+                started[pk], names[pk] = time.monotonic(), step_name(process(pk))
+            if below[pk].has_ended and pk not in ended:
+                ended.add(pk)
+                node = process(pk)
                 _clear(live)
                 verdict = 'done' if node.is_finished_ok else f'failed: {node.exit_message}'
-                click.echo(f'  {step_name(node):<16}#{node.pk:<8}{time.monotonic() - begin:>7.0f} s  {verdict}')
+                click.echo(f'  {names[pk]:<16}#{pk:<8}{time.monotonic() - started[pk]:>7.0f} s  {verdict}')
         if finished:
             _clear(live)
             return
         if live:
-            running = [
-                f'{step_name(n)} {time.monotonic() - started[pk_of(n)]:.0f} s' for n in jobs if n.pk not in ended
-            ]
+            running = [f'{names[pk]} {time.monotonic() - started[pk]:.0f} s' for pk in jobs if pk not in ended]
             _clear(live)
             click.echo('  running: ' + (', '.join(running) or 'preparing'), nl=False, err=True)
         pause = max(SECONDS_BETWEEN_LOOKS, (time.process_time() - look_began) / MOST_SHARE)
@@ -102,11 +107,13 @@ async def _watch(root: ProcessNode, has_ended: asyncio.Event) -> None:
             await asyncio.wait_for(has_ended.wait(), pause)
 
 
-def _reports(root: ProcessNode) -> list[str]:
-    """What a workflow, and those that it called, have reported so far, without who says so."""
-    workflows = [
-        pk_of(node) for node in (root, *root.called_descendants) if getattr(node.process_class, 'TELLS', False)
-    ]
+def _tells(node: ProcessNode) -> bool:
+    """Whether what a process reports is for those who launched it."""
+    return getattr(node.process_class, 'TELLS', False)
+
+
+def _reports(workflows: list[int]) -> list[str]:
+    """What workflows have reported so far, without who says so."""
     query = QueryBuilder().append(Log, filters={'dbnode_id': {'in': workflows}}, project=['id', 'message'])
     return [message.partition(']: ')[2] for _, message in sorted(query.iterall()) if ']: ' in message]
 

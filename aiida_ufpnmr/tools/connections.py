@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from aiida.engine.runners import Runner
     from aiida.orm import Computer
 
+#: Without a broker a workflow has to look whether what it called has ended, which AiiDA does once a minute by default.
+SECONDS_BETWEEN_LOOKS = 0.5
+
 
 @contextmanager
 def runner_without_broker() -> Iterator[Runner]:
@@ -21,7 +24,7 @@ def runner_without_broker() -> Iterator[Runner]:
     Transports that work asynchronously ask the manager for one, which without this would wait for a broker in vain.
     """
     manager: Any = get_manager()
-    runner = manager.create_runner(communicator=None)
+    runner = manager.create_runner(communicator=None, poll_interval=SECONDS_BETWEEN_LOOKS)
     # set_runner would close the one before, and with it the event loop that all runners of a thread share
     manager._runner, before = runner, manager._runner
     try:

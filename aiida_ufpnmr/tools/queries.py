@@ -8,7 +8,19 @@ from typing import Any, Literal, TypeVar
 
 from aiida.common import AttributeDict
 from aiida.common.links import LinkType
-from aiida.orm import AbstractCode, BaseType, CalculationNode, Data, Dict, Node, ProcessNode, QueryBuilder, WorkflowNode
+from aiida.orm import (
+    AbstractCode,
+    BaseType,
+    CalculationNode,
+    Data,
+    Dict,
+    Node,
+    ProcessNode,
+    QueryBuilder,
+    WorkflowNode,
+    load_node,
+)
+from plumpy import ProcessState
 
 from aiida_ufpnmr.data.dataset import DatasetData
 from aiida_ufpnmr.engine.dft.record import LabelRecord
@@ -16,6 +28,11 @@ from aiida_ufpnmr.engine.dft.record import LabelRecord
 N = TypeVar('N', bound=Node)
 #: Links from data to a calculation, and from that to what it made.
 _OF_DATA = [LinkType.CREATE.value, LinkType.INPUT_CALC.value]
+
+#: Links from a workflow to what it called.
+_CALLS = [LinkType.CALL_CALC.value, LinkType.CALL_WORK.value]
+#: States that no process leaves.
+_ENDED = {state.value for state in (ProcessState.FINISHED, ProcessState.EXCEPTED, ProcessState.KILLED)}
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,23 @@ class Label:
     dataset: DatasetData
     index: int
     row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Called:
+    """What a process called, as it was when it was looked at.
+
+    Attributes:
+        is_job: it runs on a computer.
+        state: its state, by AiiDA's name, or ``None`` where it has only just been made.
+    """
+
+    is_job: bool
+    state: str | None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in _ENDED
 
 
 @dataclass(frozen=True)
@@ -54,6 +88,13 @@ def pk_of(node: Node) -> int:
     """The pk of a node that is stored, as all nodes of a provenance are."""
     assert node.pk is not None
     return node.pk
+
+
+def process(pk: int) -> ProcessNode:
+    """The process with a pk."""
+    node = load_node(pk)
+    assert isinstance(node, ProcessNode)  # as all whose pk comes here
+    return node
 
 
 def reached(pks: Collection[int], join: Literal['with_incoming', 'with_outgoing']) -> list[int]:
@@ -90,6 +131,24 @@ def calculations_behind(node: Node) -> list[CalculationNode]:
     return sorted(found, key=lambda calculation: (calculation.ctime, pk_of(calculation)))
 
 
+def called_below(root: ProcessNode) -> dict[int, Called]:
+    """All that a process called, and that called in turn, by pk in the order of calls, with a query for each level."""
+    found: dict[int, Called] = {}
+    step = [pk_of(root)]
+    while step:
+        query = QueryBuilder().append(ProcessNode, filters={'id': {'in': step}}, tag='caller')
+        query.append(
+            ProcessNode,
+            with_incoming='caller',
+            project=['id', 'node_type', 'attributes.process_state'],
+            edge_filters={'type': {'in': _CALLS}},
+        )
+        level = {pk: Called('calcjob' in kind, state) for pk, kind, state in query.iterall()}
+        step = list(level)
+        found |= level
+    return dict(sorted(found.items()))
+
+
 def step_name(node: ProcessNode) -> str:
     """The name under which its workflow called a process, or that of the process itself.
 
@@ -110,7 +169,7 @@ def step_names(nodes: Collection[ProcessNode]) -> dict[int, str]:
             with_outgoing='called',
             project=['id', 'attributes.process_label'],
             edge_project='label',
-            edge_filters={'type': {'in': [LinkType.CALL_CALC.value, LinkType.CALL_WORK.value]}},
+            edge_filters={'type': {'in': _CALLS}},
         )
         step = set()
         for pk, caller, label, name in query.iterall():

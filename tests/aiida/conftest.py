@@ -37,6 +37,13 @@ POTENTIAL_SETTINGS = {'bond_intervals': 4, 'third_intervals': 6, 'pair_intervals
 EFG_SETTINGS = {'n_max': 4, 'l_max': 3, 'mixed_channels': 6, 'folds': 3, 'penalty': 0.1}
 
 
+@pytest.fixture(scope='session', autouse=True)
+def patient_profile(aiida_profile) -> None:
+    """In a profile for tests AiiDA asks without a pause whether processes have ended, which keeps a core busy."""
+    aiida_profile.is_test_profile = False
+    aiida_profile.set_option('runner.poll.interval', 1)
+
+
 @pytest.fixture(scope='session')
 def dataset_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp('dataset') / 'small.extxyz'

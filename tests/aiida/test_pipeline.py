@@ -21,7 +21,14 @@ from aiida_ufpnmr.engine.errors import InputError
 from aiida_ufpnmr.tools.answer import error_rows
 from aiida_ufpnmr.tools.costs import cost_by_step, dynamics_cost
 from aiida_ufpnmr.tools.graph import layers, provenance
-from aiida_ufpnmr.tools.queries import calculations_behind, labels_behind, outputs_of, settings_behind, step_name
+from aiida_ufpnmr.tools.queries import (
+    calculations_behind,
+    called_below,
+    labels_behind,
+    outputs_of,
+    settings_behind,
+    step_name,
+)
 
 #: The hash of a node.
 HASH = """
@@ -107,6 +114,15 @@ def test_from_the_answer_one_walks_back_to_every_setting(pipeline, tiny):
 def test_all_calculations_lie_behind_the_answer(pipeline):
     assert sorted(step_name(c) for c in calculations_behind(pipeline.outputs.tau)) == STEPS
     assert sorted(step_name(c) for c in calculations_behind(pipeline)) == STEPS
+
+
+def test_what_a_run_called_is_what_a_walk_along_its_calls_finds(pipeline):
+    below = called_below(pipeline)
+    walked = {node.pk: node for node in pipeline.called_descendants}
+    assert list(below) == sorted(walked) and all(one.has_ended for one in below.values())
+    assert {pk for pk, one in below.items() if one.is_job} == {
+        pk for pk, node in walked.items() if isinstance(node, orm.CalcJobNode)
+    }
 
 
 def test_working_directories_are_removed_after_success(pipeline):

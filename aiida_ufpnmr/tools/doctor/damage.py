@@ -10,8 +10,8 @@ from plumpy import ProcessState
 
 from aiida_ufpnmr.calculations.take_over import has_doubled_outputs
 from aiida_ufpnmr.tools.doctor.finding import Finding
-from aiida_ufpnmr.tools.doctor.processes import named, process
-from aiida_ufpnmr.tools.queries import pk_of
+from aiida_ufpnmr.tools.doctor.processes import named
+from aiida_ufpnmr.tools.queries import pk_of, process
 
 #: Extra of a run that was launched again: the UUID of the new one.
 REPLACED_BY = 'ufpnmr_replaced_by'

@@ -6,14 +6,14 @@ import re
 import time
 
 from aiida.engine.daemon.client import get_daemon_client
-from aiida.orm import ProcessNode, load_node
+from aiida.orm import ProcessNode
 from plumpy import ProcessState
 
 from aiida_ufpnmr.tools import daemon, task_queue
 from aiida_ufpnmr.tools.doctor.finding import REPAIR, Finding
 from aiida_ufpnmr.tools.foreground import active_of_daemon
 from aiida_ufpnmr.tools.profile import is_daemon_running
-from aiida_ufpnmr.tools.queries import pk_of
+from aiida_ufpnmr.tools.queries import pk_of, process
 from aiida_ufpnmr.workflows.subprocesses import end_as_killed
 
 #: What AiiDA says of a process that it has paused by itself.
@@ -36,12 +36,6 @@ def misnamed() -> list[ProcessNode]:
 
 def _said_to_be_active() -> list[ProcessNode]:
     return [process(pk) for pk in sorted(active_of_daemon())]
-
-
-def process(pk: int) -> ProcessNode:
-    node = load_node(pk)
-    assert isinstance(node, ProcessNode)  # as all whose pk comes here
-    return node
 
 
 def named(node: ProcessNode) -> str:
