@@ -162,7 +162,9 @@ def get_or_create_computer() -> bool:
         computer.set_minimum_job_poll_interval(1)
         new = True
     if not computer.is_configured:
-        computer.configure(safe_interval=0)
+        # commands have the environment of whoever runs the workflow; a login shell takes 0.2 s for each, and locks that
+        # it holds for the user's own tools stay behind where it is killed with its daemon
+        computer.configure(safe_interval=0, use_login_shell=False)
     return new
 
 

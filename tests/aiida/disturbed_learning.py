@@ -179,8 +179,6 @@ def outcome(root: orm.WorkChainNode) -> dict[str, Any]:
 
 def main() -> None:
     load_profile()
-    # a login shell that is killed with its daemon may leave locks of the user's own tools behind
-    orm.load_computer('localhost').configure(safe_interval=0, use_login_shell=False)
     start_daemon()
     laboratory = Laboratory(Path(sys.argv[1]))
     found = {

@@ -1,5 +1,9 @@
 """Claims about analyses that are chosen for a run: each is a step with nodes of its own, and the report shows it."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
@@ -91,6 +95,28 @@ def test_the_pipeline_hands_analyses_on_and_their_outputs_back(code, dataset, ch
     process = instantiate_process(get_manager().get_runner(), builder)
     process.out_many(process.exposed_outputs(chosen, WorkflowFactory('ufpnmr.dynamic_nmr')))
     assert process.outputs['analyses']['sites']['results'].uuid == chosen.outputs.analyses.sites.results.uuid
+
+
+@pytest.fixture(scope='module')
+def kept(code, chosen, tiny, command, tmp_path_factory):
+    """The archive of a run of β with the analyses of which the scripts of results draw one figure each."""
+    grains = {'grain_nm': [10.0, 100.0], 'diffusion': [1e-10]}
+    drawn = {'sites': {}, 'orientations': {}, 'frequency': CHOSEN['silent-hops'], 'microstructure': grains}
+    node = run_get_node(again(code, chosen, {**tiny['dynamic_nmr'], 'analyses': drawn})).node
+    assert node.is_finished_ok, node.exit_message
+    node.label = 'beta'
+    archive = tmp_path_factory.mktemp('kept') / 'run.aiida'
+    assert command('archive', 'create', node.pk, '-o', archive).exit_code == 0
+    return archive
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('figure', ['sites', 'orientations', 'frequency', 'grains'])
+def test_the_scripts_of_results_draw_chosen_analyses_from_an_archive_alone(kept, figure, tmp_path):
+    script = Path(__file__).parents[2] / 'examples' / 'results' / f'{figure}.py'
+    drawn = tmp_path / 'figure.png'
+    subprocess.run([sys.executable, script, kept, '-o', drawn], check=True)
+    assert drawn.read_bytes().startswith(b'\x89PNG')
 
 
 @pytest.fixture(scope='session')

@@ -42,7 +42,6 @@ from aiida import load_profile, orm
 
 load_profile()
 computer = orm.load_computer('localhost')
-computer.configure(safe_interval=0, use_login_shell=False)
 for label, before in (('bash', ''), ('slow', 'sleep 40')):
     code = orm.InstalledCode(label=label, computer=computer, filepath_executable='/bin/bash', prepend_text=before)
     code.default_calc_job_plugin = 'core.arithmetic.add'
