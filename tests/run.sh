@@ -3,7 +3,7 @@
 # compiles the kernels, then pytest.
 #
 #   bash tests/run.sh                  # what a change should pass, in ten minutes on two cores; says what it leaves out
-#   bash tests/run.sh --all            # everything, the documentation included, in about forty-five
+#   bash tests/run.sh --all            # everything, the documentation included, in an hour or more
 #   bash tests/run.sh tests/engine     # any other arguments go to pytest as they are
 set -euo pipefail
 
