@@ -17,7 +17,7 @@ from plumpy.exceptions import KilledError
 
 from aiida_ufpnmr.tools.connections import runner_without_broker
 from aiida_ufpnmr.tools.foreground import end_interrupted, run_here
-from aiida_ufpnmr.tools.queries import called_below, pk_of, process, step_name
+from aiida_ufpnmr.tools.queries import called_below, pk_of, process_node, step_name
 
 SECONDS_BETWEEN_LOOKS = 1.0
 #: Looks at long workflows take a while; they take this share of the time at most.
@@ -69,8 +69,7 @@ def _quieten_console() -> None:
 
 
 async def _watch(root: ProcessNode, has_ended: asyncio.Event) -> None:
-    started: dict[int, float] = {}
-    names: dict[int, str] = {}
+    begun: dict[int, tuple[str, float]] = {}
     telling: dict[int, bool] = {}
     ended: set[int] = set()
     live = sys.stderr.isatty()
@@ -80,26 +79,28 @@ async def _watch(root: ProcessNode, has_ended: asyncio.Event) -> None:
         finished = root.is_terminated  # looked at first: what ends meanwhile is still printed
         below = called_below(root)
         if tells:
-            telling |= {pk: _tells(process(pk)) for pk in below if pk not in telling}
+            telling |= {pk: _tells(process_node(pk)) for pk in below if pk not in telling}
             for line in _reports([pk_of(root), *(pk for pk, does in telling.items() if does)])[told:]:
                 _clear(live)
                 click.echo(f'  {line}')
                 told += 1
         jobs = [pk for pk, called in below.items() if called.is_job]
         for pk in jobs:
-            if pk not in started:
-                started[pk], names[pk] = time.monotonic(), step_name(process(pk))
+            if pk not in begun:
+                begun[pk] = step_name(process_node(pk)), time.monotonic()
             if below[pk].has_ended and pk not in ended:
                 ended.add(pk)
-                node = process(pk)
+                node, (name, begin) = process_node(pk), begun[pk]
                 _clear(live)
                 verdict = 'done' if node.is_finished_ok else f'failed: {node.exit_message}'
-                click.echo(f'  {names[pk]:<16}#{pk:<8}{time.monotonic() - started[pk]:>7.0f} s  {verdict}')
+                click.echo(f'  {name:<16}#{pk:<8}{time.monotonic() - begin:>7.0f} s  {verdict}')
         if finished:
             _clear(live)
             return
         if live:
-            running = [f'{names[pk]} {time.monotonic() - started[pk]:.0f} s' for pk in jobs if pk not in ended]
+            running = [
+                f'{name} {time.monotonic() - begin:.0f} s' for pk, (name, begin) in begun.items() if pk not in ended
+            ]
             _clear(live)
             click.echo('  running: ' + (', '.join(running) or 'preparing'), nl=False, err=True)
         pause = max(SECONDS_BETWEEN_LOOKS, (time.process_time() - look_began) / MOST_SHARE)

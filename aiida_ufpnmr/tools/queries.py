@@ -90,7 +90,7 @@ def pk_of(node: Node) -> int:
     return node.pk
 
 
-def process(pk: int) -> ProcessNode:
+def process_node(pk: int) -> ProcessNode:
     """The process with a pk."""
     node = load_node(pk)
     assert isinstance(node, ProcessNode)  # as all whose pk comes here

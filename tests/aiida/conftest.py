@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +30,9 @@ from aiida_ufpnmr.engine.ufp import PotentialSettings, fit_potential
 from aiida_ufpnmr.tools.profile import get_or_create_code, get_or_create_computer, ufpnmr_executable
 
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'data' / 'li3ps4-pbe-gpaw.extxyz'
+
+#: The programs that draw results from archives.
+SCRIPTS = EXAMPLE.parents[1] / 'results'
 
 #: Three frames each of three groups: enough to withhold a group.
 ROWS = (0, 1, 2, 7, 8, 9, 65, 66, 67)
@@ -95,6 +100,17 @@ def gpaw_labels_file(dataset_file) -> Path:
         rows.append(labelled_atoms(Source(atoms, 'structures.extxyz', number), known, record))
     write_dataset(path, Dataset(tuple(rows)))
     return path
+
+
+@pytest.fixture
+def draw(tmp_path) -> Callable[[str, Path], bytes]:
+    """Has a script of results draw from an archive, in a process of its own; gives the content of the file."""
+
+    def run(figure: str, archive: Path) -> bytes:
+        subprocess.run([sys.executable, SCRIPTS / f'{figure}.py', archive, '-o', tmp_path / 'figure.png'], check=True)
+        return (tmp_path / 'figure.png').read_bytes()
+
+    return run
 
 
 @pytest.fixture

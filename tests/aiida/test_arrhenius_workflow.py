@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from aiida.common.links import LinkType
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
+from conftest import SCRIPTS
 
 from aiida_ufpnmr.calculations.arrhenius import fit_rates
 from aiida_ufpnmr.engine.transport.arrhenius import EV_PER_K
@@ -21,7 +21,6 @@ from aiida_ufpnmr.tools.answer import rounded
 from aiida_ufpnmr.tools.arrhenius_page import laws_of, runs_of
 
 WORKFLOW = WorkflowFactory('ufpnmr.arrhenius')
-SCRIPTS = Path(__file__).parents[2] / 'examples' / 'results'
 ENERGY_EV, TEMPERATURES_K = 0.25, (600.0, 700.0, 800.0)
 
 
@@ -177,10 +176,8 @@ def kept(measured, command, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('figure', ['arrhenius', 'correlation'])
-def test_the_scripts_of_results_draw_from_an_archive_alone(kept, figure, tmp_path):
-    drawn = tmp_path / 'figure.png'
-    subprocess.run([sys.executable, SCRIPTS / f'{figure}.py', kept, '-o', drawn], check=True)
-    assert drawn.read_bytes().startswith(b'\x89PNG')
+def test_the_scripts_of_results_draw_from_an_archive_alone(kept, figure, draw):
+    assert draw(figure, kept).startswith(b'\x89PNG')
 
 
 @pytest.mark.slow

@@ -1,9 +1,5 @@
 """Claims about analyses that are chosen for a run: each is a step with nodes of its own, and the report shows it."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
@@ -112,11 +108,8 @@ def kept(code, chosen, tiny, command, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('figure', ['sites', 'orientations', 'frequency', 'grains'])
-def test_the_scripts_of_results_draw_chosen_analyses_from_an_archive_alone(kept, figure, tmp_path):
-    script = Path(__file__).parents[2] / 'examples' / 'results' / f'{figure}.py'
-    drawn = tmp_path / 'figure.png'
-    subprocess.run([sys.executable, script, kept, '-o', drawn], check=True)
-    assert drawn.read_bytes().startswith(b'\x89PNG')
+def test_the_scripts_of_results_draw_chosen_analyses_from_an_archive_alone(kept, figure, draw):
+    assert draw(figure, kept).startswith(b'\x89PNG')
 
 
 @pytest.fixture(scope='session')

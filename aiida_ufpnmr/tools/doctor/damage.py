@@ -11,7 +11,7 @@ from plumpy import ProcessState
 from aiida_ufpnmr.calculations.take_over import has_doubled_outputs
 from aiida_ufpnmr.tools.doctor.finding import Finding
 from aiida_ufpnmr.tools.doctor.processes import named
-from aiida_ufpnmr.tools.queries import pk_of, process
+from aiida_ufpnmr.tools.queries import pk_of, process_node
 
 #: Extra of a run that was launched again: the UUID of the new one.
 REPLACED_BY = 'ufpnmr_replaced_by'
@@ -49,10 +49,10 @@ def damaged_runs() -> dict[int, list[str]]:
     for pk, labels in doubled_outputs().items():
         reasons.setdefault(pk, []).append(f'has {", ".join(sorted(labels))} more than once')
     for pk in excepted():
-        reasons.setdefault(pk, []).append(f'broke off: {_last_words(process(pk))}')
+        reasons.setdefault(pk, []).append(f'broke off: {_last_words(process_node(pk))}')
     runs: dict[int, list[str]] = {}
     for pk in sorted(reasons):
-        node = process(pk)
+        node = process_node(pk)
         root = root_of(node)
         if root.is_terminated and REPLACED_BY not in root.base.extras.all:
             who = 'it' if node.pk == root.pk else named(node)
@@ -62,7 +62,7 @@ def damaged_runs() -> dict[int, list[str]]:
 
 def damaged() -> list[Finding]:
     """The damaged runs, with what of each is whole."""
-    return [_finding(process(pk), reasons) for pk, reasons in damaged_runs().items()]
+    return [_finding(process_node(pk), reasons) for pk, reasons in damaged_runs().items()]
 
 
 def _finding(root: ProcessNode, reasons: list[str]) -> Finding:

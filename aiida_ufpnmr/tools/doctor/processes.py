@@ -13,7 +13,7 @@ from aiida_ufpnmr.tools import daemon, task_queue
 from aiida_ufpnmr.tools.doctor.finding import REPAIR, Finding
 from aiida_ufpnmr.tools.foreground import active_of_daemon
 from aiida_ufpnmr.tools.profile import is_daemon_running
-from aiida_ufpnmr.tools.queries import pk_of, process
+from aiida_ufpnmr.tools.queries import pk_of, process_node
 from aiida_ufpnmr.workflows.subprocesses import end_as_killed
 
 #: What AiiDA says of a process that it has paused by itself.
@@ -35,7 +35,7 @@ def misnamed() -> list[ProcessNode]:
 
 
 def _said_to_be_active() -> list[ProcessNode]:
-    return [process(pk) for pk in sorted(active_of_daemon())]
+    return [process_node(pk) for pk in sorted(active_of_daemon())]
 
 
 def named(node: ProcessNode) -> str:
@@ -73,7 +73,7 @@ def stranded_processes() -> list[Finding]:
             again = _look()
             found = {kind: pks & again[kind] for kind, pks in found.items()}
     return [
-        Finding(kind, named(process(pk)), MESSAGES[kind], REPAIR, (pk,), needs_stop=True)
+        Finding(kind, named(process_node(pk)), MESSAGES[kind], REPAIR, (pk,), needs_stop=True)
         for kind, pks in found.items()
         for pk in sorted(pks)
     ]
